@@ -1,0 +1,143 @@
+"""The command line: `check`, `run`, `schema`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
+from pipeline_platform.methods.vocabulary import vocabulary
+
+app = typer.Typer(
+    help="Data pipelines written as JSON, run on Spark.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+FAILED = 1
+CANCELLED = 130
+"""Exit code of a run that was stopped: what a shell gives for Ctrl-C."""
+
+Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
+File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
+
+
+@app.command()
+def check(
+    files: Files,
+    plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
+) -> None:
+    """Check pipeline files: silent and exit code 0 when all is well, else every mistake with its line and 1."""
+    pipelines: list[PipelineConfig] = []
+    problems = 0
+    for file in files:
+        try:
+            pipelines.append(load_pipeline(file, vocabulary()))
+        except PipelineConfigurationException as error:
+            problems += len(error.problems)
+            typer.echo("\n".join(map(str, error.problems)), err=True)
+    if plan and not problems:
+        problems += _plan_all(pipelines)
+    if problems:
+        typer.echo(f"{problems} problem{'s' if problems != 1 else ''}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _plan_all(pipelines: list[PipelineConfig]) -> int:
+    from pipeline_platform.engine.plan import plan as plan_pipeline
+    from pipeline_platform.engine.session import spark_session
+
+    problems = 0
+    for pipeline in pipelines:
+        try:
+            plan_pipeline(pipeline, spark_session(pipeline.name, pipeline.spark_conf), load_id="check")
+        except PipelineException as error:
+            problems += 1
+            typer.echo(str(error), err=True)
+    return problems
+
+
+@app.command()
+def run(
+    file: File,
+    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these steps and what they need.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of the run as JSON.")] = False,
+    load_id: Annotated[
+        str | None,
+        typer.Option(help="Repeat an earlier run: what that one loaded is not loaded twice. By default a new one."),
+    ] = None,
+) -> None:
+    """Run a batch pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped."""
+    try:
+        pipeline = load_pipeline(file, vocabulary())
+    except PipelineConfigurationException as error:
+        typer.echo("\n".join(map(str, error.problems)), err=True)
+        raise typer.Exit(FAILED) from error
+    unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
+    if unknown:
+        names = ", ".join(step.name for step in pipeline.steps)
+        typer.echo(f"no step is called {', '.join(unknown)}; there are {names}", err=True)
+        raise typer.Exit(FAILED)
+    signal.signal(signal.SIGTERM, _interrupt)
+    raise typer.Exit(_run(pipeline, frozenset(select) if select else None, load_id, as_json=as_json))
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: str | None, *, as_json: bool) -> int:
+    from pipeline_platform.engine.batch import BatchRun
+    from pipeline_platform.engine.session import spark_session
+    from pipeline_platform.progress import ProgressTable
+
+    started = datetime.now(UTC)
+    with ProgressTable(pipeline, selection) as progress:
+        batch: BatchRun | None = None
+        try:
+            progress.say("starting Spark")
+            batch = BatchRun(
+                pipeline,
+                spark_session(pipeline.name, pipeline.spark_conf),
+                load_id=load_id,
+                selection=selection,
+                listener=progress.on_step,
+            )
+            metrics = batch.run()
+        except (PipelineException, KeyboardInterrupt) as error:
+            cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
+            progress.failed(str(error) or "stopped")
+            if as_json and batch is not None:
+                status = "CANCELLED" if cancelled else "FAILED"
+                _print_json(batch.metrics(status, started, str(error)).model_dump(mode="json"))
+            return CANCELLED if cancelled else FAILED
+        progress.completed(metrics)
+    if as_json:
+        _print_json(metrics.model_dump(mode="json"))
+    return 0
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a pipeline file, for editors."""
+    from pipeline_platform.config.schema import pipeline_schema
+
+    _print_json(pipeline_schema(vocabulary()))
+
+
+def main() -> None:
+    """Entry point of the `pipeline-platform` command."""
+    app()

@@ -1,0 +1,67 @@
+"""`${env:NAME}` and `${env:NAME:-default}` in the strings of a pipeline."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline_platform.credentials.redaction import remember_secret
+
+_PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+
+
+class UnsetVariableError(ValueError):
+    """A variable that a string needs is not in the environment and has no default."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the environment variable {name} is not set; set it, or write ${{env:{name}:-default}}",
+        )
+        self.name = name
+
+
+def has_placeholder(text: str) -> bool:
+    """Whether the string still waits for an environment variable."""
+    return _PLACEHOLDER.search(text) is not None
+
+
+def substitute(text: str, environment: Mapping[str, str] | None = None, *, secret: bool = False) -> str:
+    """Replace every placeholder.
+
+    Args:
+        text: The string.
+        environment: Where to look; the process's environment by default.
+        secret: Hide the values from every later output.
+
+    Raises:
+        UnsetVariableError: A variable without a default is not set.
+    """
+    variables = os.environ if environment is None else environment
+
+    def value_of(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        value = variables.get(name, default)
+        if value is None:
+            raise UnsetVariableError(name)
+        if secret and name in variables:
+            remember_secret(value)
+        return value
+
+    return _PLACEHOLDER.sub(value_of, text)
+
+
+def substitute_all(value: Any) -> Any:
+    """Replace placeholders in every string of a JSON-like value, for use at run time only.
+
+    Raises:
+        UnsetVariableError: As `substitute`.
+    """
+    if isinstance(value, str):
+        return substitute(value, secret=True)
+    if isinstance(value, Mapping):
+        return {key: substitute_all(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [substitute_all(item) for item in value]
+    return value

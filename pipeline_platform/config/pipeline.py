@@ -1,0 +1,133 @@
+"""A whole pipeline: its own keys and its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.step import FormatModel, PipelineMode, Step
+from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
+
+
+class Metadata(FormatModel):
+    """Who owns a pipeline and what it is about."""
+
+    owner: Text | None = None
+    """An email address, or a team as `team:name`: a Dagster owner."""
+    team: Text | None = None
+    """Becomes the Dagster owner `team:<team>`."""
+    version: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    """Version of the pipeline, as its authors count."""
+    tags: list[Text] = []
+    """Dagster tags."""
+
+
+class Retry(FormatModel):
+    """How often, and when, a step that failed for a passing reason is tried again."""
+
+    max_attempts: PositiveInteger = 3
+    """Attempts in all, the first one included."""
+    delay_seconds: Annotated[float, Field(ge=0)] = 5.0
+    """Seconds before the second attempt."""
+    backoff: Literal["constant", "exponential"] = "constant"
+    """Whether the delay doubles with each attempt."""
+
+
+class StreamingOptions(FormatModel):
+    """How the supervisor treats a streaming pipeline."""
+
+    max_restarts: Natural = 5
+    """Restarts without progress before the stream is given up."""
+    restart_delay_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """Seconds before the first restart; doubles with each."""
+    max_restart_delay_seconds: Annotated[float, Field(ge=0)] = 600.0
+    """Upper limit of that delay, in seconds."""
+    stall_timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds without progress, although there is lag, before the stream is restarted."""
+    checkpoint_root: Location = "checkpoints"
+    """Folder or URI under which every load of the pipeline has its checkpoint."""
+
+
+class PipelineKeys(FormatModel):
+    """The top-level keys of a pipeline file, without its steps."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    """Unique in the project; the Dagster job, asset prefix and group come from it (`-` becomes `_`)."""
+    mode: PipelineMode
+    """`batch` or `streaming`."""
+    description: str | None = None
+    """Shown in Dagster."""
+    metadata: Metadata = Metadata()
+    """Owner, team, version and tags."""
+    schedule: Text | None = None
+    """A cron string: a Dagster schedule for a batch pipeline, or for a streaming one that runs `availableNow`."""
+    retry: Retry = Retry()
+    """Retries of transient failures."""
+    spark_conf: dict[Text, Annotated[str, Field(coerce_numbers_to_str=True)]] = {}
+    """Spark session settings of this pipeline alone."""
+    streaming: StreamingOptions = StreamingOptions()
+    """How a streaming pipeline is supervised."""
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        # dagster-shared vendors croniter; this check has to work without Dagster.
+        if value is not None and len(value.split()) != 5 and not value.startswith("@"):
+            raise PydanticCustomError("cron", "expected a cron string of five fields, such as '0 6 * * *'")
+        return value
+
+
+class PipelineConfig(PipelineKeys):
+    """A pipeline, read, checked and connected.
+
+    `steps` are in the order of the file; `Step.inputs` says which frames each works on.
+    """
+
+    steps: tuple[Step, ...]
+    file: Path | None = None
+
+    @property
+    def asset_prefix(self) -> str:
+        """The name as Dagster allows it."""
+        return self.name.replace("-", "_")
+
+    def step(self, name: str) -> Step:
+        """The step with this asset name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for step in self.steps:
+            if step.name == name:
+                return step
+        raise KeyError(name)
+
+    def upstream_of(self, indices: set[int]) -> set[int]:
+        """These steps and all whose frames they need, directly or not."""
+        needed: set[int] = set()
+        pending = list(indices)
+        while pending:
+            index = pending.pop()
+            if index not in needed:
+                needed.add(index)
+                pending.extend(edge.step for edge in self.steps[index].inputs)
+        return needed
+
+    @model_validator(mode="after")
+    def _has_steps(self) -> Self:
+        if not self.steps:
+            raise PydanticCustomError("steps", "a pipeline needs at least one step")
+        return self
+
+    def summary(self) -> dict[str, Any]:
+        """Name, mode and steps, for people."""
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "steps": [{"step": step.name, "type": step.type, "method": step.config.method} for step in self.steps],
+        }

@@ -1,0 +1,1 @@
+"""Typed credentials and the one redactor. No Dagster, no Spark."""

@@ -1,0 +1,1 @@
+"""Runs a PipelineConfig on a SparkSession: plan, validate, load. No Dagster."""

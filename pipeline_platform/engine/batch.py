@@ -1,0 +1,320 @@
+"""Runs a batch: plan, then validations and loads in their order, then the counts."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_fixed
+from tenacity.wait import wait_base
+
+from pipeline_platform.config.pipeline import PipelineConfig, Retry
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.counting import count_source, counting_note
+from pipeline_platform.engine.failures import explained, is_transient
+from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, plan, selected_steps
+from pipeline_platform.engine.validation import BlockResult, run_block
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    PipelineException,
+    StepLocation,
+    ValidationException,
+)
+from pipeline_platform.methods.base import Extract, Validate
+from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.metrics.run import RuleMetrics, RunMetrics, RunStatus, StepMetrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Listener = Callable[[str, Step, StepMetrics | None], None]
+"""Told `started` and `finished` for each step, with what it did once it has finished."""
+
+
+def _nobody(event: str, step: Step, metrics: StepMetrics | None) -> None:
+    return None
+
+
+@dataclass
+class BatchRun:
+    """One run of a batch pipeline.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+        run_id: Names this run.
+        load_id: The same for a run and its retries, so that they load once between them; the run id by default.
+        selection: Names of the steps to run; None for all.
+        listener: Told about each step.
+    """
+
+    pipeline: PipelineConfig
+    spark: SparkSession
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    load_id: str | None = None
+    selection: Set[str] | None = None
+    listener: Listener = _nobody
+    attempts: int = 0
+    steps: dict[int, StepMetrics] = field(default_factory=dict)
+    hints: list[str] = field(default_factory=list)
+
+    def run(self) -> RunMetrics:
+        """Run it, again after a transient failure.
+
+        Raises:
+            PipelineCancelledException: It was stopped: Spark's jobs are interrupted, staging is removed.
+            ValidationException: Rows broke a rule that stops the run.
+            PipelineException: A step failed; it names the step.
+        """
+        if self.pipeline.mode != "batch":
+            raise PipelineConfigurationException(
+                "this is a streaming pipeline, and streams are not run yet",
+                location=StepLocation(self.pipeline.name, self.pipeline.file),
+                hint="set mode to batch",
+            )
+        started = datetime.now(UTC)
+        tag = f"pipeline-platform-{self.run_id}"
+        with self._settings(), _cancellable(self.pipeline, self.spark, tag):
+            for attempt in _attempts(self.pipeline.retry):
+                with attempt:
+                    self.attempts += 1
+                    self.steps.clear()
+                    self._attempt()
+        return self.metrics("COMPLETED", started)
+
+    def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
+        """The record of the run, as far as it went."""
+        return RunMetrics(
+            pipeline=self.pipeline.name,
+            mode=self.pipeline.mode,
+            run_id=self.run_id,
+            status=status,
+            started=started,
+            ended=datetime.now(UTC),
+            attempts=self.attempts,
+            steps=[self.steps[index] for index in sorted(self.steps)],
+            hints=self.hints,
+            error=error,
+        )
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        fixed = [key for key in self.pipeline.spark_conf if not self.spark.conf.isModifiable(key)]
+        wrong = [key for key in fixed if self.spark.conf.get(key, None) != self.pipeline.spark_conf[key]]
+        if wrong:
+            raise PipelineConfigurationException(
+                f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
+                location=StepLocation(self.pipeline.name, self.pipeline.file),
+                hint="run the pipeline in a process of its own",
+            )
+        settings = {key: value for key, value in self.pipeline.spark_conf.items() if key not in fixed}
+        with spark_settings(self.spark, settings):
+            yield
+
+    def _attempt(self) -> None:
+        planned = plan(self.pipeline, self.spark, self.load_id or self.run_id, self.selection)
+        self.hints = planned.hints
+        held: list[DataFrame] = list(planned.cached)
+        covered: set[int] = set()
+        try:
+            for action in planned.actions:
+                match action:
+                    case PlannedBlock():
+                        self._validate(planned, action, held)
+                        covered |= self.pipeline.upstream_of({action.block.source})
+                    case PlannedLoad():
+                        self._load(planned, action)
+                        covered |= self.pipeline.upstream_of({action.step.index})
+            self._run_uncovered(planned, covered)
+            self._record_frames(planned)
+        except BaseException:
+            for action in planned.actions:
+                if isinstance(action, PlannedLoad):
+                    action.prepared.clean()
+            raise
+        finally:
+            for frame in held:
+                frame.unpersist()
+
+    def _validate(self, planned: Plan, action: PlannedBlock, held: list[DataFrame]) -> None:
+        first = action.block.validations[0].step
+        began = time.monotonic()
+        for validation in action.block.validations:
+            self.listener("started", validation.step, None)
+        with _explaining(first):
+            result = run_block(action.block)
+        if result.violators is not None:
+            held.append(result.violators)
+        seconds = time.monotonic() - began
+        for validation in action.block.validations:
+            self._record_validation(validation.step, validation.config, result, seconds)
+        for validation in action.block.validations:
+            metrics = self.steps[validation.step.index]
+            if not metrics.passed and validation.config.on_failure == "fail":
+                raise _broken(validation.step, metrics)
+        if action.quarantine is not None and result.violators is not None:
+            with _explaining(action.quarantine.step):
+                action.quarantine.config.prepare(result.violators, action.quarantine.run).write()
+
+    def _record_validation(self, step: Step, config: Validate, result: BlockResult, seconds: float) -> None:
+        rules = list(result.rules[step.index])
+        passed = all(rule.passed for rule in rules)
+        self._record(
+            StepMetrics(
+                index=step.index,
+                name=step.name,
+                type=step.type,
+                method=step.config.method,
+                status="COMPLETED" if passed or config.on_failure != "fail" else "FAILED",
+                rows=result.rows[step.index],
+                seconds=seconds,
+                rules=rules,
+                quarantined=result.quarantined[step.index],
+                blocking=config.on_failure == "fail",
+            ),
+            step,
+        )
+
+    def _load(self, planned: Plan, action: PlannedLoad) -> None:
+        step = action.step
+        self.listener("started", step, None)
+        began = time.monotonic()
+        with _explaining(step):
+            written = action.prepared.write()
+        rows = written.rows
+        if rows is None and action.tally is not None and written.skipped is None:
+            rows = action.tally.rows()
+        self._record(
+            StepMetrics(
+                index=step.index,
+                name=step.name,
+                type=step.type,
+                method=step.config.method,
+                status="SKIPPED" if written.skipped else "COMPLETED",
+                rows=rows,
+                seconds=time.monotonic() - began,
+                uri=action.uri,
+                bytes=written.bytes,
+                files=written.files,
+                version=written.version,
+                skipped=written.skipped,
+                columns=planned.columns[step.index],
+                lineage=planned.lineage[step.index],
+                detail=dict(written.detail),
+            ),
+            step,
+        )
+
+    def _run_uncovered(self, planned: Plan, covered: set[int]) -> None:
+        """Run for real what is selected but has no load or validation below it, so that its counts are true."""
+        for step in reversed(selected_steps(self.pipeline, self.selection)):
+            if step.type in ("extract", "transform") and step.index not in covered:
+                self.listener("started", step, None)
+                with _explaining(step):
+                    planned.frames[step.index].write.format("noop").mode("overwrite").save()
+                covered |= self.pipeline.upstream_of({step.index})
+
+    def _record_frames(self, planned: Plan) -> None:
+        for step in self.pipeline.steps:
+            if step.type not in ("extract", "transform") or step.index not in planned.frames:
+                continue
+            source = count_source(self.pipeline, step)
+            note = counting_note(self.pipeline, step) or counting_note(self.pipeline, source)
+            tally = planned.tallies.get(source.index)
+            rows = tally.rows() if note is None and tally is not None else None
+            dataset = step.config.dataset() if isinstance(step.config, Extract) else None
+            self._record(
+                StepMetrics(
+                    index=step.index,
+                    name=step.name,
+                    type=step.type,
+                    method=step.config.method,
+                    status="COMPLETED",
+                    rows=rows,
+                    rows_note=(note or UNCERTAIN) if rows is None else None,
+                    uri=dataset.uri if dataset else None,
+                    columns=planned.columns[step.index],
+                    lineage=planned.lineage.get(step.index, {}),
+                ),
+                step,
+            )
+
+    def _record(self, metrics: StepMetrics, step: Step) -> None:
+        self.steps[step.index] = metrics
+        self.listener("finished", step, metrics)
+
+
+UNCERTAIN = "not counted: the plan was not run in full, or a part of it twice"
+
+
+def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
+    broken = [rule for rule in metrics.rules if not rule.passed]
+    first = broken[0]
+    told = [rule.detail or _told(rule) for rule in broken]
+    return ValidationException(
+        "; ".join(told),
+        rule=first.rule,
+        violations=first.violations,
+        rows=first.rows or 0,
+        samples=first.samples,
+        location=step.location,
+        config=step.config.as_config(),
+        hint="mend the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was written",
+    )
+
+
+def _told(rule: RuleMetrics) -> str:
+    samples = ", ".join(json.dumps(sample) for sample in rule.samples)
+    share = f" ({rule.fraction:.2%})" if rule.fraction is not None else ""
+    return f"{rule.violations} of {rule.rows} rows{share} break '{rule.rule}'" + (f", such as {samples}" if samples else "")
+
+
+@contextmanager
+def _explaining(step: Step) -> Iterator[None]:
+    try:
+        yield
+    except PipelineException as error:
+        raise error.at(step.location, step.config.as_config()) from error.__cause__
+    except Exception as error:
+        raise explained(error, step) from error
+
+
+@contextmanager
+def _cancellable(pipeline: PipelineConfig, spark: SparkSession, tag: str) -> Iterator[None]:
+    """Interrupt Spark's jobs when the run is stopped, and say that it was stopped."""
+    spark.addTag(tag)
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        # KeyboardInterrupt, SystemExit and Dagster's own interruption are no Exception.
+        spark.interruptTag(tag)
+        raise PipelineCancelledException(
+            "the run was stopped; nothing is half-written",
+            location=StepLocation(pipeline.name, pipeline.file),
+            hint="run it again to start over: what was loaded already is not loaded twice",
+        ) from error
+    finally:
+        spark.removeTag(tag)
+
+
+def _attempts(retry: Retry) -> Retrying:
+    wait: wait_base = (
+        wait_fixed(retry.delay_seconds)
+        if retry.backoff == "constant"
+        else wait_exponential(multiplier=retry.delay_seconds, min=retry.delay_seconds)
+    )
+    return Retrying(
+        stop=stop_after_attempt(retry.max_attempts),
+        wait=wait,
+        retry=retry_if_exception(is_transient),
+        reraise=True,
+    )

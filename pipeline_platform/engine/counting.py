@@ -1,0 +1,124 @@
+"""Counts rows in the pass that does the work.
+
+A count comes from `DataFrame.observe`, with two guards against a wrong one. A stage that Spark runs again, after a
+lost shuffle, adds its rows a second time: each task therefore also reports its partition, and where more tasks than
+partitions reported, the count is withheld. And a plan may be cut short, by a LIMIT or because a join found its other
+side empty: what lies before a LIMIT is not counted at all, and a branch that never ran reports nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.methods.base import HELPER_PREFIX, Extract, Transform
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, Observation
+
+# The listener that fills an observation runs after the action returns, on Spark's event queue.
+_WAIT_SECONDS = 10.0
+_FIRST_ROW = f"{HELPER_PREFIX}first_row"
+# Rows of partition p are numbered from p * 2**33, pyspark.sql.functions.monotonically_increasing_id.
+_ROW_NUMBER_MASK = (1 << 33) - 1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """A count that some action will fill."""
+
+    observation: Observation
+
+    def rows(self) -> int | None:
+        """Rows counted, or None if the plan was never run in full, or a stage of it twice."""
+        metrics = observed(self.observation)
+        if metrics is None or metrics["tasks"] != len(metrics["partitions"]):
+            return None
+        return int(metrics["rows"])
+
+
+def counted(frame: DataFrame) -> tuple[DataFrame, Tally]:
+    """The frame with a count attached, which the first action on it fills."""
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as F
+
+    observation = Observation(f"rows-{uuid.uuid4().hex}")
+    observed_frame = frame.withColumn(_FIRST_ROW, _first_row()).observe(
+        observation,
+        F.count(F.lit(1)).alias("rows"),
+        F.count(_FIRST_ROW).alias("tasks"),
+        F.collect_set(_FIRST_ROW).alias("partitions"),
+    )
+    return observed_frame.drop(_FIRST_ROW), Tally(observation)
+
+
+def _first_row() -> Column:
+    from pyspark.sql import functions as F
+
+    is_first = F.monotonically_increasing_id().bitwiseAND(F.lit(_ROW_NUMBER_MASK)) == 0
+    return F.when(is_first, F.spark_partition_id())
+
+
+def observed(observation: Observation) -> dict[str, Any] | None:
+    """What an observation holds, or None if no action has filled it; never waits without end."""
+    found: list[dict[str, Any]] = []
+
+    def wait() -> None:
+        try:
+            found.append(observation.get)
+        except Exception:  # noqa: BLE001 - Spark fails an assertion for a branch that its optimizer removed.
+            return
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    waiter.join(_WAIT_SECONDS)
+    return found[0] if found and found[0] else None
+
+
+def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
+    """Why a step's rows are not counted, or None if they are."""
+    downstream = _downstream(pipeline, step)
+    for other in downstream:
+        config = other.config
+        if isinstance(config, Transform) and config.may_stop_early():
+            return f"not counted: step {other.index} ({config.method}) may leave rows unread"
+    if isinstance(step.config, Extract) and step.config.skips_rows_at_source():
+        for other in _through_row_keeping(pipeline, step):
+            if isinstance(other.config, Transform) and other.config.filters_rows:
+                return f"not counted: the filter of step {other.index} is carried out while reading"
+    return None
+
+
+def count_source(pipeline: PipelineConfig, step: Step) -> Step:
+    """The step whose count is also this step's: steps that keep every row are not counted again."""
+    while isinstance(step.config, Transform) and step.config.keeps_row_count and step.inputs:
+        step = pipeline.steps[step.inputs[0].step]
+    return step
+
+
+def _consumers(pipeline: PipelineConfig, step: Step) -> list[Step]:
+    return [other for other in pipeline.steps if any(edge.step == step.index for edge in other.inputs)]
+
+
+def _downstream(pipeline: PipelineConfig, step: Step) -> list[Step]:
+    found: dict[int, Step] = {}
+    pending = [step]
+    while pending:
+        for other in _consumers(pipeline, pending.pop()):
+            if other.index not in found:
+                found[other.index] = other
+                pending.append(other)
+    return list(found.values())
+
+
+def _through_row_keeping(pipeline: PipelineConfig, step: Step) -> list[Step]:
+    found: list[Step] = []
+    for other in _consumers(pipeline, step):
+        found.append(other)
+        if isinstance(other.config, Transform) and other.config.keeps_row_count:
+            found.extend(_through_row_keeping(pipeline, other))
+    return found

@@ -1,0 +1,118 @@
+"""The connector jars: resolved once by pyspark's own Ivy, kept in a cache, given to Spark as files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from pipeline_platform.exceptions import PipelineExecutionException
+
+COORDINATES = (
+    "io.delta:delta-spark_4.1_2.13:4.4.0",
+    "org.apache.spark:spark-avro_2.13:4.1.1",
+)
+CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
+# Newer artifacts than pyspark's own under these names break it: "Failed to load session extension".
+_EXCLUDED = (
+    "org.apache.hadoop:hadoop-client-api",
+    "org.apache.hadoop:hadoop-client-runtime",
+    "org.apache.parquet:parquet-hadoop",
+    "org.apache.logging.log4j:log4j-core",
+    "org.apache.logging.log4j:log4j-slf4j2-impl",
+)
+_VERSION = re.compile(r"-\d[\w.\-]*\.jar$")
+
+
+def spark_home() -> Path:
+    """The folder of the installed pyspark, found without importing it.
+
+    Raises:
+        PipelineExecutionException: pyspark is not installed.
+    """
+    spec = find_spec("pyspark")
+    if spec is None or spec.origin is None:
+        raise PipelineExecutionException("pyspark is not installed", hint="install the package with its dependencies")
+    return Path(spec.origin).parent
+
+
+def cache_folder() -> Path:
+    """Where jars are kept: `PIPELINE_PLATFORM_CACHE`, or the user's cache folder."""
+    configured = os.environ.get(CACHE_VARIABLE)
+    return Path(configured) if configured else user_cache_path("pipeline-platform")
+
+
+def connector_jars(
+    coordinates: Sequence[str] = COORDINATES,
+    progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> list[Path]:
+    """The jar files Spark needs beside its own, from the cache, or resolved into it first.
+
+    What pyspark ships already, under whatever version, is left out.
+
+    Args:
+        coordinates: Maven coordinates, `group:artifact:version`.
+        progress: Told in a line each what is done when something has to be resolved.
+
+    Raises:
+        PipelineExecutionException: They could not be resolved.
+    """
+    name = hashlib.sha256("\n".join([*sorted(coordinates), str(spark_home())]).encode()).hexdigest()[:16]
+    folder = cache_folder() / "jars" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            progress(f"resolving {len(coordinates)} connector packages, once, into {folder} ...")
+            count = _resolve(coordinates, folder)
+            progress(f"resolved: {count} jars")
+    return sorted(folder.glob("*.jar"))
+
+
+def _resolve(coordinates: Sequence[str], folder: Path) -> int:
+    home = spark_home()
+    shipped = {_VERSION.sub("", jar.name) for jar in (home / "jars").glob("*.jar")}
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        ivy = Path(temporary) / "ivy"
+        script = Path(temporary) / "resolve.py"
+        script.write_text("")
+        command = [
+            str(home / "bin" / "spark-submit"),
+            "--packages",
+            ",".join(coordinates),
+            "--exclude-packages",
+            ",".join(_EXCLUDED),
+            "--conf",
+            f"spark.jars.ivy={ivy}",
+            str(script),
+        ]
+        environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        jars = [jar for jar in (ivy / "jars").glob("*.jar") if _artifact(jar) not in shipped]
+        if done.returncode != 0 or not jars:
+            reason = next((line for line in done.stderr.splitlines() if "unresolved" in line.lower()), "")
+            raise PipelineExecutionException(
+                f"the connector packages could not be resolved: {reason or done.stderr[-500:]}",
+                hint="check that a Maven repository is reachable, or name one with spark.jars.ivySettings",
+                retryable=True,
+            )
+        ready = Path(temporary) / "jars"
+        ready.mkdir()
+        for jar in jars:
+            shutil.copy(jar, ready / jar.name)
+        ready.rename(folder)
+        return len(jars)
+
+
+def _artifact(jar: Path) -> str:
+    # Ivy writes `organisation_artifact-version.jar`; an organisation has no underscore.
+    return _VERSION.sub("", jar.name.split("_", 1)[1])

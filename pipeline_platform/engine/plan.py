@@ -1,0 +1,255 @@
+"""Plans a run: every frame is built and every sink held against its frame before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note
+from pipeline_platform.engine.failures import explained
+from pipeline_platform.engine.validation import ValidationBlock, plan_block
+from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.methods.base import (
+    Extract,
+    Frames,
+    KeepsFrame,
+    Load,
+    LoadRun,
+    Prepared,
+    Transform,
+    Validate,
+)
+from pipeline_platform.methods.load.delta_lake import ToDeltaLake
+from pipeline_platform.metrics.run import ColumnMetrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class PlannedLoad:
+    """A load that its sink can take."""
+
+    step: Step
+    prepared: Prepared
+    uri: str
+    tally: Tally | None
+    """Counts the rows, for a sink that does not say how many it took."""
+
+
+@dataclass(frozen=True)
+class PlannedQuarantine:
+    """Where a block's violating rows go."""
+
+    step: Step
+    config: ToDeltaLake
+    run: LoadRun
+
+
+@dataclass(frozen=True)
+class PlannedBlock:
+    """A validation block, and its quarantine if it has one."""
+
+    block: ValidationBlock
+    quarantine: PlannedQuarantine | None
+
+
+@dataclass
+class Plan:
+    """What a run will do.
+
+    Args:
+        pipeline: The pipeline.
+        needed: Indices of the steps that are built.
+    """
+
+    pipeline: PipelineConfig
+    needed: Set[int]
+    frames: dict[int, DataFrame] = field(default_factory=dict)
+    """Frames by step index, quarantined rows taken out."""
+    columns: dict[int, list[ColumnMetrics]] = field(default_factory=dict)
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    lineage: dict[int, dict[str, list[tuple[int, str]]]] = field(default_factory=dict)
+    actions: list[PlannedBlock | PlannedLoad] = field(default_factory=list)
+    """Validations and loads, in the order of the steps."""
+    cached: list[DataFrame] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+
+
+def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[int]:
+    """Indices of the steps that the selected ones need, the validations that guard them included.
+
+    Args:
+        pipeline: The pipeline.
+        selection: Step names; None for all.
+    """
+    if selection is None:
+        return {step.index for step in pipeline.steps}
+    chosen = {step.index for step in pipeline.steps if step.name in selection}
+    needed = pipeline.upstream_of(chosen)
+    while True:
+        guards = {
+            step.index
+            for step in pipeline.steps
+            if step.type == "validate" and step.inputs[0].step in needed and step.index < max(chosen, default=0)
+        }
+        grown = pipeline.upstream_of(needed | guards)
+        if grown == needed:
+            return needed
+        needed = grown
+
+
+def plan(pipeline: PipelineConfig, spark: SparkSession, load_id: str, selection: Set[str] | None = None) -> Plan:
+    """Build every frame and hold every sink against it; nothing is written.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+        load_id: The same for every attempt at the same load; each load step makes its own of it.
+        selection: Names of the steps to run; None for all.
+
+    Raises:
+        PipelineException: A step can't be planned; it names the step.
+    """
+    needed = needed_steps(pipeline, selection)
+    planned = Plan(pipeline, needed)
+    done: set[int] = set()
+    for step in pipeline.steps:
+        if step.index not in needed or step.index in done:
+            continue
+        try:
+            match step.config:
+                case Extract() | Transform():
+                    _plan_frame(planned, step, spark)
+                case Validate():
+                    done |= _plan_block(planned, step, load_id)
+                case Load():
+                    _plan_load(planned, step, load_id)
+                case _:
+                    raise TypeError(f"{step.config.method} is no kind of step that a batch knows")
+        except PipelineException as error:
+            raise error.at(step.location, step.config.as_config()) from error.__cause__
+        except Exception as error:
+            raise explained(error, step) from error
+    return planned
+
+
+def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
+    config = step.config.resolved()
+    if isinstance(config, Extract):
+        frame = config.read(spark)
+    else:
+        assert isinstance(config, Transform)
+        frame = config.apply(_inputs(planned, step, spark))
+        names = {edge.name: planned.frames[edge.step].columns for edge in step.inputs}
+        indices = {edge.name: edge.step for edge in step.inputs}
+        planned.lineage[step.index] = {
+            column: [(indices[source.frame], source.column) for source in sources]
+            for column, sources in config.lineage(names, frame.columns).items()
+        }
+    planned.columns[step.index] = [
+        ColumnMetrics(name=column.name, type=column.dataType.simpleString(), nullable=column.nullable)
+        for column in frame.schema
+    ]
+    if counting_note(planned.pipeline, step) is None and count_source(planned.pipeline, step) is step:
+        frame, planned.tallies[step.index] = counted(frame)
+    if isinstance(config, KeepsFrame) and config.cache:
+        from pyspark import StorageLevel
+
+        frame = frame.persist(getattr(StorageLevel, config.cache_storage_level))
+        planned.cached.append(frame)
+    planned.frames[step.index] = frame
+
+
+def _inputs(planned: Plan, step: Step, spark: SparkSession) -> Frames:
+    primary = next((planned.frames[edge.step] for edge in step.inputs if edge.name is None), None)
+    named = {edge.name: planned.frames[edge.step] for edge in step.inputs if edge.name is not None}
+    by_input = getattr(step.config, "input", None)
+    if primary is None and by_input is not None:
+        primary = named[by_input]
+    return Frames(primary, named, spark)
+
+
+def _plan_block(planned: Plan, first: Step, load_id: str) -> set[int]:
+    source = first.inputs[0].step
+    steps = _adjacent(planned, first)
+    members: list[tuple[Step, Validate, Mapping[str, DataFrame]]] = []
+    for step in steps:
+        config = step.config.resolved()
+        assert isinstance(config, Validate)
+        named = {edge.name: planned.frames[edge.step] for edge in step.inputs if edge.name is not None}
+        members.append((step, config, named))
+    block = plan_block(planned.frames[source], source, members)
+    quarantine = _plan_quarantine(planned, block, load_id) if block.quarantines else None
+    planned.actions.append(PlannedBlock(block, quarantine))
+    if block.quarantines:
+        planned.frames[source] = block.survivors()
+    if block.needs_pass() and not _is_cached(planned, source) and _is_loaded_after(planned.pipeline, steps[-1]):
+        planned.hints.append(
+            f"step {source} is read twice, once to validate and once to load: "
+            f"set 'cache' on it if reading it costs more than keeping it",
+        )
+    return {step.index for step in steps}
+
+
+def _adjacent(planned: Plan, first: Step) -> list[Step]:
+    steps: list[Step] = []
+    for step in planned.pipeline.steps[first.index :]:
+        if step.type != "validate" or step.inputs[0].step != first.inputs[0].step:
+            break
+        if step.index in planned.needed:
+            steps.append(step)
+    return steps
+
+
+def _is_cached(planned: Plan, index: int) -> bool:
+    config = planned.pipeline.steps[index].config
+    return isinstance(config, KeepsFrame) and config.cache
+
+
+def _is_loaded_after(pipeline: PipelineConfig, last: Step) -> bool:
+    return any(step.type == "load" for step in pipeline.steps[last.index :])
+
+
+def _plan_quarantine(planned: Plan, block: ValidationBlock, load_id: str) -> PlannedQuarantine:
+    first = next(v for v in block.validations if v.config.on_failure == "quarantine")
+    path = first.config.quarantine_path or _beside_sink(planned.pipeline, first.step)
+    config = ToDeltaLake(path=path, mode="append", merge_schema=True)
+    run = LoadRun(f"{load_id}/{first.step.name}/quarantine", f"{planned.pipeline.name}-{first.step.name}-quarantine")
+    config.prepare(block.violators(), run)
+    return PlannedQuarantine(first.step, config, run)
+
+
+def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
+    for other in pipeline.steps:
+        path = getattr(other.config, "path", None)
+        if other.type == "load" and isinstance(path, str):
+            return f"{path.rstrip('/')}_quarantine"
+    raise PipelineException(
+        "there is no sink with a path to keep quarantined rows beside",
+        location=step.location,
+        hint="set 'quarantinePath' to the path of a Delta table",
+    )
+
+
+def _plan_load(planned: Plan, step: Step, load_id: str) -> None:
+    config = step.config.resolved()
+    assert isinstance(config, Load)
+    frame = planned.frames[step.inputs[0].step]
+    source = step.inputs[0].step
+    planned.columns[step.index] = planned.columns[source]
+    planned.lineage[step.index] = {column: [(source, column)] for column in frame.columns}
+    name = config.query_name or f"{planned.pipeline.name}-{step.name}"
+    tally: Tally | None = None
+    if not config.reports_rows:
+        frame, tally = counted(frame)
+    prepared = config.prepare(frame, LoadRun(f"{load_id}/{step.name}", name))
+    planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
+
+
+def selected_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> Sequence[Step]:
+    """The steps that are asked for, in order."""
+    return [step for step in pipeline.steps if selection is None or step.name in selection]

@@ -1,0 +1,278 @@
+"""Validates a frame in one pass, however many validations look at it.
+
+Validations that follow each other on one frame form a block. They are carried out in their order: what one puts in
+quarantine, the next does not see. Each rule becomes a flag on every row; one aggregation counts all flags.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.redaction import MASK, looks_secret
+from pipeline_platform.engine.counting import observed
+from pipeline_platform.engine.failures import explained
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import HELPER_PREFIX, Rule, RuleResult, Validate
+from pipeline_platform.metrics.run import RuleMetrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+REASONS = "_violations"
+"""Column of a quarantine table: the rules that the row broke."""
+_SAMPLES = ("min", "max", "other")
+
+
+@dataclass(frozen=True)
+class PlannedRule:
+    """A rule and the helper column that says which rows break it."""
+
+    rule: Rule
+    flag: str
+
+
+@dataclass(frozen=True)
+class PlannedValidation:
+    """A validation of a block."""
+
+    step: Step
+    config: Validate
+    eligible: str
+    rules: tuple[PlannedRule, ...]
+    schema_results: tuple[RuleResult, ...]
+
+
+@dataclass(frozen=True)
+class ValidationBlock:
+    """Validations that look at the same frame.
+
+    Args:
+        source: Index of the step whose frame is looked at.
+        validations: They, in order.
+        flagged: The frame with a flag for each rule.
+        columns: The frame's own columns.
+    """
+
+    source: int
+    validations: tuple[PlannedValidation, ...]
+    flagged: DataFrame
+    columns: tuple[str, ...]
+
+    @property
+    def quarantines(self) -> bool:
+        """Whether any of them takes rows out."""
+        return any(_quarantines(validation) for validation in self.validations)
+
+    def survivors(self) -> DataFrame:
+        """The rows that no validation puts in quarantine, without the flags."""
+        return self.flagged.filter(~_any(self._quarantine_flags())).select(*map(_quoted, self.columns))
+
+    def violators(self) -> DataFrame:
+        """The rows in quarantine, with the rules they broke in `_violations`."""
+        from pyspark.sql import functions as F
+
+        reasons = [
+            F.when(F.col(planned.flag), F.lit(f"{validation.step.name}: {planned.rule.name}"))
+            for validation in self.validations
+            if _quarantines(validation)
+            for planned in validation.rules
+        ]
+        taken = self.flagged.filter(_any(self._quarantine_flags()))
+        return taken.select(*map(_quoted, self.columns), F.array_compact(F.array(*reasons)).alias(REASONS))
+
+    def metrics(self) -> list[Column]:
+        """The aggregates that count rows and violations and pick samples."""
+        from pyspark.sql import functions as F
+
+        aggregates: list[Column] = []
+        for validation in self.validations:
+            aggregates.append(F.count_if(F.col(validation.eligible)).alias(f"rows_{validation.eligible}"))
+            for planned in validation.rules:
+                broken = F.col(planned.flag)
+                sample = F.when(broken, _sample(planned.rule, validation.config))
+                aggregates += [
+                    F.count_if(broken).alias(planned.flag),
+                    F.min(sample).alias(f"min_{planned.flag}"),
+                    F.max(sample).alias(f"max_{planned.flag}"),
+                    F.max_by(sample, F.when(broken, F.xxhash64(sample))).alias(f"other_{planned.flag}"),
+                ]
+            if _quarantines(validation):
+                taken = _any([F.col(planned.flag) for planned in validation.rules])
+                aggregates.append(F.count_if(taken).alias(f"taken_{validation.eligible}"))
+        return aggregates
+
+    def needs_pass(self) -> bool:
+        """Whether anything is asked that the schema does not tell."""
+        return any(
+            validation.rules or type(validation.config).count_results is not Validate.count_results
+            for validation in self.validations
+        )
+
+    def _quarantine_flags(self) -> list[Column]:
+        from pyspark.sql import functions as F
+
+        return [
+            F.col(planned.flag)
+            for validation in self.validations
+            if _quarantines(validation)
+            for planned in validation.rules
+        ]
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What came of a block.
+
+    Args:
+        rules: Results by step index.
+        rows: Rows looked at, by step index; None where only the schema was.
+        quarantined: Rows taken out, by step index; None for a validation that takes none out.
+        violators: The rows in quarantine, persisted; None if no validation takes any out.
+    """
+
+    rules: Mapping[int, Sequence[RuleMetrics]]
+    rows: Mapping[int, int | None]
+    quarantined: Mapping[int, int | None]
+    violators: DataFrame | None
+
+
+def plan_block(
+    frame: DataFrame,
+    source: int,
+    validations: Sequence[tuple[Step, Validate, Mapping[str, DataFrame]]],
+) -> ValidationBlock:
+    """Build the flags of a block; nothing is run.
+
+    Args:
+        frame: The frame looked at.
+        source: Index of the step it comes from.
+        validations: Step, config and the registered frames it names, in order.
+
+    Raises:
+        PipelineException: A rule names a column that is not there, or is not a condition.
+    """
+    from pyspark.errors import PySparkException
+    from pyspark.sql import functions as F
+
+    own = tuple(frame.columns)
+    kept: list[str] = list(own)
+    flagged, eligible = frame, F.lit(True)
+    planned: list[PlannedValidation] = []
+    for number, (step, config, named) in enumerate(validations):
+        try:
+            schema_results = tuple(config.schema_results(frame))
+            seen = f"{HELPER_PREFIX}eligible_{number}"
+            flagged = flagged.withColumn(seen, eligible)
+            flagged = config.annotate(flagged, F.col(seen), named)
+            kept.append(seen)
+            rules: list[PlannedRule] = []
+            for place, rule in enumerate(config.rules(flagged)):
+                flag = f"{HELPER_PREFIX}broken_{number}_{place}"
+                flagged = flagged.withColumn(flag, F.col(seen) & F.coalesce(rule.violated, F.lit(False)))
+                kept.append(flag)
+                rules.append(PlannedRule(rule, flag))
+            flagged = flagged.select(*map(_quoted, kept))
+        except PySparkException as error:
+            raise explained(error, step) from error
+        except PipelineExecutionException as error:
+            raise error.at(step.location, config.as_config()) from error.__cause__
+        planned.append(PlannedValidation(step, config, seen, tuple(rules), schema_results))
+        if _quarantines(planned[-1]) and rules:
+            eligible = F.col(seen) & ~_any([F.col(rule.flag) for rule in rules])
+    return ValidationBlock(source, tuple(planned), flagged, own)
+
+
+def run_block(block: ValidationBlock) -> BlockResult:
+    """Count every rule's violations in one pass; with a quarantine, the same pass keeps the rows taken out."""
+    if not block.needs_pass():
+        results = {v.step.index: _judged(v, v.schema_results, None) for v in block.validations}
+        return BlockResult(results, dict.fromkeys(results), dict.fromkeys(results), None)
+    if not block.quarantines:
+        row = block.flagged.agg(*block.metrics()).collect()[0].asDict()
+        return _result(block, row, None)
+    violators, row = _kept_violators(block)
+    return _result(block, row, violators)
+
+
+def _kept_violators(block: ValidationBlock) -> tuple[DataFrame, dict[str, Any]]:
+    from pyspark.sql import Observation
+
+    observation = Observation(f"validation-{uuid.uuid4().hex}")
+    watched = replace(block, flagged=block.flagged.observe(observation, *block.metrics()))
+    violators = watched.violators().persist()
+    try:
+        violators.write.format("noop").mode("overwrite").save()
+        metrics = observed(observation)
+        if metrics is None:
+            # The optimizer found out that there can be no row to take out; then the counts cost a pass.
+            metrics = block.flagged.agg(*block.metrics()).collect()[0].asDict()
+    except BaseException:
+        violators.unpersist()
+        raise
+    return violators, metrics
+
+
+def _result(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame | None) -> BlockResult:
+    rules: dict[int, Sequence[RuleMetrics]] = {}
+    rows: dict[int, int | None] = {}
+    taken: dict[int, int | None] = {}
+    for validation in block.validations:
+        seen = int(row[f"rows_{validation.eligible}"])
+        results = [*validation.schema_results, *validation.config.count_results(seen)]
+        for planned in validation.rules:
+            found = dict.fromkeys(row[f"{which}_{planned.flag}"] for which in _SAMPLES)
+            samples = [json.loads(sample) for sample in found if sample is not None]
+            results.append(RuleResult(planned.rule.name, int(row[planned.flag]), seen, samples=samples))
+        rules[validation.step.index] = _judged(validation, results, seen)
+        rows[validation.step.index] = seen
+        taken[validation.step.index] = row.get(f"taken_{validation.eligible}")
+    return BlockResult(rules, rows, taken, violators)
+
+
+def _judged(validation: PlannedValidation, results: Sequence[RuleResult], rows: int | None) -> list[RuleMetrics]:
+    tolerance = validation.config.tolerance
+    allowed = tolerance * (rows or 0) if tolerance < 1 else tolerance
+    return [
+        RuleMetrics(
+            rule=result.rule,
+            violations=result.violations,
+            rows=result.rows,
+            # The tolerance is about rows: a frame that has the wrong schema or size is never nearly right.
+            passed=result.violations <= (allowed if validation.config.looks_at_rows else 0),
+            detail=result.detail,
+            samples=[dict(sample) for sample in result.samples],
+        )
+        for result in results
+    ]
+
+
+def _sample(rule: Rule, config: Validate) -> Column:
+    from pyspark.sql import functions as F
+
+    hidden = {name.casefold() for name in config.sensitive_columns}
+    shown = [
+        F.lit(MASK).alias(name) if name.casefold() in hidden or looks_secret(name) else F.col(_quoted(name)).alias(name)
+        for name in rule.columns
+    ]
+    return F.to_json(F.struct(*shown), {"ignoreNullFields": "false"}) if shown else F.lit("{}")
+
+
+def _quarantines(validation: PlannedValidation) -> bool:
+    return validation.config.on_failure == "quarantine"
+
+
+def _any(flags: Sequence[Column]) -> Column:
+    from pyspark.sql import functions as F
+
+    return reduce(or_, flags, F.lit(False))
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"

@@ -1,0 +1,146 @@
+"""What can go wrong, as types: every error names the pipeline, the step and the line it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_platform.credentials.redaction import redact, redact_config
+
+
+@dataclass(frozen=True)
+class StepLocation:
+    """Where in a project an error belongs.
+
+    Args:
+        pipeline: Name of the pipeline.
+        file: The JSON file; None for a pipeline that was not read from one.
+        line: Line of the step in that file, counted from 1.
+        step_index: Position in `steps`, counted from 0; None for the pipeline as a whole.
+        step_type: `extract`, `transform`, `validate` or `load`.
+        method: The step's method.
+        step: The step's asset name.
+    """
+
+    pipeline: str
+    file: Path | None = None
+    line: int | None = None
+    step_index: int | None = None
+    step_type: str | None = None
+    method: str | None = None
+    step: str | None = None
+
+    def __str__(self) -> str:
+        place = f"pipeline '{self.pipeline}'"
+        if self.step_index is not None:
+            place += f", step {self.step_index} ({self.step_type} {self.method})"
+        if self.file is not None:
+            place += f", {self.file}" + (f":{self.line}" if self.line is not None else "")
+        return place
+
+
+class PipelineException(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: What happened and what was expected; redacted before it is kept.
+        location: Pipeline, step and line; may be added later with `at`.
+        config: The step's config, kept without its secrets.
+        hint: What to do next, in a sentence.
+        retryable: Whether the same run may succeed when it is tried again unchanged.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: StepLocation | None = None,
+        config: Mapping[str, Any] | None = None,
+        hint: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(redact(message))
+        self.message = redact(message)
+        self.location = location
+        self.config = redact_config(config or {})
+        self.hint = hint
+        self.retryable = retryable
+
+    def at(self, location: StepLocation, config: Mapping[str, Any] | None = None) -> PipelineException:
+        """Add where it happened, unless that is known already, and return the exception itself."""
+        if self.location is None:
+            self.location = location
+        if config and not self.config:
+            self.config = redact_config(config)
+        return self
+
+    def __str__(self) -> str:
+        text = f"{self.location}: {self.message}" if self.location else self.message
+        return f"{text}\n  next: {self.hint}" if self.hint else text
+
+
+class PipelineConfigurationException(PipelineException):
+    """A pipeline file, a step or a setting is not what the format allows.
+
+    `problems` holds one rendered entry for each mistake in the file.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[Any] = (), **context: Any) -> None:
+        super().__init__(message, **context)
+        self.problems = tuple(problems)
+
+
+class PipelineExecutionException(PipelineException):
+    """A step failed while it was planned or run."""
+
+
+class DataFrameResolutionException(PipelineException):
+    """A step asks for a frame that no step before it registered."""
+
+    def __init__(self, name: str, available: Sequence[str], **context: Any) -> None:
+        names = ", ".join(sorted(available)) or "none"
+        super().__init__(f"there is no registered frame '{name}'; registered so far: {names}", **context)
+        self.name = name
+        self.available = tuple(available)
+
+
+class ValidationException(PipelineException):
+    """Rows broke a rule whose `onFailure` is `fail`.
+
+    Args:
+        rule: The first rule that failed.
+        violations: Rows that broke it.
+        rows: Rows looked at.
+        samples: A few violating rows, without the columns marked sensitive.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        rule: str,
+        violations: int,
+        rows: int,
+        samples: Sequence[Mapping[str, Any]] = (),
+        **context: Any,
+    ) -> None:
+        super().__init__(message, **context)
+        self.rule = rule
+        self.violations = violations
+        self.rows = rows
+        self.samples = tuple(samples)
+
+
+class CredentialException(PipelineException):
+    """A credential is missing, incomplete or refused; never carries its value."""
+
+    def __init__(self, message: str, *, path: str | None = None, credential_type: str | None = None, **context: Any):
+        super().__init__(message, **context)
+        self.path = path
+        self.credential_type = credential_type
+
+
+class PipelineCancelledException(PipelineException):
+    """The run was stopped by a person or by the system; never retried."""

@@ -1,0 +1,1 @@
+"""Methods that read a dataset into a frame."""

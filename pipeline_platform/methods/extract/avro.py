@@ -1,0 +1,33 @@
+"""`fromAvro`: Avro files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import AvroSchema, Location
+from pipeline_platform.methods.base import Credentialed, Extract
+from pipeline_platform.methods.dataset import Dataset, at_path
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class FromAvro(Extract, Credentialed):
+    """Reads Avro files."""
+
+    method: ClassVar[str] = "fromAvro"
+    kind: ClassVar[str] = "avro"
+
+    path: Location
+    """Local path or URI of the files."""
+    avro_schema: AvroSchema | None = None
+    """The reader's schema; by default the one the files were written with."""
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        reader = spark.read.format("avro")
+        if self.avro_schema is not None:
+            reader = reader.option("avroSchema", self.avro_schema)
+        return reader.load(self.path)
+
+    def dataset(self) -> Dataset:
+        return at_path(self.path)

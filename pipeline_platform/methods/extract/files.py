@@ -1,0 +1,66 @@
+"""`fromFiles`: files at a local path or any URI that Spark can read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline_platform.config.values import Flag, Location, Text, one_of
+from pipeline_platform.methods.base import Extract
+from pipeline_platform.methods.dataset import Dataset, at_path
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+FileFormat = Annotated[
+    Literal["parquet", "json", "csv", "avro", "orc"],
+    one_of("parquet", "json", "csv", "avro", "orc"),
+]
+
+
+class ReadsFiles(Extract):
+    """Keys of the methods that read files."""
+
+    path: Location
+    """Where the files are."""
+    format: FileFormat
+    """Their format."""
+    header: Flag = True
+    """csv: the first line holds the column names."""
+    infer_schema: Flag = True
+    """csv: derive the types from the data, at the price of one more pass; not with `schema`."""
+    delimiter: Text = ","
+    """csv: what separates the values."""
+    multi_line: Flag = False
+    """json: a record may span lines."""
+    schema_: Annotated[Text | None, Field(alias="schema")] = None
+    """A Spark DDL string such as `id BIGINT, name STRING`; a csv or json value that does not fit becomes null."""
+
+    def skips_rows_at_source(self) -> bool:
+        return self.format in ("parquet", "orc")
+
+    def uri(self) -> str:
+        """The path as Spark is to read it."""
+        return self.path
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        reader = spark.read.format(self.format)
+        if self.format == "csv":
+            reader = reader.options(header=self.header, sep=self.delimiter)
+            reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)
+        if self.format == "json":
+            reader = reader.option("multiLine", self.multi_line)
+        if self.schema_ is not None:
+            reader = reader.schema(self.schema_)
+        return reader.load(self.uri())
+
+    def dataset(self) -> Dataset:
+        return at_path(self.uri())
+
+
+class FromFiles(ReadsFiles):
+    """Reads files at a local path or any URI that Spark can read."""
+
+    method: ClassVar[str] = "fromFiles"
+    kind: ClassVar[str] = "file"

@@ -1,0 +1,1 @@
+"""Methods that write a frame to a sink."""

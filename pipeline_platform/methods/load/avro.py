@@ -1,0 +1,25 @@
+"""`toAvro`: Avro files, published only when all are written."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pipeline_platform.config.values import AvroSchema
+from pipeline_platform.methods.base import Credentialed
+from pipeline_platform.methods.load.files import WritesFiles
+
+
+class ToAvro(WritesFiles, Credentialed):
+    """Writes Avro files; readers see them when all are there."""
+
+    method: ClassVar[str] = "toAvro"
+    kind: ClassVar[str] = "avro"
+
+    avro_schema: AvroSchema | None = None
+    """The schema to write with; by default made from the frame."""
+
+    def file_format(self) -> str:
+        return "avro"
+
+    def options(self) -> dict[str, str]:
+        return {**super().options(), **({"avroSchema": self.avro_schema} if self.avro_schema else {})}

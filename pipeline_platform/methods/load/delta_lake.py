@@ -1,0 +1,267 @@
+"""`toDeltaLake`: a Delta table, written in one commit that can be repeated without harm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.values import Flag, Location, Names, one_of
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import Credentialed, Load, LoadRun, Prepared, Written
+from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri
+from pipeline_platform.methods.load.sink import require_columns
+from pipeline_platform.methods.settings import spark_settings
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
+
+# Commits by others that may come between ours and the look at it.
+_COMMITS_LOOKED_AT = 50
+_WRITTEN_VERSION = 1
+
+
+class ToDeltaLake(Load, Credentialed):
+    """Writes a Delta table in one commit; a retried run finds its own commit and leaves it at that."""
+
+    method: ClassVar[str] = "toDeltaLake"
+    kind: ClassVar[str] = "deltalake"
+    reports_rows: ClassVar[bool] = True
+
+    path: Location
+    """Local path or URI of the table."""
+    mode: Annotated[
+        Literal["append", "overwrite", "errorIfExists", "ignore", "merge"],
+        one_of("append", "overwrite", "errorIfExists", "ignore", "merge"),
+    ] = "append"
+    """What happens to rows that are there already; `merge` updates those with equal `mergeKeys` and adds the others."""
+    partition_by: Names = []
+    """Columns the table is partitioned by."""
+    merge_schema: Flag = False
+    """Add columns to the table that it does not have yet."""
+    overwrite_schema: Flag = False
+    """With mode `overwrite`: give the table the frame's columns."""
+    merge_keys: Names = []
+    """With mode `merge`: the columns that say which row is which; two rows of a load with equal keys are an error."""
+    cluster_by: Names = []
+    """Columns of Delta's liquid clustering, for a new table."""
+
+    @model_validator(mode="after")
+    def _keys_fit_mode(self) -> Self:
+        if self.mode == "merge" and not self.merge_keys:
+            raise PydanticCustomError("merge", "mode merge needs 'mergeKeys'", {"key": "mode"})
+        if self.mode != "merge" and self.merge_keys:
+            message = "'mergeKeys' goes with mode merge"
+            raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
+        if self.overwrite_schema and self.mode != "overwrite":
+            message = "'overwriteSchema' goes with mode overwrite"
+            raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
+        if self.partition_by and self.cluster_by:
+            message = "'partitionBy' and 'clusterBy' exclude each other"
+            raise PydanticCustomError("cluster", message, {"key": "clusterBy"})
+        return self
+
+    def dataset(self) -> Dataset:
+        return at_path(self.path, "delta")
+
+    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+        require_columns(frame, self.partition_by, "partitionBy")
+        require_columns(frame, self.cluster_by, "clusterBy")
+        require_columns(frame, self.merge_keys, "mergeKeys")
+        prepared = DeltaWrite(self, frame, run)
+        prepared.check()
+        return prepared
+
+
+@dataclass(frozen=True)
+class DeltaWrite:
+    """One load of a Delta table.
+
+    Args:
+        config: The step.
+        frame: What is written.
+        run: The load it belongs to; its id becomes Delta's transaction app id.
+    """
+
+    config: ToDeltaLake
+    frame: DataFrame
+    run: LoadRun
+
+    def check(self) -> None:
+        """Hold the frame against the table.
+
+        Raises:
+            PipelineExecutionException: Mode, partition columns, columns or types don't fit.
+        """
+        table = self._table()
+        if table is None or self._is_done(table):
+            return
+        if self.config.mode == "errorIfExists":
+            raise PipelineExecutionException(
+                f"there is a Delta table at {self.config.path} already, and mode is errorIfExists",
+                hint="use mode append, overwrite, merge or ignore, or another path",
+            )
+        if self.config.mode == "ignore" or self.config.overwrite_schema:
+            return
+        self._check_partitions(table.metadata().partition_columns)
+        self._check_schema()
+
+    def write(self) -> Written:
+        """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
+        table = self._table()
+        if table is not None and self._is_done(table):
+            return Written(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        if table is not None and self.config.mode == "ignore":
+            return Written(skipped="there is a table already, and mode is ignore", version=table.version())
+        if self.config.mode == "merge":
+            self._merge(into_existing=table is not None)
+        else:
+            self._save(self.frame, "overwrite" if self.config.mode == "overwrite" else "append")
+        return self._written()
+
+    def clean(self) -> None:
+        """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
+
+    def _save(self, frame: DataFrame, mode: str) -> None:
+        writer = frame.write.format("delta").mode(mode).partitionBy(*self.config.partition_by)
+        if self.config.cluster_by:
+            writer = writer.clusterBy(*self.config.cluster_by)
+        options = {
+            "mergeSchema": str(self.config.merge_schema).lower(),
+            "txnAppId": self.run.load_id,
+            "txnVersion": str(_WRITTEN_VERSION),
+            "userMetadata": self._commit_mark,
+        }
+        if self.config.overwrite_schema:
+            options["overwriteSchema"] = "true"
+        writer.options(**options).save(self.config.path)
+
+    def _merge(self, *, into_existing: bool) -> None:
+        from delta.tables import DeltaTable
+
+        source = _with_unique_keys(self.frame, self.config.merge_keys)
+        if not into_existing:
+            self._save(source, "append")
+            return
+        spark = self.frame.sparkSession
+        condition = " AND ".join(f"target.{_quoted(key)} <=> source.{_quoted(key)}" for key in self.config.merge_keys)
+        merge = DeltaTable.forPath(spark, self.config.path).alias("target").merge(source.alias("source"), condition)
+        if self.config.merge_schema:
+            merge = merge.withSchemaEvolution()
+        settings = {
+            "spark.databricks.delta.write.txnAppId": self.run.load_id,
+            "spark.databricks.delta.write.txnVersion": str(_WRITTEN_VERSION),
+            "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
+        }
+        with spark_settings(spark, settings):
+            merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+    @property
+    def _commit_mark(self) -> str:
+        return json.dumps({"load": self.run.load_id})
+
+    def _table(self) -> DeltaTable | None:
+        from deltalake import DeltaTable
+
+        uri = normalized_uri(self.config.path)
+        return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+
+    def _is_done(self, table: DeltaTable) -> bool:
+        return table.transaction_version(self.run.load_id) is not None
+
+    def _written(self) -> Written:
+        table = self._table()
+        commits = table.history(_COMMITS_LOOKED_AT) if table is not None else []
+        for commit in commits:
+            if commit.get("userMetadata") == self._commit_mark:
+                metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
+                return Written(
+                    rows=_changed_rows(metrics),
+                    bytes=metrics.get("numOutputBytes", metrics.get("numTargetBytesAdded")),
+                    files=metrics.get("numFiles", metrics.get("numTargetFilesAdded")),
+                    version=commit["version"],
+                    detail=metrics,
+                )
+        # Delta makes no commit for a merge or an append that changes nothing.
+        return Written(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+
+    def _check_partitions(self, existing: Sequence[str]) -> None:
+        wanted = [name.casefold() for name in self.config.partition_by]
+        if wanted and wanted != [name.casefold() for name in existing]:
+            have = ", ".join(existing) or "nothing"
+            raise PipelineExecutionException(
+                f"the table at {self.config.path} is partitioned by {have}, "
+                f"and 'partitionBy' says {', '.join(self.config.partition_by)}",
+                hint="leave 'partitionBy' out, or write with mode overwrite and overwriteSchema",
+            )
+
+    def _check_schema(self) -> None:
+        existing = {
+            field.name.casefold(): field
+            for field in self.frame.sparkSession.read.format("delta").load(self.config.path).schema
+        }
+        for field in self.frame.schema:
+            target = existing.get(field.name.casefold())
+            if target is None:
+                if not self.config.merge_schema:
+                    raise PipelineExecutionException(
+                        f"the table at {self.config.path} has no column '{field.name}'; "
+                        f"it has {', '.join(known.name for known in existing.values())}",
+                        hint="drop the column, or set 'mergeSchema' to add it to the table",
+                    )
+            elif not _fits(field.dataType, target.dataType):
+                raise PipelineExecutionException(
+                    f"the column '{field.name}' is {field.dataType.simpleString()}, and the table at "
+                    f"{self.config.path} has it as {target.dataType.simpleString()}",
+                    hint=f"cast it with enrichData: CAST({field.name} AS {target.dataType.simpleString()})",
+                )
+
+
+def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """The frame, made to fail while it is read if two rows have the same keys."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    repeated: Column = F.count(F.lit(1)).over(Window.partitionBy(*(F.col(_quoted(key)) for key in keys))) > 1
+    shown = F.concat_ws(", ", *(F.col(_quoted(key)).cast("string") for key in keys))
+    message = F.concat(F.lit(f"{REPEATED_KEYS} {', '.join(keys)}: "), shown)
+    return frame.filter(F.when(repeated, F.raise_error(message).cast("boolean")).otherwise(F.lit(True)))
+
+
+REPEATED_KEYS = "two rows of this load have the same merge keys"
+
+
+def _changed_rows(metrics: dict[str, int]) -> int | None:
+    if "numTargetRowsInserted" in metrics:
+        return metrics["numTargetRowsInserted"] + metrics.get("numTargetRowsUpdated", 0)
+    return metrics.get("numOutputRows")
+
+
+def _fits(source: DataType, target: DataType) -> bool:
+    from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, NullType, ShortType, StructType
+
+    if isinstance(source, StructType) and isinstance(target, StructType):
+        fields = {field.name.casefold(): field.dataType for field in target}
+        return all(_fits(field.dataType, fields.get(field.name.casefold(), field.dataType)) for field in source)
+    if isinstance(source, ArrayType) and isinstance(target, ArrayType):
+        return _fits(source.elementType, target.elementType)
+    if isinstance(source, MapType) and isinstance(target, MapType):
+        return _fits(source.keyType, target.keyType) and _fits(source.valueType, target.valueType)
+    # The one family of types that Delta converts on write.
+    widths = (ByteType, ShortType, IntegerType)
+    return (
+        source == target
+        or isinstance(source, NullType)
+        or (isinstance(source, widths) and isinstance(target, widths))
+    )
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
+

@@ -1,0 +1,76 @@
+"""`toFiles`: files at a local path or any URI, published only when all are written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
+from pipeline_platform.methods.base import Load, LoadRun, Prepared
+from pipeline_platform.methods.dataset import Dataset, at_path
+from pipeline_platform.methods.extract.files import FileFormat
+from pipeline_platform.methods.load.publication import FilePublication
+from pipeline_platform.methods.load.sink import require_columns
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+SaveMode = Annotated[
+    Literal["append", "overwrite", "errorIfExists", "ignore"],
+    one_of("append", "overwrite", "errorIfExists", "ignore"),
+]
+
+
+class WritesFiles(Load):
+    """Keys of the methods that write files."""
+
+    path: Location
+    """Folder of the files."""
+    mode: SaveMode = "append"
+    """What happens to files that are there already."""
+    partition_by: Names = []
+    """Columns that become folders."""
+    compression: Text | None = None
+    """Codec, such as `snappy`, `gzip` or `zstd`; by default Spark's for the format."""
+
+    def uri(self) -> str:
+        """The path as Spark is to write it."""
+        return self.path
+
+    def file_format(self) -> str:
+        """Spark's name of the format."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, str]:
+        """Options for Spark's writer."""
+        return {"compression": self.compression} if self.compression else {}
+
+    def dataset(self) -> Dataset:
+        return at_path(self.uri())
+
+    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+        require_columns(frame, self.partition_by, "partitionBy")
+        writer = frame.write.format(self.file_format()).options(**self.options()).partitionBy(*self.partition_by)
+        publication = FilePublication(self.uri(), run.load_id, self.mode, writer)
+        publication.check()
+        return publication
+
+
+class ToFiles(WritesFiles):
+    """Writes files at a local path or any URI; readers see them when all are there."""
+
+    method: ClassVar[str] = "toFiles"
+    kind: ClassVar[str] = "file"
+
+    format: FileFormat
+    """Their format."""
+    header: Flag = True
+    """csv: write the column names as the first line."""
+    delimiter: Text = ","
+    """csv: what separates the values."""
+
+    def file_format(self) -> str:
+        return self.format
+
+    def options(self) -> dict[str, str]:
+        csv = {"header": str(self.header).lower(), "sep": self.delimiter} if self.format == "csv" else {}
+        return {**super().options(), **csv}

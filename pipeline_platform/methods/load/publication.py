@@ -1,0 +1,170 @@
+"""Publishes files all at once: they are written aside, then moved in, and a record says that it was done.
+
+Beside the data, in a folder that Spark and Hive skip because its name begins with an underscore, lies for each load:
+
+- `<load>/staged/`: the files while they are written;
+- `<load>/manifest.json`: what is to be moved in and what is to be removed, once all is written;
+- `<load>.json`: the record that the load is complete.
+
+An attempt that finds a record has nothing to do; one that finds a manifest finishes the moves; any other starts
+anew. The idea is that of Hadoop's file output committer, made repeatable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+from upath import UPath
+
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import Written
+from pipeline_platform.methods.dataset import normalized_uri
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrameWriter
+
+LEDGER = "_pipeline_platform"
+
+
+class _Manifest(BaseModel):
+    added: dict[str, str]
+    removed: list[str]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class FilePublication:
+    """One load of files.
+
+    Args:
+        uri: Folder of the data.
+        load_id: The same for every attempt at the load.
+        mode: `append`, `overwrite`, `errorIfExists` or `ignore`.
+        writer: Spark's writer with format, options and partition columns set.
+    """
+
+    uri: str
+    load_id: str
+    mode: str
+    writer: DataFrameWriter
+
+    def check(self) -> None:
+        """Raise if the mode does not allow what is there.
+
+        Raises:
+            PipelineExecutionException: The folder can't be one, or mode is `errorIfExists` and there are files.
+        """
+        if self._target.is_file():
+            raise PipelineExecutionException(f"{self.uri} is a file; a folder is needed to write to")
+        if self.mode == "errorIfExists" and not self._begun() and self._data_files():
+            raise PipelineExecutionException(
+                f"there are files in {self.uri} already, and mode is errorIfExists",
+                hint="use mode append, overwrite or ignore, or another path",
+            )
+
+    def write(self) -> Written:
+        """Write aside, then publish."""
+        if self._record.exists():
+            return Written(skipped="an earlier attempt of this run has loaded it already")
+        if self.mode == "ignore" and not self._begun() and self._data_files():
+            return Written(skipped="there is data already, and mode is ignore")
+        if not self._manifest.exists():
+            self._stage()
+        return self._publish(_Manifest.model_validate_json(self._manifest.read_text()))
+
+    def clean(self) -> None:
+        """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
+        if not self._manifest.exists():
+            _remove_tree(self._work)
+
+    @property
+    def _target(self) -> UPath:
+        return UPath(normalized_uri(self.uri))
+
+    @property
+    def _name(self) -> str:
+        return hashlib.sha256(self.load_id.encode()).hexdigest()[:20]
+
+    @property
+    def _work(self) -> UPath:
+        return self._target / LEDGER / self._name
+
+    @property
+    def _manifest(self) -> UPath:
+        return self._work / "manifest.json"
+
+    @property
+    def _record(self) -> UPath:
+        return self._target / LEDGER / f"{self._name}.json"
+
+    def _begun(self) -> bool:
+        return self._record.exists() or self._manifest.exists()
+
+    def _data_files(self) -> list[str]:
+        return [name for name in _files_below(self._target) if not _is_hidden(name)]
+
+    def _stage(self) -> None:
+        _remove_tree(self._work)
+        staged = self._work / "staged"
+        self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{self._name}/staged")
+        written = [name for name in _files_below(staged) if not _is_hidden(name)]
+        manifest = _Manifest(
+            added={name: self._published_name(name) for name in written},
+            removed=self._data_files() if self.mode == "overwrite" else [],
+            bytes=sum(int((staged / name).stat().st_size) for name in written),
+        )
+        _write_whole(self._manifest, manifest.model_dump_json())
+
+    def _published_name(self, name: str) -> str:
+        path = PurePosixPath(name)
+        return str(path.with_name(f"{path.name.split('.')[0][:60]}-{self._name}{_extension(path.name)}"))
+
+    def _publish(self, manifest: _Manifest) -> Written:
+        for staged, published in manifest.added.items():
+            source, target = self._work / "staged" / staged, self._target / published
+            if source.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.rename(target)
+            elif not target.exists():
+                raise PipelineExecutionException(
+                    f"{source} was written for this load and is gone",
+                    hint=f"remove {self._work} and run again",
+                )
+        for name in manifest.removed:
+            (self._target / name).unlink(missing_ok=True)
+        written = Written(bytes=manifest.bytes, files=len(manifest.added))
+        _write_whole(self._record, json.dumps({"load": self.load_id, "files": written.files, "bytes": written.bytes}))
+        _remove_tree(self._work)
+        return written
+
+
+def _files_below(folder: UPath) -> list[str]:
+    if not folder.is_dir():
+        return []
+    base = folder.path.rstrip("/") + "/"
+    return sorted(path.path.removeprefix(base) for path in folder.rglob("*") if path.is_file())
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "_")) and "=" not in part for part in name.split("/"))
+
+
+def _extension(name: str) -> str:
+    return name[name.index(".") :] if "." in name else ""
+
+
+def _write_whole(path: UPath, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    aside.write_text(text)
+    aside.rename(path)
+
+
+def _remove_tree(folder: UPath) -> None:
+    if folder.exists():
+        folder.fs.rm(folder.path, recursive=True)

@@ -1,0 +1,1 @@
+"""Methods that make a frame of one or more others."""

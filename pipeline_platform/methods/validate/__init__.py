@@ -1,0 +1,1 @@
+"""Methods that hold rules against a frame."""

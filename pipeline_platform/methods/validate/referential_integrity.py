@@ -1,0 +1,52 @@
+"""`validateReferentialIntegrity`: values that another frame must have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import Text
+from pipeline_platform.methods.base import HELPER_PREFIX, Rule, Validate
+from pipeline_platform.methods.validate.columns import column_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_KEY = f"{HELPER_PREFIX}referenced"
+
+
+class ValidateReferentialIntegrity(Validate):
+    """Every value of a column stands in a column of a registered frame; null passes."""
+
+    method: ClassVar[str] = "validateReferentialIntegrity"
+
+    foreign_key: Text
+    """The column that refers."""
+    referenced_data_frame: Text
+    """The registered frame it refers to."""
+    referenced_column: Text
+    """The column there."""
+
+    def referenced_frames(self) -> Sequence[tuple[str, str]]:
+        return [*super().referenced_frames(), ("referencedDataFrame", self.referenced_data_frame)]
+
+    def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        foreign = column_of(frame, self.foreign_key)
+        referenced = named[self.referenced_data_frame]
+        # One type before `distinct`: '1' and '01' would else be two keys that both equal the number 1.
+        own_type = frame.select(foreign).schema[0].dataType
+        keys = (
+            referenced.select(column_of(referenced, self.referenced_column).cast(own_type).alias(_KEY))
+            .filter(F.col(_KEY).isNotNull())
+            .distinct()
+        )
+        return frame.join(keys, foreign == F.col(_KEY), "left")
+
+    def rules(self, frame: DataFrame) -> Sequence[Rule]:
+        from pyspark.sql import functions as F
+
+        name = f"{self.foreign_key} in {self.referenced_data_frame}.{self.referenced_column}"
+        missing = column_of(frame, self.foreign_key).isNotNull() & F.col(_KEY).isNull()
+        return [Rule(name, missing, (self.foreign_key,))]

@@ -1,0 +1,59 @@
+"""The list of methods: one line each, and those that other packages add by an entry point."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from pipeline_platform.config.loader import Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
+from pipeline_platform.methods.extract.avro import FromAvro
+from pipeline_platform.methods.extract.delta_lake import FromDeltaLake
+from pipeline_platform.methods.extract.files import FromFiles
+from pipeline_platform.methods.extract.rate import FromRate
+from pipeline_platform.methods.load.avro import ToAvro
+from pipeline_platform.methods.load.delta_lake import ToDeltaLake
+from pipeline_platform.methods.load.files import ToFiles
+from pipeline_platform.methods.transform.filter_rows import FilterRows
+from pipeline_platform.methods.validate.business_rules import ValidateBusinessRules
+from pipeline_platform.methods.validate.nulls import ValidateNulls
+from pipeline_platform.methods.validate.ranges import ValidateRanges
+from pipeline_platform.methods.validate.referential_integrity import ValidateReferentialIntegrity
+from pipeline_platform.methods.validate.row_count import ValidateRowCount
+from pipeline_platform.methods.validate.schema import ValidateSchema
+from pipeline_platform.methods.validate.unique import ValidateUnique
+
+ENTRY_POINT_GROUP = "pipeline_platform.methods"
+
+METHODS: tuple[type[StepConfig], ...] = (
+    FromFiles,
+    FromDeltaLake,
+    FromAvro,
+    FromRate,
+    FilterRows,
+    ValidateSchema,
+    ValidateNulls,
+    ValidateRanges,
+    ValidateReferentialIntegrity,
+    ValidateBusinessRules,
+    ValidateUnique,
+    ValidateRowCount,
+    ToFiles,
+    ToDeltaLake,
+    ToAvro,
+)
+
+
+@cache
+def vocabulary() -> Vocabulary:
+    """Every method by step type and name, aliases included.
+
+    Raises:
+        ValueError: Two methods of one step type claim the same name.
+    """
+    methods: dict[StepType, dict[str, type[StepConfig]]] = {step_type: {} for step_type in STEP_TYPES}
+    for method in (*METHODS, *(point.load() for point in entry_points(group=ENTRY_POINT_GROUP))):
+        for name in (method.method, *method.aliases):
+            if methods[method.step_type].setdefault(name, method) is not method:
+                raise ValueError(f"two methods are called '{name}'")
+    return methods

@@ -1,0 +1,93 @@
+"""What a run shows on a terminal: the step it is at, then a table of what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+
+
+class ProgressTable:
+    """Shows the progress of a run on standard error; on standard output stays only what was asked for.
+
+    Args:
+        pipeline: The pipeline that is run.
+        selection: Names of the steps that are run; None for all.
+    """
+
+    def __init__(self, pipeline: PipelineConfig, selection: Set[str] | None) -> None:
+        self.console = Console(stderr=True)
+        self.pipeline = pipeline
+        self.selection = selection
+        self.status = Status("", console=self.console)
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self.status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.status.stop()
+
+    def say(self, what: str) -> None:
+        """Say what is being done now."""
+        text = f"{self.pipeline.name}: {what}"
+        if self.console.is_terminal:
+            self.status.update(Text(text))
+        else:
+            self.console.print(Text(text))
+
+    def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
+        """Hear about a step, as a listener of the run."""
+        if event == "started":
+            self.say(f"step {step.index + 1} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
+
+    def completed(self, metrics: RunMetrics) -> None:
+        """Show the table of a run that went well."""
+        self.status.stop()
+        self.console.print(_table(metrics))
+        for hint in metrics.hints:
+            self.console.print(Text(f"hint: {hint}", style="dim"))
+
+    def failed(self, message: str) -> None:
+        """Show why the run ended."""
+        self.status.stop()
+        self.console.print(Text(message, style="red"))
+
+
+def _table(metrics: RunMetrics) -> Table:
+    table = Table(title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds:.1f} s", title_justify="left")
+    for column, right in (("step", False), ("method", False), ("rows", True), ("time", True), ("result", False)):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for step in metrics.steps:
+        rows = f"{step.rows:,}" if step.rows is not None else "–"
+        seconds = f"{step.seconds:.1f} s" if step.seconds is not None else ""
+        table.add_row(Text(step.name), step.method, rows, seconds, Text(_outcome(step)))
+    return table
+
+
+def _outcome(step: StepMetrics) -> str:
+    if step.type == "validate":
+        broken = [rule for rule in step.rules if not rule.passed]
+        told = ", ".join(f"{rule.rule}: {rule.violations:,}" for rule in broken) or "passed"
+        return told + (f"; {step.quarantined:,} rows quarantined" if step.quarantined else "")
+    if step.skipped:
+        return step.skipped
+    if step.type == "load":
+        version = f", version {step.version}" if step.version is not None else ""
+        return f"{step.uri}{version}"
+    return step.rows_note or ""

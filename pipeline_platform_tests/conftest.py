@@ -1,0 +1,17 @@
+"""What all tests share: one Spark session for the whole process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipeline_platform.engine.session import spark_session
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    session = spark_session("tests", {"spark.master": "local[2]"})
+    yield session
+    session.stop()
