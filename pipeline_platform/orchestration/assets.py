@@ -1,0 +1,111 @@
+"""A pipeline as one `multi_asset`: one op, so that Spark sees the whole plan."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
+from pipeline_platform.orchestration.project import Project
+from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs, source_keys
+from pipeline_platform.resources.spark import SparkResource
+
+_Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
+
+
+def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefinition:
+    """The assets and checks of a pipeline.
+
+    Args:
+        project: The project, for the lineage between pipelines.
+        pipeline: The pipeline.
+    """
+
+    @dg.multi_asset(
+        name=pipeline.asset_prefix,
+        specs=asset_specs(project, pipeline),
+        check_specs=check_specs(pipeline),
+        can_subset=True,
+        description=pipeline.description,
+    )
+    def compute(context: dg.AssetExecutionContext, spark: SparkResource) -> Iterator[_Result]:
+        yield from _run(context, spark, project, pipeline)
+
+    return compute
+
+
+def _run(
+    context: dg.AssetExecutionContext,
+    spark: SparkResource,
+    project: Project,
+    pipeline: PipelineConfig,
+) -> Iterator[_Result]:
+    from pipeline_platform.engine.batch import BatchRun
+
+    checks = {spec.name: spec for spec in check_specs(pipeline)}
+    wanted_checks = {key.name for key in context.selected_asset_check_keys}
+    wanted_assets = [step for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys]
+    finished: dict[int, StepMetrics] = {}
+
+    def listen(event: str, step: Step, metrics: StepMetrics | None) -> None:
+        if metrics is None:
+            context.log.info(f"step {step.index}, {step.name} ({step.config.method}) {event}")
+        else:
+            finished[step.index] = metrics
+
+    def check_results() -> Iterator[dg.AssetCheckResult]:
+        for step in pipeline.steps:
+            if step.name in wanted_checks and step.index in finished and step.type == "validate":
+                yield check_result(finished[step.index], step.name, checks[step.name].asset_key)
+
+    try:
+        metrics = BatchRun(
+            pipeline,
+            spark.session(pipeline.name, pipeline.spark_conf),
+            run_id=context.run_id,
+            load_id=load_id(context.instance, context.run),
+            selection=frozenset({step.name for step in wanted_assets} | wanted_checks),
+            listener=listen,
+        ).run()
+    except PipelineCancelledException as error:
+        # Dagster ends a run as CANCELED when it sees its own interruption again.
+        raise (error.__cause__ or error) from None
+    except PipelineException as error:
+        yield from check_results()
+        raise _failure(error) from error
+    for hint in metrics.hints:
+        context.log.info(f"hint: {hint}")
+    for step in wanted_assets:
+        sources = source_keys(project, pipeline, step)
+        metadata = materialization_metadata(finished[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i]))
+        yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
+    yield from check_results()
+
+
+def load_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """What makes a retry leave what one clean run would have left.
+
+    A re-execution of a run that failed is a retry and has its load id; one of a run that succeeded is a new load.
+    """
+    while run.parent_run_id is not None:
+        parent = instance.get_run_by_id(run.parent_run_id)
+        if parent is None or parent.status == dg.DagsterRunStatus.SUCCESS:
+            break
+        run = parent
+    return run.run_id
+
+
+def _failure(error: PipelineException) -> dg.Failure:
+    metadata: dict[str, Any] = {}
+    if error.location is not None:
+        place = f"{error.location.file}:{error.location.line}" if error.location.file else None
+        facts = {"step": error.location.step, "method": error.location.method, "place": place, "next": error.hint}
+        metadata = {name: value for name, value in facts.items() if value is not None}
+    if isinstance(error, ValidationException) and error.samples:
+        metadata["samples"] = dg.MetadataValue.json([dict(sample) for sample in error.samples])
+    # The engine has tried again already what can be tried again.
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
