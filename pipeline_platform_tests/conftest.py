@@ -15,3 +15,7 @@ def spark() -> Iterator[SparkSession]:
     session = spark_session("tests", {"spark.master": "local[2]"})
     yield session
     session.stop()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pictures", help="Folder for pictures of the UI, taken while it is tested.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+
+from pydantic import SecretStr
 
 from pipeline_platform.credentials.redaction import remember_secret
 
@@ -25,6 +27,17 @@ class UnsetVariableError(ValueError):
 def has_placeholder(text: str) -> bool:
     """Whether the string still waits for an environment variable."""
     return _PLACEHOLDER.search(text) is not None
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether the string is an environment variable and nothing else, so that it holds no value itself."""
+    match = _PLACEHOLDER.fullmatch(text)
+    return match is not None and not match["default"]
+
+
+def variable_names(text: str) -> str:
+    """The string with every placeholder replaced by the name of its variable."""
+    return _PLACEHOLDER.sub(lambda match: match["name"], text)
 
 
 def substitute(text: str, environment: Mapping[str, str] | None = None, *, secret: bool = False) -> str:
@@ -60,8 +73,12 @@ def substitute_all(value: Any) -> Any:
     """
     if isinstance(value, str):
         return substitute(value, secret=True)
+    if isinstance(value, SecretStr):
+        legible = substitute(value.get_secret_value())
+        remember_secret(legible)
+        return SecretStr(legible)
     if isinstance(value, Mapping):
-        return {key: substitute_all(item) for key, item in value.items()}
+        return {key: substitute_all(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [substitute_all(item) for item in value]
+        return [substitute_all(item) for item in cast("list[Any]", value)]
     return value

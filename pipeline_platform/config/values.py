@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Annotated, Any
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 
 import sqlglot
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr, WithJsonSchema
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
+from sqlglot.errors import ParseError, SqlglotError
 
 from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
+from pipeline_platform.credentials.redaction import looks_secret
 
 DIALECT = "spark"
 PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
@@ -30,6 +36,13 @@ STORAGE_LEVELS = (
     "MEMORY_AND_DISK_DESER",
     "OFF_HEAP",
 )
+# Names that only the JVM has: from Python all data is serialized, so that the level without `_SER` is the same.
+SERIALIZED_LEVELS = {
+    "MEMORY_ONLY_SER": "MEMORY_ONLY",
+    "MEMORY_ONLY_SER_2": "MEMORY_ONLY_2",
+    "MEMORY_AND_DISK_SER": "MEMORY_AND_DISK",
+    "MEMORY_AND_DISK_SER_2": "MEMORY_AND_DISK_2",
+}
 
 
 def _substituted(value: Any) -> Any:
@@ -50,31 +63,70 @@ def _flag(value: Any) -> Any:
     raise PydanticCustomError("flag", 'expected true or false, or "true" or "false"')
 
 
+def _integer(value: Any) -> Any:
+    value = _substituted(value)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,40}", value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PydanticCustomError("integer", "expected an integer")
+    return value
+
+
 def _number(value: Any) -> Any:
     value = _substituted(value)
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "expected a number, not a boolean")
-    if isinstance(value, str):
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         try:
-            return int(value)
-        except ValueError:
-            return value
-    return value
+            number = float(value)
+        except (ValueError, OverflowError):
+            number = math.nan
+        if math.isfinite(number):
+            return number
+    raise PydanticCustomError("number", "expected a number")
 
 
 def _list_of(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def one_of(*names: str) -> BeforeValidator:
+def _one_line(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("nul", "must not hold a NUL character")
+    return value
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    names: tuple[str, ...]
+
+    def canonical(self, value: Any) -> Any:
+        value = _substituted(value)
+        if not isinstance(value, str):
+            return value
+        return {name.casefold(): name for name in self.names}.get(value.strip().casefold(), value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.canonical, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        pattern = f"^({'|'.join(map(_any_case, self.names))})$"
+        return {"anyOf": [handler(schema), {"type": "string", "pattern": pattern}, PLACEHOLDER_SCHEMA]}
+
+
+def one_of(*names: str) -> _OneOf:
     """A validator that accepts these names in any case and returns the canonical spelling."""
-    canonical = {name.casefold(): name for name in names}
-    return BeforeValidator(lambda value: canonical.get(value.casefold(), value) if isinstance(value, str) else value)
+    return _OneOf(names)
 
 
-def _parsed(parse: Callable[[str], exp.Expression], text: str) -> str:
+def _any_case(name: str) -> str:
+    # JSON Schema's regular expressions have no flag for it.
+    return "".join(f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in name)
+
+
+def _parsed(parse: Callable[[str], object], text: str) -> str:
     if not text.strip():
-        raise PydanticCustomError("sql", "the SQL expression is empty")
+        raise PydanticCustomError("sql", "the SQL is empty")
     if has_placeholder(text):
         # Its value is known at run time only; Spark reports what is wrong with it then.
         return text
@@ -87,37 +139,70 @@ def _parsed(parse: Callable[[str], exp.Expression], text: str) -> str:
     return text
 
 
+_SELECT = "SELECT "
+
+
 def _sql_reason(error: SqlglotError) -> str:
-    details: list[dict[str, Any]] = getattr(error, "errors", [])
+    details = error.errors if isinstance(error, ParseError) else []
     if not details:
-        return str(error).splitlines()[0]
+        return str(error).splitlines()[0].replace(f"'{_SELECT}", "'", 1)
     first = details[0]
-    near = f" near '{first['highlight']}'" if first.get("highlight") else ""
-    return f"{str(first.get('description', error)).rstrip('.')}{near}, column {first.get('col', 0)} of the expression"
+    description = re.sub(r" for <class '[^']*'>", "", str(first.get("description", ""))).rstrip(".")
+    highlight = str(first.get("highlight") or "")
+    near = f" near '{highlight}'" if highlight else ""
+    return f"{description}{near}{_sql_place(first, highlight)}"
 
 
-def parse_expression(text: str) -> exp.Expression:
+def _sql_place(detail: Mapping[str, Any], highlight: str) -> str:
+    # sqlglot counts to the end of the token.
+    line, column = detail.get("line"), detail.get("col")
+    if line is None or column is None:
+        return ""
+    start = max(1, column - max(len(highlight), 1) + 1)
+    return f", column {start}" if line == 1 else f", line {line}, column {start}"
+
+
+def parse_expression(text: str) -> exp.Expr:
     """Parse one Spark SQL expression.
 
     Raises:
         SqlglotError: It is not one.
     """
-    statement = sqlglot.parse_one(f"SELECT {text}", dialect=DIALECT)
+    try:
+        statement = _statement(_SELECT + text, DIALECT)
+    except ParseError as error:
+        for detail in error.errors:
+            if detail.get("line") == 1 and detail.get("col") is not None:
+                detail["col"] -= len(_SELECT)
+        raise
     if not isinstance(statement, exp.Select) or len(statement.expressions) != 1 or _has_clauses(statement):
-        raise sqlglot.ParseError(f"expected one expression, not '{text}'")
+        raise ParseError("expected one expression")
     return statement.expressions[0]
 
 
-def parse_query(text: str) -> exp.Expression:
-    """Parse one Spark SQL query.
+def parse_query(text: str, dialect: str = DIALECT) -> exp.Expr:
+    """Parse one SQL query, by default Spark's.
 
     Raises:
         SqlglotError: It is not one, or it is another kind of statement.
     """
-    statement = sqlglot.parse_one(text, dialect=DIALECT)
-    if not isinstance(statement, exp.Query):
-        raise sqlglot.ParseError("expected a SELECT; other statements are not allowed")
+    statement = _statement(text, dialect)
+    if not isinstance(statement, (exp.Query, exp.Values)):
+        raise ParseError("expected a SELECT; other statements are not allowed")
     return statement
+
+
+def _statement(text: str, dialect: str) -> exp.Expr:
+    try:
+        statements = [statement for statement in sqlglot.parse(text, dialect=dialect) if statement is not None]
+    except (SqlglotError, RecursionError):
+        raise
+    except Exception as error:
+        # sqlglot trips over some malformed input with errors of Python's own.
+        raise ParseError(f"can't be parsed: {error}") from error
+    if len(statements) != 1:
+        raise ParseError(f"expected one statement, not {len(statements)}")
+    return statements[0]
 
 
 def _has_clauses(statement: exp.Select) -> bool:
@@ -132,49 +217,111 @@ def _query(text: str) -> str:
     return _parsed(parse_query, text)
 
 
+def query_in(dialect: str) -> AfterValidator:
+    """A validator that accepts one query in another system's SQL, and drops a closing semicolon."""
+
+    def validated(text: str) -> str:
+        return _parsed(lambda query: parse_query(query, dialect), text.strip().removesuffix(";"))
+
+    return AfterValidator(validated)
+
+
 def _avro_schema(value: Any) -> Any:
     text = json.dumps(value) if isinstance(value, (dict, list)) else value
     if not isinstance(text, str) or has_placeholder(text):
         return text
     try:
         json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PydanticCustomError("avro", "the Avro schema is not JSON: {reason}", {"reason": str(error)}) from error
     return text
 
 
-def _storage_level(value: str) -> str:
-    if value not in STORAGE_LEVELS:
+def _storage_level(value: Any) -> Any:
+    value = _substituted(value)
+    if not isinstance(value, str):
+        return value
+    name = value.strip().upper()
+    name = SERIALIZED_LEVELS.get(name, name)
+    if name not in STORAGE_LEVELS:
         raise PydanticCustomError(
             "storage_level",
             "unknown storage level '{value}'; valid: {valid}",
             {"value": value, "valid": ", ".join(STORAGE_LEVELS)},
         )
-    return value
+    return name
 
 
-Flag = Annotated[
-    bool,
-    BeforeValidator(_flag),
-    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}, PLACEHOLDER_SCHEMA]}),
-]
+def _setting(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+def hide_secrets(properties: Any) -> Any:
+    """The same properties, with the value of every secret-looking key as a `SecretStr`."""
+    if not isinstance(properties, dict):
+        return properties
+    items = cast("dict[Any, Any]", properties).items()
+    return {key: _secret(value) if isinstance(key, str) and looks_secret(key) else value for key, value in items}
+
+
+def _secret(value: Any) -> Any:
+    setting = _setting(value)
+    return SecretStr(setting) if isinstance(setting, str) else value
+
+
+def plain(properties: Mapping[str, str | SecretStr]) -> dict[str, str]:
+    """The same properties with their secrets legible, for the system that needs them."""
+    return {
+        key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in properties.items()
+    }
+
+
+_FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}, PLACEHOLDER_SCHEMA]}
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema(_FLAG_SCHEMA)]
 """A boolean, which may be written as a string."""
 
-_INTEGER_SCHEMA = {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^-?\d+$"}, PLACEHOLDER_SCHEMA]}
-Integer = Annotated[int, BeforeValidator(_number), WithJsonSchema(_INTEGER_SCHEMA)]
+
+def _integer_schema(**bounds: int) -> WithJsonSchema:
+    as_text = {"type": "string", "pattern": r"^\s*[+-]?[0-9]+\s*$"}
+    return WithJsonSchema({"anyOf": [{"type": "integer", **bounds}, as_text, PLACEHOLDER_SCHEMA]})
+
+
+Integer = Annotated[int, BeforeValidator(_integer), _integer_schema()]
 """An integer, which may be written as a string."""
 
-PositiveInteger = Annotated[int, Field(gt=0), BeforeValidator(_number), WithJsonSchema(_INTEGER_SCHEMA)]
+PositiveInteger = Annotated[int, Field(gt=0), BeforeValidator(_integer), _integer_schema(minimum=1)]
 """An integer of 1 or more, which may be written as a string."""
 
-Natural = Annotated[int, Field(ge=0), BeforeValidator(_number), WithJsonSchema(_INTEGER_SCHEMA)]
+Natural = Annotated[int, Field(ge=0), BeforeValidator(_integer), _integer_schema(minimum=0)]
 """An integer of 0 or more, which may be written as a string."""
+
+_NUMBER_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": "[0-9]"}]}
+Amount = Annotated[float, Field(ge=0), BeforeValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
+"""A number of 0 or more, which may be written as a string."""
 
 Text = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
 
-Location = Annotated[str, BeforeValidator(_substituted), Field(min_length=1)]
+Location = Annotated[str, BeforeValidator(_substituted), Field(min_length=1), AfterValidator(_one_line)]
 """What identifies a dataset: environment variables in it are replaced when the file is loaded."""
+
+Setting = Annotated[str, BeforeValidator(_setting), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+"""A string, which may be written as a number or a boolean."""
+
+Secret = SecretStr
+"""A string that is never shown."""
+
+Properties = Annotated[
+    dict[Text, Setting | SecretStr],
+    BeforeValidator(hide_secrets),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+]
+"""Settings by name; those whose name says so are secrets."""
+
+FrameName = Annotated[str, BeforeValidator(_substituted), Field(min_length=1)]
+"""The name of a registered frame; the steps are connected by it, so variables are replaced when the file is loaded."""
 
 Names = Annotated[
     list[Text],
@@ -184,8 +331,24 @@ Names = Annotated[
 ]
 """One name, or a list of them."""
 
+FrameNames = Annotated[
+    list[FrameName],
+    BeforeValidator(_list_of),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""One name of a registered frame, or a list of them."""
+
 SqlExpression = Annotated[str, AfterValidator(_expression)]
 """One Spark SQL expression, parsed when the file is loaded."""
+
+SqlExpressions = Annotated[
+    list[SqlExpression],
+    BeforeValidator(_list_of),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""One Spark SQL expression, or a list of them."""
 
 SqlQuery = Annotated[str, AfterValidator(_query)]
 """One Spark SQL query, parsed when the file is loaded."""
@@ -197,5 +360,6 @@ AvroSchema = Annotated[
 ]
 """An Avro schema in JSON, as a string or as the object itself."""
 
-StorageLevel = Annotated[str, AfterValidator(_storage_level), WithJsonSchema({"enum": list(STORAGE_LEVELS)})]
+_LEVEL_SCHEMA = {"anyOf": [{"enum": [*STORAGE_LEVELS, *SERIALIZED_LEVELS]}, {"type": "string"}]}
+StorageLevel = Annotated[str, BeforeValidator(_storage_level), WithJsonSchema(_LEVEL_SCHEMA)]
 """The name of a Spark storage level."""

@@ -7,6 +7,7 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.redaction import redact
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
@@ -76,7 +77,10 @@ def _run(
         raise (error.__cause__ or error) from None
     except PipelineException as error:
         yield from check_results()
-        raise _failure(error) from error
+        if error.__cause__ is not None:
+            context.log.debug(redact(str(error.__cause__)))
+        # What Spark says in a hundred lines of Java stands in the log; the run shows what to do.
+        raise _failure(error) from None
     for hint in metrics.hints:
         context.log.info(f"hint: {hint}")
     for step in wanted_assets:

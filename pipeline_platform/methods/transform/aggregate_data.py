@@ -1,0 +1,119 @@
+"""`aggregateData`: one row for each group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.values import Names, Text, parse_expression
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
+from pipeline_platform.methods.transform.event_time import Watermark, Window
+from pipeline_platform.methods.transform.expression_columns import columns_read
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_FUNCTIONS = {"sum": "sum", "avg": "avg", "mean": "avg", "count": "count", "min": "min", "max": "max"}
+_WINDOW = "window"
+
+
+class AggregateData(Transform):
+    """Makes one row of each group: the columns of `groupBy`, then the aggregates in the order written."""
+
+    method: ClassVar[str] = "aggregateData"
+
+    group_by: Names | Annotated[list[Text], Field(max_length=0)] = []
+    """The columns that make up a group; an empty list makes one group of all rows."""
+    aggregations: Annotated[dict[Text, Text], Field(min_length=1)]
+    """`{column: function}` with `sum`, `avg`, `mean`, `count`, `min` or `max`, which makes a column
+    `{column}_{function}` (`mean` is `avg`), or `{output name: "SQL aggregate"}`."""
+    watermark: Watermark | None = None
+    """How long a stream waits for late rows; a stream needs it, in batch it has no effect."""
+    window: Window | None = None
+    """Groups by time span too; the result then starts with a column `window`."""
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        for key, message in self._mistakes():
+            raise PydanticCustomError("aggregate", "{message}", {"message": message, "key": key})
+        return self
+
+    def apply(self, frames: Frames) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        frame = frames.frame
+        if self.watermark is not None:
+            frame = self.watermark.on(frame)
+        elif frame.isStreaming:
+            raise PipelineExecutionException(
+                "an aggregation of a stream needs a watermark, or its state grows without end",
+                hint='add "watermark": {"column": "...", "delay": "10 minutes"}',
+            )
+        columns = frame.columns
+        groups = [F.col(quoted(own_column(columns, name))) for name in self.group_by]
+        if self.window is not None:
+            groups.insert(0, self.window.of(frame).alias(_WINDOW))
+        aggregates: list[Column] = []
+        for name, function in self.aggregations.items():
+            if (simple := _simple(function)) is not None:
+                aggregate = getattr(F, simple)(F.col(quoted(own_column(columns, name))))
+            else:
+                aggregate = F.expr(function)
+            aggregates.append(aggregate.alias(_output_name(name, function)))
+        return frame.groupBy(*groups).agg(*aggregates)
+
+    def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+        frame, names = next(iter(columns.items()))
+        read = {name.casefold(): [name] for name in self.group_by}
+        if self.window is not None:
+            read[_WINDOW] = [self.window.column]
+        for name, function in self.aggregations.items():
+            of = [name] if _simple(function) is not None else columns_read(function, names)
+            read[_output_name(name, function).casefold()] = of
+        found = {name: [find_column(names, column) for column in read.get(name.casefold(), [])] for name in output}
+        return {
+            name: [ColumnSource(frame, column) for column in sources if column is not None]
+            for name, sources in found.items()
+        }
+
+    def _mistakes(self) -> Iterator[tuple[str, str]]:
+        for name, function in self.aggregations.items():
+            if (message := _wrong(function)) is not None:
+                yield "aggregations", f"'{name}': {message}"
+        outputs = [_output_name(name, function) for name, function in self.aggregations.items()]
+        window = [_WINDOW] if self.window is not None else []
+        if same := repeated([*window, *self.group_by, *outputs]):
+            yield "aggregations", f"the result would have more than one column {', '.join(same)}"
+
+
+def _simple(function: str) -> str | None:
+    return _FUNCTIONS.get(function.strip().casefold())
+
+
+def _output_name(name: str, function: str) -> str:
+    simple = _simple(function)
+    return name if simple is None else f"{name}_{simple}"
+
+
+def _wrong(function: str) -> str | None:
+    if _simple(function) is not None or has_placeholder(function):
+        return None
+    try:
+        parsed = parse_expression(function)
+    except SqlglotError:
+        return f"'{function}' is neither one of {', '.join(_FUNCTIONS)} nor an SQL aggregate such as sum(amount)"
+    except RecursionError:
+        return "the SQL is nested too deeply"
+    if isinstance(parsed, exp.Column) and len(parsed.parts) == 1:
+        hint = did_you_mean(parsed.name, _FUNCTIONS)
+        return f"unknown function '{function}' ({hint}); an SQL aggregate is written like sum(amount)"
+    return None

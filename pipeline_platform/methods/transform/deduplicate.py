@@ -1,0 +1,94 @@
+"""`deduplicate`: one row of those that are equal in some columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import sqlglot
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.values import DIALECT, Names, Text
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import HELPER_PREFIX, Frames, Transform
+from pipeline_platform.methods.columns import own_column, quoted
+from pipeline_platform.methods.transform.event_time import Watermark
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_PLACE = f"{HELPER_PREFIX}place"
+
+
+def _ranking(order: str) -> str:
+    return f"row_number() OVER (ORDER BY {order})"
+
+
+def _order(value: str) -> str:
+    if has_placeholder(value):
+        return value
+    try:
+        sqlglot.parse_one(f"SELECT {_ranking(value)}", dialect=DIALECT)
+    except SqlglotError as error:
+        raise PydanticCustomError(
+            "order", "'{value}' is not a sort order; write 'updated_at DESC'", {"value": value}
+        ) from error
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Order = Annotated[
+    list[Annotated[Text, AfterValidator(_order)]],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class Deduplicate(Transform):
+    """Keeps one row of those that are equal in some columns; nulls are equal to each other."""
+
+    method: ClassVar[str] = "deduplicate"
+
+    columns: Names
+    """The columns that tell rows apart."""
+    order_by: Order | None = None
+    """batch: of equal rows the first in this order is kept, such as `updated_at DESC`; by default any of them."""
+    watermark: Watermark | None = None
+    """How far apart in event time equal rows of a stream may be; a stream needs it, in batch it has no effect."""
+
+    def apply(self, frames: Frames) -> DataFrame:
+        frame = frames.frame
+        columns = [own_column(frame.columns, name) for name in self.columns]
+        if frame.isStreaming:
+            return self._in_stream(frame, columns)
+        if self.watermark is not None:
+            self.watermark.on(frame)
+        if self.order_by is None:
+            return frame.dropDuplicates(columns)
+        return self._first_in_order(frame, columns, ", ".join(self.order_by))
+
+    def _first_in_order(self, frame: DataFrame, columns: list[str], order: str) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        groups = ", ".join(map(quoted, columns))
+        place = F.expr(f"row_number() OVER (PARTITION BY {groups} ORDER BY {order})")
+        return frame.withColumn(_PLACE, place).filter(F.col(_PLACE) == 1).drop(_PLACE)
+
+    def _in_stream(self, frame: DataFrame, columns: list[str]) -> DataFrame:
+        if self.order_by is not None:
+            raise PipelineExecutionException(
+                "'orderBy' has no meaning in a stream: the row that comes first is handed on before the others come",
+                hint="leave it out",
+            )
+        if self.watermark is None:
+            raise PipelineExecutionException(
+                "deduplicating a stream needs a watermark, or its state grows without end",
+                hint='add "watermark": {"column": "...", "delay": "10 minutes"}',
+            )
+        return self.watermark.on(frame).dropDuplicatesWithinWatermark(columns)

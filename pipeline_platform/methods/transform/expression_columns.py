@@ -1,0 +1,37 @@
+"""Which columns an SQL expression reads, for column lineage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.values import parse_expression
+from pipeline_platform.methods.columns import find_column
+
+
+def columns_read(expression: str, columns: Sequence[str]) -> list[str]:
+    """The columns an expression reads, as the frame spells them, each once.
+
+    An expression that sqlglot can't read yields none: Spark's dialect is larger than its grammar.
+
+    Args:
+        expression: A Spark SQL expression.
+        columns: The columns there are.
+    """
+    try:
+        parsed = parse_expression(expression)
+    except (SqlglotError, RecursionError):
+        return []
+    found: dict[str, None] = {}
+    for star in parsed.find_all(exp.Star):
+        if not isinstance(star.parent, exp.Count):
+            found.update(dict.fromkeys(columns))
+    for node in parsed.find_all(exp.Column):
+        # `a.b` may be field b of column a, or column b of a frame whose alias is a.
+        for part in node.parts:
+            if (name := find_column(columns, part.name)) is not None:
+                found[name] = None
+                break
+    return list(found)

@@ -1,0 +1,49 @@
+"""Column lineage of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import Node, lineage
+
+from pipeline_platform.config.values import DIALECT
+from pipeline_platform.methods.base import ColumnLineage, ColumnSource
+from pipeline_platform.methods.columns import find_column
+
+
+def query_lineage(query: exp.Expression, columns: Mapping[str, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+    """Which columns of its tables each output column of a query is derived from.
+
+    A column whose origin sqlglot can't tell has an empty list.
+
+    Args:
+        query: The parsed query.
+        columns: Columns of its tables, by table name.
+        output: Columns of its result, as Spark names them.
+    """
+    schema = {table: dict.fromkeys(names, "string") for table, names in columns.items()}
+    unknown: ColumnLineage = {name: [] for name in output}
+    try:
+        found = lineage(None, query, schema, dialect=DIALECT)
+    # sqlglot also fails with KeyError, AttributeError and others on queries beyond its optimizer.
+    except (SqlglotError, RecursionError, LookupError, AttributeError, ValueError, TypeError):
+        return unknown
+    # Spark names an expression without alias in its own way, so the place counts, not the name.
+    if len(found) != len(output):
+        return unknown
+    return {name: _sources(node, columns) for name, node in zip(output, found.values(), strict=True)}
+
+
+def _sources(node: Node, columns: Mapping[str, Sequence[str]]) -> list[ColumnSource]:
+    frames = {name.casefold(): name for name in columns}
+    sources: dict[ColumnSource, None] = {}
+    for leaf in node.walk():
+        if leaf.downstream or not isinstance(leaf.expression, exp.Table):
+            continue
+        frame = frames.get(leaf.expression.name.casefold())
+        column = find_column(columns[frame], exp.to_column(leaf.name, dialect=DIALECT).name) if frame else None
+        if column is not None:
+            sources[ColumnSource(frame, column)] = None
+    return list(sources)

@@ -1,0 +1,79 @@
+"""`unionDataFrames`: the rows of several frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.values import Flag, Names
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.columns import find_column
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class UnionDataFrames(Transform):
+    """Puts the rows of frames below each other, column by column of the same name."""
+
+    method: ClassVar[str] = "unionDataFrames"
+
+    input_data_frames: Names
+    """Registered frames; when it is a single one, the primary frame, or that of `input`, comes before it."""
+    allow_missing_columns: Flag = False
+    """A column that a frame lacks is null in its rows; otherwise it is an error."""
+    distinct: Flag = False
+    """Keep one of equal rows."""
+
+    @model_validator(mode="after")
+    def _has_use_for_input(self) -> Self:
+        if self.input is not None and len(self.input_data_frames) > 1:
+            raise PydanticCustomError(
+                "union",
+                "a union of two frames or more in 'inputDataFrames' reads these alone",
+                {"key": "input"},
+            )
+        return self
+
+    def reads_primary(self) -> bool:
+        return len(self.input_data_frames) == 1 and super().reads_primary()
+
+    def referenced_frames(self) -> Sequence[tuple[str, str]]:
+        return [*super().referenced_frames(), *(("inputDataFrames", name) for name in self.input_data_frames)]
+
+    def apply(self, frames: Frames) -> DataFrame:
+        named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]
+        if len(named) == 1:
+            named.insert(0, (f"'{self.input}'" if self.input is not None else "the primary frame", frames.frame))
+        if not self.allow_missing_columns:
+            _same_columns([(name, frame.columns) for name, frame in named])
+        united = named[0][1]
+        for _, frame in named[1:]:
+            united = united.unionByName(frame, allowMissingColumns=self.allow_missing_columns)
+        return united.distinct() if self.distinct else united
+
+    def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+        return {
+            name: [
+                ColumnSource(frame, column)
+                for frame, names in columns.items()
+                if (column := find_column(names, name)) is not None
+            ]
+            for name in output
+        }
+
+
+def _same_columns(frames: Sequence[tuple[str, Sequence[str]]]) -> None:
+    first, columns = frames[0]
+    for name, others in frames[1:]:
+        for lacking, there, has, wanted in ((name, others, first, columns), (first, columns, name, others)):
+            missing = [column for column in wanted if find_column(there, column) is None]
+            if missing:
+                raise PipelineExecutionException(
+                    f"{lacking} lacks columns that {has} has: {', '.join(missing)}; it has {', '.join(there)}",
+                    hint="add them with enrichData, or set 'allowMissingColumns' to fill them with null",
+                )

@@ -1,0 +1,204 @@
+"""Pipelines as assets: keys, lineage, versions and what a run leaves in Dagster."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.orchestration.project_definitions import project_definitions
+from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, filtered, rate_to_delta, validation
+
+
+def specs_of(definitions: dg.Definitions) -> dict[str, dg.AssetSpec]:
+    return {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+def deps_of(definitions: dg.Definitions, key: str) -> set[str]:
+    return {dep.asset_key.to_user_string() for dep in specs_of(definitions)[key].deps}
+
+
+def run(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance, **options) -> dg.ExecuteInProcessResult:
+    return definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **options)
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def test_each_extract_transform_and_load_is_an_asset_of_the_pipelines_group(define: MakeDefinitions, tmp_path: Path):
+    definitions = define(rate_to_delta("my-flow", tmp_path / "t", filtered("value > 3")))
+    specs = specs_of(definitions)
+    assert set(specs) == {"my_flow/from_rate", "my_flow/filter_rows", "my_flow/to_delta_lake"}
+    assert {spec.group_name for spec in specs.values()} == {"my_flow"}
+    assert specs["my_flow/to_delta_lake"].kinds == {"deltalake"}
+    assert deps_of(definitions, "my_flow/to_delta_lake") == {"my_flow/filter_rows"}
+
+
+@pytest.mark.parametrize("spelling", ["{path}", "{path}/", "file://{path}", "{path}/../t"])
+def test_an_extract_depends_on_the_load_that_writes_its_dataset_however_it_is_spelled(
+    define: MakeDefinitions, tmp_path: Path, spelling: str
+):
+    reader = {
+        "name": "reader",
+        "mode": "batch",
+        "steps": [
+            {"type": "extract", "method": "fromDeltaLake", "config": {"path": spelling.format(path=tmp_path / "t")}}
+        ],
+    }
+    definitions = define(rate_to_delta("writer", tmp_path / "t"), reader)
+    assert deps_of(definitions, "reader/from_delta_lake") == {"writer/to_delta_lake"}
+
+
+def test_what_no_pipeline_writes_is_one_external_asset_for_all_that_read_it(define: MakeDefinitions, tmp_path: Path):
+    def reader(name: str, path: str):
+        extract = {"type": "extract", "method": "fromFiles", "config": {"path": path, "format": "json"}}
+        return {"name": name, "mode": "batch", "steps": [extract]}
+
+    definitions = define(reader("a", "/somewhere/in"), reader("b", "file:///somewhere/in/"))
+    assert deps_of(definitions, "a/from_files") == deps_of(definitions, "b/from_files") == {"files/somewhere/in"}
+    assert specs_of(definitions)["files/somewhere/in"].group_name == "sources"
+
+
+def test_an_edit_changes_the_code_version_of_the_step_and_of_all_below_it(define: MakeDefinitions, tmp_path: Path):
+    before = specs_of(define(rate_to_delta("flow", tmp_path / "t", filtered("value > 3"))))
+    after = specs_of(define(rate_to_delta("flow", tmp_path / "t", filtered("value > 4"))))
+    changed = {key for key in before if before[key].code_version != after[key].code_version}
+    assert changed == {"flow/filter_rows", "flow/to_delta_lake"}
+
+
+def test_a_run_leaves_rows_schema_lineage_uri_and_delta_version(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
+):
+    definitions = define(rate_to_delta("flow", tmp_path / "t", filtered("value < 10")))
+    result = run(definitions, "flow", instance)
+    assert result.success
+    found = {event.asset_key.to_user_string(): event.materialization.metadata for event in result.get_asset_materialization_events()}
+    table = DeltaTable(tmp_path / "t")
+    assert table.to_pyarrow_table().num_rows == 10
+    load = found["flow/to_delta_lake"]
+    assert load["dagster/row_count"].value == 10
+    assert load["delta_version"].value == table.version()
+    assert load["dagster/uri"].value == (tmp_path / "t").as_uri()
+    assert load["bytes"].value == sum(table.get_add_actions(flatten=True).column("size_bytes").to_pylist())
+    assert [column.name for column in load["dagster/column_schema"].value.columns] == ["timestamp", "value"]
+    lineage = load["dagster/column_lineage"].value.deps_by_column
+    assert lineage["value"] == [dg.TableColumnDep(dg.AssetKey(["flow", "filter_rows"]), "value")]
+    assert found["flow/from_rate"]["dagster/row_count"].value == 60
+
+
+def test_a_step_selected_without_a_load_is_run_for_real(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
+):
+    definitions = define(rate_to_delta("flow", tmp_path / "t", filtered("value < 10")))
+    result = run(definitions, "flow", instance, asset_selection=[dg.AssetKey(["flow", "filter_rows"])])
+    [event] = result.get_asset_materialization_events()
+    assert event.materialization.metadata["dagster/row_count"].value == 10
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
+):
+    definitions = define(rate_to_delta("flow", tmp_path / "t", validation("validateRanges", ranges={"value": {"max": 50}})))
+    result = run(definitions, "flow", instance)
+    assert not result.success
+    [evaluation] = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert evaluation.metadata["violations"].value == 9
+    assert not (tmp_path / "t").exists()
+    assert not result.get_asset_materialization_events()
+    failure = result.failure_data_for_node("flow")
+    assert failure is not None
+    assert "9 of 60 rows" in str(failure.user_failure_data.description)
+    assert failure.user_failure_data.metadata["place"].value.endswith("flow.json:12")
+
+
+def test_a_check_can_be_run_alone(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
+):
+    definitions = define(rate_to_delta("flow", tmp_path / "t", validation("validateRowCount", min=60)))
+    key = dg.AssetCheckKey(dg.AssetKey(["flow", "from_rate"]), "validate_row_count")
+    job = dg.define_asset_job("only_check", selection=dg.AssetSelection.checks(key))
+    merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
+    result = run(merged, "only_check", instance)
+    [evaluation] = result.get_asset_check_evaluations()
+    assert evaluation.passed
+    assert not (tmp_path / "t").exists()
+
+
+def flow_job() -> dg.JobDefinition:
+    """The job `flow` of the folder in the environment, for runs that have to be found again by their name."""
+    return project_definitions(Path(os.environ["PIPELINES_DIR"])).resolve_job_def("flow")
+
+
+def test_a_retry_of_a_failed_run_loads_once_and_a_rerun_of_a_good_one_loads_again(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+):
+    two_loads = rate_to_delta("flow", tmp_path / "t")
+    two_loads["steps"] += [
+        # The second load is planned well and fails when it is run.
+        filtered("IF(value = ${env:BAD_ROW:-60}, raise_error('the last row') IS NULL, true)"),
+        {"type": "load", "method": "toDeltaLake", "config": {"path": str(tmp_path / "u")}},
+    ]
+    define(two_loads)
+    monkeypatch.setenv("PIPELINES_DIR", str(tmp_path / "pipelines"))
+
+    def rows() -> int:
+        return DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows
+
+    def execute(instance: dg.DagsterInstance, parent: str | None) -> dg.JobExecutionResult:
+        options = dg.ReexecutionOptions(parent_run_id=parent) if parent else None
+        return dg.execute_job(
+            dg.reconstructable(flow_job), instance=instance, reexecution_options=options, raise_on_error=False
+        )
+
+    (tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "instance")) as instance:
+        monkeypatch.setenv("BAD_ROW", "59")
+        failed = execute(instance, parent=None)
+        assert not failed.success
+        assert rows() == 60
+        monkeypatch.delenv("BAD_ROW")
+        retried = execute(instance, parent=failed.run_id)
+        assert retried.success
+        assert rows() == 60
+        assert execute(instance, parent=retried.run_id).success
+        assert rows() == 120
+
+
+def test_a_broken_file_shows_with_its_errors_and_the_others_load(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"bad.json": '{"name": "bad", "mode": "btach"}'})
+    specs = specs_of(definitions)
+    assert "good/from_rate" in specs
+    assert "bad.json:1:25" in str(specs["broken/bad"].description)
+    result = dg.materialize(
+        [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition) and asset.key.path[0] == "broken"],
+        instance=instance,
+        raise_on_error=False,
+    )
+    assert not result.success
+    [evaluation] = result.get_asset_check_evaluations()
+    assert not evaluation.passed
+
+
+def test_two_files_of_one_name_do_not_both_load(define: MakeDefinitions, tmp_path: Path):
+    twin = json.dumps(rate_to_delta("same-name", tmp_path / "u"))
+    definitions = define(rate_to_delta("same_name", tmp_path / "t"), texts={"twin.json": twin})
+    assert "is taken by" in str(specs_of(definitions)["broken/twin"].description)
+
+
+def test_a_schedule_starts_the_pipelines_job(define: MakeDefinitions, tmp_path: Path):
+    definitions = define({**rate_to_delta("nightly", tmp_path / "t"), "schedule": "0 2 * * *"})
+    [schedule] = definitions.schedules or []
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    assert (schedule.cron_schedule, schedule.job_name) == ("0 2 * * *", "nightly")
