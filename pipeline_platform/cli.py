@@ -59,7 +59,7 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     problems = 0
     for pipeline in pipelines:
         try:
-            plan_pipeline(pipeline, spark_session(pipeline.name, pipeline.spark_conf), load_id="check")
+            plan_pipeline(pipeline, spark_session(pipeline.name, pipeline.spark_settings()), load_id="check")
         except PipelineException as error:
             problems += 1
             typer.echo(str(error), err=True)
@@ -107,7 +107,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
             progress.say("starting Spark")
             batch = BatchRun(
                 pipeline,
-                spark_session(pipeline.name, pipeline.spark_conf),
+                spark_session(pipeline.name, pipeline.spark_settings()),
                 load_id=load_id,
                 selection=selection,
                 listener=progress.on_step,

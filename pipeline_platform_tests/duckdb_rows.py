@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 
@@ -38,7 +38,7 @@ class Table:
         """The rows as a Spark frame."""
         from pyspark.sql.types import StructType, TimestampType
 
-        schema = StructType.fromDDL(self.columns)
+        schema = cast(StructType, StructType.fromDDL(self.columns))
         instants = {place for place, field in enumerate(schema) if isinstance(field.dataType, TimestampType)}
         return spark.createDataFrame([_in_utc(row, instants) for row in self.rows], schema)
 
@@ -107,7 +107,9 @@ def _add(connection: duckdb.DuckDBPyConnection, name: str, table: Any) -> None:
 
 def _in_utc(row: Sequence[Any], instants: set[int]) -> tuple[Any, ...]:
     return tuple(
-        value.replace(tzinfo=UTC) if place in instants and isinstance(value, datetime) and value.tzinfo is None else value
+        value.replace(tzinfo=UTC)
+        if place in instants and isinstance(value, datetime) and value.tzinfo is None
+        else value
         for place, value in enumerate(row)
     )
 

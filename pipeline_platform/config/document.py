@@ -27,7 +27,7 @@ class DocumentError(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Document:
     """A parsed JSON file.
 

@@ -54,7 +54,8 @@ def substitute(text: str, environment: Mapping[str, str] | None = None, *, secre
     variables = os.environ if environment is None else environment
 
     def value_of(match: re.Match[str]) -> str:
-        name, default = match["name"], match["default"]
+        name = match["name"]
+        default: str | None = match["default"]
         value = variables.get(name, default)
         if value is None:
             raise UnsetVariableError(name)

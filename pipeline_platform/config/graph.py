@@ -3,60 +3,115 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from pipeline_platform.config.problem import did_you_mean
-from pipeline_platform.config.step import Input, Step, StepConfig
-
-if TYPE_CHECKING:
-    from pipeline_platform.config.loader import ReadStep
-
-Report = Callable[["ReadStep", str | None, str, str | None], None]
+from pipeline_platform.config.document import Place
+from pipeline_platform.config.problem import Problem, did_you_mean
+from pipeline_platform.config.step import Input, Step, StepConfig, StepType
+from pipeline_platform.exceptions import StepLocation
 
 
-def connect(read: Sequence[ReadStep], report: Report) -> tuple[Step, ...]:
+@dataclass(frozen=True)
+class Draft:
+    """A step as far as it could be read, before it is connected to the others.
+
+    Args:
+        index: Position in `steps`.
+        place: The step in its file.
+        type: What it says it is; None if that is no step type.
+        config: Its config; None if there is a mistake in it.
+        keys: Where each key of the config was written, be it a referenced file.
+        location: For errors.
+        register_as: The name it registers, or tries to.
+        names_frames: Whether all the names it may register are known.
+        frames: Registered frames it reads, as (config key, name) pairs.
+    """
+
+    index: int
+    place: Place
+    type: StepType | None = None
+    config: StepConfig | None = None
+    keys: Mapping[str, Place] = field(default_factory=dict)
+    location: StepLocation | None = None
+    register_as: str | None = None
+    names_frames: bool = True
+    frames: Sequence[tuple[str, str]] = ()
+
+    def key(self, *path: str | int) -> Place:
+        """Where a key of the config, or something within it, was written; the step if it was not."""
+        place = self.keys.get(str(path[0]))
+        if place is None:
+            return self.place
+        for part in path[1:]:
+            place /= part
+        return place
+
+
+def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
     """Resolve registered names and the primary frame, and name every step.
 
     A pipeline carries one primary frame, which an extract or a transform replaces, and a registry of
-    named frames.
+    named frames. A draft with a mistake still registers its name and still becomes the primary, so that what
+    is wrong with the others shows at once.
 
     Args:
-        read: The steps, in the order of the file.
-        report: Called for each mistake with the step, the config key, the message and a hint.
+        drafts: The steps, in the order of the file.
+
+    Returns:
+        The steps that are right by themselves, and what is wrong between them.
     """
     primary: int | None = None
-    registry: dict[str, int] = {}
-    registered = {_registered_name(step.config) for step in read}
-    names = _StepNames({_identifier(name) for name in registered if name})
-    position = {step.index: place for place, step in enumerate(read)}
+    registry: dict[str, Draft] = {}
+    all_names = {draft.register_as: draft for draft in reversed(drafts) if draft.register_as is not None}
+    names = _StepNames({_identifier(name) for name in all_names})
+    all_known = True
     steps: list[Step] = []
-    if read and read[0].config.step_type != "extract":
-        report(read[0], None, "the first step has to be an extract", None)
-    for step in read:
+    problems: list[Problem] = []
+    if drafts and drafts[0].type not in ("extract", None):
+        problems.append((drafts[0].place / "type").problem("the first step has to be an extract"))
+    for draft in drafts:
         inputs: list[Input] = []
-        if step.config.step_type != "extract":
-            if step.config.reads_primary() and primary is not None:
-                inputs.append(Input(position[primary], None))
-            for key, name in step.config.referenced_frames():
-                if name in registry:
-                    inputs.append(Input(position[registry[name]], name))
-                else:
-                    message = f"there is no registered frame '{name}' before this step"
-                    hint = did_you_mean(name, registry) or "no frame is registered so far"
-                    report(step, key, message, hint)
-        register_as = _registered_name(step.config)
-        name = names.take(register_as, step.config.method)
-        location = replace(step.location, step=name)
-        steps.append(Step(position[step.index], name, step.config, tuple(inputs), location))
-        if register_as is not None:
-            if register_as in registry:
-                report(step, "registerAs", f"the name '{register_as}' is registered twice", None)
-            registry[register_as] = step.index
-        if step.config.step_type in ("extract", "transform"):
-            primary = step.index
-    return tuple(steps)
+        if draft.config is not None and draft.config.reads_primary() and primary is not None:
+            inputs.append(Input(primary, None))
+        for key, name in draft.frames:
+            if name in registry:
+                inputs.append(Input(registry[name].index, name))
+            elif all_known:
+                problems.append(_unregistered(draft, key, name, registry, all_names))
+        if draft.config is not None and draft.location is not None:
+            step_name = names.take(draft.register_as, draft.config.method)
+            location = replace(draft.location, step=step_name)
+            steps.append(Step(draft.index, step_name, draft.config, tuple(inputs), location))
+        all_known = all_known and draft.names_frames
+        if draft.register_as is not None:
+            first = registry.setdefault(draft.register_as, draft)
+            if first is not draft:
+                line, _ = first.key("registerAs").document.position(first.key("registerAs").pointer)
+                message = f"the name '{draft.register_as}' is registered twice"
+                problems.append(draft.key("registerAs").problem(message, hint=f"first on line {line}"))
+        if draft.type in ("extract", "transform"):
+            primary = draft.index
+    return tuple(steps), problems
+
+
+def _unregistered(
+    draft: Draft,
+    key: str,
+    name: str,
+    registry: Mapping[str, Draft],
+    all_names: Mapping[str, Draft],
+) -> Problem:
+    place = draft.key(key)
+    if isinstance(place.value, list) and name in place.value:
+        place /= place.value.index(name)
+    message = f"there is no registered frame '{name}' before this step"
+    if name in all_names:
+        later = all_names[name].index
+        hint = "this step registers it itself" if later == draft.index else f"step {later} registers it, later"
+    else:
+        hint = did_you_mean(name, registry) or "no frame is registered so far"
+    return place.problem(message, hint=hint)
 
 
 class _StepNames:
@@ -72,10 +127,6 @@ class _StepNames:
             candidate = f"{base}_{count}"
         self.taken.add(candidate)
         return candidate
-
-
-def _registered_name(config: StepConfig) -> str | None:
-    return getattr(config, "register_as", None)
 
 
 def _identifier(name: str) -> str:

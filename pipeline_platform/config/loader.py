@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline_platform.config.document import Document, DocumentError, Pointer, parse_document, read_document
-from pipeline_platform.config.graph import connect
+from pipeline_platform.config.document import Document, DocumentError, Place, parse_document, read_document
+from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
+from pipeline_platform.config.graph import Draft, connect
+from pipeline_platform.config.inline_secrets import inline_secrets
+from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
 from pipeline_platform.config.problem import Problem, did_you_mean
-from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
+from pipeline_platform.config.step import STEP_TYPES, PipelineMode, StepConfig, StepType
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 
 Vocabulary = Mapping[StepType, Mapping[str, type[StepConfig]]]
 """Methods by step type and by name, aliases included."""
 
-_STEP_KEYS = ("type", "method", "config", "configRef")
+FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
+"""Config keys that name registered frames, whatever the method."""
 
-
-@dataclass(frozen=True)
-class ReadStep:
-    """A step that is right by itself, before it is connected to the others."""
-
-    index: int
-    config: StepConfig
-    location: StepLocation
+STEP_KEYS = ("type", "method", "config", "configRef")
 
 
 def load_pipeline(path: Path, vocabulary: Vocabulary, project: Path | None = None) -> PipelineConfig:
@@ -46,7 +43,7 @@ def load_pipeline(path: Path, vocabulary: Vocabulary, project: Path | None = Non
     try:
         document = read_document(path)
     except DocumentError as error:
-        raise _refused(path, error.problems) from error
+        raise _refused(path, [error.problem]) from error
     return _Reader(document, vocabulary, (project or path.absolute().parent.parent).resolve()).read()
 
 
@@ -59,220 +56,314 @@ def parse_pipeline(text: str, vocabulary: Vocabulary, path: Path = Path("pipelin
     try:
         document = parse_document(text, path)
     except DocumentError as error:
-        raise _refused(path, error.problems) from error
+        raise _refused(path, [error.problem]) from error
     return _Reader(document, vocabulary, path.absolute().parent.resolve()).read()
 
 
-def _refused(path: Path, problems: tuple[Problem, ...] | list[Problem]) -> PipelineConfigurationException:
-    ordered = sorted(set(problems), key=lambda problem: (str(problem.file) != str(path), str(problem.file), problem))
+def _refused(path: Path, problems: Iterable[Problem]) -> PipelineConfigurationException:
+    ordered = _in_order(path, problems)
     return PipelineConfigurationException("\n".join(map(str, ordered)), problems=ordered)
 
 
-@dataclass(frozen=True)
-class _Origin:
-    """Which document, and where in it, a config key was written."""
+def _in_order(path: Path, problems: Iterable[Problem]) -> list[Problem]:
+    def place(problem: Problem) -> tuple[bool, str, int, int, str]:
+        return problem.file != path, str(problem.file), problem.line, problem.column, problem.message
 
-    document: Document
-    pointer: Pointer
+    return sorted(set(problems), key=place)
 
 
 class _Reader:
     def __init__(self, document: Document, vocabulary: Vocabulary, project: Path) -> None:
         self.document = document
+        self.root = Place(document)
         self.vocabulary = vocabulary
         self.project = project
-        self.problems: list[Problem] = []
+        self.problems = list(document.problems)
+        self.warnings: list[Problem] = []
 
     def read(self) -> PipelineConfig:
         path, value = self.document.path, self.document.value
         if not isinstance(value, dict):
-            raise _refused(path, [self.document.problem((), f"expected a pipeline object, not {_json_type(value)}")])
-        keys = self._read_keys({key: item for key, item in value.items() if key != "steps"})
-        pipeline = keys.name if keys else str(value.get("name", path.stem))
-        steps = [step for step in self._read_steps(value, pipeline) if step is not None]
-        connected = connect(steps, self._step_problem)
+            raise _refused(path, [self.root.problem(f"expected a pipeline object, not {_json_type(value)}")])
+        written = cast("dict[str, Any]", value)
+        keys = self._read_keys({key: item for key, item in written.items() if key != "steps"})
+        drafts = self._read_steps(written, str(written.get("name", path.stem)))
+        steps, unconnected = connect(drafts)
+        self.problems.extend(unconnected)
+        self._check_mode(keys, written.get("mode"), drafts)
         if self.problems or keys is None:
             raise _refused(path, self.problems)
-        return PipelineConfig(**{name: getattr(keys, name) for name in PipelineKeys.model_fields}, steps=connected, file=path)
+        return PipelineConfig(**dict(keys), steps=steps, file=path, warnings=tuple(_in_order(path, self.warnings)))
 
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
+        places = {key: self.root / key for key in value}
         try:
-            return PipelineKeys.model_validate(value)
+            keys = PipelineKeys.model_validate(value)
         except ValidationError as error:
-            origins = {key: _Origin(self.document, (key,)) for key in value}
-            valid = [*_keys_of(PipelineKeys), "steps"]
-            self.problems.extend(_problems(error, PipelineKeys, origins, _Origin(self.document, ()), valid))
+            self._report(mistakes(error), PipelineKeys, places, self.root, also_valid=("steps",))
             return None
+        self.warnings.extend(inline_secrets(keys, places))
+        return keys
 
-    def _read_steps(self, value: dict[str, Any], pipeline: str) -> Iterator[ReadStep | None]:
+    def _read_steps(self, value: dict[str, Any], pipeline: str) -> list[Draft]:
         steps = value.get("steps")
-        if not isinstance(steps, list) or not steps:
-            message = "expected 'steps', a list of at least one step"
-            self.problems.append(self.document.problem(("steps",) if "steps" in value else (), message))
-            return
-        for index, step in enumerate(steps):
-            yield self._read_step(index, step, pipeline)
+        if isinstance(steps, list) and steps:
+            written = cast("list[Any]", steps)
+            return [self._read_step(index, step, pipeline) for index, step in enumerate(written)]
+        place = self.root / "steps" if "steps" in value else self.root
+        self.problems.append(place.problem("expected 'steps', a list of at least one step"))
+        return []
 
-    def _read_step(self, index: int, step: Any, pipeline: str) -> ReadStep | None:
-        here: Pointer = ("steps", index)
-        if not isinstance(step, dict):
-            self.problems.append(self.document.problem(here, f"expected a step object, not {_json_type(step)}"))
-            return None
+    def _read_step(self, index: int, value: Any, pipeline: str) -> Draft:
+        here = self.root / "steps" / index
+        if not isinstance(value, dict):
+            self.problems.append(here.problem(f"expected a step object, not {_json_type(value)}"))
+            return Draft(index, here, names_frames=False)
+        step = cast("dict[str, Any]", value)
         for key in step:
-            if key not in _STEP_KEYS:
-                hint = did_you_mean(key, _STEP_KEYS)
-                self.problems.append(self.document.problem((*here, key), f"unknown key '{key}'", on_key=True, hint=hint))
-        method = self._method(step, here)
+            if key not in STEP_KEYS:
+                hint = did_you_mean(key, STEP_KEYS)
+                self.problems.append((here / key).problem(f"unknown key '{key}'", on_key=True, hint=hint))
+        step_type = self._step_type(step, here)
+        method = self._method(step_type, step, here)
         merged = self._config(step, here)
-        if method is None or merged is None:
-            return None
-        config, origins = merged
-        line, _ = self.document.position(here)
-        location = StepLocation(pipeline, self.document.path, line, index, method.step_type, method.method)
-        try:
-            return ReadStep(index, method.model_validate(config), location)
-        except ValidationError as error:
-            whole = _Origin(self.document, (*here, "config") if "config" in step else here)
-            self.problems.extend(_problems(error, method, origins, whole, _keys_of(method)))
-            return None
+        if merged is None:
+            return Draft(index, here, step_type, names_frames=False)
+        values, places = merged
+        config = self._validated(method, values, places, here / "config" if "config" in step else here)
+        line, _ = self.document.position(here.pointer)
+        location = StepLocation(pipeline, self.document.path, line, index, step_type, method and method.method)
+        if config is not None:
+            frames = config.referenced_frames()
+            return Draft(index, here, step_type, config, places, location, config.registered_name(), frames=frames)
+        name, known = _unchecked_name(values, step_type)
+        frames = _unchecked_frames(values, method)
+        return Draft(index, here, step_type, None, places, location, name, known, frames)
 
-    def _method(self, step: dict[str, Any], here: Pointer) -> type[StepConfig] | None:
-        step_type, name = step.get("type"), step.get("method")
-        if step_type not in STEP_TYPES:
-            self._wrong_name(here, "type", step_type, STEP_TYPES)
+    def _step_type(self, step: dict[str, Any], here: Place) -> StepType | None:
+        for step_type in STEP_TYPES:
+            if step.get("type") == step_type:
+                return step_type
+        self._wrong_name(here, "type", step, STEP_TYPES)
+        return None
+
+    def _method(self, step_type: StepType | None, step: dict[str, Any], here: Place) -> type[StepConfig] | None:
+        if step_type is None:
             return None
         methods = self.vocabulary[step_type]
-        if not isinstance(name, str) or name not in methods:
-            self._wrong_name(here, "method", name, [method.method for method in methods.values()])
-            return None
-        return methods[name]
+        name = step.get("method")
+        if isinstance(name, str) and name in methods:
+            return methods[name]
+        self._wrong_name(here, "method", step, [method.method for method in methods.values()])
+        return None
 
-    def _wrong_name(self, here: Pointer, key: str, name: Any, valid: Any) -> None:
-        if name is None:
-            self.problems.append(self.document.problem(here, f"the key '{key}' is missing"))
+    def _wrong_name(self, here: Place, key: str, step: dict[str, Any], valid: Sequence[str]) -> None:
+        name = step.get(key)
+        if key not in step:
+            self.problems.append(here.problem(f"the key '{key}' is missing", hint=f"valid: {', '.join(valid)}"))
+        elif isinstance(name, str):
+            self.problems.append((here / key).problem(f"unknown {key} '{name}'", hint=did_you_mean(name, valid)))
         else:
-            hint = did_you_mean(str(name), valid)
-            self.problems.append(self.document.problem((*here, key), f"unknown {key} '{name}'", hint=hint))
+            self.problems.append((here / key).problem(f"expected a string, not {_json_type(name)}"))
 
-    def _config(self, step: dict[str, Any], here: Pointer) -> tuple[dict[str, Any], dict[str, _Origin]] | None:
+    def _config(self, step: dict[str, Any], here: Place) -> tuple[dict[str, Any], dict[str, Place]] | None:
         inline = step.get("config", {})
         if not isinstance(inline, dict):
             message = f"expected 'config' to be an object, not {_json_type(inline)}"
-            self.problems.append(self.document.problem((*here, "config"), message))
+            self.problems.append((here / "config").problem(message))
             return None
         config: dict[str, Any] = {}
-        origins: dict[str, _Origin] = {}
-        if "configRef" in step:
-            here_ref = _Origin(self.document, (*here, "configRef"))
-            if not self._follow(step["configRef"], here_ref, config, origins, {self.document.path.resolve()}):
-                return None
-        config.update(inline)
-        origins.update({key: _Origin(self.document, (*here, "config", key)) for key in inline})
-        return config, origins
-
-    def _follow(
-        self,
-        reference: Any,
-        origin: _Origin,
-        config: dict[str, Any],
-        origins: dict[str, _Origin],
-        seen: set[Path],
-    ) -> bool:
-        """Merge a referenced config, and what it refers to in turn, under the keys that are there already."""
-        document = self._reference(reference, origin, seen)
-        if document is None:
-            return False
-        for key, value in document.value.items():
-            if key != "configRef" and key not in config:
-                config[key] = value
-                origins[key] = _Origin(document, (key,))
-        if "configRef" not in document.value:
-            return True
-        onward = _Origin(document, ("configRef",))
-        return self._follow(document.value["configRef"], onward, config, origins, seen)
-
-    def _reference(self, reference: Any, origin: _Origin, seen: set[Path]) -> Document | None:
-        def refuse(message: str) -> None:
-            self.problems.append(origin.document.problem(origin.pointer, message))
-
-        if not isinstance(reference, str) or not reference or "\0" in reference:
-            refuse("expected 'configRef' to be the path of a JSON file")
+        places: dict[str, Place] = {}
+        if "configRef" in step and not self._follow(here / "configRef", self.document.path.parent, config, places):
             return None
-        path = origin.document.path.parent / reference
+        for key, value in cast("dict[str, Any]", inline).items():
+            config[key] = value
+            places[key] = here / "config" / key
+        return config, places
+
+    def _follow(self, start: Place, folder: Path, config: dict[str, Any], places: dict[str, Place]) -> bool:
+        """Read a referenced config, and what it refers to in turn; what is nearer to the step wins."""
+        seen = {self.document.path.resolve()}
+        reference: Place | None = start
+        while reference is not None:
+            target = self._target(reference, folder, seen)
+            document = None if target is None else self._referenced(target)
+            if target is None or document is None:
+                return False
+            seen.add(target)
+            folder = target.parent
+            found = Place(document)
+            reference = found / "configRef" if "configRef" in document.value else None
+            for key, value in document.value.items():
+                if key != "configRef" and key not in config:
+                    config[key] = value
+                    places[key] = found / key
+        return True
+
+    def _target(self, place: Place, folder: Path, seen: set[Path]) -> Path | None:
+        def refuse(message: str) -> None:
+            self.problems.append(place.problem(message))
+
+        reference = place.value
+        if not isinstance(reference, str) or not reference or "\0" in reference:
+            return refuse("expected 'configRef' to be the path of a JSON file")
         try:
-            target = path.resolve()
+            target = (folder / reference).resolve()
             exists = target.is_file()
         except (OSError, RuntimeError) as error:
-            refuse(f"the referenced file can't be read: {error}")
-            return None
+            return refuse(f"the referenced file can't be read: {error}")
         if not target.is_relative_to(self.project):
-            refuse(f"'{reference}' leaves the project folder")
-            return None
+            return refuse(f"'{reference}' leaves the project folder {self.project}")
         if target in seen:
-            refuse(f"'{reference}' is a cycle: it was referred to before on this way")
-            return None
+            return refuse(f"'{reference}' is a cycle: that file leads here")
         if not exists:
-            refuse(f"the referenced file '{reference}' does not exist")
-            return None
-        seen.add(target)
+            return refuse(f"the referenced file '{reference}' does not exist")
+        return target
+
+    def _referenced(self, target: Path) -> Document | None:
         try:
-            document = read_document(path)
+            document = read_document(target, self._shown(target))
         except DocumentError as error:
-            self.problems.extend(error.problems)
+            self.problems.append(error.problem)
             return None
+        self.problems.extend(document.problems)
         if not isinstance(document.value, dict):
-            self.problems.append(document.problem((), f"expected a config object, not {_json_type(document.value)}"))
+            message = f"expected a config object, not {_json_type(document.value)}"
+            self.problems.append(Place(document).problem(message))
             return None
         return document
 
-    def _step_problem(self, step: ReadStep, key: str | None, message: str, hint: str | None = None) -> None:
-        pointer: Pointer = ("steps", step.index)
-        if key is not None:
-            pointer = (*pointer, "config", key)
-        self.problems.append(self.document.problem(pointer, message, hint=hint))
+    def _shown(self, target: Path) -> Path:
+        return target if self.document.path.is_absolute() else Path(os.path.relpath(target))
 
-
-def _problems(
-    error: ValidationError,
-    model: type[BaseModel],
-    origins: Mapping[str, _Origin],
-    whole: _Origin,
-    valid_keys: list[str],
-) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False, include_input=False):
-        context = detail.get("ctx", {})
-        where: Pointer = tuple(detail["loc"]) or ((context["key"],) if "key" in context else ())
-        origin = origins.get(str(where[0]), whole) if where else whole
-        pointer = (*origin.pointer, *where[1:]) if where and str(where[0]) in origins else origin.pointer
-        if detail["type"] == "extra_forbidden":
-            key = str(where[-1])
-            hint = did_you_mean(key, valid_keys if len(where) == 1 else _nested_keys(model))
-            yield origin.document.problem(pointer, f"unknown key '{key}'", on_key=True, hint=hint)
-        elif detail["type"] == "missing":
-            yield origin.document.problem(pointer, f"the key '{where[-1]}' is missing")
+    def _validated(
+        self,
+        method: type[StepConfig] | None,
+        values: dict[str, Any],
+        places: dict[str, Place],
+        whole: Place,
+    ) -> StepConfig | None:
+        if method is None:
+            return None
+        try:
+            config = method.model_validate(values)
+        except ValidationError as error:
+            self._report(mistakes(error), method, places, whole)
+        except Exception as error:  # noqa: BLE001
+            # A method may come from another package; whatever its validation raises is a mistake in this file.
+            self.problems.append(whole.problem(f"'{method.method}' can't take this config: {error!r}"))
         else:
-            yield origin.document.problem(pointer, _lower_first(detail["msg"].removeprefix("Value error, ")))
+            self.warnings.extend(inline_secrets(config, places))
+            return config
+        return None
+
+    def _report(
+        self,
+        found: Iterable[Mistake],
+        model: type[BaseModel],
+        places: Mapping[str, Place],
+        whole: Place,
+        also_valid: Sequence[str] = (),
+    ) -> None:
+        alternatives: dict[Place, list[Mistake]] = {}
+        for mistake in found:
+            place = whole
+            if mistake.keys and str(mistake.keys[0]) in places:
+                place = places[str(mistake.keys[0])]
+                for part in mistake.keys[1:]:
+                    place /= part
+            if mistake.kind == "unknown":
+                valid = [*_keys_at(model, mistake.keys[:-1]), *(also_valid if len(mistake.keys) == 1 else ())]
+                hint = did_you_mean(str(mistake.keys[-1]), valid)
+                self.problems.append(place.problem(mistake.message, on_key=True, hint=hint))
+            elif mistake.kind == "missing":
+                self.problems.append(place.problem(mistake.message))
+            else:
+                # What follows an existing value in pydantic's path names the alternatives that were tried.
+                existing = Place(place.document, place.document.existing(place.pointer))
+                alternatives.setdefault(existing, []).append(mistake)
+        for place, tried in alternatives.items():
+            self.problems.append(_wrong_value(place, tried))
+
+    def _check_mode(self, keys: PipelineKeys | None, written: Any, drafts: Sequence[Draft]) -> None:
+        mode: PipelineMode | None = keys.mode if keys else None
+        if mode is None and written in get_args(PipelineMode):
+            mode = written
+        if mode is None:
+            return
+        for draft in drafts:
+            if draft.config is not None:
+                for key, message in draft.config.mode_mistakes(mode):
+                    place = draft.place if key is None else draft.key(key)
+                    self.problems.append(place.problem(message))
+                if mode == "streaming" and keys and keys.schedule is not None and not draft.config.ends_by_itself():
+                    message = "a streaming pipeline with a schedule needs 'trigger': 'availableNow' in every load"
+                    self.problems.append(draft.key("trigger").problem(message))
 
 
-def _lower_first(text: str) -> str:
-    return text[0].lower() + text[1:] if text[1:2].islower() else text
+def _unchecked_name(values: Mapping[str, Any], step_type: StepType | None) -> tuple[str | None, bool]:
+    """The name a step with a mistake tries to register, and whether that is known."""
+    if step_type not in ("extract", "transform", None) or "registerAs" not in values:
+        return None, True
+    name = values["registerAs"]
+    try:
+        return (substitute(name), True) if isinstance(name, str) and name else (None, False)
+    except UnsetVariableError:
+        return None, False
 
 
-def _keys_of(model: type[BaseModel]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+def _unchecked_frames(values: Mapping[str, Any], method: type[StepConfig] | None) -> list[tuple[str, str]]:
+    """The registered frames that a step with a mistake names."""
+    frames: list[tuple[str, str]] = []
+    for key in FRAME_KEYS if method is not None else ():
+        written = values.get(key)
+        names = cast("list[Any]", written) if isinstance(written, list) else [written]
+        frames.extend((key, name) for name in names if isinstance(name, str) and name and not has_placeholder(name))
+    return frames
 
 
-def _nested_keys(model: type[BaseModel]) -> list[str]:
-    keys: list[str] = []
-    pending: list[Any] = [field.annotation for field in model.model_fields.values()]
-    while pending:
-        annotation = pending.pop()
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            keys.extend(_keys_of(annotation))
-        pending.extend(get_args(annotation))
-    return keys
+def _wrong_value(place: Place, tried: Sequence[Mistake]) -> Problem:
+    if len(tried) == 1:
+        mistake = tried[0]
+        value = place.value
+        if mistake.allowed and isinstance(value, str):
+            near = did_you_mean(value, mistake.allowed)
+            hint = near if near and near.startswith("did you mean") else None
+            return place.problem(f"{mistake.message}, not '{value}'", hint=hint)
+        found = _json_type(value)
+        if mistake.kind == "type" and found not in mistake.message:
+            return place.problem(f"{mistake.message}, not {found}")
+        return place.problem(mistake.message)
+    expected = [mistake.message.removeprefix("expected ") for mistake in tried]
+    if all(mistake.message.startswith("expected ") for mistake in tried):
+        return place.problem(f"expected {' or '.join(dict.fromkeys(expected))}")
+    return place.problem("; ".join(dict.fromkeys(mistake.message for mistake in tried)))
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The keys that an object somewhere in a config may have."""
+    models = [model]
+    for part in path:
+        inner = [
+            field.annotation
+            for outer in models
+            for name, field in outer.model_fields.items()
+            if (field.alias or name) == part
+        ]
+        # A part that is no key is an index, or a name in a map.
+        models = [found for annotation in inner for found in _models_in(annotation)] if inner else models
+    keys = [field.alias or name for found in models for name, field in found.model_fields.items()]
+    return [*keys, *(key for found in models if issubclass(found, StepConfig) for key in found.other_keys)]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _models_in(argument)]
 
 
 def _json_type(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+    if value is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "a number")

@@ -5,11 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.environment import UnsetVariableError, substitute_all
+from pipeline_platform.config.problem import Problem
+from pipeline_platform.config.schedule import cron_mistake
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
-from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
+from pipeline_platform.config.values import (
+    Amount,
+    Location,
+    Natural,
+    PositiveInteger,
+    Properties,
+    Text,
+    legible,
+    one_of,
+)
+from pipeline_platform.exceptions import CredentialException
 
 
 class Metadata(FormatModel):
@@ -30,9 +43,9 @@ class Retry(FormatModel):
 
     max_attempts: PositiveInteger = 3
     """Attempts in all, the first one included."""
-    delay_seconds: Annotated[float, Field(ge=0)] = 5.0
+    delay_seconds: Amount = 5.0
     """Seconds before the second attempt."""
-    backoff: Literal["constant", "exponential"] = "constant"
+    backoff: Annotated[Literal["constant", "exponential"], one_of("constant", "exponential")] = "constant"
     """Whether the delay doubles with each attempt."""
 
 
@@ -41,60 +54,72 @@ class StreamingOptions(FormatModel):
 
     max_restarts: Natural = 5
     """Restarts without progress before the stream is given up."""
-    restart_delay_seconds: Annotated[float, Field(ge=0)] = 10.0
+    restart_delay_seconds: Amount = 10.0
     """Seconds before the first restart; doubles with each."""
-    max_restart_delay_seconds: Annotated[float, Field(ge=0)] = 600.0
+    max_restart_delay_seconds: Amount = 600.0
     """Upper limit of that delay, in seconds."""
-    stall_timeout_seconds: Annotated[float, Field(gt=0)] = 600.0
+    stall_timeout_seconds: Annotated[Amount, Field(gt=0)] = 600.0
     """Seconds without progress, although there is lag, before the stream is restarted."""
     checkpoint_root: Location = "checkpoints"
     """Folder or URI under which every load of the pipeline has its checkpoint."""
 
 
+def _schedule(value: str) -> str:
+    mistake = cron_mistake(value)
+    if mistake is not None:
+        raise PydanticCustomError("cron", "{mistake}", {"mistake": mistake})
+    return value
+
+
 class PipelineKeys(FormatModel):
     """The top-level keys of a pipeline file, without its steps."""
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
-
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     """Unique in the project; the Dagster job, asset prefix and group come from it (`-` becomes `_`)."""
-    mode: PipelineMode
-    """`batch` or `streaming`."""
+    mode: Annotated[PipelineMode, one_of("batch", "streaming")]
+    """`batch` or `streaming`: the only thing that has to change to move a pipeline from one to the other."""
     description: str | None = None
     """Shown in Dagster."""
     metadata: Metadata = Metadata()
     """Owner, team, version and tags."""
-    schedule: Text | None = None
+    schedule: Annotated[Location, AfterValidator(_schedule)] | None = None
     """A cron string: a Dagster schedule for a batch pipeline, or for a streaming one that runs `availableNow`."""
     retry: Retry = Retry()
     """Retries of transient failures."""
-    spark_conf: dict[Text, Annotated[str, Field(coerce_numbers_to_str=True)]] = {}
+    spark_conf: Properties = {}
     """Spark session settings of this pipeline alone."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_cron(cls, value: str | None) -> str | None:
-        # dagster-shared vendors croniter; this check has to work without Dagster.
-        if value is not None and len(value.split()) != 5 and not value.startswith("@"):
-            raise PydanticCustomError("cron", "expected a cron string of five fields, such as '0 6 * * *'")
-        return value
 
 
 class PipelineConfig(PipelineKeys):
     """A pipeline, read, checked and connected.
 
-    `steps` are in the order of the file; `Step.inputs` says which frames each works on.
+    `steps` are in the order of the file; `Step.inputs` says which frames each works on. `warnings` are
+    not mistakes, but what someone should look at, such as a password in the file.
     """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
 
     steps: tuple[Step, ...]
     file: Path | None = None
+    warnings: tuple[Problem, ...] = ()
 
     @property
     def asset_prefix(self) -> str:
         """The name as Dagster allows it."""
         return self.name.replace("-", "_")
+
+    def spark_settings(self) -> dict[str, str]:
+        """`sparkConf` with its environment variables replaced and its secrets legible: for the session alone.
+
+        Raises:
+            CredentialException: A variable is not set.
+        """
+        try:
+            return legible(substitute_all(self.spark_conf))
+        except UnsetVariableError as error:
+            raise CredentialException(str(error), credential_type="environment") from error
 
     def step(self, name: str) -> Step:
         """The step with this asset name.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pipeline_platform.config.environment import substitute_all
-from pipeline_platform.exceptions import CredentialException, StepLocation
+from pipeline_platform.config.environment import UnsetVariableError, substitute_all
+from pipeline_platform.config.mistakes import mistakes
+from pipeline_platform.credentials.redaction import redact_urls
+from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 
 StepType = Literal["extract", "transform", "validate", "load"]
 STEP_TYPES: tuple[StepType, ...] = ("extract", "transform", "validate", "load")
@@ -38,6 +40,8 @@ class StepConfig(FormatModel):
     method: ClassVar[str]
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other spellings of the method's name that a file may use."""
+    other_keys: ClassVar[tuple[str, ...]] = ()
+    """The best known of the keys that it takes beside its fields."""
     kind: ClassVar[str] = "spark"
     """The system it deals with, as Dagster's `kinds` name it."""
 
@@ -49,21 +53,53 @@ class StepConfig(FormatModel):
         """Whether the step also works on the primary frame."""
         return True
 
-    def as_config(self) -> dict[str, Any]:
-        """The config as it would be written in JSON, without defaults."""
-        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    def registered_name(self) -> str | None:
+        """The name under which later steps find the step's output."""
+        return None
 
-    def resolved(self) -> StepConfig:
+    def ends_by_itself(self) -> bool:
+        """Whether a stream with this step ends when it has read what is there."""
+        return True
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
+        return ()
+
+    def as_config(self) -> dict[str, Any]:
+        """The config as it would be written in JSON, without defaults and without secrets.
+
+        Environment variables that are replaced at run time only stand as they are written.
+        """
+        return _without_passwords(self.model_dump(mode="json", by_alias=True, exclude_unset=True))
+
+    def resolved(self) -> Self:
         """A copy with the environment variables in its strings replaced, for use at run time only.
 
         Raises:
             CredentialException: A variable is not set.
+            PipelineConfigurationException: With the variables' values the config is not what the format allows.
         """
+        written = self.model_dump(by_alias=True, exclude_unset=True)
         try:
-            config = substitute_all(self.model_dump(by_alias=True, exclude_unset=True))
-        except ValueError as error:
+            config = substitute_all(written)
+        except UnsetVariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
-        return type(self).model_validate(config)
+        if config == written:
+            return self
+        try:
+            return self.model_validate(config)
+        except ValidationError as error:
+            wrong = "; ".join(f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in mistakes(error))
+            message = f"with the values of its environment variables the config is not valid: {wrong}"
+            raise PipelineConfigurationException(message) from None
+
+
+def _without_passwords(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_passwords(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_without_passwords(item) for item in cast("list[Any]", value)]
+    return redact_urls(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

@@ -228,12 +228,45 @@ def query_in(dialect: str) -> AfterValidator:
 
 def _avro_schema(value: Any) -> Any:
     text = json.dumps(value) if isinstance(value, (dict, list)) else value
-    if not isinstance(text, str) or has_placeholder(text):
-        return text
+    mistake = avro_schema_mistake(text) if isinstance(text, str) else None
+    if mistake is not None:
+        raise PydanticCustomError("avro", "{mistake}", {"mistake": mistake})
+    return text
+
+
+def avro_schema_mistake(text: str) -> str | None:
+    """What is wrong with an Avro schema, as far as it shows without Avro; None when it is right."""
+    if has_placeholder(text):
+        return None
     try:
         json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise PydanticCustomError("avro", "the Avro schema is not JSON: {reason}", {"reason": str(error)}) from error
+        return f"the Avro schema is not JSON: {error}"
+    return None
+
+
+def ddl_mistake(text: str) -> str | None:
+    """What is wrong with a schema in Spark DDL such as `id BIGINT, name STRING`; None when it is right."""
+    if has_placeholder(text):
+        return None
+    for spelled in (f"CREATE TABLE t ({text})", f"SELECT CAST(NULL AS STRUCT<{text}>)", f"SELECT CAST(NULL AS {text})"):
+        try:
+            statement = _statement(spelled, DIALECT)
+        except (SqlglotError, RecursionError):
+            continue
+        unknown = [found.sql(DIALECT) for found in statement.find_all(exp.DataType) if _is_unknown(found)]
+        return f"'{unknown[0]}' is not a Spark type" if unknown else None
+    return "expected a schema in Spark DDL, such as 'id BIGINT, name STRING'"
+
+
+def _is_unknown(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DataType.Type.USERDEFINED
+
+
+def _ddl(text: str) -> str:
+    mistake = ddl_mistake(text)
+    if mistake is not None:
+        raise PydanticCustomError("ddl", "{mistake}", {"mistake": mistake})
     return text
 
 
@@ -271,11 +304,11 @@ def _secret(value: Any) -> Any:
     return SecretStr(setting) if isinstance(setting, str) else value
 
 
-def plain(properties: Mapping[str, str | SecretStr]) -> dict[str, str]:
-    """The same properties with their secrets legible, for the system that needs them."""
-    return {
-        key: value.get_secret_value() if isinstance(value, SecretStr) else value for key, value in properties.items()
-    }
+def legible(value: Any) -> Any:
+    """The same value with its secrets legible, for the system that needs them."""
+    if isinstance(value, Mapping):
+        return {key: legible(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 _FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}, PLACEHOLDER_SCHEMA]}
@@ -361,5 +394,8 @@ AvroSchema = Annotated[
 """An Avro schema in JSON, as a string or as the object itself."""
 
 _LEVEL_SCHEMA = {"anyOf": [{"enum": [*STORAGE_LEVELS, *SERIALIZED_LEVELS]}, {"type": "string"}]}
+Ddl = Annotated[str, AfterValidator(_ddl)]
+"""A schema in Spark DDL."""
+
 StorageLevel = Annotated[str, BeforeValidator(_storage_level), WithJsonSchema(_LEVEL_SCHEMA)]
 """The name of a Spark storage level."""

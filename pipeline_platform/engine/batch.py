@@ -106,15 +106,16 @@ class BatchRun:
 
     @contextmanager
     def _settings(self) -> Iterator[None]:
-        fixed = [key for key in self.pipeline.spark_conf if not self.spark.conf.isModifiable(key)]
-        wrong = [key for key in fixed if self.spark.conf.get(key, None) != self.pipeline.spark_conf[key]]
+        wanted = self.pipeline.spark_settings()
+        fixed = [key for key in wanted if not self.spark.conf.isModifiable(key)]
+        wrong = [key for key in fixed if self.spark.conf.get(key, None) != wanted[key]]
         if wrong:
             raise PipelineConfigurationException(
                 f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
                 location=StepLocation(self.pipeline.name, self.pipeline.file),
                 hint="run the pipeline in a process of its own",
             )
-        settings = {key: value for key, value in self.pipeline.spark_conf.items() if key not in fixed}
+        settings = {key: value for key, value in wanted.items() if key not in fixed}
         with spark_settings(self.spark, settings):
             yield
 

@@ -189,8 +189,8 @@ def _plan_block(planned: Plan, first: Step, load_id: str) -> set[int]:
         planned.frames[source] = block.survivors()
     if block.needs_pass() and not _is_cached(planned, source) and _is_loaded_after(planned.pipeline, steps[-1]):
         planned.hints.append(
-            f"step {source} is read twice, once to validate and once to load: "
-            f"set 'cache' on it if reading it costs more than keeping it",
+            f"'{planned.pipeline.steps[source].name}' is read twice, once to validate and once to load: "
+            "set 'cache' on it if reading it costs more than keeping it",
         )
     return {step.index for step in steps}
 

@@ -5,19 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import StepConfig, StepType
-from pipeline_platform.config.values import Flag, Location, Names, StorageLevel, Text, one_of
+from pipeline_platform.config.values import (
+    Amount,
+    Flag,
+    FrameName,
+    Location,
+    Names,
+    StorageLevel,
+    Text,
+    legible,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
     from pipeline_platform.methods.dataset import Dataset
 
+CredentialType = Literal["postgres", "postgresql", "mysql", "s3", "aws", "kafka", "deltalake", "delta"]
 OnFailure = Literal["fail", "warn", "quarantine"]
 HELPER_PREFIX = "__pipeline_platform_"
 """Columns with this prefix are the platform's own and never reach a sink."""
@@ -26,30 +37,63 @@ HELPER_PREFIX = "__pipeline_platform_"
 class KeepsFrame(StepConfig):
     """Keys of the steps whose output is a frame: extracts and transforms."""
 
-    register_as: Text | None = None
+    register_as: FrameName | None = None
     """Registers the output under this name, for later steps."""
     cache: Flag = False
     """Persist the output until the pipeline ends."""
     cache_storage_level: StorageLevel = "MEMORY_AND_DISK"
     """Spark storage level of `cache`."""
 
+    def registered_name(self) -> str | None:
+        return self.register_as
+
 
 class Credentialed(StepConfig):
-    """Keys of the steps whose system has credentials."""
+    """Keys of the steps whose system has credentials.
+
+    What a secret in Vault has wins over the same field in the config.
+    """
+
+    credential_types: ClassVar[tuple[CredentialType, ...]] = get_args(CredentialType)
+    """Types of credentials that the method can use."""
 
     credential_path: Text | None = None
     """Where in Vault the credentials are."""
-    credential_type: Annotated[
-        Literal["postgres", "postgresql", "mysql", "s3", "aws", "kafka", "deltalake", "delta"] | None,
-        Field(default=None),
-    ]
+    credential_type: Annotated[CredentialType, one_of(*get_args(CredentialType))] | None = None
     """Which fields the secret has; by default what the method needs."""
+
+    @model_validator(mode="after")
+    def _credential_type_fits(self) -> Self:
+        if self.credential_type is not None and self.credential_type not in self.credential_types:
+            raise PydanticCustomError(
+                "credential_type",
+                "'{method}' takes credentials of type {types}, not {type}",
+                {
+                    "method": self.method,
+                    "types": " or ".join(self.credential_types),
+                    "type": self.credential_type,
+                    "key": "credentialType",
+                },
+            )
+        return self
+
+    def inline_credentials(self) -> dict[str, Any]:
+        """The credential fields that the config itself has, legible, as they would stand in Vault."""
+        return {}
+
+    def written(self, *fields: str) -> dict[str, Any]:
+        """Those of the fields that the config has, by key, with their secrets legible."""
+        return {
+            type(self).model_fields[name].alias or name: legible(getattr(self, name))
+            for name in fields
+            if name in self.model_fields_set and getattr(self, name) is not None
+        }
 
 
 class WorksOnFrame(StepConfig):
     """Keys of the steps that work on the primary frame, or on a registered one."""
 
-    input: Text | None = None
+    input: FrameName | None = None
     """A registered frame to work on in place of the primary one."""
 
     def reads_primary(self) -> bool:
@@ -208,12 +252,7 @@ class Validate(WorksOnFrame):
 
     on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
     """`fail` stops the run before anything is written; `warn` reports; `quarantine` takes the violating rows out."""
-    tolerance: Annotated[
-        float,
-        Field(ge=0),
-        AfterValidator(_tolerance),
-        BeforeValidator(lambda value: float(value) if isinstance(value, str) else value),
-    ] = 0
+    tolerance: Annotated[Amount, AfterValidator(_tolerance)] = 0
     """Violating rows that are still allowed: a count, or a fraction below 1. Quarantined are they all the same."""
     quarantine_path: Location | None = None
     """Delta table for quarantined rows; by default beside the first sink."""
@@ -323,6 +362,9 @@ class Load(WorksOnFrame):
     trigger: Trigger = "5 seconds"
     """Streaming: when a micro-batch starts."""
 
+    def ends_by_itself(self) -> bool:
+        return self.trigger == "availableNow"
+
     def dataset(self) -> Dataset:
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
@@ -340,7 +382,7 @@ def _trigger(value: str) -> str:
     text = value.strip()
     interval = r"\d+\s*(milliseconds?|ms|seconds?|s|minutes?|min|hours?|h|days?|d)"
     allowed = rf"(processingTime\s*=\s*)?{interval}|once|availableNow|continuous\s*=\s*{interval}"
-    if not re.fullmatch(allowed, text):
+    if not re.fullmatch(allowed, text, re.ASCII):
         raise PydanticCustomError(
             "trigger",
             "unknown trigger '{value}'; write '5 seconds', 'processingTime=5 seconds', 'once', 'availableNow' "
@@ -351,7 +393,7 @@ def _trigger(value: str) -> str:
 
 
 Trigger = Annotated[
-    str,
+    Location,
     AfterValidator(_trigger),
     WithJsonSchema({"type": "string", "examples": ["5 seconds", "processingTime=5 seconds", "availableNow"]}),
 ]

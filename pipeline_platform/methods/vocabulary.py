@@ -10,11 +10,31 @@ from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
 from pipeline_platform.methods.extract.avro import FromAvro
 from pipeline_platform.methods.extract.delta_lake import FromDeltaLake
 from pipeline_platform.methods.extract.files import FromFiles
+from pipeline_platform.methods.extract.kafka import FromKafka
+from pipeline_platform.methods.extract.mysql import FromMySQL
+from pipeline_platform.methods.extract.postgres import FromPostgres
 from pipeline_platform.methods.extract.rate import FromRate
+from pipeline_platform.methods.extract.s3 import FromS3
 from pipeline_platform.methods.load.avro import ToAvro
 from pipeline_platform.methods.load.delta_lake import ToDeltaLake
 from pipeline_platform.methods.load.files import ToFiles
+from pipeline_platform.methods.load.kafka import ToKafka
+from pipeline_platform.methods.load.mysql import ToMySQL
+from pipeline_platform.methods.load.postgres import ToPostgres
+from pipeline_platform.methods.load.s3 import ToS3
+from pipeline_platform.methods.transform.aggregate_data import AggregateData
+from pipeline_platform.methods.transform.coalesce import Coalesce
+from pipeline_platform.methods.transform.deduplicate import Deduplicate
+from pipeline_platform.methods.transform.enrich_data import EnrichData
+from pipeline_platform.methods.transform.evolve_avro_schema import EvolveAvroSchema
 from pipeline_platform.methods.transform.filter_rows import FilterRows
+from pipeline_platform.methods.transform.join_data_frames import JoinDataFrames
+from pipeline_platform.methods.transform.repartition import Repartition
+from pipeline_platform.methods.transform.repartition_by_columns import RepartitionByColumns
+from pipeline_platform.methods.transform.reshape_data import ReshapeData
+from pipeline_platform.methods.transform.sql_query import SqlQueryTransform
+from pipeline_platform.methods.transform.to_avro_schema import ToAvroSchema
+from pipeline_platform.methods.transform.union_data_frames import UnionDataFrames
 from pipeline_platform.methods.validate.business_rules import ValidateBusinessRules
 from pipeline_platform.methods.validate.nulls import ValidateNulls
 from pipeline_platform.methods.validate.ranges import ValidateRanges
@@ -29,8 +49,24 @@ METHODS: tuple[type[StepConfig], ...] = (
     FromFiles,
     FromDeltaLake,
     FromAvro,
+    FromPostgres,
+    FromMySQL,
+    FromKafka,
+    FromS3,
     FromRate,
     FilterRows,
+    EnrichData,
+    JoinDataFrames,
+    AggregateData,
+    ReshapeData,
+    UnionDataFrames,
+    ToAvroSchema,
+    EvolveAvroSchema,
+    Repartition,
+    Coalesce,
+    RepartitionByColumns,
+    SqlQueryTransform,
+    Deduplicate,
     ValidateSchema,
     ValidateNulls,
     ValidateRanges,
@@ -41,6 +77,10 @@ METHODS: tuple[type[StepConfig], ...] = (
     ToFiles,
     ToDeltaLake,
     ToAvro,
+    ToPostgres,
+    ToMySQL,
+    ToKafka,
+    ToS3,
 )
 
 

@@ -66,7 +66,7 @@ def _run(
     try:
         metrics = BatchRun(
             pipeline,
-            spark.session(pipeline.name, pipeline.spark_conf),
+            spark.session(pipeline.name, pipeline.spark_settings()),
             run_id=context.run_id,
             load_id=load_id(context.instance, context.run),
             selection=frozenset({step.name for step in wanted_assets} | wanted_checks),

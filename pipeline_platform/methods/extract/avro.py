@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import AvroSchema, Location
-from pipeline_platform.methods.base import Credentialed, Extract
-from pipeline_platform.methods.dataset import Dataset, at_path
+from pipeline_platform.methods.base import Extract
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-class FromAvro(Extract, Credentialed):
+class FromAvro(Extract, EntersS3):
     """Reads Avro files."""
 
     method: ClassVar[str] = "fromAvro"
@@ -27,7 +28,7 @@ class FromAvro(Extract, Credentialed):
         reader = spark.read.format("avro")
         if self.avro_schema is not None:
             reader = reader.option("avroSchema", self.avro_schema)
-        return reader.load(self.path)
+        return reader.load(spark_path(self.path))
 
     def dataset(self) -> Dataset:
         return at_path(self.path)

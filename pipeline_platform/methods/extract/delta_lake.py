@@ -8,14 +8,15 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Location, Natural, Text
-from pipeline_platform.methods.base import Credentialed, Extract
-from pipeline_platform.methods.dataset import Dataset, at_path
+from pipeline_platform.methods.base import Extract
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-class FromDeltaLake(Extract, Credentialed):
+class FromDeltaLake(Extract, EntersS3):
     """Reads a Delta table, by default its newest version."""
 
     method: ClassVar[str] = "fromDeltaLake"
@@ -45,7 +46,7 @@ class FromDeltaLake(Extract, Credentialed):
             reader = reader.option("versionAsOf", self.version)
         if self.timestamp is not None:
             reader = reader.option("timestampAsOf", self.timestamp)
-        return reader.load(self.path)
+        return reader.load(spark_path(self.path))
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline_platform.config.values import Flag, Location, Text, one_of
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
 from pipeline_platform.methods.base import Extract
-from pipeline_platform.methods.dataset import Dataset, at_path
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -34,15 +37,20 @@ class ReadsFiles(Extract):
     """csv: what separates the values."""
     multi_line: Flag = False
     """json: a record may span lines."""
-    schema_: Annotated[Text | None, Field(alias="schema")] = None
+    schema_: Annotated[Ddl | None, Field(alias="schema")] = None
     """A Spark DDL string such as `id BIGINT, name STRING`; a csv or json value that does not fit becomes null."""
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
+            return [("format", f"a stream of {self.format} files needs a 'schema'")]
+        return []
 
     def skips_rows_at_source(self) -> bool:
         return self.format in ("parquet", "orc")
 
     def uri(self) -> str:
         """The path as Spark is to read it."""
-        return self.path
+        return spark_path(self.path)
 
     def read(self, spark: SparkSession) -> DataFrame:
         reader = spark.read.format(self.format)
@@ -59,7 +67,7 @@ class ReadsFiles(Extract):
         return at_path(self.uri())
 
 
-class FromFiles(ReadsFiles):
+class FromFiles(ReadsFiles, EntersS3):
     """Reads files at a local path or any URI that Spark can read."""
 
     method: ClassVar[str] = "fromFiles"

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 class FromRate(Extract):
     """Generates rows of `timestamp` and `value`, counting up from 0.
 
-    A stream has `rowsPerSecond` rows each second; a batch has what one minute of that stream would have,
-    one minute up to a fixed point in time, so that it is the same at each run.
+    A stream has `rowsPerSecond` rows each second; a batch has those of the first minute of 1970, the same at each run.
     """
 
     method: ClassVar[str] = "fromRate"
@@ -26,8 +25,8 @@ class FromRate(Extract):
     def read(self, spark: SparkSession) -> DataFrame:
         from pyspark.sql import functions as F
 
-        seconds = F.lit(0) + F.col("id") / self.rows_per_second
+        microseconds = (F.col("id") * 1_000_000 / self.rows_per_second).cast("bigint")
         return spark.range(60 * self.rows_per_second).select(
-            F.timestamp_micros((seconds * 1_000_000).cast("bigint")).alias("timestamp"),
+            F.timestamp_micros(microseconds).alias("timestamp"),
             F.col("id").alias("value"),
         )

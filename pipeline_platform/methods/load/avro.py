@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pipeline_platform.config.values import AvroSchema
-from pipeline_platform.methods.base import Credentialed
 from pipeline_platform.methods.load.files import WritesFiles
+from pipeline_platform.methods.s3 import EntersS3
 
 
-class ToAvro(WritesFiles, Credentialed):
+class ToAvro(WritesFiles, EntersS3):
     """Writes Avro files; readers see them when all are there."""
 
     method: ClassVar[str] = "toAvro"

@@ -12,22 +12,24 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import Credentialed, Load, LoadRun, Prepared, Written
-from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri
+from pipeline_platform.methods.base import HELPER_PREFIX, Load, LoadRun, Prepared, Written
+from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
 from pipeline_platform.methods.load.sink import require_columns
+from pipeline_platform.methods.s3 import EntersS3
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType
+    from pyspark.sql.window import WindowSpec
 
 # Commits by others that may come between ours and the look at it.
 _COMMITS_LOOKED_AT = 50
 _WRITTEN_VERSION = 1
 
 
-class ToDeltaLake(Load, Credentialed):
+class ToDeltaLake(Load, EntersS3):
     """Writes a Delta table in one commit; a retried run finds its own commit and leaves it at that."""
 
     method: ClassVar[str] = "toDeltaLake"
@@ -140,7 +142,7 @@ class DeltaWrite:
         }
         if self.config.overwrite_schema:
             options["overwriteSchema"] = "true"
-        writer.options(**options).save(self.config.path)
+        writer.options(**options).save(spark_path(self.config.path))
 
     def _merge(self, *, into_existing: bool) -> None:
         from delta.tables import DeltaTable
@@ -151,7 +153,7 @@ class DeltaWrite:
             return
         spark = self.frame.sparkSession
         condition = " AND ".join(f"target.{_quoted(key)} <=> source.{_quoted(key)}" for key in self.config.merge_keys)
-        merge = DeltaTable.forPath(spark, self.config.path).alias("target").merge(source.alias("source"), condition)
+        merge = DeltaTable.forPath(spark, spark_path(self.config.path)).alias("target").merge(source.alias("source"), condition)
         if self.config.merge_schema:
             merge = merge.withSchemaEvolution()
         settings = {
@@ -204,7 +206,7 @@ class DeltaWrite:
     def _check_schema(self) -> None:
         existing = {
             field.name.casefold(): field
-            for field in self.frame.sparkSession.read.format("delta").load(self.config.path).schema
+            for field in self.frame.sparkSession.read.format("delta").load(spark_path(self.config.path)).schema
         }
         for field in self.frame.schema:
             target = existing.get(field.name.casefold())
@@ -228,12 +230,14 @@ def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    repeated: Column = F.count(F.lit(1)).over(Window.partitionBy(*(F.col(_quoted(key)) for key in keys))) > 1
+    same: WindowSpec = Window.partitionBy(*(F.col(_quoted(key)) for key in keys))
     shown = F.concat_ws(", ", *(F.col(_quoted(key)).cast("string") for key in keys))
     message = F.concat(F.lit(f"{REPEATED_KEYS} {', '.join(keys)}: "), shown)
-    return frame.filter(F.when(repeated, F.raise_error(message).cast("boolean")).otherwise(F.lit(True)))
+    once = F.when(F.col(_OCCURRENCES) > 1, F.raise_error(message).cast("boolean")).otherwise(F.lit(True))
+    return frame.withColumn(_OCCURRENCES, F.count(F.lit(1)).over(same)).filter(once).drop(_OCCURRENCES)
 
 
+_OCCURRENCES = f"{HELPER_PREFIX}occurrences"
 REPEATED_KEYS = "two rows of this load have the same merge keys"
 
 

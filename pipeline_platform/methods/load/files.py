@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.base import Load, LoadRun, Prepared
-from pipeline_platform.methods.dataset import Dataset, at_path
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
 from pipeline_platform.methods.load.publication import FilePublication
 from pipeline_platform.methods.load.sink import require_columns
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,7 +35,7 @@ class WritesFiles(Load):
 
     def uri(self) -> str:
         """The path as Spark is to write it."""
-        return self.path
+        return spark_path(self.path)
 
     def file_format(self) -> str:
         """Spark's name of the format."""
@@ -55,7 +56,7 @@ class WritesFiles(Load):
         return publication
 
 
-class ToFiles(WritesFiles):
+class ToFiles(WritesFiles, EntersS3):
     """Writes files at a local path or any URI; readers see them when all are there."""
 
     method: ClassVar[str] = "toFiles"

@@ -31,7 +31,7 @@ class AggregateData(Transform):
 
     method: ClassVar[str] = "aggregateData"
 
-    group_by: Names | Annotated[list[Text], Field(max_length=0)] = []
+    group_by: Names | Annotated[list[Text], Field(max_length=0)] = Field(default_factory=list)
     """The columns that make up a group; an empty list makes one group of all rows."""
     aggregations: Annotated[dict[Text, Text], Field(min_length=1)]
     """`{column: function}` with `sum`, `avg`, `mean`, `count`, `min` or `max`, which makes a column

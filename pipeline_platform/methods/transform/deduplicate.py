@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import sqlglot
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.values import DIALECT, Names, Text
+from pipeline_platform.config.values import Names, Text, parse_expression
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX, Frames, Transform
 from pipeline_platform.methods.columns import own_column, quoted
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 _PLACE = f"{HELPER_PREFIX}place"
 
 
-def _ranking(order: str) -> str:
-    return f"row_number() OVER (ORDER BY {order})"
+def _ranking(groups: str, order: str) -> str:
+    return f"row_number() OVER (PARTITION BY {groups} ORDER BY {order})"
 
 
 def _order(value: str) -> str:
     if has_placeholder(value):
         return value
     try:
-        sqlglot.parse_one(f"SELECT {_ranking(value)}", dialect=DIALECT)
-    except SqlglotError as error:
-        raise PydanticCustomError(
-            "order", "'{value}' is not a sort order; write 'updated_at DESC'", {"value": value}
-        ) from error
+        parsed = parse_expression(_ranking("1", value))
+    except (SqlglotError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, exp.Window):
+        raise PydanticCustomError("order", "'{value}' is not a sort order; write 'updated_at DESC'", {"value": value})
     return value
 
 
@@ -77,7 +77,7 @@ class Deduplicate(Transform):
         from pyspark.sql import functions as F
 
         groups = ", ".join(map(quoted, columns))
-        place = F.expr(f"row_number() OVER (PARTITION BY {groups} ORDER BY {order})")
+        place = F.expr(_ranking(groups, order))
         return frame.withColumn(_PLACE, place).filter(F.col(_PLACE) == 1).drop(_PLACE)
 
     def _in_stream(self, frame: DataFrame, columns: list[str]) -> DataFrame:

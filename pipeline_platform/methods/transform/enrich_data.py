@@ -80,7 +80,7 @@ def _names_in(expression: str) -> set[str] | None:
     return {identifier.name.casefold() for identifier in parsed.find_all(exp.Identifier)}
 
 
-def _makes_rows(parsed: exp.Expression) -> bool:
+def _makes_rows(parsed: exp.Expr) -> bool:
     return any(
         (function.name if isinstance(function, exp.Anonymous) else function.sql_name()).lower() in _GENERATORS
         for function in parsed.find_all(exp.Func)

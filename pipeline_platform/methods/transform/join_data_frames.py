@@ -40,14 +40,12 @@ _KINDS: Mapping[str, Kind] = {
 
 def _kinds(value: object) -> object:
     values: list[object] = list(value) if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return [
-        _KINDS.get(item.replace("_", "").casefold(), item) if isinstance(item, str) else item for item in values
-    ]
+    return [_KINDS.get(item.replace("_", "").casefold(), item) if isinstance(item, str) else item for item in values]
 
 
 _NAMES = [*_KINDS, "left_outer", "right_outer", "full_outer", "left_semi", "left_anti"]
 JoinTypes = Annotated[
-    list[Kind],
+    tuple[Kind, ...],
     BeforeValidator(_kinds),
     Field(min_length=1),
     WithJsonSchema({"anyOf": [{"enum": _NAMES}, {"type": "array", "items": {"enum": _NAMES}, "minItems": 1}]}),
@@ -80,7 +78,7 @@ class JoinDataFrames(Transform):
     """One Spark SQL condition for each frame after the first, such as `users.id = orders.user_id`."""
     join_column: Names | None = None
     """In place of conditions: the column, or columns, that all frames have and that must be equal."""
-    join_type: JoinTypes = ["inner"]
+    join_type: JoinTypes = ("inner",)
     """`inner`, `left`, `right`, `full`, `semi`, `anti` or `cross`; one for all joins, or one for each."""
     broadcast: Names | None = None
     """Those of the frames that are small enough to be sent to every executor."""
@@ -150,7 +148,7 @@ class JoinDataFrames(Transform):
             if name not in names:
                 yield "broadcast", f"'{name}' is not one of the frames joined: {', '.join(names)}"
 
-    def _types(self) -> list[Kind]:
+    def _types(self) -> Sequence[Kind]:
         return self.join_type * (len(self.input_data_frames) - 1) if len(self.join_type) == 1 else self.join_type
 
     def _conditions(self) -> list[str | None]:
@@ -172,7 +170,11 @@ class JoinDataFrames(Transform):
             pairs = _equal_columns(condition) if condition is not None else []
             for column in columns[right]:
                 here = (right.casefold(), column.casefold())
-                equal = {left if right_side == here else right_side for left, right_side in pairs if here in (left, right_side)}
+                equal = {
+                    left if right_side == here else right_side
+                    for left, right_side in pairs
+                    if here in (left, right_side)
+                }
                 kept = next((output for output in outputs if output.equal & equal), None)
                 if kept is None:
                     outputs.append(_output(right, column))
@@ -224,7 +226,7 @@ def _equal_columns(condition: str) -> list[tuple[tuple[str, str], tuple[str, str
     return found
 
 
-def _of_frame(side: exp.Expression) -> tuple[str, str] | None:
+def _of_frame(side: exp.Expr) -> tuple[str, str] | None:
     if not isinstance(side, exp.Column) or len(side.parts) != 2:
         return None
     frame, column = side.parts

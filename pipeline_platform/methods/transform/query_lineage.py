@@ -13,7 +13,7 @@ from pipeline_platform.methods.base import ColumnLineage, ColumnSource
 from pipeline_platform.methods.columns import find_column
 
 
-def query_lineage(query: exp.Expression, columns: Mapping[str, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+def query_lineage(query: exp.Expr, columns: Mapping[str, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
     """Which columns of its tables each output column of a query is derived from.
 
     A column whose origin sqlglot can't tell has an empty list.

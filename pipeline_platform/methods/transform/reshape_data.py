@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.values import Names, Text, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
-from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
+from pipeline_platform.methods.columns import column, find_column, own_column, quoted, repeated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -95,9 +95,9 @@ class ReshapeData(Transform):
 
     def _unpivot(self, frame: DataFrame) -> DataFrame:
         columns = frame.columns
-        values = [quoted(own_column(columns, name)) for name in self.value_cols or ()]
-        ids = [quoted(own_column(columns, name)) for name in self._id_columns(columns)]
-        return frame.unpivot(ids, values, self.variable_col_name or "", self.value_col_name or "")
+        values = [column(columns, name) for name in self.value_cols or ()]
+        ids = [column(columns, name) for name in self._id_columns(columns)]
+        return frame.unpivot(tuple(ids), tuple(values), self.variable_col_name or "", self.value_col_name or "")
 
     def _id_columns(self, columns: Sequence[str]) -> Sequence[str]:
         if self.id_cols is not None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import sqlglot
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
@@ -75,16 +74,17 @@ class SqlQueryTransform(Transform):
             return frames.spark.sql(query)
         # The query is left as it was written. Its tables are given to it as common table expressions, whose
         # frames pyspark hands over under names of its own and forgets as soon as the plan is made.
-        places = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
+        places: dict[str, Any] = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
         tables = ", ".join(
-            f"{_literal(quoted(name))} AS (SELECT * FROM {{{place}}})" for place, name in zip(places, names, strict=True)
+            f"{_literal(quoted(name))} AS (SELECT * FROM {{{place}}})"
+            for place, name in zip(places, names, strict=True)
         )
         return frames.spark.sql(f"WITH {tables} (\n{_literal(query)}\n)", **places)
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
 
-    def _parsed(self) -> exp.Expression:
+    def _parsed(self) -> exp.Expr:
         # Before the variables are replaced, any value does to find the structure.
         return parse_query(_ENVIRONMENT.sub("1", self.query) if has_placeholder(self.query) else self.query)
 
@@ -97,7 +97,11 @@ def _literal(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
 
 
-def _tables(node: exp.Expression, known: frozenset[str]) -> Iterator[exp.Table]:
+def _is_known(table: exp.Table, known: frozenset[str]) -> bool:
+    return table.args.get("db") is None and table.name.casefold() in known
+
+
+def _tables(node: exp.Expr, known: frozenset[str]) -> Iterator[exp.Table]:
     """The tables a query reads that are not its own common table expressions.
 
     Args:
@@ -111,9 +115,9 @@ def _tables(node: exp.Expression, known: frozenset[str]) -> Iterator[exp.Table]:
             inside = known | {name} if with_.recursive else known
             yield from _tables(expression.this, inside)
             known = known | {name}
-    if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
-        if node.args.get("db") is not None or node.name.casefold() not in known:
-            yield node
+    # A function that makes a table, such as range(10), has no identifier.
+    if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier) and not _is_known(node, known):
+        yield node
     for child in node.iter_expressions():
-        if child is not with_ and isinstance(child, exp.Expression):
+        if child is not with_:
             yield from _tables(child, known)

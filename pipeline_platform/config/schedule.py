@@ -1,0 +1,33 @@
+"""Cron strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_FIELDS = 5
+_LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
+
+
+def cron_mistake(text: str) -> str | None:
+    """What is wrong with a cron string, judged as Dagster does; None when it is right.
+
+    Dagster's own check can't be used: it takes an import of Dagster.
+    """
+    from croniter import CroniterError, croniter
+
+    try:
+        expanded = croniter.expand(text)[0]
+    except (CroniterError, ValueError, KeyError, TypeError, OverflowError) as error:
+        return f"not a cron string: {error}"
+    if len(expanded) != _FIELDS:
+        return f"expected a cron string of five fields, such as '0 6 * * *', not {len(expanded)}"
+    _, _, days, months, weekdays = expanded
+    if weekdays == ["*"] and not _some_day_exists(days, months):
+        return "no month of this cron string has such a day"
+    return None
+
+
+def _some_day_exists(days: Sequence[int | str], months: Sequence[int | str]) -> bool:
+    first = min((day for day in days if isinstance(day, int)), default=1)
+    longest = (_LONGEST_MONTHS.get(month, 31) if isinstance(month, int) else 31 for month in months)
+    return any(first <= length for length in longest)

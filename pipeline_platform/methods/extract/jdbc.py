@@ -1,0 +1,87 @@
+"""What reading from a database takes, whichever it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text, parse_query
+from pipeline_platform.methods.base import Extract
+from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.jdbc import EntersDatabase
+from pipeline_platform.methods.real_systems import not_yet
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Bound = int | float | Text
+"""A number, or a date or timestamp as a string."""
+
+
+class ReadsDatabase(Extract, EntersDatabase):
+    """Keys of the methods that read from a database."""
+
+    table: Location | None = None
+    """The table, perhaps with its schema; either this or `query`."""
+    query: Text | None = None
+    """A query in the database's own SQL; either this or `table`."""
+    partition_column: Text | None = None
+    """A numeric, date or timestamp column; its range is split among partitions that are read side by side."""
+    lower_bound: Bound | None = None
+    """Where the first partition ends; by default the smallest value, asked of the source. It filters nothing."""
+    upper_bound: Bound | None = None
+    """Where the last partition starts; by default the largest value, asked of the source. It filters nothing."""
+    num_partitions: PositiveInteger = 10
+    """With `partitionColumn`: how many partitions there are."""
+    fetch_size: Natural = 10000
+    """Rows for each round trip."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.table is not None and self.query is not None:
+            raise PydanticCustomError("source", "'table' and 'query' exclude each other", {"key": "query"})
+        if self.table is None and self.query is None:
+            raise PydanticCustomError("source", "one of 'table' and 'query' is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        lower, upper = self.lower_bound, self.upper_bound
+        for key, bound in (("lowerBound", lower), ("upperBound", upper)):
+            if bound is not None and self.partition_column is None:
+                message = "'{bound}' goes with 'partitionColumn'"
+                raise PydanticCustomError("bounds", message, {"bound": key, "key": key})
+        if isinstance(lower, (int, float)) and isinstance(upper, (int, float)) and lower >= upper:
+            raise PydanticCustomError("bounds", "'upperBound' must be above 'lowerBound'", {"key": "upperBound"})
+        return self
+
+    def skips_rows_at_source(self) -> bool:
+        return True
+
+    def dataset(self) -> Dataset:
+        if self.table is not None:
+            return self.table_dataset(self.table)
+        tables = [self.table_dataset(table).location for table in _tables(self.query or "", self.system)]
+        others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
+        return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        raise not_yet(self.method)
+
+
+def _tables(query: str, dialect: str) -> list[str]:
+    try:
+        parsed = parse_query(query, dialect)
+    except (SqlglotError, RecursionError):
+        return []
+    inner = {cte.alias for cte in parsed.find_all(exp.CTE)}
+    tables = {table.sql(dialect, comments=False) for table in map(_bare, parsed.find_all(exp.Table)) if table.name}
+    return sorted(tables - inner)
+
+
+def _bare(table: exp.Table) -> exp.Table:
+    return exp.Table(this=table.this, db=table.args.get("db"), catalog=table.args.get("catalog"))

@@ -1,0 +1,179 @@
+"""`fromKafka`: one or more topics, with what is in their values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.values import (
+    Flag,
+    Location,
+    PositiveInteger,
+    avro_schema_mistake,
+    ddl_mistake,
+    one_of,
+)
+from pipeline_platform.methods.base import Extract
+from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.kafka import EntersKafka, Topic
+from pipeline_platform.methods.real_systems import not_yet
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_LATEST = -1
+_EARLIEST = -2
+
+
+def _topics(value: Any) -> Any:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _offsets(value: Any) -> Any:
+    """`earliest`, `latest`, or the canonical JSON of `{topic: {partition: offset}}`."""
+    if isinstance(value, str):
+        if value.strip().lower() in ("earliest", "latest") or has_placeholder(value):
+            return value.strip().lower() if not has_placeholder(value) else value
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, dict):
+        raise PydanticCustomError("offsets", "expected 'earliest', 'latest' or offsets by topic and partition")
+    by_topic = cast("dict[str, Any]", value)
+    for topic, partitions in by_topic.items():
+        if not isinstance(partitions, dict) or not partitions:
+            raise PydanticCustomError("offsets", "expected an offset for each partition of '{topic}'", {"topic": topic})
+        for partition, offset in cast("dict[str, Any]", partitions).items():
+            if not (partition.isascii() and partition.isdigit()):
+                message = "'{partition}' of '{topic}' is not the number of a partition"
+                raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
+            if isinstance(offset, bool) or not isinstance(offset, int) or offset < _EARLIEST:
+                message = "the offset of '{topic}', partition {partition}, is no number of -2 (earliest) or more"
+                raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
+    return json.dumps(by_topic)
+
+
+Offsets = Annotated[
+    str,
+    BeforeValidator(_offsets),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "examples": ["earliest", "latest"]},
+                {"type": "object", "additionalProperties": {"type": "object"}},
+            ],
+        },
+    ),
+]
+"""`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
+
+
+class FromKafka(Extract, EntersKafka):
+    """Reads topics; beside Kafka's own columns come those parsed from the value."""
+
+    method: ClassVar[str] = "fromKafka"
+
+    topic: Annotated[
+        list[Topic],
+        BeforeValidator(_topics),
+        Field(min_length=1),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+    ] | None = None
+    """The topic, or a list of them; either this or `topicPattern`."""
+    topic_pattern: Location | None = None
+    """A Java regular expression; all topics that match it are read, also those made later."""
+    starting_offsets: Offsets | None = None
+    """Where to start: `earliest`, `latest`, or offsets by topic and partition, -2 for earliest and -1 for latest.
+
+    By default `latest` in streaming and `earliest` in batch. A stream that has a checkpoint goes on from there.
+    """
+    ending_offsets: Offsets | None = None
+    """In batch, where to stop: `latest`, the default, or offsets by topic and partition; a stream does not stop."""
+    fail_on_data_loss: Flag = True
+    """Fail when offsets are gone that were not read yet."""
+    max_offsets_per_trigger: PositiveInteger | None = None
+    """Streaming: the most records in a micro-batch."""
+    min_partitions: PositiveInteger | None = None
+    """Read with at least so many Spark partitions; by default one for each of Kafka's."""
+    value_format: Annotated[
+        Literal["raw", "string", "json", "avro"],
+        one_of("raw", "string", "json", "avro"),
+    ] = "raw"
+    """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it, the others parse it."""
+    value_schema: Annotated[
+        str | None,
+        BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (dict, list)) else value),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}]}),
+    ] = None
+    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, an Avro schema for avro.
+
+    Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
+    name, the Kafka column is called `kafka_<name>`.
+    """
+    on_malformed: Annotated[Literal["fail", "null", "quarantine"], one_of("fail", "null", "quarantine")] = "fail"
+    """What happens to a value that can't be parsed."""
+    quarantine_path: Location | None = None
+    """With `onMalformed` `quarantine`: Delta table for those values; by default beside the first sink."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.topic is not None and self.topic_pattern is not None:
+            message = "'topic' and 'topicPattern' exclude each other"
+            raise PydanticCustomError("source", message, {"key": "topicPattern"})
+        if self.topic is None and self.topic_pattern is None:
+            raise PydanticCustomError("source", "one of 'topic' and 'topicPattern' is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _offsets_fit(self) -> Self:
+        for key, offsets in (("startingOffsets", self.starting_offsets), ("endingOffsets", self.ending_offsets)):
+            unknown = set(_by_topic(offsets)) - set(self.topic or _by_topic(offsets))
+            if unknown:
+                message = "'{key}' names topics that are not read: {topics}"
+                raise PydanticCustomError("offsets", message, {"key": key, "topics": ", ".join(sorted(unknown))})
+        if self.ending_offsets == "earliest" or _EARLIEST in _values(self.ending_offsets):
+            message = "'endingOffsets' can't be earliest: nothing would be read"
+            raise PydanticCustomError("offsets", message, {"key": "endingOffsets"})
+        return self
+
+    @model_validator(mode="after")
+    def _schema_fits_format(self) -> Self:
+        parses = self.value_format in ("json", "avro")
+        if parses and self.value_schema is None:
+            message = "'valueFormat' {format} needs a 'valueSchema'"
+            raise PydanticCustomError("schema", message, {"format": self.value_format, "key": "valueFormat"})
+        if not parses and self.value_schema is not None:
+            message = "'valueSchema' goes with 'valueFormat' json or avro"
+            raise PydanticCustomError("schema", message, {"key": "valueSchema"})
+        if self.value_schema is not None:
+            judge = ddl_mistake if self.value_format == "json" else avro_schema_mistake
+            mistake = judge(self.value_schema)
+            if mistake is not None:
+                raise PydanticCustomError("schema", "{mistake}", {"mistake": mistake, "key": "valueSchema"})
+        return self
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "batch" and (self.starting_offsets == "latest" or _LATEST in _values(self.starting_offsets)):
+            return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
+        return []
+
+    def dataset(self) -> Dataset:
+        return self.topic_dataset(self.topic or [self.topic_pattern or ""])
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        raise not_yet(self.method)
+
+
+def _by_topic(offsets: str | None) -> dict[str, dict[str, int]]:
+    return json.loads(offsets) if offsets is not None and offsets.startswith("{") else {}
+
+
+def _values(offsets: str | None) -> set[int]:
+    return {offset for partitions in _by_topic(offsets).values() for offset in partitions.values()}

@@ -1,0 +1,91 @@
+"""Databases that are reached by JDBC: how a step enters one, and what identifies a table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+from pipeline_platform.config.environment import variable_names
+from pipeline_platform.config.values import Integer, Properties, Secret, Text
+from pipeline_platform.methods.base import Credentialed, CredentialType
+from pipeline_platform.methods.dataset import Dataset, vault_secret
+
+_QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
+
+
+class EntersDatabase(Credentialed):
+    """Keys of the methods that enter a database; without a `credentialPath` they say where it is."""
+
+    credential_types: ClassVar[tuple[CredentialType, ...]] = ("postgres", "postgresql", "mysql")
+    system: ClassVar[str]
+    """The system's name in datasets, and in sqlglot."""
+    standard_port: ClassVar[int]
+    """The port that servers of this system listen on."""
+
+    host: Text | None = None
+    """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
+    port: Integer | None = None
+    """Its port; by default the system's standard one."""
+    database: Text | None = None
+    """The database on it."""
+    username: Text | None = None
+    """The user."""
+    password: Secret | None = None
+    """The user's password."""
+    properties: Properties = {}
+    """More properties of the JDBC driver."""
+
+    def inline_credentials(self) -> dict[str, Any]:
+        return self.written("host", "port", "database", "username", "password", "properties")
+
+    def table_dataset(self, name: str) -> Dataset:
+        """The dataset of a table, however its name is spelled."""
+        parts = [self.unquoted(part.strip()) for part in _QUOTED_OR_PLAIN.findall(name)]
+        return Dataset(self.system, "/".join((self.server_uri(), *self.qualified(parts))))
+
+    def unquoted(self, part: str) -> str:
+        """A part of a table's name as the system stores it."""
+        if part[:1] in ('"', "`") and part[-1:] == part[:1]:
+            return part[1:-1].replace(part[0] * 2, part[0])
+        return part
+
+    def qualified(self, parts: list[str]) -> list[str]:
+        """Database, perhaps schema, and table, of the parts of a table's name."""
+        raise NotImplementedError
+
+    def known_database(self) -> list[str]:
+        """The database as written, if it is; one that only Vault knows is not."""
+        return [variable_names(self.database)] if self.database is not None else []
+
+    def server_uri(self) -> str:
+        """The server, or the secret that names it."""
+        if self.host is None and self.credential_path is not None:
+            return f"{self.system}://{vault_secret(self.credential_path)}"
+        host = variable_names(self.host or "localhost").lower()
+        return f"{self.system}://{host}:{self.port or self.standard_port}"
+
+
+class EntersPostgres(EntersDatabase):
+    """PostgreSQL's own rules."""
+
+    kind: ClassVar[str] = "postgres"
+    system: ClassVar[str] = "postgres"
+    standard_port: ClassVar[int] = 5432
+
+    def unquoted(self, part: str) -> str:
+        return super().unquoted(part) if part.startswith('"') else part.lower()
+
+    def qualified(self, parts: list[str]) -> list[str]:
+        schema, table = parts[-2:] if len(parts) > 1 else ("public", parts[0])
+        return [*self.known_database(), f"{schema}.{table}"]
+
+
+class EntersMySQL(EntersDatabase):
+    """MySQL's own rules: what others call a schema is a database."""
+
+    kind: ClassVar[str] = "mysql"
+    system: ClassVar[str] = "mysql"
+    standard_port: ClassVar[int] = 3306
+
+    def qualified(self, parts: list[str]) -> list[str]:
+        return parts[-2:] if len(parts) > 1 else [*self.known_database(), parts[0]]
