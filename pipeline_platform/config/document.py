@@ -158,6 +158,14 @@ def parse_document(text: str, path: Path) -> Document:
         raise DocumentError(Problem(path, 1, 1, f"not JSON: {error}")) from error
 
 
+def json_type(value: Any) -> str:
+    """What a value is in JSON, with its article."""
+    if value is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return next((name for kind, name in names.items() if isinstance(value, kind)), "a number")
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object with all its keys, those that stand twice included."""
 
@@ -181,7 +189,7 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
     """
     entries: dict[Pointer, types.Entry] = {}
     repeated: list[tuple[str, types.Entry, types.Entry]] = []
-    surrogates: list[tuple[Pointer, bool]] = []
+    surrogates: list[Pointer] = []
 
     def walk(value: Any, pointer: Pointer) -> Any:
         entry = next(found)
@@ -189,22 +197,22 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
             repeated.append((str(pointer[-1]), entries[pointer], entry))
         entries[pointer] = entry
         if isinstance(value, _Pairs):
-            return {clean(key, (*pointer, key), on_key=True): walk(item, (*pointer, key)) for key, item in value}
+            pairs = [(clean(key, pointer), item) for key, item in value]
+            return {key: walk(item, (*pointer, key)) for key, item in pairs}
         if isinstance(value, list):
             return [walk(item, (*pointer, index)) for index, item in enumerate(cast("list[Any]", value))]
         return clean(value, pointer) if isinstance(value, str) else value
 
-    def clean(value: str, pointer: Pointer, *, on_key: bool = False) -> str:
+    def clean(value: str, pointer: Pointer) -> str:
         if _LONE_SURROGATE.search(value):
-            surrogates.append((pointer, on_key))
+            surrogates.append(pointer)
         return _LONE_SURROGATE.sub("\ufffd", value)
 
     value = walk(parsed, ())
     document = Document(path, text, value, (), entries)
     problems = [_repeated_key(document, *repetition) for repetition in repeated]
-    for pointer, on_key in surrogates:
-        message = "the string holds half of a surrogate pair, which is no character"
-        problems.append(document.problem(pointer, message, on_key=on_key))
+    message = "a string holds half of a surrogate pair, which is no character"
+    problems.extend(document.problem(pointer, message) for pointer in surrogates)
     return Document(path, text, value, tuple(problems), entries)
 
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline_platform.config.document import Document, DocumentError, Place, parse_document, read_document
+from pipeline_platform.config.config_reference import follow
+from pipeline_platform.config.document import Document, DocumentError, Place, json_type, parse_document, read_document
 from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.inline_secrets import inline_secrets
 from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
 from pipeline_platform.config.problem import Problem, did_you_mean
-from pipeline_platform.config.step import STEP_TYPES, PipelineMode, StepConfig, StepType
+from pipeline_platform.config.step import STEP_TYPES, PipelineMode, StepConfig, StepType, Vocabulary
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
-
-Vocabulary = Mapping[StepType, Mapping[str, type[StepConfig]]]
-"""Methods by step type and by name, aliases included."""
 
 FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
 """Config keys that name registered frames, whatever the method."""
@@ -84,7 +81,7 @@ class _Reader:
     def read(self) -> PipelineConfig:
         path, value = self.document.path, self.document.value
         if not isinstance(value, dict):
-            raise _refused(path, [self.root.problem(f"expected a pipeline object, not {_json_type(value)}")])
+            raise _refused(path, [self.root.problem(f"expected a pipeline object, not {json_type(value)}")])
         written = cast("dict[str, Any]", value)
         keys = self._read_keys({key: item for key, item in written.items() if key != "steps"})
         drafts = self._read_steps(written, str(written.get("name", path.stem)))
@@ -117,7 +114,7 @@ class _Reader:
     def _read_step(self, index: int, value: Any, pipeline: str) -> Draft:
         here = self.root / "steps" / index
         if not isinstance(value, dict):
-            self.problems.append(here.problem(f"expected a step object, not {_json_type(value)}"))
+            self.problems.append(here.problem(f"expected a step object, not {json_type(value)}"))
             return Draft(index, here, names_frames=False)
         step = cast("dict[str, Any]", value)
         for key in step:
@@ -164,77 +161,31 @@ class _Reader:
         elif isinstance(name, str):
             self.problems.append((here / key).problem(f"unknown {key} '{name}'", hint=did_you_mean(name, valid)))
         else:
-            self.problems.append((here / key).problem(f"expected a string, not {_json_type(name)}"))
+            self.problems.append((here / key).problem(f"expected a string, not {json_type(name)}"))
 
     def _config(self, step: dict[str, Any], here: Place) -> tuple[dict[str, Any], dict[str, Place]] | None:
         inline = step.get("config", {})
         if not isinstance(inline, dict):
-            message = f"expected 'config' to be an object, not {_json_type(inline)}"
+            message = f"expected 'config' to be an object, not {json_type(inline)}"
             self.problems.append((here / "config").problem(message))
             return None
         config: dict[str, Any] = {}
         places: dict[str, Place] = {}
-        if "configRef" in step and not self._follow(here / "configRef", self.document.path.parent, config, places):
-            return None
         for key, value in cast("dict[str, Any]", inline).items():
             config[key] = value
             places[key] = here / "config" / key
+        if "configRef" not in step:
+            return config, places
+        referenced = follow(here / "configRef", self.project)
+        self.problems.extend(referenced.problems)
+        if not referenced.complete:
+            return None
+        for place in referenced.keys:
+            key = str(place.pointer[0])
+            if key not in config:
+                config[key] = place.value
+                places[key] = place
         return config, places
-
-    def _follow(self, start: Place, folder: Path, config: dict[str, Any], places: dict[str, Place]) -> bool:
-        """Read a referenced config, and what it refers to in turn; what is nearer to the step wins."""
-        seen = {self.document.path.resolve()}
-        reference: Place | None = start
-        while reference is not None:
-            target = self._target(reference, folder, seen)
-            document = None if target is None else self._referenced(target)
-            if target is None or document is None:
-                return False
-            seen.add(target)
-            folder = target.parent
-            found = Place(document)
-            reference = found / "configRef" if "configRef" in document.value else None
-            for key, value in document.value.items():
-                if key != "configRef" and key not in config:
-                    config[key] = value
-                    places[key] = found / key
-        return True
-
-    def _target(self, place: Place, folder: Path, seen: set[Path]) -> Path | None:
-        def refuse(message: str) -> None:
-            self.problems.append(place.problem(message))
-
-        reference = place.value
-        if not isinstance(reference, str) or not reference or "\0" in reference:
-            return refuse("expected 'configRef' to be the path of a JSON file")
-        try:
-            target = (folder / reference).resolve()
-            exists = target.is_file()
-        except (OSError, RuntimeError) as error:
-            return refuse(f"the referenced file can't be read: {error}")
-        if not target.is_relative_to(self.project):
-            return refuse(f"'{reference}' leaves the project folder {self.project}")
-        if target in seen:
-            return refuse(f"'{reference}' is a cycle: that file leads here")
-        if not exists:
-            return refuse(f"the referenced file '{reference}' does not exist")
-        return target
-
-    def _referenced(self, target: Path) -> Document | None:
-        try:
-            document = read_document(target, self._shown(target))
-        except DocumentError as error:
-            self.problems.append(error.problem)
-            return None
-        self.problems.extend(document.problems)
-        if not isinstance(document.value, dict):
-            message = f"expected a config object, not {_json_type(document.value)}"
-            self.problems.append(Place(document).problem(message))
-            return None
-        return document
-
-    def _shown(self, target: Path) -> Path:
-        return target if self.document.path.is_absolute() else Path(os.path.relpath(target))
 
     def _validated(
         self,
@@ -323,21 +274,17 @@ def _unchecked_frames(values: Mapping[str, Any], method: type[StepConfig] | None
 
 
 def _wrong_value(place: Place, tried: Sequence[Mistake]) -> Problem:
-    if len(tried) == 1:
-        mistake = tried[0]
-        value = place.value
-        if mistake.allowed and isinstance(value, str):
-            near = did_you_mean(value, mistake.allowed)
-            hint = near if near and near.startswith("did you mean") else None
-            return place.problem(f"{mistake.message}, not '{value}'", hint=hint)
-        found = _json_type(value)
-        if mistake.kind == "type" and found not in mistake.message:
-            return place.problem(f"{mistake.message}, not {found}")
-        return place.problem(mistake.message)
-    expected = [mistake.message.removeprefix("expected ") for mistake in tried]
-    if all(mistake.message.startswith("expected ") for mistake in tried):
-        return place.problem(f"expected {' or '.join(dict.fromkeys(expected))}")
-    return place.problem("; ".join(dict.fromkeys(mistake.message for mistake in tried)))
+    value, found = place.value, json_type(place.value)
+    messages = list(dict.fromkeys(mistake.message for mistake in tried))
+    if len(messages) == 1 and tried[0].allowed and isinstance(value, str):
+        near = did_you_mean(value, tried[0].allowed)
+        hint = near if near and near.startswith("did you mean") else None
+        return place.problem(f"{messages[0]}, not '{value}'", hint=hint)
+    if not all(message.startswith("expected ") for message in messages):
+        return place.problem("; ".join(messages))
+    message = f"expected {' or '.join(message.removeprefix('expected ') for message in messages)}"
+    wrong_type = all(mistake.kind == "type" for mistake in tried) and found not in message
+    return place.problem(f"{message}, not {found}" if wrong_type else message)
 
 
 def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
@@ -360,10 +307,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for argument in get_args(annotation) for found in _models_in(argument)]
-
-
-def _json_type(value: Any) -> str:
-    if value is None:
-        return "null"
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
-    return next((name for kind, name in names.items() if isinstance(value, kind)), "a number")

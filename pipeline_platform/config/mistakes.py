@@ -69,9 +69,9 @@ _MESSAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bool_type": lambda _: "expected true or false",
     "string_too_short": lambda _: "must not be empty",
     "too_short": lambda context: f"expected at least {context['min_length']}, found {context['actual_length']}",
-    "greater_than": lambda context: f"must be greater than {context['gt']}",
-    "greater_than_equal": lambda context: f"must be {context['ge']} or more",
-    "less_than_equal": lambda context: f"must be {context['le']} or less",
+    "greater_than": lambda context: f"must be greater than {context['gt']:g}",
+    "greater_than_equal": lambda context: f"must be {context['ge']:g} or more",
+    "less_than_equal": lambda context: f"must be {context['le']:g} or less",
     "string_pattern_mismatch": lambda context: f"must match {context['pattern']}",
 }
 

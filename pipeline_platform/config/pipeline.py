@@ -18,6 +18,7 @@ from pipeline_platform.config.values import (
     Natural,
     PositiveInteger,
     Properties,
+    Setting,
     Text,
     legible,
     one_of,
@@ -32,7 +33,7 @@ class Metadata(FormatModel):
     """An email address, or a team as `team:name`: a Dagster owner."""
     team: Text | None = None
     """Becomes the Dagster owner `team:<team>`."""
-    version: Annotated[str, Field(coerce_numbers_to_str=True)] | None = None
+    version: Setting | None = None
     """Version of the pipeline, as its authors count."""
     tags: list[Text] = []
     """Dagster tags."""

@@ -29,6 +29,7 @@ class FormatModel(BaseModel):
         frozen=True,
         populate_by_name=True,
         use_attribute_docstrings=True,
+        defer_build=True,
         hide_input_in_errors=True,
     )
 
@@ -100,6 +101,10 @@ def _without_passwords(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_passwords(item) for item in cast("list[Any]", value)]
     return redact_urls(value) if isinstance(value, str) else value
+
+
+Vocabulary = Mapping[StepType, Mapping[str, type[StepConfig]]]
+"""Methods by step type and by name, aliases included."""
 
 
 @dataclass(frozen=True)

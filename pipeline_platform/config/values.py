@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-import sqlglot
 from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr, WithJsonSchema
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
-from sqlglot import exp
-from sqlglot.errors import ParseError, SqlglotError
 
 from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
+from pipeline_platform.config.sql import ddl_mistake, expression_mistake, query_mistake
 from pipeline_platform.credentials.redaction import looks_secret
 
-DIALECT = "spark"
 PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
 
 # Spark's own names, `pyspark.StorageLevel`.
@@ -110,8 +107,7 @@ class _OneOf:
         return core_schema.no_info_before_validator_function(self.canonical, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        pattern = f"^({'|'.join(map(_any_case, self.names))})$"
-        return {"anyOf": [handler(schema), {"type": "string", "pattern": pattern}, PLACEHOLDER_SCHEMA]}
+        return {"anyOf": [handler(schema), in_any_case(*self.names), PLACEHOLDER_SCHEMA]}
 
 
 def one_of(*names: str) -> _OneOf:
@@ -119,119 +115,43 @@ def one_of(*names: str) -> _OneOf:
     return _OneOf(names)
 
 
-def _any_case(name: str) -> str:
+def in_any_case(*names: str) -> JsonSchemaValue:
+    """The JSON Schema of a string that is one of these names, in any case."""
     # JSON Schema's regular expressions have no flag for it.
-    return "".join(f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in name)
-
-
-def _parsed(parse: Callable[[str], object], text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("sql", "the SQL is empty")
-    if has_placeholder(text):
-        # Its value is known at run time only; Spark reports what is wrong with it then.
-        return text
-    try:
-        parse(text)
-    except SqlglotError as error:
-        raise PydanticCustomError("sql", "SQL syntax: {reason}", {"reason": _sql_reason(error)}) from error
-    except RecursionError as error:
-        raise PydanticCustomError("sql", "SQL syntax: nested too deeply") from error
-    return text
-
-
-_SELECT = "SELECT "
-
-
-def _sql_reason(error: SqlglotError) -> str:
-    details = error.errors if isinstance(error, ParseError) else []
-    if not details:
-        return str(error).splitlines()[0].replace(f"'{_SELECT}", "'", 1)
-    first = details[0]
-    description = re.sub(r" for <class '[^']*'>", "", str(first.get("description", ""))).rstrip(".")
-    highlight = str(first.get("highlight") or "")
-    near = f" near '{highlight}'" if highlight else ""
-    return f"{description}{near}{_sql_place(first, highlight)}"
-
-
-def _sql_place(detail: Mapping[str, Any], highlight: str) -> str:
-    # sqlglot counts to the end of the token.
-    line, column = detail.get("line"), detail.get("col")
-    if line is None or column is None:
-        return ""
-    start = max(1, column - max(len(highlight), 1) + 1)
-    return f", column {start}" if line == 1 else f", line {line}, column {start}"
-
-
-def parse_expression(text: str) -> exp.Expr:
-    """Parse one Spark SQL expression.
-
-    Raises:
-        SqlglotError: It is not one.
-    """
-    try:
-        statement = _statement(_SELECT + text, DIALECT)
-    except ParseError as error:
-        for detail in error.errors:
-            if detail.get("line") == 1 and detail.get("col") is not None:
-                detail["col"] -= len(_SELECT)
-        raise
-    if not isinstance(statement, exp.Select) or len(statement.expressions) != 1 or _has_clauses(statement):
-        raise ParseError("expected one expression")
-    return statement.expressions[0]
-
-
-def parse_query(text: str, dialect: str = DIALECT) -> exp.Expr:
-    """Parse one SQL query, by default Spark's.
-
-    Raises:
-        SqlglotError: It is not one, or it is another kind of statement.
-    """
-    statement = _statement(text, dialect)
-    if not isinstance(statement, (exp.Query, exp.Values)):
-        raise ParseError("expected a SELECT; other statements are not allowed")
-    return statement
-
-
-def _statement(text: str, dialect: str) -> exp.Expr:
-    try:
-        statements = [statement for statement in sqlglot.parse(text, dialect=dialect) if statement is not None]
-    except (SqlglotError, RecursionError):
-        raise
-    except Exception as error:
-        # sqlglot trips over some malformed input with errors of Python's own.
-        raise ParseError(f"can't be parsed: {error}") from error
-    if len(statements) != 1:
-        raise ParseError(f"expected one statement, not {len(statements)}")
-    return statements[0]
-
-
-def _has_clauses(statement: exp.Select) -> bool:
-    return any(value for key, value in statement.args.items() if key not in ("expressions", "kind", "hint"))
+    spelled = (
+        "".join(f"[{letter.lower()}{letter.upper()}]" if letter.isalpha() else letter for letter in name)
+        for name in names
+    )
+    return {"type": "string", "pattern": rf"^\s*({'|'.join(spelled)})\s*$"}
 
 
 def _expression(text: str) -> str:
-    return _parsed(parse_expression, text)
+    return _right(text, expression_mistake(text))
 
 
 def _query(text: str) -> str:
-    return _parsed(parse_query, text)
+    return _right(text, query_mistake(text))
+
+
+def _right(text: str, mistake: str | None) -> str:
+    if mistake is not None:
+        raise PydanticCustomError("text", "{mistake}", {"mistake": mistake})
+    return text
 
 
 def query_in(dialect: str) -> AfterValidator:
     """A validator that accepts one query in another system's SQL, and drops a closing semicolon."""
 
     def validated(text: str) -> str:
-        return _parsed(lambda query: parse_query(query, dialect), text.strip().removesuffix(";"))
+        query = text.strip().removesuffix(";")
+        return _right(query, query_mistake(query, dialect))
 
     return AfterValidator(validated)
 
 
 def _avro_schema(value: Any) -> Any:
     text = json.dumps(value) if isinstance(value, (dict, list)) else value
-    mistake = avro_schema_mistake(text) if isinstance(text, str) else None
-    if mistake is not None:
-        raise PydanticCustomError("avro", "{mistake}", {"mistake": mistake})
-    return text
+    return _right(text, avro_schema_mistake(text)) if isinstance(text, str) else text
 
 
 def avro_schema_mistake(text: str) -> str | None:
@@ -245,29 +165,8 @@ def avro_schema_mistake(text: str) -> str | None:
     return None
 
 
-def ddl_mistake(text: str) -> str | None:
-    """What is wrong with a schema in Spark DDL such as `id BIGINT, name STRING`; None when it is right."""
-    if has_placeholder(text):
-        return None
-    for spelled in (f"CREATE TABLE t ({text})", f"SELECT CAST(NULL AS STRUCT<{text}>)", f"SELECT CAST(NULL AS {text})"):
-        try:
-            statement = _statement(spelled, DIALECT)
-        except (SqlglotError, RecursionError):
-            continue
-        unknown = [found.sql(DIALECT) for found in statement.find_all(exp.DataType) if _is_unknown(found)]
-        return f"'{unknown[0]}' is not a Spark type" if unknown else None
-    return "expected a schema in Spark DDL, such as 'id BIGINT, name STRING'"
-
-
-def _is_unknown(data_type: exp.DataType) -> bool:
-    return data_type.this == exp.DataType.Type.USERDEFINED
-
-
 def _ddl(text: str) -> str:
-    mistake = ddl_mistake(text)
-    if mistake is not None:
-        raise PydanticCustomError("ddl", "{mistake}", {"mistake": mistake})
-    return text
+    return _right(text, ddl_mistake(text))
 
 
 def _storage_level(value: Any) -> Any:
@@ -311,7 +210,7 @@ def legible(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-_FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": ["true", "false"]}, PLACEHOLDER_SCHEMA]}
+_FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, in_any_case("true", "false"), PLACEHOLDER_SCHEMA]}
 Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema(_FLAG_SCHEMA)]
 """A boolean, which may be written as a string."""
 
@@ -330,14 +229,15 @@ PositiveInteger = Annotated[int, Field(gt=0), BeforeValidator(_integer), _intege
 Natural = Annotated[int, Field(ge=0), BeforeValidator(_integer), _integer_schema(minimum=0)]
 """An integer of 0 or more, which may be written as a string."""
 
-_NUMBER_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": "[0-9]"}]}
+_NUMBER_TEXT = {"type": "string", "pattern": "[0-9]"}
+_NUMBER_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, _NUMBER_TEXT, PLACEHOLDER_SCHEMA]}
 Amount = Annotated[float, Field(ge=0), BeforeValidator(_number), WithJsonSchema(_NUMBER_SCHEMA)]
 """A number of 0 or more, which may be written as a string."""
 
 Text = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
 
-Location = Annotated[str, BeforeValidator(_substituted), Field(min_length=1), AfterValidator(_one_line)]
+Location = Annotated[Text, BeforeValidator(_substituted), AfterValidator(_one_line)]
 """What identifies a dataset: environment variables in it are replaced when the file is loaded."""
 
 Setting = Annotated[str, BeforeValidator(_setting), WithJsonSchema({"type": ["string", "number", "boolean"]})]
@@ -353,7 +253,7 @@ Properties = Annotated[
 ]
 """Settings by name; those whose name says so are secrets."""
 
-FrameName = Annotated[str, BeforeValidator(_substituted), Field(min_length=1)]
+FrameName = Annotated[Text, BeforeValidator(_substituted)]
 """The name of a registered frame; the steps are connected by it, so variables are replaced when the file is loaded."""
 
 Names = Annotated[
@@ -393,7 +293,7 @@ AvroSchema = Annotated[
 ]
 """An Avro schema in JSON, as a string or as the object itself."""
 
-_LEVEL_SCHEMA = {"anyOf": [{"enum": [*STORAGE_LEVELS, *SERIALIZED_LEVELS]}, {"type": "string"}]}
+_LEVEL_SCHEMA = {"anyOf": [{"enum": [*STORAGE_LEVELS, *SERIALIZED_LEVELS]}, {"type": "string", "pattern": r"\S"}]}
 Ddl = Annotated[str, AfterValidator(_ddl)]
 """A schema in Spark DDL."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Generator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +16,11 @@ from tenacity.wait import wait_base
 
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.config.step import Step
+from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.counting import count_source, counting_note
 from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, plan, selected_steps
-from pipeline_platform.engine.validation import BlockResult, run_block
+from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -80,14 +81,29 @@ class BatchRun:
                 hint="set mode to batch",
             )
         started = datetime.now(UTC)
-        tag = f"pipeline-platform-{self.run_id}"
-        with self._settings(), _cancellable(self.pipeline, self.spark, tag):
-            for attempt in _attempts(self.pipeline.retry):
+        try:
+            interruptible(self._work, self.spark)
+        except PipelineCancelledException as error:
+            location = StepLocation(self.pipeline.name, self.pipeline.file)
+            raise PipelineCancelledException(
+                error.message,
+                location=location,
+                hint=f"to go on, run it again with the load id {self._load_id} (in Dagster: re-execute the run); "
+                "what was loaded already is not loaded twice",
+            ) from error.__cause__
+        return self.metrics("COMPLETED", started)
+
+    @property
+    def _load_id(self) -> str:
+        return self.load_id or self.run_id
+
+    def _work(self, stop: Stop) -> None:
+        with self._settings():
+            for attempt in _attempts(self.pipeline.retry, stop):
                 with attempt:
                     self.attempts += 1
                     self.steps.clear()
-                    self._attempt()
-        return self.metrics("COMPLETED", started)
+                    self._attempt(stop)
 
     def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
         """The record of the run, as far as it went."""
@@ -105,7 +121,7 @@ class BatchRun:
         )
 
     @contextmanager
-    def _settings(self) -> Iterator[None]:
+    def _settings(self) -> Generator[None]:
         wanted = self.pipeline.spark_settings()
         fixed = [key for key in wanted if not self.spark.conf.isModifiable(key)]
         wrong = [key for key in fixed if self.spark.conf.get(key, None) != wanted[key]]
@@ -119,13 +135,14 @@ class BatchRun:
         with spark_settings(self.spark, settings):
             yield
 
-    def _attempt(self) -> None:
-        planned = plan(self.pipeline, self.spark, self.load_id or self.run_id, self.selection)
+    def _attempt(self, stop: Stop) -> None:
+        planned = plan(self.pipeline, self.spark, self._load_id, self.selection)
         self.hints = planned.hints
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()
         try:
             for action in planned.actions:
+                stop.check()
                 match action:
                     case PlannedBlock():
                         self._validate(planned, action, held)
@@ -133,7 +150,7 @@ class BatchRun:
                     case PlannedLoad():
                         self._load(planned, action)
                         covered |= self.pipeline.upstream_of({action.step.index})
-            self._run_uncovered(planned, covered)
+            self._run_uncovered(planned, covered, stop)
             self._record_frames(planned)
         except BaseException:
             for action in planned.actions:
@@ -160,9 +177,11 @@ class BatchRun:
             metrics = self.steps[validation.step.index]
             if not metrics.passed and validation.config.on_failure == "fail":
                 raise _broken(validation.step, metrics)
-        if action.quarantine is not None and result.violators is not None:
-            with _explaining(action.quarantine.step):
-                action.quarantine.config.prepare(result.violators, action.quarantine.run).write()
+        if result.violators is not None:
+            for quarantine in action.quarantines:
+                with _explaining(quarantine.step):
+                    rows = taken_by(result.violators, quarantine.takers)
+                    quarantine.config.prepare(rows, quarantine.run).write()
 
     def _record_validation(self, step: Step, config: Validate, result: BlockResult, seconds: float) -> None:
         rules = list(result.rules[step.index])
@@ -213,10 +232,11 @@ class BatchRun:
             step,
         )
 
-    def _run_uncovered(self, planned: Plan, covered: set[int]) -> None:
+    def _run_uncovered(self, planned: Plan, covered: set[int], stop: Stop) -> None:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""
         for step in reversed(selected_steps(self.pipeline, self.selection)):
             if step.type in ("extract", "transform") and step.index not in covered:
+                stop.check()
                 self.listener("started", step, None)
                 with _explaining(step):
                     planned.frames[step.index].write.format("noop").mode("overwrite").save()
@@ -274,11 +294,12 @@ def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
 def _told(rule: RuleMetrics) -> str:
     samples = ", ".join(json.dumps(sample) for sample in rule.samples)
     share = f" ({rule.fraction:.2%})" if rule.fraction is not None else ""
-    return f"{rule.violations} of {rule.rows} rows{share} break '{rule.rule}'" + (f", such as {samples}" if samples else "")
+    shown = f", such as {samples}" if samples else ""
+    return f"{rule.violations} of {rule.rows} rows{share} break '{rule.rule}'{shown}"
 
 
 @contextmanager
-def _explaining(step: Step) -> Iterator[None]:
+def _explaining(step: Step) -> Generator[None]:
     try:
         yield
     except PipelineException as error:
@@ -287,27 +308,7 @@ def _explaining(step: Step) -> Iterator[None]:
         raise explained(error, step) from error
 
 
-@contextmanager
-def _cancellable(pipeline: PipelineConfig, spark: SparkSession, tag: str) -> Iterator[None]:
-    """Interrupt Spark's jobs when the run is stopped, and say that it was stopped."""
-    spark.addTag(tag)
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as error:
-        # KeyboardInterrupt, SystemExit and Dagster's own interruption are no Exception.
-        spark.interruptTag(tag)
-        raise PipelineCancelledException(
-            "the run was stopped; nothing is half-written",
-            location=StepLocation(pipeline.name, pipeline.file),
-            hint="run it again to start over: what was loaded already is not loaded twice",
-        ) from error
-    finally:
-        spark.removeTag(tag)
-
-
-def _attempts(retry: Retry) -> Retrying:
+def _attempts(retry: Retry, stop: Stop) -> Retrying:
     wait: wait_base = (
         wait_fixed(retry.delay_seconds)
         if retry.backoff == "constant"
@@ -317,5 +318,6 @@ def _attempts(retry: Retry) -> Retrying:
         stop=stop_after_attempt(retry.max_attempts),
         wait=wait,
         retry=retry_if_exception(is_transient),
+        sleep=stop.sleep,
         reraise=True,
     )

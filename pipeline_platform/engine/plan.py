@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note
 from pipeline_platform.engine.failures import explained
-from pipeline_platform.engine.validation import ValidationBlock, plan_block
+from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.methods.base import (
     Extract,
@@ -42,19 +42,20 @@ class PlannedLoad:
 
 @dataclass(frozen=True)
 class PlannedQuarantine:
-    """Where a block's violating rows go."""
+    """Where violating rows go, and those of which validations of the block."""
 
     step: Step
     config: ToDeltaLake
     run: LoadRun
+    takers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class PlannedBlock:
-    """A validation block, and its quarantine if it has one."""
+    """A validation block, and its quarantines, one for each path."""
 
     block: ValidationBlock
-    quarantine: PlannedQuarantine | None
+    quarantines: tuple[PlannedQuarantine, ...]
 
 
 @dataclass
@@ -114,11 +115,20 @@ def plan(pipeline: PipelineConfig, spark: SparkSession, load_id: str, selection:
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    needed = needed_steps(pipeline, selection)
-    planned = Plan(pipeline, needed)
+    planned = Plan(pipeline, needed_steps(pipeline, selection))
+    try:
+        _plan_steps(planned, spark, load_id)
+    except BaseException:
+        for frame in planned.cached:
+            frame.unpersist()
+        raise
+    return planned
+
+
+def _plan_steps(planned: Plan, spark: SparkSession, load_id: str) -> None:
     done: set[int] = set()
-    for step in pipeline.steps:
-        if step.index not in needed or step.index in done:
+    for step in planned.pipeline.steps:
+        if step.index not in planned.needed or step.index in done:
             continue
         try:
             match step.config:
@@ -134,7 +144,6 @@ def plan(pipeline: PipelineConfig, spark: SparkSession, load_id: str, selection:
             raise error.at(step.location, step.config.as_config()) from error.__cause__
         except Exception as error:
             raise explained(error, step) from error
-    return planned
 
 
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
@@ -156,7 +165,7 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     ]
     if counting_note(planned.pipeline, step) is None and count_source(planned.pipeline, step) is step:
         frame, planned.tallies[step.index] = counted(frame)
-    if isinstance(config, KeepsFrame) and config.cache:
+    if config.cache:
         from pyspark import StorageLevel
 
         frame = frame.persist(getattr(StorageLevel, config.cache_storage_level))
@@ -183,8 +192,7 @@ def _plan_block(planned: Plan, first: Step, load_id: str) -> set[int]:
         named = {edge.name: planned.frames[edge.step] for edge in step.inputs if edge.name is not None}
         members.append((step, config, named))
     block = plan_block(planned.frames[source], source, members)
-    quarantine = _plan_quarantine(planned, block, load_id) if block.quarantines else None
-    planned.actions.append(PlannedBlock(block, quarantine))
+    planned.actions.append(PlannedBlock(block, tuple(_plan_quarantines(planned, block, load_id))))
     if block.quarantines:
         planned.frames[source] = block.survivors()
     if block.needs_pass() and not _is_cached(planned, source) and _is_loaded_after(planned.pipeline, steps[-1]):
@@ -214,19 +222,27 @@ def _is_loaded_after(pipeline: PipelineConfig, last: Step) -> bool:
     return any(step.type == "load" for step in pipeline.steps[last.index :])
 
 
-def _plan_quarantine(planned: Plan, block: ValidationBlock, load_id: str) -> PlannedQuarantine:
-    first = next(v for v in block.validations if v.config.on_failure == "quarantine")
-    path = first.config.quarantine_path or _beside_sink(planned.pipeline, first.step)
-    config = ToDeltaLake(path=path, mode="append", merge_schema=True)
-    run = LoadRun(f"{load_id}/{first.step.name}/quarantine", f"{planned.pipeline.name}-{first.step.name}-quarantine")
-    config.prepare(block.violators(), run)
-    return PlannedQuarantine(first.step, config, run)
+def _plan_quarantines(planned: Plan, block: ValidationBlock, load_id: str) -> Iterator[PlannedQuarantine]:
+    validations = [validation for validation in block.validations if validation.config.on_failure == "quarantine"]
+    given = next((v.config.quarantine_path for v in validations if v.config.quarantine_path), None)
+    by_path: dict[str, list[Step]] = {}
+    for validation in validations:
+        path = validation.config.quarantine_path or given or _beside_sink(planned.pipeline, validation.step)
+        by_path.setdefault(path, []).append(validation.step)
+    for path, steps in by_path.items():
+        takers = tuple(step.index for step in steps)
+        name = f"{steps[0].name}-quarantine"
+        config = ToDeltaLake(path=path, mode="append", merge_schema=True)
+        run = LoadRun(f"{load_id}/{steps[0].name}/quarantine", f"{planned.pipeline.name}-{name}")
+        config.prepare(taken_by(block.violators(), takers), run)
+        yield PlannedQuarantine(steps[0], config, run, takers)
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
     for other in pipeline.steps:
-        path = getattr(other.config, "path", None)
-        if other.type == "load" and isinstance(path, str):
+        if isinstance(other.config, Load) and isinstance(getattr(other.config, "path", None), str):
+            uri = getattr(other.config, "uri", None)
+            path: str = uri() if callable(uri) else getattr(other.config, "path")
             return f"{path.rstrip('/')}_quarantine"
     raise PipelineException(
         "there is no sink with a path to keep quarantined rows beside",

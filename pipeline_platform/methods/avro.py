@@ -52,6 +52,7 @@ class AvroType:
         scale: Digits of a decimal behind the point.
         catalyst: The Spark type that Spark noted beside a primitive.
         fields: Of a record.
+        size: Bytes of a fixed.
         items: Of an array or a map.
         branches: Of a union.
     """
@@ -62,6 +63,7 @@ class AvroType:
     scale: int = 0
     catalyst: str | None = None
     fields: tuple[AvroField, ...] = ()
+    size: int = 0
     items: AvroType | None = None
     branches: tuple[AvroType, ...] = ()
 
@@ -156,8 +158,6 @@ class _Reader:
 
     def read_object(self, value: Mapping[str, Any], namespace: str, inside: frozenset[str]) -> AvroType:
         kind = value.get("type")
-        if isinstance(kind, dict | list):
-            return self.read(kind, namespace, inside)
         match kind:
             case "record" | "error" | "enum" | "fixed":
                 return self.read_named(kind, value, namespace, inside)
@@ -171,7 +171,7 @@ class _Reader:
             case str():
                 return self.read_reference(kind, namespace, inside)
             case _:
-                raise AvroSchemaError(f"the key 'type' is missing in {json.dumps(value)}")
+                raise AvroSchemaError(f"the key 'type' is missing, or no name, in {json.dumps(value)}")
 
     def read_named(self, kind: str, value: Mapping[str, Any], namespace: str, inside: frozenset[str]) -> AvroType:
         name = value.get("name")
@@ -187,7 +187,7 @@ class _Reader:
                 raise AvroSchemaError(f"the enum '{full}' needs 'symbols'")
             return AvroType("enum")
         if kind == "fixed":
-            if not isinstance(value.get("size"), int):
+            if not isinstance(value.get("size"), int) or value["size"] < 1:
                 raise AvroSchemaError(f"the fixed '{full}' needs a 'size'")
             return _with_logical_type("fixed", value)
         fields = value.get("fields")
@@ -224,23 +224,24 @@ def is_avro_name(name: str) -> bool:
 
 def _with_logical_type(kind: str, value: Mapping[str, Any]) -> AvroType:
     logical, catalyst = value.get("logicalType"), value.get(_CATALYST_TYPE)
+    size = int(value["size"]) if kind == "fixed" else 0
     if kind in ("bytes", "fixed") and logical == "decimal":
         precision, scale = value.get("precision"), value.get("scale", 0)
         if not isinstance(precision, int) or not isinstance(scale, int) or not 0 <= scale <= precision or precision < 1:
             # Avro ignores a logical type that is not right.
-            return AvroType(kind)
-        if kind == "fixed" and precision > len(str(2 ** (8 * value["size"] - 1) - 1)) - 1:
-            return AvroType(kind)
+            return AvroType(kind, size=size)
+        if kind == "fixed" and precision > len(str(2 ** (8 * size - 1) - 1)) - 1:
+            return AvroType(kind, size=size)
         if precision > _MOST_DIGITS:
             raise AvroSchemaError(f"a decimal of {precision} digits is more than the {_MOST_DIGITS} Spark has")
-        return AvroType(kind, "decimal", precision, scale)
+        return AvroType(kind, "decimal", precision, scale, size=size)
     if kind == "int" and logical == "date":
         return AvroType(kind, logical)
     if kind == "long" and logical in (*_INSTANTS, *_LOCAL_TIMES):
         return AvroType(kind, logical)
     if kind in ("int", "long") and catalyst is not None:
         return AvroType(kind, catalyst=str(catalyst))
-    return AvroType(kind)
+    return AvroType(kind, size=size)
 
 
 def spark_type(avro: AvroType) -> DataType:

@@ -253,6 +253,8 @@ def _bytes_default(avro: AvroType, value: str) -> Column:
         content = value.encode("latin-1")
     except UnicodeEncodeError as error:
         raise AvroSchemaError(f"the default {value!r} has characters that are no bytes") from error
+    if avro.kind == "fixed" and len(content) != avro.size:
+        raise AvroSchemaError(f"the default {value!r} has {len(content)} bytes, not {avro.size}")
     if avro.logical == "decimal":
         number = Decimal(int.from_bytes(content, "big", signed=True)).scaleb(-avro.scale)
         return F.lit(number).cast(spark_type(avro))

@@ -107,6 +107,7 @@ class Extract(KeepsFrame):
     """Reads a dataset into a frame."""
 
     step_type: ClassVar[StepType] = "extract"
+
     def reads_primary(self) -> bool:
         return False
 
@@ -194,10 +195,7 @@ class Transform(WorksOnFrame, KeepsFrame):
 
 def same_named(columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
     """Lineage of a step that hands columns on under their own names."""
-    return {
-        name: [ColumnSource(frame, name) for frame, names in columns.items() if name in names]
-        for name in output
-    }
+    return {name: [ColumnSource(frame, name) for frame, names in columns.items() if name in names] for name in output}
 
 
 @dataclass(frozen=True)

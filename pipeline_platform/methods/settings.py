@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def spark_settings(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+def spark_settings(spark: SparkSession, settings: Mapping[str, str]) -> Generator[None]:
     """Set these on the session, and put back what was there before when the block ends."""
     before = {key: spark.conf.get(key, None) for key in settings}
     try:

@@ -27,7 +27,8 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
     """
 
     @dg.multi_asset(
-        name=pipeline.asset_prefix,
+        # Not the name of the job: Dagster wants the names of ops and of jobs to differ.
+        name=f"run_{pipeline.asset_prefix}",
         specs=asset_specs(project, pipeline),
         check_specs=check_specs(pipeline),
         can_subset=True,

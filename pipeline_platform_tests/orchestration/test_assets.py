@@ -115,7 +115,7 @@ def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
     assert evaluation.metadata["violations"].value == 9
     assert not (tmp_path / "t").exists()
     assert not result.get_asset_materialization_events()
-    failure = result.failure_data_for_node("flow")
+    failure = result.failure_data_for_node("run_flow")
     assert failure is not None
     assert "9 of 60 rows" in str(failure.user_failure_data.description)
     assert failure.user_failure_data.metadata["place"].value.endswith("flow.json:12")
@@ -181,11 +181,7 @@ def test_a_broken_file_shows_with_its_errors_and_the_others_load(
     specs = specs_of(definitions)
     assert "good/from_rate" in specs
     assert "bad.json:1:25" in str(specs["broken/bad"].description)
-    result = dg.materialize(
-        [asset for asset in definitions.assets or [] if isinstance(asset, dg.AssetsDefinition) and asset.key.path[0] == "broken"],
-        instance=instance,
-        raise_on_error=False,
-    )
+    result = run(definitions, "__ASSET_JOB", instance, asset_selection=[dg.AssetKey(["broken", "bad"])])
     assert not result.success
     [evaluation] = result.get_asset_check_evaluations()
     assert not evaluation.passed
@@ -202,3 +198,12 @@ def test_a_schedule_starts_the_pipelines_job(define: MakeDefinitions, tmp_path: 
     [schedule] = definitions.schedules or []
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.cron_schedule, schedule.job_name) == ("0 2 * * *", "nightly")
+
+
+def test_a_code_server_can_load_the_definitions(define: MakeDefinitions, tmp_path: Path):
+    definitions = define(
+        {**rate_to_delta("a", tmp_path / "t", filtered("value > 3")), "schedule": "0 2 * * *"},
+        rate_to_delta("b", tmp_path / "u"),
+        texts={"bad.json": "{"},
+    )
+    dg.Definitions.validate_loadable(definitions)

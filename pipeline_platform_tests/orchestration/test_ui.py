@@ -18,7 +18,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 
-pytestmark = pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is not installed")
+EVERY_EXAMPLE = (
+    "flights",
+    "flight_quality",
+    "flight_weather",
+    "planes_avro",
+    "planes_avro_evolution",
+    "daily_traffic",
+    "generated",
+)
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is not installed"),
+    pytest.mark.timeout(900),
+]
 
 
 def free_port() -> int:
@@ -28,14 +41,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Dagster instance in which two examples have been run, the second with broken rules."""
+def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A Dagster instance in which two examples have been run, the second with broken rules; for pictures all."""
     home = tmp_path_factory.mktemp("home")
     shutil.copy(ROOT / "dagster.yaml", home)
     environment = {**os.environ, "DAGSTER_HOME": str(home)}
-    for job in ("flights", "flight_quality"):
+    for job in EVERY_EXAMPLE if request.config.getoption("--pictures") else ("flights", "flight_quality"):
         command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline_platform.definitions", "-j", job]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=240)
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=600)
     return home
 
 
@@ -125,11 +138,11 @@ LOCATION = "/locations/pipeline_platform.definitions"
 
 
 def test_the_lineage_graph_shows_the_pipelines_and_what_they_read(look):
-    look("/asset-groups", "flights", "flight_weather", "delays", picture="lineage")
+    look("/asset-groups", "sources", "flights", "flight_weather", "planes_avro_evolution", picture="lineage")
 
 
 def test_the_graph_of_a_pipeline_shows_its_steps(look):
-    look(f"{LOCATION}/asset-groups/flight_weather/lineage", "join_data_frames", "delay_by_month", picture="pipeline")
+    look(f"{LOCATION}/asset-groups/flight_weather/lineage", "flights_in_weather", "delay_by_month", picture="pipeline")
 
 
 def test_a_validation_shows_as_a_check_with_its_rules(look):

@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text, parse_query
+from pipeline_platform.config.sql import parse_query
+from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
 from pipeline_platform.methods.base import Extract
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.jdbc import EntersDatabase

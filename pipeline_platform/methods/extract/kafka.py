@@ -80,12 +80,17 @@ class FromKafka(Extract, EntersKafka):
 
     method: ClassVar[str] = "fromKafka"
 
-    topic: Annotated[
-        list[Topic],
-        BeforeValidator(_topics),
-        Field(min_length=1),
-        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-    ] | None = None
+    topic: (
+        Annotated[
+            list[Topic],
+            BeforeValidator(_topics),
+            Field(min_length=1),
+            WithJsonSchema(
+                {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+            ),
+        ]
+        | None
+    ) = None
     """The topic, or a list of them; either this or `topicPattern`."""
     topic_pattern: Location | None = None
     """A Java regular expression; all topics that match it are read, also those made later."""

@@ -153,7 +153,11 @@ class DeltaWrite:
             return
         spark = self.frame.sparkSession
         condition = " AND ".join(f"target.{_quoted(key)} <=> source.{_quoted(key)}" for key in self.config.merge_keys)
-        merge = DeltaTable.forPath(spark, spark_path(self.config.path)).alias("target").merge(source.alias("source"), condition)
+        merge = (
+            DeltaTable.forPath(spark, spark_path(self.config.path))
+            .alias("target")
+            .merge(source.alias("source"), condition)
+        )
         if self.config.merge_schema:
             merge = merge.withSchemaEvolution()
         settings = {
@@ -260,12 +264,9 @@ def _fits(source: DataType, target: DataType) -> bool:
     # The one family of types that Delta converts on write.
     widths = (ByteType, ShortType, IntegerType)
     return (
-        source == target
-        or isinstance(source, NullType)
-        or (isinstance(source, widths) and isinstance(target, widths))
+        source == target or isinstance(source, NullType) or (isinstance(source, widths) and isinstance(target, widths))
     )
 
 
 def _quoted(name: str) -> str:
     return f"`{name.replace('`', '``')}`"
-

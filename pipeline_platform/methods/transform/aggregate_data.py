@@ -12,7 +12,8 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.problem import did_you_mean
-from pipeline_platform.config.values import Names, Text, parse_expression
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.values import Names, Text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated

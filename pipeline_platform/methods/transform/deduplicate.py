@@ -10,7 +10,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.values import Names, Text, parse_expression
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.values import Names, Text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX, Frames, Transform
 from pipeline_platform.methods.columns import own_column, quoted

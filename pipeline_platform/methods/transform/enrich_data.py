@@ -9,7 +9,8 @@ from pydantic import Field
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.values import SqlExpression, Text, parse_expression
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.values import SqlExpression, Text
 from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.transform.expression_columns import columns_read
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.values import parse_expression
+from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.methods.columns import find_column
 
 

@@ -11,7 +11,8 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.values import Names, SqlExpressions, parse_expression
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.values import Names, SqlExpressions, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import own_column, quoted, repeated
@@ -44,11 +45,12 @@ def _kinds(value: object) -> object:
 
 
 _NAMES = [*_KINDS, "left_outer", "right_outer", "full_outer", "left_semi", "left_anti"]
+_ONE_OF_NAMES = [{"enum": _NAMES}, in_any_case(*_NAMES)]
 JoinTypes = Annotated[
     tuple[Kind, ...],
     BeforeValidator(_kinds),
     Field(min_length=1),
-    WithJsonSchema({"anyOf": [{"enum": _NAMES}, {"type": "array", "items": {"enum": _NAMES}, "minItems": 1}]}),
+    WithJsonSchema({"anyOf": [*_ONE_OF_NAMES, {"type": "array", "items": {"anyOf": _ONE_OF_NAMES}, "minItems": 1}]}),
 ]
 
 

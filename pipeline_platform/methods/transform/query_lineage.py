@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import Node, lineage
 
-from pipeline_platform.config.values import DIALECT
+from pipeline_platform.config.sql import DIALECT
 from pipeline_platform.methods.base import ColumnLineage, ColumnSource
 from pipeline_platform.methods.columns import find_column
 

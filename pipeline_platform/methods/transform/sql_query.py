@@ -12,7 +12,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.values import DIALECT, SqlQuery, parse_query
+from pipeline_platform.config.sql import DIALECT, parse_query
+from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import ColumnLineage, Frames, Transform
 from pipeline_platform.methods.columns import quoted

@@ -43,9 +43,5 @@ class ToAvroSchema(Transform):
             raise PipelineExecutionException(str(error), hint="rename or cast it with enrichData first") from error
         return frames.spark.range(1).select(F.lit(schema).alias(COLUMN))
 
-    def lineage(
-        self,
-        columns: Mapping[str | None, Sequence[str]],  # noqa: ARG002
-        output: Sequence[str],
-    ) -> ColumnLineage:
+    def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return {name: [] for name in output}

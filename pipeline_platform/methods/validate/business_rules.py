@@ -9,9 +9,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from sqlglot import exp
 
 from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.step import FormatModel
-from pipeline_platform.config.values import SqlExpression, Text, parse_expression
+from pipeline_platform.config.values import SqlExpression, Text
 from pipeline_platform.methods.base import Rule, Validate
+from pipeline_platform.methods.columns import find_column
+from pipeline_platform.methods.validate.columns import own_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -57,10 +60,14 @@ class ValidateBusinessRules(Validate):
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F
 
-        return [Rule(rule.name, ~F.expr(rule.rule).cast("boolean"), _columns(rule.rule)) for rule in self.rules_]
+        own = own_columns(frame)
+        return [Rule(rule.name, ~F.expr(rule.rule).cast("boolean"), _columns(rule.rule, own)) for rule in self.rules_]
 
 
-def _columns(expression: str) -> tuple[str, ...]:
+def _columns(expression: str, own: Sequence[str]) -> tuple[str, ...]:
+    """The frame's columns that an expression reads; of a field in a structure, the structure."""
     if has_placeholder(expression):
         return ()
-    return tuple(dict.fromkeys(column.name for column in parse_expression(expression).find_all(exp.Column)))
+    read = parse_expression(expression).find_all(exp.Column)
+    found = (next(filter(None, (find_column(own, part.name) for part in column.parts)), None) for column in read)
+    return tuple(dict.fromkeys(name for name in found if name is not None))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import did_you_mean
-from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX
+from pipeline_platform.methods.columns import column
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -18,12 +17,9 @@ def column_of(frame: DataFrame, name: str) -> Column:
     Raises:
         PipelineExecutionException: There is none of this name.
     """
-    from pyspark.sql import functions as F
+    return column(own_columns(frame), name)
 
-    own = [column for column in frame.columns if not column.startswith(HELPER_PREFIX)]
-    if name.casefold() not in {column.casefold() for column in own}:
-        raise PipelineExecutionException(
-            f"there is no column '{name}'; there are {', '.join(own)}",
-            hint=did_you_mean(name, own),
-        )
-    return F.col(f"`{name.replace('`', '``')}`")
+
+def own_columns(frame: DataFrame) -> list[str]:
+    """The frame's columns, without those that the platform has added."""
+    return [name for name in frame.columns if not name.startswith(HELPER_PREFIX)]

@@ -22,6 +22,4 @@ class ValidateNulls(Validate):
     """Columns in which null breaks the rule; NaN is a value."""
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
-        return [
-            Rule(f"{name} is not null", column_of(frame, name).isNull(), (name,)) for name in self.not_null_columns
-        ]
+        return [Rule(f"{name} is not null", column_of(frame, name).isNull(), (name,)) for name in self.not_null_columns]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -10,11 +12,13 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Text
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import Rule, Validate
 from pipeline_platform.methods.validate.columns import column_of
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
 Bound = int | float | str
 """A number, or a string for dates, timestamps, decimals and text."""
@@ -51,22 +55,48 @@ class ValidateRanges(Validate):
         for name, bounds in self.ranges.items():
             column = column_of(frame, name)
             data_type = types[name.casefold()]
-            outside = F.lit(False)
-            if data_type.typeName() in ("double", "float"):
-                outside = F.isnan(column)
+            outside = F.isnan(column) if data_type.typeName() in ("double", "float") else F.lit(False)
             if bounds.min is not None:
-                outside = outside | (column < _bound(bounds.min, data_type.simpleString()))
+                outside = outside | (column < _literal(bounds.min, data_type, name))
             if bounds.max is not None:
-                outside = outside | (column > _bound(bounds.max, data_type.simpleString()))
+                outside = outside | (column > _literal(bounds.max, data_type, name))
             rules.append(Rule(_name(name, bounds), outside, (name,)))
         return rules
 
 
-def _bound(value: Bound, data_type: str):
+def _literal(bound: Bound, data_type: DataType, column: str) -> Column:
+    """The bound in the column's own type, so that nothing is rounded or compared as text by accident."""
     from pyspark.sql import functions as F
+    from pyspark.sql.types import FractionalType, NumericType
 
-    # A bound given as text takes the column's type: '2013-01-01' against a date, not against a string.
-    return F.lit(value).cast(data_type) if isinstance(value, str) else F.lit(value)
+    kind = data_type.typeName()
+    if isinstance(data_type, NumericType):
+        try:
+            number = Decimal(str(bound))
+        except InvalidOperation as error:
+            raise PipelineExecutionException(f"'{bound}' is no number, and '{column}' is {kind}") from error
+        if isinstance(data_type, FractionalType) and kind != "decimal":
+            return F.lit(float(number)).cast(data_type)
+        return F.lit(number)
+    if not isinstance(bound, str):
+        raise PipelineExecutionException(
+            f"the bound {bound} is a number, and '{column}' is {data_type.simpleString()}",
+            hint="write the bound as a string, or cast the column with enrichData",
+        )
+    parse = _PARSERS.get(kind)
+    if parse is not None:
+        try:
+            parse(bound)
+        except ValueError as error:
+            raise PipelineExecutionException(f"'{bound}' is no {kind}, and '{column}' is one") from error
+    return F.lit(bound).cast(data_type)
+
+
+_PARSERS: dict[str, Callable[[str], object]] = {
+    "date": date.fromisoformat,
+    "timestamp": datetime.fromisoformat,
+    "timestamp_ntz": datetime.fromisoformat,
+}
 
 
 def _name(column: str, bounds: Range) -> str:

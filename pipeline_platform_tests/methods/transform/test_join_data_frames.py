@@ -111,9 +111,11 @@ def test_a_semi_join_may_stand_between_others(spark: Any, first: str, second: st
     expected = {
         "semi": """SELECT coalesce(u.id, l.id) AS id, region, name, last_seen
                    FROM (SELECT * FROM users WHERE id IN (SELECT id FROM accounts)) u FULL JOIN logins l USING (id)""",
-        "right": """SELECT coalesce(u.id, a.id) AS id, region, name, plan FROM users u RIGHT JOIN accounts a ON u.id = a.id
+        "right": """SELECT coalesce(u.id, a.id) AS id, region, name, plan
+                    FROM users u RIGHT JOIN accounts a ON u.id = a.id
                     WHERE NOT EXISTS (SELECT 1 FROM logins l WHERE l.id = a.id)""",
-        "full": """SELECT coalesce(u.id, a.id) AS id, region, name, plan FROM users u FULL JOIN accounts a ON u.id = a.id
+        "full": """SELECT coalesce(u.id, a.id) AS id, region, name, plan
+                   FROM users u FULL JOIN accounts a ON u.id = a.id
                    WHERE EXISTS (SELECT 1 FROM logins l WHERE l.id = a.id)""",
     }
     frame = applied(spark, step, users=USERS, accounts=ACCOUNTS, logins=LOGINS)
@@ -250,7 +252,7 @@ def test_a_broadcast_frame_is_sent_to_every_executor(spark: Any, capsys: pytest.
 
 def test_a_condition_on_a_missing_column_is_sparks_own_error(spark: Any):
     step = join("users", "accounts", joinConditions=["users.idd = accounts.id AND users.id = accounts.id"])
-    with pytest.raises(AnalysisException, match="`users`.`idd`"):
+    with pytest.raises(AnalysisException, match=r"`users`\.`idd`"):
         applied(spark, step, users=USERS, accounts=ACCOUNTS).schema  # noqa: B018
 
 
@@ -289,8 +291,8 @@ def test_it_reads_the_named_frames_and_not_the_primary_one():
 
 @pytest.mark.parametrize(
     "kind",
-    ["inner", "cross", "left", "leftouter", "left_outer", "RIGHT", "rightouter", "right_outer", "outer", "full"]
-    + ["fullouter", "full_outer", "semi", "leftsemi", "left_semi", "anti", "leftanti", "Left_Anti"],
+    """inner cross left leftouter left_outer RIGHT rightouter right_outer outer full fullouter full_outer
+    semi leftsemi left_semi anti leftanti Left_Anti""".split(),
 )
 def test_every_spelling_of_spark_is_a_join_type(kind: str):
     assert join("a", "b", joinConditions=["a.k = b.k"], joinType=kind)

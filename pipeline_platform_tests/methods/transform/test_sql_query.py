@@ -54,9 +54,11 @@ def query(text: str) -> SqlQueryTransform:
         ),
         (
             """SELECT id, (SELECT max(amount) FROM `my-orders` o WHERE o.user_id = users.id) AS most FROM users
-               WHERE id IN (SELECT user_id FROM `my-orders`) OR NOT EXISTS (SELECT 1 FROM users u WHERE u.boss = users.id)""",
+               WHERE id IN (SELECT user_id FROM `my-orders`)
+               OR NOT EXISTS (SELECT 1 FROM users u WHERE u.boss = users.id)""",
             """SELECT id, (SELECT max(amount) FROM "my-orders" o WHERE o.user_id = users.id) AS most FROM users
-               WHERE id IN (SELECT user_id FROM "my-orders") OR NOT EXISTS (SELECT 1 FROM users u WHERE u.boss = users.id)""",
+               WHERE id IN (SELECT user_id FROM "my-orders")
+               OR NOT EXISTS (SELECT 1 FROM users u WHERE u.boss = users.id)""",
         ),
         ("FROM USERS SELECT ID", 'SELECT id AS "ID" FROM users'),
         (
@@ -183,7 +185,7 @@ COLUMNS: dict[str | None, list[str]] = {"users": ["Id", "name", "info"], "my-ord
     ("text", "lineage"),
     [
         (
-            "SELECT u.id, upper(name) x, sum(o.amount) FROM users u JOIN `my-orders` o ON u.id = o.user_id GROUP BY 1, 2",
+            "SELECT u.id, upper(name) x, sum(o.amount) FROM users u JOIN `my-orders` o ON id = user_id GROUP BY 1, 2",
             {"Id": ["users.Id"], "x": ["users.name"], "sum(amount)": ["my-orders.Amount"]},
         ),
         ("SELECT * FROM users", {"Id": ["users.Id"], "name": ["users.name"], "info": ["users.info"]}),

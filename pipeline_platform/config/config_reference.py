@@ -1,0 +1,78 @@
+"""`configRef`: the config of a step in a file of its own, which may refer to another in turn."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline_platform.config.document import Document, DocumentError, Place, json_type, read_document
+from pipeline_platform.config.problem import Problem
+
+
+@dataclass
+class ReferencedConfig:
+    """What a reference leads to.
+
+    Args:
+        keys: The keys of the config, each where it was written; nearer files come first and win.
+        problems: What is wrong with the reference, or with the files it leads to.
+        complete: Whether all of them could be read.
+    """
+
+    keys: list[Place] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    complete: bool = True
+
+
+def follow(reference: Place, project: Path) -> ReferencedConfig:
+    """Read the config that a `configRef` leads to.
+
+    Args:
+        reference: The `configRef`; its path is relative to the file it stands in.
+        project: The folder that it must not leave, resolved.
+    """
+    found = ReferencedConfig()
+    file = reference.document.path.resolve()
+    seen = {file}
+    following: Place | None = reference
+    while following is not None:
+        try:
+            target = _target(following, file.parent, project, seen)
+            shown = target if reference.document.path.is_absolute() else Path(os.path.relpath(target))
+            document = _config(read_document(target, shown))
+        except DocumentError as error:
+            found.problems.append(error.problem)
+            found.complete = False
+            return found
+        seen.add(target)
+        file = target
+        found.problems.extend(document.problems)
+        found.keys.extend(Place(document, (key,)) for key in document.value if key != "configRef")
+        following = Place(document, ("configRef",)) if "configRef" in document.value else None
+    return found
+
+
+def _target(place: Place, folder: Path, project: Path, seen: set[Path]) -> Path:
+    reference = place.value
+    if not isinstance(reference, str) or not reference or "\0" in reference:
+        raise DocumentError(place.problem("expected 'configRef' to be the path of a JSON file"))
+    try:
+        target = (folder / reference).resolve()
+        exists = target.is_file()
+    except (OSError, RuntimeError) as error:
+        raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
+    if not target.is_relative_to(project):
+        raise DocumentError(place.problem(f"'{reference}' leaves the project folder {project}"))
+    if target in seen:
+        raise DocumentError(place.problem(f"'{reference}' is a cycle: that file leads here"))
+    if not exists:
+        raise DocumentError(place.problem(f"the referenced file '{reference}' does not exist"))
+    return target
+
+
+def _config(document: Document) -> Document:
+    if not isinstance(document.value, dict):
+        message = f"expected a config object, not {json_type(document.value)}"
+        raise DocumentError(Place(document).problem(message))
+    return document

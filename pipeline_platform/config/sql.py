@@ -1,0 +1,126 @@
+"""SQL in the strings of a pipeline, parsed without a database or Spark."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ParseError, SqlglotError
+
+from pipeline_platform.config.environment import has_placeholder
+
+DIALECT = "spark"
+_SELECT = "SELECT "
+
+
+def parse_expression(text: str) -> exp.Expr:
+    """Parse one Spark SQL expression.
+
+    Raises:
+        SqlglotError: It is not one.
+    """
+    try:
+        statement = _statement(_SELECT + text, DIALECT)
+    except ParseError as error:
+        for detail in error.errors:
+            if detail.get("line") == 1 and detail.get("col") is not None:
+                detail["col"] -= len(_SELECT)
+        raise
+    if not isinstance(statement, exp.Select) or len(statement.expressions) != 1 or _has_clauses(statement):
+        raise ParseError("expected one expression")
+    return statement.expressions[0]
+
+
+def parse_query(text: str, dialect: str = DIALECT) -> exp.Expr:
+    """Parse one SQL query, by default Spark's.
+
+    Raises:
+        SqlglotError: It is not one, or it is another kind of statement.
+    """
+    statement = _statement(text, dialect)
+    if not isinstance(statement, (exp.Query, exp.Values)):
+        raise ParseError("expected a SELECT; other statements are not allowed")
+    return statement
+
+
+def expression_mistake(text: str) -> str | None:
+    """What is wrong with a Spark SQL expression; None when it is right."""
+    return _mistake(parse_expression, text)
+
+
+def query_mistake(text: str, dialect: str = DIALECT) -> str | None:
+    """What is wrong with a query, by default of Spark SQL; None when it is right."""
+    return _mistake(lambda query: parse_query(query, dialect), text)
+
+
+def ddl_mistake(text: str) -> str | None:
+    """What is wrong with a schema in Spark DDL such as `id BIGINT, name STRING`; None when it is right."""
+    if has_placeholder(text):
+        return None
+    for spelled in (f"CREATE TABLE t ({text})", f"SELECT CAST(NULL AS STRUCT<{text}>)", f"SELECT CAST(NULL AS {text})"):
+        try:
+            statement = _statement(spelled, DIALECT)
+        except (SqlglotError, RecursionError):
+            continue
+        unknown = [found.sql(DIALECT) for found in statement.find_all(exp.DataType) if _is_unknown(found)]
+        return f"'{unknown[0]}' is not a Spark type" if unknown else None
+    return "expected a schema in Spark DDL, such as 'id BIGINT, name STRING'"
+
+
+def _is_unknown(data_type: exp.DataType) -> bool:
+    return data_type.this == exp.DataType.Type.USERDEFINED
+
+
+def _mistake(parse: Callable[[str], object], text: str) -> str | None:
+    if not text.strip():
+        return "the SQL is empty"
+    if has_placeholder(text):
+        # Its value is known at run time only; Spark reports what is wrong with it then.
+        return None
+    try:
+        parse(text)
+    except SqlglotError as error:
+        return f"SQL syntax: {_reason(error)}"
+    except RecursionError:
+        return "SQL syntax: nested too deeply"
+    return None
+
+
+def _reason(error: SqlglotError) -> str:
+    details = error.errors if isinstance(error, ParseError) else []
+    if not details:
+        return str(error).splitlines()[0].replace(f"'{_SELECT}", "'", 1)
+    first = details[0]
+    description = re.sub(r" for <class '[^']*'>", "", str(first.get("description", ""))).rstrip(".")
+    highlight = str(first.get("highlight") or "")
+    near = f" near '{highlight}'" if highlight else ""
+    return f"{description}{near}{_place(first, highlight)}"
+
+
+def _place(detail: Mapping[str, Any], highlight: str) -> str:
+    # sqlglot counts to the end of the token.
+    line, column = detail.get("line"), detail.get("col")
+    if line is None or column is None:
+        return ""
+    start = max(1, column - max(len(highlight), 1) + 1)
+    return f", column {start}" if line == 1 else f", line {line}, column {start}"
+
+
+def _statement(text: str, dialect: str) -> exp.Expr:
+    try:
+        statements = [statement for statement in sqlglot.parse(text, dialect=dialect) if statement is not None]
+    except (SqlglotError, RecursionError):
+        raise
+    except Exception as error:
+        # sqlglot trips over some malformed input with errors of Python's own.
+        raise ParseError(f"can't be parsed: {error}") from error
+    if len(statements) != 1:
+        raise ParseError(f"expected one statement, not {len(statements)}")
+    return statements[0]
+
+
+def _has_clauses(statement: exp.Select) -> bool:
+    return any(value for key, value in statement.args.items() if key not in ("expressions", "kind", "hint"))

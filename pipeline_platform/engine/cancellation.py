@@ -1,0 +1,103 @@
+"""Runs work so that it can be stopped: Spark's jobs end, what was begun is tidied up, and only then the caller goes on.
+
+The work has a thread of its own. Python raises an interruption in the main thread, and there it would cut through a
+call to the JVM: the call goes on unseen, and writes after staging was removed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pipeline_platform.exceptions import PipelineCancelledException
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+T = TypeVar("T")
+
+# How long Spark's jobs, and the tidying after them, may take to end.
+_GRACE_SECONDS = 60.0
+_AGAIN_SECONDS = 0.2
+
+
+class Stop:
+    """Whether the work was asked to stop."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Ask the work to stop at the next occasion."""
+        self._asked.set()
+
+    def check(self) -> None:
+        """Go on only if nobody asked to stop.
+
+        Raises:
+            PipelineCancelledException: Somebody did.
+        """
+        if self._asked.is_set():
+            raise PipelineCancelledException("the run was stopped")
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than until somebody asks to stop; then raise as `check` does."""
+        self._asked.wait(seconds)
+        self.check()
+
+
+def interruptible(work: Callable[[Stop], T], spark: SparkSession) -> T:
+    """Return what the work returns, or raise what it raises.
+
+    Args:
+        work: Done in a thread of its own; looks at the `Stop` between its actions.
+        spark: The session, whose jobs are the work's.
+
+    Raises:
+        PipelineCancelledException: The caller was interrupted, which is its cause; the work has ended by then.
+    """
+    stop, outcome = Stop(), _Outcome[T]()
+    context = copy_context()
+    thread = threading.Thread(target=context.run, args=(outcome.of, work, stop), name="pipeline-run", daemon=True)
+    try:
+        thread.start()
+        outcome.done.wait()
+    except BaseException as interruption:
+        # KeyboardInterrupt, SystemExit or Dagster's own interruption; what the work raises is kept in the outcome.
+        stop.ask()
+        _interrupt_jobs(spark, outcome.done)
+        raise PipelineCancelledException("the run was stopped; nothing is half-written") from interruption
+    return outcome.result()
+
+
+class _Outcome(Generic[T]):
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+
+    def of(self, work: Callable[[Stop], T], stop: Stop) -> None:
+        try:
+            self._results.append(work(stop))
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`, in the thread that waits for it.
+            self._error = error
+        finally:
+            self.done.set()
+
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+
+def _interrupt_jobs(spark: SparkSession, done: threading.Event) -> None:
+    """Interrupt until the work has ended: between two jobs there is none to interrupt."""
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while time.monotonic() < deadline:
+        # A tag would be unknown here: Spark keeps tags by thread.
+        spark.interruptAll()
+        if done.wait(_AGAIN_SECONDS):
+            return

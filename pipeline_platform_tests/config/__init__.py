@@ -1,0 +1,1 @@
+"""A JSON file becomes a PipelineConfig, or every mistake in it."""

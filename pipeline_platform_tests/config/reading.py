@@ -1,0 +1,69 @@
+"""Reads pipelines that tests write down as Python values or as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_platform.config.loader import load_pipeline, parse_pipeline
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.problem import Problem
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.methods.vocabulary import vocabulary
+
+Json = dict[str, Any]
+
+FILES = {"path": "flights", "format": "parquet"}
+
+
+def extract(method: str = "fromFiles", **config: Any) -> Json:
+    return {"type": "extract", "method": method, "config": config or FILES}
+
+
+def transform(method: str, **config: Any) -> Json:
+    return {"type": "transform", "method": method, "config": config}
+
+
+def validate(method: str, **config: Any) -> Json:
+    return {"type": "validate", "method": method, "config": config}
+
+
+def load(method: str = "toDeltaLake", **config: Any) -> Json:
+    return {"type": "load", "method": method, "config": config or {"path": "out"}}
+
+
+def pipeline(*steps: Json, **keys: Any) -> Json:
+    return {"name": "flights", "mode": "batch", **keys, "steps": list(steps)}
+
+
+def read(value: Any) -> PipelineConfig:
+    return parse_pipeline(json.dumps(value, indent=2), vocabulary())
+
+
+def read_step(step: Json, **keys: Any) -> Any:
+    """The config of a step that is read after an extract, or as the extract."""
+    steps = [step] if step["type"] == "extract" else [extract(), step]
+    return read(pipeline(*steps, **keys)).steps[-1].config
+
+
+def problems_of(value: Any) -> list[Problem]:
+    """What is wrong with a pipeline: a value, JSON text, or a file."""
+    with pytest.raises(PipelineConfigurationException) as refused:
+        if isinstance(value, Path):
+            load_pipeline(value, vocabulary())
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, indent=2)
+            parse_pipeline(text, vocabulary())
+    assert refused.value.problems
+    assert all(isinstance(problem, Problem) for problem in refused.value.problems)
+    return list(refused.value.problems)
+
+
+def messages_of(value: Any) -> list[str]:
+    """As `problems_of`, message and hint only."""
+    return [
+        f"{problem.message} ({problem.hint})" if problem.hint else problem.message for problem in problems_of(value)
+    ]

@@ -1,0 +1,130 @@
+"""Environment variables in a pipeline: which are replaced when it is loaded, which only at run time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline_platform.config.environment import substitute, variable_names
+from pipeline_platform.credentials.redaction import redact
+from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException
+from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, transform
+
+
+@pytest.fixture(autouse=True)
+def _variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOT", "s3a://lake")
+    monkeypatch.setenv("SIZE", "7")
+    monkeypatch.setenv("YES", "true")
+    monkeypatch.setenv("FORMAT", "CSV")
+    monkeypatch.setenv("FRAME", "flights")
+    monkeypatch.setenv("CARRIER", "united-carrier")
+    monkeypatch.setenv("PG_PASSWORD", "sesame-open")
+    monkeypatch.delenv("NOWHERE", raising=False)
+
+
+def test_variables_in_what_identifies_a_dataset_are_replaced_when_the_file_is_loaded():
+    assert read_step(load(path="${env:ROOT}/out")).path == "s3a://lake/out"
+    table = "${env:NOWHERE:-public}.flights"
+    assert read_step(extract("fromPostgres", table=table)).table == "public.flights"
+    assert read_step(extract("fromKafka", topic=["${env:FRAME}", "b"])).topic == ["flights", "b"]
+    s3 = read_step(extract("fromS3", bucket="${env:FRAME}", path="in", format="csv"))
+    assert s3.bucket == "flights"
+
+
+def test_variables_in_numbers_flags_and_choices_are_replaced_when_the_file_is_loaded():
+    config = read_step(extract(path="in", format="${env:FORMAT}", header="${env:YES}", cache="${env:NOWHERE:-false}"))
+    assert (config.format, config.header, config.cache) == ("csv", True, False)
+    assert read_step(extract("fromRate", rowsPerSecond="${env:SIZE}")).rows_per_second == 7
+    assert read(pipeline(extract(), mode="${env:NOWHERE:-streaming}")).mode == "streaming"
+    assert read(pipeline(extract(), retry={"delaySeconds": "${env:SIZE}"})).retry.delay_seconds == 7
+    assert read(pipeline(extract(), schedule="${env:NOWHERE:-0 6 * * *}")).schedule == "0 6 * * *"
+
+
+def test_variables_in_the_names_of_frames_connect_steps():
+    named = read(
+        pipeline(
+            extract("fromRate", rowsPerSecond=1, registerAs="${env:FRAME}"),
+            extract(),
+            transform("filterRows", condition="true", input="flights"),
+        ),
+    )
+    assert named.steps[2].inputs[0].step == 0
+
+
+def test_all_other_variables_are_replaced_at_run_time_only():
+    config = read_step(transform("filterRows", condition="carrier = '${env:CARRIER}'"))
+    assert config.condition == "carrier = '${env:CARRIER}'"
+    assert config.resolved().condition == "carrier = 'united-carrier'"
+
+
+def test_what_is_shown_holds_variables_as_they_are_written():
+    config = read_step(transform("filterRows", condition="carrier = '${env:CARRIER}'"))
+    assert config.as_config() == {"condition": "carrier = '${env:CARRIER}'"}
+    assert config.resolved() is not config
+
+
+def test_a_value_that_was_used_is_redacted_from_then_on():
+    read_step(transform("filterRows", condition="carrier = '${env:CARRIER}'")).resolved()
+    assert redact("no carrier united-carrier") == "no carrier ***"
+
+
+def test_a_secret_is_resolved_at_run_time_and_never_shown():
+    config = read_step(extract("fromPostgres", table="t", password="${env:PG_PASSWORD}"))
+    resolved = config.resolved()
+    assert resolved.inline_credentials() == {"password": "sesame-open"}
+    assert "sesame-open" not in json.dumps(resolved.as_config()) + repr(resolved) + str(resolved)
+
+
+def test_session_settings_are_resolved_at_run_time():
+    settings = {"spark.a": "${env:CARRIER}", "spark.hadoop.fs.s3a.secret.key": "${env:PG_PASSWORD}", "spark.b": True}
+    read_pipeline = read(pipeline(extract(), sparkConf=settings))
+    assert read_pipeline.spark_conf["spark.a"] == "${env:CARRIER}"
+    assert read_pipeline.spark_settings() == {
+        "spark.a": "united-carrier",
+        "spark.hadoop.fs.s3a.secret.key": "sesame-open",
+        "spark.b": "true",
+    }
+    assert "sesame-open" not in repr(read_pipeline)
+
+
+def test_a_variable_that_is_not_set_is_a_mistake_where_it_is_needed_to_load_the_file():
+    (message,) = messages_of(pipeline(extract(path="${env:NOWHERE}/in", format="csv")))
+    expected = "the environment variable NOWHERE is not set; set it, or write ${env:NOWHERE:-default}"
+    assert message == expected
+
+
+def test_a_variable_that_is_not_set_fails_the_run_where_it_is_needed_then():
+    config = read_step(transform("filterRows", condition="carrier = '${env:NOWHERE}'"))
+    with pytest.raises(CredentialException, match="NOWHERE is not set"):
+        config.resolved()
+
+
+def test_a_value_that_makes_the_config_invalid_fails_the_run_without_showing_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CARRIER", "'very-secret-carrier")
+    config = read_step(transform("filterRows", condition="carrier = '${env:CARRIER}'"))
+    with pytest.raises(PipelineConfigurationException, match="'condition': ") as refused:
+        config.resolved()
+    assert "very-secret-carrier" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("${env:A}", "1"),
+        ("x${env:A}y${env:A}", "x1y1"),
+        ("${env:B:-}", ""),
+        ("${env:B:-a:-b}", "a:-b"),
+        ("${env:A:-2}", "1"),
+        ("${ENV:A}", "${ENV:A}"),
+        ("$env:A", "$env:A"),
+        ("${env:1}", "${env:1}"),
+    ],
+)
+def test_a_placeholder_is_replaced_by_value_or_default(text: str, result: str):
+    assert substitute(text, {"A": "1"}) == result
+
+
+def test_the_names_of_variables_stand_in_for_them_in_names():
+    assert variable_names("${env:PG_HOST:-localhost}:5432") == "PG_HOST:5432"

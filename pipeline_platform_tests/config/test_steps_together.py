@@ -1,0 +1,166 @@
+"""What only shows when steps are held together: frames, names, mode and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline_platform.config.step import Input
+from pipeline_platform_tests.config.reading import (
+    Json,
+    extract,
+    load,
+    messages_of,
+    pipeline,
+    problems_of,
+    read,
+    transform,
+    validate,
+)
+
+RATE: dict[str, Any] = {"rowsPerSecond": 1}
+
+
+def rate(**config: Any) -> Json:
+    return extract("fromRate", **RATE, **config)
+
+
+def keep(**config: Any) -> Json:
+    return transform("filterRows", condition="value > 1", **config)
+
+
+def test_a_step_works_on_the_primary_frame_or_on_the_one_it_names():
+    read_pipeline = read(
+        pipeline(rate(registerAs="a"), rate(), keep(), keep(input="a"), load(), load(path="b", input="a")),
+    )
+    assert [step.inputs for step in read_pipeline.steps] == [
+        (),
+        (),
+        (Input(1, None),),
+        (Input(0, "a"),),
+        (Input(3, None),),
+        (Input(0, "a"),),
+    ]
+
+
+def test_a_validate_or_a_load_leaves_the_primary_frame_as_it_is():
+    read_pipeline = read(pipeline(rate(), validate("validateRowCount", min=1), load(), load(path="b")))
+    assert [step.inputs for step in read_pipeline.steps[1:]] == [(Input(0, None),)] * 3
+
+
+def test_the_steps_above_are_those_whose_frames_are_needed():
+    read_pipeline = read(pipeline(rate(registerAs="a"), rate(), keep(), load(), load(path="b", input="a")))
+    assert read_pipeline.upstream_of({3}) == {1, 2, 3}
+    assert read_pipeline.upstream_of({4}) == {0, 4}
+
+
+def test_steps_are_named_uniquely():
+    steps = pipeline(rate(registerAs="a-b"), rate(registerAs="a_b"), rate(), rate(), keep(registerAs="from_rate"))
+    assert [step.name for step in read(steps).steps] == ["a_b", "a_b_2", "from_rate_2", "from_rate_3", "from_rate"]
+
+
+def test_the_first_step_has_to_be_an_extract():
+    (problem,) = problems_of(pipeline(keep(), load()))
+    assert problem.message == "the first step has to be an extract"
+    assert problem.source_line == '      "type": "transform",'
+
+
+def test_a_mistake_in_the_first_step_makes_the_second_no_first():
+    assert messages_of(pipeline(extract("fromRate", rowsPerSecond=0), keep(), load())) == ["must be greater than 0"]
+
+
+def test_a_frame_that_is_registered_later_is_said_to_be_later():
+    assert messages_of(pipeline(rate(), keep(input="late"), rate(registerAs="late"))) == [
+        "there is no registered frame 'late' before this step (step 2 registers it, later)",
+    ]
+
+
+def test_a_step_cannot_read_what_it_registers_itself():
+    assert messages_of(pipeline(rate(), keep(input="a", registerAs="a"))) == [
+        "there is no registered frame 'a' before this step (this step registers it itself)",
+    ]
+
+
+def test_each_unknown_frame_of_a_join_is_reported_at_its_own_place():
+    join = transform("joinDataFrames", inputDataFrames=["flights", "plains", "airprots"], joinColumn="id")
+    steps = pipeline(rate(registerAs="flights"), rate(registerAs="planes"), rate(registerAs="airports"), join)
+    plains, airprots = problems_of(steps)
+    assert (plains.source_line, airprots.source_line) == ('          "plains",', '          "airprots"')
+    assert (plains.hint, airprots.hint) == ("did you mean 'planes'?", "did you mean 'airports'?")
+
+
+def test_a_name_that_is_registered_twice_is_reported_with_the_first():
+    (problem,) = problems_of(pipeline(rate(registerAs="a"), rate(registerAs="a")))
+    assert problem.message == "the name 'a' is registered twice"
+    assert problem.hint == "first on line 10"
+
+
+def test_what_a_step_with_a_mistake_registers_can_still_be_read():
+    wrong = extract("fromRate", rowsPerSecond=0, registerAs="a")
+    assert messages_of(pipeline(wrong, keep(input="a"))) == ["must be greater than 0"]
+    unknown = {"type": "extract", "method": "fromNothing", "config": {"registerAs": "a"}}
+    assert len(messages_of(pipeline(unknown, keep(input="a")))) == 1
+
+
+def test_a_step_with_a_mistake_is_still_told_of_frames_it_does_not_find():
+    assert len(messages_of(pipeline(rate(), transform("filterRows", condition="a >", input="nobody")))) == 2
+
+
+def test_frames_are_not_missed_when_some_names_are_unknown():
+    lost = {"type": "extract", "method": "fromRate", "configRef": "nothing.json"}
+    assert len(messages_of(pipeline(lost, keep(input="a")))) == 1
+
+
+@pytest.mark.parametrize(
+    ("cron", "message"),
+    [
+        ("99 * * * *", "not a cron string: [99 * * * *] is not acceptable, out of range"),
+        ("every day", "not a cron string: Exactly 5, 6 or 7 columns has to be specified for iterator expression."),
+        ("@reboot", "not a cron string: Exactly 5, 6 or 7 columns has to be specified for iterator expression."),
+        ("* * * * * *", "expected a cron string of five fields, such as '0 6 * * *', not 6"),
+        ("0 0 30 2 *", "no month of this cron string has such a day"),
+        ("0 0 31 4,6 *", "no month of this cron string has such a day"),
+        ("*/0 * * * *", "not a cron string: [*/0 * * * *] step '0' in field 0 is not acceptable"),
+        ("", "must not be empty"),
+    ],
+)
+def test_a_schedule_that_never_comes_is_refused(cron: str, message: str):
+    assert messages_of(pipeline(rate(), schedule=cron)) == [message]
+
+
+@pytest.mark.parametrize("cron", ["0 6 * * *", "@daily", "*/5 1-3 L * MON-FRI", "0 0 * * 5#3", "0 0 31 1 *"])
+def test_a_schedule_is_what_dagster_takes_for_one(cron: str):
+    from dagster._utils.schedules import is_valid_cron_string
+
+    assert is_valid_cron_string(cron)
+    assert read(pipeline(rate(), schedule=cron)).schedule == cron
+
+
+def test_a_streaming_pipeline_with_a_schedule_has_to_end():
+    streaming: dict[str, Any] = {"mode": "streaming", "schedule": "@hourly"}
+    ends, goes_on = load(path="a", trigger="availableNow"), load(path="b", trigger="5 seconds")
+    message = "a streaming pipeline with a schedule needs 'trigger': 'availableNow' in every load"
+    found = problems_of(pipeline(rate(), ends, goes_on, load(path="c"), **streaming))
+    assert [problem.message for problem in found] == [message, message]
+    assert found[0].source_line == '        "trigger": "5 seconds"'
+    assert read(pipeline(rate(), ends, **streaming)).schedule == "@hourly"
+    assert read(pipeline(rate(), goes_on, schedule="@hourly")).schedule == "@hourly"
+
+
+def test_what_does_not_go_in_a_mode_is_said_with_the_other_mistakes():
+    files = extract(path="in", format="csv")
+    assert messages_of(pipeline(files, keep(input="a"), mode="streaming")) == [
+        "a stream of csv files needs a 'schema'",
+        "there is no registered frame 'a' before this step (no frame is registered so far)",
+    ]
+    assert read(pipeline(extract(path="in", format="csv", schema="id INT"), mode="streaming"))
+    assert read(pipeline(extract(path="in", format="orc"), mode="streaming"))
+
+
+def test_a_pipeline_can_be_summed_up_for_people():
+    assert read(pipeline(rate(registerAs="a"))).summary() == {
+        "name": "flights",
+        "mode": "batch",
+        "steps": [{"step": "a", "type": "extract", "method": "fromRate"}],
+    }

@@ -1,0 +1,1 @@
+"""Typed credentials and redaction."""

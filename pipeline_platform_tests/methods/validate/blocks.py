@@ -1,0 +1,97 @@
+"""Runs validations on a frame as the engine does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import DataFrame
+
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block
+from pipeline_platform.exceptions import StepLocation
+from pipeline_platform.methods.base import Validate
+from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.metrics.run import RuleMetrics
+from pipeline_platform_tests.duckdb_rows import Rows, rows_of
+
+
+def validation(method: str, **config: Any) -> Validate:
+    """A validation from its JSON config."""
+    made = vocabulary()["validate"][method].model_validate(config)
+    assert isinstance(made, Validate)
+    return made
+
+
+def planned(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFrame] | None = None) -> ValidationBlock:
+    """The block of these validations; step i + 1 is validation i, written on line i + 10 of checks.json."""
+    steps = [
+        Step(
+            index,
+            f"check_{index}",
+            config,
+            (),
+            StepLocation("checks", Path("checks.json"), 9 + index, index, "validate", config.method, f"check_{index}"),
+        )
+        for index, config in enumerate(validations, 1)
+    ]
+    return plan_block(frame, 0, [(step, step.config, named or {}) for step in steps])  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a block.
+
+    Args:
+        result: As the engine has it.
+        passed: Rows let through.
+        quarantined: Rows taken out, without their reasons.
+        reasons: Rows taken out, each with its reasons as its last value.
+    """
+
+    result: BlockResult
+    passed: Rows
+    quarantined: Rows
+    reasons: Rows
+
+    def rules(self, check: int = 1) -> Sequence[RuleMetrics]:
+        """Results of one validation."""
+        return self.result.rules[check]
+
+    @property
+    def rule(self) -> RuleMetrics:
+        """The only rule there is."""
+        [found] = [rule for rules in self.result.rules.values() for rule in rules]
+        return found
+
+
+def outcome(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFrame] | None = None) -> Outcome:
+    """Run a block and fetch its rows."""
+    block = planned(frame, *validations, named=named)
+    result = run_block(block)
+    try:
+        taken, reasons = [], []
+        if result.violators is not None:
+            reasons = rows_of(result.violators)
+            taken = rows_of(result.violators.drop(REASONS))
+        return Outcome(result, rows_of(block.survivors()), taken, reasons)
+    finally:
+        if result.violators is not None:
+            result.violators.unpersist()
+
+
+@contextmanager
+def counting_jobs(frame: DataFrame) -> Iterator[list[int]]:
+    """The ids of the Spark jobs started within, filled in at the end."""
+    context = frame.sparkSession.sparkContext
+    group = f"counted-{id(frame)}"
+    jobs: list[int] = []
+    context.setJobGroup(group, group)
+    try:
+        yield jobs
+    finally:
+        jobs.extend(sorted(context.statusTracker().getJobIdsForGroup(group)))
+        context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
