@@ -1,4 +1,4 @@
-"""The command line: `check`, `run`, `schema`."""
+"""The command line: `check`, `run`, `schema`, `reference`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(
     problems = 0
     for file in files:
         try:
-            pipelines.append(load_pipeline(file, vocabulary()))
+            pipelines.append(_loaded(file))
         except PipelineConfigurationException as error:
             problems += len(error.problems)
             typer.echo("\n".join(map(str, error.problems)), err=True)
@@ -50,6 +50,13 @@ def check(
     if problems:
         typer.echo(f"{problems} problem{'s' if problems != 1 else ''}", err=True)
         raise typer.Exit(FAILED)
+
+
+def _loaded(file: Path) -> PipelineConfig:
+    pipeline = load_pipeline(file, vocabulary())
+    for warning in pipeline.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return pipeline
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
@@ -78,7 +85,7 @@ def run(
 ) -> None:
     """Run a batch pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped."""
     try:
-        pipeline = load_pipeline(file, vocabulary())
+        pipeline = _loaded(file)
     except PipelineConfigurationException as error:
         typer.echo("\n".join(map(str, error.problems)), err=True)
         raise typer.Exit(FAILED) from error
@@ -136,6 +143,14 @@ def schema() -> None:
     from pipeline_platform.config.schema import pipeline_schema
 
     _print_json(pipeline_schema(vocabulary()))
+
+
+@app.command()
+def reference() -> None:
+    """Print the reference page of the format, in Markdown."""
+    from pipeline_platform.reference import reference_page
+
+    sys.stdout.write(reference_page(vocabulary()))
 
 
 def main() -> None:

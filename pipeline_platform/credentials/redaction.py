@@ -91,8 +91,10 @@ def redact_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _without_value(assignment: re.Match[str]) -> str:
     if not looks_secret(assignment["key"]):
         return assignment[0]
-    quotes = assignment["value"][0] if assignment["value"][0] in "\"'" else ""
-    return f"{assignment['key']}{assignment['sign']}{quotes}{MASK}{quotes}"
+    value = assignment["value"]
+    opening = value[0] if value[0] in "\"'" else ""
+    closing = opening if opening and value[1:].endswith(opening) else ""
+    return f"{assignment['key']}{assignment['sign']}{opening}{MASK}{closing}"
 
 
 def _redact_value(value: Any) -> Any:

@@ -242,8 +242,8 @@ def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
     for other in pipeline.steps:
         if isinstance(other.config, Load) and isinstance(getattr(other.config, "path", None), str):
             uri = getattr(other.config, "uri", None)
-            path: str = uri() if callable(uri) else getattr(other.config, "path")
-            return f"{path.rstrip('/')}_quarantine"
+            path = uri() if callable(uri) else getattr(other.config, "path")
+            return f"{str(path).rstrip('/')}_quarantine"
     raise PipelineException(
         "there is no sink with a path to keep quarantined rows beside",
         location=step.location,

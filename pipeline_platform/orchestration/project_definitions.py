@@ -25,6 +25,9 @@ def project_definitions(folder: Path) -> dg.Definitions:
     logger = dg.get_dagster_logger(__name__)
     for broken in project.broken:
         logger.error("%s is not loaded:\n%s", broken.path, "\n".join(map(str, broken.problems)))
+    for pipeline in project.pipelines:
+        for warning in pipeline.warnings:
+            logger.warning("%s", warning)
     jobs = {pipeline.name: _job(pipeline) for pipeline in project.pipelines}
     return dg.Definitions(
         assets=[

@@ -51,12 +51,9 @@ def read_step(step: Json, **keys: Any) -> Any:
 
 def problems_of(value: Any) -> list[Problem]:
     """What is wrong with a pipeline: a value, JSON text, or a file."""
+    source = value if isinstance(value, (Path, str)) else json.dumps(value, indent=2)
     with pytest.raises(PipelineConfigurationException) as refused:
-        if isinstance(value, Path):
-            load_pipeline(value, vocabulary())
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, indent=2)
-            parse_pipeline(text, vocabulary())
+        load_pipeline(source, vocabulary()) if isinstance(source, Path) else parse_pipeline(source, vocabulary())
     assert refused.value.problems
     assert all(isinstance(problem, Problem) for problem in refused.value.problems)
     return list(refused.value.problems)

@@ -207,7 +207,4 @@ def test_kafka_client_properties_are_taken_under_their_own_names_or_sparks():
 def test_a_server_is_reached_by_a_later_release(step: Json):
     config = read_step(step)
     with pytest.raises(PipelineConfigurationException, match=f"'{step['method']}' comes with the release"):
-        if step["type"] == "extract":
-            config.read(None)
-        else:
-            config.prepare(None, LoadRun("load", "query"))
+        config.read(None) if step["type"] == "extract" else config.prepare(None, LoadRun("load", "query"))

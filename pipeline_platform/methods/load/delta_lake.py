@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -14,19 +15,23 @@ from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX, Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
-from pipeline_platform.methods.load.sink import require_columns
+from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame
-    from pyspark.sql.types import DataType
+    from pyspark.sql.types import DataType, StructType
     from pyspark.sql.window import WindowSpec
 
 # Commits by others that may come between ours and the look at it.
 _COMMITS_LOOKED_AT = 50
 _WRITTEN_VERSION = 1
+_COLUMN_MAPPING = "delta.columnMapping.mode"
+_COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
+_NOT_IN_NAMES = " ,;{}()\n\t="
+_ONE_MERGE = threading.Lock()
 
 
 class ToDeltaLake(Load, EntersS3):
@@ -76,6 +81,7 @@ class ToDeltaLake(Load, EntersS3):
         require_columns(frame, self.partition_by, "partitionBy")
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
+        require_storable(frame, "delta", self.partition_by)
         prepared = DeltaWrite(self, frame, run)
         prepared.check()
         return prepared
@@ -102,17 +108,24 @@ class DeltaWrite:
             PipelineExecutionException: Mode, partition columns, columns or types don't fit.
         """
         table = self._table()
-        if table is None or self._is_done(table):
+        if table is None:
+            self._check_names(self.frame.columns, {})
+            return
+        if self._is_done(table):
             return
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
                 f"there is a Delta table at {self.config.path} already, and mode is errorIfExists",
                 hint="use mode append, overwrite, merge or ignore, or another path",
             )
-        if self.config.mode == "ignore" or self.config.overwrite_schema:
+        if self.config.mode == "ignore":
             return
-        self._check_partitions(table.metadata().partition_columns)
-        self._check_schema()
+        metadata = table.metadata()
+        if self.config.overwrite_schema:
+            self._check_names(self.frame.columns, metadata.configuration)
+            return
+        self._check_partitions(metadata.partition_columns)
+        self._check_schema(metadata.configuration)
 
     def write(self) -> Written:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
@@ -124,7 +137,7 @@ class DeltaWrite:
         if self.config.mode == "merge":
             self._merge(into_existing=table is not None)
         else:
-            self._save(self.frame, "overwrite" if self.config.mode == "overwrite" else "append")
+            self._save(self.frame, self.config.mode)
         return self._written()
 
     def clean(self) -> None:
@@ -165,7 +178,8 @@ class DeltaWrite:
             "spark.databricks.delta.write.txnVersion": str(_WRITTEN_VERSION),
             "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
         }
-        with spark_settings(spark, settings):
+        # They are the whole session's: two merges at once would take each other's for their own.
+        with _ONE_MERGE, spark_settings(spark, settings):
             merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
     @property
@@ -207,26 +221,50 @@ class DeltaWrite:
                 hint="leave 'partitionBy' out, or write with mode overwrite and overwriteSchema",
             )
 
-    def _check_schema(self) -> None:
-        existing = {
-            field.name.casefold(): field
-            for field in self.frame.sparkSession.read.format("delta").load(spark_path(self.config.path)).schema
-        }
+    def _check_names(self, names: Sequence[str], properties: Mapping[str, str | None]) -> None:
+        default = self.frame.sparkSession.conf.get(_COLUMN_MAPPING_DEFAULT, None)
+        if (properties.get(_COLUMN_MAPPING) or default or "none") != "none":
+            return
+        for name in names:
+            if any(character in _NOT_IN_NAMES for character in name):
+                raise PipelineExecutionException(
+                    f"Delta does not take the column name '{name}': it has one of the characters ' ,;{{}}()=', "
+                    "a tab or a new line",
+                    hint=f"rename the column, or, for a new table, set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf",
+                )
+
+    def _check_schema(self, properties: Mapping[str, str | None]) -> None:
+        from pyspark.sql.types import StructType
+
+        table = self.frame.sparkSession.read.format("delta").load(spark_path(self.config.path)).schema
+        existing = {field.name.casefold(): field for field in table}
+        added = _added(self.frame.schema, table)
+        if added and not self.config.merge_schema:
+            has = ", ".join(field.name for field in table)
+            raise PipelineExecutionException(
+                f"the table at {self.config.path} has no column '{added[0]}'; it has {has}",
+                hint="drop the column, or set 'mergeSchema' to add it to the table",
+            )
+        self._check_names(added, properties)
         for field in self.frame.schema:
             target = existing.get(field.name.casefold())
-            if target is None:
-                if not self.config.merge_schema:
-                    raise PipelineExecutionException(
-                        f"the table at {self.config.path} has no column '{field.name}'; "
-                        f"it has {', '.join(known.name for known in existing.values())}",
-                        hint="drop the column, or set 'mergeSchema' to add it to the table",
-                    )
-            elif not _fits(field.dataType, target.dataType):
+            if target is not None and not _fits(field.dataType, target.dataType):
+                wanted = target.dataType.simpleString()
                 raise PipelineExecutionException(
                     f"the column '{field.name}' is {field.dataType.simpleString()}, and the table at "
-                    f"{self.config.path} has it as {target.dataType.simpleString()}",
-                    hint=f"cast it with enrichData: CAST({field.name} AS {target.dataType.simpleString()})",
+                    f"{self.config.path} has it as {wanted}",
+                    hint="give it the fields of the table's column"
+                    if isinstance(target.dataType, StructType)
+                    else f"cast it with enrichData: CAST({field.name} AS {wanted})",
                 )
+        missing = _added(table, self.frame.schema)
+        if self.config.mode == "merge" and missing and not self.config.merge_schema:
+            raise PipelineExecutionException(
+                f"the frame has no column '{missing[0]}', which the table at {self.config.path} has, and a merge "
+                "writes whole rows",
+                hint="add the column, or set 'mergeSchema', which leaves it as it is in rows that are there and null "
+                "in new ones",
+            )
 
 
 def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
@@ -239,6 +277,21 @@ def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
     message = F.concat(F.lit(f"{REPEATED_KEYS} {', '.join(keys)}: "), shown)
     once = F.when(F.col(_OCCURRENCES) > 1, F.raise_error(message).cast("boolean")).otherwise(F.lit(True))
     return frame.withColumn(_OCCURRENCES, F.count(F.lit(1)).over(same)).filter(once).drop(_OCCURRENCES)
+
+
+def _added(source: StructType, target: StructType, prefix: str = "") -> list[str]:
+    """Fields, nested ones included, that only the source has."""
+    from pyspark.sql.types import StructType
+
+    known = {field.name.casefold(): field.dataType for field in target}
+    added: list[str] = []
+    for field in source:
+        there = known.get(field.name.casefold())
+        if there is None:
+            added.append(prefix + field.name)
+        elif isinstance(field.dataType, StructType) and isinstance(there, StructType):
+            added += _added(field.dataType, there, f"{prefix}{field.name}.")
+    return added
 
 
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
 from pipeline_platform.methods.load.publication import FilePublication
-from pipeline_platform.methods.load.sink import require_columns
+from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
@@ -19,6 +23,22 @@ SaveMode = Annotated[
     Literal["append", "overwrite", "errorIfExists", "ignore"],
     one_of("append", "overwrite", "errorIfExists", "ignore"),
 ]
+
+
+# Spark's own lists, which it consults only while it writes.
+CODECS = {
+    "parquet": ("none", "uncompressed", "snappy", "gzip", "lzo", "brotli", "lz4", "lz4_raw", "zstd"),
+    "orc": ("none", "uncompressed", "snappy", "zlib", "lzo", "zstd", "lz4", "brotli"),
+    "csv": ("none", "uncompressed", "bzip2", "deflate", "gzip", "lz4", "snappy", "zstd"),
+    "json": ("none", "uncompressed", "bzip2", "deflate", "gzip", "lz4", "snappy", "zstd"),
+    "avro": ("uncompressed", "deflate", "snappy", "bzip2", "xz", "zstandard"),
+}
+_AVRO_SPELLINGS = {"none": "uncompressed", "zstd": "zstandard"}
+
+
+def _spark_codec(file_format: str, codec: str) -> str:
+    name = codec if "." in codec else codec.lower()
+    return _AVRO_SPELLINGS.get(name, name) if file_format == "avro" else name
 
 
 class WritesFiles(Load):
@@ -33,6 +53,18 @@ class WritesFiles(Load):
     compression: Text | None = None
     """Codec, such as `snappy`, `gzip` or `zstd`; by default Spark's for the format."""
 
+    @model_validator(mode="after")
+    def _codec_is_known(self) -> Self:
+        codec, known = self.compression, CODECS[self.file_format()]
+        # A class name, or a value that is known at run time only, is for Spark to judge.
+        if codec is None or "." in codec or has_placeholder(codec) or _spark_codec(self.file_format(), codec) in known:
+            return self
+        raise PydanticCustomError(
+            "compression",
+            "{format} files have no compression '{codec}'; there are {known}",
+            {"format": self.file_format(), "codec": codec, "known": ", ".join(known), "key": "compression"},
+        )
+
     def uri(self) -> str:
         """The path as Spark is to write it."""
         return spark_path(self.path)
@@ -43,13 +75,14 @@ class WritesFiles(Load):
 
     def options(self) -> dict[str, str]:
         """Options for Spark's writer."""
-        return {"compression": self.compression} if self.compression else {}
+        return {"compression": _spark_codec(self.file_format(), self.compression)} if self.compression else {}
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
+        require_storable(frame, self.file_format(), self.partition_by)
         writer = frame.write.format(self.file_format()).options(**self.options()).partitionBy(*self.partition_by)
         publication = FilePublication(self.uri(), run.load_id, self.mode, writer)
         publication.check()

@@ -2,12 +2,14 @@
 
 Beside the data, in a folder that Spark and Hive skip because its name begins with an underscore, lies for each load:
 
-- `<load>/staged/`: the files while they are written;
-- `<load>/manifest.json`: what is to be moved in and what is to be removed, once all is written;
-- `<load>.json`: the record that the load is complete.
+- `pending/<load>/staged/`: the files while they are written;
+- `pending/<load>/manifest.json`: what is to be moved in and what is to be removed, once all is written;
+- `done/<load>.json`: the record that the load is complete.
 
-An attempt that finds a record has nothing to do; one that finds a manifest finishes the moves; any other starts
-anew. The idea is that of Hadoop's file output committer, made repeatable.
+The manifest is the point of no return. An attempt that finds a record has nothing to do; one that finds a manifest
+finishes the moves; any other starts anew. A manifest that was left by another load, which nobody tries again, is
+finished by the next load, so that no half of it stays. The idea is that of Hadoop's file output committer, made
+repeatable.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel
 from upath import UPath
@@ -29,9 +32,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
 
 LEDGER = "_pipeline_platform"
+_PENDING = "pending"
+_STAGED = "staged"
+_MANIFEST = "manifest.json"
 
 
 class _Manifest(BaseModel):
+    load: str
     added: dict[str, str]
     removed: list[str]
     bytes: int
@@ -71,49 +78,60 @@ class FilePublication:
         """Write aside, then publish."""
         if self._record.exists():
             return Written(skipped="an earlier attempt of this run has loaded it already")
+        for name in self._left_behind():
+            _publish(self._target, name)
+        self.check()
         if self.mode == "ignore" and not self._begun() and self._data_files():
             return Written(skipped="there is data already, and mode is ignore")
         if not self._manifest.exists():
             self._stage()
-        return self._publish(_Manifest.model_validate_json(self._manifest.read_text()))
+        return _publish(self._target, self._name)
 
     def clean(self) -> None:
         """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
         if not self._manifest.exists():
-            _remove_tree(self._work)
+            _remove_tree(_pending(self._target, self._name))
+            _remove_if_empty(self._target / LEDGER / _PENDING)
+            _remove_if_empty(self._target / LEDGER)
+            _remove_if_empty(self._target)
 
     @property
     def _target(self) -> UPath:
-        return UPath(normalized_uri(self.uri))
+        return local_or_remote(self.uri)
 
     @property
     def _name(self) -> str:
         return hashlib.sha256(self.load_id.encode()).hexdigest()[:20]
 
     @property
-    def _work(self) -> UPath:
-        return self._target / LEDGER / self._name
-
-    @property
     def _manifest(self) -> UPath:
-        return self._work / "manifest.json"
+        return _pending(self._target, self._name) / _MANIFEST
 
     @property
     def _record(self) -> UPath:
-        return self._target / LEDGER / f"{self._name}.json"
+        return _record(self._target, self._name)
 
     def _begun(self) -> bool:
         return self._record.exists() or self._manifest.exists()
+
+    def _left_behind(self) -> list[str]:
+        """Loads that were written in full and not published to the end."""
+        pending = self._target / LEDGER / _PENDING
+        if not pending.is_dir():
+            return []
+        return sorted(path.name for path in pending.iterdir() if (path / _MANIFEST).exists())
 
     def _data_files(self) -> list[str]:
         return [name for name in _files_below(self._target) if not _is_hidden(name)]
 
     def _stage(self) -> None:
-        _remove_tree(self._work)
-        staged = self._work / "staged"
-        self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{self._name}/staged")
+        work = _pending(self._target, self._name)
+        _remove_tree(work)
+        self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{_STAGED}")
+        staged = work / _STAGED
         written = [name for name in _files_below(staged) if not _is_hidden(name)]
         manifest = _Manifest(
+            load=self.load_id,
             added={name: self._published_name(name) for name in written},
             removed=self._data_files() if self.mode == "overwrite" else [],
             bytes=sum(int((staged / name).stat().st_size) for name in written),
@@ -124,23 +142,47 @@ class FilePublication:
         path = PurePosixPath(name)
         return str(path.with_name(f"{path.name.split('.')[0][:60]}-{self._name}{_extension(path.name)}"))
 
-    def _publish(self, manifest: _Manifest) -> Written:
-        for staged, published in manifest.added.items():
-            source, target = self._work / "staged" / staged, self._target / published
-            if source.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                source.rename(target)
-            elif not target.exists():
-                raise PipelineExecutionException(
-                    f"{source} was written for this load and is gone",
-                    hint=f"remove {self._work} and run again",
-                )
-        for name in manifest.removed:
-            (self._target / name).unlink(missing_ok=True)
-        written = Written(bytes=manifest.bytes, files=len(manifest.added))
-        _write_whole(self._record, json.dumps({"load": self.load_id, "files": written.files, "bytes": written.bytes}))
-        _remove_tree(self._work)
-        return written
+
+def local_or_remote(uri: str) -> UPath:
+    """The path for Python's own use of what Spark is given as a path or URI."""
+    place = normalized_uri(uri)
+    # A file URI would be taken by its letters, `%20` for a blank included.
+    return UPath(unquote(urlsplit(place).path)) if place.startswith("file:") else UPath(place)
+
+
+def _pending(target: UPath, name: str) -> UPath:
+    return target / LEDGER / _PENDING / name
+
+
+def _record(target: UPath, name: str) -> UPath:
+    return target / LEDGER / "done" / f"{name}.json"
+
+
+def _publish(target: UPath, name: str) -> Written:
+    """Move in what the manifest of a load says; may be begun again at any point."""
+    work = _pending(target, name)
+    manifest = _Manifest.model_validate_json((work / _MANIFEST).read_text())
+    for staged, published in manifest.added.items():
+        _move(work / _STAGED / staged, target / published)
+    for old in manifest.removed:
+        (target / old).unlink(missing_ok=True)
+    written = Written(bytes=manifest.bytes, files=len(manifest.added))
+    record = {"load": manifest.load, "files": written.files, "bytes": written.bytes}
+    _write_whole(_record(target, name), json.dumps(record))
+    _remove_tree(work)
+    _remove_if_empty(work.parent)
+    return written
+
+
+def _move(source: UPath, target: UPath) -> None:
+    if source.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.rename(target)
+    elif not target.exists():
+        raise PipelineExecutionException(
+            f"{source} was written for this load and is gone",
+            hint="remove the folder of its manifest and run again",
+        )
 
 
 def _files_below(folder: UPath) -> list[str]:
@@ -168,3 +210,8 @@ def _write_whole(path: UPath, text: str) -> None:
 def _remove_tree(folder: UPath) -> None:
     if folder.exists():
         folder.fs.rm(folder.path, recursive=True)
+
+
+def _remove_if_empty(folder: UPath) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

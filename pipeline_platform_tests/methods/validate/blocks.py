@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block
 from pipeline_platform.exceptions import StepLocation
 from pipeline_platform.methods.base import Validate
+from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform_tests.duckdb_rows import Rows, rows_of
@@ -95,3 +96,11 @@ def counting_jobs(frame: DataFrame) -> Iterator[list[int]]:
     finally:
         jobs.extend(sorted(context.statusTracker().getJobIdsForGroup(group)))
         context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+
+
+@contextmanager
+def interpreted(spark: SparkSession) -> Iterator[None]:
+    """Spark without compiling a class for each plan: quicker for many plans on a few rows each."""
+    settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+    with spark_settings(spark, settings):
+        yield

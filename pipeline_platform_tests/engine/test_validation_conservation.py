@@ -1,0 +1,146 @@
+"""No validation loses a row or makes one: what is let through and what is taken out are what there was.
+
+Random rows and random rules; what each rule takes out is held against a few lines of plain Python.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from pipeline_platform.engine.validation import REASONS, run_block, taken_by
+from pipeline_platform.methods.base import Validate
+from pipeline_platform_tests.duckdb_rows import comparable
+from pipeline_platform_tests.methods.validate.blocks import interpreted, planned, validation
+
+SCHEMA = "k INT, x DOUBLE, s STRING"
+KEYS = [1, 2, 2]
+"""Values of the referenced frame."""
+
+Row = tuple[int | None, float | None, str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A validation, and which of some rows break it."""
+
+    method: str
+    config: dict[str, Any]
+    broken: Callable[[list[Row]], list[bool]]
+
+    def made(self, on_failure: str) -> Validate:
+        return validation(self.method, **self.config, onFailure=on_failure)
+
+
+def _each(condition: Callable[[Row], bool]) -> Callable[[list[Row]], list[bool]]:
+    return lambda rows: [condition(row) for row in rows]
+
+
+def _repeated(*places: int) -> Callable[[list[Row]], list[bool]]:
+    def key(row: Row) -> tuple[Any, ...]:
+        # NaN equals NaN and -0.0 equals 0.0, as in Spark and DuckDB.
+        return tuple("NaN" if isinstance(row[p], float) and math.isnan(row[p]) else row[p] for p in places)
+
+    def broken(rows: list[Row]) -> list[bool]:
+        counts = Counter(map(key, rows))
+        return [None not in key(row) and counts[key(row)] > 1 for row in rows]
+
+    return broken
+
+
+def _outside(x: float | None, low: float, high: float) -> bool:
+    return x is not None and not low <= x <= high
+
+
+CHECKS = [
+    Check("validateNulls", {"notNullColumns": ["k", "S"]}, _each(lambda row: row[0] is None or row[2] is None)),
+    Check("validateRanges", {"ranges": {"x": {"min": -1, "max": 1}}}, _each(lambda row: _outside(row[1], -1, 1))),
+    Check("validateUnique", {"columns": "k"}, _repeated(0)),
+    Check("validateUnique", {"columns": ["x", "s"]}, _repeated(1, 2)),
+    Check(
+        "validateReferentialIntegrity",
+        {"foreignKey": "k", "referencedDataFrame": "keys", "referencedColumn": "key"},
+        _each(lambda row: row[0] is not None and row[0] not in KEYS),
+    ),
+    Check(
+        "validateBusinessRules",
+        {"rules": ["s <> 'a'", {"name": "small", "rule": "k < 3"}]},
+        _each(lambda row: row[2] == "a" or (row[0] is not None and row[0] >= 3)),
+    ),
+]
+
+ROWS = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.integers(0, 3)),
+        st.one_of(st.none(), st.sampled_from([0.0, -0.0, 0.5, -2.0, math.nan, math.inf])),
+        st.one_of(st.none(), st.sampled_from(["a", "b", ""])),
+    ),
+    max_size=12,
+)
+BLOCKS = st.lists(
+    st.tuples(st.sampled_from(CHECKS), st.sampled_from(["quarantine", "quarantine", "warn", "fail"])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def quick(spark: SparkSession) -> Iterator[SparkSession]:
+    with interpreted(spark):
+        yield spark
+
+
+def assert_conserves(spark: SparkSession, rows: list[Row], block: list[tuple[Check, str]]) -> None:
+    frame = spark.createDataFrame(rows, SCHEMA).repartition(2)
+    keys = spark.createDataFrame([(key,) for key in KEYS], "key INT")
+    flagged = planned(frame, *(check.made(on_failure) for check, on_failure in block), named={"keys": keys})
+    result = run_block(flagged)
+    seen = rows
+    for step, (check, on_failure) in enumerate(block, 1):
+        broken = check.broken(seen)
+        taken = [row for row, breaks in zip(seen, broken, strict=True) if breaks]
+        assert result.rows[step] == len(seen)
+        assert max(rule.violations for rule in result.rules[step]) <= sum(broken)
+        assert (sum(rule.violations for rule in result.rules[step]) == 0) == (not taken)
+        if on_failure != "quarantine":
+            continue
+        assert result.quarantined[step] == len(taken)
+        assert result.violators is not None
+        found = taken_by(result.violators, [step]).collect()
+        assert comparable(row[:-1] for row in found) == comparable(taken)
+        assert all(reason.startswith(f"check_{step}: ") for row in found for reason in row[REASONS])
+        seen = [row for row, breaks in zip(seen, broken, strict=True) if not breaks]
+    assert comparable(flagged.survivors().collect()) == comparable(seen)
+    if result.violators is not None:
+        assert result.violators.count() + len(seen) == len(rows)
+        result.violators.unpersist()
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.method}-{len(str(check.config))}")
+def test_each_validation_conserves_rows(quick: SparkSession, check: Check):
+    @settings(max_examples=4, deadline=None, derandomize=True, database=None)
+    @given(rows=ROWS)
+    def conserves(rows: list[Row]) -> None:
+        assert_conserves(quick, rows, [(check, "quarantine")])
+
+    conserves()
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=ROWS, block=BLOCKS)
+def test_several_validations_together_conserve_rows(quick: SparkSession, rows: list[Row], block: Any):
+    assert_conserves(quick, rows, block)

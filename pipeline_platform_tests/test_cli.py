@@ -1,0 +1,119 @@
+"""The command line as a person or a cron job uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+from typer.testing import CliRunner
+
+from pipeline_platform.cli import app
+
+FIVE_MISTAKES = """{
+  "name": "five-mistakes",
+  "mode": "batch",
+  "steps": [
+    {"type": "extract", "method": "fromFile", "config": {"path": "in", "format": "csv"}},
+    {"type": "transform", "method": "filterRows", "config": {"condition": "a >"}},
+    {"type": "transform", "method": "enrichData", "config": {"colums": {"b": "a + 1"}}},
+    {"type": "load", "method": "toDeltaLake", "config": {"path": "out", "mode": "appendd"}}
+  ]
+}
+"""
+
+
+@pytest.fixture
+def cli() -> CliRunner:
+    return CliRunner()
+
+
+def written(folder: Path, **config) -> Path:
+    path = folder / "flow.json"
+    steps = [
+        {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}},
+        {"type": "transform", "method": "filterRows", "config": {"condition": "value < 10"}},
+        {"type": "load", "method": "toDeltaLake", "config": {"path": str(folder / "t"), **config}},
+    ]
+    path.write_text(json.dumps({"name": "flow", "mode": "batch", "steps": steps}, indent=2))
+    return path
+
+
+def test_check_is_silent_when_all_is_well(cli: CliRunner, tmp_path: Path):
+    result = cli.invoke(app, ["check", str(written(tmp_path))])
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_check_reports_every_mistake_of_a_file_with_its_line(cli: CliRunner, tmp_path: Path):
+    path = tmp_path / "five.json"
+    path.write_text(FIVE_MISTAKES)
+    result = cli.invoke(app, ["check", str(path)])
+    assert result.exit_code == 1
+    places = [line.split(": ")[0] for line in result.output.splitlines() if line.startswith(str(path))]
+    assert [place.removeprefix(f"{path}:").split(":")[0] for place in places] == ["5", "6", "7", "7", "8"]
+    assert "did you mean 'fromFiles'?" in result.output
+    assert "did you mean 'columns'?" in result.output
+    assert "did you mean 'append'?" in result.output
+
+
+def test_check_warns_of_a_secret_in_a_file_and_does_not_show_it(cli: CliRunner, tmp_path: Path):
+    path = tmp_path / "secret.json"
+    config = {"path": "s", "format": "csv", "bucket": "b", "accessKeyId": "AKIA-12345", "secretAccessKey": "hush-hush-1"}
+    step = {"type": "extract", "method": "fromS3", "config": config}
+    path.write_text(json.dumps({"name": "s", "mode": "batch", "steps": [step]}, indent=1))
+    result = cli.invoke(app, ["check", str(path)])
+    assert result.exit_code == 0
+    assert "warning:" in result.output
+    assert "hush-hush-1" not in result.output
+
+
+def test_run_writes_the_table_and_prints_its_metrics(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    result = cli.invoke(app, ["run", "--json", str(written(tmp_path))])
+    assert result.exit_code == 0
+    metrics = json.loads(result.stdout)
+    assert metrics["status"] == "COMPLETED"
+    assert [step["rows"] for step in metrics["steps"]] == [60, 10, 10]
+    assert DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows == 10
+
+
+def test_a_run_with_the_load_id_of_an_earlier_one_loads_nothing_twice(
+    cli: CliRunner, tmp_path: Path, spark: SparkSession
+):
+    for _ in range(2):
+        assert cli.invoke(app, ["run", "--load-id", "monday", str(written(tmp_path))]).exit_code == 0
+    assert DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows == 10
+
+
+def test_a_failed_run_says_where_and_what_next_and_exits_with_1(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    path = written(tmp_path, partitionBy="nowhere")
+    result = cli.invoke(app, ["run", "--json", str(path)])
+    assert result.exit_code == 1
+    told = result.stderr.replace("\n", " ")
+    assert "step 2 (load toDeltaLake)" in told
+    assert "nowhere" in told
+    assert "Traceback" not in told
+    assert json.loads(result.stdout)["status"] == "FAILED"
+
+
+def test_select_of_a_step_that_does_not_exist_names_those_that_do(cli: CliRunner, tmp_path: Path):
+    result = cli.invoke(app, ["run", "--select", "nope", str(written(tmp_path))])
+    assert result.exit_code == 1
+    assert "from_rate, filter_rows, to_delta_lake" in result.output
+
+
+def test_check_plan_builds_every_frame_and_writes_nothing(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    assert cli.invoke(app, ["check", "--plan", str(written(tmp_path))]).exit_code == 0
+    assert not (tmp_path / "t").exists()
+    result = cli.invoke(app, ["check", "--plan", str(written(tmp_path, partitionBy="nowhere"))])
+    assert result.exit_code == 1
+    assert "nowhere" in result.output
+
+
+def test_a_streaming_pipeline_is_refused_with_what_to_do(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace('"batch"', '"streaming"'))
+    result = cli.invoke(app, ["run", str(path)])
+    assert result.exit_code == 1
+    assert "streams are not run yet" in result.stderr.replace("\n", " ")
