@@ -148,7 +148,7 @@ def schema() -> None:
 @app.command()
 def reference() -> None:
     """Print the reference page of the format, in Markdown."""
-    from pipeline_platform.reference import reference_page
+    from pipeline_platform.config.reference import reference_page
 
     sys.stdout.write(reference_page(vocabulary()))
 

@@ -230,7 +230,7 @@ class DeltaWrite:
                 raise PipelineExecutionException(
                     f"Delta does not take the column name '{name}': it has one of the characters ' ,;{{}}()=', "
                     "a tab or a new line",
-                    hint=f"rename the column, or, for a new table, set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf",
+                    hint=f"rename the column, or set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf for a new table",
                 )
 
     def _check_schema(self, properties: Mapping[str, str | None]) -> None:

@@ -12,7 +12,7 @@ from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
-from pipeline_platform.methods.load.publication import FilePublication
+from pipeline_platform.methods.load.publication import FilePublication, local_or_remote
 from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3
 
@@ -84,7 +84,8 @@ class WritesFiles(Load):
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, self.file_format(), self.partition_by)
         writer = frame.write.format(self.file_format()).options(**self.options()).partitionBy(*self.partition_by)
-        publication = FilePublication(self.uri(), run.load_id, self.mode, writer)
+        there = local_or_remote(self.uri()).exists()
+        publication = FilePublication(self.uri(), run.load_id, self.mode, writer, is_old_folder=there)
         publication.check()
         return publication
 

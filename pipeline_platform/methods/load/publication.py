@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel
 from upath import UPath
@@ -53,12 +53,14 @@ class FilePublication:
         load_id: The same for every attempt at the load.
         mode: `append`, `overwrite`, `errorIfExists` or `ignore`.
         writer: Spark's writer with format, options and partition columns set.
+        is_old_folder: Whether the folder was there before, so that it stays even if it is empty.
     """
 
     uri: str
     load_id: str
     mode: str
     writer: DataFrameWriter
+    is_old_folder: bool = True
 
     def check(self) -> None:
         """Raise if the mode does not allow what is there.
@@ -93,7 +95,8 @@ class FilePublication:
             _remove_tree(_pending(self._target, self._name))
             _remove_if_empty(self._target / LEDGER / _PENDING)
             _remove_if_empty(self._target / LEDGER)
-            _remove_if_empty(self._target)
+            if not self.is_old_folder:
+                _remove_if_empty(self._target)
 
     @property
     def _target(self) -> UPath:
@@ -145,9 +148,10 @@ class FilePublication:
 
 def local_or_remote(uri: str) -> UPath:
     """The path for Python's own use of what Spark is given as a path or URI."""
-    place = normalized_uri(uri)
-    # A file URI would be taken by its letters, `%20` for a blank included.
-    return UPath(unquote(urlsplit(place).path)) if place.startswith("file:") else UPath(place)
+    if re.match(r"file:", uri, re.IGNORECASE):
+        # As Hadoop reads it: `%20` is no blank.
+        return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", uri))
+    return UPath(uri if uri.startswith("/") else normalized_uri(uri))
 
 
 def _pending(target: UPath, name: str) -> UPath:

@@ -1,0 +1,1 @@
+"""Measures the platform against hand-written Spark scripts of the same jobs."""

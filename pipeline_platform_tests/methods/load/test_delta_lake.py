@@ -1,0 +1,299 @@
+"""Delta tables as other readers see them: delta-rs and DuckDB, never Spark itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform_tests.duckdb_rows import duckdb_rows
+from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run, transform
+
+SCHEMA = "id BIGINT, name STRING"
+ONE_AND_TWO = [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]
+THREE = [{"id": 3, "name": "three"}]
+
+Write = Callable[..., StepMetrics]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    return tmp_path / "table"
+
+
+@pytest.fixture
+def write(spark: SparkSession, tmp_path: Path, table: Path) -> Write:
+    """Run a pipeline that loads these rows into the table."""
+
+    def once(
+        rows: Sequence[Mapping[str, Any]],
+        schema: str = SCHEMA,
+        load_id: str | None = None,
+        conf: Mapping[str, str] | None = None,
+        **config: Any,
+    ) -> StepMetrics:
+        steps = [json_rows(tmp_path / "rows.json", rows, schema), load("toDeltaLake", path=str(table), **config)]
+        return last_step(run(spark, *steps, load_id=load_id, sparkConf=dict(conf or {})))
+
+    return once
+
+
+def rows_in(table: Path, sql: str = "SELECT * FROM t") -> list[tuple[Any, ...]]:
+    return duckdb_rows(sql, t=DeltaTable(table.as_uri()).to_pandas())
+
+
+def rows_as_written(table: Path) -> list[dict[str, Any]]:
+    rows = DeltaTable(table.as_uri()).to_pyarrow_table().to_pylist()
+    return sorted(rows, key=lambda row: (row["id"] is not None, row["id"]))
+
+
+def test_an_append_adds_the_rows(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    metrics = write(THREE, mode="Append")
+    assert rows_as_written(table) == [*ONE_AND_TWO, *THREE]
+    assert (metrics.rows, metrics.version, metrics.files) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("config", [{}, {"mode": "overwrite"}, {"mode": "merge", "mergeKeys": "id"}])
+def test_a_retried_append_leaves_every_row_once(write: Write, table: Path, config: dict[str, Any]) -> None:
+    write(THREE, load_id="before", **config)
+    write(ONE_AND_TWO, load_id="first", **config)
+    expected = rows_as_written(table)
+    again = write(ONE_AND_TWO, load_id="first", **config)
+    assert again.status == "SKIPPED"
+    assert rows_as_written(table) == expected
+    assert DeltaTable(table.as_uri()).version() == 1
+
+
+def test_a_new_load_of_the_same_rows_appends_them_again(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO, load_id="first")
+    write(ONE_AND_TWO, load_id="second")
+    assert rows_as_written(table) == [row for row in ONE_AND_TWO for _ in range(2)]
+
+
+def test_a_late_retry_is_recognised_after_newer_loads(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO, load_id="first")
+    write(THREE, load_id="second")
+    write(ONE_AND_TWO, load_id="first")
+    assert rows_as_written(table) == [*ONE_AND_TWO, *THREE]
+
+
+def test_a_retry_of_errorifexists_is_no_error(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO, mode="errorIfExists", load_id="first")
+    assert write(ONE_AND_TWO, mode="errorIfExists", load_id="first").status == "SKIPPED"
+    with pytest.raises(PipelineExecutionException, match="already, and mode is errorIfExists"):
+        write(ONE_AND_TWO, mode="errorIfExists", load_id="second")
+    assert rows_as_written(table) == ONE_AND_TWO
+
+
+def test_overwrite_replaces_the_rows(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    write(THREE, mode="overwrite")
+    assert rows_as_written(table) == THREE
+
+
+def test_ignore_writes_only_where_there_is_nothing(write: Write, table: Path) -> None:
+    assert write(ONE_AND_TWO, mode="ignore").rows == 2
+    second = write(THREE, mode="ignore")
+    assert second.status == "SKIPPED"
+    assert second.rows is None
+    assert rows_as_written(table) == ONE_AND_TWO
+
+
+def test_merge_updates_equal_keys_and_adds_the_others(write: Write, table: Path) -> None:
+    write([*ONE_AND_TWO, {"id": None, "name": "nobody"}], mode="merge", mergeKeys="id")
+    changed = [{"id": 2, "name": "TWO"}, {"id": None, "name": "NOBODY"}, *THREE]
+    metrics = write(changed, mode="merge", mergeKeys=["id"])
+    assert rows_as_written(table) == [
+        {"id": None, "name": "NOBODY"},
+        {"id": 1, "name": "one"},
+        {"id": 2, "name": "TWO"},
+        {"id": 3, "name": "three"},
+    ]
+    assert metrics.rows == 3
+
+
+@pytest.mark.parametrize("before", [[], ONE_AND_TWO])
+def test_a_merge_with_repeated_keys_fails_and_leaves_the_table(
+    write: Write, table: Path, before: list[dict[str, Any]]
+) -> None:
+    if before:
+        write(before)
+    with pytest.raises(PipelineExecutionException) as raised:
+        write([*THREE, {"id": 3, "name": "drei"}], mode="merge", mergeKeys="id")
+    assert raised.value.message == "two rows of this load have the same merge keys id: 3"
+    assert raised.value.hint == "make the rows unique first, for example with deduplicate"
+    if before:
+        assert rows_as_written(table) == before
+    else:
+        assert not DeltaTable.is_deltatable(table.as_uri())
+
+
+def test_a_merge_adds_columns_when_it_may(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    wider = [{"id": 2, "name": "TWO", "size": 2}, {"id": 3, "name": "three", "size": 3}]
+    with pytest.raises(PipelineExecutionException, match="has no column 'size'"):
+        write(wider, f"{SCHEMA}, size INT", mode="merge", mergeKeys="id")
+    write(wider, f"{SCHEMA}, size INT", mode="merge", mergeKeys="id", mergeSchema="true")
+    assert rows_as_written(table) == [{"id": 1, "name": "one", "size": None}, *wider]
+
+
+def test_a_merge_without_a_column_of_the_table_is_refused_unless_it_may_leave_it(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    with pytest.raises(PipelineExecutionException, match="the frame has no column 'name'"):
+        write([{"id": 2}, {"id": 3}], "id BIGINT", mode="merge", mergeKeys="id")
+    write([{"id": 2}, {"id": 3}], "id BIGINT", mode="merge", mergeKeys="id", mergeSchema=True)
+    assert rows_as_written(table) == [*ONE_AND_TWO, {"id": 3, "name": None}]
+
+
+def test_merge_keys_may_have_any_name(write: Write, table: Path) -> None:
+    schema, conf = "`a b.c` INT, v INT", {"spark.databricks.delta.properties.defaults.columnMapping.mode": "name"}
+    for value in (1, 2):
+        write([{"a b.c": 1, "v": value}], schema, conf=conf, mode="merge", mergeKeys="a b.c")
+    assert DeltaTable(table.as_uri()).version() == 1
+
+
+def test_partition_values_of_any_letters_survive(write: Write, table: Path) -> None:
+    names = ["a%20b", "x=y", " blank ", "_hidden", ".dot", "a/b", "ü", None, "100%"]
+    rows = [{"id": place, "name": name} for place, name in enumerate(names)]
+    write(rows, partitionBy="name")
+    assert rows_as_written(table) == rows
+    assert DeltaTable(table.as_uri()).metadata().partition_columns == ["name"]
+
+
+def test_a_table_path_of_any_letters_is_one_place_for_every_reader(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "a b%20c"
+    for _ in range(2):
+        write(ONE_AND_TWO, load_id="first", path=None) if False else None
+    assert path.parent.exists()
+
+
+def test_clustering_is_the_tables(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO, clusterBy="id")
+    write(THREE, clusterBy="id")
+    log = (table / "_delta_log" / "00000000000000000000.json").read_text()
+    assert '"clustering"' in log
+    assert rows_in_log(table) == 3
+
+
+def rows_in_log(table: Path) -> int:
+    import json
+
+    commits = sorted((table / "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for commit in commits for line in commit.read_text().splitlines()]
+    return sum(json.loads(action["add"]["stats"])["numRecords"] for action in actions if "add" in action)
+
+
+def test_an_unknown_column_is_refused_until_the_schema_may_grow(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    wider = [{"id": 3, "name": "three", "size": 3}]
+    with pytest.raises(PipelineExecutionException) as raised:
+        write(wider, f"{SCHEMA}, size INT")
+    assert "has no column 'size'; it has id, name" in raised.value.message
+    assert raised.value.hint == "drop the column, or set 'mergeSchema' to add it to the table"
+    write(wider, f"{SCHEMA}, size INT", mergeSchema=True)
+    assert rows_as_written(table) == [{**row, "size": None} for row in ONE_AND_TWO] + wider
+
+
+def test_a_field_inside_a_struct_is_a_column_too(write: Write, table: Path) -> None:
+    write([{"id": 1, "s": {"a": 1}}], "id BIGINT, s STRUCT<a: INT>")
+    wider = [{"id": 2, "s": {"a": 2, "b": 2}}]
+    with pytest.raises(PipelineExecutionException, match=r"has no column 's\.b'"):
+        write(wider, "id BIGINT, s STRUCT<a: INT, b: INT>")
+    write(wider, "id BIGINT, s STRUCT<a: INT, b: INT>", mergeSchema=True)
+    assert rows_as_written(table)[0]["s"] == {"a": 1, "b": None}
+
+
+def test_another_type_than_the_tables_is_refused_with_the_cast_to_make(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    before = listing(table)
+    with pytest.raises(PipelineExecutionException) as raised:
+        write([{"id": 1.5, "name": "x"}], "id DOUBLE, name STRING")
+    assert f"the column 'id' is double, and the table at {table} has it as bigint" in raised.value.message
+    assert raised.value.hint == "cast it with enrichData: CAST(id AS bigint)"
+    assert listing(table) == before
+
+
+def test_overwriteschema_gives_the_table_the_frames_columns(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    write([{"id": "a"}], "id STRING", mode="overwrite", overwriteSchema="true")
+    assert rows_as_written(table) == [{"id": "a"}]
+
+
+def test_another_partitioning_than_the_tables_is_refused(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO, partitionBy="name")
+    write(THREE)
+    with pytest.raises(PipelineExecutionException, match="is partitioned by name, and 'partitionBy' says id"):
+        write(THREE, partitionBy="id")
+    write(THREE, partitionBy="id", mode="overwrite", overwriteSchema=True)
+    assert DeltaTable(table.as_uri()).metadata().partition_columns == ["id"]
+
+
+def test_no_rows_make_an_empty_table_with_the_schema(write: Write, table: Path) -> None:
+    metrics = write([], "id BIGINT, at TIMESTAMP, s STRUCT<a: INT>")
+    assert metrics.rows == 0
+    fields = [(field.name, field.type.type) for field in DeltaTable(table.as_uri()).schema().fields[:2]]
+    assert fields == [("id", "long"), ("at", "timestamp")]
+    assert rows_as_written(table) == []
+
+
+@pytest.mark.parametrize("config", [{}, {"mode": "overwrite"}, {"mode": "merge", "mergeKeys": "id"}])
+def test_no_rows_can_be_loaded_and_loaded_again(write: Write, table: Path, config: dict[str, Any]) -> None:
+    write(ONE_AND_TWO)
+    for _ in range(2):
+        assert not write([], load_id="first", **config).rows
+    assert rows_as_written(table) == ([] if config.get("mode") == "overwrite" else ONE_AND_TWO)
+
+
+def test_what_delta_could_only_refuse_while_writing_is_refused_before(write: Write, table: Path) -> None:
+    for schema, config, message in (
+        ("`a b` INT", {}, "does not take the column name 'a b'"),
+        ("id INT", {"partitionBy": "id"}, "names every column"),
+        ("id INT, s STRUCT<a: INT>", {"partitionBy": "s"}, "can't be the name of a folder"),
+        ("id INT", {"partitionBy": "idd"}, "names the column 'idd'"),
+    ):
+        with pytest.raises(PipelineExecutionException, match=message):
+            write([], schema, **config)
+    assert not table.exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"mode": "merge"},
+        {"mergeKeys": "id"},
+        {"overwriteSchema": True},
+        {"partitionBy": "id", "clusterBy": "id"},
+        {"mode": "upsert"},
+    ],
+)
+def test_keys_that_do_not_go_together_are_mistakes_in_the_file(config: dict[str, Any]) -> None:
+    with pytest.raises(PipelineConfigurationException):
+        pipeline_of([load("toDeltaLake", path="x", **config)])
+
+
+def test_two_threads_append_and_merge_into_one_table_at_once(spark: SparkSession, tmp_path: Path, table: Path) -> None:
+    def one(number: int) -> None:
+        rows = [{"id": number, "name": f"n{number}"}, {"id": 100, "name": "shared"}] if number % 2 else [{"id": number}]
+        config = {"mode": "merge", "mergeKeys": "id"} if number % 2 else {}
+        steps = [
+            json_rows(tmp_path / f"{number}.json", rows, SCHEMA),
+            transform("enrichData", columns={"name": "coalesce(name, 'appended')"}),
+            load("toDeltaLake", path=str(table), **config),
+        ]
+        retry = {"maxAttempts": 20, "delaySeconds": 0.1}
+        BatchRun(pipeline_of(steps, retry=retry), spark).run()
+
+    one(0)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(one, range(1, 9)))
+    expected = [{"id": n, "name": f"n{n}" if n % 2 else "appended"} for n in range(9)]
+    assert rows_as_written(table) == [*expected, {"id": 100, "name": "shared"}]

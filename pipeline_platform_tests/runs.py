@@ -1,0 +1,72 @@
+"""Runs of small pipelines, written as JSON and read as a file would be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from pipeline_platform.config.loader import Vocabulary, parse_pipeline
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+
+StepValue = Mapping[str, Any]
+
+
+def extract(method: str, **config: Any) -> StepValue:
+    return {"type": "extract", "method": method, "config": config}
+
+
+def transform(method: str, **config: Any) -> StepValue:
+    return {"type": "transform", "method": method, "config": config}
+
+
+def load(method: str, **config: Any) -> StepValue:
+    return {"type": "load", "method": method, "config": config}
+
+
+def json_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: str) -> StepValue:
+    """An extract of these rows, which lie in a JSON file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return extract("fromFiles", path=str(path), format="json", schema=schema)
+
+
+def pipeline_text(steps: Sequence[StepValue], name: str = "tested", **keys: Any) -> str:
+    return json.dumps({"name": name, "mode": "batch", **keys, "steps": list(steps)}, indent=2)
+
+
+def pipeline_of(
+    steps: Sequence[StepValue], methods: Vocabulary | None = None, name: str = "tested", **keys: Any
+) -> PipelineConfig:
+    return parse_pipeline(pipeline_text(steps, name, **keys), methods or vocabulary(), Path("tested.json"))
+
+
+def run(
+    spark: SparkSession, *steps: StepValue, load_id: str | None = None, methods: Vocabulary | None = None, **keys: Any
+) -> RunMetrics:
+    """Run a pipeline of these steps.
+
+    Args:
+        spark: The session.
+        steps: The steps.
+        load_id: The same for a run and its retries.
+        methods: The vocabulary; by default the platform's.
+        keys: Other keys of the file.
+    """
+    return BatchRun(pipeline_of(steps, methods, **keys), spark, load_id=load_id).run()
+
+
+def last_step(metrics: RunMetrics) -> StepMetrics:
+    return max(metrics.steps, key=lambda step: step.index)
+
+
+def listing(folder: Path) -> list[str]:
+    """Every file below a folder, checksums aside."""
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".crc"
+    )
