@@ -76,7 +76,9 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
 @app.command()
 def run(
     file: File,
-    select: Annotated[list[str] | None, typer.Option("--select", help="Run only these steps and what they need.")] = None,
+    select: Annotated[
+        list[str] | None, typer.Option("--select", help="Run only these steps and what they need.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of the run as JSON.")] = False,
     load_id: Annotated[
         str | None,
@@ -98,7 +100,7 @@ def run(
     raise typer.Exit(_run(pipeline, frozenset(select) if select else None, load_id, as_json=as_json))
 
 
-def _interrupt(signum: int, frame: object) -> None:
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 

@@ -70,7 +70,9 @@ class ProgressTable:
 
 
 def _table(metrics: RunMetrics) -> Table:
-    table = Table(title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds:.1f} s", title_justify="left")
+    table = Table(
+        title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds:.1f} s", title_justify="left"
+    )
     for column, right in (("step", False), ("method", False), ("rows", True), ("time", True), ("result", False)):
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for step in metrics.steps:

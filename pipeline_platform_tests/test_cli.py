@@ -60,7 +60,13 @@ def test_check_reports_every_mistake_of_a_file_with_its_line(cli: CliRunner, tmp
 
 def test_check_warns_of_a_secret_in_a_file_and_does_not_show_it(cli: CliRunner, tmp_path: Path):
     path = tmp_path / "secret.json"
-    config = {"path": "s", "format": "csv", "bucket": "b", "accessKeyId": "AKIA-12345", "secretAccessKey": "hush-hush-1"}
+    config = {
+        "path": "s",
+        "format": "csv",
+        "bucket": "b",
+        "accessKeyId": "AKIA-12345",
+        "secretAccessKey": "hush-hush-1",
+    }
     step = {"type": "extract", "method": "fromS3", "config": config}
     path.write_text(json.dumps({"name": "s", "mode": "batch", "steps": [step]}, indent=1))
     result = cli.invoke(app, ["check", str(path)])

@@ -146,7 +146,9 @@ def test_flight_quality_keeps_every_row_either_in_the_sink_or_in_quarantine(run:
     )
     assert good_rows + bad_rows == 336_776
     by_name = {step.name: step for step in metrics.steps}
-    quarantined = [by_name[name].quarantined for name in ("validate_nulls", "validate_ranges", "validate_business_rules")]
+    quarantined = [
+        by_name[name].quarantined for name in ("validate_nulls", "validate_ranges", "validate_business_rules")
+    ]
     assert sum(count or 0 for count in quarantined) == bad_rows
     [unknown] = by_name["validate_referential_integrity"].rules
     expected = db.sql(
@@ -167,7 +169,9 @@ def test_planes_are_written_as_avro_and_read_into_a_newer_schema(run: Run, db: d
     run("planes_avro")
     run("planes_avro_evolution")
     old = sorted(db.sql("SELECT tailnum, manufacturer, model, year, seats FROM planes").fetchall())
-    written = sorted((r["tailnum"], r["manufacturer"], r["model"], r["year"], r["seats"]) for r in avro_rows("data/lake/planes_avro"))
+    written = sorted(
+        (r["tailnum"], r["manufacturer"], r["model"], r["year"], r["seats"]) for r in avro_rows("data/lake/planes_avro")
+    )
     assert [row[:3] for row in written] == [row[:3] for row in old]
     evolved = avro_rows("data/lake/planes_avro_v2")
     assert sorted((r["tailnum"], r["manufacturer"], r["model"], r["year"], r["seats"]) for r in evolved) == written

@@ -86,7 +86,9 @@ def _run(
         context.log.info(f"hint: {hint}")
     for step in wanted_assets:
         sources = source_keys(project, pipeline, step)
-        metadata = materialization_metadata(finished[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i]))
+        metadata = materialization_metadata(
+            finished[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i])
+        )
         yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
     yield from check_results()
 

@@ -22,7 +22,7 @@ def broken_file_assets(broken: BrokenFile) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec("file_is_valid", asset=key, blocking=True, description=told)],
         can_subset=True,
     )
-    def compute(context: dg.AssetExecutionContext):  # noqa: ANN202
+    def compute(context: dg.AssetExecutionContext):
         if context.selected_asset_check_keys:
             yield dg.AssetCheckResult(
                 check_name="file_is_valid",

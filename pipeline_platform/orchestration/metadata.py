@@ -34,7 +34,9 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
     if metrics.columns:
         found["dagster/column_schema"] = dg.TableSchema(
             columns=[
-                dg.TableColumn(column.name, column.type, constraints=dg.TableColumnConstraints(nullable=column.nullable))
+                dg.TableColumn(
+                    column.name, column.type, constraints=dg.TableColumnConstraints(nullable=column.nullable)
+                )
                 for column in metrics.columns
             ],
         )

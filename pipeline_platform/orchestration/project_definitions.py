@@ -52,7 +52,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
     )
 
 
-def _job(pipeline: PipelineConfig):  # noqa: ANN202
+def _job(pipeline: PipelineConfig):
     return dg.define_asset_job(
         name=pipeline.asset_prefix,
         selection=dg.AssetSelection.assets(*(asset_key(pipeline, step) for step in asset_steps(pipeline))),

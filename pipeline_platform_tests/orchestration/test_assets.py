@@ -80,7 +80,10 @@ def test_a_run_leaves_rows_schema_lineage_uri_and_delta_version(
     definitions = define(rate_to_delta("flow", tmp_path / "t", filtered("value < 10")))
     result = run(definitions, "flow", instance)
     assert result.success
-    found = {event.asset_key.to_user_string(): event.materialization.metadata for event in result.get_asset_materialization_events()}
+    found = {
+        event.asset_key.to_user_string(): event.materialization.metadata
+        for event in result.get_asset_materialization_events()
+    }
     table = DeltaTable(tmp_path / "t")
     assert table.to_pyarrow_table().num_rows == 10
     load = found["flow/to_delta_lake"]
@@ -107,7 +110,9 @@ def test_a_step_selected_without_a_load_is_run_for_real(
 def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
     define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
 ):
-    definitions = define(rate_to_delta("flow", tmp_path / "t", validation("validateRanges", ranges={"value": {"max": 50}})))
+    definitions = define(
+        rate_to_delta("flow", tmp_path / "t", validation("validateRanges", ranges={"value": {"max": 50}}))
+    )
     result = run(definitions, "flow", instance)
     assert not result.success
     [evaluation] = result.get_asset_check_evaluations()

@@ -144,7 +144,9 @@ class DeltaWrite:
         """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
 
     def _save(self, frame: DataFrame, mode: str) -> None:
-        writer = frame.write.format("delta").mode(mode).partitionBy(*self.config.partition_by)
+        writer = frame.write.format("delta").mode(mode)
+        if self.config.partition_by:
+            writer = writer.partitionBy(*self.config.partition_by)
         if self.config.cluster_by:
             writer = writer.clusterBy(*self.config.cluster_by)
         options = {
