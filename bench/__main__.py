@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for number in range(options.rounds):
             for job in chosen:
                 seconds[job.name].append(_timed(spark, job, folder))
-            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+            told = ", ".join(f"{name} {times[-1]:.2f}" for name, times in seconds.items())
+            print(f"round {number + 1} of {options.rounds}: {told}", file=sys.stderr)
     spark.stop()
     _report(options.rows, seconds, scans)
 

@@ -298,7 +298,7 @@ def _keys_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
             if (field.alias or name) == part
         ]
         # A part that is no key is an index, or a name in a map.
-        models = [found for annotation in inner for found in _models_in(annotation)] if inner else models
+        models = [found for annotation in inner for found in _models_in(annotation)] or models
     keys = [field.alias or name for found in models for name, field in found.model_fields.items()]
     return [*keys, *(key for found in models if issubclass(found, StepConfig) for key in found.other_keys)]
 

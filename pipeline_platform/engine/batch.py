@@ -20,6 +20,7 @@ from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.counting import count_source, counting_note
 from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, plan, selected_steps
+from pipeline_platform.engine.session import clashing_settings, is_modifiable
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
@@ -39,7 +40,7 @@ Listener = Callable[[str, Step, StepMetrics | None], None]
 """Told `started` and `finished` for each step, with what it did once it has finished."""
 
 
-def _nobody(event: str, step: Step, metrics: StepMetrics | None) -> None:
+def _nobody(*_: object) -> None:
     return None
 
 
@@ -123,15 +124,14 @@ class BatchRun:
     @contextmanager
     def _settings(self) -> Generator[None]:
         wanted = self.pipeline.spark_settings()
-        fixed = [key for key in wanted if not self.spark.conf.isModifiable(key)]
-        wrong = [key for key in fixed if self.spark.conf.get(key, None) != wanted[key]]
+        wrong = clashing_settings(self.spark, wanted)
         if wrong:
             raise PipelineConfigurationException(
                 f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
                 location=StepLocation(self.pipeline.name, self.pipeline.file),
                 hint="run the pipeline in a process of its own",
             )
-        settings = {key: value for key, value in wanted.items() if key not in fixed}
+        settings = {key: value for key, value in wanted.items() if is_modifiable(self.spark, key)}
         with spark_settings(self.spark, settings):
             yield
 
@@ -140,18 +140,22 @@ class BatchRun:
         self.hints = planned.hints
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()
+        ran: set[int] = set()
         try:
             for action in planned.actions:
                 stop.check()
                 match action:
                     case PlannedBlock():
                         self._validate(planned, action, held)
-                        covered |= self.pipeline.upstream_of({action.block.source})
+                        if action.block.needs_pass():
+                            ran |= self.pipeline.upstream_of({v.step.index for v in action.block.validations})
                     case PlannedLoad():
-                        self._load(planned, action)
-                        covered |= self.pipeline.upstream_of({action.step.index})
-            self._run_uncovered(planned, covered, stop)
-            self._record_frames(planned)
+                        above = self.pipeline.upstream_of({action.step.index})
+                        covered |= above
+                        if self._load(planned, action):
+                            ran |= above
+            ran |= self._run_uncovered(planned, covered | ran, stop)
+            self._record_frames(planned, ran)
         except BaseException:
             for action in planned.actions:
                 if isinstance(action, PlannedLoad):
@@ -202,7 +206,8 @@ class BatchRun:
             step,
         )
 
-    def _load(self, planned: Plan, action: PlannedLoad) -> None:
+    def _load(self, planned: Plan, action: PlannedLoad) -> bool:
+        """Load, and say whether anything had to be done for it."""
         step = action.step
         self.listener("started", step, None)
         began = time.monotonic()
@@ -231,23 +236,28 @@ class BatchRun:
             ),
             step,
         )
+        return written.skipped is None
 
-    def _run_uncovered(self, planned: Plan, covered: set[int], stop: Stop) -> None:
+    def _run_uncovered(self, planned: Plan, covered: set[int], stop: Stop) -> set[int]:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""
+        ran: set[int] = set()
         for step in reversed(selected_steps(self.pipeline, self.selection)):
-            if step.type in ("extract", "transform") and step.index not in covered:
+            if step.type in ("extract", "transform") and step.index not in covered | ran:
                 stop.check()
                 self.listener("started", step, None)
                 with _explaining(step):
                     planned.frames[step.index].write.format("noop").mode("overwrite").save()
-                covered |= self.pipeline.upstream_of({step.index})
+                ran |= self.pipeline.upstream_of({step.index})
+        return ran
 
-    def _record_frames(self, planned: Plan) -> None:
+    def _record_frames(self, planned: Plan, ran: Set[int]) -> None:
         for step in self.pipeline.steps:
             if step.type not in ("extract", "transform") or step.index not in planned.frames:
                 continue
             source = count_source(self.pipeline, step)
             note = counting_note(self.pipeline, step) or counting_note(self.pipeline, source)
+            if note is None and step.index not in ran:
+                note = NOT_RUN
             tally = planned.tallies.get(source.index)
             rows = tally.rows() if note is None and tally is not None else None
             dataset = step.config.dataset() if isinstance(step.config, Extract) else None
@@ -272,6 +282,7 @@ class BatchRun:
         self.listener("finished", step, metrics)
 
 
+NOT_RUN = "not counted: nothing had to be done for it"
 UNCERTAIN = "not counted: the plan was not run in full, or a part of it twice"
 
 

@@ -18,12 +18,16 @@ _TRANSIENT = re.compile(
 
 _HINTS = (
     (r"PATH_NOT_FOUND|does not exist", "check the path; if another pipeline makes it, run that one first"),
-    (r"DELTA_TABLE_NOT_FOUND|is not a Delta table|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST",
-     "check the path; if another pipeline makes the table, run that one first"),
+    (
+        r"DELTA_TABLE_NOT_FOUND|is not a Delta table|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST",
+        "check the path; if another pipeline makes the table, run that one first",
+    ),
     (r"UNRESOLVED_COLUMN", "use one of the columns that Spark suggests"),
     (r"No space left on device", "free some disk space and run again: nothing was committed"),
-    (r"is not a Parquet file|FAILED_READ_FILE|CANNOT_READ_FILE|Could not read footer",
-     "the file is damaged or cut off: restore it, or take it out of the folder"),
+    (
+        r"is not a Parquet file|FAILED_READ_FILE|CANNOT_READ_FILE|Could not read footer",
+        "the file is damaged or cut off: restore it, or take it out of the folder",
+    ),
     (REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
     (r"DELTA_CONCURRENT|Concurrent\w+Exception", "another writer changed the same rows; run again"),
     (r"CAST_INVALID_INPUT", "use try_cast, or filter the values that can't be converted"),
@@ -82,6 +86,8 @@ def _message(error: BaseException, text: str) -> str:
 def _is_wrapper(message: str) -> bool:
     found = _CLASS.search(message)
     wrappers = ("TASK_WRITE_FAILED", "FAILED_READ_FILE.NO_HINT", "WRITING_JOB_ABORTED")
-    return "An error occurred while calling" in message or "Job aborted" in message or (
-        found is not None and found[1] in wrappers
+    return (
+        "An error occurred while calling" in message
+        or "Job aborted" in message
+        or (found is not None and found[1] in wrappers)
     )

@@ -52,10 +52,13 @@ def cache_folder() -> Path:
     return Path(configured) if configured else user_cache_path("pipeline-platform")
 
 
-def connector_jars(
-    coordinates: Sequence[str] = COORDINATES,
-    progress: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-) -> list[Path]:
+def say(line: str) -> None:
+    """Tell in a line on standard error what takes a while."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def connector_jars(coordinates: Sequence[str] = COORDINATES, progress: Callable[[str], None] = say) -> list[Path]:
     """The jar files Spark needs beside its own, from the cache, or resolved into it first.
 
     What pyspark ships already, under whatever version, is left out.

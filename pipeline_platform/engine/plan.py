@@ -240,10 +240,9 @@ def _plan_quarantines(planned: Plan, block: ValidationBlock, load_id: str) -> It
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
     for other in pipeline.steps:
-        if isinstance(other.config, Load) and isinstance(getattr(other.config, "path", None), str):
-            uri = getattr(other.config, "uri", None)
-            path = uri() if callable(uri) else getattr(other.config, "path")
-            return f"{str(path).rstrip('/')}_quarantine"
+        folder = other.config.folder() if isinstance(other.config, Load) else None
+        if folder is not None:
+            return f"{folder.rstrip('/')}_quarantine"
     raise PipelineException(
         "there is no sink with a path to keep quarantined rows beside",
         location=step.location,

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from pipeline_platform.engine.jars import connector_jars
+from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
+from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
 from pipeline_platform.exceptions import PipelineConfigurationException
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ LOCAL_CONF = {
     "spark.driver.memory": "2g",
 }
 
+_DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
 MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"
 
@@ -58,34 +60,54 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     if remote:
         builder = SparkSession.builder.remote(remote).appName(app_name)
         return _with_settings(builder.getOrCreate(), wanted)
-    require_java()
+    java = require_java()
     master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE, "local[*]")
-    defaults = {**DELTA_CONF, **(LOCAL_CONF if master.startswith("local") else {})}
-    settings = {**defaults, **_class_path(master), **wanted}
-    builder = SparkSession.builder.master(master).appName(app_name)
-    for key, value in settings.items():
-        builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel(os.environ.get("SPARK_LOG_LEVEL", "ERROR"))
-    return session
-
-
-def _class_path(master: str) -> dict[str, str]:
-    jars = [str(jar) for jar in connector_jars()]
+    jars = connector_jars()
+    is_local = master.startswith("local")
+    settings = {"spark.master": master, "spark.app.name": app_name, **DELTA_CONF, **(LOCAL_CONF if is_local else {})}
     # In local mode the files go straight on the class path; a cluster has them sent to its executors.
-    return {"spark.driver.extraClassPath": ":".join(jars)} if master.startswith("local") else {"spark.jars": ",".join(jars)}
+    settings |= {"spark.driver.extraClassPath": ":".join(map(str, jars))} if is_local else {}
+    settings |= {} if is_local else {"spark.jars": ",".join(map(str, jars))}
+    archive = class_archive(java, jars, say) if is_local else None
+    settings |= wanted
+    settings[DRIVER_OPTIONS] = driver_options(wanted.get(DRIVER_OPTIONS), archive)
+    return _started(settings)
+
+
+def _started(settings: Mapping[str, str]) -> SparkSession:
+    from pyspark import SparkConf, SparkContext
+    from pyspark.sql import SparkSession
+
+    # A JVM that ran a session before serves the next one too.
+    running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]
+    gateway = running or launch(settings)
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    SparkContext(conf=conf, gateway=gateway)
+    return SparkSession.builder.config(map=dict(settings)).getOrCreate()
+
+
+def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that are fixed when a session starts, and that this one was started without."""
+    return {
+        key: value
+        for key, value in wanted.items()
+        if not is_modifiable(session, key) and session.conf.get(key, None) != value
+    }
+
+
+def is_modifiable(session: SparkSession, key: str) -> bool:
+    """Whether a running session takes another value; of those that Spark does not know, only Delta's defaults are."""
+    return key.startswith(_DELTA_DEFAULTS) or session.conf.isModifiable(key)
 
 
 def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSession:
-    fixed = {key: value for key, value in wanted.items() if not session.conf.isModifiable(key)}
-    clashes = {key: value for key, value in fixed.items() if session.conf.get(key, None) != value}
+    clashes = clashing_settings(session, wanted)
     if clashes:
-        named = ", ".join(f"{key}={value}" for key, value in clashes.items())
         raise PipelineConfigurationException(
-            f"a Spark session runs already without {named}",
-            hint="these settings are fixed when the session starts: run the pipeline in a process of its own",
+            f"a Spark session runs already, without the settings {', '.join(clashes)}, which are fixed when it starts",
+            hint="run the pipeline in a process of its own",
         )
     for key, value in wanted.items():
-        if key not in fixed:
+        if is_modifiable(session, key):
             session.conf.set(key, value)
     return session

@@ -2,6 +2,10 @@
 
 Validations that follow each other on one frame form a block. They are carried out in their order: what one puts in
 quarantine, the next does not see. Each rule becomes a flag on every row; one aggregation counts all flags.
+
+Picking samples in that pass costs up to half of it (docs/benchmarks.md). So they are picked there only where the rows
+are going to be loaded in spite of a broken rule. Rows in quarantine are kept and give their samples afterwards, and
+where the run stops, the frame is read again in place of the load: it is never read more than twice.
 """
 
 from __future__ import annotations
@@ -82,7 +86,7 @@ class ValidationBlock:
 
         quarantining = [validation for validation in self.validations if _quarantines(validation)]
         reasons = [
-            F.when(F.col(planned.flag), F.lit(f"{validation.step.name}: {planned.rule.name}"))
+            F.when(F.col(planned.flag), F.lit(_reason(validation, planned)))
             for validation in quarantining
             for planned in validation.rules
         ]
@@ -98,7 +102,7 @@ class ValidationBlock:
         )
 
     def metrics(self) -> list[Column]:
-        """The aggregates that count rows and violations and pick samples."""
+        """The aggregates that count rows and violations, and pick the samples that can't be had afterwards."""
         from pyspark.sql import functions as F
 
         aggregates: list[Column] = []
@@ -106,13 +110,9 @@ class ValidationBlock:
             aggregates.append(F.count_if(F.col(validation.eligible)).alias(f"rows_{validation.eligible}"))
             for planned in validation.rules:
                 broken = F.col(planned.flag)
-                sample = F.when(broken, _sample(planned.rule, validation.config))
-                aggregates += [
-                    F.count_if(broken).alias(planned.flag),
-                    F.min(sample).alias(f"min_{planned.flag}"),
-                    F.max(sample).alias(f"max_{planned.flag}"),
-                    F.max_by(sample, F.when(broken, F.xxhash64(sample))).alias(f"other_{planned.flag}"),
-                ]
+                aggregates.append(F.count_if(broken).alias(planned.flag))
+                if _goes_on_broken(validation):
+                    aggregates += _samples(validation, planned, broken)
             if _quarantines(validation):
                 taken = _any([F.col(planned.flag) for planned in validation.rules])
                 aggregates.append(F.count_if(taken).alias(f"taken_{validation.eligible}"))
@@ -218,9 +218,37 @@ def run_block(block: ValidationBlock) -> BlockResult:
         return BlockResult(results, dict.fromkeys(results), dict.fromkeys(results), None)
     if not block.quarantines:
         row = block.flagged.agg(*block.metrics()).collect()[0].asDict()
-        return _result(block, row, None)
+        return _result(block, row | _later_samples(block, row, None), None)
     violators, row = _kept_violators(block)
-    return _result(block, row, violators)
+    try:
+        return _result(block, row | _later_samples(block, row, violators), violators)
+    except BaseException:
+        violators.unpersist()
+        raise
+
+
+def _later_samples(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame | None) -> dict[str, Any]:
+    from pyspark.sql import functions as F
+
+    stopping: list[Column] = []
+    from_frame: list[Column] = []
+    from_quarantine: list[Column] = []
+    for validation in block.validations:
+        for planned in validation.rules:
+            if row[planned.flag] == 0:
+                continue
+            if _quarantines(validation):
+                broken = F.array_contains(REASONS, _reason(validation, planned))
+                from_quarantine += _samples(validation, planned, broken)
+            elif not _goes_on_broken(validation):
+                stopping.append(F.col(planned.flag))
+                from_frame += _samples(validation, planned, F.col(planned.flag))
+    found: dict[str, Any] = {}
+    if from_frame:
+        found |= block.flagged.filter(_any(stopping)).agg(*from_frame).collect()[0].asDict()
+    if from_quarantine and violators is not None:
+        found |= violators.agg(*from_quarantine).collect()[0].asDict()
+    return found
 
 
 def _kept_violators(block: ValidationBlock) -> tuple[DataFrame, dict[str, Any]]:
@@ -249,7 +277,7 @@ def _result(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame
         seen = int(row[f"rows_{validation.eligible}"])
         results = [*validation.schema_results, *validation.config.count_results(seen)]
         for planned in validation.rules:
-            found = dict.fromkeys(row[f"{which}_{planned.flag}"] for which in _SAMPLES)
+            found = dict.fromkeys(row.get(f"{which}_{planned.flag}") for which in _SAMPLES)
             samples = [json.loads(sample) for sample in found if sample is not None]
             results.append(RuleResult(planned.rule.name, int(row[planned.flag]), seen, samples=samples))
         rules[validation.step.index] = _judged(validation, results, seen)
@@ -276,6 +304,14 @@ def _judged(validation: PlannedValidation, results: Sequence[RuleResult], rows: 
     ]
 
 
+def _samples(validation: PlannedValidation, planned: PlannedRule, broken: Column) -> list[Column]:
+    from pyspark.sql import functions as F
+
+    sample = F.when(broken, _sample(planned.rule, validation.config))
+    picked = (F.min(sample), F.max(sample), F.max_by(sample, F.when(broken, F.xxhash64(sample))))
+    return [column.alias(f"{which}_{planned.flag}") for which, column in zip(_SAMPLES, picked, strict=True)]
+
+
 def _sample(rule: Rule, config: Validate) -> Column:
     from pyspark.sql import functions as F
 
@@ -289,6 +325,15 @@ def _sample(rule: Rule, config: Validate) -> Column:
 
 def _quarantines(validation: PlannedValidation) -> bool:
     return validation.config.on_failure == "quarantine"
+
+
+def _goes_on_broken(validation: PlannedValidation) -> bool:
+    config = validation.config
+    return config.on_failure == "warn" or (config.on_failure == "fail" and config.tolerance > 0)
+
+
+def _reason(validation: PlannedValidation, planned: PlannedRule) -> str:
+    return f"{validation.step.name}: {planned.rule.name}"
 
 
 def _any(flags: Sequence[Column]) -> Column:

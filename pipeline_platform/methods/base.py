@@ -367,6 +367,10 @@ class Load(WorksOnFrame):
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
 
+    def folder(self) -> str | None:
+        """Path or URI of a sink that is a folder; None for one that is not."""
+        return None
+
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         """Hold the frame against the sink: columns, partition columns, types; writes nothing.
 

@@ -20,7 +20,7 @@ def _variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORMAT", "CSV")
     monkeypatch.setenv("FRAME", "flights")
     monkeypatch.setenv("CARRIER", "united-carrier")
-    monkeypatch.setenv("PG_PASSWORD", "sesame-open")
+    monkeypatch.setenv("PG_PASSWORD", "sesame-variable")
     monkeypatch.delenv("NOWHERE", raising=False)
 
 
@@ -73,8 +73,9 @@ def test_a_value_that_was_used_is_redacted_from_then_on():
 def test_a_secret_is_resolved_at_run_time_and_never_shown():
     config = read_step(extract("fromPostgres", table="t", password="${env:PG_PASSWORD}"))
     resolved = config.resolved()
-    assert resolved.inline_credentials() == {"password": "sesame-open"}
-    assert "sesame-open" not in json.dumps(resolved.as_config()) + repr(resolved) + str(resolved)
+    assert resolved.inline_credentials() == {"password": "sesame-variable"}
+    assert "sesame-variable" not in json.dumps(resolved.as_config()) + repr(resolved) + str(resolved)
+    assert redact("login with sesame-variable failed") == "login with *** failed"
 
 
 def test_session_settings_are_resolved_at_run_time():
@@ -83,10 +84,10 @@ def test_session_settings_are_resolved_at_run_time():
     assert read_pipeline.spark_conf["spark.a"] == "${env:CARRIER}"
     assert read_pipeline.spark_settings() == {
         "spark.a": "united-carrier",
-        "spark.hadoop.fs.s3a.secret.key": "sesame-open",
+        "spark.hadoop.fs.s3a.secret.key": "sesame-variable",
         "spark.b": "true",
     }
-    assert "sesame-open" not in repr(read_pipeline)
+    assert "sesame-variable" not in repr(read_pipeline)
 
 
 def test_a_variable_that_is_not_set_is_a_mistake_where_it_is_needed_to_load_the_file():

@@ -65,7 +65,7 @@ def kafka(**config: Any) -> Json:
         (kafka(topic="a", valueSchema="id INT"), "'valueSchema' goes with 'valueFormat' json or avro"),
         (kafka(topic="a", valueFormat="json", valueSchema="id INTT"), "expected a schema in Spark DDL"),
         (kafka(topic="a", valueFormat="avro", valueSchema="id INT"), "the Avro schema is not JSON: "),
-        (kafka(topic="a", Foo=1), "unknown key 'Foo'"),
+        (kafka(topic="a", Foo=[1]), "unknown key 'Foo'"),
         (
             kafka(topic="a", **{"bootstrap.server": "b:9092"}),
             "unknown key 'bootstrap.server' (did you mean 'bootstrap.servers'?)",

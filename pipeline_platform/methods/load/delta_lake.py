@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Commits by others that may come between ours and the look at it.
 _COMMITS_LOOKED_AT = 50
 _WRITTEN_VERSION = 1
+_EMPTY_FOR = "pipelinePlatform.emptyFor"
 _COLUMN_MAPPING = "delta.columnMapping.mode"
 _COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
 _NOT_IN_NAMES = " ,;{}()\n\t="
@@ -77,11 +78,19 @@ class ToDeltaLake(Load, EntersS3):
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
+    def folder(self) -> str | None:
+        return self.path
+
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
         require_storable(frame, "delta", self.partition_by)
+        if "%" in self.path:
+            raise PipelineExecutionException(
+                f"the path of a Delta table must not hold '%': {self.path}",
+                hint="delta-rs, which finds out what was loaded already, reads it as an escape; use another path",
+            )
         prepared = DeltaWrite(self, frame, run)
         prepared.check()
         return prepared
@@ -111,7 +120,7 @@ class DeltaWrite:
         if table is None:
             self._check_names(self.frame.columns, {})
             return
-        if self._is_done(table):
+        if self._is_done(table) or self._is_empty_for_this(table):
             return
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
@@ -132,10 +141,15 @@ class DeltaWrite:
         table = self._table()
         if table is not None and self._is_done(table):
             return Written(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        if table is not None and self._is_empty_for_this(table):
+            self._save(self.frame, "append")
+            return self._written()
         if table is not None and self.config.mode == "ignore":
             return Written(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
             self._merge(into_existing=table is not None)
+        elif table is None:
+            self._create(self.frame, self.config.mode)
         else:
             self._save(self.frame, self.config.mode)
         return self._written()
@@ -147,8 +161,6 @@ class DeltaWrite:
         writer = frame.write.format("delta").mode(mode)
         if self.config.partition_by:
             writer = writer.partitionBy(*self.config.partition_by)
-        if self.config.cluster_by:
-            writer = writer.clusterBy(*self.config.cluster_by)
         options = {
             "mergeSchema": str(self.config.merge_schema).lower(),
             "txnAppId": self.run.load_id,
@@ -159,12 +171,24 @@ class DeltaWrite:
             options["overwriteSchema"] = "true"
         writer.options(**options).save(spark_path(self.config.path))
 
+    def _create(self, frame: DataFrame, mode: str) -> None:
+        from delta.tables import DeltaTable
+
+        if not self.config.cluster_by:
+            self._save(frame, mode)
+            return
+        # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
+        builder = DeltaTable.create(frame.sparkSession).location(spark_path(self.config.path))
+        builder = builder.property(_EMPTY_FOR, self.run.load_id)
+        builder.addColumns(frame.schema).clusterBy(*self.config.cluster_by).execute()
+        self._save(frame, "append")
+
     def _merge(self, *, into_existing: bool) -> None:
         from delta.tables import DeltaTable
 
         source = _with_unique_keys(self.frame, self.config.merge_keys)
         if not into_existing:
-            self._save(source, "append")
+            self._create(source, "append")
             return
         spark = self.frame.sparkSession
         condition = " AND ".join(f"target.{_quoted(key)} <=> source.{_quoted(key)}" for key in self.config.merge_keys)
@@ -193,6 +217,10 @@ class DeltaWrite:
 
         uri = normalized_uri(self.config.path)
         return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+
+    def _is_empty_for_this(self, table: DeltaTable) -> bool:
+        """Whether an earlier attempt made the table and got no further."""
+        return table.version() == 0 and table.metadata().configuration.get(_EMPTY_FOR) == self.run.load_id
 
     def _is_done(self, table: DeltaTable) -> bool:
         return table.transaction_version(self.run.load_id) is not None
@@ -232,7 +260,7 @@ class DeltaWrite:
                 raise PipelineExecutionException(
                     f"Delta does not take the column name '{name}': it has one of the characters ' ,;{{}}()=', "
                     "a tab or a new line",
-                    hint=f"rename the column, or set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf for a new table",
+                    hint=f"rename it, or set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf for a new table",
                 )
 
     def _check_schema(self, properties: Mapping[str, str | None]) -> None:

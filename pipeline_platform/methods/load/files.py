@@ -80,6 +80,9 @@ class WritesFiles(Load):
     def dataset(self) -> Dataset:
         return at_path(self.uri())
 
+    def folder(self) -> str | None:
+        return self.uri()
+
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, self.file_format(), self.partition_by)

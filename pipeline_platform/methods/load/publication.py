@@ -79,21 +79,21 @@ class FilePublication:
     def write(self) -> Written:
         """Write aside, then publish."""
         if self._record.exists():
+            _remove_work(self._target, self._name)
             return Written(skipped="an earlier attempt of this run has loaded it already")
-        for name in self._left_behind():
-            _publish(self._target, name)
+        finished = {name: _publish(self._target, name) for name in self._left_behind()}
+        if self._name in finished:
+            return finished[self._name]
         self.check()
         if self.mode == "ignore" and not self._begun() and self._data_files():
             return Written(skipped="there is data already, and mode is ignore")
-        if not self._manifest.exists():
-            self._stage()
+        self._stage()
         return _publish(self._target, self._name)
 
     def clean(self) -> None:
         """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
         if not self._manifest.exists():
-            _remove_tree(_pending(self._target, self._name))
-            _remove_if_empty(self._target / LEDGER / _PENDING)
+            _remove_work(self._target, self._name)
             _remove_if_empty(self._target / LEDGER)
             if not self.is_old_folder:
                 _remove_if_empty(self._target)
@@ -173,9 +173,14 @@ def _publish(target: UPath, name: str) -> Written:
     written = Written(bytes=manifest.bytes, files=len(manifest.added))
     record = {"load": manifest.load, "files": written.files, "bytes": written.bytes}
     _write_whole(_record(target, name), json.dumps(record))
+    _remove_work(target, name)
+    return written
+
+
+def _remove_work(target: UPath, name: str) -> None:
+    work = _pending(target, name)
     _remove_tree(work)
     _remove_if_empty(work.parent)
-    return written
 
 
 def _move(source: UPath, target: UPath) -> None:

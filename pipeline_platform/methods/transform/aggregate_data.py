@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -27,6 +27,12 @@ _FUNCTIONS = {"sum": "sum", "avg": "avg", "mean": "avg", "count": "count", "min"
 _WINDOW = "window"
 
 
+def _aggregation(value: str) -> str:
+    if (message := _mistake(value)) is not None:
+        raise PydanticCustomError("aggregation", "{message}", {"message": message})
+    return value
+
+
 class AggregateData(Transform):
     """Makes one row of each group: the columns of `groupBy`, then the aggregates in the order written."""
 
@@ -34,7 +40,7 @@ class AggregateData(Transform):
 
     group_by: Names | Annotated[list[Text], Field(max_length=0)] = Field(default_factory=list)
     """The columns that make up a group; an empty list makes one group of all rows."""
-    aggregations: Annotated[dict[Text, Text], Field(min_length=1)]
+    aggregations: Annotated[dict[Text, Annotated[Text, AfterValidator(_aggregation)]], Field(min_length=1)]
     """`{column: function}` with `sum`, `avg`, `mean`, `count`, `min` or `max`, which makes a column
     `{column}_{function}` (`mean` is `avg`), or `{output name: "SQL aggregate"}`."""
     watermark: Watermark | None = None
@@ -87,9 +93,6 @@ class AggregateData(Transform):
         }
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
-        for name, function in self.aggregations.items():
-            if (message := _wrong(function)) is not None:
-                yield "aggregations", f"'{name}': {message}"
         outputs = [_output_name(name, function) for name, function in self.aggregations.items()]
         window = [_WINDOW] if self.window is not None else []
         if same := repeated([*window, *self.group_by, *outputs]):
@@ -105,7 +108,7 @@ def _output_name(name: str, function: str) -> str:
     return name if simple is None else f"{name}_{simple}"
 
 
-def _wrong(function: str) -> str | None:
+def _mistake(function: str) -> str | None:
     if _simple(function) is not None or has_placeholder(function):
         return None
     try:

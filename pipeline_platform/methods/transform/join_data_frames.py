@@ -143,7 +143,10 @@ class JoinDataFrames(Transform):
             yield "joinColumn", "a cross join has no join column"
         if self.join_conditions is not None and len(self.join_conditions) not in (joins, joins - sum(crossed)):
             found = len(self.join_conditions)
-            yield "joinConditions", f"{joins + 1} frames need {joins} conditions, one for each join, not {found}"
+            yield (
+                "joinConditions",
+                f"{joins + 1} frames need {joins} condition{'s' * (joins > 1)}, one for each join, not {found}",
+            )
         if self.join_conditions is None and self.join_column is None and not all(crossed):
             yield "joinConditions", "give 'joinConditions' or 'joinColumn'; only a cross join needs neither"
         for name in self.broadcast or ():

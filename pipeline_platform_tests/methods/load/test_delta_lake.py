@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +14,8 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.methods.load import delta_lake
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform_tests.duckdb_rows import duckdb_rows
 from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run, transform
 
 SCHEMA = "id BIGINT, name STRING"
@@ -44,10 +45,6 @@ def write(spark: SparkSession, tmp_path: Path, table: Path) -> Write:
         return last_step(run(spark, *steps, load_id=load_id, sparkConf=dict(conf or {})))
 
     return once
-
-
-def rows_in(table: Path, sql: str = "SELECT * FROM t") -> list[tuple[Any, ...]]:
-    return duckdb_rows(sql, t=DeltaTable(table.as_uri()).to_pandas())
 
 
 def rows_as_written(table: Path) -> list[dict[str, Any]]:
@@ -169,24 +166,37 @@ def test_partition_values_of_any_letters_survive(write: Write, table: Path) -> N
     assert DeltaTable(table.as_uri()).metadata().partition_columns == ["name"]
 
 
-def test_a_table_path_of_any_letters_is_one_place_for_every_reader(write: Write, tmp_path: Path) -> None:
-    path = tmp_path / "a b%20c"
-    for _ in range(2):
-        write(ONE_AND_TWO, load_id="first", path=None) if False else None
-    assert path.parent.exists()
+def test_a_path_of_any_letters_is_one_place_for_every_reader(spark: SparkSession, tmp_path: Path) -> None:
+    table = tmp_path / "a b=ü"
+    steps = [json_rows(tmp_path / "rows.json", ONE_AND_TWO, SCHEMA), load("toDeltaLake", path=str(table))]
+    for status in ("COMPLETED", "SKIPPED"):
+        assert last_step(run(spark, *steps, load_id="first")).status == status
+    assert rows_as_written(table) == ONE_AND_TWO
 
 
 def test_clustering_is_the_tables(write: Write, table: Path) -> None:
     write(ONE_AND_TWO, clusterBy="id")
     write(THREE, clusterBy="id")
     log = (table / "_delta_log" / "00000000000000000000.json").read_text()
-    assert '"clustering"' in log
+    assert '\\"clusteringColumns\\":[[\\"id\\"]]' in log
     assert rows_in_log(table) == 3
 
 
-def rows_in_log(table: Path) -> int:
-    import json
+def test_a_clustered_table_that_was_only_begun_is_finished_by_the_retry(
+    write: Write, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: Any) -> None:
+        raise RuntimeError("killed")
 
+    with monkeypatch.context() as faulty:
+        faulty.setattr(delta_lake.DeltaWrite, "_save", killed)
+        with pytest.raises(PipelineExecutionException, match="killed"):
+            write(ONE_AND_TWO, clusterBy="id", mode="errorIfExists", load_id="first")
+    write(ONE_AND_TWO, clusterBy="id", mode="errorIfExists", load_id="first")
+    assert rows_in_log(table) == 2
+
+
+def rows_in_log(table: Path) -> int:
     commits = sorted((table / "_delta_log").glob("*.json"))
     actions = [json.loads(line) for commit in commits for line in commit.read_text().splitlines()]
     return sum(json.loads(action["add"]["stats"])["numRecords"] for action in actions if "add" in action)

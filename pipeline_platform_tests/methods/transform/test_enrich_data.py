@@ -36,10 +36,11 @@ def test_a_column_may_use_those_written_before_it(spark: Any):
 
 
 def test_a_replaced_column_is_what_later_expressions_see_and_stays_in_its_place(spark: Any):
-    step = enrich(id="id * 10", twice="id * 2", ID="id + 1", last="id")
+    step = enrich(id="id * 10", twice="id * 2", ID="id + 1", last="id", n="1", N="amount")
     assert_same_rows(
         applied(spark, step, SALES),
-        """SELECT id * 10 + 1 AS "ID", amount, rate, "unit price", id * 20 AS twice, id * 10 + 1 AS last FROM sales""",
+        """SELECT id * 10 + 1 AS "ID", amount, rate, "unit price", id * 20 AS twice, id * 10 + 1 AS last,
+                  amount AS "N" FROM sales""",
         sales=SALES,
     )
 

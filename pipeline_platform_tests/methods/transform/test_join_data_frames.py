@@ -291,8 +291,26 @@ def test_it_reads_the_named_frames_and_not_the_primary_one():
 
 @pytest.mark.parametrize(
     "kind",
-    """inner cross left leftouter left_outer RIGHT rightouter right_outer outer full fullouter full_outer
-    semi leftsemi left_semi anti leftanti Left_Anti""".split(),
+    [
+        "inner",
+        "cross",
+        "left",
+        "leftouter",
+        "left_outer",
+        "RIGHT",
+        "rightouter",
+        "right_outer",
+        "outer",
+        "full",
+        "fullouter",
+        "full_outer",
+        "semi",
+        "leftsemi",
+        "left_semi",
+        "anti",
+        "leftanti",
+        "Left_Anti",
+    ],
 )
 def test_every_spelling_of_spark_is_a_join_type(kind: str):
     assert join("a", "b", joinConditions=["a.k = b.k"], joinType=kind)

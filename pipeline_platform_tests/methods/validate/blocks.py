@@ -11,7 +11,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block
+from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block, taken_by
 from pipeline_platform.exceptions import StepLocation
 from pipeline_platform.methods.base import Validate
 from pipeline_platform.methods.settings import spark_settings
@@ -76,8 +76,9 @@ def outcome(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFr
     try:
         taken, reasons = [], []
         if result.violators is not None:
-            reasons = rows_of(result.violators)
-            taken = rows_of(result.violators.drop(REASONS))
+            written = taken_by(result.violators, list(result.rules))
+            reasons = rows_of(written)
+            taken = rows_of(written.drop(REASONS))
         return Outcome(result, rows_of(block.survivors()), taken, reasons)
     finally:
         if result.violators is not None:
@@ -85,17 +86,13 @@ def outcome(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFr
 
 
 @contextmanager
-def counting_jobs(frame: DataFrame) -> Iterator[list[int]]:
-    """The ids of the Spark jobs started within, filled in at the end."""
-    context = frame.sparkSession.sparkContext
-    group = f"counted-{id(frame)}"
+def counting_jobs(spark: SparkSession) -> Iterator[list[int]]:
+    """How many Spark jobs were started within, by any thread; filled in at the end."""
+    scheduler = spark.sparkContext._jsc.sc().dagScheduler()  # type: ignore[attr-defined]
+    before = int(scheduler.numTotalJobs())
     jobs: list[int] = []
-    context.setJobGroup(group, group)
-    try:
-        yield jobs
-    finally:
-        jobs.extend(sorted(context.statusTracker().getJobIdsForGroup(group)))
-        context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
+    yield jobs
+    jobs.append(int(scheduler.numTotalJobs()) - before)
 
 
 @contextmanager

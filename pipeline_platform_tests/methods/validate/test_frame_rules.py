@@ -56,11 +56,14 @@ def test_a_schema_check_costs_no_spark_job(spark: Any):
     from pipeline_platform.engine.validation import run_block
 
     frame = TABLE.frame(spark)
-    with counting_jobs(frame) as jobs:
+    with counting_jobs(spark) as jobs:
         result = run_block(planned(frame, columns(("id", "bigint")), columns(("id", "int"), strict="true")))
     assert [rule.passed for rules in result.rules.values() for rule in rules] == [True, False, False]
     assert result.rows == {1: None, 2: None}
-    assert jobs == []
+    assert jobs == [0]
+    with counting_jobs(spark) as jobs:
+        run_block(planned(frame, columns(("id", "bigint")), validation("validateRowCount", min=1)))
+    assert jobs != [0]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +73,12 @@ def test_a_schema_check_costs_no_spark_job(spark: Any):
 def test_the_number_of_rows_is_held_against_its_bounds(spark: Any, bounds: dict[str, Any], passed: list[bool]):
     found = outcome(TABLE.frame(spark), validation("validateRowCount", **bounds))
     assert [rule.passed for rule in found.rules()] == passed
-    assert found.rules()[0].detail in ("expected at least 3 rows, found 3", "expected at least 4 rows, found 3",
-                                       "expected at most 2 rows, found 3", "expected at least 1 rows, found 3")
+    assert found.rules()[0].detail in (
+        "expected at least 3 rows, found 3",
+        "expected at least 4 rows, found 3",
+        "expected at most 2 rows, found 3",
+        "expected at least 1 rows, found 3",
+    )
 
 
 def test_an_empty_frame_has_no_rows(spark: Any):

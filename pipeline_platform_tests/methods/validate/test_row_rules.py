@@ -14,7 +14,8 @@ from pipeline_platform_tests.methods.validate.blocks import Outcome, outcome, pl
 
 NAN = float("nan")
 SALES = Table(
-    "id BIGINT, amount DECIMAL(10,2), rate DOUBLE, small FLOAT, day DATE, moment TIMESTAMP, code STRING, `unit.price` INT, `net weight` INT",
+    "id BIGINT, amount DECIMAL(10,2), rate DOUBLE, small FLOAT, day DATE, moment TIMESTAMP, code STRING, "
+    "`unit.price` INT, `net weight` INT",
     [
         (1, Decimal("10.50"), 0.5, 0.1, date(2024, 1, 1), datetime(2024, 1, 1, 12), "a", 1, 10),
         (2, Decimal("10.51"), NAN, NAN, date(2024, 2, 1), datetime(2024, 1, 1, 12, 0, 1), "b", None, 11),
@@ -71,15 +72,15 @@ RANGES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("column", "bounds", "condition"), RANGES)
-def test_bounds_are_inclusive_and_nan_lies_within_none(
-    spark: Any, column: str, bounds: dict[str, Any], condition: str
-):
+def test_bounds_are_inclusive_and_nan_lies_within_none(spark: Any, column: str, bounds: dict[str, Any], condition: str):
     check = validation("validateRanges", ranges={column: bounds}, onFailure="quarantine")
     assert_breaks(outcome(SALES.frame(spark), check), condition)
 
 
 def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
-    table = Table("amount DECIMAL(38,2)", [(Decimal("12345678901234567890.01"),), (Decimal("12345678901234567890.02"),)])
+    table = Table(
+        "amount DECIMAL(38,2)", [(Decimal("12345678901234567890.01"),), (Decimal("12345678901234567890.02"),)]
+    )
     check = validation("validateRanges", ranges={"amount": {"max": "12345678901234567890.01"}}, onFailure="quarantine")
     assert outcome(table.frame(spark), check).rule.violations == 1
 
@@ -105,7 +106,11 @@ UNIQUE = [
     (["id"], "id IS NOT NULL", "id"),
     (["rate"], "rate IS NOT NULL", "rate"),
     (["ID", "code"], "id IS NOT NULL AND code IS NOT NULL", "id, code"),
-    (["unit.price", "net weight"], '"unit.price" IS NOT NULL AND "net weight" IS NOT NULL', '"unit.price", "net weight"'),
+    (
+        ["unit.price", "net weight"],
+        '"unit.price" IS NOT NULL AND "net weight" IS NOT NULL',
+        '"unit.price", "net weight"',
+    ),
 ]
 
 
@@ -117,7 +122,9 @@ def test_every_row_of_a_group_of_equals_breaks_uniqueness(spark: Any, columns: l
 
 def assert_breaks_query(found: Outcome, query: str, **tables: Table) -> None:
     broken = duckdb_rows(f"SELECT * EXCLUDE broken FROM ({query}) WHERE coalesce(broken, false)", sales=SALES, **tables)
-    kept = duckdb_rows(f"SELECT * EXCLUDE broken FROM ({query}) WHERE NOT coalesce(broken, false)", sales=SALES, **tables)
+    kept = duckdb_rows(
+        f"SELECT * EXCLUDE broken FROM ({query}) WHERE NOT coalesce(broken, false)", sales=SALES, **tables
+    )
     assert (found.quarantined, found.passed) == (broken, kept)
     assert found.rule.violations == len(broken)
 
@@ -166,7 +173,11 @@ RULES: list[tuple[Any, str, str]] = [
     ({"name": "not negative", "rule": "AMOUNT >= 0"}, "not negative", "amount >= 0"),
     ("`unit.price` < `net weight`", "`unit.price` < `net weight`", '"unit.price" < "net weight"'),
     ("code IN ('a', 'b') OR id = 3", "code IN ('a', 'b') OR id = 3", "code IN ('a', 'b') OR id = 3"),
-    ("exists(array(id, `unit.price`), x -> x > 2)", "exists(array(id, `unit.price`), x -> x > 2)", 'id > 2 OR "unit.price" > 2'),
+    (
+        "exists(array(id, `unit.price`), x -> x > 2)",
+        "exists(array(id, `unit.price`), x -> x > 2)",
+        'id > 2 OR "unit.price" > 2',
+    ),
 ]
 
 

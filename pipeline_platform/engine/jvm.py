@@ -1,0 +1,146 @@
+"""Starts the JVM: without the lines it greets with, which no one can act on, and from an archive of its classes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from pipeline_platform.engine.jars import cache_folder, spark_home
+from pipeline_platform.exceptions import PipelineExecutionException
+
+if TYPE_CHECKING:
+    from py4j.java_gateway import JavaGateway
+
+DRIVER_OPTIONS = "spark.driver.extraJavaOptions"
+_LOGGING = Path(__file__).with_name("log4j2.properties")
+# Spark asks for this module itself, and no option of the JVM keeps it from saying so.
+_NOISE = b"WARNING: Using incubator modules"
+_TRAINING_SECONDS = 300
+
+
+def driver_options(own: str | None, archive: Path | None) -> str:
+    """The JVM's options.
+
+    Args:
+        own: Those that were asked for; they win.
+        archive: The class archive to start from.
+    """
+    options = [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"]
+    if archive is not None:
+        # An archive that does not fit, after an upgrade of Java, is passed over in silence.
+        options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds*=off", "-Xlog:class+path=off"]
+    return " ".join([*options, *([own] if own else [])])
+
+
+def launch(settings: Mapping[str, str]) -> JavaGateway:
+    """Start a JVM whose standard error is ours, without the noise.
+
+    Args:
+        settings: What Spark is to be started with.
+
+    Raises:
+        PipelineExecutionException: It did not start; the message has what it said.
+    """
+    from pyspark import SparkConf
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+
+    conf = SparkConf(loadDefaults=False)
+    for key, value in settings.items():
+        conf.set(key, value)
+    reading, writing = os.pipe()
+    said = _Said(reading)
+    try:
+        return launch_gateway(conf, {"stderr": writing})  # pyright: ignore[reportReturnType]
+    except PySparkRuntimeError as error:
+        os.close(writing)
+        writing = -1
+        raise PipelineExecutionException(
+            f"Java did not start: {said.last_words() or error}",
+            hint=f"check JAVA_HOME, the memory of the machine and {DRIVER_OPTIONS}",
+        ) from error
+    finally:
+        if writing >= 0:
+            os.close(writing)
+
+
+class _Said:
+    """Hands on what the JVM writes, line by line, but the noise."""
+
+    def __init__(self, reading: int) -> None:
+        self._kept: list[bytes] = []
+        self._thread = threading.Thread(target=self._hand_on, args=(reading,), name="jvm-stderr", daemon=True)
+        self._thread.start()
+
+    def last_words(self) -> str:
+        self._thread.join(5)
+        return b" ".join(self._kept).decode(errors="replace").strip()
+
+    def _hand_on(self, reading: int) -> None:
+        with os.fdopen(reading, "rb") as lines:
+            for line in lines:
+                if not line.startswith(_NOISE):
+                    self._kept = [*self._kept[-4:], line.strip()]
+                    sys.stderr.write(line.decode(errors="replace"))
+                    sys.stderr.flush()
+
+
+def class_archive(
+    java: str,
+    jars: Sequence[Path],
+    progress: Callable[[str], None],
+) -> Path | None:
+    """An archive of the classes that every run loads, made once; None if there is none and none could be made.
+
+    Args:
+        java: The Java program.
+        jars: The connector jars on the class path.
+        progress: Told in a line that it is being made.
+    """
+    parts = [os.path.realpath(java), _version_of(java), str(spark_home()), *map(str, jars)]
+    name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    archive = cache_folder() / "classes" / f"{name}.jsa"
+    failed = archive.with_suffix(".failed")
+    if archive.exists():
+        return archive
+    if failed.exists() or os.environ.get(_TRAINING):
+        return None
+    try:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{archive}.lock", timeout=0):
+            progress("preparing a faster start of Spark, once ...")
+            aside = archive.with_suffix(f".{os.getpid()}")
+            if not _train(aside):
+                failed.touch()
+                return None
+            aside.rename(archive)
+    except (OSError, Timeout):
+        # A read-only cache, or another process is making it.
+        return None
+    return archive
+
+
+_TRAINING = "PIPELINE_PLATFORM_TRAINING"
+
+
+def _train(archive: Path) -> bool:
+    environment: dict[str, Any] = {**os.environ, _TRAINING: str(archive)}
+    command = [sys.executable, "-m", "pipeline_platform.engine.training", str(archive)]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=_TRAINING_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0 and archive.exists()
+
+
+def _version_of(java: str) -> str:
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    return said.stderr + said.stdout

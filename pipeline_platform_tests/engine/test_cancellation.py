@@ -1,0 +1,70 @@
+"""A run that is stopped by a signal ends soon, says so, and leaves nothing half-written."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_platform_tests.engine.processes import (
+    finished,
+    java_of,
+    runs_a_task,
+    started,
+    wait_until,
+    waiting,
+    write_pipeline,
+    write_rows,
+)
+from pipeline_platform_tests.runs import StepValue, listing, load, transform
+
+HOUR = 3_600_000
+PHASES: dict[str, list[StepValue]] = {
+    # A pivot without its values asks for them while it is planned.
+    "planning": [transform("reshapeData", operation="pivot", pivotColumn="waited", groupByColumns=["id"])],
+    "validating": [{"type": "validate", "method": "validateNulls", "config": {"notNullColumns": ["waited"]}}],
+    "loading": [],
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("phase", "sent"),
+    [
+        ("planning", signal.SIGTERM),
+        ("validating", signal.SIGINT),
+        ("loading", signal.SIGINT),
+        ("loading", signal.SIGTERM),
+    ],
+)
+def test_a_signal_stops_a_run_while(tmp_path: Path, phase: str, sent: signal.Signals) -> None:
+    files, table = tmp_path / "files", tmp_path / "table"
+    sinks: list[dict[str, Any]] = [
+        dict(load("toFiles", path=str(files), format="parquet")),
+        dict(load("toDeltaLake", path=str(table))),
+    ]
+    steps = [write_rows(tmp_path, wait_milliseconds=HOUR), waiting(), *PHASES[phase], *sinks]
+    with started(write_pipeline(tmp_path, steps), "--load-id", "stopped") as process:
+        wait_until(lambda: runs_a_task(process), process)
+        if phase == "loading":
+            wait_until(lambda: any(files.rglob("*.parquet")), process)
+        java = java_of(process)
+        began = time.monotonic()
+        process.send_signal(sent)
+        said = finished(process)
+        seconds = time.monotonic() - began
+    assert process.returncode == 130, said
+    assert "the run was stopped; nothing is half-written" in said
+    assert "run it again with the load id stopped" in " ".join(said.split())
+    assert "Traceback" not in said
+    assert "\tat " not in said
+    assert seconds < 30
+    assert listing(tmp_path) == ["pipeline.json", "rows.json"]
+    assert not table.exists()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{java}").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{java}").exists()

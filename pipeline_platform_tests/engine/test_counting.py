@@ -1,0 +1,192 @@
+"""Row counts are exact or withheld, whatever Spark makes of the plan."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from pipeline_platform.engine.counting import counted, observed
+from pipeline_platform.engine.plan import plan
+from pipeline_platform_tests.engine.runs import pipeline, run, step, wrote_nothing
+
+ROWS = 1000
+
+
+@pytest.fixture(scope="module")
+def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand rows as parquet, json and Delta; and the same rows in two halves."""
+    folder = tmp_path_factory.mktemp("counting")
+    frame = spark.range(ROWS, numPartitions=4).withColumn("k", F.col("id") % 10)
+    for name in ("parquet", "json", "delta"):
+        frame.write.format(name).save(str(folder / name))
+    return folder
+
+
+def json_rows(folder: Path, **more: Any) -> dict[str, Any]:
+    return step("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, k BIGINT", **more)
+
+
+def to_delta(path: Path, **more: Any) -> dict[str, Any]:
+    return step("toDeltaLake", path=str(path), mode="overwrite", **more)
+
+
+def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all"),
+        step("filterRows", condition="k < 5", registerAs="some"),
+        to_delta(tmp_path / "a"),
+        step("toFiles", path=str(tmp_path / "b"), format="parquet"),
+        to_delta(tmp_path / "c", input="all"),
+    )
+    assert {name: metrics.rows for name, metrics in found.items()} == {
+        "all": ROWS,
+        "some": ROWS // 2,
+        "to_delta_lake": ROWS // 2,
+        "to_files": ROWS // 2,
+        "to_delta_lake_2": ROWS,
+    }
+
+
+def test_a_frame_that_is_used_twice_in_one_plan_is_counted_once(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all"),
+        step("filterRows", condition="k < 5", registerAs="some"),
+        step("sqlQuery", query="SELECT * FROM some UNION ALL SELECT * FROM some", registerAs="twice"),
+        step(
+            "sqlQuery",
+            query="SELECT a.id FROM all a JOIN twice b ON a.id = b.id JOIN all c ON a.id = c.id",
+            registerAs="joined",
+        ),
+        to_delta(tmp_path / "joined"),
+    )
+    rows = {name: metrics.rows for name, metrics in found.items()}
+    assert rows == {"all": ROWS, "some": ROWS // 2, "twice": ROWS, "joined": ROWS, "to_delta_lake": ROWS}
+
+
+def test_a_stage_that_is_run_again_after_its_shuffle_was_lost_gives_no_wrong_count(spark: Any, tmp_path: Path):
+    frame, tally = counted(spark.range(ROWS, numPartitions=4))
+    losing = losing_a_shuffle_file(spark, frame.repartition(6, "id"), tmp_path / "lost")
+    losing.write.format("noop").mode("overwrite").save()
+    assert (tmp_path / "lost").exists()
+    metrics = observed(tally.observation)
+    assert metrics is not None
+    assert metrics["rows"] > ROWS, "Spark did not run the stage again: this test shows nothing"
+    assert tally.rows() is None
+
+
+def losing_a_shuffle_file(spark: SparkSession, shuffled: DataFrame, marker: Path) -> DataFrame:
+    """The frame, made to delete one finished map output the first time it is read."""
+    disks = spark._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()  # type: ignore
+    folders = [Path(str(disk)) for disk in disks]
+
+    def lose(row: int) -> int:
+        try:
+            marker.touch(exist_ok=False)
+        except FileExistsError:
+            return row
+        files = [file for folder in folders for file in folder.rglob("shuffle_*.data")]
+        max(files, key=lambda file: file.stat().st_mtime).unlink()
+        return row
+
+    return shuffled.select(F.udf(lose, "long")("id"))
+
+
+def test_what_lies_before_a_limit_is_not_counted_and_what_comes_after_is(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all"),
+        step("sqlQuery", query="SELECT * FROM all LIMIT 3", registerAs="few"),
+        to_delta(tmp_path / "few"),
+    )
+    assert found["all"].rows is None
+    assert found["all"].rows_note == "not counted: step 1 (sqlQuery) may leave rows unread"
+    assert found["few"].rows == 3
+
+
+def test_a_branch_that_the_optimizer_removes_gives_no_wrong_count(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all"),
+        step("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, n INT", registerAs="others"),
+        step("filterRows", condition="n > 0", registerAs="none"),
+        step("joinDataFrames", inputDataFrames=["all", "none"], joinColumn="id", joinType="inner", registerAs="joined"),
+        to_delta(tmp_path / "joined"),
+    )
+    assert found["all"].rows in (None, ROWS)
+    assert found["others"].rows in (None, ROWS)
+    assert found["none"].rows in (None, 0)
+    assert found["joined"].rows in (None, 0)
+    assert found["to_delta_lake"].rows == 0
+
+
+def test_a_cached_frame_is_counted_while_it_is_put_into_the_cache(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all", cache="true"),
+        step("validateNulls", notNullColumns="id"),
+        step("filterRows", condition="k < 5", cache=True, registerAs="some"),
+        to_delta(tmp_path / "a"),
+        to_delta(tmp_path / "b"),
+    )
+    rows = [found[name].rows for name in ("all", "some", "to_delta_lake", "to_delta_lake_2")]
+    assert rows == [ROWS, ROWS // 2, ROWS // 2, ROWS // 2]
+
+
+def test_a_selection_without_a_load_is_run_for_its_counts_and_writes_nothing(spark: Any, folder: Path, tmp_path: Path):
+    steps = [
+        json_rows(folder, registerAs="all"),
+        step("filterRows", condition="k < 5", registerAs="some"),
+        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        to_delta(tmp_path / "out"),
+    ]
+    found = run(spark, *steps, selection={"some"})
+    assert {name: metrics.rows for name, metrics in found.items()} == {"all": ROWS, "some": ROWS // 2}
+    assert wrote_nothing(tmp_path / "out")
+
+
+def test_a_pipeline_that_only_looks_at_a_schema_still_counts_its_rows(spark: Any, folder: Path):
+    expected = [{"name": "id", "type": "bigint"}]
+    found = run(spark, json_rows(folder, registerAs="all"), step("validateSchema", expectedColumns=expected))
+    assert found["all"].rows == ROWS
+
+
+def test_what_need_not_be_run_again_is_not_counted_and_says_so(spark: Any, folder: Path, tmp_path: Path):
+    steps = [json_rows(folder, registerAs="all"), to_delta(tmp_path / "out")]
+    assert run(spark, *steps, load_id="once")["all"].rows == ROWS
+    again = run(spark, *steps, load_id="once")
+    assert again["to_delta_lake"].status == "SKIPPED"
+    assert (again["all"].rows, again["all"].rows_note) == (None, "not counted: nothing had to be done for it")
+
+
+@pytest.mark.parametrize("source", ["parquet", "delta"])
+def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_counted(
+    spark: Any, folder: Path, source: str, tmp_path: Path
+):
+    path = str(folder / source)
+    extract = (
+        step("fromDeltaLake", path=path, registerAs="all")
+        if source == "delta"
+        else step("fromFiles", path=path, format=source, registerAs="all")
+    )
+    steps = [extract, step("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
+    last: Any = plan(pipeline(*steps), spark, "plan").frames[1]
+    executed = last._jdf.queryExecution().executedPlan().toString()
+    [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
+    assert "GreaterThanOrEqual(id,990)" in pushed
+    found = run(spark, *steps)
+    assert found["all"].rows_note == "not counted: the filter of step 1 is carried out while reading"
+    assert found["last"].rows == 10
+    assert found["to_delta_lake"].rows == 10
+
+
+def test_only_the_columns_that_are_needed_are_read_though_the_rows_are_counted(spark: Any, folder: Path):
+    frame, _ = counted(spark.read.parquet(str(folder / "parquet")))
+    executed = frame.select("k")._jdf.queryExecution().executedPlan().toString()
+    assert "ReadSchema: struct<k:bigint>" in executed

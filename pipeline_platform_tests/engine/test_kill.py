@@ -1,0 +1,65 @@
+"""A run that is killed, and the same command again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from deltalake import DeltaTable
+
+from pipeline_platform.methods.load.publication import LEDGER
+from pipeline_platform_tests.engine.processes import (
+    completed,
+    started,
+    wait_until,
+    waiting,
+    write_pipeline,
+    write_rows,
+)
+from pipeline_platform_tests.runs import listing, load
+
+HOUR = 3_600_000
+
+
+def ids(files: list[str]) -> list[int]:
+    if not files:
+        return []
+    return sorted(row[0] for row in duckdb.connect().read_parquet(files).project("id").fetchall())
+
+
+def delta_ids(table: Path) -> list[int]:
+    return ids(DeltaTable(str(table)).file_uris()) if DeltaTable.is_deltatable(str(table)) else []
+
+
+def file_ids(folder: Path) -> list[int]:
+    return ids([str(folder / name) for name in listing(folder) if not name.startswith("_")])
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("method", ["toDeltaLake", "toFiles"])
+def test_a_run_killed_in_the_middle_of_a_load_loads_every_row_once_when_repeated(tmp_path: Path, method: str) -> None:
+    done, cut, cut_files = tmp_path / "done", tmp_path / "cut", tmp_path / "files"
+    target, config = (cut, {}) if method == "toDeltaLake" else (cut_files, {"format": "parquet"})
+    steps = [
+        write_rows(tmp_path, wait_milliseconds=HOUR),
+        load("toDeltaLake", path=str(done)),
+        waiting(),
+        load(method, path=str(target), **config),
+    ]
+    file = write_pipeline(tmp_path, steps)
+    with started(file, "--load-id", "first") as process:
+        wait_until(lambda: any(target.rglob("*.parquet")), process)
+        # The first load is committed, of the second there are files and no commit.
+        assert delta_ids(done) == [1, 2]
+        process.kill()
+        process.wait()
+    assert (delta_ids(target) if method == "toDeltaLake" else file_ids(target)) == []
+
+    write_rows(tmp_path, wait_milliseconds=0)
+    metrics = completed(file, "--load-id", "first")
+
+    assert delta_ids(done) == [1, 2]
+    assert (delta_ids(target) if method == "toDeltaLake" else file_ids(target)) == [1, 2]
+    assert [step["status"] for step in metrics["steps"] if step["type"] == "load"] == ["SKIPPED", "COMPLETED"]
+    assert not (target / LEDGER / "pending").exists()

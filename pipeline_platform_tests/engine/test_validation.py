@@ -1,0 +1,175 @@
+"""What a run makes of validations: what it stops, what it writes, what it tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+
+from pipeline_platform.exceptions import ValidationException
+from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
+from pipeline_platform_tests.engine.runs import run, step, wrote_nothing
+from pipeline_platform_tests.methods.validate.blocks import outcome, validation
+
+PEOPLE = Table(
+    "id BIGINT, age BIGINT, mail STRING",
+    [(1, 30, "a@x"), (2, -1, "b@x"), (2, 200, None), (3, None, "c@x"), (None, 40, "d@x"), (4, 50, "e@x")],
+)
+
+
+@pytest.fixture(scope="module")
+def people(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("validation") / "people"
+    PEOPLE.frame(spark).write.parquet(str(path))
+    return path
+
+
+def extract(people: Path) -> dict[str, Any]:
+    return step("fromFiles", path=str(people), format="parquet", registerAs="people")
+
+
+AGES = {"ranges": {"age": {"min": 0, "max": 120}}}
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "passed"),
+    [(0, False), (1, False), (2, True), ("2", True), (0.33, False), (0.34, True), ("0.5", True)],
+)
+def test_a_tolerance_is_a_count_or_a_fraction_of_the_rows(spark: Any, tolerance: Any, passed: bool):
+    found = outcome(PEOPLE.frame(spark), validation("validateRanges", **AGES, tolerance=tolerance))
+    assert found.rule.violations == 2
+    assert found.rule.passed is passed
+
+
+def test_a_fraction_is_taken_as_it_is_written(spark: Any):
+    check = validation("validateBusinessRules", rules=["id >= 29"], tolerance=0.29)
+    assert outcome(spark.range(100), check).rule.passed
+
+
+def test_with_quarantine_the_tolerance_only_says_whether_the_check_passed(spark: Any):
+    for tolerance, passed in ((1, False), (2, True)):
+        check = validation("validateRanges", **AGES, tolerance=tolerance, onFailure="quarantine")
+        found = outcome(PEOPLE.frame(spark), check)
+        assert found.rule.passed is passed
+        assert len(found.quarantined) == 2
+        assert len(found.passed) == 4
+
+
+def test_what_one_validation_puts_in_quarantine_the_next_does_not_see(spark: Any):
+    found = outcome(
+        PEOPLE.frame(spark),
+        validation("validateRanges", **AGES, onFailure="quarantine"),
+        validation("validateUnique", columns="id", onFailure="warn"),
+        validation("validateNulls", notNullColumns=["mail"], onFailure="quarantine"),
+        validation("validateRowCount", max=4),
+    )
+    assert [rule.violations for check in (1, 2, 3, 4) for rule in found.rules(check)] == [2, 0, 0, 0]
+    assert found.result.rows == {1: 6, 2: 4, 3: 4, 4: 4}
+    assert found.result.quarantined == {1: 2, 2: None, 3: 0, 4: None}
+    assert {reasons for *_, reasons in ((*row[:-1], tuple(row[-1])) for row in found.reasons)} == {
+        ("check_1: age between 0 and 120",)
+    }
+
+
+def test_a_row_in_quarantine_has_every_rule_of_the_validation_that_it_broke(spark: Any):
+    check = validation("validateNulls", notNullColumns=["mail", "age", "id"], onFailure="quarantine")
+    frame = Table("id BIGINT, age BIGINT, mail STRING", [(None, 1, None), (1, 1, "m")]).frame(spark)
+    [(*_, reasons)] = outcome(frame, check).reasons
+    assert reasons == ["check_1: mail is not null", "check_1: id is not null"]
+
+
+def test_samples_show_the_columns_of_the_rule_and_nothing_else(spark: Any):
+    found = outcome(PEOPLE.frame(spark), validation("validateRanges", **AGES))
+    assert sorted(sample["age"] for sample in found.rule.samples) == [-1, 200]
+    assert all(set(sample) == {"age"} for sample in found.rule.samples)
+
+
+def test_there_are_only_a_few_samples(spark: Any):
+    found = outcome(spark.range(1000), validation("validateBusinessRules", rules=["id < 10"]))
+    assert found.rule.violations == 990
+    assert 1 <= len(found.rule.samples) <= 3
+    assert all(sample["id"] >= 10 for sample in found.rule.samples)
+
+
+def test_no_sample_shows_a_sensitive_column_or_one_that_looks_secret(spark: Any):
+    frame = Table("MAIL STRING, password STRING, n INT", [("a@x", "hunter2", 1)]).frame(spark)
+    check = validation(
+        "validateBusinessRules", rules=["length(MAIL) > 9 AND length(password) > 9 AND n > 9"], sensitiveColumns="mail"
+    )
+    [sample] = outcome(frame, check).rule.samples
+    assert sample == {"MAIL": "***", "password": "***", "n": 1}
+
+
+def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any, people: Path, tmp_path: Path):
+    steps = [extract(people), step("validateRanges", **AGES), step("toDeltaLake", path=str(tmp_path / "sink"))]
+    with pytest.raises(ValidationException) as raised:
+        run(spark, *steps)
+    error = raised.value
+    assert (error.rule, error.violations, error.rows) == ("age between 0 and 120", 2, 6)
+    assert {"age": -1} in error.samples
+    text = str(error)
+    assert "step 1 (validate validateRanges)" in text
+    assert "2 of 6 rows (33.33%) break 'age between 0 and 120'" in text
+    assert '{"age": -1}' in text
+    assert wrote_nothing(tmp_path / "sink")
+
+
+def test_a_warning_lets_the_run_go_on_and_reports(spark: Any, people: Path, tmp_path: Path):
+    found = run(
+        spark,
+        extract(people),
+        step("validateRanges", **AGES, onFailure="warn"),
+        step("toDeltaLake", path=str(tmp_path / "sink")),
+    )
+    check = found["validate_ranges"]
+    assert (check.status, check.passed, check.blocking) == ("COMPLETED", False, False)
+    assert found["to_delta_lake"].rows == 6
+
+
+def quarantines(people: Path, tmp_path: Path, last: str) -> list[dict[str, Any]]:
+    return [
+        extract(people),
+        step("validateRanges", **AGES, onFailure="quarantine"),
+        step("validateNulls", notNullColumns="id", onFailure="quarantine", quarantinePath=str(tmp_path / "nulls")),
+        step("validateBusinessRules", rules=[last]),
+        step("toDeltaLake", path=str(tmp_path / "sink")),
+    ]
+
+
+def test_nothing_goes_to_quarantine_or_sink_when_a_later_rule_stops_the_run(spark: Any, people: Path, tmp_path: Path):
+    with pytest.raises(ValidationException, match=r"1 of 3 rows .* break 'id < 4'"):
+        run(spark, *quarantines(people, tmp_path, "id < 4"))
+    assert wrote_nothing(*(tmp_path / name for name in ("sink", "nulls", "sink_quarantine")))
+
+
+def test_each_quarantine_gets_its_own_rows_and_the_sink_the_rest(spark: Any, people: Path, tmp_path: Path):
+    steps = quarantines(people, tmp_path, "id < 5")
+    steps[1]["config"]["quarantinePath"] = str(tmp_path / "ages")
+    found = run(spark, *steps)
+
+    def written(name: str) -> Any:
+        return rows_of(spark.read.format("delta").load(str(tmp_path / name)).drop("_violations"))
+
+    out = "age NOT BETWEEN 0 AND 120"
+    assert written("ages") == duckdb_rows(f"SELECT * FROM people WHERE {out}", people=PEOPLE)
+    assert written("nulls") == duckdb_rows(
+        f"SELECT * FROM people WHERE NOT coalesce({out}, false) AND id IS NULL", people=PEOPLE
+    )
+    assert written("sink") == duckdb_rows(
+        f"SELECT * FROM people WHERE NOT coalesce({out}, false) AND id IS NOT NULL", people=PEOPLE
+    )
+    assert [found[name].quarantined for name in ("validate_ranges", "validate_nulls")] == [2, 1]
+    assert found["people"].rows == 6
+    assert found["to_delta_lake"].rows == 3
+
+
+def test_without_a_path_of_its_own_the_quarantine_is_beside_the_sink(spark: Any, people: Path, tmp_path: Path):
+    steps = [extract(people), step("validateRanges", **AGES, onFailure="quarantine")]
+    run(spark, *steps, step("toDeltaLake", path=str(tmp_path / "sink")))
+    rows = spark.read.format("delta").load(str(tmp_path / "sink_quarantine")).collect()
+    assert sorted((row["age"], row["_violations"]) for row in rows) == [
+        (-1, ["validate_ranges: age between 0 and 120"]),
+        (200, ["validate_ranges: age between 0 and 120"]),
+    ]
