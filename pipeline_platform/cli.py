@@ -125,6 +125,8 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
             progress.failed(str(error) or "stopped")
+            if not cancelled and batch is not None and batch.has_loaded():
+                progress.failed(f"  some loads are done: --load-id {batch.load_name} goes on without repeating them")
             if as_json and batch is not None:
                 status = "CANCELLED" if cancelled else "FAILED"
                 _print_json(batch.metrics(status, started, str(error)).model_dump(mode="json"))

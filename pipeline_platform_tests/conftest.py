@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
+from pipeline_platform.credentials import redaction
 from pipeline_platform.engine.session import spark_session
 
 
@@ -19,3 +20,9 @@ def spark() -> Iterator[SparkSession]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pictures", help="Folder for pictures of the UI, taken while it is tested.")
+
+
+@pytest.fixture(autouse=True)
+def no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test hands out as a secret must not be masked in another."""
+    monkeypatch.setattr(redaction, "_known", set())

@@ -6,7 +6,7 @@ from deltalake import DeltaTable, QueryBuilder
 from rich.console import Console
 from rich.table import Table
 
-ROWS, COLUMNS = 8, 9
+ROWS, COLUMNS = 8, 6
 
 
 def main(path: str) -> None:

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Generator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from tenacity.wait import wait_base
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.counting import count_source, counting_note
+from pipeline_platform.engine.counting import count_source, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, plan, selected_steps
 from pipeline_platform.engine.session import clashing_settings, is_modifiable
@@ -89,14 +89,19 @@ class BatchRun:
             raise PipelineCancelledException(
                 error.message,
                 location=location,
-                hint=f"to go on, run it again with the load id {self._load_id} (in Dagster: re-execute the run); "
+                hint=f"to go on, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
                 "what was loaded already is not loaded twice",
             ) from error.__cause__
         return self.metrics("COMPLETED", started)
 
     @property
-    def _load_id(self) -> str:
+    def load_name(self) -> str:
+        """The load id that a run has to be given to be a repetition of this one."""
         return self.load_id or self.run_id
+
+    def has_loaded(self) -> bool:
+        """Whether any load is done, in this attempt or an earlier one."""
+        return any(step.type == "load" for step in self.steps.values())
 
     def _work(self, stop: Stop) -> None:
         with self._settings():
@@ -136,7 +141,7 @@ class BatchRun:
             yield
 
     def _attempt(self, stop: Stop) -> None:
-        planned = plan(self.pipeline, self.spark, self._load_id, self.selection)
+        planned = plan(self.pipeline, self.spark, self.load_name, self.selection)
         self.hints = planned.hints
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()
@@ -159,7 +164,9 @@ class BatchRun:
         except BaseException:
             for action in planned.actions:
                 if isinstance(action, PlannedLoad):
-                    action.prepared.clean()
+                    # What the run failed at is what has to be told.
+                    with suppress(Exception):
+                        action.prepared.clean()
             raise
         finally:
             for frame in held:
@@ -259,7 +266,10 @@ class BatchRun:
             if note is None and step.index not in ran:
                 note = NOT_RUN
             tally = planned.tallies.get(source.index)
-            rows = tally.rows() if note is None and tally is not None else None
+            written = [self.steps[load.index].rows for load in reporting_loads(self.pipeline, source, planned.needed)]
+            rows: int | None = None
+            if note is None:
+                rows = tally.rows() if tally is not None else next((n for n in written if n is not None), None)
             dataset = step.config.dataset() if isinstance(step.config, Extract) else None
             self._record(
                 StepMetrics(

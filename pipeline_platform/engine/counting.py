@@ -1,21 +1,23 @@
 """Counts rows in the pass that does the work.
 
-A count comes from `DataFrame.observe`, with two guards against a wrong one. A stage that Spark runs again, after a
-lost shuffle, adds its rows a second time: each task therefore also reports its partition, and where more tasks than
-partitions reported, the count is withheld. And a plan may be cut short, by a LIMIT or because a join found its other
-side empty: what lies before a LIMIT is not counted at all, and a branch that never ran reports nothing.
+Where a sink says how many rows it wrote, that is the count, and costs nothing. Any other comes from
+`DataFrame.observe`, with two guards against a wrong one. A stage that Spark runs again, after a lost shuffle, adds its
+rows a second time: each task therefore also reports its partition, and where more tasks than partitions reported, the
+count is withheld. And a plan may be cut short, by a LIMIT or because a join found its other side empty: what lies
+before a LIMIT is not counted at all, and a branch that never ran reports nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.methods.base import HELPER_PREFIX, Extract, Transform
+from pipeline_platform.methods.base import HELPER_PREFIX, Extract, Load, Transform, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation
@@ -98,6 +100,29 @@ def count_source(pipeline: PipelineConfig, step: Step) -> Step:
     while isinstance(step.config, Transform) and step.config.keeps_row_count and step.inputs:
         step = pipeline.steps[step.inputs[0].step]
     return step
+
+
+def reporting_loads(pipeline: PipelineConfig, step: Step, needed: Set[int]) -> list[Step]:
+    """The loads that write exactly this step's rows and say how many they wrote, so that they need not be counted.
+
+    Args:
+        pipeline: The pipeline.
+        step: An extract or a transform.
+        needed: Indices of the steps that are run.
+    """
+    found: list[Step] = []
+    for other in _consumers(pipeline, step):
+        config = other.config
+        if other.index not in needed:
+            continue
+        if isinstance(config, Validate) and config.on_failure == "quarantine" and other.inputs[0].step == step.index:
+            # What comes after it gets fewer rows.
+            break
+        if isinstance(config, Load) and config.reports_rows():
+            found.append(other)
+        elif isinstance(config, Transform) and config.keeps_row_count:
+            found += reporting_loads(pipeline, other, needed)
+    return found
 
 
 def _consumers(pipeline: PipelineConfig, step: Step) -> list[Step]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
@@ -15,28 +16,52 @@ _TRANSIENT = re.compile(
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,
 )
+# SQL's own classes of errors: values, syntax and names, what is not supported, and what a user's rule raised. They are
+# no more right the second time, and the text may hold any words, as it repeats values of the data.
+_LASTING_STATE = re.compile(r"SQLSTATE: (22|42|0A|P0|21|23)\w{3}")
 
+_DAMAGED = "the file is damaged or cut off: restore it, or take it out of the folder"
 _HINTS = (
-    (r"PATH_NOT_FOUND|does not exist", "check the path; if another pipeline makes it, run that one first"),
+    (REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
     (
         r"DELTA_TABLE_NOT_FOUND|is not a Delta table|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST",
         "check the path; if another pipeline makes the table, run that one first",
     ),
-    (r"UNRESOLVED_COLUMN", "use one of the columns that Spark suggests"),
-    (r"No space left on device", "free some disk space and run again: nothing was committed"),
+    (r"PATH_NOT_FOUND|does not exist", "check the path; if another pipeline makes it, run that one first"),
+    (r"DELTA_VERSION_NOT_FOUND|DELTA_TIMESTAMP_", "read one of the versions that the table still has"),
+    (r"UNABLE_TO_INFER_SCHEMA", "there are no files in the folder: check the path, or say the columns with 'schema'"),
+    (r"UNSUPPORTED_FILE_SYSTEM|No FileSystem for scheme", "use a path or URI that Spark can read"),
+    (r"UNRESOLVED_COLUMN|FIELD_NOT_FOUND", "use one of the columns that are there"),
+    (r"UNRESOLVED_ROUTINE", "check the spelling of the function"),
+    (r"No space left on device|Disk quota exceeded", "free some disk space and run again: nothing was committed"),
     (
-        r"is not a Parquet file|FAILED_READ_FILE|CANNOT_READ_FILE|Could not read footer",
-        "the file is damaged or cut off: restore it, or take it out of the folder",
+        r"Permission denied|Read-only file system|Mkdirs failed|DELTA_CANNOT_CREATE_LOG_PATH|Not a directory",
+        "check that the folder can be written to",
     ),
-    (REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
+    (r"is not a group|PARQUET_COLUMN_DATA_TYPE_MISMATCH", "give 'schema' the types that the file has, or leave it out"),
+    (
+        r"is not a Parquet file|Not an Avro data file|Malformed ORC|FAILED_TO_UNCOMPRESS|FAILED_READ_FILE"
+        r"|CANNOT_READ_FILE|Could not read footer",
+        _DAMAGED,
+    ),
     (r"DELTA_CONCURRENT|Concurrent\w+Exception", "another writer changed the same rows; run again"),
-    (r"CAST_INVALID_INPUT", "use try_cast, or filter the values that can't be converted"),
+    (
+        r"CAST_INVALID_INPUT|CAST_OVERFLOW|CANNOT_PARSE_TIMESTAMP",
+        "use try_cast or the like in the expression, or filter the values that can't be converted",
+    ),
+    (r"ARITHMETIC_OVERFLOW", "cast to a wider type first"),
     (r"DIVIDE_BY_ZERO", "use try_divide, or filter the zeros"),
+    (r"DATATYPE_MISMATCH", "cast the operands to types that go together"),
+    (r"OutOfMemoryError|Java heap space", "set 'spark.driver.memory' higher in sparkConf, or repartition the data"),
 )
+_HINT_TRANSIENT = "check that the other system is up and can be reached"
+_HINT = "mend the step or its data and run again"
 
-_CLASS = re.compile(r"\[([A-Z0-9_.]+)\]")
-_NOISE = re.compile(r"\s*SQLSTATE: \w+|;?\s*\n'?[A-Z]\w+.*", re.DOTALL)
-_CAUSED_BY = re.compile(r"^Caused by: (?:[\w.$]+(?:Exception|Error): )?(?P<message>.+)$", re.MULTILINE)
+_CLASS = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
+_STATE = re.compile(r";?\s*SQLSTATE: \w+.*", re.DOTALL)
+_THROWN = re.compile(r"^(?:Caused by: |: )(?:[\w.$]+(?:Exception|Error)(?:: |$))?(?P<message>.*)$", re.MULTILINE)
+_READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?\s")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 600
 
 
@@ -50,12 +75,14 @@ def explained(error: BaseException, step: Step) -> PipelineException:
     if isinstance(error, PipelineException):
         return error.at(step.location, step.config.as_config())
     text = _full_text(error)
+    transient = is_transient(error)
+    hints = (hint for pattern, hint in _HINTS if re.search(pattern, text))
     return PipelineExecutionException(
         _message(error, text),
         location=step.location,
         config=step.config.as_config(),
-        hint=next((hint for pattern, hint in _HINTS if re.search(pattern, text)), None),
-        retryable=is_transient(error),
+        hint=next(hints, _HINT_TRANSIENT if transient else _HINT),
+        retryable=transient,
     )
 
 
@@ -63,7 +90,10 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same run may succeed when tried again unchanged."""
     if isinstance(error, PipelineException):
         return error.retryable
-    return isinstance(error, Exception) and _TRANSIENT.search(_full_text(error)) is not None
+    if not isinstance(error, Exception):
+        return False
+    text = _full_text(error)
+    return _LASTING_STATE.search(text) is None and _TRANSIENT.search(text) is not None
 
 
 def _full_text(error: BaseException) -> str:
@@ -71,23 +101,26 @@ def _full_text(error: BaseException) -> str:
 
 
 def _message(error: BaseException, text: str) -> str:
-    if re.search(re.escape(REPEATED_KEYS), text):
-        found = re.search(re.escape(REPEATED_KEYS) + r"[^\n]*", text)
-        return found[0].split(" SQLSTATE")[0] if found else REPEATED_KEYS
-    causes = [match["message"] for match in _CAUSED_BY.finditer(text)]
-    own = str(error)
-    if _is_wrapper(own) and causes:
-        # Spark's outer message only says that a job failed; the innermost cause says why.
-        own = causes[-1]
-    first = _NOISE.sub("", own.strip())
-    return (first or type(error).__name__)[:_LONGEST]
+    repeated = re.search(re.escape(REPEATED_KEYS) + r"[^\n]*", text)
+    told = repeated[0] if repeated else _innermost(str(error))
+    told = _CLASS.sub("", _STATE.sub("", told), count=1)
+    told = " ".join(_COLOUR.sub("", told).split())
+    reading = _READING.search(text)
+    if reading and reading["file"] not in told and not repeated:
+        told += f" (while reading {reading['file']})"
+    return (told or type(error).__name__)[:_LONGEST]
 
 
-def _is_wrapper(message: str) -> bool:
-    found = _CLASS.search(message)
-    wrappers = ("TASK_WRITE_FAILED", "FAILED_READ_FILE.NO_HINT", "WRITING_JOB_ABORTED")
-    return (
-        "An error occurred while calling" in message
-        or "Job aborted" in message
-        or (found is not None and found[1] in wrappers)
-    )
+def _innermost(said: str) -> str:
+    """Of an error of the JVM with its stack the message of the last cause; any other error as it is."""
+    if "\n\tat " not in said:
+        return said
+    messages = [message for message in _messages(said) if message.strip()]
+    return messages[-1] if messages else said.splitlines()[0]
+
+
+def _messages(said: str) -> Iterator[str]:
+    for found in _THROWN.finditer(said):
+        # A message may go on over some lines before its stack begins.
+        rest = said[found.start("message") :].split("\n\tat ", 1)[0]
+        yield rest.split("\n\n", 1)[0]

@@ -31,6 +31,7 @@ _EXCLUDED = (
     "org.apache.logging.log4j:log4j-core",
     "org.apache.logging.log4j:log4j-slf4j2-impl",
 )
+_UNRESOLVED = re.compile(r"unresolved dependency: [^\n]*")
 _VERSION = re.compile(r"-\d[\w.\-]*\.jar$")
 
 
@@ -102,9 +103,9 @@ def _resolve(coordinates: Sequence[str], folder: Path) -> int:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         jars = [jar for jar in (ivy / "jars").glob("*.jar") if _artifact(jar) not in shipped]
         if done.returncode != 0 or not jars:
-            reason = next((line for line in done.stderr.splitlines() if "unresolved" in line.lower()), "")
+            reason = "; ".join(dict.fromkeys(_UNRESOLVED.findall(done.stderr)))
             raise PipelineExecutionException(
-                f"the connector packages could not be resolved: {reason or done.stderr[-500:]}",
+                f"the connector packages could not be resolved: {reason or ' '.join(done.stderr.split())[-500:]}",
                 hint="check that a Maven repository is reachable, or name one with spark.jars.ivySettings",
                 retryable=True,
             )

@@ -27,13 +27,17 @@ def require_java() -> str:
         raise PipelineExecutionException(f"Spark needs Java {_supported()}, and {where} has none", hint=_HINT)
     version = java_version(java)
     if version not in SUPPORTED:
-        raise PipelineExecutionException(f"Spark needs Java {_supported()}, and {java} is Java {version}", hint=_HINT)
+        told = version or "of an unknown version"
+        raise PipelineExecutionException(f"Spark needs Java {_supported()}, and {java} is Java {told}", hint=_HINT)
     return java
 
 
 def java_version(java: str) -> int | None:
     """The major version of a Java program, or None if it does not say one."""
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
     match = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
     return int(match[1]) if match else None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note
+from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
@@ -163,7 +163,11 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         ColumnMetrics(name=column.name, type=column.dataType.simpleString(), nullable=column.nullable)
         for column in frame.schema
     ]
-    if counting_note(planned.pipeline, step) is None and count_source(planned.pipeline, step) is step:
+    if (
+        counting_note(planned.pipeline, step) is None
+        and count_source(planned.pipeline, step) is step
+        and not reporting_loads(planned.pipeline, step, planned.needed)
+    ):
         frame, planned.tallies[step.index] = counted(frame)
     if config.cache:
         from pyspark import StorageLevel
@@ -259,7 +263,7 @@ def _plan_load(planned: Plan, step: Step, load_id: str) -> None:
     planned.lineage[step.index] = {column: [(source, column)] for column in frame.columns}
     name = config.query_name or f"{planned.pipeline.name}-{step.name}"
     tally: Tally | None = None
-    if not config.reports_rows:
+    if not config.reports_rows():
         frame, tally = counted(frame)
     prepared = config.prepare(frame, LoadRun(f"{load_id}/{step.name}", name))
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -76,7 +77,11 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
 
 def _started(settings: Mapping[str, str]) -> SparkSession:
     from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
+
+    # It prints as JSON, stack and all, what pyspark raises as well.
+    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
 
     # A JVM that ran a session before serves the next one too.
     running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]

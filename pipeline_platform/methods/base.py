@@ -348,8 +348,6 @@ class Load(WorksOnFrame):
     """Writes a frame to a sink."""
 
     step_type: ClassVar[StepType] = "load"
-    reports_rows: ClassVar[bool] = False
-    """Whether the sink says how many rows it took, so that they need not be counted on the way."""
 
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
@@ -366,6 +364,10 @@ class Load(WorksOnFrame):
     def dataset(self) -> Dataset:
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def reports_rows(self) -> bool:
+        """Whether the sink says how many rows of the frame it took, so that they need not be counted on the way."""
+        return False
 
     def folder(self) -> str | None:
         """Path or URI of a sink that is a folder; None for one that is not."""

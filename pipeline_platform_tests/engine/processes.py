@@ -75,6 +75,8 @@ def completed(file: Path, *options: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    for noise in ("WARN", "log4j", "log level", "ERROR"):
+        assert noise not in done.stderr
     return json.loads(done.stdout)
 
 

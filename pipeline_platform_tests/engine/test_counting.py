@@ -35,22 +35,37 @@ def to_delta(path: Path, **more: Any) -> dict[str, Any]:
     return step("toDeltaLake", path=str(path), mode="overwrite", **more)
 
 
-def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, tmp_path: Path):
+def to_parquet(path: Path, **more: Any) -> dict[str, Any]:
+    return step("toFiles", path=str(path), format="parquet", **more)
+
+
+@pytest.mark.parametrize("to_sink", [to_parquet, to_delta], ids=["observed", "told by the sink"])
+def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, tmp_path: Path, to_sink: Any):
     found = run(
         spark,
         json_rows(folder, registerAs="all"),
         step("filterRows", condition="k < 5", registerAs="some"),
-        to_delta(tmp_path / "a"),
-        step("toFiles", path=str(tmp_path / "b"), format="parquet"),
-        to_delta(tmp_path / "c", input="all"),
+        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        to_sink(tmp_path / "a"),
+        to_sink(tmp_path / "b", input="some"),
+        to_sink(tmp_path / "c", input="all"),
     )
-    assert {name: metrics.rows for name, metrics in found.items()} == {
-        "all": ROWS,
-        "some": ROWS // 2,
-        "to_delta_lake": ROWS // 2,
-        "to_files": ROWS // 2,
-        "to_delta_lake_2": ROWS,
-    }
+    rows = [metrics.rows for metrics in found.values()]
+    assert rows == [ROWS, ROWS // 2, ROWS // 2, ROWS // 2, ROWS // 2, ROWS]
+
+
+def test_rows_in_quarantine_belong_to_the_step_whose_rows_they_were(spark: Any, folder: Path, tmp_path: Path):
+    found = run(
+        spark,
+        json_rows(folder, registerAs="all"),
+        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        step("validateBusinessRules", rules=["k < 5"], onFailure="quarantine"),
+        to_delta(tmp_path / "good"),
+        step("filterRows", condition="k = 0", registerAs="first"),
+        to_delta(tmp_path / "first"),
+    )
+    rows = [found[name].rows for name in ("all", "more", "to_delta_lake", "first", "to_delta_lake_2")]
+    assert rows == [ROWS, ROWS, ROWS // 2, ROWS // 10, ROWS // 10]
 
 
 def test_a_frame_that_is_used_twice_in_one_plan_is_counted_once(spark: Any, folder: Path, tmp_path: Path):
@@ -132,10 +147,10 @@ def test_a_cached_frame_is_counted_while_it_is_put_into_the_cache(spark: Any, fo
         json_rows(folder, registerAs="all", cache="true"),
         step("validateNulls", notNullColumns="id"),
         step("filterRows", condition="k < 5", cache=True, registerAs="some"),
-        to_delta(tmp_path / "a"),
-        to_delta(tmp_path / "b"),
+        to_parquet(tmp_path / "a"),
+        to_parquet(tmp_path / "b"),
     )
-    rows = [found[name].rows for name in ("all", "some", "to_delta_lake", "to_delta_lake_2")]
+    rows = [found[name].rows for name in ("all", "some", "to_files", "to_files_2")]
     assert rows == [ROWS, ROWS // 2, ROWS // 2, ROWS // 2]
 
 

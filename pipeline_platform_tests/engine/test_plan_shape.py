@@ -14,7 +14,7 @@ from pipeline_platform_tests.engine.runs import run, step
 from pipeline_platform_tests.methods.validate.blocks import counting_jobs
 
 ROWS = 1000
-JOBS = 6
+JOBS = 5
 """Counted: see docs/benchmarks.md."""
 
 

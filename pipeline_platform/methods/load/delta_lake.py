@@ -40,7 +40,6 @@ class ToDeltaLake(Load, EntersS3):
 
     method: ClassVar[str] = "toDeltaLake"
     kind: ClassVar[str] = "deltalake"
-    reports_rows: ClassVar[bool] = True
 
     path: Location
     """Local path or URI of the table."""
@@ -77,6 +76,10 @@ class ToDeltaLake(Load, EntersS3):
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
+
+    def reports_rows(self) -> bool:
+        # A merge reports the rows it changed: one of the frame may have changed several of the table.
+        return self.mode != "merge"
 
     def folder(self) -> str | None:
         return self.path

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,7 @@ class FilePublication:
             return Written(skipped="an earlier attempt of this run has loaded it already")
         finished = {name: _publish(self._target, name) for name in self._left_behind()}
         if self._name in finished:
-            return finished[self._name]
+            return replace(finished[self._name], skipped="an earlier attempt of this run wrote it; published now")
         self.check()
         if self.mode == "ignore" and not self._begun() and self._data_files():
             return Written(skipped="there is data already, and mode is ignore")
