@@ -41,7 +41,7 @@ def driver_options(own: str | None, archive: Path | None) -> str:
 
 
 def launch(settings: Mapping[str, str]) -> JavaGateway:
-    """Start a JVM whose standard error is ours, without the noise.
+    """Start a JVM that speaks on our standard error, without the noise.
 
     Args:
         settings: What Spark is to be started with.
@@ -59,7 +59,8 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
     reading, writing = os.pipe()
     said = _Said(reading)
     try:
-        return launch_gateway(conf, {"stderr": writing})  # pyright: ignore[reportReturnType]
+        # What it says on its standard output belongs to no one who reads ours.
+        return launch_gateway(conf, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
     except PySparkRuntimeError as error:
         os.close(writing)
         writing = -1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
@@ -24,6 +24,9 @@ from pipeline_platform_tests.methods.validate.blocks import interpreted, planned
 SCHEMA = "k INT, x DOUBLE, s STRING"
 KEYS = [1, 2, 2]
 """Values of the referenced frame."""
+
+# An example costs Spark jobs: to shrink a failing one would take minutes.
+PHASES = (Phase.explicit, Phase.generate)
 
 Row = tuple[int | None, float | None, str | None]
 
@@ -127,7 +130,7 @@ def assert_conserves(spark: SparkSession, rows: list[Row], block: list[tuple[Che
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.method}-{len(str(check.config))}")
 def test_each_validation_conserves_rows(quick: SparkSession, check: Check):
-    @settings(max_examples=3, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=PHASES)
     @given(rows=ROWS)
     def conserves(rows: list[Row]) -> None:
         assert_conserves(quick, rows, [(check, "quarantine")])
@@ -140,6 +143,7 @@ def test_each_validation_conserves_rows(quick: SparkSession, check: Check):
     deadline=None,
     derandomize=True,
     database=None,
+    phases=PHASES,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(rows=ROWS, block=BLOCKS)
