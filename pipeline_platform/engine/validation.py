@@ -3,9 +3,9 @@
 Validations that follow each other on one frame form a block. They are carried out in their order: what one puts in
 quarantine, the next does not see. Each rule becomes a flag on every row; one aggregation counts all flags.
 
-Picking samples in that pass costs up to half of it (docs/benchmarks.md). So they are picked there only where the rows
-are going to be loaded in spite of a broken rule. Rows in quarantine are kept and give their samples afterwards, and
-where the run stops, the frame is read again in place of the load: it is never read more than twice.
+Picking samples in that pass costs about a third of it (docs/benchmarks.md). So they are picked there only where the
+rows are going to be loaded in spite of a broken rule. Rows in quarantine are kept and give their samples afterwards,
+and where the run stops, the frame is read again in place of the load: it is never read more than twice.
 """
 
 from __future__ import annotations
