@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# One JVM serves a test process; a process for each part keeps it from growing with all of them.
+TESTS := pipeline_platform_tests
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -36,7 +38,10 @@ dev: data $(DAGSTER_HOME)/dagster.yaml  ## Open the Dagster UI on the examples, 
 	$(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
 
 test: data  ## Run every test.
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials
+	$(BIN)/python -m pytest $(TESTS)/engine
+	$(BIN)/python -m pytest $(TESTS)/methods
+	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/test_*.py
 
 lint: install  ## Check style, types and the direction of imports.
 	$(BIN)/ruff check .
