@@ -25,6 +25,7 @@ from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX, Rule, RuleResult, Validate
+from pipeline_platform.methods.columns import quoted
 from pipeline_platform.metrics.run import RuleMetrics
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ValidationBlock:
 
     def survivors(self) -> DataFrame:
         """The rows that no validation puts in quarantine, without the flags."""
-        return self.flagged.filter(~_any(self._quarantine_flags())).select(*map(_quoted, self.columns))
+        return self.flagged.filter(~_any(self._quarantine_flags())).select(*map(quoted, self.columns))
 
     def violators(self) -> DataFrame:
         """The rows in quarantine, with the rules they broke in `_violations`; see `taken_by`."""
@@ -96,7 +97,7 @@ class ValidationBlock:
             for validation in quarantining
         ]
         return self.flagged.filter(_any(self._quarantine_flags())).select(
-            *map(_quoted, self.columns),
+            *map(quoted, self.columns),
             F.array_compact(F.array(*reasons)).alias(REASONS),
             F.coalesce(*takers).alias(_TAKEN_BY),
         )
@@ -200,7 +201,7 @@ def plan_block(
                 flagged = flagged.withColumn(flag, F.col(seen) & F.coalesce(rule.violated, F.lit(False)))
                 kept.append(flag)
                 rules.append(PlannedRule(rule, flag))
-            flagged = flagged.select(*map(_quoted, kept))
+            flagged = flagged.select(*map(quoted, kept))
         except PySparkException as error:
             raise explained(error, step) from error
         except PipelineExecutionException as error:
@@ -317,7 +318,7 @@ def _sample(rule: Rule, config: Validate) -> Column:
 
     hidden = {name.casefold() for name in config.sensitive_columns}
     shown = [
-        F.lit(MASK).alias(name) if name.casefold() in hidden or looks_secret(name) else F.col(_quoted(name)).alias(name)
+        F.lit(MASK).alias(name) if name.casefold() in hidden or looks_secret(name) else F.col(quoted(name)).alias(name)
         for name in rule.columns
     ]
     return F.to_json(F.struct(*shown), {"ignoreNullFields": "false"}) if shown else F.lit("{}")
@@ -340,7 +341,3 @@ def _any(flags: Sequence[Column]) -> Column:
     from pyspark.sql import functions as F
 
     return reduce(or_, flags, F.lit(False))
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import HELPER_PREFIX, Load, LoadRun, Prepared, Written
+from pipeline_platform.methods.columns import quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
 from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3
@@ -194,7 +195,7 @@ class DeltaWrite:
             self._create(source, "append")
             return
         spark = self.frame.sparkSession
-        condition = " AND ".join(f"target.{_quoted(key)} <=> source.{_quoted(key)}" for key in self.config.merge_keys)
+        condition = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.config.merge_keys)
         merge = (
             DeltaTable.forPath(spark, spark_path(self.config.path))
             .alias("target")
@@ -305,8 +306,8 @@ def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    same: WindowSpec = Window.partitionBy(*(F.col(_quoted(key)) for key in keys))
-    shown = F.concat_ws(", ", *(F.col(_quoted(key)).cast("string") for key in keys))
+    same: WindowSpec = Window.partitionBy(*(F.col(quoted(key)) for key in keys))
+    shown = F.concat_ws(", ", *(F.col(quoted(key)).cast("string") for key in keys))
     message = F.concat(F.lit(f"{REPEATED_KEYS} {', '.join(keys)}: "), shown)
     once = F.when(F.col(_OCCURRENCES) > 1, F.raise_error(message).cast("boolean")).otherwise(F.lit(True))
     return frame.withColumn(_OCCURRENCES, F.count(F.lit(1)).over(same)).filter(once).drop(_OCCURRENCES)
@@ -352,7 +353,3 @@ def _fits(source: DataType, target: DataType) -> bool:
     return (
         source == target or isinstance(source, NullType) or (isinstance(source, widths) and isinstance(target, widths))
     )
-
-
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
