@@ -15,7 +15,7 @@ from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 
-StepValue = Mapping[str, Any]
+StepValue = dict[str, Any]
 
 
 def extract(method: str, **config: Any) -> StepValue:
@@ -24,6 +24,10 @@ def extract(method: str, **config: Any) -> StepValue:
 
 def transform(method: str, **config: Any) -> StepValue:
     return {"type": "transform", "method": method, "config": config}
+
+
+def validate(method: str, **config: Any) -> StepValue:
+    return {"type": "validate", "method": method, "config": config}
 
 
 def load(method: str, **config: Any) -> StepValue:
@@ -61,6 +65,12 @@ def run(
     return BatchRun(pipeline_of(steps, methods, **keys), spark, load_id=load_id).run()
 
 
+def run_by_name(spark: SparkSession, *steps: StepValue, **options: Any) -> dict[str, StepMetrics]:
+    """Run a pipeline of these steps, with options of the run: what each step did, by its name."""
+    metrics = BatchRun(pipeline_of(steps), spark, **options).run()
+    return {step.name: step for step in metrics.steps}
+
+
 def last_step(metrics: RunMetrics) -> StepMetrics:
     return max(metrics.steps, key=lambda step: step.index)
 
@@ -70,3 +80,8 @@ def listing(folder: Path) -> list[str]:
     return sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.suffix != ".crc"
     )
+
+
+def wrote_nothing(*paths: Path) -> bool:
+    """Whether there is nothing at any of these paths."""
+    return not any(path.exists() for path in paths)

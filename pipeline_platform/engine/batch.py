@@ -29,8 +29,9 @@ from pipeline_platform.exceptions import (
     StepLocation,
     ValidationException,
 )
-from pipeline_platform.methods.base import Extract, Validate
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, RunMetrics, RunStatus, StepMetrics
 
 if TYPE_CHECKING:

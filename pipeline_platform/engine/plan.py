@@ -12,17 +12,12 @@ from pipeline_platform.engine.counting import Tally, count_source, counted, coun
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
-from pipeline_platform.methods.base import (
-    Extract,
-    Frames,
-    KeepsFrame,
-    Load,
-    LoadRun,
-    Prepared,
-    Transform,
-    Validate,
-)
+from pipeline_platform.methods.base import KeepsFrame
+from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.delta_lake import ToDeltaLake
+from pipeline_platform.methods.transform.base import Frames, Transform
+from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import ColumnMetrics
 
 if TYPE_CHECKING:

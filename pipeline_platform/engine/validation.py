@@ -24,8 +24,8 @@ from pipeline_platform.credentials.redaction import MASK, looks_secret
 from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import HELPER_PREFIX, Rule, RuleResult, Validate
-from pipeline_platform.methods.columns import quoted
+from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
+from pipeline_platform.methods.validate.base import Rule, RuleResult, Validate
 from pipeline_platform.metrics.run import RuleMetrics
 
 if TYPE_CHECKING:

@@ -10,6 +10,18 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
+PRIMITIVE_OF = {
+    "boolean": "boolean",
+    "tinyint": "int",
+    "smallint": "int",
+    "int": "int",
+    "bigint": "long",
+    "float": "float",
+    "double": "double",
+    "string": "string",
+    "binary": "bytes",
+}
+"""The Avro primitive that stores a Spark type without a logical type."""
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _INSTANTS = ("timestamp-millis", "timestamp-micros")
 _LOCAL_TIMES = ("local-timestamp-millis", "local-timestamp-micros")
@@ -362,15 +374,7 @@ def _avro_record(struct: StructType, name: str, namespace: str, path: Sequence[s
 
 def _avro_primitive(data_type: DataType, path: Sequence[str]) -> Any:
     names: dict[str, Any] = {
-        "boolean": "boolean",
-        "tinyint": "int",
-        "smallint": "int",
-        "int": "int",
-        "bigint": "long",
-        "float": "float",
-        "double": "double",
-        "string": "string",
-        "binary": "bytes",
+        **PRIMITIVE_OF,
         "date": {"type": "int", "logicalType": "date"},
         "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
         "timestamp_ntz": {"type": "long", "logicalType": "local-timestamp-micros"},

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.methods.avro import AvroField, AvroSchemaError, AvroType, spark_type
+from pipeline_platform.methods.avro import PRIMITIVE_OF, AvroField, AvroSchemaError, AvroType, spark_type
 from pipeline_platform.methods.columns import find_column
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _promote(column: Column, source: DataType, avro: AvroType) -> Column | None:
     if isinstance(source, T.DecimalType) and isinstance(target, T.DecimalType):
         # The unscaled integer is what Avro stores: it stays the same only when the scale does.
         return column.cast(target) if source.scale == target.scale and source.precision < target.precision else None
-    written = _written_as(source)
+    written = PRIMITIVE_OF.get(source.simpleString())
     plain = avro.logical is None and avro.catalyst is None
     if plain and isinstance(source, T.DateType):
         return F.unix_date(column) if avro.kind == "int" else None
@@ -129,21 +129,6 @@ def _promote(column: Column, source: DataType, avro: AvroType) -> Column | None:
     if written == avro.kind == "long" and avro.logical in ("timestamp-millis", "timestamp-micros"):
         return F.timestamp_millis(column) if avro.logical == "timestamp-millis" else F.timestamp_micros(column)
     return None
-
-
-def _written_as(source: DataType) -> str | None:
-    """The Avro primitive that stores a Spark type without a logical type."""
-    return {
-        "tinyint": "int",
-        "smallint": "int",
-        "int": "int",
-        "bigint": "long",
-        "float": "float",
-        "double": "double",
-        "boolean": "boolean",
-        "string": "string",
-        "binary": "bytes",
-    }.get(source.simpleString())
 
 
 def _as_branch(column: Column, source: DataType, union: AvroType, path: str) -> Column:

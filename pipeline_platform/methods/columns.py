@@ -10,7 +10,10 @@ from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column
+    from pyspark.sql import Column, DataFrame
+
+HELPER_PREFIX = "__pipeline_platform_"
+"""Columns with this prefix are the platform's own and never reach a sink."""
 
 
 def quoted(name: str) -> str:
@@ -62,3 +65,17 @@ def repeated(names: Iterable[str]) -> list[str]:
     listed = list(names)
     counts = Counter(name.casefold() for name in listed)
     return list({name.casefold(): name for name in listed if counts[name.casefold()] > 1}.values())
+
+
+def column_of(frame: DataFrame, name: str) -> Column:
+    """A column of the frame by its whole name, dots included.
+
+    Raises:
+        PipelineExecutionException: There is none of this name.
+    """
+    return column(own_columns(frame), name)
+
+
+def own_columns(frame: DataFrame) -> list[str]:
+    """The frame's columns, without those that the platform has added."""
+    return [name for name in frame.columns if not name.startswith(HELPER_PREFIX)]

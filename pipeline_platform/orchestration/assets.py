@@ -68,7 +68,7 @@ def _run(
         metrics = BatchRun(
             pipeline,
             spark.session(pipeline.name, pipeline.spark_settings()),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             load_id=load_id(context.instance, context.run),
             selection=frozenset({step.name for step in wanted_assets} | wanted_checks),
             listener=listen,

@@ -11,8 +11,9 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.base import Extract, Load
 from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.load.base import Load
 
 
 @dataclass(frozen=True)

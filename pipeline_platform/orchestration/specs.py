@@ -11,8 +11,10 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.methods.base import Extract, Load, Validate
 from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.load.base import Load
+from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.orchestration.project import Project
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")

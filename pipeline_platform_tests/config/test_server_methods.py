@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.base import LoadRun
+from pipeline_platform.methods.load.base import LoadRun
 from pipeline_platform_tests.config.reading import Json, extract, load, messages_of, pipeline, problems_of, read_step
 
 KAFKA = {"bootstrap.servers": "localhost:9092"}

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from pipeline_platform.engine.counting import counted, observed
 from pipeline_platform.engine.plan import plan
-from pipeline_platform_tests.engine.runs import pipeline, run, step, wrote_nothing
+from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
 
 ROWS = 1000
 
@@ -28,24 +28,24 @@ def folder(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def json_rows(folder: Path, **more: Any) -> dict[str, Any]:
-    return step("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, k BIGINT", **more)
+    return extract("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, k BIGINT", **more)
 
 
 def to_delta(path: Path, **more: Any) -> dict[str, Any]:
-    return step("toDeltaLake", path=str(path), mode="overwrite", **more)
+    return load("toDeltaLake", path=str(path), mode="overwrite", **more)
 
 
 def to_parquet(path: Path, **more: Any) -> dict[str, Any]:
-    return step("toFiles", path=str(path), format="parquet", **more)
+    return load("toFiles", path=str(path), format="parquet", **more)
 
 
 @pytest.mark.parametrize("to_sink", [to_parquet, to_delta], ids=["observed", "told by the sink"])
 def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, tmp_path: Path, to_sink: Any):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all"),
-        step("filterRows", condition="k < 5", registerAs="some"),
-        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        transform("filterRows", condition="k < 5", registerAs="some"),
+        transform("enrichData", columns={"double": "id * 2"}, registerAs="more"),
         to_sink(tmp_path / "a"),
         to_sink(tmp_path / "b", input="some"),
         to_sink(tmp_path / "c", input="all"),
@@ -55,13 +55,13 @@ def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, 
 
 
 def test_rows_in_quarantine_belong_to_the_step_whose_rows_they_were(spark: Any, folder: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all"),
-        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
-        step("validateBusinessRules", rules=["k < 5"], onFailure="quarantine"),
+        transform("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        validate("validateBusinessRules", rules=["k < 5"], onFailure="quarantine"),
         to_delta(tmp_path / "good"),
-        step("filterRows", condition="k = 0", registerAs="first"),
+        transform("filterRows", condition="k = 0", registerAs="first"),
         to_delta(tmp_path / "first"),
     )
     rows = [found[name].rows for name in ("all", "more", "to_delta_lake", "first", "to_delta_lake_2")]
@@ -69,12 +69,12 @@ def test_rows_in_quarantine_belong_to_the_step_whose_rows_they_were(spark: Any, 
 
 
 def test_a_frame_that_is_used_twice_in_one_plan_is_counted_once(spark: Any, folder: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all"),
-        step("filterRows", condition="k < 5", registerAs="some"),
-        step("sqlQuery", query="SELECT * FROM some UNION ALL SELECT * FROM some", registerAs="twice"),
-        step(
+        transform("filterRows", condition="k < 5", registerAs="some"),
+        transform("sqlQuery", query="SELECT * FROM some UNION ALL SELECT * FROM some", registerAs="twice"),
+        transform(
             "sqlQuery",
             query="SELECT a.id FROM all a JOIN twice b ON a.id = b.id JOIN all c ON a.id = c.id",
             registerAs="joined",
@@ -114,10 +114,10 @@ def losing_a_shuffle_file(spark: SparkSession, shuffled: DataFrame, marker: Path
 
 
 def test_what_lies_before_a_limit_is_not_counted_and_what_comes_after_is(spark: Any, folder: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all"),
-        step("sqlQuery", query="SELECT * FROM all LIMIT 3", registerAs="few"),
+        transform("sqlQuery", query="SELECT * FROM all LIMIT 3", registerAs="few"),
         to_delta(tmp_path / "few"),
     )
     assert found["all"].rows is None
@@ -126,12 +126,14 @@ def test_what_lies_before_a_limit_is_not_counted_and_what_comes_after_is(spark: 
 
 
 def test_a_branch_that_the_optimizer_removes_gives_no_wrong_count(spark: Any, folder: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all"),
-        step("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, n INT", registerAs="others"),
-        step("filterRows", condition="n > 0", registerAs="none"),
-        step("joinDataFrames", inputDataFrames=["all", "none"], joinColumn="id", joinType="inner", registerAs="joined"),
+        extract("fromFiles", path=str(folder / "json"), format="json", schema="id BIGINT, n INT", registerAs="others"),
+        transform("filterRows", condition="n > 0", registerAs="none"),
+        transform(
+            "joinDataFrames", inputDataFrames=["all", "none"], joinColumn="id", joinType="inner", registerAs="joined"
+        ),
         to_delta(tmp_path / "joined"),
     )
     assert found["all"].rows in (None, ROWS)
@@ -142,11 +144,11 @@ def test_a_branch_that_the_optimizer_removes_gives_no_wrong_count(spark: Any, fo
 
 
 def test_a_cached_frame_is_counted_while_it_is_put_into_the_cache(spark: Any, folder: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
         json_rows(folder, registerAs="all", cache="true"),
-        step("validateNulls", notNullColumns="id"),
-        step("filterRows", condition="k < 5", cache=True, registerAs="some"),
+        validate("validateNulls", notNullColumns="id"),
+        transform("filterRows", condition="k < 5", cache=True, registerAs="some"),
         to_parquet(tmp_path / "a"),
         to_parquet(tmp_path / "b"),
     )
@@ -157,25 +159,27 @@ def test_a_cached_frame_is_counted_while_it_is_put_into_the_cache(spark: Any, fo
 def test_a_selection_without_a_load_is_run_for_its_counts_and_writes_nothing(spark: Any, folder: Path, tmp_path: Path):
     steps = [
         json_rows(folder, registerAs="all"),
-        step("filterRows", condition="k < 5", registerAs="some"),
-        step("enrichData", columns={"double": "id * 2"}, registerAs="more"),
+        transform("filterRows", condition="k < 5", registerAs="some"),
+        transform("enrichData", columns={"double": "id * 2"}, registerAs="more"),
         to_delta(tmp_path / "out"),
     ]
-    found = run(spark, *steps, selection={"some"})
+    found = run_by_name(spark, *steps, selection={"some"})
     assert {name: metrics.rows for name, metrics in found.items()} == {"all": ROWS, "some": ROWS // 2}
     assert wrote_nothing(tmp_path / "out")
 
 
 def test_a_pipeline_that_only_looks_at_a_schema_still_counts_its_rows(spark: Any, folder: Path):
     expected = [{"name": "id", "type": "bigint"}]
-    found = run(spark, json_rows(folder, registerAs="all"), step("validateSchema", expectedColumns=expected))
+    found = run_by_name(
+        spark, json_rows(folder, registerAs="all"), validate("validateSchema", expectedColumns=expected)
+    )
     assert found["all"].rows == ROWS
 
 
 def test_what_need_not_be_run_again_is_not_counted_and_says_so(spark: Any, folder: Path, tmp_path: Path):
     steps = [json_rows(folder, registerAs="all"), to_delta(tmp_path / "out")]
-    assert run(spark, *steps, load_id="once")["all"].rows == ROWS
-    again = run(spark, *steps, load_id="once")
+    assert run_by_name(spark, *steps, load_id="once")["all"].rows == ROWS
+    again = run_by_name(spark, *steps, load_id="once")
     assert again["to_delta_lake"].status == "SKIPPED"
     assert (again["all"].rows, again["all"].rows_note) == (None, "not counted: nothing had to be done for it")
 
@@ -185,17 +189,17 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
     spark: Any, folder: Path, source: str, tmp_path: Path
 ):
     path = str(folder / source)
-    extract = (
-        step("fromDeltaLake", path=path, registerAs="all")
+    read_all = (
+        extract("fromDeltaLake", path=path, registerAs="all")
         if source == "delta"
-        else step("fromFiles", path=path, format=source, registerAs="all")
+        else extract("fromFiles", path=path, format=source, registerAs="all")
     )
-    steps = [extract, step("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
-    last: Any = plan(pipeline(*steps), spark, "plan").frames[1]
+    steps = [read_all, transform("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
+    last: Any = plan(pipeline_of(steps), spark, "plan").frames[1]
     executed = last._jdf.queryExecution().executedPlan().toString()
     [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
     assert "GreaterThanOrEqual(id,990)" in pushed
-    found = run(spark, *steps)
+    found = run_by_name(spark, *steps)
     assert found["all"].rows_note == "not counted: the filter of step 1 is carried out while reading"
     assert found["last"].rows == 10
     assert found["to_delta_lake"].rows == 10

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from bench.scans import scanned_rows
 from pipeline_platform.exceptions import ValidationException
-from pipeline_platform_tests.engine.runs import run, step
 from pipeline_platform_tests.methods.validate.blocks import counting_jobs
+from pipeline_platform_tests.runs import extract, load, run_by_name, transform, validate
 
 ROWS = 1000
 JOBS = 5
@@ -28,13 +28,13 @@ def orders(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def shaped(orders: Path, out: Path, rules: int, **last: Any) -> list[dict[str, Any]]:
     """Extract, filter, enrich, three validations with so many rules each, one load."""
     return [
-        step("fromFiles", path=str(orders), format="parquet"),
-        step("filterRows", condition="k < 6"),
-        step("enrichData", columns={f"c{n}": f"amount + {n}" for n in range(rules)}),
-        step("validateNulls", notNullColumns=[f"c{n}" for n in range(rules)]),
-        step("validateRanges", ranges={f"c{n}": {"min": 0} for n in range(rules)}),
-        step("validateBusinessRules", rules=[f"c{n} >= amount" for n in range(rules)], **last),
-        step("toDeltaLake", path=str(out)),
+        extract("fromFiles", path=str(orders), format="parquet"),
+        transform("filterRows", condition="k < 6"),
+        transform("enrichData", columns={f"c{n}": f"amount + {n}" for n in range(rules)}),
+        validate("validateNulls", notNullColumns=[f"c{n}" for n in range(rules)]),
+        validate("validateRanges", ranges={f"c{n}": {"min": 0} for n in range(rules)}),
+        validate("validateBusinessRules", rules=[f"c{n} >= amount" for n in range(rules)], **last),
+        load("toDeltaLake", path=str(out)),
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_run_has_a_fixed_number_of_jobs_and_reads_its_input_twice(
     spark: Any, orders: Path, tmp_path: Path, rules: int
 ):
     with counting_jobs(spark) as jobs, scanned_rows(spark, "orders") as scans:
-        found = run(spark, *shaped(orders, tmp_path / "out", rules))
+        found = run_by_name(spark, *shaped(orders, tmp_path / "out", rules))
     assert found["to_delta_lake"].rows == ROWS - ROWS // 7
     assert jobs == [JOBS]
     assert scans == [ROWS, ROWS]
@@ -53,7 +53,7 @@ def test_a_cached_frame_is_read_once(spark: Any, orders: Path, tmp_path: Path):
     steps = shaped(orders, tmp_path / "out", 2)
     steps[2]["config"]["cache"] = True
     with scanned_rows(spark, "orders") as scans:
-        run(spark, *steps)
+        run_by_name(spark, *steps)
     assert sum(scans) == ROWS
 
 
@@ -75,10 +75,10 @@ def test_however_a_broken_rule_is_met_the_input_is_read_twice_and_samples_are_sh
     with scanned_rows(spark, "orders") as scans:
         if on_failure == "fail" and tolerance == 0:
             with pytest.raises(ValidationException) as raised:
-                run(spark, *steps)
+                run_by_name(spark, *steps)
             samples = raised.value.samples
         else:
-            samples = run(spark, *steps)["validate_business_rules"].rules[0].samples
+            samples = run_by_name(spark, *steps)["validate_business_rules"].rules[0].samples
     assert len(scans) == 2
     assert 1 <= len(samples) <= 3
     assert all(sample["c0"] >= 400 for sample in samples)

@@ -23,7 +23,7 @@ from pipeline_platform.exceptions import (
     PipelineExecutionException,
     ValidationException,
 )
-from pipeline_platform.methods.base import Frames, Transform
+from pipeline_platform.methods.transform.base import Frames, Transform
 from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform_tests.runs import extract, last_step, load, pipeline_of, run, transform

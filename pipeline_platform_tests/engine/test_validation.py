@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
-from pipeline_platform_tests.engine.runs import run, step, wrote_nothing
 from pipeline_platform_tests.methods.validate.blocks import outcome, validation
+from pipeline_platform_tests.runs import extract, load, run_by_name, validate, wrote_nothing
 
 PEOPLE = Table(
     "id BIGINT, age BIGINT, mail STRING",
@@ -26,8 +28,8 @@ def people(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-def extract(people: Path) -> dict[str, Any]:
-    return step("fromFiles", path=str(people), format="parquet", registerAs="people")
+def all_of(people: Path) -> dict[str, Any]:
+    return extract("fromFiles", path=str(people), format="parquet", registerAs="people")
 
 
 AGES = {"ranges": {"age": {"min": 0, "max": 120}}}
@@ -103,9 +105,9 @@ def test_no_sample_shows_a_sensitive_column_or_one_that_looks_secret(spark: Any)
 
 
 def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any, people: Path, tmp_path: Path):
-    steps = [extract(people), step("validateRanges", **AGES), step("toDeltaLake", path=str(tmp_path / "sink"))]
+    steps = [all_of(people), validate("validateRanges", **AGES), load("toDeltaLake", path=str(tmp_path / "sink"))]
     with pytest.raises(ValidationException) as raised:
-        run(spark, *steps)
+        run_by_name(spark, *steps)
     error = raised.value
     assert (error.rule, error.violations, error.rows) == ("age between 0 and 120", 2, 6)
     assert {"age": -1} in error.samples
@@ -117,11 +119,11 @@ def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any,
 
 
 def test_a_warning_lets_the_run_go_on_and_reports(spark: Any, people: Path, tmp_path: Path):
-    found = run(
+    found = run_by_name(
         spark,
-        extract(people),
-        step("validateRanges", **AGES, onFailure="warn"),
-        step("toDeltaLake", path=str(tmp_path / "sink")),
+        all_of(people),
+        validate("validateRanges", **AGES, onFailure="warn"),
+        load("toDeltaLake", path=str(tmp_path / "sink")),
     )
     check = found["validate_ranges"]
     assert (check.status, check.passed, check.blocking) == ("COMPLETED", False, False)
@@ -130,24 +132,24 @@ def test_a_warning_lets_the_run_go_on_and_reports(spark: Any, people: Path, tmp_
 
 def quarantines(people: Path, tmp_path: Path, last: str) -> list[dict[str, Any]]:
     return [
-        extract(people),
-        step("validateRanges", **AGES, onFailure="quarantine"),
-        step("validateNulls", notNullColumns="id", onFailure="quarantine", quarantinePath=str(tmp_path / "nulls")),
-        step("validateBusinessRules", rules=[last]),
-        step("toDeltaLake", path=str(tmp_path / "sink")),
+        all_of(people),
+        validate("validateRanges", **AGES, onFailure="quarantine"),
+        validate("validateNulls", notNullColumns="id", onFailure="quarantine", quarantinePath=str(tmp_path / "nulls")),
+        validate("validateBusinessRules", rules=[last]),
+        load("toDeltaLake", path=str(tmp_path / "sink")),
     ]
 
 
 def test_nothing_goes_to_quarantine_or_sink_when_a_later_rule_stops_the_run(spark: Any, people: Path, tmp_path: Path):
     with pytest.raises(ValidationException, match=r"1 of 3 rows .* break 'id < 4'"):
-        run(spark, *quarantines(people, tmp_path, "id < 4"))
+        run_by_name(spark, *quarantines(people, tmp_path, "id < 4"))
     assert wrote_nothing(*(tmp_path / name for name in ("sink", "nulls", "sink_quarantine")))
 
 
 def test_each_quarantine_gets_its_own_rows_and_the_sink_the_rest(spark: Any, people: Path, tmp_path: Path):
     steps = quarantines(people, tmp_path, "id < 5")
     steps[1]["config"]["quarantinePath"] = str(tmp_path / "ages")
-    found = run(spark, *steps)
+    found = run_by_name(spark, *steps)
 
     def written(name: str) -> Any:
         return rows_of(spark.read.format("delta").load(str(tmp_path / name)).drop("_violations"))
@@ -166,10 +168,29 @@ def test_each_quarantine_gets_its_own_rows_and_the_sink_the_rest(spark: Any, peo
 
 
 def test_without_a_path_of_its_own_the_quarantine_is_beside_the_sink(spark: Any, people: Path, tmp_path: Path):
-    steps = [extract(people), step("validateRanges", **AGES, onFailure="quarantine")]
-    run(spark, *steps, step("toDeltaLake", path=str(tmp_path / "sink")))
+    steps = [all_of(people), validate("validateRanges", **AGES, onFailure="quarantine")]
+    run_by_name(spark, *steps, load("toDeltaLake", path=str(tmp_path / "sink")))
     rows = spark.read.format("delta").load(str(tmp_path / "sink_quarantine")).collect()
     assert sorted((row["age"], row["_violations"]) for row in rows) == [
         (-1, ["validate_ranges: age between 0 and 120"]),
         (200, ["validate_ranges: age between 0 and 120"]),
     ]
+
+
+@pytest.mark.parametrize("name", ["table", "50% off"])
+def test_rows_that_come_after_the_validation_are_not_loaded(spark: Any, tmp_path: Path, name: str):
+    source, out = str(tmp_path / name), tmp_path / "out"
+    spark.range(10).write.format("delta").save(source)
+
+    def add_unvalidated_rows(event: str, step: Step, _: Any) -> None:
+        if event == "finished" and step.type == "validate":
+            spark.range(-5, 0).write.format("delta").mode("append").save(source)
+
+    run_by_name(
+        spark,
+        extract("fromDeltaLake", path=source),
+        validate("validateRanges", ranges={"id": {"min": 0}}),
+        load("toDeltaLake", path=str(out)),
+        listener=add_unvalidated_rows,
+    )
+    assert sorted(DeltaTable(out).to_pyarrow_table()["id"].to_pylist()) == list(range(10))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import AvroSchema, Location
-from pipeline_platform.methods.base import Extract
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Location, Natural, Text
-from pipeline_platform.methods.base import Extract
-from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+_log = logging.getLogger(__name__)
 
 
 class FromDeltaLake(Extract, EntersS3):
@@ -42,11 +45,32 @@ class FromDeltaLake(Extract, EntersS3):
 
     def read(self, spark: SparkSession) -> DataFrame:
         reader = spark.read.format("delta")
-        if self.version is not None:
-            reader = reader.option("versionAsOf", self.version)
         if self.timestamp is not None:
-            reader = reader.option("timestampAsOf", self.timestamp)
+            return reader.option("timestampAsOf", self.timestamp).load(spark_path(self.path))
+        version = self.version if self.version is not None else self._newest_version(spark)
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
         return reader.load(spark_path(self.path))
+
+    def _newest_version(self, spark: SparkSession) -> int | None:
+        """The version that every pass of a run reads, so that what is loaded is what was validated.
+
+        Delta would look for the newest one again at each pass. None if there is no table.
+        """
+        from delta.tables import DeltaTable as SparkTable
+        from deltalake import DeltaTable
+        from deltalake.exceptions import DeltaError
+
+        uri = normalized_uri(self.path)
+        try:
+            if DeltaTable.is_deltatable(uri):
+                return DeltaTable(uri).version()
+        except DeltaError as error:
+            _log.info("delta-rs can't open %s, so that Spark is asked for its version: %s", self.path, error)
+        path = spark_path(self.path)
+        if not SparkTable.isDeltaTable(spark, path):
+            return None
+        return SparkTable.forPath(spark, path).history(1).collect()[0]["version"]
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
-from pipeline_platform.methods.base import Extract
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:

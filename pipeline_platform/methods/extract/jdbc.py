@@ -11,8 +11,8 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
-from pipeline_platform.methods.base import Extract
 from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.jdbc import EntersDatabase
 from pipeline_platform.methods.real_systems import not_yet
 

@@ -19,8 +19,8 @@ from pipeline_platform.config.values import (
     ddl_mistake,
     one_of,
 )
-from pipeline_platform.methods.base import Extract
 from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.kafka import EntersKafka, Topic
 from pipeline_platform.methods.real_systems import not_yet
 

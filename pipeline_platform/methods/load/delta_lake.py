@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import HELPER_PREFIX, Load, LoadRun, Prepared, Written
-from pipeline_platform.methods.columns import quoted
+from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3
 from pipeline_platform.methods.settings import spark_settings

@@ -9,9 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
-from pipeline_platform.methods.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.publication import FilePublication, local_or_remote
 from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.values import Location, PositiveInteger
-from pipeline_platform.methods.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.jdbc import EntersDatabase
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.files import SaveMode
 from pipeline_platform.methods.real_systems import not_yet
 

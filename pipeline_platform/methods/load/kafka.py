@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Text
-from pipeline_platform.methods.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.kafka import EntersKafka, Topic
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.real_systems import not_yet
 
 if TYPE_CHECKING:

@@ -22,14 +22,14 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
-from upath import UPath
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import Written
 from pipeline_platform.methods.dataset import normalized_uri
+from pipeline_platform.methods.load.base import Written
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
+    from upath import UPath
 
 LEDGER = "_pipeline_platform"
 _PENDING = "pending"
@@ -148,6 +148,8 @@ class FilePublication:
 
 def local_or_remote(uri: str) -> UPath:
     """The path for Python's own use of what Spark is given as a path or URI."""
+    from upath import UPath
+
     if re.match(r"file:", uri, re.IGNORECASE):
         # As Hadoop reads it: `%20` is no blank.
         return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", uri))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline_platform.methods.base import LoadRun, Prepared
+from pipeline_platform.methods.load.base import LoadRun, Prepared
 from pipeline_platform.methods.load.files import ToFiles
 from pipeline_platform.methods.real_systems import not_yet
 from pipeline_platform.methods.s3 import EntersS3, InBucket

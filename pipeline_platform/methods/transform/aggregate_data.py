@@ -15,8 +15,8 @@ from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.transform.event_time import Watermark, Window
 from pipeline_platform.methods.transform.expression_columns import columns_read
 

@@ -13,8 +13,8 @@ from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import HELPER_PREFIX, Frames, Transform
-from pipeline_platform.methods.columns import own_column, quoted
+from pipeline_platform.methods.columns import HELPER_PREFIX, own_column, quoted
+from pipeline_platform.methods.transform.base import Frames, Transform
 from pipeline_platform.methods.transform.event_time import Watermark
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import SqlExpression, Text
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.transform.expression_columns import columns_read
 
 if TYPE_CHECKING:

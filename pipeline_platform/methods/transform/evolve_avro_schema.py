@@ -13,8 +13,8 @@ from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.avro import AvroSchemaError, parse_avro_record
 from pipeline_platform.methods.avro_evolution import AvroEvolutionError, evolve, source_of
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import quoted
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -14,8 +14,8 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import Names, SqlExpressions, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import own_column, quoted, repeated
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

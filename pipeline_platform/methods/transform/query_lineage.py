@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.lineage import Node, lineage
 
 from pipeline_platform.config.sql import DIALECT
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource
 from pipeline_platform.methods.columns import find_column
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource
+
+if TYPE_CHECKING:
+    from sqlglot.lineage import Node
 
 
 def query_lineage(query: exp.Expr, columns: Mapping[str, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
@@ -23,6 +26,8 @@ def query_lineage(query: exp.Expr, columns: Mapping[str, Sequence[str]], output:
         columns: Columns of its tables, by table name.
         output: Columns of its result, as Spark names them.
     """
+    from sqlglot.lineage import lineage
+
     schema = {table: dict.fromkeys(names, "string") for table, names in columns.items()}
     unknown: ColumnLineage = {name: [] for name in output}
     try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Names, PositiveInteger
-from pipeline_platform.methods.base import Frames, Transform
 from pipeline_platform.methods.columns import column
+from pipeline_platform.methods.transform.base import Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Names, Text, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import column, find_column, own_column, quoted, repeated
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -15,8 +15,8 @@ from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import DIALECT, parse_query
 from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import ColumnLineage, Frames, Transform
 from pipeline_platform.methods.columns import quoted
+from pipeline_platform.methods.transform.base import ColumnLineage, Frames, Transform
 from pipeline_platform.methods.transform.query_lineage import query_lineage
 
 if TYPE_CHECKING:

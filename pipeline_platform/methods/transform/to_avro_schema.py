@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.avro import AvroSchemaError, avro_schema_of
-from pipeline_platform.methods.base import ColumnLineage, Frames, Transform
+from pipeline_platform.methods.transform.base import ColumnLineage, Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

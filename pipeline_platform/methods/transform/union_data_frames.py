@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Flag, Names
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.columns import find_column
+from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

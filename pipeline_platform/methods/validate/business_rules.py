@@ -12,9 +12,8 @@ from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import SqlExpression, Text
-from pipeline_platform.methods.base import Rule, Validate
-from pipeline_platform.methods.columns import find_column
-from pipeline_platform.methods.validate.columns import own_columns
+from pipeline_platform.methods.columns import find_column, own_columns
+from pipeline_platform.methods.validate.base import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Names
-from pipeline_platform.methods.base import Rule, Validate
-from pipeline_platform.methods.validate.columns import column_of
+from pipeline_platform.methods.columns import column_of
+from pipeline_platform.methods.validate.base import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

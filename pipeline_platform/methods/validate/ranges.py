@@ -13,8 +13,8 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Text
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import Rule, Validate
-from pipeline_platform.methods.validate.columns import column_of
+from pipeline_platform.methods.columns import column_of
+from pipeline_platform.methods.validate.base import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

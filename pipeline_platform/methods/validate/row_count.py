@@ -9,7 +9,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Natural
-from pipeline_platform.methods.base import RuleResult, Validate
+from pipeline_platform.methods.validate.base import RuleResult, Validate
 
 
 class ValidateRowCount(Validate):

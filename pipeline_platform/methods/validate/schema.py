@@ -11,7 +11,7 @@ from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Flag, Text
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import RuleResult, Validate
+from pipeline_platform.methods.validate.base import RuleResult, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

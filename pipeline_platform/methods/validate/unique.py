@@ -8,8 +8,8 @@ from operator import and_
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Names
-from pipeline_platform.methods.base import HELPER_PREFIX, Rule, Validate
-from pipeline_platform.methods.validate.columns import column_of
+from pipeline_platform.methods.columns import HELPER_PREFIX, column_of
+from pipeline_platform.methods.validate.base import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -8,7 +8,7 @@ import pytest
 from pyspark.sql import functions as F
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.base import Transform
+from pipeline_platform.methods.transform.base import Transform
 from pipeline_platform.methods.transform.coalesce import Coalesce
 from pipeline_platform.methods.transform.repartition import Repartition
 from pipeline_platform.methods.transform.repartition_by_columns import RepartitionByColumns

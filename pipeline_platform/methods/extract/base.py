@@ -1,0 +1,34 @@
+"""What the engine asks of every extract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.step import StepType
+from pipeline_platform.methods.base import KeepsFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.methods.dataset import Dataset
+
+
+class Extract(KeepsFrame):
+    """Reads a dataset into a frame."""
+
+    step_type: ClassVar[StepType] = "extract"
+
+    def reads_primary(self) -> bool:
+        return False
+
+    def dataset(self) -> Dataset | None:
+        """What is read; None for a generated frame."""
+        return None
+
+    def skips_rows_at_source(self) -> bool:
+        """Whether a filter that follows may be carried out by the source, so that not all rows are read."""
+        return False
+
+    def read(self, spark: SparkSession) -> DataFrame:
+        """Build the batch frame; nothing is read yet but schemas."""
+        raise NotImplementedError(f"'{self.method}' is not available in this version")
