@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,13 +61,16 @@ def _loaded(file: Path) -> PipelineConfig:
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
+    from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_pipeline
     from pipeline_platform.engine.session import spark_session
 
     problems = 0
     for pipeline in pipelines:
         try:
-            plan_pipeline(pipeline, spark_session(pipeline.name, pipeline.spark_settings()), load_id="check")
+            spark = spark_session(pipeline.name, pipeline.spark_settings())
+            with closing(RunCredentials.from_environment("check")) as credentials:
+                plan_pipeline(pipeline, spark, "check", credentials)
         except PipelineException as error:
             problems += 1
             typer.echo(str(error), err=True)

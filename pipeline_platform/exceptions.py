@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pipeline_platform.credentials.redaction import redact, redact_config
+from pipeline_platform.redaction import redact, redact_config
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,45 @@ class ValidationException(PipelineException):
         self.samples = tuple(samples)
 
 
-class CredentialException(PipelineException):
-    """A credential is missing, incomplete or refused; never carries its value."""
+Outcome = Literal[
+    "granted",
+    "refused",
+    "incomplete",
+    "forbidden",
+    "not found",
+    "token expired",
+    "sealed",
+    "unreachable",
+]
+"""What came of asking for a credential."""
 
-    def __init__(self, message: str, *, path: str | None = None, credential_type: str | None = None, **context: Any):
-        super().__init__(message, **context)
+
+class CredentialException(PipelineException):
+    """A credential is missing, incomplete or refused; never carries its value.
+
+    Args:
+        message: What happened.
+        path: Where in Vault it was looked for.
+        credential_type: Its `credentialType`.
+        outcome: What went wrong: `sealed` and `unreachable` pass by themselves and are tried again.
+        retryable: Where that does not hold.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | None = None,
+        credential_type: str | None = None,
+        outcome: Outcome = "incomplete",
+        retryable: bool | None = None,
+        **context: Any,
+    ) -> None:
+        passes = outcome in ("sealed", "unreachable")
+        super().__init__(message, retryable=passes if retryable is None else retryable, **context)
         self.path = path
         self.credential_type = credential_type
+        self.outcome: Outcome = outcome
 
 
 class PipelineCancelledException(PipelineException):

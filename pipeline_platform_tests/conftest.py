@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pyspark.sql import SparkSession
 
-from pipeline_platform.credentials import redaction
+from pipeline_platform import redaction
 from pipeline_platform.engine.session import spark_session
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 from pipeline_platform.config.document import Place
 from pipeline_platform.config.environment import has_placeholder, is_placeholder
 from pipeline_platform.config.problem import Problem
-from pipeline_platform.credentials.redaction import redact_urls, remember_secret
+from pipeline_platform.redaction import redact_urls, remember_secret
 
 _ADVICE = "keep it in Vault and name its 'credentialPath', or write ${env:NAME}"
 

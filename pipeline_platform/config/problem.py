@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_platform.credentials.redaction import redact
+from pipeline_platform.redaction import redact
 
 # Longer source lines are shown in part, around the mistake.
 SHOWN_WIDTH = 120

@@ -12,8 +12,8 @@ from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.environment import UnsetVariableError, substitute_all
 from pipeline_platform.config.mistakes import mistakes
-from pipeline_platform.credentials.redaction import redact_urls
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
+from pipeline_platform.redaction import redact_urls
 
 StepType = Literal["extract", "transform", "validate", "load"]
 STEP_TYPES: tuple[StepType, ...] = ("extract", "transform", "validate", "load")

@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
 from pipeline_platform.config.sql import ddl_mistake, expression_mistake, query_mistake
-from pipeline_platform.credentials.redaction import looks_secret
+from pipeline_platform.redaction import looks_secret
 
 PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
 

@@ -1,1 +1,1 @@
-"""Typed credentials and the one redactor. No Dagster, no Spark."""
+"""Typed credentials, where they come from, and who asked for them. No Dagster, no Spark."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from pipeline_platform.credentials.redaction import looks_secret, remember_secret
+from pipeline_platform.redaction import looks_secret, remember_secret
 
 
 class CredentialFieldsError(ValueError):

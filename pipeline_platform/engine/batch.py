@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Generator, Set
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from tenacity.wait import wait_base
 
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.counting import count_source, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explained, is_transient
@@ -56,6 +57,7 @@ class BatchRun:
         load_id: The same for a run and its retries, so that they load once between them; the run id by default.
         selection: Names of the steps to run; None for all.
         listener: Told about each step.
+        credentials: Where each step gets those of its system; by default what the environment says.
     """
 
     pipeline: PipelineConfig
@@ -64,6 +66,7 @@ class BatchRun:
     load_id: str | None = None
     selection: Set[str] | None = None
     listener: Listener = _nobody
+    credentials: RunCredentials | None = None
     attempts: int = 0
     steps: dict[int, StepMetrics] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
@@ -105,12 +108,18 @@ class BatchRun:
         return any(step.type == "load" for step in self.steps.values())
 
     def _work(self, stop: Stop) -> None:
-        with self._settings():
+        with self._settings(), closing(self._run_credentials()) as credentials:
             for attempt in _attempts(self.pipeline.retry, stop):
                 with attempt:
                     self.attempts += 1
                     self.steps.clear()
-                    self._attempt(stop)
+                    self._attempt(stop, credentials)
+
+    def _run_credentials(self) -> RunCredentials:
+        try:
+            return self.credentials or RunCredentials.from_environment(self.run_id)
+        except PipelineException as error:
+            raise error.at(StepLocation(self.pipeline.name, self.pipeline.file)) from None
 
     def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
         """The record of the run, as far as it went."""
@@ -141,8 +150,8 @@ class BatchRun:
         with spark_settings(self.spark, settings):
             yield
 
-    def _attempt(self, stop: Stop) -> None:
-        planned = plan(self.pipeline, self.spark, self.load_name, self.selection)
+    def _attempt(self, stop: Stop, credentials: RunCredentials) -> None:
+        planned = plan(self.pipeline, self.spark, self.load_name, credentials, self.selection)
         self.hints = planned.hints
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()

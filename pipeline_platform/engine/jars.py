@@ -21,6 +21,14 @@ from pipeline_platform.exceptions import PipelineExecutionException
 COORDINATES = (
     "io.delta:delta-spark_4.1_2.13:4.4.0",
     "org.apache.spark:spark-avro_2.13:4.1.1",
+    "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1",
+    "org.postgresql:postgresql:42.7.7",
+    "com.mysql:mysql-connector-j:9.3.0",
+    "org.apache.hadoop:hadoop-aws:3.4.2",
+    "software.amazon.awssdk:s3:2.29.52",
+    "software.amazon.awssdk:s3-transfer-manager:2.29.52",
+    "software.amazon.awssdk:sts:2.29.52",
+    "software.amazon.awssdk:dynamodb:2.29.52",
 )
 CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
 # Newer artifacts than pyspark's own under these names break it: "Failed to load session extension".
@@ -30,6 +38,10 @@ _EXCLUDED = (
     "org.apache.parquet:parquet-hadoop",
     "org.apache.logging.log4j:log4j-core",
     "org.apache.logging.log4j:log4j-slf4j2-impl",
+    # All of AWS, 640 MB; what S3 needs of it is named above.
+    "software.amazon.awssdk:bundle",
+    "software.amazon.awssdk:netty-nio-client",
+    "com.google.protobuf:protobuf-java",
 )
 _UNRESOLVED = re.compile(r"unresolved dependency: [^\n]*")
 _VERSION = re.compile(r"-\d[\w.\-]*\.jar$")

@@ -7,15 +7,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
+from pipeline_platform.config.step import Step, StepConfig
+from pipeline_platform.credentials.model import Credentials
+from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
-from pipeline_platform.methods.base import KeepsFrame
+from pipeline_platform.methods.base import Credentialed, KeepsFrame
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.delta_lake import ToDeltaLake
+from pipeline_platform.methods.s3 import EntersS3, bucket_of
 from pipeline_platform.methods.transform.base import Frames, Transform
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import ColumnMetrics
@@ -60,10 +63,12 @@ class Plan:
     Args:
         pipeline: The pipeline.
         needed: Indices of the steps that are built.
+        credentials: Where each step gets those of its system.
     """
 
     pipeline: PipelineConfig
     needed: Set[int]
+    credentials: RunCredentials
     frames: dict[int, DataFrame] = field(default_factory=dict)
     """Frames by step index, quarantined rows taken out."""
     columns: dict[int, list[ColumnMetrics]] = field(default_factory=dict)
@@ -98,19 +103,26 @@ def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[in
         needed = grown
 
 
-def plan(pipeline: PipelineConfig, spark: SparkSession, load_id: str, selection: Set[str] | None = None) -> Plan:
+def plan(
+    pipeline: PipelineConfig,
+    spark: SparkSession,
+    load_id: str,
+    credentials: RunCredentials,
+    selection: Set[str] | None = None,
+) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
     Args:
         pipeline: The pipeline.
         spark: The session.
         load_id: The same for every attempt at the same load; each load step makes its own of it.
+        credentials: Where each step gets those of its system.
         selection: Names of the steps to run; None for all.
 
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    planned = Plan(pipeline, needed_steps(pipeline, selection))
+    planned = Plan(pipeline, needed_steps(pipeline, selection), credentials)
     try:
         _plan_steps(planned, spark, load_id)
     except BaseException:
@@ -144,7 +156,7 @@ def _plan_steps(planned: Plan, spark: SparkSession, load_id: str) -> None:
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     config = step.config.resolved()
     if isinstance(config, Extract):
-        frame = config.read(spark)
+        frame = config.read(spark, _credentials(planned, config, step))
     else:
         assert isinstance(config, Transform)
         frame = config.apply(_inputs(planned, step, spark))
@@ -170,6 +182,23 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         frame = frame.persist(getattr(StorageLevel, config.cache_storage_level))
         planned.cached.append(frame)
     planned.frames[step.index] = frame
+
+
+def _credentials(planned: Plan, config: StepConfig, step: Step) -> Credentials | None:
+    need = config.credential_need() if isinstance(config, Credentialed) else None
+    return planned.credentials.enter(need, step.location) if need is not None else None
+
+
+def _credentials_for(planned: Plan, quarantine: ToDeltaLake) -> Credentials | None:
+    """Those of the step that writes to the same bucket, or else of one that reads from it."""
+    bucket = bucket_of(quarantine.uri())
+    if bucket is None:
+        return None
+    for step in sorted(planned.pipeline.steps, key=lambda step: step.type != "load"):
+        config = step.config.resolved() if step.index in planned.needed else None
+        if isinstance(config, EntersS3) and bucket_of(config.uri()) == bucket:
+            return _credentials(planned, config, step)
+    return None
 
 
 def _inputs(planned: Plan, step: Step, spark: SparkSession) -> Frames:
@@ -232,7 +261,12 @@ def _plan_quarantines(planned: Plan, block: ValidationBlock, load_id: str) -> It
         takers = tuple(step.index for step in steps)
         name = f"{steps[0].name}-quarantine"
         config = ToDeltaLake(path=path, mode="append", merge_schema=True)
-        run = LoadRun(f"{load_id}/{steps[0].name}/quarantine", f"{planned.pipeline.name}-{name}")
+        run = LoadRun(
+            f"{load_id}/{steps[0].name}/quarantine",
+            f"{planned.pipeline.name}-{name}",
+            _credentials_for(planned, config),
+            run_id=planned.credentials.run_id,
+        )
         config.prepare(taken_by(block.violators(), takers), run)
         yield PlannedQuarantine(steps[0], config, run, takers)
 
@@ -260,7 +294,10 @@ def _plan_load(planned: Plan, step: Step, load_id: str) -> None:
     tally: Tally | None = None
     if not config.reports_rows():
         frame, tally = counted(frame)
-    prepared = config.prepare(frame, LoadRun(f"{load_id}/{step.name}", name))
+    credentials = _credentials(planned, config, step)
+    prepared = config.prepare(
+        frame, LoadRun(f"{load_id}/{step.name}", name, credentials, run_id=planned.credentials.run_id)
+    )
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
 
 

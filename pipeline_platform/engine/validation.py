@@ -20,13 +20,13 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.step import Step
-from pipeline_platform.credentials.redaction import MASK, looks_secret
 from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.validate.base import Rule, RuleResult, Validate
 from pipeline_platform.metrics.run import RuleMetrics
+from pipeline_platform.redaction import MASK, looks_secret
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

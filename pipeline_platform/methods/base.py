@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import model_validator
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import Flag, FrameName, StorageLevel, Text, legible, one_of
+from pipeline_platform.credentials.need import CredentialNeed
 
 CredentialType = Literal["postgres", "postgresql", "mysql", "s3", "aws", "kafka", "deltalake", "delta"]
 
@@ -57,9 +58,31 @@ class Credentialed(StepConfig):
             )
         return self
 
+    credential_variables: ClassVar[Mapping[str, str]] = {}
+    """The environment variable that a credential field may stand in."""
+
     def inline_credentials(self) -> dict[str, Any]:
         """The credential fields that the config itself has, legible, as they would stand in Vault."""
         return {}
+
+    def default_credentials(self) -> dict[str, Any]:
+        """Credential fields that have a default where there is no `credentialPath`."""
+        return {}
+
+    def may_enter_without(self) -> bool:
+        """Whether the system may let the step in without credentials of the step's own."""
+        return False
+
+    def credential_need(self) -> CredentialNeed | None:
+        """What the step asks for, None for nothing; of a config whose environment variables are replaced."""
+        return CredentialNeed(
+            credential_type=self.credential_type or self.credential_types[0],
+            path=self.credential_path,
+            written=self.inline_credentials(),
+            variables=self.credential_variables,
+            defaults=self.default_credentials(),
+            optional=self.may_enter_without(),
+        )
 
     def written(self, *fields: str) -> dict[str, Any]:
         """Those of the fields that the config has, by key, with their secrets legible."""

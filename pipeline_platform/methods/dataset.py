@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pipeline_platform.credentials.redaction import redact_urls
+from pipeline_platform.redaction import redact_urls
 
 _S3_SCHEMES = ("s3a", "s3n")
 # As Hadoop reads a path: what has no scheme of two letters or more is local, and nothing is a query or a fragment.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
@@ -16,7 +17,6 @@ _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 class EntersDatabase(Credentialed):
     """Keys of the methods that enter a database; without a `credentialPath` they say where it is."""
 
-    credential_types: ClassVar[tuple[CredentialType, ...]] = ("postgres", "postgresql", "mysql")
     system: ClassVar[str]
     """The system's name in datasets, and in sqlglot."""
     standard_port: ClassVar[int]
@@ -37,6 +37,9 @@ class EntersDatabase(Credentialed):
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")
+
+    def default_credentials(self) -> dict[str, Any]:
+        return {"host": "localhost", "port": self.standard_port}
 
     def table_dataset(self, name: str) -> Dataset:
         """The dataset of a table, however its name is spelled."""
@@ -69,6 +72,15 @@ class EntersPostgres(EntersDatabase):
     """PostgreSQL's own rules."""
 
     kind: ClassVar[str] = "postgres"
+    credential_types: ClassVar[tuple[CredentialType, ...]] = ("postgres", "postgresql")
+    # Those of PostgreSQL's own programs.
+    credential_variables: ClassVar[Mapping[str, str]] = {
+        "host": "PGHOST",
+        "port": "PGPORT",
+        "database": "PGDATABASE",
+        "username": "PGUSER",
+        "password": "PGPASSWORD",
+    }
     system: ClassVar[str] = "postgres"
     standard_port: ClassVar[int] = 5432
 
@@ -84,6 +96,15 @@ class EntersMySQL(EntersDatabase):
     """MySQL's own rules: what others call a schema is a database."""
 
     kind: ClassVar[str] = "mysql"
+    credential_types: ClassVar[tuple[CredentialType, ...]] = ("mysql",)
+    # Those of MySQL's own programs, and of its image.
+    credential_variables: ClassVar[Mapping[str, str]] = {
+        "host": "MYSQL_HOST",
+        "port": "MYSQL_TCP_PORT",
+        "database": "MYSQL_DATABASE",
+        "username": "MYSQL_USER",
+        "password": "MYSQL_PASSWORD",
+    }
     system: ClassVar[str] = "mysql"
     standard_port: ClassVar[int] = 3306
 

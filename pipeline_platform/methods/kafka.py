@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
@@ -51,6 +51,7 @@ class EntersKafka(Credentialed):
     credential_types: ClassVar[tuple[CredentialType, ...]] = ("kafka",)
     other_keys: ClassVar[tuple[str, ...]] = _VITAL
     kind: ClassVar[str] = "kafka"
+    credential_variables: ClassVar[Mapping[str, str]] = {"bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS"}
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="allow",
         json_schema_extra={

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Flag, Location, Secret, Text
+from pipeline_platform.credentials.model import Credentials, S3Credentials
+from pipeline_platform.credentials.need import CredentialNeed
 from pipeline_platform.methods.base import Credentialed, CredentialType
+from pipeline_platform.methods.dataset import normalized_uri
+
+_PROVIDERS = "org.apache.hadoop.fs.s3a."
+# Hadoop keeps one file system for each bucket, with the keys of whoever asked first.
+_keys_of_kept: dict[str, str] = {}
+_lock = threading.Lock()
 
 
 class EntersS3(Credentialed):
     """Keys of the methods whose files may be on S3; without a `credentialPath` they say how to enter it."""
 
     credential_types: ClassVar[tuple[CredentialType, ...]] = ("s3", "aws", "deltalake", "delta")
+    # Those of AWS's own programs.
+    credential_variables: ClassVar[Mapping[str, str]] = {
+        "accessKeyId": "AWS_ACCESS_KEY_ID",
+        "secretAccessKey": "AWS_SECRET_ACCESS_KEY",
+        "sessionToken": "AWS_SESSION_TOKEN",
+        "region": "AWS_REGION",
+        "endpoint": "AWS_ENDPOINT_URL_S3",
+    }
 
     access_key_id: Secret | None = None
     """On S3: identifier of the access key."""
@@ -28,7 +49,18 @@ class EntersS3(Credentialed):
     endpoint: Text | None = None
     """On S3: URL of a store other than AWS."""
     path_style_access: Flag | None = None
-    """On S3: put the bucket into the path instead of the host name; many other stores need it."""
+    """On S3: put the bucket into the path instead of the host name; the default where there is an `endpoint`."""
+
+    def uri(self) -> str:
+        """Where the files are, as Spark is to read or write it."""
+        raise NotImplementedError
+
+    def may_enter_without(self) -> bool:
+        # A machine may have a role that lets it in.
+        return True
+
+    def credential_need(self) -> CredentialNeed | None:
+        return super().credential_need() if bucket_of(self.uri()) is not None else None
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written(
@@ -55,3 +87,94 @@ class InBucket(FormatModel):
     def uri(self) -> str:
         """The path as Spark is to read or write it."""
         return f"s3a://{self.bucket}/{self.path.lstrip('/')}"
+
+
+def bucket_of(uri: str) -> str | None:
+    """The bucket that a URI names; None if it is not on S3."""
+    parts = urlsplit(normalized_uri(uri))
+    return parts.netloc if parts.scheme == "s3" else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A path or URI together with the credentials of the step that reads or writes it.
+
+    Args:
+        uri: As Spark takes it.
+        credentials: Those of S3; None for a local path, or where the machine itself is let in.
+    """
+
+    uri: str
+    credentials: S3Credentials | None = None
+
+    def spark_options(self) -> dict[str, str]:
+        """Options of Spark's reader or writer, for this step alone."""
+        key, bucket = self.credentials, bucket_of(self.uri)
+        if bucket is None:
+            return {}
+        options: dict[str, str] = {}
+        if key is not None:
+            provider = "TemporaryAWSCredentialsProvider" if key.session_token else "SimpleAWSCredentialsProvider"
+            options = {
+                "fs.s3a.aws.credentials.provider": _PROVIDERS + provider,
+                "fs.s3a.access.key": key.access_key_id.get_secret_value(),
+                "fs.s3a.secret.key": key.secret_access_key.get_secret_value(),
+                "fs.s3a.session.token": _legible(key.session_token),
+                "fs.s3a.endpoint.region": key.region,
+                "fs.s3a.endpoint": key.endpoint or "",
+                "fs.s3a.path.style.access": str(_path_style(key)).lower(),
+            }
+        options = {name: value for name, value in options.items() if value}
+        return options | ({} if _keeps(bucket, options) else {"fs.s3a.impl.disable.cache": "true"})
+
+    def delta_rs_options(self) -> dict[str, str]:
+        """Storage options of delta-rs."""
+        key = self.credentials
+        if key is None:
+            return {}
+        options = {
+            "AWS_ACCESS_KEY_ID": key.access_key_id.get_secret_value(),
+            "AWS_SECRET_ACCESS_KEY": key.secret_access_key.get_secret_value(),
+            "AWS_SESSION_TOKEN": _legible(key.session_token),
+            "AWS_REGION": key.region,
+            "AWS_ENDPOINT_URL": key.endpoint or "",
+            "AWS_ALLOW_HTTP": "true" if (key.endpoint or "").startswith("http:") else "",
+            "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": str(not _path_style(key)).lower(),
+        }
+        return {name: value for name, value in options.items() if value}
+
+    def fsspec_options(self) -> dict[str, Any]:
+        """Storage options of s3fs."""
+        key = self.credentials
+        if key is None:
+            return {}
+        return {
+            "key": key.access_key_id.get_secret_value(),
+            "secret": key.secret_access_key.get_secret_value(),
+            "token": _legible(key.session_token) or None,
+            "endpoint_url": key.endpoint,
+            "client_kwargs": {"region_name": key.region},
+            "config_kwargs": {"s3": {"addressing_style": "path" if _path_style(key) else "auto"}},
+        }
+
+
+def place_of(uri: str, credentials: Credentials | None) -> Place:
+    """A path or URI with the credentials that its step was given."""
+    assert credentials is None or isinstance(credentials, S3Credentials)
+    return Place(uri, credentials)
+
+
+def _keeps(bucket: str, options: Mapping[str, str]) -> bool:
+    """Whether the file system that Hadoop keeps for the bucket is, or will be, one with these options."""
+    keys = hashlib.sha256(repr(sorted(options.items())).encode()).hexdigest()
+    with _lock:
+        return _keys_of_kept.setdefault(bucket, keys) == keys
+
+
+def _path_style(credentials: S3Credentials) -> bool:
+    given = credentials.path_style_access
+    return given if given is not None else credentials.endpoint is not None
+
+
+def _legible(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret is not None else ""

@@ -7,13 +7,14 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.credentials.redaction import redact
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs, source_keys
+from pipeline_platform.redaction import redact
 from pipeline_platform.resources.spark import SparkResource
+from pipeline_platform.resources.vault import VaultResource
 
 _Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
@@ -34,8 +35,8 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
         can_subset=True,
         description=pipeline.description,
     )
-    def compute(context: dg.AssetExecutionContext, spark: SparkResource) -> Iterator[_Result]:
-        yield from _run(context, spark, project, pipeline)
+    def compute(context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource) -> Iterator[_Result]:
+        yield from _run(context, spark, vault, project, pipeline)
 
     return compute
 
@@ -43,6 +44,7 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
 def _run(
     context: dg.AssetExecutionContext,
     spark: SparkResource,
+    vault: VaultResource,
     project: Project,
     pipeline: PipelineConfig,
 ) -> Iterator[_Result]:
@@ -72,6 +74,7 @@ def _run(
             load_id=load_id(context.instance, context.run),
             selection=frozenset({step.name for step in wanted_assets} | wanted_checks),
             listener=listen,
+            credentials=vault.run_credentials(context.run.run_id),
         ).run()
     except PipelineCancelledException as error:
         # Dagster ends a run as CANCELED when it sees its own interruption again.

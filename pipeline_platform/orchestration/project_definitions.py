@@ -13,6 +13,7 @@ from pipeline_platform.orchestration.broken import broken_file_assets
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, external_specs
 from pipeline_platform.resources.spark import SparkResource
+from pipeline_platform.resources.vault import VaultResource
 
 
 def project_definitions(folder: Path) -> dg.Definitions:
@@ -46,7 +47,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
             for pipeline in project.pipelines
             if pipeline.schedule is not None
         ],
-        resources={"spark": SparkResource()},
+        resources={"spark": SparkResource(), "vault": VaultResource()},
         # A pipeline is one op: a process for each op would only cost a second start of everything.
         executor=dg.in_process_executor,
     )

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from pipeline_platform.config.environment import substitute, variable_names
-from pipeline_platform.credentials.redaction import redact
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException
+from pipeline_platform.redaction import redact
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, transform
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline_platform.config.problem import SHOWN_WIDTH, Problem, did_you_mean
-from pipeline_platform.credentials.redaction import remember_secret
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.redaction import remember_secret
 from pipeline_platform_tests.config.reading import problems_of
 from pipeline_platform_tests.config.test_mistakes import FIVE_MISTAKES
 

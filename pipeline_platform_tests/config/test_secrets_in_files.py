@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from pipeline_platform.credentials.redaction import redact
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.redaction import redact
 from pipeline_platform_tests.config.reading import extract, load, pipeline, read, transform
 
 WRITTEN = pipeline(

@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.load.base import LoadRun
 from pipeline_platform_tests.config.reading import Json, extract, load, messages_of, pipeline, problems_of, read_step
 
 KAFKA = {"bootstrap.servers": "localhost:9092"}
@@ -39,7 +37,7 @@ def kafka(**config: Any) -> Json:
         (postgres(table="t", properties={"ssl": []}), "expected a string"),
         (
             postgres(table="t", credentialType="s3"),
-            "'fromPostgres' takes credentials of type postgres or postgresql or mysql, not s3",
+            "'fromPostgres' takes credentials of type postgres or postgresql, not s3",
         ),
         (postgres(table="t", pasword="x"), "unknown key 'pasword' (did you mean 'password'?)"),
         (kafka(minPartitions=1), "one of 'topic' and 'topicPattern' is needed"),
@@ -188,23 +186,3 @@ def test_kafka_client_properties_are_taken_under_their_own_names_or_sparks():
         "ssl.truststore.type": "PEM",
         "bootstrap.servers": "localhost:9092",
     }
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        postgres(table="t"),
-        extract("fromMySQL", table="t"),
-        kafka(topic="t"),
-        extract("fromS3", bucket="b", path="p", format="csv"),
-        load("toPostgres", table="t"),
-        load("toMySQL", table="t"),
-        load("toKafka", topic="t"),
-        load("toS3", bucket="b", path="p", format="csv"),
-    ],
-    ids=lambda step: step["method"],
-)
-def test_a_server_is_reached_by_a_later_release(step: Json):
-    config = read_step(step)
-    with pytest.raises(PipelineConfigurationException, match=f"'{step['method']}' comes with the release"):
-        config.read(None) if step["type"] == "extract" else config.prepare(None, LoadRun("load", "query"))

@@ -10,6 +10,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import counted, observed
 from pipeline_platform.engine.plan import plan
 from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
@@ -195,7 +196,7 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
         else extract("fromFiles", path=path, format=source, registerAs="all")
     )
     steps = [read_all, transform("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
-    last: Any = plan(pipeline_of(steps), spark, "plan").frames[1]
+    last: Any = plan(pipeline_of(steps), spark, "plan", RunCredentials("plan")).frames[1]
     executed = last._jdf.queryExecution().executedPlan().toString()
     [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
     assert "GreaterThanOrEqual(id,990)" in pushed

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.s3 import EntersS3, place_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
 
 
 class FromAvro(Extract, EntersS3):
@@ -24,11 +26,14 @@ class FromAvro(Extract, EntersS3):
     avro_schema: AvroSchema | None = None
     """The reader's schema; by default the one the files were written with."""
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        reader = spark.read.format("avro")
+    def uri(self) -> str:
+        return spark_path(self.path)
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.read.format("avro").options(**place_of(self.uri(), credentials).spark_options())
         if self.avro_schema is not None:
             reader = reader.option("avroSchema", self.avro_schema)
-        return reader.load(spark_path(self.path))
+        return reader.load(self.uri())
 
     def dataset(self) -> Dataset:
         return at_path(self.path)

@@ -10,6 +10,7 @@ from pipeline_platform.methods.base import KeepsFrame
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.methods.dataset import Dataset
 
 
@@ -29,6 +30,14 @@ class Extract(KeepsFrame):
         """Whether a filter that follows may be carried out by the source, so that not all rows are read."""
         return False
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        """Build the batch frame; nothing is read yet but schemas."""
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        """Build the batch frame; nothing is read yet but schemas.
+
+        Args:
+            spark: The session.
+            credentials: Those of the step's system; None if it has none, or lets the step in without.
+
+        Raises:
+            PipelineException: There is nothing to read, or not what the config says.
+        """
         raise NotImplementedError(f"'{self.method}' is not available in this version")

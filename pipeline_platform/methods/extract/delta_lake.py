@@ -9,12 +9,16 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Location, Natural, Text
-from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.s3 import EntersS3, Place, bucket_of, place_of
+from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
 
 _log = logging.getLogger(__name__)
 
@@ -43,34 +47,40 @@ class FromDeltaLake(Extract, EntersS3):
     def skips_rows_at_source(self) -> bool:
         return True
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        reader = spark.read.format("delta")
+    def uri(self) -> str:
+        return spark_path(self.path)
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = place_of(self.uri(), credentials)
+        reader = spark.read.format("delta").options(**place.spark_options())
         if self.timestamp is not None:
-            return reader.option("timestampAsOf", self.timestamp).load(spark_path(self.path))
-        version = self.version if self.version is not None else self._newest_version(spark)
+            return reader.option("timestampAsOf", self.timestamp).load(self.uri())
+        version = self.version if self.version is not None else _newest_version(spark, place)
         if version is not None:
             reader = reader.option("versionAsOf", version)
-        return reader.load(spark_path(self.path))
-
-    def _newest_version(self, spark: SparkSession) -> int | None:
-        """The version that every pass of a run reads, so that what is loaded is what was validated.
-
-        Delta would look for the newest one again at each pass. None if there is no table.
-        """
-        from delta.tables import DeltaTable as SparkTable
-        from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError
-
-        uri = normalized_uri(self.path)
-        try:
-            if DeltaTable.is_deltatable(uri):
-                return DeltaTable(uri).version()
-        except DeltaError as error:
-            _log.info("delta-rs can't open %s, so that Spark is asked for its version: %s", self.path, error)
-        path = spark_path(self.path)
-        if not SparkTable.isDeltaTable(spark, path):
-            return None
-        return SparkTable.forPath(spark, path).history(1).collect()[0]["version"]
+        return reader.load(self.uri())
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
+
+
+def _newest_version(spark: SparkSession, place: Place) -> int | None:
+    """The version that every pass of a run reads, so that what is loaded is what was validated.
+
+    Delta would look for the newest one again at each pass. None if there is no table.
+    """
+    from delta.tables import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = open_table(place)
+        if table is not None:
+            return table.version()
+    except DeltaError as error:
+        if bucket_of(place.uri) is not None:
+            raise
+        _log.info("delta-rs can't open %s, so that Spark is asked for its version: %s", place.uri, redact(str(error)))
+    # delta-rs reads a '%' in a local path as an escape.
+    if bucket_of(place.uri) is not None or not DeltaTable.isDeltaTable(spark, place.uri):
+        return None
+    return DeltaTable.forPath(spark, place.uri).history(1).collect()[0]["version"]

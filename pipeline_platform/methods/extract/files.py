@@ -11,10 +11,12 @@ from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.s3 import EntersS3, place_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
 
 FileFormat = Annotated[
     Literal["parquet", "json", "csv", "avro", "orc"],
@@ -52,8 +54,8 @@ class ReadsFiles(Extract):
         """The path as Spark is to read it."""
         return spark_path(self.path)
 
-    def read(self, spark: SparkSession) -> DataFrame:
-        reader = spark.read.format(self.format)
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.read.format(self.format).options(**place_of(self.uri(), credentials).spark_options())
         if self.format == "csv":
             reader = reader.options(header=self.header, sep=self.delimiter)
             reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)

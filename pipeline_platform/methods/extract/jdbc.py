@@ -19,6 +19,8 @@ from pipeline_platform.methods.real_systems import not_yet
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pipeline_platform.credentials.model import Credentials
+
 Bound = int | float | Text
 """A number, or a date or timestamp as a string."""
 
@@ -70,7 +72,7 @@ class ReadsDatabase(Extract, EntersDatabase):
         others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
         return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
 
-    def read(self, spark: SparkSession) -> DataFrame:
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         raise not_yet(self.method)
 
 

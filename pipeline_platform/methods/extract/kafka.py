@@ -27,6 +27,8 @@ from pipeline_platform.methods.real_systems import not_yet
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pipeline_platform.credentials.model import Credentials
+
 _LATEST = -1
 _EARLIEST = -2
 
@@ -172,7 +174,7 @@ class FromKafka(Extract, EntersKafka):
     def dataset(self) -> Dataset:
         return self.topic_dataset(self.topic or [self.topic_pattern or ""])
 
-    def read(self, spark: SparkSession) -> DataFrame:
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         raise not_yet(self.method)
 
 

@@ -10,6 +10,8 @@ from pipeline_platform.methods.extract.base import Extract
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from pipeline_platform.credentials.model import Credentials
+
 
 class FromRate(Extract):
     """Generates rows of `timestamp` and `value`, counting up from 0.
@@ -22,7 +24,7 @@ class FromRate(Extract):
     rows_per_second: PositiveInteger
     """Rows for each second."""
 
-    def read(self, spark: SparkSession) -> DataFrame:
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pyspark.sql import functions as F
 
         microseconds = (F.col("id") * 1_000_000 / self.rows_per_second).cast("bigint")

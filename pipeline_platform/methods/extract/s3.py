@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pipeline_platform.methods.extract.files import ReadsFiles
-from pipeline_platform.methods.real_systems import not_yet
 from pipeline_platform.methods.s3 import EntersS3, InBucket
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
 
 
 class FromS3(InBucket, ReadsFiles, EntersS3):
@@ -17,6 +13,3 @@ class FromS3(InBucket, ReadsFiles, EntersS3):
 
     method: ClassVar[str] = "fromS3"
     kind: ClassVar[str] = "s3"
-
-    def read(self, spark: SparkSession) -> DataFrame:
-        raise not_yet(self.method)

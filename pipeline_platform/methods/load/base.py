@@ -17,6 +17,7 @@ from pipeline_platform.methods.base import WorksOnFrame
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.methods.dataset import Dataset
 
 
@@ -28,10 +29,14 @@ class LoadRun:
         load_id: The same for every attempt at the same load, different for each new load: what
             idempotence hangs on.
         query_name: Name for the query.
+        credentials: Those of the sink's system; None if it has none, or lets the step in without.
+        run_id: The attempt at the load: differs where `load_id` is the same.
     """
 
     load_id: str
     query_name: str
+    credentials: Credentials | None = None
+    run_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
-from pipeline_platform.methods.dataset import Dataset, at_path, normalized_uri, spark_path
+from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.load.sink import require_columns, require_storable
-from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
@@ -75,6 +76,9 @@ class ToDeltaLake(Load, EntersS3):
             raise PydanticCustomError("cluster", message, {"key": "clusterBy"})
         return self
 
+    def uri(self) -> str:
+        return spark_path(self.path)
+
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
@@ -95,7 +99,14 @@ class ToDeltaLake(Load, EntersS3):
                 f"the path of a Delta table must not hold '%': {self.path}",
                 hint="delta-rs, which finds out what was loaded already, reads it as an escape; use another path",
             )
-        prepared = DeltaWrite(self, frame, run)
+        place = place_of(self.uri(), run.credentials)
+        if self.cluster_by and place.credentials is not None:
+            raise PipelineExecutionException(
+                "'clusterBy' does not go with credentials of the step's own: Delta makes such a table with those of "
+                "the session",
+                hint="use 'partitionBy', or make the table first",
+            )
+        prepared = DeltaWrite(self, frame, run, place)
         prepared.check()
         return prepared
 
@@ -108,11 +119,13 @@ class DeltaWrite:
         config: The step.
         frame: What is written.
         run: The load it belongs to; its id becomes Delta's transaction app id.
+        place: Where the table is.
     """
 
     config: ToDeltaLake
     frame: DataFrame
     run: LoadRun
+    place: Place
 
     def check(self) -> None:
         """Hold the frame against the table.
@@ -173,7 +186,7 @@ class DeltaWrite:
         }
         if self.config.overwrite_schema:
             options["overwriteSchema"] = "true"
-        writer.options(**options).save(spark_path(self.config.path))
+        writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
     def _create(self, frame: DataFrame, mode: str) -> None:
         from delta.tables import DeltaTable
@@ -182,7 +195,7 @@ class DeltaWrite:
             self._save(frame, mode)
             return
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
-        builder = DeltaTable.create(frame.sparkSession).location(spark_path(self.config.path))
+        builder = DeltaTable.create(frame.sparkSession).location(self.place.uri)
         builder = builder.property(_EMPTY_FOR, self.run.load_id)
         builder.addColumns(frame.schema).clusterBy(*self.config.cluster_by).execute()
         self._save(frame, "append")
@@ -197,7 +210,7 @@ class DeltaWrite:
         spark = self.frame.sparkSession
         condition = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.config.merge_keys)
         merge = (
-            DeltaTable.forPath(spark, spark_path(self.config.path))
+            DeltaTable.forPath(spark, self.place.uri, self.place.spark_options())
             .alias("target")
             .merge(source.alias("source"), condition)
         )
@@ -217,10 +230,7 @@ class DeltaWrite:
         return json.dumps({"load": self.run.load_id})
 
     def _table(self) -> DeltaTable | None:
-        from deltalake import DeltaTable
-
-        uri = normalized_uri(self.config.path)
-        return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+        return open_table(self.place)
 
     def _is_empty_for_this(self, table: DeltaTable) -> bool:
         """Whether an earlier attempt made the table and got no further."""
@@ -270,7 +280,8 @@ class DeltaWrite:
     def _check_schema(self, properties: Mapping[str, str | None]) -> None:
         from pyspark.sql.types import StructType
 
-        table = self.frame.sparkSession.read.format("delta").load(spark_path(self.config.path)).schema
+        reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
+        table = reader.load(self.place.uri).schema
         existing = {field.name.casefold(): field for field in table}
         added = _added(self.frame.schema, table)
         if added and not self.config.merge_schema:

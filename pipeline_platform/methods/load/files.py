@@ -14,7 +14,7 @@ from pipeline_platform.methods.extract.files import FileFormat
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.publication import FilePublication, local_or_remote
 from pipeline_platform.methods.load.sink import require_columns, require_storable
-from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.s3 import EntersS3, place_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -86,9 +86,11 @@ class WritesFiles(Load):
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, self.file_format(), self.partition_by)
-        writer = frame.write.format(self.file_format()).options(**self.options()).partitionBy(*self.partition_by)
-        there = local_or_remote(self.uri()).exists()
-        publication = FilePublication(self.uri(), run.load_id, self.mode, writer, is_old_folder=there)
+        place = place_of(self.uri(), run.credentials)
+        writer = frame.write.format(self.file_format()).options(**self.options(), **place.spark_options())
+        writer = writer.partitionBy(*self.partition_by)
+        folder = local_or_remote(place)
+        publication = FilePublication(self.uri(), folder, run.load_id, self.mode, writer, is_old_folder=folder.exists())
         publication.check()
         return publication
 

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.dataset import normalized_uri
 from pipeline_platform.methods.load.base import Written
+from pipeline_platform.methods.s3 import Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
@@ -49,7 +50,8 @@ class FilePublication:
     """One load of files.
 
     Args:
-        uri: Folder of the data.
+        uri: Folder of the data, as Spark takes it.
+        folder: The same folder for Python's own use.
         load_id: The same for every attempt at the load.
         mode: `append`, `overwrite`, `errorIfExists` or `ignore`.
         writer: Spark's writer with format, options and partition columns set.
@@ -57,6 +59,7 @@ class FilePublication:
     """
 
     uri: str
+    folder: UPath
     load_id: str
     mode: str
     writer: DataFrameWriter
@@ -68,7 +71,7 @@ class FilePublication:
         Raises:
             PipelineExecutionException: The folder can't be one, or mode is `errorIfExists` and there are files.
         """
-        if self._target.is_file():
+        if self.folder.is_file():
             raise PipelineExecutionException(f"{self.uri} is a file; a folder is needed to write to")
         if self.mode == "errorIfExists" and not self._begun() and self._data_files():
             raise PipelineExecutionException(
@@ -79,28 +82,24 @@ class FilePublication:
     def write(self) -> Written:
         """Write aside, then publish."""
         if self._record.exists():
-            _remove_work(self._target, self._name)
+            _remove_work(self.folder, self._name)
             return Written(skipped="an earlier attempt of this run has loaded it already")
-        finished = {name: _publish(self._target, name) for name in self._left_behind()}
+        finished = {name: _publish(self.folder, name) for name in self._left_behind()}
         if self._name in finished:
             return replace(finished[self._name], skipped="an earlier attempt of this run wrote it; published now")
         self.check()
         if self.mode == "ignore" and not self._begun() and self._data_files():
             return Written(skipped="there is data already, and mode is ignore")
         self._stage()
-        return _publish(self._target, self._name)
+        return _publish(self.folder, self._name)
 
     def clean(self) -> None:
         """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
         if not self._manifest.exists():
-            _remove_work(self._target, self._name)
-            _remove_if_empty(self._target / LEDGER)
+            _remove_work(self.folder, self._name)
+            _remove_if_empty(self.folder / LEDGER)
             if not self.is_old_folder:
-                _remove_if_empty(self._target)
-
-    @property
-    def _target(self) -> UPath:
-        return local_or_remote(self.uri)
+                _remove_if_empty(self.folder)
 
     @property
     def _name(self) -> str:
@@ -108,27 +107,27 @@ class FilePublication:
 
     @property
     def _manifest(self) -> UPath:
-        return _pending(self._target, self._name) / _MANIFEST
+        return _pending(self.folder, self._name) / _MANIFEST
 
     @property
     def _record(self) -> UPath:
-        return _record(self._target, self._name)
+        return _record(self.folder, self._name)
 
     def _begun(self) -> bool:
         return self._record.exists() or self._manifest.exists()
 
     def _left_behind(self) -> list[str]:
         """Loads that were written in full and not published to the end."""
-        pending = self._target / LEDGER / _PENDING
+        pending = self.folder / LEDGER / _PENDING
         if not pending.is_dir():
             return []
         return sorted(path.name for path in pending.iterdir() if (path / _MANIFEST).exists())
 
     def _data_files(self) -> list[str]:
-        return [name for name in _files_below(self._target) if not _is_hidden(name)]
+        return [name for name in _files_below(self.folder) if not _is_hidden(name)]
 
     def _stage(self) -> None:
-        work = _pending(self._target, self._name)
+        work = _pending(self.folder, self._name)
         _remove_tree(work)
         self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{_STAGED}")
         staged = work / _STAGED
@@ -146,14 +145,15 @@ class FilePublication:
         return str(path.with_name(f"{path.name.split('.')[0][:60]}-{self._name}{_extension(path.name)}"))
 
 
-def local_or_remote(uri: str) -> UPath:
+def local_or_remote(place: Place) -> UPath:
     """The path for Python's own use of what Spark is given as a path or URI."""
     from upath import UPath
 
+    uri = place.uri
     if re.match(r"file:", uri, re.IGNORECASE):
         # As Hadoop reads it: `%20` is no blank.
         return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", uri))
-    return UPath(uri if uri.startswith("/") else normalized_uri(uri))
+    return UPath(uri) if uri.startswith("/") else UPath(normalized_uri(uri), **place.fsspec_options())
 
 
 def _pending(target: UPath, name: str) -> UPath:

@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline_platform.credentials.redaction import (
+from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.redaction import (
     MASK,
     looks_secret,
     redact,
@@ -16,7 +17,6 @@ from pipeline_platform.credentials.redaction import (
     redact_urls,
     remember_secret,
 )
-from pipeline_platform.exceptions import PipelineException
 
 SECRET = 'p@ss/w"ord ü1'
 
