@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
 
 from pipeline_platform import redaction
+from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.session import spark_session
+
+pytest_plugins = ["pipeline_platform_tests.services.fixtures"]
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +30,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test hands out as a secret must not be masked in another."""
     monkeypatch.setattr(redaction, "_known", set())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the accesses of the tests are noted."""
+    path = tmp_path_factory.mktemp("audit") / "credentials.jsonl"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(AUDIT_LOG_VARIABLE, str(path))
+        yield path
+

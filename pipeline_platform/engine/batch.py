@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Generator, Set
+from collections.abc import Callable, Generator, Mapping, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -156,6 +156,7 @@ class BatchRun:
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()
         ran: set[int] = set()
+        rejected: dict[int, int | None] = {}
         try:
             for action in planned.actions:
                 stop.check()
@@ -165,12 +166,14 @@ class BatchRun:
                         if action.block.needs_pass():
                             ran |= self.pipeline.upstream_of({v.step.index for v in action.block.validations})
                     case PlannedLoad():
+                        self._keep_rejects(planned, rejected)
                         above = self.pipeline.upstream_of({action.step.index})
                         covered |= above
                         if self._load(planned, action):
                             ran |= above
+            self._keep_rejects(planned, rejected)
             ran |= self._run_uncovered(planned, covered | ran, stop)
-            self._record_frames(planned, ran)
+            self._record_frames(planned, ran, rejected)
         except BaseException:
             for action in planned.actions:
                 if isinstance(action, PlannedLoad):
@@ -255,6 +258,13 @@ class BatchRun:
         )
         return written.skipped is None
 
+    def _keep_rejects(self, planned: Plan, rejected: dict[int, int | None]) -> None:
+        """Write the records that can't be used, once; how many they are, by step."""
+        for reject in planned.rejects:
+            if reject.step.index not in rejected:
+                with _explaining(reject.step):
+                    rejected[reject.step.index] = reject.prepared.write().rows
+
     def _run_uncovered(self, planned: Plan, covered: set[int], stop: Stop) -> set[int]:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""
         ran: set[int] = set()
@@ -267,7 +277,7 @@ class BatchRun:
                 ran |= self.pipeline.upstream_of({step.index})
         return ran
 
-    def _record_frames(self, planned: Plan, ran: Set[int]) -> None:
+    def _record_frames(self, planned: Plan, ran: Set[int], rejected: Mapping[int, int | None]) -> None:
         for step in self.pipeline.steps:
             if step.type not in ("extract", "transform") or step.index not in planned.frames:
                 continue
@@ -290,6 +300,7 @@ class BatchRun:
                     status="COMPLETED",
                     rows=rows,
                     rows_note=(note or UNCERTAIN) if rows is None else None,
+                    quarantined=rejected.get(step.index),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],
                     lineage=planned.lineage.get(step.index, {}),

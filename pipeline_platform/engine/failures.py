@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.methods.kafka_values import MALFORMED_VALUE
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 
 # What passes by itself: a second attempt may succeed though nothing was changed.
 _TRANSIENT = re.compile(
-    r"connection (refused|reset)|connection timed out|connect timed out|read timed out|SocketTimeoutException"
+    r"connection (refused|reset)|Could not connect to the endpoint|connection timed out|connect timed out|read timed out|SocketTimeoutException"
     r"|broker.*not available|LEADER_NOT_AVAILABLE|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,
@@ -22,6 +23,23 @@ _LASTING_STATE = re.compile(r"SQLSTATE: (22|42|0A|P0|21|23)\w{3}")
 
 _DAMAGED = "the file is damaged or cut off: restore it, or take it out of the folder"
 _HINTS = (
+    (
+        MALFORMED_VALUE,
+        "set 'onMalformed' to quarantine, or to null, or mend 'valueSchema'; nothing after it was written",
+    ),
+    (
+        r"UnknownTopicOrPartition",
+        "check 'topic'; if there is no such topic yet, make it first",
+    ),
+    (
+        r"SaslAuthenticationException|TopicAuthorizationException|GroupAuthorizationException",
+        "check the user, the password and the rights that the credentials for Kafka give",
+    ),
+    (
+        r"InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|Status Code: 403|403 Forbidden",
+        "check the access key and its rights to the bucket",
+    ),
+    (r"NoSuchBucket|specified bucket does not exist", "check the bucket, the endpoint and the region"),
     (REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
     (
         r"DELTA_TABLE_NOT_FOUND|is not a Delta table|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST",
@@ -57,6 +75,8 @@ _HINTS = (
 _HINT_TRANSIENT = "check that the other system is up and can be reached"
 _HINT = "mend the step or its data and run again"
 
+# What the platform's own expressions raise.
+_RAISED = f"({re.escape(REPEATED_KEYS)}|{re.escape(MALFORMED_VALUE)})"
 _CLASS = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
 _STATE = re.compile(r";?\s*SQLSTATE: \w+.*", re.DOTALL)
 _THROWN = re.compile(r"^(?:Caused by: |: )(?:[\w.$]+(?:Exception|Error)(?:: |$))?(?P<message>.*)$", re.MULTILINE)
@@ -101,12 +121,12 @@ def _full_text(error: BaseException) -> str:
 
 
 def _message(error: BaseException, text: str) -> str:
-    repeated = re.search(re.escape(REPEATED_KEYS) + r"[^\n]*", text)
-    told = repeated[0] if repeated else _innermost(str(error))
+    raised = re.search(_RAISED + r"[^\n]*", text)
+    told = raised[0] if raised else _innermost(str(error))
     told = _CLASS.sub("", _STATE.sub("", told), count=1)
     told = " ".join(_COLOUR.sub("", told).split())
     reading = _READING.search(text)
-    if reading and reading["file"] not in told and not repeated:
+    if reading and reading["file"] not in told and not raised:
         told += f" (while reading {reading['file']})"
     return (told or type(error).__name__)[:_LONGEST]
 

@@ -71,30 +71,33 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def connector_jars(coordinates: Sequence[str] = COORDINATES, progress: Callable[[str], None] = say) -> list[Path]:
+def connector_jars(
+    coordinates: Sequence[str] = COORDINATES, progress: Callable[[str], None] = say, *, beside_spark: bool = True
+) -> list[Path]:
     """The jar files Spark needs beside its own, from the cache, or resolved into it first.
-
-    What pyspark ships already, under whatever version, is left out.
 
     Args:
         coordinates: Maven coordinates, `group:artifact:version`.
         progress: Told in a line each what is done when something has to be resolved.
+        beside_spark: Leave out what pyspark ships already, under whatever version.
 
     Raises:
         PipelineExecutionException: They could not be resolved.
     """
-    name = hashlib.sha256("\n".join([*sorted(coordinates), str(spark_home())]).encode()).hexdigest()[:16]
+    name = hashlib.sha256(
+        "\n".join([*sorted(coordinates), str(spark_home()), *([] if beside_spark else ["all"])]).encode()
+    ).hexdigest()[:16]
     folder = cache_folder() / "jars" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             progress(f"resolving {len(coordinates)} connector packages, once, into {folder} ...")
-            count = _resolve(coordinates, folder)
+            count = _resolve(coordinates, folder, beside_spark)
             progress(f"resolved: {count} jars")
     return sorted(folder.glob("*.jar"))
 
 
-def _resolve(coordinates: Sequence[str], folder: Path) -> int:
+def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> int:
     home = spark_home()
     shipped = {_VERSION.sub("", jar.name) for jar in (home / "jars").glob("*.jar")}
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
@@ -113,7 +116,7 @@ def _resolve(coordinates: Sequence[str], folder: Path) -> int:
         ]
         environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        jars = [jar for jar in (ivy / "jars").glob("*.jar") if _artifact(jar) not in shipped]
+        jars = [jar for jar in (ivy / "jars").glob("*.jar") if not (beside_spark and _artifact(jar) in shipped)]
         if done.returncode != 0 or not jars:
             reason = "; ".join(dict.fromkeys(_UNRESOLVED.findall(done.stderr)))
             raise PipelineExecutionException(

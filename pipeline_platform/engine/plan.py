@@ -49,6 +49,14 @@ class PlannedQuarantine:
 
 
 @dataclass(frozen=True)
+class PlannedReject:
+    """Records of a source that can't be used, and where they go."""
+
+    step: Step
+    prepared: Prepared
+
+
+@dataclass(frozen=True)
 class PlannedBlock:
     """A validation block, and its quarantines, one for each path."""
 
@@ -64,16 +72,20 @@ class Plan:
         pipeline: The pipeline.
         needed: Indices of the steps that are built.
         credentials: Where each step gets those of its system.
+        load_id: The same for every attempt at the same load.
     """
 
     pipeline: PipelineConfig
     needed: Set[int]
     credentials: RunCredentials
+    load_id: str
     frames: dict[int, DataFrame] = field(default_factory=dict)
     """Frames by step index, quarantined rows taken out."""
     columns: dict[int, list[ColumnMetrics]] = field(default_factory=dict)
     tallies: dict[int, Tally] = field(default_factory=dict)
     lineage: dict[int, dict[str, list[tuple[int, str]]]] = field(default_factory=dict)
+    rejects: list[PlannedReject] = field(default_factory=list)
+    """Records that no step can use, written before the first load."""
     actions: list[PlannedBlock | PlannedLoad] = field(default_factory=list)
     """Validations and loads, in the order of the steps."""
     cached: list[DataFrame] = field(default_factory=list)
@@ -122,9 +134,9 @@ def plan(
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    planned = Plan(pipeline, needed_steps(pipeline, selection), credentials)
+    planned = Plan(pipeline, needed_steps(pipeline, selection), credentials, load_id)
     try:
-        _plan_steps(planned, spark, load_id)
+        _plan_steps(planned, spark)
     except BaseException:
         for frame in planned.cached:
             frame.unpersist()
@@ -132,7 +144,7 @@ def plan(
     return planned
 
 
-def _plan_steps(planned: Plan, spark: SparkSession, load_id: str) -> None:
+def _plan_steps(planned: Plan, spark: SparkSession) -> None:
     done: set[int] = set()
     for step in planned.pipeline.steps:
         if step.index not in planned.needed or step.index in done:
@@ -142,9 +154,9 @@ def _plan_steps(planned: Plan, spark: SparkSession, load_id: str) -> None:
                 case Extract() | Transform():
                     _plan_frame(planned, step, spark)
                 case Validate():
-                    done |= _plan_block(planned, step, load_id)
+                    done |= _plan_block(planned, step)
                 case Load():
-                    _plan_load(planned, step, load_id)
+                    _plan_load(planned, step)
                 case _:
                     raise TypeError(f"{step.config.method} is no kind of step that a batch knows")
         except PipelineException as error:
@@ -156,7 +168,7 @@ def _plan_steps(planned: Plan, spark: SparkSession, load_id: str) -> None:
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     config = step.config.resolved()
     if isinstance(config, Extract):
-        frame = config.read(spark, _credentials(planned, config, step))
+        frame = _accepted(planned, step, config, config.read(spark, _credentials(planned, config, step)))
     else:
         assert isinstance(config, Transform)
         frame = config.apply(_inputs(planned, step, spark))
@@ -182,6 +194,20 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         frame = frame.persist(getattr(StorageLevel, config.cache_storage_level))
         planned.cached.append(frame)
     planned.frames[step.index] = frame
+
+
+def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> DataFrame:
+    """What goes on of an extract; the rest is kept aside when the first load begins."""
+    rejected = config.rejected(frame)
+    if rejected is not None:
+        # What goes on and what does not have to be parts of one reading.
+        frame = frame.persist()
+        planned.cached.append(frame)
+        rejected = config.rejected(frame)
+        assert rejected is not None
+        quarantine, run = _quarantine(planned, step, rejected.path or _beside_sink(planned.pipeline, step))
+        planned.rejects.append(PlannedReject(step, quarantine.prepare(rejected.frame, run)))
+    return config.accepted(frame)
 
 
 def _credentials(planned: Plan, config: StepConfig, step: Step) -> Credentials | None:
@@ -210,7 +236,7 @@ def _inputs(planned: Plan, step: Step, spark: SparkSession) -> Frames:
     return Frames(primary, named, spark)
 
 
-def _plan_block(planned: Plan, first: Step, load_id: str) -> set[int]:
+def _plan_block(planned: Plan, first: Step) -> set[int]:
     source = first.inputs[0].step
     steps = _adjacent(planned, first)
     members: list[tuple[Step, Validate, Mapping[str, DataFrame]]] = []
@@ -219,11 +245,12 @@ def _plan_block(planned: Plan, first: Step, load_id: str) -> set[int]:
         assert isinstance(config, Validate)
         named = {edge.name: planned.frames[edge.step] for edge in step.inputs if edge.name is not None}
         members.append((step, config, named))
+    kept = _kept_for_two_reads(planned, source, steps[-1])
     block = plan_block(planned.frames[source], source, members)
-    planned.actions.append(PlannedBlock(block, tuple(_plan_quarantines(planned, block, load_id))))
+    planned.actions.append(PlannedBlock(block, tuple(_plan_quarantines(planned, block))))
     if block.quarantines:
         planned.frames[source] = block.survivors()
-    if block.needs_pass() and not _is_cached(planned, source) and _is_loaded_after(planned.pipeline, steps[-1]):
+    if block.needs_pass() and not kept and _is_loaded_after(planned.pipeline, steps[-1]):
         planned.hints.append(
             f"'{planned.pipeline.steps[source].name}' is read twice, once to validate and once to load: "
             "set 'cache' on it if reading it costs more than keeping it",
@@ -241,16 +268,29 @@ def _adjacent(planned: Plan, first: Step) -> list[Step]:
     return steps
 
 
-def _is_cached(planned: Plan, index: int) -> bool:
+def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
+    """Whether the frame is cached; one whose source may change is, so that what is loaded is what was validated."""
     config = planned.pipeline.steps[index].config
-    return isinstance(config, KeepsFrame) and config.cache
+    if isinstance(config, KeepsFrame) and config.cache:
+        return True
+    sources = (planned.pipeline.steps[above].config for above in planned.pipeline.upstream_of({index}))
+    changing = sorted(s.method for s in sources if isinstance(s, Extract) and not s.reads_the_same_again())
+    if not changing or not _is_loaded_after(planned.pipeline, last):
+        return False
+    planned.frames[index] = planned.frames[index].persist()
+    planned.cached.append(planned.frames[index])
+    planned.hints.append(
+        f"'{planned.pipeline.steps[index].name}' is kept from its validation to its load: a second reading by "
+        f"{changing[0]} could give other rows",
+    )
+    return True
 
 
 def _is_loaded_after(pipeline: PipelineConfig, last: Step) -> bool:
     return any(step.type == "load" for step in pipeline.steps[last.index :])
 
 
-def _plan_quarantines(planned: Plan, block: ValidationBlock, load_id: str) -> Iterator[PlannedQuarantine]:
+def _plan_quarantines(planned: Plan, block: ValidationBlock) -> Iterator[PlannedQuarantine]:
     validations = [validation for validation in block.validations if validation.config.on_failure == "quarantine"]
     given = next((v.config.quarantine_path for v in validations if v.config.quarantine_path), None)
     by_path: dict[str, list[Step]] = {}
@@ -259,16 +299,21 @@ def _plan_quarantines(planned: Plan, block: ValidationBlock, load_id: str) -> It
         by_path.setdefault(path, []).append(validation.step)
     for path, steps in by_path.items():
         takers = tuple(step.index for step in steps)
-        name = f"{steps[0].name}-quarantine"
-        config = ToDeltaLake(path=path, mode="append", merge_schema=True)
-        run = LoadRun(
-            f"{load_id}/{steps[0].name}/quarantine",
-            f"{planned.pipeline.name}-{name}",
-            _credentials_for(planned, config),
-            run_id=planned.credentials.run_id,
-        )
+        config, run = _quarantine(planned, steps[0], path)
         config.prepare(taken_by(block.violators(), takers), run)
         yield PlannedQuarantine(steps[0], config, run, takers)
+
+
+def _quarantine(planned: Plan, step: Step, path: str) -> tuple[ToDeltaLake, LoadRun]:
+    """The load of a step's quarantine."""
+    config = ToDeltaLake(path=path, mode="append", merge_schema=True)
+    run = LoadRun(
+        f"{planned.load_id}/{step.name}/quarantine",
+        f"{planned.pipeline.name}-{step.name}-quarantine",
+        _credentials_for(planned, config),
+        run_id=planned.credentials.run_id,
+    )
+    return config, run
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
@@ -283,7 +328,7 @@ def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
     )
 
 
-def _plan_load(planned: Plan, step: Step, load_id: str) -> None:
+def _plan_load(planned: Plan, step: Step) -> None:
     config = step.config.resolved()
     assert isinstance(config, Load)
     frame = planned.frames[step.inputs[0].step]
@@ -296,7 +341,7 @@ def _plan_load(planned: Plan, step: Step, load_id: str) -> None:
         frame, tally = counted(frame)
     credentials = _credentials(planned, config, step)
     prepared = config.prepare(
-        frame, LoadRun(f"{load_id}/{step.name}", name, credentials, run_id=planned.credentials.run_id)
+        frame, LoadRun(f"{planned.load_id}/{step.name}", name, credentials, run_id=planned.credentials.run_id)
     )
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
 

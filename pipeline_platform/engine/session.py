@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,13 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-DELTA_CONF = {
+EVERYWHERE_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Spark's own list without kafka: what an older source writes is not observed, so it could not be counted.
+    "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
+    # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
+    "spark.redaction.regex": "(?i)secret|password|passphrase|token|access[.]?key|jaas|keystore[.]key|user[.]info",
 }
 
 # For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.
@@ -65,7 +70,15 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE, "local[*]")
     jars = connector_jars()
     is_local = master.startswith("local")
-    settings = {"spark.master": master, "spark.app.name": app_name, **DELTA_CONF, **(LOCAL_CONF if is_local else {})}
+    if is_local:
+        # Spark would start its Python workers with whatever `python3` the PATH has.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = {
+        "spark.master": master,
+        "spark.app.name": app_name,
+        **EVERYWHERE_CONF,
+        **(LOCAL_CONF if is_local else {}),
+    }
     # In local mode the files go straight on the class path; a cluster has them sent to its executors.
     settings |= {"spark.driver.extraClassPath": ":".join(map(str, jars))} if is_local else {}
     settings |= {} if is_local else {"spark.jars": ",".join(map(str, jars))}

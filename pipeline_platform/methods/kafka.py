@@ -5,21 +5,29 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Location, Setting, hide_secrets, legible
+from pipeline_platform.credentials.model import Credentials, KafkaCredentials
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.dataset import Dataset, vault_secret
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _SPARK_PREFIX = "kafka."
 _PROPERTY = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z0-9_-]+)+")
 # Nothing works when one of these is misspelled, and Kafka takes a property it does not know without a word.
 _VITAL = ("bootstrap.servers", "security.protocol", "sasl.mechanism", "sasl.jaas.config")
 _NEAR = 0.85
+# Kafka's own are a minute and more, for each of several attempts; a run has attempts of its own.
+_PATIENCE = {"request.timeout.ms": "10000", "default.api.timeout.ms": "20000", "max.block.ms": "20000"}
+# The last day of the year 9999, in milliseconds.
+_NEVER = 253402214400000
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -71,9 +79,31 @@ class EntersKafka(Credentialed):
     def inline_credentials(self) -> dict[str, Any]:
         return {key.removeprefix(_SPARK_PREFIX): value for key, value in legible(self.__pydantic_extra__).items()}
 
+    def spark_options(self, credentials: Credentials | None) -> dict[str, str]:
+        """Options of Spark's reader or writer, for this step alone."""
+        assert isinstance(credentials, KafkaCredentials)
+        properties = {name: value.get_secret_value() for name, value in credentials.properties.items()}
+        return {f"{_SPARK_PREFIX}{name}": value for name, value in {**_PATIENCE, **properties}.items()}
+
     def topic_dataset(self, topics: Sequence[str]) -> Dataset:
         """The dataset of a topic, or of several that are read as one."""
         return Dataset("kafka", f"kafka://{self._cluster()}/{'+'.join(sorted(topics))}")
+
+    def require_topics(self, spark: SparkSession, options: Mapping[str, str], subscription: Mapping[str, str]) -> None:
+        """Ask the cluster for the topics, so that what is wrong with them or with the way in is told at planning.
+
+        Args:
+            spark: The session.
+            options: Of `spark_options`.
+            subscription: The option that names the topics.
+
+        Raises:
+            Exception: Spark's own: a topic is not there, or the cluster can't be entered.
+        """
+        reader = spark.read.format("kafka").options(**options, **subscription)
+        # From the end to the end: offsets are asked for, and nothing is read.
+        at_the_end = {"startingTimestamp": str(_NEVER), "startingOffsetsByTimestampStrategy": "latest"}
+        reader.options(**at_the_end, endingOffsets="latest").load().isEmpty()
 
     def _cluster(self) -> str:
         servers = self.inline_credentials().get("bootstrap.servers")

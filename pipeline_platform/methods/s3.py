@@ -19,6 +19,8 @@ from pipeline_platform.credentials.need import CredentialNeed
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.dataset import normalized_uri
 
+# Hadoop's own let a store that is down take five minutes; a run has attempts of its own.
+_PATIENCE = {"fs.s3a.attempts.maximum": "3", "fs.s3a.retry.limit": "4"}
 _PROVIDERS = "org.apache.hadoop.fs.s3a."
 # Hadoop keeps one file system for each bucket, with the keys of whoever asked first.
 _keys_of_kept: dict[str, str] = {}
@@ -107,15 +109,23 @@ class Place:
     uri: str
     credentials: S3Credentials | None = None
 
+    def endpoint(self) -> str | None:
+        """URL of a store other than AWS."""
+        return self.credentials.endpoint if self.credentials is not None else None
+
+    def prefix(self) -> str:
+        """The folder within the bucket."""
+        return urlsplit(normalized_uri(self.uri)).path.strip("/")
+
     def spark_options(self) -> dict[str, str]:
         """Options of Spark's reader or writer, for this step alone."""
         key, bucket = self.credentials, bucket_of(self.uri)
         if bucket is None:
             return {}
-        options: dict[str, str] = {}
+        options = dict(_PATIENCE)
         if key is not None:
             provider = "TemporaryAWSCredentialsProvider" if key.session_token else "SimpleAWSCredentialsProvider"
-            options = {
+            options |= {
                 "fs.s3a.aws.credentials.provider": _PROVIDERS + provider,
                 "fs.s3a.access.key": key.access_key_id.get_secret_value(),
                 "fs.s3a.secret.key": key.secret_access_key.get_secret_value(),
@@ -146,15 +156,23 @@ class Place:
     def fsspec_options(self) -> dict[str, Any]:
         """Storage options of s3fs."""
         key = self.credentials
-        if key is None:
+        if bucket_of(self.uri) is None:
             return {}
-        return {
+        # Spark writes to the same folders, of which a kept listing would know nothing.
+        fresh = {"use_listings_cache": False}
+        if key is None:
+            return fresh
+        return fresh | {
             "key": key.access_key_id.get_secret_value(),
             "secret": key.secret_access_key.get_secret_value(),
             "token": _legible(key.session_token) or None,
             "endpoint_url": key.endpoint,
             "client_kwargs": {"region_name": key.region},
-            "config_kwargs": {"s3": {"addressing_style": "path" if _path_style(key) else "auto"}},
+            "config_kwargs": {
+                "s3": {"addressing_style": "path" if _path_style(key) else "auto"},
+                "connect_timeout": 10,
+                "retries": {"total_max_attempts": 3},
+            },
         }
 
 

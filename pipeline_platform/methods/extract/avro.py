@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import AvroSchema, Location
+from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.s3 import EntersS3, place_of
@@ -30,7 +31,9 @@ class FromAvro(Extract, EntersS3):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        reader = spark.read.format("avro").options(**place_of(self.uri(), credentials).spark_options())
+        place = place_of(self.uri(), credentials)
+        require_bucket(place)
+        reader = spark.read.format("avro").options(**place.spark_options())
         if self.avro_schema is not None:
             reader = reader.option("avroSchema", self.avro_schema)
         return reader.load(self.uri())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.step import StepType
@@ -12,6 +13,19 @@ if TYPE_CHECKING:
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.methods.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Records of a source that can't be used.
+
+    Args:
+        frame: The records, and why.
+        path: Delta table to keep them in; by default beside the first sink.
+    """
+
+    frame: DataFrame
+    path: str | None
 
 
 class Extract(KeepsFrame):
@@ -41,3 +55,15 @@ class Extract(KeepsFrame):
             PipelineException: There is nothing to read, or not what the config says.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def reads_the_same_again(self) -> bool:
+        """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
+        return True
+
+    def rejected(self, frame: DataFrame) -> Rejected | None:
+        """What of the frame that was read can't be used and is to be kept aside; None for nothing."""
+        return None
+
+    def accepted(self, frame: DataFrame) -> DataFrame:
+        """What goes on of the frame that was read."""
+        return frame

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Location, Natural, Text
+from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.extract.base import Extract
@@ -52,6 +53,7 @@ class FromDeltaLake(Extract, EntersS3):
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         place = place_of(self.uri(), credentials)
+        require_bucket(place)
         reader = spark.read.format("delta").options(**place.spark_options())
         if self.timestamp is not None:
             return reader.option("timestampAsOf", self.timestamp).load(self.uri())

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
+from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.s3 import EntersS3, place_of
@@ -55,7 +56,9 @@ class ReadsFiles(Extract):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        reader = spark.read.format(self.format).options(**place_of(self.uri(), credentials).spark_options())
+        place = place_of(self.uri(), credentials)
+        require_bucket(place)
+        reader = spark.read.format(self.format).options(**place.spark_options())
         if self.format == "csv":
             reader = reader.options(header=self.header, sep=self.delimiter)
             reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)

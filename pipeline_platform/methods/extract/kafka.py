@@ -20,9 +20,9 @@ from pipeline_platform.config.values import (
     one_of,
 )
 from pipeline_platform.methods.dataset import Dataset
-from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.base import Extract, Rejected
 from pipeline_platform.methods.kafka import EntersKafka, Topic
-from pipeline_platform.methods.real_systems import not_yet
+from pipeline_platform.methods.kafka_values import malformed_records, with_values, without_malformed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -175,7 +175,32 @@ class FromKafka(Extract, EntersKafka):
         return self.topic_dataset(self.topic or [self.topic_pattern or ""])
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        raise not_yet(self.method)
+        subscription = (
+            {"subscribe": ",".join(self.topic)} if self.topic else {"subscribePattern": self.topic_pattern or ""}
+        )
+        options = self.spark_options(credentials)
+        self.require_topics(spark, options, subscription)
+        reader = spark.read.format("kafka").options(**options, **subscription)
+        reader = reader.options(
+            startingOffsets=self.starting_offsets or "earliest",
+            endingOffsets=self.ending_offsets or "latest",
+            failOnDataLoss=self.fail_on_data_loss,
+        )
+        if self.min_partitions is not None:
+            reader = reader.option("minPartitions", self.min_partitions)
+        return with_values(reader.load(), self.value_format, self.value_schema)
+
+    def reads_the_same_again(self) -> bool:
+        # Where the topic ends is found out at each reading.
+        return False
+
+    def rejected(self, frame: DataFrame) -> Rejected | None:
+        if self.on_malformed != "quarantine" or self.value_format in ("raw", "string"):
+            return None
+        return Rejected(malformed_records(frame, self.value_format), self.quarantine_path)
+
+    def accepted(self, frame: DataFrame) -> DataFrame:
+        return without_malformed(frame, self.on_malformed)
 
 
 def _by_topic(offsets: str | None) -> dict[str, dict[str, int]]:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
@@ -100,6 +101,7 @@ class ToDeltaLake(Load, EntersS3):
                 hint="delta-rs, which finds out what was loaded already, reads it as an escape; use another path",
             )
         place = place_of(self.uri(), run.credentials)
+        require_bucket(place)
         if self.cluster_by and place.credentials is not None:
             raise PipelineExecutionException(
                 "'clusterBy' does not go with credentials of the step's own: Delta makes such a table with those of "

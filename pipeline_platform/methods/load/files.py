@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
+from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
@@ -87,6 +88,7 @@ class WritesFiles(Load):
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, self.file_format(), self.partition_by)
         place = place_of(self.uri(), run.credentials)
+        require_bucket(place)
         writer = frame.write.format(self.file_format()).options(**self.options(), **place.spark_options())
         writer = writer.partitionBy(*self.partition_by)
         folder = local_or_remote(place)

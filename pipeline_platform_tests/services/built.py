@@ -1,0 +1,92 @@
+"""Servers that are built from Go modules, once, into the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from filelock import FileLock
+
+from pipeline_platform.engine.jars import cache_folder, say
+from pipeline_platform_tests.services.process import ServerUnavailableError, program
+
+VAULT = "1.21.0"
+"""The last version whose modules are all published."""
+VERSITYGW = "1.8.0"
+_VAULT_SDK = "0.20.0"
+_MAIN = """\
+package main
+
+import (
+	"os"
+
+	"github.com/hashicorp/vault/command"
+)
+
+func main() { os.Exit(command.Run(os.Args[1:])) }
+"""
+
+
+def vault_program() -> str:
+    """Vault: the one on the PATH, or one that is built (some ten minutes on two cores) and kept.
+
+    Raises:
+        ServerUnavailableError: It can't be built.
+    """
+    return shutil.which("vault") or _kept("vault", VAULT, _build_vault)
+
+
+def s3_program() -> str:
+    """Versity's S3 gateway: the one on the PATH, or one that is built and kept.
+
+    Raises:
+        ServerUnavailableError: It can't be built.
+    """
+    return shutil.which("versitygw") or _kept("versitygw", VERSITYGW, _build_versitygw)
+
+
+def _kept(name: str, version: str, build: object) -> str:
+    folder = cache_folder() / "services" / f"{name}-{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    built = folder / name
+    with FileLock(folder / "lock"):
+        if not built.exists():
+            say(f"building {name} {version}, once, into {folder} ...")
+            work = folder / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            assert callable(build)
+            build(work)
+            (work / name).rename(built)
+            shutil.rmtree(work)
+    return str(built)
+
+
+def _build_versitygw(work: Path) -> None:
+    _go(work, "install", f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}", GOBIN=str(work))
+
+
+def _build_vault(work: Path) -> None:
+    module = json.loads(_go(work, "mod", "download", "-json", f"github.com/hashicorp/vault@v{VAULT}"))
+    wanted = (Path(module["Dir"]) / "go.mod").read_text()
+    wanted = re.sub(r"^module .*$", "module vault-server", wanted, count=1, flags=re.MULTILINE)
+    # They name folders of Vault's own checkout.
+    wanted = re.sub(r"^.* => \./.*\n", "", wanted, flags=re.MULTILINE)
+    (work / "go.mod").write_text(wanted)
+    (work / "main.go").write_text(_MAIN)
+    _go(work, "mod", "edit", "-require", f"github.com/hashicorp/vault@v{VAULT}")
+    _go(work, "mod", "edit", "-require", f"github.com/hashicorp/vault/sdk@v{_VAULT_SDK}")
+    _go(work, "build", "-ldflags", "-s -w", "-o", "vault", ".")
+
+
+def _go(work: Path, *arguments: str, **variables: str) -> str:
+    go = program("go", "/usr/local/go/bin", "/usr/lib/go/bin")
+    environment = {**os.environ, "GOFLAGS": "-mod=mod", **variables}
+    done = subprocess.run([go, *arguments], cwd=work, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ServerUnavailableError(f"go {arguments[0]} failed: {done.stderr[-1500:]}")
+    return done.stdout

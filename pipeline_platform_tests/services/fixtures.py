@@ -1,0 +1,68 @@
+"""The servers as fixtures: one of each for the whole test process, started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import pytest
+
+from pipeline_platform_tests.services.kafka import Kafka, start_kafka
+from pipeline_platform_tests.services.mariadb import MariaDB, start_mariadb
+from pipeline_platform_tests.services.postgres import Postgres, start_postgres
+from pipeline_platform_tests.services.process import ServerUnavailableError
+from pipeline_platform_tests.services.s3 import S3Server, start_s3
+from pipeline_platform_tests.services.vault import VaultServer, start_vault
+
+REQUIRED_VARIABLE = "REQUIRE_SERVICES"
+"""Set it to make a server that can't be had a failure, not a reason to skip."""
+
+
+class Stoppable(Protocol):
+    """A server."""
+
+    def stop(self) -> None:
+        """End it."""
+        ...
+
+
+_Server = TypeVar("_Server", bound=Stoppable)
+
+
+def _running(start: Callable[[], _Server]) -> Iterator[_Server]:
+    try:
+        server = start()
+    except ServerUnavailableError as error:
+        if os.environ.get(REQUIRED_VARIABLE) == "1":
+            raise
+        pytest.skip(str(error))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    yield from _running(start_postgres)
+
+
+@pytest.fixture(scope="session")
+def mysql() -> Iterator[MariaDB]:
+    yield from _running(start_mariadb)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    yield from _running(start_kafka)
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    yield from _running(start_s3)
+
+
+@pytest.fixture(scope="session")
+def vault() -> Iterator[VaultServer]:
+    yield from _running(start_vault)

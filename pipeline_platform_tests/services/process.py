@@ -1,0 +1,155 @@
+"""A server as a process of its own: started on a free port, waited for, ended by its id."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
+
+
+class ServerUnavailableError(RuntimeError):
+    """The server can't be had on this machine; says why."""
+
+
+@dataclass
+class ServerProcess:
+    """A server that can be started, stopped, and started again on its port with its data.
+
+    Args:
+        name: For messages.
+        command: Program and arguments.
+        folder: Where its log goes; it is the working directory.
+        answers: Whether a client is served.
+        user: Runs as this user, if we are root.
+        environment: Beside the process's own.
+        outlives: Go on when the process that started it ends.
+    """
+
+    name: str
+    command: Sequence[str]
+    folder: Path
+    answers: Callable[[], bool]
+    user: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    outlives: bool = False
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> Path:
+        """What the server prints."""
+        return self.folder / f"{self.name}.log"
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            ServerUnavailableError: It ended, or did not answer in time.
+        """
+        privileges = [] if self.outlives else ["--pdeathsig", "KILL"]
+        if self.user is not None and os.geteuid() == 0:
+            privileges += ["--reuid", self.user, "--regid", self.user, "--init-groups"]
+        command = [*(["setpriv", *privileges, "--"] if privileges else []), *self.command]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                told = self.log.read_text(errors="replace")[-1500:]
+                raise ServerUnavailableError(f"{self.name} does not answer; it said: {told}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        if self.process is not None:
+            end_group(self.process.pid)
+            self.process.wait()
+            self.process = None
+
+    def kill(self) -> None:
+        """End it without giving it a chance to tidy up."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+def end_group(pid: int) -> None:
+    """End a process that leads a session, and all that it started: politely, then not."""
+    try:
+        members = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        os.kill(pid, signal.SIGTERM)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return
+    _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
+    for process in alive:
+        process.kill()
+    psutil.wait_procs(alive, timeout=STOP_SECONDS)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def new_folder(name: str, user: str | None = None) -> Path:
+    """An empty folder that the server's user may enter, outside the checkout."""
+    folder = Path(tempfile.mkdtemp(prefix=f"pipeline-platform-{name}-"))
+    folder.chmod(0o755)
+    if user is not None and os.geteuid() == 0:
+        shutil.chown(folder, user, user)
+    return folder
+
+
+def program(name: str, *folders: str) -> str:
+    """The path of a program, looked for on the PATH and then in these folders.
+
+    Raises:
+        ServerUnavailableError: There is none.
+    """
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
+    if found is None:
+        raise ServerUnavailableError(f"there is no program '{name}'; docker/install-servers.sh installs it")
+    return found
+
+
+def ran(command: Sequence[str], user: str | None = None, **options: str) -> str:
+    """Run a program to its end and give what it printed.
+
+    Args:
+        command: Program and arguments.
+        user: Runs as this user, if we are root.
+        options: More environment variables.
+
+    Raises:
+        ServerUnavailableError: It failed.
+    """
+    as_user = ["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--"] if user and os.geteuid() == 0 else []
+    done = subprocess.run(
+        [*as_user, *command], capture_output=True, text=True, check=False, env={**os.environ, **options}, cwd="/"
+    )
+    if done.returncode != 0:
+        raise ServerUnavailableError(f"{command[0]} failed: {done.stderr[-1500:] or done.stdout[-1500:]}")
+    return done.stdout
