@@ -7,10 +7,12 @@ TESTS := pipeline_platform_tests
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install data demo dev test lint format bench docs constraints picture clean
+SERVICES := $(BIN)/python -m pipeline_platform_tests.services
+
+.PHONY: help install data demo dev services services-down test lint format bench docs constraints picture clean
 
 help:  ## Show the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 install: $(VENV)/installed  ## Make .venv with everything in it.
 
@@ -37,8 +39,16 @@ demo: data $(DAGSTER_HOME)/dagster.yaml  ## Run the first example with Dagster a
 dev: data $(DAGSTER_HOME)/dagster.yaml  ## Open the Dagster UI on the examples, http://127.0.0.1:3000.
 	$(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
 
+services: install  ## Start PostgreSQL, MariaDB, Kafka, S3 and Vault on free ports, with something in them.
+	docker/install-servers.sh
+	$(SERVICES) up
+
+services-down:  ## End what `make services` has started.
+	$(SERVICES) down
+
 test: data  ## Run every test.
-	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials
+	docker/install-servers.sh
+	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials $(TESTS)/services
 	$(BIN)/python -m pytest $(TESTS)/engine
 	$(BIN)/python -m pytest $(TESTS)/methods
 	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/test_*.py
