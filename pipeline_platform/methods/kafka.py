@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Location, Setting, hide_secrets, legible
 from pipeline_platform.credentials.model import Credentials, KafkaCredentials
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.dataset import Dataset, vault_secret
 
@@ -28,6 +29,7 @@ _NEAR = 0.85
 _PATIENCE = {"request.timeout.ms": "10000", "default.api.timeout.ms": "20000", "max.block.ms": "20000"}
 # The last day of the year 9999, in milliseconds.
 _NEVER = 253402214400000
+_NO_TOPIC = re.compile(r"UnknownTopicOrPartition|does not host this topic-partition")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
@@ -98,12 +100,21 @@ class EntersKafka(Credentialed):
             subscription: The option that names the topics.
 
         Raises:
-            Exception: Spark's own: a topic is not there, or the cluster can't be entered.
+            PipelineExecutionException: A topic is not there.
+            Exception: Spark's own: the cluster can't be entered.
         """
         reader = spark.read.format("kafka").options(**options, **subscription)
         # From the end to the end: offsets are asked for, and nothing is read.
         at_the_end = {"startingTimestamp": str(_NEVER), "startingOffsetsByTimestampStrategy": "latest"}
-        reader.options(**at_the_end, endingOffsets="latest").load().isEmpty()
+        try:
+            reader.options(**at_the_end, endingOffsets="latest").load().isEmpty()
+        except Exception as error:
+            if _NO_TOPIC.search(str(error)) is None:
+                raise
+            raise PipelineExecutionException(
+                f"there is no topic {', '.join(subscription.values())} at {options.get('kafka.bootstrap.servers')}",
+                hint="check 'topic'; if there is no such topic yet, make it first",
+            ) from error
 
     def _cluster(self) -> str:
         servers = self.inline_credentials().get("bootstrap.servers")

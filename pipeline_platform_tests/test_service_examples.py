@@ -1,0 +1,339 @@
+"""The shipped examples that talk to servers, against the real ones; every row is read by the system's own client."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Consumer
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.exceptions import (
+    CredentialException,
+    PipelineException,
+    PipelineExecutionException,
+    ValidationException,
+)
+from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform_tests.services import seed
+from pipeline_platform_tests.services.kafka import Kafka
+from pipeline_platform_tests.services.mariadb import MariaDB
+from pipeline_platform_tests.services.postgres import Postgres
+from pipeline_platform_tests.services.s3 import S3Server
+from pipeline_platform_tests.services.vault import VaultServer
+
+PIPELINES = Path(__file__).parent.parent / "pipelines"
+Change = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Services:
+    """The seeded servers, and a session that runs examples against them."""
+
+    postgres: Postgres
+    mysql: MariaDB
+    kafka: Kafka
+    s3: S3Server
+    spark: SparkSession
+
+    def run(self, name: str, change: Change = lambda _: None) -> RunMetrics:
+        """Run an example, perhaps changed first."""
+        value = json.loads((PIPELINES / f"{name}.json").read_text())
+        value["retry"] = {"maxAttempts": 1}
+        change(value)
+        text = json.dumps(value, indent=2)
+        return BatchRun(parse_pipeline(text, vocabulary(), PIPELINES / f"{name}.json"), self.spark).run()
+
+    def delta(self, path: str) -> pa.Table:
+        """All rows of a Delta table in the bucket."""
+        return self.delta_table(path).to_pyarrow_table()
+
+    def delta_table(self, path: str) -> DeltaTable:
+        """A Delta table in the bucket."""
+        options = {
+            "AWS_ACCESS_KEY_ID": self.s3.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.s3.secret_access_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": self.s3.endpoint,
+            "AWS_ALLOW_HTTP": "true",
+        }
+        return DeltaTable(f"s3://lake/{path}", storage_options=options)
+
+    def objects(self, prefix: str, suffix: str) -> Iterator[tuple[str, io.BytesIO]]:
+        """The data files below a folder of the bucket."""
+        for key in self.s3.keys("lake", f"{prefix}/"):
+            if key.endswith(suffix) and "_pipeline_platform" not in key:
+                yield key, io.BytesIO(self.s3.client().get_object(Bucket="lake", Key=key)["Body"].read())
+
+    def database(self) -> duckdb.DuckDBPyConnection:
+        """DuckDB with the tables of both databases, and the readings as they lie in the bucket."""
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        tables = {
+            "customers": (self.postgres, "id, name, email, country, created_at, active, balance"),
+            "orders": (self.postgres, "id, customer_id, amount, status, ordered_at"),
+            "products": (self.mysql, "id, name, category, price"),
+            "order_items": (self.mysql, "order_id, product_id, quantity"),
+        }
+        for table, (server, columns) in tables.items():
+            rows = server.query(f"SELECT {columns} FROM {table}")
+            names = columns.split(", ")
+            connection.register(
+                f"{table}_rows", pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+            )
+            connection.execute(f"CREATE TABLE {table} AS SELECT * FROM {table}_rows")
+        text = [body.read().decode() for _, body in self.objects("raw/readings", ".csv")]
+        readings = [row for part in text for row in csv.DictReader(io.StringIO(part))]
+        connection.register("readings_rows", pa.Table.from_pylist(readings))
+        times, degrees = 'CAST("at" AS TIMESTAMPTZ) AS "at"', "CAST(celsius AS DOUBLE) AS celsius"
+        connection.execute(f"CREATE TABLE readings AS SELECT sensor, {times}, {degrees} FROM readings_rows")
+        return connection
+
+
+@pytest.fixture(scope="module")
+def services(
+    postgres: Postgres, mysql: MariaDB, kafka: Kafka, s3: S3Server, vault: VaultServer, spark: SparkSession
+) -> Iterator[Services]:
+    seed.seed_postgres(postgres.credentials())
+    seed.seed_mysql(mysql.credentials())
+    seed.seed_kafka(kafka.credentials())
+    seed.seed_s3(s3.credentials())
+    secrets = seed.Credentials(postgres.credentials(), mysql.credentials(), kafka.credentials(), s3.credentials())
+    seed.seed_vault(vault.client(), secrets)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in vault.environment().items():
+            patch.setenv(name, value)
+        patch.setenv("VAULT_REQUIRED", "true")
+        yield Services(postgres, mysql, kafka, s3, spark)
+
+
+def by_column(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
+    """Rows of a database's client as a table."""
+    return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def assert_same_rows(db: duckdb.DuckDBPyConnection, found: pa.Table, columns: str, expected: str) -> None:
+    """Compare all rows as multisets."""
+    db.register("found_rows", found)
+    actual = f"SELECT {columns} FROM found_rows"
+    assert db.sql(f"SELECT count(*) FROM ({expected})").fetchall()[0][0] > 0
+    assert db.sql(f"({actual}) EXCEPT ALL ({expected}) LIMIT 5").fetchall() == []
+    assert db.sql(f"({expected}) EXCEPT ALL ({actual}) LIMIT 5").fetchall() == []
+
+
+def test_customers_to_lake_writes_the_active_ones_a_folder_for_each_country(services: Services):
+    services.run("customers_to_lake")
+    services.run("customers_to_lake")
+    parts: list[pa.Table] = []
+    for key, body in services.objects("shop/customers", ".parquet"):
+        part = pq.read_table(body)
+        country = key.split("country=")[1].split("/")[0]
+        parts.append(part.append_column("country", pa.array([country] * part.num_rows)))
+    assert_same_rows(
+        services.database(),
+        pa.concat_tables(parts),
+        "id, name, email, country, created_at, balance, customer_since, has_mail",
+        "SELECT id, name, email, country, created_at, balance, CAST(created_at AS DATE), email IS NOT NULL "
+        "FROM customers WHERE active",
+    )
+
+
+ORDER_LINES = (
+    "SELECT o.id, o.customer_id, o.status, i.quantity, p.name AS product, p.category, p.price, "
+    "CAST(i.quantity * p.price AS DECIMAL(12, 2)) AS line_total "
+    "FROM orders o JOIN order_items i ON o.id = i.order_id JOIN products p ON p.id = i.product_id"
+)
+
+
+def test_order_lines_joins_both_databases(services: Services):
+    services.run("order_lines")
+    columns = "id, customer_id, status, quantity, product, category, price, line_total"
+    assert_same_rows(services.database(), services.delta("shop/order_lines"), columns, ORDER_LINES)
+
+
+def test_sensor_readings_are_merged_however_often_they_are_loaded(services: Services):
+    services.run("sensor_readings")
+    services.run("sensor_readings")
+    assert_same_rows(
+        services.database(),
+        services.delta("sensors/readings"),
+        'sensor, "at", celsius, day, fahrenheit',
+        'SELECT sensor, "at", celsius, CAST("at" AS DATE), round(celsius * 9 / 5 + 32, 1) FROM readings '
+        "WHERE celsius BETWEEN -60 AND 60",
+    )
+
+
+def avro_rows(services: Services, folder: str) -> pa.Table:
+    return pa.Table.from_pylist([row for _, body in services.objects(folder, ".avro") for row in fastavro.reader(body)])
+
+
+def test_customers_avro_is_read_by_another_implementation_and_evolves(services: Services):
+    services.run("customers_avro")
+    services.run("customers_avro_evolution")
+    db = services.database()
+    first = avro_rows(services, "shop/customers_avro")
+    assert_same_rows(
+        db, first, "id, name, email, country, active", "SELECT id, name, email, country, active FROM customers"
+    )
+    evolved = avro_rows(services, "shop/customers_avro_v2")
+    assert evolved.column_names == ["id", "name", "country", "tier"]
+    assert_same_rows(db, evolved, "id, name, country, tier", "SELECT id, name, country, 'standard' FROM customers")
+
+
+def test_sensor_quality_loads_what_is_right_and_keeps_the_rest_with_its_reasons(services: Services):
+    services.run("sensor_readings")
+    before = len(services.database().sql("SELECT * FROM readings").fetchall())
+    found = services.run("sensor_quality")
+    loaded, kept = services.delta("sensors/checked"), services.delta("sensors/checked_quarantine")
+    db = services.database()
+    assert_same_rows(db, loaded, 'sensor, "at", celsius', "SELECT * FROM readings WHERE celsius BETWEEN -60 AND 60")
+    assert_same_rows(db, kept, 'sensor, "at", celsius', "SELECT * FROM readings WHERE celsius NOT BETWEEN -60 AND 60")
+    assert loaded.num_rows + kept.num_rows == before
+    assert [step.passed for step in found.steps if step.type == "validate"].count(False) == 1
+
+
+def test_orders_increment_adds_what_is_new_and_nothing_twice(services: Services):
+    services.run("orders_first_load")
+    services.run("orders_increment")
+    services.run("orders_increment")
+    columns = "id, customer_id, amount, status, ordered_at"
+    assert_same_rows(services.database(), services.delta("shop/orders"), columns, f"SELECT {columns} FROM orders")
+
+
+def test_sales_report_adds_up_the_first_version_to_postgres_and_s3(services: Services):
+    services.run("order_lines")
+    services.run("sales_report")
+    rows = services.postgres.query(
+        "SELECT category, status, line_total_sum, quantity_sum, lines FROM sales_by_category"
+    )
+    names = ("category", "status", "total", "quantity", "lines")
+    table = by_column(names, rows)
+    db = services.database()
+    sums = "SELECT category, status, sum(line_total), sum(quantity), count(*)"
+    assert_same_rows(db, table, ", ".join(names), f"{sums} FROM ({ORDER_LINES}) GROUP BY ALL")
+    text = [body.read().decode() for _, body in services.objects("shop/sales_pivot", ".csv")]
+    pivot = pa.Table.from_pylist([row for part in text for row in csv.DictReader(io.StringIO(part))])
+    cells = ", ".join(f"sum(line_total) FILTER (status = '{status}')" for status in ("open", "paid", "returned"))
+    decimals = ", ".join(f"CAST({status} AS DECIMAL(38, 2))" for status in ("open", "paid", "returned"))
+    assert_same_rows(db, pivot, f"category, {decimals}", f"SELECT category, {cells} FROM ({ORDER_LINES}) GROUP BY ALL")
+
+
+def messages(kafka: Kafka, topic: str) -> list[Any]:
+    """Every message that is in a topic now."""
+    settings = {"bootstrap.servers": kafka.address, "group.id": f"reader-of-{topic}", "enable.partition.eof": True}
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
+    consumer.subscribe([topic])
+    found: list[Any] = []
+    partitions = len(consumer.list_topics(topic, timeout=30).topics[topic].partitions)
+    while partitions:
+        message = consumer.poll(60)
+        assert message is not None, "the broker is silent"
+        if message.error():
+            partitions -= 1
+        else:
+            found.append(message)
+    consumer.close()
+    return found
+
+
+def test_events_to_lake_loads_the_purchases_and_hands_them_on(services: Services):
+    found = services.run("events_to_lake")
+    events = [json.loads(message.value()) for message in messages(services.kafka, "user-events")]
+    purchases = {event["id"]: event for event in events if event["event"] == "purchase"}
+    assert len(events) == seed.EVENTS
+    rows = services.delta("shop/purchases").to_pylist()
+    assert len(rows) == len(purchases)
+    for row in rows:
+        event = purchases[row["id"]]
+        assert (row["user_id"], row["amount"]) == (event["user_id"], event["amount"])
+        assert row["timestamp"] is not None
+        assert row["at"] == datetime.fromisoformat(event["at"]).astimezone(UTC)
+    sent = messages(services.kafka, "enriched-events")
+    assert sorted(json.loads(message.value())["id"] for message in sent) == sorted(purchases)
+    assert all(int(message.key()) == json.loads(message.value())["user_id"] for message in sent)
+    assert {dict(message.headers())["pipeline_platform.run_id"].decode() for message in sent} == {found.run_id}
+
+
+def config(value: dict[str, Any], index: int) -> dict[str, Any]:
+    return value["steps"][index]["config"]
+
+
+FAILURES: list[tuple[str, Change, type[PipelineException], str, int]] = [
+    ("customers_to_lake", lambda p: config(p, 0).update(table="custmers"), PipelineExecutionException, "custmers", 0),
+    (
+        "order_lines",
+        lambda p: config(p, 1).update(credentialPath="secret/data/mysqll"),
+        CredentialException,
+        "no secret 'secret/data/mysqll'",
+        1,
+    ),
+    ("sensor_readings", lambda p: config(p, 0).update(bucket="lak"), PipelineExecutionException, "no bucket 'lak'", 0),
+    (
+        "customers_avro",
+        lambda p: config(p, 0).update(query="SELECT id, nam FROM customers"),
+        PipelineExecutionException,
+        "nam",
+        0,
+    ),
+    (
+        "customers_avro_evolution",
+        lambda p: config(p, 0).update(path="s3a://lake/nothing"),
+        PipelineExecutionException,
+        "lake/nothing",
+        0,
+    ),
+    ("sensor_quality", lambda p: config(p, 4).pop("onFailure"), ValidationException, "celsius between", 4),
+    (
+        "orders_increment",
+        lambda p: config(p, 1).update(path="s3a://lake/nothing"),
+        PipelineExecutionException,
+        "lake/nothing",
+        1,
+    ),
+    ("sales_report", lambda p: config(p, 0).update(version=4711), PipelineExecutionException, "4711", 0),
+    ("events_to_lake", lambda p: config(p, 0).update(topic="user-event"), PipelineExecutionException, "user-event", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "kind", "told", "index"), FAILURES, ids=[row[0] for row in FAILURES])
+def test_what_is_wrong_is_told_with_its_step_and_nothing_is_written(
+    services: Services, name: str, change: Change, kind: type[PipelineException], told: str, index: int
+):
+    for needed in ("sensor_readings", "order_lines"):
+        if name in ("sensor_quality", "sales_report"):
+            services.run(needed)
+    before = state(services)
+    with pytest.raises(kind) as raised:
+        services.run(name, change)
+    text = str(raised.value)
+    assert told in text
+    assert f"step {index} (" in text
+    assert f"pipelines/{name}.json:" in text
+    assert "\n  next: " in text
+    for secret in (services.postgres.password, services.mysql.password, services.s3.secret_access_key):
+        assert secret not in text
+    assert state(services) == before
+
+
+def state(services: Services) -> Mapping[str, Any]:
+    """What is in every place that the examples write to."""
+    return {
+        "bucket": services.s3.keys("lake"),
+        "tables": services.postgres.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"),
+        "messages": len(messages(services.kafka, "enriched-events")),
+    }
