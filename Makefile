@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One JVM serves a test process; a process for each part keeps it from growing with all of them.
 TESTS := pipeline_platform_tests
+WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -48,10 +49,12 @@ services-down:  ## End what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
+	$(SERVICES) prepare
 	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials $(TESTS)/services
 	$(BIN)/python -m pytest $(TESTS)/engine
 	$(BIN)/python -m pytest $(TESTS)/methods
-	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/test_*.py
+	$(BIN)/python -m pytest $(TESTS)/orchestration $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
+	$(BIN)/python -m pytest $(WITH_SERVERS)
 
 lint: install  ## Check style, types and the direction of imports.
 	$(BIN)/ruff check .

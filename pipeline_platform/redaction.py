@@ -88,6 +88,15 @@ def redact_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: MASK if looks_secret(key) and value else _redact_value(value) for key, value in config.items()}
 
 
+def redact_strings(value: Any) -> Any:
+    """Return a copy of a JSON-like value in which every string, keys too, is redacted."""
+    if isinstance(value, Mapping):
+        return {redact_strings(key): redact_strings(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact_strings(item) for item in value]
+    return redact(value) if isinstance(value, str) else value
+
+
 def _without_value(assignment: re.Match[str]) -> str:
     if not looks_secret(assignment["key"]):
         return assignment[0]

@@ -39,4 +39,3 @@ def audit_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(AUDIT_LOG_VARIABLE, str(path))
         yield path
-

@@ -195,10 +195,10 @@ def test_customers_avro_is_read_by_another_implementation_and_evolves(services: 
     assert_same_rows(db, evolved, "id, name, country, tier", "SELECT id, name, country, 'standard' FROM customers")
 
 
-def test_sensor_quality_loads_what_is_right_and_keeps_the_rest_with_its_reasons(services: Services):
+def test_sensor_readings_quality_loads_what_is_right_and_keeps_the_rest_with_its_reasons(services: Services):
     services.run("sensor_readings")
     before = len(services.database().sql("SELECT * FROM readings").fetchall())
-    found = services.run("sensor_quality")
+    found = services.run("sensor_readings_quality")
     loaded, kept = services.delta("sensors/checked"), services.delta("sensors/checked_quarantine")
     db = services.database()
     assert_same_rows(db, loaded, 'sensor, "at", celsius', "SELECT * FROM readings WHERE celsius BETWEEN -60 AND 60")
@@ -297,7 +297,7 @@ FAILURES: list[tuple[str, Change, type[PipelineException], str, int]] = [
         "lake/nothing",
         0,
     ),
-    ("sensor_quality", lambda p: config(p, 4).pop("onFailure"), ValidationException, "celsius between", 4),
+    ("sensor_readings_quality", lambda p: config(p, 4).pop("onFailure"), ValidationException, "celsius between", 4),
     (
         "orders_increment",
         lambda p: config(p, 1).update(path="s3a://lake/nothing"),
@@ -315,7 +315,7 @@ def test_what_is_wrong_is_told_with_its_step_and_nothing_is_written(
     services: Services, name: str, change: Change, kind: type[PipelineException], told: str, index: int
 ):
     for needed in ("sensor_readings", "order_lines"):
-        if name in ("sensor_quality", "sales_report"):
+        if name in ("sensor_readings_quality", "sales_report"):
             services.run(needed)
     before = state(services)
     with pytest.raises(kind) as raised:

@@ -34,6 +34,7 @@ from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, RunMetrics, RunStatus, StepMetrics
+from pipeline_platform.redaction import redact_strings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -309,6 +310,8 @@ class BatchRun:
             )
 
     def _record(self, metrics: StepMetrics, step: Step) -> None:
+        # A rule, or what it is told of, may hold the value of an environment variable.
+        metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
         self.steps[step.index] = metrics
         self.listener("finished", step, metrics)
 

@@ -12,7 +12,10 @@ from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 
 # What passes by itself: a second attempt may succeed though nothing was changed.
 _TRANSIENT = re.compile(
-    r"connection (refused|reset)|Could not connect to the endpoint|connection timed out|connect timed out|read timed out|SocketTimeoutException"
+    r"connection (refused|reset)|connection timed out|connect timed out|read timed out|SocketTimeoutException"
+    r"|Could not connect to the endpoint|I/O error occurred while sending to the backend"
+    r"|terminating connection due to|the database system is (start|shut|in rec|not yet)"
+    r"|Communications link failure|This connection has been closed|No operations allowed after connection closed"
     r"|broker.*not available|LEADER_NOT_AVAILABLE|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,

@@ -16,13 +16,16 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SECRET_NAMES = "secret|password|passphrase|token|access[.]?key|jaas|keystore[.]key|user[.]info"
 EVERYWHERE_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # Spark's own list without kafka: what an older source writes is not observed, so it could not be counted.
     "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
     # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
-    "spark.redaction.regex": "(?i)secret|password|passphrase|token|access[.]?key|jaas|keystore[.]key|user[.]info",
+    "spark.redaction.regex": f"(?i){SECRET_NAMES}",
+    # In plans, where options stand as text.
+    "spark.sql.redaction.string.regex": rf"(?i)jaas\.config=.*?;(?=[,)\s]|$)|[\w.-]*({SECRET_NAMES})[\w.-]*=[^,)\s]+",
 }
 
 # For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.

@@ -8,8 +8,12 @@ from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Integer, Properties, Secret, Text
+from pipeline_platform.credentials.model import Credentials, JdbcCredentials
 from pipeline_platform.methods.base import Credentialed, CredentialType
+from pipeline_platform.methods.database import Database
 from pipeline_platform.methods.dataset import Dataset, vault_secret
+from pipeline_platform.methods.mysql import MySQL
+from pipeline_platform.methods.postgres import Postgres
 
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 
@@ -41,10 +45,17 @@ class EntersDatabase(Credentialed):
     def default_credentials(self) -> dict[str, Any]:
         return {"host": "localhost", "port": self.standard_port}
 
+    def entered(self, credentials: Credentials | None) -> Database:
+        """The database that these credentials open."""
+        raise NotImplementedError
+
+    def table_parts(self, name: str) -> list[str]:
+        """A table's name, perhaps with what it is in before it, as the system stores them."""
+        return [self.unquoted(part.strip()) for part in _QUOTED_OR_PLAIN.findall(name)]
+
     def table_dataset(self, name: str) -> Dataset:
         """The dataset of a table, however its name is spelled."""
-        parts = [self.unquoted(part.strip()) for part in _QUOTED_OR_PLAIN.findall(name)]
-        return Dataset(self.system, "/".join((self.server_uri(), *self.qualified(parts))))
+        return Dataset(self.system, "/".join((self.server_uri(), *self.qualified(self.table_parts(name)))))
 
     def unquoted(self, part: str) -> str:
         """A part of a table's name as the system stores it."""
@@ -84,6 +95,10 @@ class EntersPostgres(EntersDatabase):
     system: ClassVar[str] = "postgres"
     standard_port: ClassVar[int] = 5432
 
+    def entered(self, credentials: Credentials | None) -> Postgres:
+        assert isinstance(credentials, JdbcCredentials)
+        return Postgres(credentials, self.credential_path)
+
     def unquoted(self, part: str) -> str:
         return super().unquoted(part) if part.startswith('"') else part.lower()
 
@@ -107,6 +122,10 @@ class EntersMySQL(EntersDatabase):
     }
     system: ClassVar[str] = "mysql"
     standard_port: ClassVar[int] = 3306
+
+    def entered(self, credentials: Credentials | None) -> MySQL:
+        assert isinstance(credentials, JdbcCredentials)
+        return MySQL(credentials, self.credential_path)
 
     def qualified(self, parts: list[str]) -> list[str]:
         return parts[-2:] if len(parts) > 1 else [*self.known_database(), parts[0]]

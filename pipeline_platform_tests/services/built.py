@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
@@ -49,7 +50,7 @@ def s3_program() -> str:
     return shutil.which("versitygw") or _kept("versitygw", VERSITYGW, _build_versitygw)
 
 
-def _kept(name: str, version: str, build: object) -> str:
+def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
     folder = cache_folder() / "services" / f"{name}-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     built = folder / name
@@ -59,7 +60,6 @@ def _kept(name: str, version: str, build: object) -> str:
             work = folder / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            assert callable(build)
             build(work)
             (work / name).rename(built)
             shutil.rmtree(work)
@@ -85,7 +85,7 @@ def _build_vault(work: Path) -> None:
 
 def _go(work: Path, *arguments: str, **variables: str) -> str:
     go = program("go", "/usr/local/go/bin", "/usr/lib/go/bin")
-    environment = {**os.environ, "GOFLAGS": "-mod=mod", **variables}
+    environment = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", **variables}
     done = subprocess.run([go, *arguments], cwd=work, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ServerUnavailableError(f"go {arguments[0]} failed: {done.stderr[-1500:]}")

@@ -30,7 +30,8 @@ class Stoppable(Protocol):
 _Server = TypeVar("_Server", bound=Stoppable)
 
 
-def _running(start: Callable[[], _Server]) -> Iterator[_Server]:
+def running(start: Callable[[], _Server]) -> Iterator[_Server]:
+    """A server for as long as it is needed; the test is skipped, or fails, where it can't be had."""
     try:
         server = start()
     except ServerUnavailableError as error:
@@ -45,24 +46,24 @@ def _running(start: Callable[[], _Server]) -> Iterator[_Server]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    yield from _running(start_postgres)
+    yield from running(start_postgres)
 
 
 @pytest.fixture(scope="session")
 def mysql() -> Iterator[MariaDB]:
-    yield from _running(start_mariadb)
+    yield from running(start_mariadb)
 
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
-    yield from _running(start_kafka)
+    yield from running(start_kafka)
 
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
-    yield from _running(start_s3)
+    yield from running(start_s3)
 
 
 @pytest.fixture(scope="session")
 def vault() -> Iterator[VaultServer]:
-    yield from _running(start_vault)
+    yield from running(start_vault)

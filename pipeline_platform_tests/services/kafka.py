@@ -9,7 +9,15 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline_platform.engine.jars import connector_jars, spark_home
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder, program, ran
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform_tests.services.process import (
+    ServerProcess,
+    ServerUnavailableError,
+    free_port,
+    new_folder,
+    program,
+    ran,
+)
 
 COORDINATES = ("org.apache.kafka:kafka_2.13:4.1.0", "org.apache.kafka:kafka-tools:4.1.0")
 _SETTINGS = """\
@@ -26,6 +34,21 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 auto.create.topics.enable=false
 """
+
+
+def broker_jars() -> list[str]:
+    """The jars of the broker, from the cache or fetched into it first.
+
+    Raises:
+        ServerUnavailableError: They can't be had.
+    """
+    try:
+        jars = connector_jars(COORDINATES, beside_spark=False)
+    except PipelineExecutionException as error:
+        raise ServerUnavailableError(f"Kafka's jars can't be had: {error}") from error
+    # Ivy, as Spark uses it, takes Scala for granted.
+    scala = (spark_home() / "jars").glob("scala-library-*.jar")
+    return [*map(str, jars), *map(str, scala)]
 
 
 @dataclass
@@ -63,13 +86,9 @@ def start_kafka(outlives: bool = False) -> Kafka:
         outlives: Go on when this process ends.
 
     Raises:
-        ServerUnavailableError: There is no Java.
+        ServerUnavailableError: There is no Java, or its jars can't be had.
     """
-    java = program("java")
-    # Ivy, as Spark uses it, takes Scala for granted.
-    scala = (spark_home() / "jars").glob("scala-library-*.jar")
-    jars = [*map(str, connector_jars(COORDINATES, beside_spark=False)), *map(str, scala)]
-    run = [java, "-Xmx512m", "-cp", ":".join(jars)]
+    run = [program("java"), "-Xmx512m", "-cp", ":".join(broker_jars())]
     folder, port, controller = new_folder("kafka"), free_port(), free_port()
     settings = folder / "server.properties"
     settings.write_text(_SETTINGS.format(port=port, controller=controller, folder=folder))

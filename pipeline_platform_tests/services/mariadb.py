@@ -109,6 +109,8 @@ def start_mariadb(outlives: bool = False) -> MariaDB:
     server = ServerProcess("mariadb", command, folder, answers, _OWNER, outlives=outlives)
     server.start()
     with Connection(unix_socket=socket, user="root") as root, root.cursor() as cursor:
+        # The password stays out of the log.
+        cursor.execute("SET SESSION sql_log_off = 1")
         # A new installation lets anyone in from this machine, which goes before users from anywhere.
         cursor.execute("DELETE FROM mysql.global_priv WHERE User = ''")
         cursor.execute("FLUSH PRIVILEGES")

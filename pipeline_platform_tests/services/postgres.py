@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,10 @@ def start_postgres(outlives: bool = False) -> Postgres:
             return False
         return True
 
+    command = [postgres, "-D", data, *options]
+    # On SIGTERM it would wait for its clients, and serve them.
     found.server = ServerProcess(
-        "postgres", [postgres, "-D", data, *options], folder, answers, _OWNER, outlives=outlives
+        "postgres", command, folder, answers, _OWNER, outlives=outlives, stop_signal=signal.SIGINT
     )
     found.server.start()
     with found.connect(dbname="postgres") as connection:

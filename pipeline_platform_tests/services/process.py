@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,12 +11,15 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 START_SECONDS = 90.0
+_FIRST_PORT = 10_000
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 STOP_SECONDS = 30.0
 
 
@@ -35,6 +39,7 @@ class ServerProcess:
         user: Runs as this user, if we are root.
         environment: Beside the process's own.
         outlives: Go on when the process that started it ends.
+        stop_signal: What makes it end at once and in order, whoever is connected.
     """
 
     name: str
@@ -44,6 +49,7 @@ class ServerProcess:
     user: str | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     outlives: bool = False
+    stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -72,33 +78,43 @@ class ServerProcess:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self.answers():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                told = self.log.read_text(errors="replace")[-1500:]
-                raise ServerUnavailableError(f"{self.name} does not answer; it said: {told}")
-            time.sleep(0.1)
+        try:
+            while not self.answers():
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    told = self.log.read_text(errors="replace")[-1500:]
+                    raise ServerUnavailableError(f"{self.name} does not answer; it said: {told}")
+                time.sleep(0.1)
+        except BaseException:
+            # Also when a person gives up waiting: nobody else knows of the process yet.
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""
         if self.process is not None:
-            end_group(self.process.pid)
+            end_group(self.process.pid, self.stop_signal)
             self.process.wait()
             self.process = None
 
     def kill(self) -> None:
         """End it without giving it a chance to tidy up."""
         if self.process is not None:
+            # Those of PostgreSQL lead groups of their own, and hold its shared memory until they are gone.
+            children = psutil.Process(self.process.pid).children(recursive=True)
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            psutil.wait_procs(children, timeout=STOP_SECONDS)
             self.process = None
 
 
-def end_group(pid: int) -> None:
+def end_group(pid: int, stop_signal: signal.Signals = signal.SIGTERM) -> None:
     """End a process that leads a session, and all that it started: politely, then not."""
     try:
         members = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, stop_signal)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return
     _, alive = psutil.wait_procs(members, timeout=STOP_SECONDS)
@@ -108,10 +124,17 @@ def end_group(pid: int) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of the loopback interface that nobody listens on.
+
+    It is below those that the system gives to outgoing connections: one of these would keep a stopped server from
+    listening again.
+    """
+    end = int(_OUTGOING.read_text().split()[0]) if _OUTGOING.exists() else 32_768
+    while True:
+        port = random.randrange(_FIRST_PORT, end)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def new_folder(name: str, user: str | None = None) -> Path:

@@ -118,7 +118,7 @@ def seed_s3(entry: Mapping[str, Any]) -> str:
 
 
 def seed_vault(client: hvac.Client, credentials: Credentials) -> str:
-    """Write the secrets."""
+    """Write the secrets, to the engine of each version."""
     secrets = {
         "postgres": credentials.postgres,
         "mysql": credentials.mysql,
@@ -127,6 +127,7 @@ def seed_vault(client: hvac.Client, credentials: Credentials) -> str:
     }
     for name, fields in secrets.items():
         client.secrets.kv.v2.create_or_update_secret(name, secret=dict(fields))
+        client.secrets.kv.v1.create_or_update_secret(name, secret=dict(fields), mount_point="kv1")
     return ", ".join(f"secret/{name}" for name in secrets)
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import psutil
+import psycopg
 import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline_platform_tests.services.fixtures import REQUIRED_VARIABLE, running
 from pipeline_platform_tests.services.kafka import Kafka
 from pipeline_platform_tests.services.mariadb import MariaDB
 from pipeline_platform_tests.services.postgres import Postgres, start_postgres
+from pipeline_platform_tests.services.process import ServerUnavailableError
 from pipeline_platform_tests.services.s3 import S3Server
 from pipeline_platform_tests.services.vault import VaultServer
 
@@ -22,6 +26,24 @@ def test_postgres_keeps_its_rows_when_it_is_started_again(postgres: Postgres):
     postgres.server.start()
     assert postgres.query("SELECT id FROM kept_rows") == [(1,)]
     assert "SELECT id FROM kept_rows" in postgres.log()
+
+
+def test_a_stopped_postgres_lets_go_of_its_clients_at_once():
+    server = start_postgres()
+    try:
+        client = server.connect()
+        began = time.monotonic()
+        server.server.stop()
+        assert time.monotonic() - began < 10
+        with pytest.raises(psycopg.OperationalError):
+            client.execute("SELECT 1")
+    finally:
+        server.stop()
+
+
+def test_the_mysql_password_is_not_in_its_log(mysql: MariaDB):
+    assert "GRANT" not in mysql.log()
+    assert mysql.password not in mysql.log().replace("\\", "")
 
 
 def test_mysql_keeps_its_rows_when_it_is_started_again(mysql: MariaDB):
@@ -81,3 +103,21 @@ def test_a_stopped_server_leaves_no_process_and_no_folder():
     assert not server.server.folder.exists()
     with socket.socket() as probe:
         assert probe.connect_ex((server.host, server.port)) != 0
+
+
+def unavailable() -> Postgres:
+    raise ServerUnavailableError("there is no program 'initdb'")
+
+
+def test_a_test_is_skipped_with_the_reason_where_its_server_cannot_be_had(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv(REQUIRED_VARIABLE, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no program 'initdb'"):
+        next(running(unavailable))
+
+
+def test_a_server_that_cannot_be_had_is_a_failure_where_servers_are_required(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(REQUIRED_VARIABLE, "1")
+    # A skip that got through would skip this test too.
+    with pytest.raises((ServerUnavailableError, pytest.skip.Exception)) as raised:
+        next(running(unavailable))
+    assert raised.type is ServerUnavailableError

@@ -12,7 +12,7 @@ import hvac
 from requests import RequestException
 
 from pipeline_platform_tests.services.built import vault_program
-from pipeline_platform_tests.services.names import DOCKER
+from pipeline_platform_tests.services.names import DOCKER, names
 from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder
 
 ROLE = "pipelines"
@@ -74,7 +74,7 @@ def start_vault(outlives: bool = False) -> VaultServer:
     Raises:
         ServerUnavailableError: There is none, and it can't be built.
     """
-    folder, port, token = new_folder("vault"), free_port(), "root-of-the-tests"
+    folder, port, token = new_folder("vault"), free_port(), names()["VAULT_DEV_ROOT_TOKEN_ID"]
     address = f"http://127.0.0.1:{port}"
     command = [vault_program(), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={token}"]
     command.append(f"-dev-listen-address=127.0.0.1:{port}")
@@ -90,11 +90,24 @@ def start_vault(outlives: bool = False) -> VaultServer:
     server = ServerProcess("vault", command, folder, answers, environment={"HOME": str(folder)}, outlives=outlives)
     server.start()
     unseal_key = _UNSEAL_KEY.findall(server.log.read_text())[-1]
-    client = hvac.Client(address, token=token)
-    client.sys.enable_secrets_engine("kv", path="kv1", options={"version": "1"})
+    role_id, secret_id = let_pipelines_in(hvac.Client(address, token=token))
+    return VaultServer(address, token, unseal_key, role_id, secret_id, server)
+
+
+def let_pipelines_in(client: hvac.Client) -> tuple[str, str]:
+    """Make the KV v1 engine, the policy and the AppRole, where they are not there yet.
+
+    Args:
+        client: Of a Vault in development mode, with its root token.
+
+    Returns:
+        Identifier and secret of the role.
+    """
+    if "kv1/" not in client.sys.list_mounted_secrets_engines()["data"]:
+        client.sys.enable_secrets_engine("kv", path="kv1", options={"version": "1"})
+    if "approle/" not in client.sys.list_auth_methods()["data"]:
+        client.sys.enable_auth_method("approle")
     client.sys.create_or_update_policy(ROLE, (DOCKER / "seed" / "vault" / "policy.hcl").read_text())
-    client.sys.enable_auth_method("approle")
     client.auth.approle.create_or_update_approle(ROLE, token_policies=[ROLE])
     role_id = client.auth.approle.read_role_id(ROLE)["data"]["role_id"]
-    secret_id = client.auth.approle.generate_secret_id(ROLE)["data"]["secret_id"]
-    return VaultServer(address, token, unseal_key, role_id, secret_id, server)
+    return role_id, client.auth.approle.generate_secret_id(ROLE)["data"]["secret_id"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -13,13 +13,14 @@ from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.partition_range import range_kind
 from pipeline_platform.methods.jdbc import EntersDatabase
-from pipeline_platform.methods.real_systems import not_yet
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.methods.database import Session
 
 Bound = int | float | Text
 """A number, or a date or timestamp as a string."""
@@ -72,8 +73,47 @@ class ReadsDatabase(Extract, EntersDatabase):
         others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
         return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
 
+    def reads_the_same_again(self) -> bool:
+        return False
+
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        raise not_yet(self.method)
+        """Build the frame: the source is asked for its columns, and for the bounds that were left out.
+
+        Raises:
+            CredentialException: The database refuses the user.
+            PipelineExecutionException: It can't be reached, there is no such table or column, or `partitionColumn`
+                is of a type that has no ranges.
+        """
+        database = self.entered(credentials)
+        source = (
+            f"({self.query}\n) AS source" if self.query else database.quoted_path(self.table_parts(self.table or ""))
+        )
+        reader = spark.read.format("jdbc").options(**database.spark_options())
+        reader = reader.option("dbtable", source).options(**database.fetch_options(self.fetch_size))
+        with database.session(f"table {self.table}" if self.table else "query") as session:
+            session.rows(f"SELECT * FROM {source} LIMIT 0")
+            frame = reader.load()
+            if self.partition_column is None:
+                return frame
+            kind = range_kind(frame, self.partition_column)
+            bounds = self._bounds(session, database.quoted(kind.column), source)
+        range_of = kind.range_between(*bounds)
+        if range_of is None:
+            return frame
+        reader = reader.option("partitionColumn", kind.column).option("numPartitions", self.num_partitions)
+        return reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
+
+    def _bounds(self, session: Session, column: str, source: str) -> tuple[Any, Any]:
+        asked = [
+            f"{function}({column})"
+            for function, bound in (("min", self.lower_bound), ("max", self.upper_bound))
+            if bound is None
+        ]
+        if not asked:
+            return self.lower_bound, self.upper_bound
+        found = iter(session.rows(f"SELECT {', '.join(asked)} FROM {source}")[0])
+        lower = next(found) if self.lower_bound is None else self.lower_bound
+        return lower, next(found) if self.upper_bound is None else self.upper_bound
 
 
 def _tables(query: str, dialect: str) -> list[str]:

@@ -1,18 +1,41 @@
-"""What writing to a database takes, whichever it is."""
+"""What writing to a database takes, whichever it is: rows are staged, then one transaction makes them the table's.
+
+Beside the target, in its schema, lie
+
+- `pipeline_platform_loads`, the ledger: a row for each load that is complete;
+- while a load runs, a staging table of its attempt, and a table of the partitions of the frame that are in it.
+
+An attempt that finds its load in the ledger has nothing to do. What an earlier attempt left is dropped by the next one.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Location, PositiveInteger
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.database import Database, Session
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.jdbc import EntersDatabase
-from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
+from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.load.files import SaveMode
-from pipeline_platform.methods.real_systems import not_yet
+from pipeline_platform.methods.load.row_text import NOT_FINITE
+from pipeline_platform.methods.load.sink import require_storable
+from pipeline_platform.methods.load.staging import FILLED, FillsStaging, database_error_in
+from pipeline_platform.methods.load.target_table import Pair, TargetColumn, kind_of, paired
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+LEDGER = "pipeline_platform_loads"
+ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
+_STAGING = "pipeline_platform_staging_"
+_PARTITIONS = "_parts"
 
 
 class WritesDatabase(Load, EntersDatabase):
@@ -21,14 +44,273 @@ class WritesDatabase(Load, EntersDatabase):
     table: Location
     """The table, perhaps with its schema."""
     mode: SaveMode = "append"
-    """What happens to rows that are there already."""
+    """What happens to rows that are there already; `overwrite` keeps the table's columns, indexes and grants."""
     batch_size: PositiveInteger = 5000
-    """Rows for each round trip."""
+    """Rows for each round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
     num_partitions: PositiveInteger | None = None
     """How many connections write side by side; by default as many as the frame has partitions."""
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)
 
+    def reports_rows(self) -> bool:
+        return True
+
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
-        raise not_yet(self.method)
+        write = self.write_of(frame, run)
+        write.check()
+        return write
+
+    def write_of(self, frame: DataFrame, run: LoadRun) -> DatabaseWrite:
+        """The load of a frame, not yet held against the table."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TablePlace:
+    """Where a table is, or will be.
+
+    Args:
+        schema: The schema, which MySQL calls a database.
+        name: The table.
+    """
+
+    schema: str
+    name: str
+
+    def beside(self, name: str) -> TablePlace:
+        """Another table of the same schema."""
+        return replace(self, name=name)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class DatabaseWrite(ABC):
+    """One load of a table.
+
+    Args:
+        config: The step.
+        frame: What is written.
+        run: The load it belongs to.
+        database: Where the table is.
+        attempt: Differs for every attempt, those of one run included.
+    """
+
+    config: WritesDatabase
+    frame: DataFrame
+    run: LoadRun
+    database: Database
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    new_table: ClassVar[str] = ""
+    """What follows the columns where a table is made."""
+
+    def check(self) -> None:
+        """Hold the frame against the table; writes nothing.
+
+        Raises:
+            PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
+        """
+        require_storable(self.frame, self.database.product)
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            columns = self.columns(session, place)
+            if columns is None:
+                self._require_types()
+            elif self.config.mode != "ignore" and not self.is_begun(session, place):
+                self._require_mode(place)
+                pairs = paired(self.frame.schema, columns, str(place))
+                self.require_rights(session, place, [pair.column.name for pair in pairs])
+
+    def write(self) -> Written:
+        """Stage the rows, then make them the table's in one transaction, unless an earlier attempt has.
+
+        Raises:
+            PipelineException: A value does not fit, or the server says no; the table is as it was.
+        """
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            self.make_ledger(session, place)
+            finished = self.finished(session, place)
+            self._drop_leftovers(session, place)
+            if finished is not None:
+                return finished
+            columns = self.columns(session, place)
+            if columns is not None:
+                if self.config.mode == "ignore":
+                    return _IGNORED
+                self._require_mode(place)
+            staging = self.staging(place)
+            if columns is None:
+                self.make_as_spark_does(session, staging)
+                columns = self.columns(session, staging)
+                assert columns is not None
+                pairs = paired(self.frame.schema, columns, str(place))
+            else:
+                pairs = paired(self.frame.schema, columns, str(place))
+                self.make_staging(session, staging, pairs)
+            self.make_partitions(session, self._partitions(staging))
+        self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
+        with self.database.session(f"table {self.config.table}") as session:
+            rows = int(
+                session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {self.sql(self._partitions(staging))}")[0][0]
+            )
+            written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
+            self._drop_leftovers(session, place)
+        return written
+
+    def clean(self) -> None:
+        """Drop the staging tables of this load; what was begun to be published is left to be finished."""
+        with self.database.session() as session:
+            self._drop_leftovers(session, self.place(session))
+
+    @abstractmethod
+    def place(self, session: Session) -> TablePlace:
+        """Where the table is or will be.
+
+        Raises:
+            PipelineExecutionException: There is no such schema.
+        """
+
+    @abstractmethod
+    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+        """A table's columns; None if there is no table.
+
+        Raises:
+            PipelineExecutionException: There is something that can't be written to.
+        """
+
+    @abstractmethod
+    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+        """Raise if the user may not write these columns of the table.
+
+        Raises:
+            PipelineExecutionException: A right is missing.
+        """
+
+    @abstractmethod
+    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+        """The tables of a schema whose names begin so."""
+
+    @abstractmethod
+    def make_ledger(self, session: Session, place: TablePlace) -> None:
+        """Make the ledger of the table's schema unless it is there."""
+
+    def is_begun(self, session: Session, place: TablePlace) -> bool:
+        """Whether the ledger knows the load."""
+        if not self.tables_named(session, place.schema, LEDGER):
+            return False
+        ledger = self.sql(place.beside(LEDGER))
+        return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE load_id = %s", self.load_key))
+
+    @abstractmethod
+    def finished(self, session: Session, place: TablePlace) -> Written | None:
+        """What an earlier attempt wrote, its publication brought to an end; None if the load is still to be done."""
+
+    @abstractmethod
+    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+        """Make an empty table of the columns that the frame has, in the types of the target."""
+
+    @abstractmethod
+    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+        """Make the empty table of the partitions that are staged."""
+
+    @abstractmethod
+    def lines(self, pairs: Sequence[Pair]) -> DataFrame:
+        """The rows as lines of text."""
+
+    @abstractmethod
+    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+        """What Spark's tasks do with the lines."""
+
+    @abstractmethod
+    def publish(
+        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
+    ) -> Written:
+        """Make the staged rows the table's, and note the load in the ledger, both or neither."""
+
+    @property
+    def load_key(self) -> str:
+        """The load id, as the ledger has it."""
+        load_id = self.run.load_id
+        return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
+
+    def sql(self, place: TablePlace) -> str:
+        """A table as the system's SQL."""
+        return self.database.quoted_path([place.schema, place.name])
+
+    def names(self, columns: Sequence[str]) -> str:
+        """Columns as the system's SQL."""
+        return ", ".join(map(self.database.quoted, columns))
+
+    def staging(self, place: TablePlace) -> TablePlace:
+        """The staging table of this attempt."""
+        return place.beside(f"{self._staging_prefix(place)}{self.attempt}")
+
+    def _staging_prefix(self, place: TablePlace) -> str:
+        load = hashlib.sha256(f"{place}\n{self.run.load_id}".encode()).hexdigest()[:12]
+        return f"{_STAGING}{load}_"
+
+    def _partitions(self, staging: TablePlace) -> TablePlace:
+        return staging.beside(f"{staging.name}{_PARTITIONS}")
+
+    def is_needed(self, session: Session, staging: TablePlace) -> bool:
+        """Whether a staging table is still to be published."""
+        return False
+
+    def _drop_leftovers(self, session: Session, place: TablePlace) -> None:
+        for name in self.tables_named(session, place.schema, self._staging_prefix(place)):
+            if not self.is_needed(session, place.beside(name)):
+                session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
+
+    def _require_mode(self, place: TablePlace) -> None:
+        if self.config.mode == "errorIfExists":
+            raise PipelineExecutionException(
+                f"there is a table {place} in {self.database.address} already, and mode is errorIfExists",
+                hint="use mode append, overwrite or ignore, or another table",
+            )
+
+    def _require_types(self) -> None:
+        for column in self.frame.schema:
+            if kind_of(column.dataType) == "void":
+                raise PipelineExecutionException(
+                    f"the column '{column.name}' has no type but null, and there is no table {self.config.table} yet "
+                    "that would say which",
+                    hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or make the table first",
+                )
+
+    def make_as_spark_does(self, session: Session, staging: TablePlace) -> None:
+        """Make an empty table with the types that Spark gives the frame's columns in this system."""
+        empty = self.frame.sparkSession.createDataFrame([], self.frame.schema).coalesce(1)
+        writer = empty.write.format("jdbc").options(**self.database.spark_options())
+        writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
+        writer.mode("errorifexists").save()
+
+    def _fill(self, lines: DataFrame, fill: FillsStaging) -> None:
+        if self.config.num_partitions is not None:
+            lines = lines.coalesce(self.config.num_partitions)
+        try:
+            lines.mapInArrow(fill, FILLED).collect()
+        except Exception as error:
+            text = str(error)
+            told = database_error_in(text)
+            if told is not None:
+                trouble = self.database.trouble(*told)
+                raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
+            if NOT_FINITE in text:
+                raise _not_finite(text) from error
+            raise
+
+
+_LONGEST_ID = 190
+_IGNORED = Written(skipped="there is a table already, and mode is ignore")
+
+
+def _not_finite(text: str) -> PipelineExecutionException:
+    column = text.split(NOT_FINITE, 1)[1].split("'")[1]
+    return PipelineExecutionException(
+        f"{NOT_FINITE} '{column}'",
+        hint=f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows",
+    )

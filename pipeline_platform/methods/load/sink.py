@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _NESTED = frozenset({"array", "map", "struct"})
+# Sinks without a type for what has others in it.
+_FLAT = ("csv", "PostgreSQL", "MySQL")
 # Spark finds out only while it writes; tried out with each format of Spark 4.1 and Delta 4.4.
 _UNSTORABLE = {
     "parquet": frozenset({"interval", "time"}),
@@ -21,6 +23,8 @@ _UNSTORABLE = {
     "csv": frozenset({"void", "variant", "interval", "time"}) | _NESTED,
     "avro": frozenset({"variant", "interval", "time"}),
     "delta": frozenset({"interval", "interval_ym", "interval_dt", "time"}),
+    "PostgreSQL": frozenset({"map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
+    "MySQL": frozenset({"array", "map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
 }
 _UNPARTITIONABLE = frozenset({"void", "variant", "interval"}) | _NESTED
 
@@ -47,11 +51,11 @@ def require_columns(frame: DataFrame, columns: Sequence[str], key: str) -> None:
 
 
 def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[str] = ()) -> None:
-    """Raise unless files of this format can hold the frame.
+    """Raise unless files of this format, or tables of this system, can hold the frame.
 
     Args:
         frame: The frame.
-        file_format: Spark's name of the format, or `delta`.
+        file_format: Spark's name of the format, or `delta`, `PostgreSQL` or `MySQL`.
         partition_by: The columns that become folders.
 
     Raises:
@@ -130,4 +134,4 @@ def _kind(data_type: DataType) -> str:
 
 def _cast(column: str, file_format: str, data_type: DataType) -> str:
     nested = _kind(data_type) in (*_NESTED, "variant")
-    return f"to_json({column})" if file_format == "csv" and nested else f"CAST({column} AS STRING)"
+    return f"to_json({column})" if file_format in _FLAT and nested else f"CAST({column} AS STRING)"

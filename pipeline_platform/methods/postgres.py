@@ -1,0 +1,114 @@
+"""PostgreSQL as this process enters it, by psycopg and by its JDBC driver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+from urllib.parse import quote
+
+from pipeline_platform.methods.database import CONNECT_SECONDS, Cursor, Database, Trouble
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; the two-letter ones are whole classes.
+_TROUBLES: dict[str, Trouble] = {
+    "28": "login",
+    "3D": "database",
+    "3F": "schema",
+    "42P01": "table",
+    "42703": "column",
+    "42501": "permission",
+    "08": "passing",
+    "53": "passing",
+    "57P01": "passing",
+    "57P02": "passing",
+    "57P03": "passing",
+    "57P05": "passing",
+    "58": "passing",
+    "40": "clash",
+    "55P03": "clash",
+    "42P07": "clash",
+    "22": "value",
+    "23": "value",
+}
+# A connection that was not made has no code.
+_REFUSAL = re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|role .* (does not|is not)")
+_NO_DATABASE = re.compile(r'database ".*" does not exist')
+_DENIED = re.compile(r"permission denied for")
+# What of the JDBC driver's properties libpq has too, under its own name.
+_LIBPQ = {
+    "sslmode": "sslmode",
+    "sslrootcert": "sslrootcert",
+    "sslcert": "sslcert",
+    "sslkey": "sslkey",
+    "connecttimeout": "connect_timeout",
+    "applicationname": "application_name",
+}
+
+
+@dataclass(frozen=True)
+class Postgres(Database):
+    """A PostgreSQL database and the user that enters it."""
+
+    product: ClassVar[str] = "PostgreSQL"
+    text_type: ClassVar[str] = "text"
+
+    def quoted(self, name: str) -> str:
+        return '"' + name.replace('"', '""') + '"'
+
+    def spark_options(self) -> dict[str, str]:
+        host = self.credentials.host
+        server = f"[{host}]" if ":" in host else host
+        return {
+            "connectTimeout": str(CONNECT_SECONDS),
+            "tcpKeepAlive": "true",
+            **self.properties,
+            "url": f"jdbc:postgresql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
+            "driver": "org.postgresql.Driver",
+            "user": self.credentials.username,
+            "password": self.password,
+        }
+
+    def fetch_options(self, rows: int) -> dict[str, str]:
+        return {"fetchsize": str(rows)}
+
+    def entry(self) -> dict[str, Any]:
+        properties = {key.lower(): value for key, value in self.properties.items()}
+        schema = properties.get("currentschema")
+        return {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "pipeline_platform",
+            **{libpq: properties[jdbc] for jdbc, libpq in _LIBPQ.items() if jdbc in properties},
+            **({"options": f"-c search_path={schema}"} if schema else {}),
+            "host": self.credentials.host,
+            "port": self.credentials.port,
+            "dbname": self.credentials.database,
+            "user": self.credentials.username,
+            "password": self.password,
+            "client_encoding": "UTF8",
+        }
+
+    @contextmanager
+    def _connection(self) -> Generator[Cursor]:
+        import psycopg
+
+        with psycopg.connect(**self.entry(), autocommit=True) as connection, connection.cursor() as cursor:
+            yield cast(Cursor, cast(object, cursor))
+
+    def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
+        import psycopg
+
+        if not isinstance(error, psycopg.Error):
+            return None
+        said = error.diag.message_primary or str(error)
+        return self.trouble(error.sqlstate, said), said
+
+    def trouble(self, code: str | None, said: str) -> Trouble:
+        if code is not None:
+            return _TROUBLES.get(code) or _TROUBLES.get(code[:2], "other")
+        if _REFUSAL.search(said):
+            return "login"
+        if _DENIED.search(said):
+            return "permission"
+        return "database" if _NO_DATABASE.search(said) else "passing"
