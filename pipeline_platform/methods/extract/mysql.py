@@ -13,7 +13,7 @@ class FromMySQL(ReadsDatabase, EntersMySQL):
     """Reads a table or a query of a MySQL or MariaDB database.
 
     Rows are streamed, whatever `fetchSize` is, so that a partition need not fit into memory; with `fetchSize` 0 they
-    come all at once, and with `useCursorFetch` in `properties` in pieces of that size, from a copy that the server makes.
+    come all at once, and with `useCursorFetch` in `properties` in pieces of that size, from a copy the server makes.
     """
 
     method: ClassVar[str] = "fromMySQL"

@@ -267,6 +267,19 @@ def test_one_load_written_by_two_at_once_is_there_once(spark: SparkSession, tabl
     assert len(table.rows()) == 1001
 
 
+def test_a_load_that_another_attempt_ends_meanwhile_is_not_repeated(
+    spark: SparkSession, table: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = spark.range(100, 200).selectExpr("id", "'x' AS name")
+    prepared(table, frame, "a").write()
+    late = prepared(table, frame, "a", mode="overwrite")
+    # It looked before the other one was done.
+    monkeypatch.setattr(type(late), "finished", lambda *_: None)
+    assert late.write().skipped
+    assert len(table.rows()) == 101
+    assert table.tables() == ["t"]
+
+
 def test_a_partition_that_spark_writes_twice_is_staged_once(spark: SparkSession, table: Schema) -> None:
     load = prepared(table, spark.range(100, 1100, numPartitions=4).selectExpr("id", "'x' AS name"), "a")
     fills = DatabaseWrite._fill  # pyright: ignore[reportPrivateUsage]
