@@ -16,7 +16,9 @@ _TRANSIENT = re.compile(
     r"|Could not connect to the endpoint|I/O error occurred while sending to the backend"
     r"|terminating connection due to|the database system is (start|shut|in rec|not yet)"
     r"|Communications link failure|This connection has been closed|No operations allowed after connection closed"
-    r"|broker.*not available|LEADER_NOT_AVAILABLE|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
+    r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|(Leader|Broker|Coordinator)NotAvailable|NotLeaderOrFollower"
+    r"|NotEnoughReplicas\w*)Exception|Timed out waiting for a node assignment|not present in metadata after"
+    r"|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,
 )

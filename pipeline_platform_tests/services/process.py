@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ START_SECONDS = 90.0
 _FIRST_PORT = 10_000
 _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 STOP_SECONDS = 30.0
+# The kernel ends a child at the end of the thread that started it, whatever becomes of the process.
+_starting = ThreadPoolExecutor(1, "starts-servers")
 
 
 class ServerUnavailableError(RuntimeError):
@@ -68,7 +71,8 @@ class ServerProcess:
             privileges += ["--reuid", self.user, "--regid", self.user, "--init-groups"]
         command = [*(["setpriv", *privileges, "--"] if privileges else []), *self.command]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = _starting.submit(
+                subprocess.Popen[bytes],
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -76,7 +80,7 @@ class ServerProcess:
                 cwd=self.folder,
                 env={**os.environ, **self.environment},
                 start_new_session=True,
-            )
+            ).result()
         deadline = time.monotonic() + START_SECONDS
         try:
             while not self.answers():

@@ -1,0 +1,322 @@
+"""Topics, both ways, on a real broker; what is in them is written and read by Kafka's own client."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform_tests.runs import (
+    StepValue,
+    extract,
+    json_rows,
+    listing,
+    load,
+    pipeline_of,
+    run,
+    run_by_name,
+    transform,
+    validate,
+)
+from pipeline_platform_tests.services.kafka import Kafka
+from pipeline_platform_tests.services.process import free_port
+
+_numbers = itertools.count(1)
+Messages = Sequence[tuple[int, str | None, bytes | None]]
+"""Partition, key and value of each."""
+AVRO = {
+    "type": "record",
+    "name": "Event",
+    "fields": [{"name": "id", "type": "int"}, {"name": "what", "type": "string"}],
+}
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> str:
+    """A topic of two partitions."""
+    name = f"topic-{next(_numbers)}"
+    kafka.make_topic(name, 2)
+    return name
+
+
+def produce(kafka: Kafka, topic: str, messages: Messages) -> None:
+    producer = Producer({"bootstrap.servers": kafka.address})
+    for partition, key, value in messages:
+        producer.produce(topic, value, key, partition)
+    assert producer.flush(30) == 0
+
+
+def consumed(kafka: Kafka, topic: str) -> list[Any]:
+    """Every message of a topic."""
+    consumer = Consumer({"bootstrap.servers": kafka.address, "group.id": "reader", "enable.auto.commit": False})
+    found: list[Any] = []
+    for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions:
+        end = consumer.get_watermark_offsets(TopicPartition(topic, partition))[1]
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        for _ in range(end):
+            message = consumer.poll(30)
+            assert message is not None
+            found.append(message)
+    consumer.close()
+    return found
+
+
+def read_from(kafka: Kafka, topic: str | list[str], **config: Any) -> StepValue:
+    return extract("fromKafka", **{"topic": topic, "bootstrap.servers": kafka.address, **config})
+
+
+def loaded(spark: SparkSession, out: Path, *steps: StepValue) -> list[dict[str, Any]]:
+    """The rows that a pipeline of these steps loads."""
+    run(spark, *steps, load("toDeltaLake", path=str(out)))
+    return DeltaTable(out).to_pyarrow_table().to_pylist()
+
+
+NUMBERS: Messages = [(number % 2, f"k{number}", str(number).encode()) for number in range(10)]
+
+
+def test_raw_records_have_kafka_s_own_columns(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    produce(kafka, topic, NUMBERS)
+    rows = loaded(spark, tmp_path / "out", read_from(kafka, topic))
+    assert sorted((row["partition"], row["key"].decode(), row["value"]) for row in rows) == sorted(NUMBERS)
+    assert {row["topic"] for row in rows} == {topic}
+    assert sorted(row["offset"] for row in rows) == sorted([*range(5), *range(5)])
+
+
+def test_values_are_decoded_as_text(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    produce(kafka, topic, [(0, None, "grün".encode()), (1, None, None)])
+    rows = loaded(spark, tmp_path / "out", read_from(kafka, topic, valueFormat="string"))
+    assert sorted((row["value"] for row in rows), key=str) == [None, "grün"]
+
+
+def test_fields_of_json_become_columns_and_one_of_kafka_s_name_wins(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    produce(kafka, topic, [(0, "a", b'{"id": 1, "topic": "mine"}'), (1, None, None), (1, "b", b'{"id": 2}')])
+    schema = "id INT, topic STRING"
+    rows = loaded(spark, tmp_path / "out", read_from(kafka, topic, valueFormat="json", valueSchema=schema))
+    assert sorted((row["id"], row["topic"]) for row in rows if row["id"]) == [(1, "mine"), (2, None)]
+    assert {row["kafka_topic"] for row in rows} == {topic}
+    assert [row["key"] for row in rows if row["id"] is None] == [None]
+    assert set(rows[0]) == {"key", "kafka_topic", "partition", "offset", "timestamp", "id", "topic"}
+
+
+def avro(value: Mapping[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(AVRO), value)
+    return out.getvalue()
+
+
+def test_avro_of_another_implementation_is_read(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    produce(kafka, topic, [(number % 2, None, avro({"id": number, "what": f"é{number}"})) for number in range(6)])
+    rows = loaded(spark, tmp_path / "out", read_from(kafka, topic, valueFormat="avro", valueSchema=AVRO))
+    assert sorted((row["id"], row["what"]) for row in rows) == [(number, f"é{number}") for number in range(6)]
+
+
+MALFORMED = [b"no json", b"[1]", b"7", b'{"id": "x"}', b'{"id": 1']
+MIXED: Messages = [
+    *((number % 2, "good", json.dumps({"id": number}).encode()) for number in range(20)),
+    *((number % 2, "bad", value) for number, value in enumerate(MALFORMED)),
+    (0, "gone", None),
+]
+
+
+@pytest.mark.parametrize("mode", ["quarantine", "null"])
+def test_each_message_is_let_through_or_kept_aside_once(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, mode: str
+):
+    produce(kafka, topic, MIXED)
+    source = read_from(kafka, topic, valueFormat="json", valueSchema="id INT", onMalformed=mode)
+    found = run_by_name(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
+    rows = DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
+    assert sorted(row["id"] for row in rows if row["id"] is not None) == list(range(20))
+    if mode == "null":
+        assert len(rows) == len(MIXED)
+        return
+    kept = DeltaTable(tmp_path / "out_quarantine").to_pyarrow_table().to_pylist()
+    assert sorted(row["value"] for row in kept) == sorted(MALFORMED)
+    assert {row["reason"] for row in kept} == {"the value is not json of the schema"}
+    places = {(row["partition"], row["offset"]) for row in [*rows, *kept]}
+    assert len(places) == len(rows) + len(kept) == len(MIXED)
+    assert found["from_kafka"].quarantined == len(MALFORMED)
+
+
+def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    produce(kafka, topic, [(1, None, b'{"id": 1}'), (1, None, b"sesame-value")])
+    source = read_from(kafka, topic, valueFormat="json", valueSchema="id INT")
+    with pytest.raises(PipelineExecutionException) as raised:
+        loaded(spark, tmp_path / "out", source)
+    assert f"can't be parsed: topic {topic}, partition 1, offset 1" in raised.value.message
+    assert "onMalformed" in str(raised.value)
+    assert "sesame-value" not in str(raised.value)
+    assert not raised.value.retryable
+    assert not DeltaTable.is_deltatable(str(tmp_path / "out"))
+
+
+def test_offsets_say_what_is_read_of_each_partition(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    produce(kafka, topic, NUMBERS)
+    bounds = {"startingOffsets": {topic: {"0": 2, "1": -2}}, "endingOffsets": {topic: {"0": 4, "1": 3}}}
+    rows = loaded(spark, tmp_path / "out", read_from(kafka, topic, **bounds))
+    assert sorted((row["partition"], row["offset"]) for row in rows) == [(0, 2), (0, 3), (1, 0), (1, 1), (1, 2)]
+
+
+def test_several_topics_are_read_as_one(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    other = f"{topic}-more"
+    kafka.make_topic(other)
+    produce(kafka, topic, [(0, None, b"a")])
+    produce(kafka, other, [(0, None, b"b")])
+    by_list = loaded(spark, tmp_path / "list", read_from(kafka, [topic, other]))
+    pattern = extract("fromKafka", **{"topicPattern": f"{topic}(-more)?", "bootstrap.servers": kafka.address})
+    by_pattern = loaded(spark, tmp_path / "pattern", pattern)
+    for rows in (by_list, by_pattern):
+        assert sorted((row["topic"], row["value"]) for row in rows) == [(topic, b"a"), (other, b"b")]
+
+
+def test_messages_that_come_after_the_validation_are_not_loaded(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    produce(kafka, topic, NUMBERS)
+
+    def add_unvalidated(event: str, step: Step, _: Any) -> None:
+        if event == "finished" and step.type == "validate":
+            produce(kafka, topic, [(0, None, b"unvalidated")])
+
+    steps = [
+        read_from(kafka, topic),
+        validate("validateNulls", notNullColumns="key"),
+        load("toDeltaLake", path=str(tmp_path / "out")),
+    ]
+    BatchRun(pipeline_of(steps), spark, listener=add_unvalidated).run()
+    assert DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == len(NUMBERS)
+
+
+def write_to(kafka: Kafka, topic: str, **config: Any) -> StepValue:
+    return load("toKafka", **{"topic": topic, "bootstrap.servers": kafka.address, **config})
+
+
+ROWS = [{"id": 1, "name": "one"}, {"id": 2, "name": None}]
+
+
+def test_a_row_becomes_a_json_message_with_its_key_and_the_run_in_its_headers(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    rows = json_rows(tmp_path / "rows.json", ROWS, "id INT, name STRING")
+    found = run(spark, rows, write_to(kafka, topic, keyColumn="id"), load_id="load-1")
+    messages = consumed(kafka, topic)
+    assert {message.key(): json.loads(message.value()) for message in messages} == {
+        b"1": {"id": 1, "name": "one"},
+        b"2": {"id": 2},
+    }
+    headers = [dict(message.headers()) for message in messages]
+    assert {head["pipeline_platform.run_id"].decode() for head in headers} == {found.run_id}
+    assert {head["pipeline_platform.load_id"].decode() for head in headers} == {"load-1/to_kafka"}
+    assert [step.rows for step in found.steps if step.type == "load"] == [2]
+
+
+def test_columns_key_and_value_are_sent_as_they_are(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    rows = json_rows(tmp_path / "rows.json", ROWS, "id INT, name STRING")
+    as_they_are = transform("enrichData", columns={"key": "CAST(id AS STRING)", "value": "encode(name, 'UTF-8')"})
+    run(spark, rows, as_they_are, write_to(kafka, topic))
+    assert {message.key(): message.value() for message in consumed(kafka, topic)} == {b"1": b"one", b"2": None}
+
+
+def no_such_topic(kafka: Kafka, topic: str) -> StepValue:
+    return read_from(kafka, "topic-nowhere")
+
+
+def no_such_sink(kafka: Kafka, topic: str) -> StepValue:
+    return write_to(kafka, "topic-nowhere")
+
+
+def a_number_for_a_value(kafka: Kafka, topic: str) -> StepValue:
+    return transform("enrichData", columns={"value": "1"})
+
+
+def no_such_key(kafka: Kafka, topic: str) -> StepValue:
+    return write_to(kafka, topic, keyColumn="nothing")
+
+
+def no_broker(kafka: Kafka, topic: str) -> StepValue:
+    return read_from(kafka, topic, **{"bootstrap.servers": f"127.0.0.1:{free_port()}", **QUICK})
+
+
+QUICK = {"request.timeout.ms": 1500, "default.api.timeout.ms": 3000}
+MISTAKES: list[tuple[Callable[[Kafka, str], StepValue], str, bool]] = [
+    (no_such_topic, "there is no topic topic-nowhere", False),
+    (no_such_sink, "there is no topic topic-nowhere", False),
+    (a_number_for_a_value, "neither text nor bytes", False),
+    (no_such_key, "'keyColumn' names the column 'nothing'", False),
+    (no_broker, "Timed out waiting for a node assignment", True),
+]
+
+
+@pytest.mark.parametrize(("mistake", "told", "passes"), MISTAKES, ids=lambda value: getattr(value, "__name__", ""))
+def test_what_is_wrong_with_a_topic_is_told_at_planning_and_nothing_is_written(
+    spark: SparkSession,
+    kafka: Kafka,
+    topic: str,
+    tmp_path: Path,
+    mistake: Callable[[Kafka, str], StepValue],
+    told: str,
+    passes: bool,
+):
+    step = mistake(kafka, topic)
+    first = [] if step["type"] == "extract" else [json_rows(tmp_path / "rows.json", ROWS, "id INT, name STRING")]
+    last = [] if step["type"] == "load" else [write_to(kafka, topic)]
+    steps = [*first, *([step] if step["type"] != "load" else []), load("toDeltaLake", path=str(tmp_path / "out"))]
+    steps += [step] if step["type"] == "load" else last
+    with pytest.raises(PipelineException) as raised:
+        run(spark, *steps, retry={"maxAttempts": 1})
+    assert told in raised.value.message
+    assert raised.value.hint
+    assert raised.value.retryable is passes
+    assert listing(tmp_path / "out") == []
+    assert consumed(kafka, topic) == []
+
+
+def test_a_broker_that_comes_back_is_waited_for(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
+    produce(kafka, topic, NUMBERS)
+    steps = [
+        read_from(kafka, topic, **QUICK),
+        validate("validateNulls", notNullColumns="key"),
+        load("toDeltaLake", path=str(tmp_path / "out")),
+        write_to(kafka, topic, **{**QUICK, "max.block.ms": 3000, "delivery.timeout.ms": 3000}),
+    ]
+    waits: list[float] = []
+
+    def stop_before_sending(event: str, step: Step, _: Any) -> None:
+        if (event, step.name) == ("started", "to_kafka") and not waits:
+            kafka.server.stop()
+
+    def start_while_waiting(stop: Stop, seconds: float) -> None:
+        waits.append(seconds)
+        if kafka.server.process is None:
+            kafka.server.start()
+        sleep(stop, seconds)
+
+    sleep = Stop.sleep
+    pipeline = pipeline_of(steps, retry={"maxAttempts": 20, "delaySeconds": 1})
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Stop, "sleep", start_while_waiting)
+            found = BatchRun(pipeline, spark, listener=stop_before_sending).run()
+    finally:
+        if kafka.server.process is None:
+            kafka.server.start()
+    assert found.attempts == len(waits) + 1 > 1
+    assert DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == len(NUMBERS)
+    assert len(consumed(kafka, topic)) == 2 * len(NUMBERS)
