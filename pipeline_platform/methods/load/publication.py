@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ LEDGER = "_pipeline_platform"
 _PENDING = "pending"
 _STAGED = "staged"
 _MANIFEST = "manifest.json"
+# A store of objects takes some 20 ms for each, however small.
+_AT_ONCE = 16
 
 
 class _Manifest(BaseModel):
@@ -131,12 +134,12 @@ class FilePublication:
         _remove_tree(work)
         self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{_STAGED}")
         staged = work / _STAGED
-        written = [name for name in _files_below(staged) if not _is_hidden(name)]
+        written = {name: size for name, size in _files_below(staged).items() if not _is_hidden(name)}
         manifest = _Manifest(
             load=self.load_id,
             added={name: self._published_name(name) for name in written},
             removed=self._data_files() if self.mode == "overwrite" else [],
-            bytes=sum(int((staged / name).stat().st_size) for name in written),
+            bytes=sum(written.values()),
         )
         _write_whole(self._manifest, manifest.model_dump_json())
 
@@ -168,10 +171,17 @@ def _publish(target: UPath, name: str) -> Written:
     """Move in what the manifest of a load says; may be begun again at any point."""
     work = _pending(target, name)
     manifest = _Manifest.model_validate_json((work / _MANIFEST).read_text())
-    for staged, published in manifest.added.items():
-        _move(work / _STAGED / staged, target / published)
-    for old in manifest.removed:
+
+    def move(staged: str) -> None:
+        _move(work / _STAGED / staged, target / manifest.added[staged])
+
+    def remove(old: str) -> None:
         (target / old).unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(_AT_ONCE) as workers:
+        # A list raises the first failure before anything is removed.
+        list(workers.map(move, manifest.added))
+        list(workers.map(remove, manifest.removed))
     written = Written(bytes=manifest.bytes, files=len(manifest.added))
     record = {"load": manifest.load, "files": written.files, "bytes": written.bytes}
     _write_whole(_record(target, name), json.dumps(record))
@@ -196,11 +206,13 @@ def _move(source: UPath, target: UPath) -> None:
         )
 
 
-def _files_below(folder: UPath) -> list[str]:
+def _files_below(folder: UPath) -> dict[str, int]:
+    """Every file below a folder, with its size; one listing, as a store of objects is asked for each name else."""
     if not folder.is_dir():
-        return []
+        return {}
     base = folder.path.rstrip("/") + "/"
-    return sorted(path.path.removeprefix(base) for path in folder.rglob("*") if path.is_file())
+    found = folder.fs.find(folder.path, detail=True)
+    return {path.removeprefix(base): int(found[path]["size"]) for path in sorted(found)}
 
 
 def _is_hidden(name: str) -> bool:
