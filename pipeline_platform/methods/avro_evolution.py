@@ -85,6 +85,9 @@ def _convert(column: Column, source: DataType, avro: AvroType, path: str) -> Col
         return column
     if isinstance(source, T.NullType):
         return _null(target)
+    if isinstance(source, T.StructType) and _is_union(source) and not _has_fields_of(avro, source):
+        members = [_convert(column.getField(member.name), member.dataType, avro, path) for member in source.fields]
+        return F.coalesce(*members)
     match avro.kind:
         case "record" if isinstance(source, T.StructType):
             fields = _evolve_fields(avro.fields, source, column.getField, f"{path}.")
@@ -105,6 +108,15 @@ def _convert(column: Column, source: DataType, avro: AvroType, path: str) -> Col
                     f"Avro allows no promotion from {source.simpleString()}"
                 )
             return converted
+
+
+def _is_union(source: StructType) -> bool:
+    """Whether it is what Spark makes of a union: one member for each branch, of which at most one is not null."""
+    return len(source.names) > 1 and source.names == [f"member{place}" for place in range(len(source.names))]
+
+
+def _has_fields_of(avro: AvroType, source: StructType) -> bool:
+    return avro.kind == "record" and any(source_of(field, source.names) for field in avro.fields)
 
 
 def _promote(column: Column, source: DataType, avro: AvroType) -> Column | None:

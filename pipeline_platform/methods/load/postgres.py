@@ -98,18 +98,16 @@ class PostgresWrite(DatabaseWrite):
         ]
 
     def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+        may_insert = "SELECT has_column_privilege(to_regclass(%s), %s, 'INSERT')"
         for column in columns:
-            if not session.rows("SELECT has_column_privilege(to_regclass(%s), %s, 'INSERT')", self.sql(place), column)[
-                0
-            ][0]:
+            [[allowed]] = session.rows(may_insert, self.sql(place), column)
+            if not allowed:
                 self._deny(f"the user has no right to INSERT into {place}, column {column}")
-        if (
-            self.config.mode == "overwrite"
-            and not session.rows("SELECT has_table_privilege(to_regclass(%s), 'DELETE, TRUNCATE')", self.sql(place))[0][
-                0
-            ]
-        ):
-            self._deny(f"the user has no right to DELETE from {place}")
+        if self.config.mode == "overwrite":
+            may_remove = "SELECT has_table_privilege(to_regclass(%s), 'DELETE, TRUNCATE')"
+            [[allowed]] = session.rows(may_remove, self.sql(place))
+            if not allowed:
+                self._deny(f"the user has no right to DELETE from {place}")
 
     def _deny(self, said: str) -> None:
         raise self.database.failure("permission", said, f"table {self.config.table}")

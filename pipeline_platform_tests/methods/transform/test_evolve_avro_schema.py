@@ -267,6 +267,53 @@ def test_a_value_becomes_the_branch_of_a_union_that_fits(spark: Any):
     )
 
 
+def test_a_file_of_another_implementation_evolves_as_that_resolves_it(spark: Any, tmp_path: Path):
+    day, exact = {"type": "int", "logicalType": "date"}, {"type": "long", "logicalType": "timestamp-micros"}
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+    old = record(
+        field("id", "int"),
+        field("amount", ["null", "int", "double"]),
+        field("either", ["string", "int"]),
+        field("wider", ["int", "string"]),
+        field("price", ["null", money]),
+        field("born", day),
+        field("seen", exact),
+        field("note", "string", default="none"),
+    )
+    new = record(
+        field("id", "double"),
+        field("either", ["string", "int"]),
+        field("wider", ["string", "long", "null"]),
+        field("amount", ["null", "double"]),
+        field("price", ["null", money]),
+        field("seen", exact),
+        field("born", day),
+        field("state", {"type": "enum", "name": "State", "symbols": ["NEW", "OLD"]}, default="NEW"),
+        field("scores", {"type": "map", "values": "long"}, default={"a": 1}),
+        field("parent", ["null", "long"], default=None),
+    )
+    at = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    own = {"price": Decimal("12.50"), "born": date(1969, 12, 31), "seen": at, "note": "x"}
+    records: list[dict[str, Any]] = [
+        {"id": 1, "amount": 7, "either": "text", "wider": 5, **own},
+        {"id": 2, "amount": 0.5, "either": 8, "wider": "w", **own, "price": None},
+        {"id": 3, "amount": None, "either": "", "wider": -1, **own},
+    ]
+    frame = applied(
+        spark, EvolveAvroSchema.model_validate({"targetSchema": new}), read_by_spark(spark, tmp_path, old, records)
+    )
+    with (tmp_path / "rows.avro").open("rb") as file:
+        resolved: list[Any] = list(fastavro.reader(file, reader_schema=new))
+    found = [row.asDict(recursive=True) for row in frame.orderBy("id").collect()]
+    for row in found:
+        # Spark has a union of several types as a record of its branches.
+        for name in ("either", "wider"):
+            [row[name]] = [branch for branch in row[name].values() if branch is not None]
+        row["seen"] = row["seen"].replace(tzinfo=UTC)
+    assert found == resolved
+    assert list(found[0]) == [item["name"] for item in new["fields"]]
+
+
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
@@ -294,6 +341,7 @@ def test_a_value_becomes_the_branch_of_a_union_that_fits(spark: Any):
         ("STRING", {"type": "array", "items": "string"}, "from string"),
         ("ARRAY<INT>", "int", "from array"),
         ("STRING", ["int", "double"], "one of a union"),
+        ("STRUCT<member0: INT, member1: STRING>", "long", "'x' can't become bigint.* from string"),
     ],
 )
 def test_an_impossible_promotion_is_an_error_that_names_the_field(spark: Any, source: str, target: Any, message: str):

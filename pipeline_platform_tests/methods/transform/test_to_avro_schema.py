@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import io
 import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +86,40 @@ def test_a_column_avro_has_no_type_for_is_named(spark: Any, columns: str, messag
     with pytest.raises(PipelineExecutionException, match=message) as raised:
         applied(spark, ToAvroSchema(), spark.sql(f"SELECT {columns}"))
     assert "enrichData" in (raised.value.hint or "")
+
+
+def test_the_rows_of_another_implementation_can_be_written_with_the_schema(spark: Any, tmp_path: Path):
+    schema: dict[str, Any] = {
+        "type": "record",
+        "name": "Row",
+        "fields": [
+            {"name": "id", "type": "long"},
+            {"name": "note", "type": ["null", "string"], "default": None},
+            {"name": "day", "type": {"type": "int", "logicalType": "date"}},
+            {"name": "seen", "type": ["null", {"type": "long", "logicalType": "timestamp-micros"}]},
+            {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}},
+            {"name": "tags", "type": {"type": "array", "items": ["null", "string"]}},
+            {"name": "counts", "type": {"type": "map", "values": "int"}, "default": {}},
+        ],
+    }
+    some: dict[str, Any] = {
+        "day": date(1969, 12, 31),
+        "price": Decimal("-1.25"),
+        "tags": ["a", None],
+        "counts": {"k": 1},
+    }
+    rows: list[dict[str, Any]] = [
+        {"id": 2**40, "note": None, "seen": datetime(2024, 1, 1, 12, tzinfo=UTC), **some},
+        {"id": -1, "note": "é", "seen": None, **some},
+    ]
+    with (tmp_path / "rows.avro").open("wb") as file:
+        fastavro.writer(file, schema, rows)
+    frame = spark.read.format("avro").load(str(tmp_path / "rows.avro"))
+    [[made]] = applied(spark, ToAvroSchema(), frame).collect()
+    copy = io.BytesIO()
+    fastavro.writer(copy, json.loads(made), rows)
+    copy.seek(0)
+    assert list(fastavro.reader(copy)) == rows
 
 
 def test_a_stream_is_refused(spark: Any):
