@@ -18,7 +18,7 @@ _TRANSIENT = re.compile(
     r"|Communications link failure|This connection has been closed|No operations allowed after connection closed"
     r"|kafka\.common\.errors\.(Timeout|Disconnect|Network|(Leader|Broker|Coordinator)NotAvailable|NotLeaderOrFollower"
     r"|NotEnoughReplicas\w*)Exception|Timed out waiting for a node assignment|not present in metadata after"
-    r"|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
+    r"|broker.*not available|deadlock|Concurrent(Append|DeleteRead|DeleteDelete|Write"
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,
 )
