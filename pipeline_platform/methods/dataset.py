@@ -67,5 +67,12 @@ def normalized_uri(path: str) -> str:
 
 
 def spark_path(path: str) -> str:
-    """The path as Spark is to be given it: a local one made absolute, since the JVM may run in another folder."""
-    return path if _URI.fullmatch(path) else os.path.abspath(path)
+    """The path as Spark is to be given it.
+
+    A local one is made absolute, since the JVM may run in another folder. `s3` is Hadoop's `s3a`: it has dropped what
+    had the other names.
+    """
+    uri = _URI.fullmatch(path)
+    if uri is None:
+        return os.path.abspath(path)
+    return f"s3a{path[len(uri['scheme']) :]}" if uri["scheme"].lower() in ("s3", *_S3_SCHEMES) else path
