@@ -48,11 +48,17 @@ class S3Server:
 
     def make_owner(self, bucket: str, access_key_id: str, secret_access_key: str) -> dict[str, Any]:
         """Make a bucket of another user's, which root may enter as well; gives the user's credentials."""
-        admin = [s3_program(), "admin", "--access", self.access_key_id, "--secret", self.secret_access_key]
-        admin += ["--endpoint-url", self.endpoint]
-        ran([*admin, "create-user", "--access", access_key_id, "--secret", secret_access_key, "--role", "userplus"])
+        self._manage("create-user", "--access", access_key_id, "--secret", secret_access_key, "--role", "userplus")
         self.client(accessKeyId=access_key_id, secretAccessKey=secret_access_key).create_bucket(Bucket=bucket)
         return {**self.credentials(), "accessKeyId": access_key_id, "secretAccessKey": secret_access_key}
+
+    def remove_user(self, access_key_id: str) -> None:
+        """Make a user's key worthless."""
+        self._manage("delete-user", "--access", access_key_id)
+
+    def _manage(self, *command: str) -> None:
+        admin = [s3_program(), "admin", "--access", self.access_key_id, "--secret", self.secret_access_key]
+        ran([*admin, "--endpoint-url", self.endpoint, *command])
 
     def keys(self, bucket: str, prefix: str = "") -> list[str]:
         """Names of all objects in a bucket."""
