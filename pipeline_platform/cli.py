@@ -61,8 +61,10 @@ def _loaded(file: Path) -> PipelineConfig:
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
+    from pipeline_platform.config.stream_shape import stream_shape
     from pipeline_platform.credentials.run_credentials import RunCredentials
-    from pipeline_platform.engine.plan import plan as plan_pipeline
+    from pipeline_platform.engine.plan import plan as plan_batch
+    from pipeline_platform.engine.plan import plan_stream
     from pipeline_platform.engine.session import spark_session
 
     problems = 0
@@ -70,7 +72,10 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
         try:
             spark = spark_session(pipeline.name, pipeline.spark_settings())
             with closing(RunCredentials.from_environment("check")) as credentials:
-                plan_pipeline(pipeline, spark, "check", credentials)
+                if pipeline.mode == "streaming":
+                    plan_stream(pipeline, spark, credentials, stream_shape(pipeline.steps))
+                else:
+                    plan_batch(pipeline, spark, "check", credentials)
         except PipelineException as error:
             problems += 1
             typer.echo(str(error), err=True)
@@ -89,7 +94,11 @@ def run(
         typer.Option(help="Repeat an earlier run: what that one loaded is not loaded twice. By default a new one."),
     ] = None,
 ) -> None:
-    """Run a batch pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped."""
+    """Run a pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped.
+
+    A streaming pipeline runs until Ctrl-C, which lets the micro-batch that runs come to its end, and goes on from its
+    checkpoint at the next run.
+    """
     try:
         pipeline = _loaded(file)
     except PipelineConfigurationException as error:
@@ -99,6 +108,9 @@ def run(
     if unknown:
         names = ", ".join(step.name for step in pipeline.steps)
         typer.echo(f"no step is called {', '.join(unknown)}; there are {names}", err=True)
+        raise typer.Exit(FAILED)
+    if pipeline.mode == "streaming" and (select or load_id):
+        typer.echo("a stream runs as a whole, from its checkpoint: --select and --load-id are for batches", err=True)
         raise typer.Exit(FAILED)
     signal.signal(signal.SIGTERM, _interrupt)
     raise typer.Exit(_run(pipeline, frozenset(select) if select else None, load_id, as_json=as_json))
@@ -111,29 +123,28 @@ def _interrupt(*_: object) -> None:
 def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: str | None, *, as_json: bool) -> int:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.session import spark_session
+    from pipeline_platform.engine.stream import StreamRun
     from pipeline_platform.progress import ProgressTable
 
     started = datetime.now(UTC)
     with ProgressTable(pipeline, selection) as progress:
-        batch: BatchRun | None = None
+        begun: BatchRun | StreamRun | None = None
         try:
             progress.say("starting Spark")
-            batch = BatchRun(
-                pipeline,
-                spark_session(pipeline.name, pipeline.spark_settings()),
-                load_id=load_id,
-                selection=selection,
-                listener=progress.on_step,
-            )
-            metrics = batch.run()
+            spark = spark_session(pipeline.name, pipeline.spark_settings())
+            if pipeline.mode == "streaming":
+                begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch)
+            else:
+                begun = BatchRun(pipeline, spark, load_id=load_id, selection=selection, listener=progress.on_step)
+            metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
             progress.failed(str(error) or "stopped")
-            if not cancelled and batch is not None and batch.has_loaded():
-                progress.failed(f"  some loads are done: --load-id {batch.load_name} goes on without repeating them")
-            if as_json and batch is not None:
+            if not cancelled and isinstance(begun, BatchRun) and begun.has_loaded():
+                progress.failed(f"  some loads are done: --load-id {begun.load_name} goes on without repeating them")
+            if as_json and begun is not None:
                 status = "CANCELLED" if cancelled else "FAILED"
-                _print_json(batch.metrics(status, started, str(error)).model_dump(mode="json"))
+                _print_json(begun.metrics(status, started, str(error)).model_dump(mode="json"))
             return CANCELLED if cancelled else FAILED
         progress.completed(metrics)
     if as_json:

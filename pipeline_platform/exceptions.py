@@ -174,5 +174,24 @@ class CredentialException(PipelineException):
         self.outcome: Outcome = outcome
 
 
+class StreamingQueryException(PipelineException):
+    """A stream ended with an error.
+
+    Args:
+        message: What happened.
+        query_name: Name of the query.
+        query_id: Names its checkpoint, through all restarts.
+        batch: The micro-batch that failed; None if none had begun.
+    """
+
+    def __init__(
+        self, message: str, *, query_name: str, query_id: str, batch: int | None = None, **context: Any
+    ) -> None:
+        super().__init__(message, **context)
+        self.query_name = query_name
+        self.query_id = query_id
+        self.batch = batch
+
+
 class PipelineCancelledException(PipelineException):
     """The run was stopped by a person or by the system; never retried."""

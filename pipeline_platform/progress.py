@@ -14,6 +14,7 @@ from rich.text import Text
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+from pipeline_platform.metrics.stream import StreamProgress
 
 
 class ProgressTable:
@@ -55,6 +56,13 @@ class ProgressTable:
         """Hear about a step, as a listener of the run."""
         if event == "started":
             self.say(f"step {step.index + 1} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
+
+    def on_micro_batch(self, progress: StreamProgress) -> None:
+        """Hear where a stream stands, as its listener."""
+        speed = f", {progress.rows_per_second:,.0f} rows/s" if progress.rows_per_second else ""
+        lag = f", {progress.lag:,} behind" if progress.lag is not None else ""
+        state = f", {progress.state_rows:,} rows of state" if progress.state_rows is not None else ""
+        self.say(f"micro-batch {progress.batch}: {progress.rows:,} rows in {progress.seconds:.1f} s{speed}{lag}{state}")
 
     def completed(self, metrics: RunMetrics) -> None:
         """Show the table of a run that went well."""

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.engine.lease import STREAMS_VARIABLE
 
 FIVE_MISTAKES = """{
   "name": "five-mistakes",
@@ -117,9 +118,22 @@ def test_check_plan_builds_every_frame_and_writes_nothing(cli: CliRunner, tmp_pa
     assert "nowhere" in result.output
 
 
-def test_a_streaming_pipeline_is_refused_with_what_to_do(cli: CliRunner, tmp_path: Path, spark: SparkSession):
-    path = written(tmp_path)
-    path.write_text(path.read_text().replace('"batch"', '"streaming"'))
-    result = cli.invoke(app, ["run", str(path)])
-    assert result.exit_code == 1
-    assert "streams are not run yet" in result.stderr.replace("\n", " ")
+def test_a_stream_of_what_is_there_now_is_run_to_its_end(
+    cli: CliRunner, tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text('{"value": 1}\n{"value": 2}\n{"value": 30}\n')
+    source = {"path": str(tmp_path / "in"), "format": "json", "schema": "value INT"}
+    path = written(tmp_path, trigger="availableNow", checkpointLocation=str(tmp_path / "checkpoint"))
+    flow = json.loads(path.read_text()) | {"mode": "streaming"}
+    flow["steps"][0] = {"type": "extract", "method": "fromFiles", "config": source}
+    path.write_text(json.dumps(flow, indent=2))
+    assert cli.invoke(app, ["check", "--plan", str(path)]).exit_code == 0
+    assert not (tmp_path / "t").exists()
+    result = cli.invoke(app, ["run", "--json", str(path)])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["steps"][-1]["rows"] == 2
+    assert "micro-batch 0: " in result.stderr
+    assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["value"].to_pylist()) == [1, 2]
+    assert cli.invoke(app, ["run", "--select", "from_files", str(path)]).exit_code == 1

@@ -16,7 +16,8 @@ from pipeline_platform.config.inline_secrets import inline_secrets
 from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
 from pipeline_platform.config.problem import Problem, did_you_mean
-from pipeline_platform.config.step import STEP_TYPES, PipelineMode, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, PipelineMode, Step, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 
 FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
@@ -88,6 +89,8 @@ class _Reader:
         steps, unconnected = connect(drafts)
         self.problems.extend(unconnected)
         self._check_mode(keys, written.get("mode"), drafts)
+        if not self.problems and keys is not None and keys.mode == "streaming":
+            self._check_stream(steps, drafts)
         if self.problems or keys is None:
             raise _refused(path, self.problems)
         return PipelineConfig(**dict(keys), steps=steps, file=path, warnings=tuple(_in_order(path, self.warnings)))
@@ -250,6 +253,21 @@ class _Reader:
                 if mode == "streaming" and keys and keys.schedule is not None and not draft.config.ends_by_itself():
                     message = "a streaming pipeline with a schedule needs 'trigger': 'availableNow' in every load"
                     self.problems.append(draft.key("trigger").problem(message))
+
+    def _check_stream(self, steps: Sequence[Step], drafts: Sequence[Draft]) -> None:
+        try:
+            stream_shape(steps)
+        except StreamShapeError as error:
+            self.problems.append(drafts[error.step].place.problem(str(error), hint=error.hint))
+            return
+        first, *others = (drafts[step.index] for step in steps if step.type == "load")
+        for draft in others:
+            for key in QUERY_KEYS:
+                if key in draft.keys and draft.key(key).value != (first.key(key).value if key in first.keys else None):
+                    message = (
+                        f"one streaming pipeline is one query, so that '{key}' of the first load counts, not this one"
+                    )
+                    self.warnings.append(draft.key(key).problem(message))
 
 
 def _unchecked_name(values: Mapping[str, Any], step_type: StepType | None) -> tuple[str | None, bool]:

@@ -62,6 +62,22 @@ class StepConfig(FormatModel):
         """Whether a stream with this step ends when it has read what is there."""
         return True
 
+    def is_stream(self) -> bool:
+        """Whether the step is a stream where the pipeline is one; a dataset else, read as it is at the time."""
+        return False
+
+    def keeps_aside(self) -> bool:
+        """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
+        return False
+
+    def looks_across_rows(self) -> bool:
+        """Whether what comes of a row may depend on other rows of its frame."""
+        return False
+
+    def combines_rows(self) -> bool:
+        """Whether rows of one input are brought together with rows of another."""
+        return False
+
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()

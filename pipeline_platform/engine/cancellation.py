@@ -49,12 +49,13 @@ class Stop:
         self.check()
 
 
-def interruptible(work: Callable[[Stop], T], spark: SparkSession) -> T:
+def interruptible(work: Callable[[Stop], T], spark: SparkSession, patience_seconds: float = 0) -> T:
     """Return what the work returns, or raise what it raises.
 
     Args:
         work: Done in a thread of its own; looks at the `Stop` between its actions.
         spark: The session, whose jobs are the work's.
+        patience_seconds: How long the work may take to stop by itself before Spark's jobs are interrupted.
 
     Raises:
         PipelineCancelledException: The caller was interrupted, which is its cause; the work has ended by then.
@@ -68,6 +69,7 @@ def interruptible(work: Callable[[Stop], T], spark: SparkSession) -> T:
     except BaseException as interruption:
         # KeyboardInterrupt, SystemExit or Dagster's own interruption; what the work raises is kept in the outcome.
         stop.ask()
+        outcome.done.wait(patience_seconds)
         _interrupt_jobs(spark, outcome.done)
         raise PipelineCancelledException("the run was stopped; nothing is half-written") from interruption
     return outcome.result()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step, StepConfig
+from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
@@ -64,6 +65,21 @@ class PlannedBlock:
     quarantines: tuple[PlannedQuarantine, ...]
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of a stream that are loaded together.
+
+    Args:
+        frame: The rows, as the head of the stream has them.
+        number: Spark's number of them.
+        shape: What of the pipeline made them.
+    """
+
+    frame: DataFrame
+    number: int
+    shape: StreamShape
+
+
 @dataclass
 class Plan:
     """What a run will do.
@@ -73,12 +89,14 @@ class Plan:
         needed: Indices of the steps that are built.
         credentials: Where each step gets those of its system.
         load_id: The same for every attempt at the same load.
+        micro_batch: What of a stream is loaded; None in a batch pipeline.
     """
 
     pipeline: PipelineConfig
     needed: Set[int]
     credentials: RunCredentials
     load_id: str
+    micro_batch: MicroBatch | None = None
     frames: dict[int, DataFrame] = field(default_factory=dict)
     """Frames by step index, quarantined rows taken out."""
     columns: dict[int, list[ColumnMetrics]] = field(default_factory=dict)
@@ -90,6 +108,19 @@ class Plan:
     """Validations and loads, in the order of the steps."""
     cached: list[DataFrame] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
+
+    def count_source(self, step: Step) -> Step:
+        """The step of the plan whose count is also this step's."""
+        source = count_source(self.pipeline, step)
+        if self.micro_batch is None or source.index not in self.micro_batch.shape.streamed:
+            return source
+        return self.pipeline.steps[self.micro_batch.shape.head]
+
+    def load_run(self, step: Step, query_name: str, credentials: Credentials | None, part: str = "") -> LoadRun:
+        """The load of a step, or of a part of it."""
+        number = self.micro_batch.number if self.micro_batch is not None else None
+        load_id = f"{self.load_id}/{step.name}{part}"
+        return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
 
 
 def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[int]:
@@ -121,6 +152,7 @@ def plan(
     load_id: str,
     credentials: RunCredentials,
     selection: Set[str] | None = None,
+    micro_batch: MicroBatch | None = None,
 ) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
@@ -130,11 +162,15 @@ def plan(
         load_id: The same for every attempt at the same load; each load step makes its own of it.
         credentials: Where each step gets those of its system.
         selection: Names of the steps to run; None for all.
+        micro_batch: For a stream: what is loaded. What is no stream is read anew for each of them.
 
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    planned = Plan(pipeline, needed_steps(pipeline, selection), credentials, load_id)
+    needed = needed_steps(pipeline, selection)
+    if micro_batch is not None:
+        needed -= micro_batch.shape.streamed - {micro_batch.shape.head}
+    planned = Plan(pipeline, needed, credentials, load_id, micro_batch)
     try:
         _plan_steps(planned, spark)
     except BaseException:
@@ -142,6 +178,55 @@ def plan(
             frame.unpersist()
         raise
     return planned
+
+
+def plan_stream(
+    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+) -> DataFrame:
+    """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
+
+    Args:
+        pipeline: A streaming pipeline.
+        spark: The session.
+        credentials: Where each step gets those of its system.
+        shape: What of the pipeline is the stream.
+
+    Raises:
+        PipelineException: A step can't be planned; it names the step.
+    """
+    frame = _stream_frame(pipeline, spark, credentials, shape)
+    none = MicroBatch(spark.createDataFrame([], frame.schema), 0, shape)
+    for kept in plan(pipeline, spark, "check", credentials, micro_batch=none).cached:
+        kept.unpersist()
+    return frame
+
+
+def _stream_frame(
+    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+) -> DataFrame:
+    planned = Plan(pipeline, shape.streamed, credentials, load_id="")
+    for step in pipeline.steps:
+        if step.index not in shape.streamed:
+            continue
+        config = step.config.resolved()
+        try:
+            match config:
+                case Extract() if config.is_stream():
+                    frame = config.read_stream(spark, _credentials(planned, config, step))
+                    if step.index != shape.head:
+                        frame = config.accepted(frame)
+                case Extract():
+                    frame = config.accepted(config.read(spark, _credentials(planned, config, step)))
+                case Transform():
+                    frame = config.apply(_inputs(planned, step, spark))
+                case _:
+                    raise TypeError(f"{config.method} makes no frame")
+        except PipelineException as error:
+            raise error.at(step.location, step.config.as_config()) from error.__cause__
+        except Exception as error:
+            raise explained(error, step) from error
+        planned.frames[step.index] = frame
+    return planned.frames[shape.head]
 
 
 def _plan_steps(planned: Plan, spark: SparkSession) -> None:
@@ -167,7 +252,16 @@ def _plan_steps(planned: Plan, spark: SparkSession) -> None:
 
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     config = step.config.resolved()
-    if isinstance(config, Extract):
+    assert isinstance(config, KeepsFrame)
+    if planned.micro_batch is not None and step.index == planned.micro_batch.shape.head:
+        frame = planned.micro_batch.frame
+        if sum(other.type in ("validate", "load") for other in planned.pipeline.steps) > 1:
+            # Its source would be read for each of them, and its rows counted.
+            frame = frame.persist()
+            planned.cached.append(frame)
+        if isinstance(config, Extract):
+            frame = _accepted(planned, step, config, frame)
+    elif isinstance(config, Extract):
         frame = _accepted(planned, step, config, config.read(spark, _credentials(planned, config, step)))
     else:
         assert isinstance(config, Transform)
@@ -184,7 +278,7 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     ]
     if (
         counting_note(planned.pipeline, step) is None
-        and count_source(planned.pipeline, step) is step
+        and planned.count_source(step) is step
         and not reporting_loads(planned.pipeline, step, planned.needed)
     ):
         frame, planned.tallies[step.index] = counted(frame)
@@ -307,13 +401,8 @@ def _plan_quarantines(planned: Plan, block: ValidationBlock) -> Iterator[Planned
 def _quarantine(planned: Plan, step: Step, path: str) -> tuple[ToDeltaLake, LoadRun]:
     """The load of a step's quarantine."""
     config = ToDeltaLake(path=path, mode="append", merge_schema=True)
-    run = LoadRun(
-        f"{planned.load_id}/{step.name}/quarantine",
-        f"{planned.pipeline.name}-{step.name}-quarantine",
-        _credentials_for(planned, config),
-        run_id=planned.credentials.run_id,
-    )
-    return config, run
+    name = f"{planned.pipeline.name}-{step.name}-quarantine"
+    return config, planned.load_run(step, name, _credentials_for(planned, config), "/quarantine")
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
@@ -340,9 +429,7 @@ def _plan_load(planned: Plan, step: Step) -> None:
     if not config.reports_rows():
         frame, tally = counted(frame)
     credentials = _credentials(planned, config, step)
-    prepared = config.prepare(
-        frame, LoadRun(f"{planned.load_id}/{step.name}", name, credentials, run_id=planned.credentials.run_id)
-    )
+    prepared = config.prepare(frame, planned.load_run(step, name, credentials))
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
 
 

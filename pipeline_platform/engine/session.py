@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
 from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
-from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
+from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -132,3 +135,26 @@ def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSes
         if is_modifiable(session, key):
             session.conf.set(key, value)
     return session
+
+
+@contextmanager
+def pipeline_settings(pipeline: PipelineConfig, spark: SparkSession) -> Generator[None]:
+    """Let a pipeline's own settings hold while the block lasts.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+
+    Raises:
+        PipelineConfigurationException: The session runs with other values for what is fixed when it starts.
+    """
+    wanted = pipeline.spark_settings()
+    wrong = clashing_settings(spark, wanted)
+    if wrong:
+        raise PipelineConfigurationException(
+            f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
+            location=StepLocation(pipeline.name, pipeline.file),
+            hint="run the pipeline in a process of its own",
+        )
+    with spark_settings(spark, {key: value for key, value in wanted.items() if is_modifiable(spark, key)}):
+        yield

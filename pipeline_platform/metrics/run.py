@@ -73,10 +73,36 @@ class StepMetrics(_Record):
     """For a validation: whether a broken rule stops the run."""
     detail: dict[str, int] = {}
 
+    def and_then(self, later: StepMetrics) -> StepMetrics:
+        """What the step did in two micro-batches of a stream, one after the other.
+
+        Args:
+            later: What it did in the second one.
+        """
+        rules = [
+            rule.model_copy(
+                update={
+                    "violations": before.violations + rule.violations,
+                    "rows": _sum(before.rows, rule.rows),
+                    "passed": before.passed and rule.passed,
+                }
+            )
+            for before, rule in zip(self.rules, later.rules, strict=True)
+        ]
+        sums = {name: _sum(getattr(self, name), getattr(later, name)) for name in _ADD_UP}
+        return later.model_copy(update={**sums, "rules": rules})
+
     @property
     def passed(self) -> bool:
         """For a validation: whether every rule passed."""
         return all(rule.passed for rule in self.rules)
+
+
+_ADD_UP = ("rows", "seconds", "bytes", "files", "quarantined")
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return one + other if one is not None and other is not None else None
 
 
 class RunMetrics(_Record):

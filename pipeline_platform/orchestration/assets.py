@@ -1,22 +1,21 @@
 """A pipeline as one `multi_asset`: one op, so that Spark sees the whole plan."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.failures import failure
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs, source_keys
+from pipeline_platform.orchestration.streams import Result, stream_results
 from pipeline_platform.redaction import redact
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
-
-_Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefinition:
@@ -35,19 +34,20 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
         can_subset=True,
         description=pipeline.description,
     )
-    def compute(context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource) -> Iterator[_Result]:
-        yield from _run(context, spark, vault, project, pipeline)
+    def compute(context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource) -> Iterator[Result]:
+        work = stream_results if pipeline.mode == "streaming" else _batch_results
+        yield from work(context, spark, vault, project, pipeline)
 
     return compute
 
 
-def _run(
+def _batch_results(
     context: dg.AssetExecutionContext,
     spark: SparkResource,
     vault: VaultResource,
     project: Project,
     pipeline: PipelineConfig,
-) -> Iterator[_Result]:
+) -> Iterator[Result]:
     from pipeline_platform.engine.batch import BatchRun
 
     checks = {spec.name: spec for spec in check_specs(pipeline)}
@@ -84,7 +84,7 @@ def _run(
         if error.__cause__ is not None:
             context.log.debug(redact(str(error.__cause__)))
         # What Spark says in a hundred lines of Java stands in the log; the run shows what to do.
-        raise _failure(error) from None
+        raise failure(error) from None
     for hint in metrics.hints:
         context.log.info(f"hint: {hint}")
     for step in wanted_assets:
@@ -107,15 +107,3 @@ def load_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
             break
         run = parent
     return run.run_id
-
-
-def _failure(error: PipelineException) -> dg.Failure:
-    metadata: dict[str, Any] = {}
-    if error.location is not None:
-        place = f"{error.location.file}:{error.location.line}" if error.location.file else None
-        facts = {"step": error.location.step, "method": error.location.method, "place": place, "next": error.hint}
-        metadata = {name: value for name, value in facts.items() if value is not None}
-    if isinstance(error, ValidationException) and error.samples:
-        metadata["samples"] = dg.MetadataValue.json([dict(sample) for sample in error.samples])
-    # The engine has tried again already what can be tried again.
-    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)

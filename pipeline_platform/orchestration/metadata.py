@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
+from pipeline_platform.metrics.stream import StreamProgress
 
 KeyOf = Callable[[int], dg.AssetKey]
 
@@ -41,6 +42,32 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
             ],
         )
         found["dagster/column_lineage"] = _lineage(metrics, sources, key_of)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def stream_metadata(progress: StreamProgress) -> dict[str, Any]:
+    """Metadata of a sink while a stream runs.
+
+    Args:
+        progress: Where the stream stands.
+    """
+    offsets = {source.description: source.offsets for source in progress.sources}
+    lags = {place: lag for source in progress.sources for place, lag in source.lag_by_partition.items()}
+    found: dict[str, Any] = {
+        "stream/query_id": progress.query_id,
+        "stream/query_run_id": progress.query_run_id,
+        "stream/batch": progress.batch,
+        "stream/batch_at": dg.MetadataValue.timestamp(progress.at),
+        "stream/batch_seconds": progress.seconds,
+        "stream/batch_rows": progress.rows,
+        "stream/rows_per_second_in": progress.rows_per_second_in,
+        "stream/rows_per_second": progress.rows_per_second,
+        "stream/lag": progress.lag,
+        "stream/lag_by_partition": dg.MetadataValue.json(lags) if lags else None,
+        "stream/offsets": dg.MetadataValue.json(offsets),
+        "stream/state_rows": progress.state_rows,
+        "stream/watermark": progress.watermark,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 

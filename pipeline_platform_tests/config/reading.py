@@ -44,9 +44,9 @@ def read(value: Any) -> PipelineConfig:
 
 
 def read_step(step: Json, **keys: Any) -> Any:
-    """The config of a step that is read after an extract, or as the extract."""
+    """The config of a step that is read after an extract, or as the extract, and before a load."""
     steps = [step] if step["type"] == "extract" else [extract(), step]
-    return read(pipeline(*steps, **keys)).steps[-1].config
+    return read(pipeline(*steps, load(), **keys)).steps[-2].config
 
 
 def problems_of(value: Any) -> list[Problem]:

@@ -37,7 +37,7 @@ def test_variables_in_numbers_flags_and_choices_are_replaced_when_the_file_is_lo
     config = read_step(extract(path="in", format="${env:FORMAT}", header="${env:YES}", cache="${env:NOWHERE:-false}"))
     assert (config.format, config.header, config.cache) == ("csv", True, False)
     assert read_step(extract("fromRate", rowsPerSecond="${env:SIZE}")).rows_per_second == 7
-    assert read(pipeline(extract(), mode="${env:NOWHERE:-streaming}")).mode == "streaming"
+    assert read(pipeline(extract(), load(), mode="${env:NOWHERE:-streaming}")).mode == "streaming"
     assert read(pipeline(extract(), retry={"delaySeconds": "${env:SIZE}"})).retry.delay_seconds == 7
     assert read(pipeline(extract(), schedule="${env:NOWHERE:-0 6 * * *}")).schedule == "0 6 * * *"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from pipeline_platform.config.step import Input
+from pipeline_platform.config.stream_shape import stream_shape
 from pipeline_platform_tests.config.reading import (
     Json,
     extract,
@@ -154,8 +156,8 @@ def test_what_does_not_go_in_a_mode_is_said_with_the_other_mistakes():
         "a stream of csv files needs a 'schema'",
         "there is no registered frame 'a' before this step (no frame is registered so far)",
     ]
-    assert read(pipeline(extract(path="in", format="csv", schema="id INT"), mode="streaming"))
-    assert read(pipeline(extract(path="in", format="orc"), mode="streaming"))
+    assert read(pipeline(extract(path="in", format="csv", schema="id INT"), load(), mode="streaming"))
+    assert read(pipeline(extract(path="in", format="orc"), load(), mode="streaming"))
 
 
 def test_a_pipeline_can_be_summed_up_for_people():
@@ -164,3 +166,70 @@ def test_a_pipeline_can_be_summed_up_for_people():
         "mode": "batch",
         "steps": [{"step": "a", "type": "extract", "method": "fromRate"}],
     }
+
+
+KAFKA = extract("fromKafka", topic="a", registerAs="a")
+OTHER = extract("fromKafka", topic="b", registerAs="b")
+TABLE = extract("fromPostgres", table="t", registerAs="t")
+WATERMARK = {"column": "timestamp", "delay": "1 minute"}
+COUNTED = transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}, watermark=WATERMARK)
+RULE = validate("validateNulls", notNullColumns="key")
+ASIDE = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "quarantine"}
+
+
+@pytest.mark.parametrize(
+    ("steps", "head"),
+    [
+        ([KAFKA, load()], 0),
+        ([KAFKA, COUNTED, load()], 1),
+        ([KAFKA, keep(), COUNTED, RULE, load(), load(path="b")], 2),
+        ([KAFKA, RULE, keep(), load()], 0),
+        ([KAFKA, load(), keep(), load(path="b")], 0),
+        ([extract("fromKafka", topic="a", **ASIDE), keep(), load()], 0),
+        ([TABLE, KAFKA, transform("joinDataFrames", inputDataFrames=["a", "t"], joinColumn="key"), load()], 2),
+        ([KAFKA, load(), TABLE, transform("joinDataFrames", inputDataFrames=["a", "t"], joinColumn="key"), load()], 0),
+        ([KAFKA, OTHER, transform("unionDataFrames", inputDataFrames=["a", "b"]), load()], 2),
+    ],
+)
+def test_a_stream_reaches_to_the_last_frame_that_everything_loaded_comes_from(steps: list[Json], head: int):
+    assert stream_shape(read(pipeline(*steps, mode="streaming")).steps).head == head
+
+
+def test_what_a_later_load_says_of_the_query_is_warned_about():
+    same = {"trigger": "1 minute"}
+    later = load(path="b", checkpointLocation="elsewhere", **same)
+    found = read(pipeline(KAFKA, load(path="a", **same), later, mode="streaming"))
+    [warning] = found.warnings
+    assert "'checkpointLocation' of the first load counts" in warning.message
+    assert '"elsewhere"' in warning.source_line
+
+
+@pytest.mark.parametrize("mode", ["errorIfExists", "ignore"])
+def test_a_stream_can_t_load_only_where_nothing_is(mode: str):
+    [problem] = problems_of(pipeline(KAFKA, load(path="a", mode=mode), mode="streaming"))
+    assert "the second micro-batch of a stream always finds the first" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "message"),
+    [
+        ([TABLE, load()], 0, "nothing in this streaming pipeline is a stream"),
+        ([extract("fromDeltaLake", path="t", version=1), load()], 0, "nothing in this streaming pipeline is a stream"),
+        ([KAFKA, keep()], 1, "a streaming pipeline needs a load"),
+        ([KAFKA, TABLE, load()], 2, "toDeltaLake works on a frame that is no stream"),
+        ([KAFKA, load(), OTHER, load(path="b")], 3, "one streaming pipeline is one query"),
+        ([KAFKA, load(), COUNTED, load(path="b")], 2, "it would see the rows of one micro-batch only"),
+        ([KAFKA, RULE, COUNTED, load()], 2, "it would see the rows of one micro-batch only"),
+        ([extract("fromKafka", topic="a", **ASIDE), COUNTED, load()], 1, "the rows of one micro-batch only"),
+        ([KAFKA, COUNTED, load(), keep(input="a"), load(path="b")], 1, "the rows of one micro-batch only"),
+        ([KAFKA, load(), transform("sqlQuery", query="SELECT DISTINCT key FROM a"), load(path="b")], 2, "micro-batch"),
+        ([KAFKA, transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}), load()], 1, "'watermark'"),
+        ([KAFKA, transform("deduplicate", columns="key"), load()], 1, "'watermark'"),
+        ([KAFKA, transform("toAvroSchema"), load()], 1, "no stream"),
+    ],
+)
+def test_what_can_t_be_one_query_is_told_at_its_step(steps: list[Json], step: int, message: str):
+    [problem] = problems_of(pipeline(*steps, mode="streaming"))
+    assert message in problem.message
+    before = json.dumps(pipeline(*steps, mode="streaming"), indent=2).split("\n")[: problem.line]
+    assert before.count("    {") == step + 1

@@ -8,8 +8,10 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
+from pipeline_platform.engine.lease import STREAMS_VARIABLE
 from pipeline_platform.methods.load.publication import LEDGER
 from pipeline_platform_tests.engine.processes import (
+    WAITING,
     completed,
     started,
     wait_until,
@@ -17,7 +19,7 @@ from pipeline_platform_tests.engine.processes import (
     write_pipeline,
     write_rows,
 )
-from pipeline_platform_tests.runs import listing, load
+from pipeline_platform_tests.runs import extract, listing, load
 
 HOUR = 3_600_000
 
@@ -63,3 +65,39 @@ def test_a_run_killed_in_the_middle_of_a_load_loads_every_row_once_when_repeated
     assert (delta_ids(target) if method == "toDeltaLake" else file_ids(target)) == [1, 2]
     assert [step["status"] for step in metrics["steps"] if step["type"] == "load"] == ["SKIPPED", "COMPLETED"]
     assert not (target / LEDGER / "pending").exists()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("committed", [0, 1], ids=["after the offset log", "between the two loads"])
+def test_a_stream_killed_in_a_micro_batch_has_every_row_once_in_both_sinks_when_started_again(
+    tmp_path: Path, committed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+    folder, sinks = tmp_path / "in", [tmp_path / "one", tmp_path / "two"]
+    folder.mkdir()
+    write_rows(folder, wait_milliseconds=HOUR)
+    loads = [
+        load("toDeltaLake", path=str(sinks[0]), trigger="availableNow"),
+        load("toFiles", path=str(sinks[1]), format="parquet"),
+    ]
+    source = extract("fromFiles", path=str(folder), format="json", schema=WAITING)
+    steps = [source, *loads[:committed], waiting(), *loads[committed:]]
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    file = write_pipeline(tmp_path, steps, mode="streaming", streaming=checkpoints)
+    # Where both loads are of rows that wait, these are kept before the first one begins.
+    place, sign = (sinks[1], "*.parquet") if committed else (tmp_path / "checkpoints", "offsets/0")
+    with started(file) as process:
+        wait_until(lambda: any(place.rglob(sign)), process)
+        process.kill()
+        process.wait()
+    assert delta_ids(sinks[0]) == [1, 2][: 2 * committed]
+    assert file_ids(sinks[1]) == []
+
+    write_rows(folder, wait_milliseconds=0)
+    metrics = completed(file)
+
+    assert delta_ids(sinks[0]) == file_ids(sinks[1]) == [1, 2]
+    statuses = [step["status"] for step in metrics["steps"] if step["type"] == "load"]
+    assert statuses == ["SKIPPED" if committed else "COMPLETED", "COMPLETED"]
+    completed(file)
+    assert delta_ids(sinks[0]) == file_ids(sinks[1]) == [1, 2]

@@ -27,16 +27,24 @@ class FromAvro(Extract, EntersS3):
     avro_schema: AvroSchema | None = None
     """The reader's schema; by default the one the files were written with."""
 
+    def is_stream(self) -> bool:
+        return True
+
     def uri(self) -> str:
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        return spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.readStream.format("avro").options(**self._options(credentials))
+        return reader.schema(self.read(spark, credentials).schema).load(self.uri())
+
+    def _options(self, credentials: Credentials | None) -> dict[str, str]:
+        """What a reader needs in either mode; the bucket is there."""
         place = place_of(self.uri(), credentials)
         require_bucket(place)
-        reader = spark.read.format("avro").options(**place.spark_options())
-        if self.avro_schema is not None:
-            reader = reader.option("avroSchema", self.avro_schema)
-        return reader.load(self.uri())
+        return place.spark_options() | ({"avroSchema": self.avro_schema} if self.avro_schema is not None else {})
 
     def dataset(self) -> Dataset:
         return at_path(self.path)

@@ -56,6 +56,18 @@ class Extract(KeepsFrame):
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
 
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        """Build the frame of a stream; asked of those that say that they are one.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+
+        Raises:
+            PipelineException: As `read`.
+        """
+        raise NotImplementedError(f"'{self.method}' can't be read as a stream")
+
     def reads_the_same_again(self) -> bool:
         """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
         return True

@@ -45,6 +45,10 @@ class FromDeltaLake(Extract, EntersS3):
             raise PydanticCustomError("version", "'version' and 'timestamp' exclude each other", {"key": "timestamp"})
         return self
 
+    def is_stream(self) -> bool:
+        # A table as it once was does not change.
+        return self.version is None and self.timestamp is None
+
     def skips_rows_at_source(self) -> bool:
         return True
 
@@ -60,6 +64,14 @@ class FromDeltaLake(Extract, EntersS3):
         version = self.version if self.version is not None else _newest_version(spark, place)
         if version is not None:
             reader = reader.option("versionAsOf", version)
+        return reader.load(self.uri())
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = place_of(self.uri(), credentials)
+        require_bucket(place)
+        reader = spark.readStream.format("delta").options(**place.spark_options())
+        if self.starting_version is not None:
+            reader = reader.option("startingVersion", self.starting_version)
         return reader.load(self.uri())
 
     def dataset(self) -> Dataset:

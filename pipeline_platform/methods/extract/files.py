@@ -48,6 +48,9 @@ class ReadsFiles(Extract):
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
         return []
 
+    def is_stream(self) -> bool:
+        return True
+
     def skips_rows_at_source(self) -> bool:
         return self.format in ("parquet", "orc")
 
@@ -56,17 +59,29 @@ class ReadsFiles(Extract):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        place = place_of(self.uri(), credentials)
-        require_bucket(place)
-        reader = spark.read.format(self.format).options(**place.spark_options())
+        reader = spark.read.format(self.format).options(**self._options(credentials))
         if self.format == "csv":
-            reader = reader.options(header=self.header, sep=self.delimiter)
             reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)
-        if self.format == "json":
-            reader = reader.option("multiLine", self.multi_line)
         if self.schema_ is not None:
             reader = reader.schema(self.schema_)
         return reader.load(self.uri())
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        # A file that says its columns says them for those that are yet to come.
+        schema = self.schema_ if self.schema_ is not None else self.read(spark, credentials).schema
+        reader = spark.readStream.format(self.format).options(**self._options(credentials))
+        return reader.schema(schema).load(self.uri())
+
+    def _options(self, credentials: Credentials | None) -> dict[str, str]:
+        """What a reader needs in either mode; the bucket is there."""
+        place = place_of(self.uri(), credentials)
+        require_bucket(place)
+        options = place.spark_options()
+        if self.format == "csv":
+            options |= {"header": str(self.header).lower(), "sep": self.delimiter}
+        if self.format == "json":
+            options |= {"multiLine": str(self.multi_line).lower()}
+        return options
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())

@@ -171,31 +171,46 @@ class FromKafka(Extract, EntersKafka):
             return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
         return []
 
+    def is_stream(self) -> bool:
+        return True
+
     def dataset(self) -> Dataset:
         return self.topic_dataset(self.topic or [self.topic_pattern or ""])
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.read.format("kafka").options(**self._options(spark, credentials))
+        offsets = {
+            "startingOffsets": self.starting_offsets or "earliest",
+            "endingOffsets": self.ending_offsets or "latest",
+        }
+        return with_values(reader.options(**offsets).load(), self.value_format, self.value_schema)
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.readStream.format("kafka").options(**self._options(spark, credentials))
+        reader = reader.option("startingOffsets", self.starting_offsets or "latest")
+        if self.max_offsets_per_trigger is not None:
+            reader = reader.option("maxOffsetsPerTrigger", self.max_offsets_per_trigger)
+        return with_values(reader.load(), self.value_format, self.value_schema)
+
+    def _options(self, spark: SparkSession, credentials: Credentials | None) -> dict[str, str]:
+        """What a reader needs in either mode; the topics are there."""
         subscription = (
             {"subscribe": ",".join(self.topic)} if self.topic else {"subscribePattern": self.topic_pattern or ""}
         )
         options = self.spark_options(credentials)
         self.require_topics(spark, options, subscription)
-        reader = spark.read.format("kafka").options(**options, **subscription)
-        reader = reader.options(
-            startingOffsets=self.starting_offsets or "earliest",
-            endingOffsets=self.ending_offsets or "latest",
-            failOnDataLoss=self.fail_on_data_loss,
-        )
-        if self.min_partitions is not None:
-            reader = reader.option("minPartitions", self.min_partitions)
-        return with_values(reader.load(), self.value_format, self.value_schema)
+        options |= {**subscription, "failOnDataLoss": str(self.fail_on_data_loss).lower()}
+        return options | ({"minPartitions": str(self.min_partitions)} if self.min_partitions is not None else {})
 
     def reads_the_same_again(self) -> bool:
         # Where the topic ends is found out at each reading.
         return False
 
+    def keeps_aside(self) -> bool:
+        return self.on_malformed == "quarantine" and self.value_format not in ("raw", "string")
+
     def rejected(self, frame: DataFrame) -> Rejected | None:
-        if self.on_malformed != "quarantine" or self.value_format in ("raw", "string"):
+        if not self.keeps_aside():
             return None
         return Rejected(malformed_records(frame, self.value_format), self.quarantine_path)
 

@@ -24,6 +24,12 @@ class FromRate(Extract):
     rows_per_second: PositiveInteger
     """Rows for each second."""
 
+    def is_stream(self) -> bool:
+        return True
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        return spark.readStream.format("rate").option("rowsPerSecond", self.rows_per_second).load()
+
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pyspark.sql import functions as F
 

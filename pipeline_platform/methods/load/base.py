@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.step import StepType
+from pipeline_platform.config.step import PipelineMode, StepType
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.methods.base import WorksOnFrame
 
@@ -23,20 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadRun:
-    """One load of one run.
+    """One load of one run, or of one micro-batch of a stream.
 
     Args:
-        load_id: The same for every attempt at the same load, different for each new load: what
-            idempotence hangs on.
+        load_id: The same for every attempt at the same load, different for each new load, and the same for all
+            micro-batches of a stream: what idempotence hangs on.
         query_name: Name for the query.
         credentials: Those of the sink's system; None if it has none, or lets the step in without.
         run_id: The attempt at the load: differs where `load_id` is the same.
+        batch: Number of the micro-batch; None in a batch pipeline.
     """
 
     load_id: str
     query_name: str
     credentials: Credentials | None = None
     run_id: str = ""
+    batch: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for every attempt at these very rows, and for no others."""
+        return self.load_id if self.batch is None else f"{self.load_id}/{self.batch}"
+
+    @property
+    def key_before(self) -> str | None:
+        """That of the micro-batch before, which is not tried again once this one has begun."""
+        return f"{self.load_id}/{self.batch - 1}" if self.batch else None
 
 
 @dataclass(frozen=True)
@@ -86,8 +98,23 @@ class Load(WorksOnFrame):
     trigger: Trigger = "5 seconds"
     """Streaming: when a micro-batch starts."""
 
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and getattr(self, "mode", None) in ("errorIfExists", "ignore"):
+            return [
+                ("mode", "the second micro-batch of a stream always finds the first; use append, overwrite or merge")
+            ]
+        return []
+
     def ends_by_itself(self) -> bool:
-        return self.trigger == "availableNow"
+        return self.trigger in ("availableNow", "once")
+
+    def trigger_options(self) -> dict[str, str | bool]:
+        """The trigger as an argument to the `trigger` of Spark's writer."""
+        if self.trigger in ("availableNow", "once"):
+            return {self.trigger: True}
+        kind, _, interval = self.trigger.rpartition("=")
+        number, unit = re.fullmatch(r"(\d+)\s*(\w+)", interval.strip()).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        return {kind.strip() or "processingTime": f"{number} {_UNITS.get(unit, unit)}"}
 
     def dataset(self) -> Dataset:
         """What is written."""
@@ -108,6 +135,10 @@ class Load(WorksOnFrame):
             PipelineException: The sink can't take the frame.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+
+# Spark wants them written out.
+_UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
 
 
 def _trigger(value: str) -> str:

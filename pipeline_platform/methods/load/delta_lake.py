@@ -183,7 +183,7 @@ class DeltaWrite:
         options = {
             "mergeSchema": str(self.config.merge_schema).lower(),
             "txnAppId": self.run.load_id,
-            "txnVersion": str(_WRITTEN_VERSION),
+            "txnVersion": str(self._version),
             "userMetadata": self._commit_mark,
         }
         if self.config.overwrite_schema:
@@ -220,7 +220,7 @@ class DeltaWrite:
             merge = merge.withSchemaEvolution()
         settings = {
             "spark.databricks.delta.write.txnAppId": self.run.load_id,
-            "spark.databricks.delta.write.txnVersion": str(_WRITTEN_VERSION),
+            "spark.databricks.delta.write.txnVersion": str(self._version),
             "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
         }
         # They are the whole session's: two merges at once would take each other's for their own.
@@ -229,7 +229,7 @@ class DeltaWrite:
 
     @property
     def _commit_mark(self) -> str:
-        return json.dumps({"load": self.run.load_id})
+        return json.dumps({"load": self.run.key})
 
     def _table(self) -> DeltaTable | None:
         return open_table(self.place)
@@ -239,7 +239,13 @@ class DeltaWrite:
         return table.version() == 0 and table.metadata().configuration.get(_EMPTY_FOR) == self.run.load_id
 
     def _is_done(self, table: DeltaTable) -> bool:
-        return table.transaction_version(self.run.load_id) is not None
+        done = table.transaction_version(self.run.load_id)
+        return done is not None and done >= self._version
+
+    @property
+    def _version(self) -> int:
+        """Delta keeps the highest version of each application: a stream is one, and its micro-batches count up."""
+        return self.run.batch if self.run.batch is not None else _WRITTEN_VERSION
 
     def _written(self) -> Written:
         table = self._table()

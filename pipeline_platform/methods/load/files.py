@@ -92,7 +92,9 @@ class WritesFiles(Load):
         writer = frame.write.format(self.file_format()).options(**self.options(), **place.spark_options())
         writer = writer.partitionBy(*self.partition_by)
         folder = local_or_remote(place)
-        publication = FilePublication(self.uri(), folder, run.load_id, self.mode, writer, is_old_folder=folder.exists())
+        publication = FilePublication(
+            self.uri(), folder, run.key, self.mode, writer, run.key_before, is_old_folder=folder.exists()
+        )
         publication.check()
         return publication
 

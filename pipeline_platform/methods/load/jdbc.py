@@ -158,6 +158,7 @@ class DatabaseWrite(ABC):
                 session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {self.sql(self._partitions(staging))}")[0][0]
             )
             written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
+            self.forget_before(session, place)
             self._drop_leftovers(session, place)
         return written
 
@@ -234,8 +235,13 @@ class DatabaseWrite(ABC):
     @property
     def load_key(self) -> str:
         """The load id, as the ledger has it."""
-        load_id = self.run.load_id
-        return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
+        return _ledger_key(self.run.key)
+
+    def forget_before(self, session: Session, place: TablePlace) -> None:
+        """Take the micro-batch before this one out of the ledger, where nothing asks for it any more."""
+        if self.run.key_before is not None:
+            ledger = self.sql(place.beside(LEDGER))
+            session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", _ledger_key(self.run.key_before))
 
     def sql(self, place: TablePlace) -> str:
         """A table as the system's SQL."""
@@ -250,7 +256,7 @@ class DatabaseWrite(ABC):
         return place.beside(f"{self._staging_prefix(place)}{self.attempt}")
 
     def _staging_prefix(self, place: TablePlace) -> str:
-        load = hashlib.sha256(f"{place}\n{self.run.load_id}".encode()).hexdigest()[:12]
+        load = hashlib.sha256(f"{place}\n{self.run.key}".encode()).hexdigest()[:12]
         return f"{_STAGING}{load}_"
 
     def _partitions(self, staging: TablePlace) -> TablePlace:
@@ -305,6 +311,12 @@ class DatabaseWrite(ABC):
 
 
 _LONGEST_ID = 190
+
+
+def _ledger_key(load_id: str) -> str:
+    return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
+
+
 _IGNORED = Written(skipped="there is a table already, and mode is ignore")
 
 

@@ -53,7 +53,7 @@ class ToKafka(Load, EntersKafka):
             if self.key_column is not None:
                 require_columns(frame, [self.key_column], "keyColumn")
                 columns.append(column(frame.columns, self.key_column).cast("string").alias("key"))
-        ids = {"pipeline_platform.run_id": run.run_id, "pipeline_platform.load_id": run.load_id}
+        ids = {"pipeline_platform.run_id": run.run_id, "pipeline_platform.load_id": run.key}
         headers = [
             F.struct(F.lit(name).alias("key"), F.encode(F.lit(value), "UTF-8").alias("value"))
             for name, value in ids.items()

@@ -58,6 +58,7 @@ class FilePublication:
         load_id: The same for every attempt at the load.
         mode: `append`, `overwrite`, `errorIfExists` or `ignore`.
         writer: Spark's writer with format, options and partition columns set.
+        load_before: A load whose record is not needed once this one is done.
         is_old_folder: Whether the folder was there before, so that it stays even if it is empty.
     """
 
@@ -66,6 +67,7 @@ class FilePublication:
     load_id: str
     mode: str
     writer: DataFrameWriter
+    load_before: str | None = None
     is_old_folder: bool = True
 
     def check(self) -> None:
@@ -94,7 +96,10 @@ class FilePublication:
         if self.mode == "ignore" and not self._begun() and self._data_files():
             return Written(skipped="there is data already, and mode is ignore")
         self._stage()
-        return _publish(self.folder, self._name)
+        written = _publish(self.folder, self._name)
+        if self.load_before is not None:
+            _record(self.folder, _name_of(self.load_before)).unlink(missing_ok=True)
+        return written
 
     def clean(self) -> None:
         """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
@@ -106,7 +111,7 @@ class FilePublication:
 
     @property
     def _name(self) -> str:
-        return hashlib.sha256(self.load_id.encode()).hexdigest()[:20]
+        return _name_of(self.load_id)
 
     @property
     def _manifest(self) -> UPath:
@@ -157,6 +162,10 @@ def local_or_remote(place: Place) -> UPath:
         # As Hadoop reads it: `%20` is no blank.
         return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", uri))
     return UPath(uri) if uri.startswith("/") else UPath(normalized_uri(uri), **place.fsspec_options())
+
+
+def _name_of(load_id: str) -> str:
+    return hashlib.sha256(load_id.encode()).hexdigest()[:20]
 
 
 def _pending(target: UPath, name: str) -> UPath:

@@ -13,8 +13,8 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Names, Text
-from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.transform.event_time import Watermark, Window
@@ -54,17 +54,21 @@ class AggregateData(Transform):
             raise PydanticCustomError("aggregate", "{message}", {"message": message, "key": key})
         return self
 
+    def looks_across_rows(self) -> bool:
+        return True
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.watermark is None:
+            message = "an aggregation of a stream needs a 'watermark' {column, delay}, or its state grows without end"
+            return [(None, message)]
+        return []
+
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F
 
         frame = frames.frame
         if self.watermark is not None:
             frame = self.watermark.on(frame)
-        elif frame.isStreaming:
-            raise PipelineExecutionException(
-                "an aggregation of a stream needs a watermark, or its state grows without end",
-                hint='add "watermark": {"column": "...", "delay": "10 minutes"}',
-            )
         columns = frame.columns
         groups = [F.col(quoted(own_column(columns, name))) for name in self.group_by]
         if self.window is not None:

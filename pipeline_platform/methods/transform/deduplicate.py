@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
@@ -11,8 +12,8 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Names, Text
-from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import HELPER_PREFIX, own_column, quoted
 from pipeline_platform.methods.transform.base import Frames, Transform
 from pipeline_platform.methods.transform.event_time import Watermark
@@ -63,6 +64,21 @@ class Deduplicate(Transform):
     watermark: Watermark | None = None
     """How far apart in event time equal rows of a stream may be; a stream needs it, in batch it has no effect."""
 
+    def looks_across_rows(self) -> bool:
+        return True
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        found: list[tuple[str | None, str]] = []
+        if mode == "streaming" and self.order_by is not None:
+            message = (
+                "'orderBy' has no meaning in a stream: the row that comes first is handed on before the others come"
+            )
+            found.append(("orderBy", message))
+        if mode == "streaming" and self.watermark is None:
+            message = "deduplicating a stream needs a 'watermark' {column, delay}, or its state grows without end"
+            found.append((None, message))
+        return found
+
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame
         columns = [own_column(frame.columns, name) for name in self.columns]
@@ -82,14 +98,5 @@ class Deduplicate(Transform):
         return frame.withColumn(_PLACE, place).filter(F.col(_PLACE) == 1).drop(_PLACE)
 
     def _in_stream(self, frame: DataFrame, columns: list[str]) -> DataFrame:
-        if self.order_by is not None:
-            raise PipelineExecutionException(
-                "'orderBy' has no meaning in a stream: the row that comes first is handed on before the others come",
-                hint="leave it out",
-            )
-        if self.watermark is None:
-            raise PipelineExecutionException(
-                "deduplicating a stream needs a watermark, or its state grows without end",
-                hint='add "watermark": {"column": "...", "delay": "10 minutes"}',
-            )
+        assert self.watermark is not None
         return self.watermark.on(frame).dropDuplicatesWithinWatermark(columns)

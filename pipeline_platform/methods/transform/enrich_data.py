@@ -12,7 +12,7 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import SqlExpression, Text
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
-from pipeline_platform.methods.transform.expression_columns import columns_read
+from pipeline_platform.methods.transform.expression_columns import columns_read, reads_other_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -33,6 +33,9 @@ class EnrichData(Transform):
     def keeps_row_count(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """True unless an expression makes rows, as `explode` does."""
         return all(_names_in(expression) is not None for expression in self.columns.values())
+
+    def looks_across_rows(self) -> bool:
+        return any(reads_other_rows(expression) for expression in self.columns.values())
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -35,3 +35,16 @@ def columns_read(expression: str, columns: Sequence[str]) -> list[str]:
                 found[name] = None
                 break
     return list(found)
+
+
+def reads_other_rows(expression: str) -> bool:
+    """Whether an expression reads other rows than its own, as a window or a subquery does; False if it can't be read.
+
+    Args:
+        expression: A Spark SQL expression.
+    """
+    try:
+        parsed = parse_expression(expression)
+    except (SqlglotError, RecursionError):
+        return False
+    return parsed.find(exp.Window, exp.AggFunc, exp.Subquery, exp.Exists) is not None

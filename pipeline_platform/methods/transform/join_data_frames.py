@@ -97,6 +97,9 @@ class JoinDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [("inputDataFrames", name) for name in self.input_data_frames]
 
+    def combines_rows(self) -> bool:
+        return True
+
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F
 

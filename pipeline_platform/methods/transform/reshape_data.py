@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Names, Text, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import column, find_column, own_column, quoted, repeated
@@ -53,6 +54,15 @@ class ReshapeData(Transform):
             raise PydanticCustomError("reshape", "{message}", {"message": message, "key": key})
         return self
 
+    def looks_across_rows(self) -> bool:
+        return self.operation == "pivot"
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.operation == "pivot" and self.pivot_values is None:
+            message = "a stream has no end, so its values can't be found by reading it: list them in 'pivotValues'"
+            return [("pivotColumn", message)]
+        return []
+
     def apply(self, frames: Frames) -> DataFrame:
         reshaped = self._pivot(frames.frame) if self.operation == "pivot" else self._unpivot(frames.frame)
         if same := repeated(reshaped.columns):
@@ -85,11 +95,6 @@ class ReshapeData(Transform):
             aggregate = F.count(F.lit(1))
         else:
             aggregate = F.sum(F.col(quoted(own_column(columns, self.aggregate_column))))
-        if frame.isStreaming and self.pivot_values is None:
-            raise PipelineExecutionException(
-                "a stream has no end, so the values of the pivot column can't be found by reading it",
-                hint="list them in 'pivotValues'",
-            )
         values = list(self.pivot_values) if self.pivot_values is not None else None
         return frame.groupBy(*groups).pivot(quoted(pivot_column), values).agg(aggregate)
 

@@ -66,6 +66,14 @@ class SqlQueryTransform(Transform):
             return True
         return any(found.args.get("query") is not None for found in query.find_all(exp.In))
 
+    def looks_across_rows(self) -> bool:
+        query = self._parsed()
+        whole = (exp.Group, exp.AggFunc, exp.Window, exp.Distinct, exp.Order, exp.Limit, exp.Subquery, exp.SetOperation)
+        return query.find(*whole) is not None
+
+    def combines_rows(self) -> bool:
+        return True
+
     def apply(self, frames: Frames) -> DataFrame:
         names = self._names()
         if missing := [name for name in names if name not in frames.named]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.avro import AvroSchemaError, avro_schema_of
 from pipeline_platform.methods.transform.base import ColumnLineage, Frames, Transform
@@ -30,13 +31,16 @@ class ToAvroSchema(Transform):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "Record"
     """Name of the record."""
 
+    def looks_across_rows(self) -> bool:
+        return True
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        message = "the schema of a stream is one row and no stream; use toAvroSchema in a batch pipeline"
+        return [(None, message)] if mode == "streaming" else []
+
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F
 
-        if frames.frame.isStreaming:
-            raise PipelineExecutionException(
-                "the schema of a stream is not a stream itself", hint="use toAvroSchema in a batch pipeline"
-            )
         try:
             schema = avro_schema_of(frames.frame.schema, self.name, self.namespace)
         except AvroSchemaError as error:

@@ -45,6 +45,9 @@ class UnionDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [*super().referenced_frames(), *(("inputDataFrames", name) for name in self.input_data_frames)]
 
+    def looks_across_rows(self) -> bool:
+        return self.distinct
+
     def apply(self, frames: Frames) -> DataFrame:
         named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]
         if len(named) == 1:

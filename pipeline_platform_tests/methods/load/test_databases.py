@@ -52,7 +52,9 @@ def table(schema: Schema) -> Schema:
     return schema
 
 
-def prepared(schema: Schema, frame: DataFrame, load_id: str, table: str = "t", **config: Any) -> Any:
+def prepared(
+    schema: Schema, frame: DataFrame, load_id: str, table: str = "t", batch: int | None = None, **config: Any
+) -> Any:
     """A load that is planned, without a run around it."""
     step: Any = (
         pipeline_of(
@@ -62,7 +64,8 @@ def prepared(schema: Schema, frame: DataFrame, load_id: str, table: str = "t", *
         .config
     )
     need = step.credential_need()
-    return step.prepare(frame, LoadRun(load_id, "q", credentials_of(need.credential_type, need.written), "r"))
+    credentials = credentials_of(need.credential_type, need.written)
+    return step.prepare(frame, LoadRun(load_id, "q", credentials, "r", batch))
 
 
 def test_a_table_that_is_not_there_is_made(write: Write, schema: Schema) -> None:
@@ -265,6 +268,17 @@ def test_one_load_written_by_two_at_once_is_there_once(spark: SparkSession, tabl
         done = list(side_by_side.map(written, loads))
     assert any(isinstance(one, Written) and one.rows == 1000 for one in done)
     assert len(table.rows()) == 1001
+
+
+def test_the_micro_batches_of_a_stream_are_written_once_and_leave_one_row_in_the_ledger(
+    spark: SparkSession, table: Schema
+) -> None:
+    before = table.loads()
+    for batch in (0, 1, 1, 2, 2):
+        frame = spark.range(100 + 10 * batch, 110 + 10 * batch).selectExpr("id", "'x' AS name")
+        prepared(table, frame, "stream", batch=batch).write()
+    assert sorted(row[0] for row in table.rows() if row[0] >= 100) == list(range(100, 130))
+    assert table.loads() == before + 1
 
 
 def test_a_load_that_another_attempt_ends_meanwhile_is_not_repeated(

@@ -124,10 +124,7 @@ def test_a_watermark_has_no_effect_in_batch(spark: Any):
     assert_same_rows(with_it, 'SELECT "sold at", sum(qty) AS qty_sum FROM sales GROUP BY ALL', sales=SALES)
 
 
-def test_a_stream_is_aggregated_with_a_watermark_and_refused_without(spark: Any, tmp_path: Path):
-    stream = spark.readStream.format("rate").load()
-    with pytest.raises(PipelineExecutionException, match="needs a watermark"):
-        applied(spark, aggregate(groupBy="value", aggregations={"n": "count(*)"}), stream)
+def test_a_stream_is_aggregated_with_a_watermark(spark: Any, tmp_path: Path):
     source = tmp_path / "in"
     SALES.frame(spark).withColumnRenamed("sold at", "at").coalesce(1).write.parquet(str(source))
     files = spark.readStream.schema("region STRING, qty INT, at TIMESTAMP").parquet(str(source))

@@ -1,0 +1,124 @@
+"""What of a streaming pipeline is the stream, and what is done with each of its micro-batches.
+
+A pipeline is one query, however many loads it has. Its head is the last frame from which everything comes that is
+validated or loaded: up to there Spark runs the stream and keeps its state, and what follows is done with each
+micro-batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from pipeline_platform.config.step import Step
+
+QUERY_KEYS = ("checkpointLocation", "trigger", "outputMode", "queryName")
+"""Keys of a load that are about the query; there is one, so those of the first load count."""
+
+
+class StreamShapeError(ValueError):
+    """The steps can't be one query.
+
+    Args:
+        message: Why.
+        step: Index of the step that stands in the way.
+        hint: What to do.
+    """
+
+    def __init__(self, message: str, step: int, hint: str) -> None:
+        super().__init__(message)
+        self.step = step
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class StreamShape:
+    """The two parts of a streaming pipeline.
+
+    Args:
+        head: Index of the step whose frame becomes the micro-batches.
+        streamed: Indices of the steps that make that frame, itself included.
+    """
+
+    head: int
+    streamed: frozenset[int]
+
+
+def stream_shape(steps: Sequence[Step]) -> StreamShape:
+    """Find the head of a pipeline's stream.
+
+    Args:
+        steps: All steps, connected, in their order.
+
+    Raises:
+        StreamShapeError: Nothing streams, a load or validation has no part in the stream, or the frames that are
+            validated and loaded have no frame in common.
+    """
+    streams = frozenset(step.index for step in steps if step.config.is_stream())
+    if not streams:
+        raise StreamShapeError(
+            "nothing in this streaming pipeline is a stream",
+            0,
+            "begin with fromKafka, fromFiles, fromS3, fromAvro, fromDeltaLake or fromRate, or set mode to batch",
+        )
+    sinks = [step for step in steps if step.type in ("validate", "load")]
+    if not any(step.type == "load" for step in sinks):
+        raise StreamShapeError("a streaming pipeline needs a load", steps[-1].index, "add a load, such as toDeltaLake")
+    for sink in sinks:
+        if not _upstream(steps, {_input(sink)}) & streams:
+            raise StreamShapeError(
+                f"{sink.config.method} works on a frame that is no stream", sink.index, "leave it to a batch pipeline"
+            )
+    wanted = {_input(sink) for sink in sinks}
+    aside = {index for index in _upstream(steps, wanted) & streams if steps[index].config.keeps_aside()}
+    head = _head(steps, streams, wanted | aside)
+    if head is None:
+        raise StreamShapeError(
+            f"{sinks[-1].config.method} works on another stream than the steps before it, and one streaming pipeline "
+            "is one query",
+            sinks[-1].index,
+            "make two pipelines of it, or bring the streams together with a join or a union first",
+        )
+    shape = StreamShape(head, frozenset(_upstream(steps, {head})))
+    for step in steps:
+        _require_row_by_row(steps, step, shape)
+    return shape
+
+
+def _head(steps: Sequence[Step], streams: Set[int], wanted: Set[int]) -> int | None:
+    """The last step that every way from a stream to the wanted frames leads through."""
+    for candidate in reversed(range(min(wanted) + 1)):
+        if all(not _upstream(steps, {index}, without=candidate) & streams for index in wanted):
+            return candidate
+    return None
+
+
+def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape) -> None:
+    """Raise for a transform after the head that has to see more rows than those of one micro-batch."""
+    if step.type != "transform" or step.index in shape.streamed:
+        return
+    from_head = [edge.step for edge in step.inputs if shape.head in _upstream(steps, {edge.step})]
+    joins_itself = len(set(from_head)) > 1 and step.config.combines_rows()
+    if joins_itself or (from_head and step.config.looks_across_rows()):
+        raise StreamShapeError(
+            f"{step.config.method} comes after '{steps[shape.head].name}', which is validated or loaded too, so that "
+            "it would see the rows of one micro-batch only",
+            step.index,
+            "do it before the first validation and load, or in a pipeline of its own that reads what this one loads",
+        )
+
+
+def _input(sink: Step) -> int:
+    return sink.inputs[0].step
+
+
+def _upstream(steps: Sequence[Step], indices: Set[int], without: int | None = None) -> set[int]:
+    """These steps and all that their frames are made from, but nothing that only leads through one of them."""
+    found: set[int] = set()
+    pending = [index for index in indices if index != without]
+    while pending:
+        index = pending.pop()
+        if index not in found:
+            found.add(index)
+            pending.extend(edge.step for edge in steps[index].inputs if edge.step != without)
+    return found

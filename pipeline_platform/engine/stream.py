@@ -1,0 +1,211 @@
+"""Runs a stream: one query, each of whose micro-batches is planned and carried out as a batch is."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Set
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.stream_shape import StreamShape, stream_shape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.cancellation import Stop, interruptible
+from pipeline_platform.engine.checkpoint import checkpoint_location, main_load
+from pipeline_platform.engine.execution import Execution, Listener, explaining, nobody
+from pipeline_platform.engine.lease import lease
+from pipeline_platform.engine.plan import MicroBatch, plan, plan_stream
+from pipeline_platform.engine.session import pipeline_settings
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, StepLocation
+from pipeline_platform.methods.load.base import Load
+from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
+from pipeline_platform.metrics.stream import StreamProgress, stream_progress
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+StreamListener = Callable[[StreamProgress], None]
+"""Told where the stream stands after each micro-batch."""
+
+_LOOK_SECONDS = 0.5
+_STOP_SECONDS = 60.0
+_SETTINGS = {
+    # The state of Spark's default lies on the heap.
+    "spark.sql.streaming.stateStore.providerClass": (
+        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+    ),
+    "spark.sql.streaming.stopTimeout": str(int(_STOP_SECONDS * 1000)),
+}
+
+
+class _Stopped(Exception):
+    """Ends a query before its next micro-batch does anything."""
+
+
+@dataclass
+class StreamRun:
+    """One run of a streaming pipeline: it holds the checkpoint, and goes on where the run before it stopped.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+        run_id: Names this run.
+        listener: Told where the stream stands.
+        on_step: Told about each step of each micro-batch.
+        credentials: Where each step gets those of its system; by default what the environment says.
+    """
+
+    pipeline: PipelineConfig
+    spark: SparkSession
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    listener: StreamListener = nobody
+    on_step: Listener = nobody
+    credentials: RunCredentials | None = None
+    steps: dict[int, StepMetrics] = field(default_factory=dict)
+    """What each step did in all micro-batches of this run."""
+    hints: Set[str] = frozenset()
+
+    def run(self) -> RunMetrics:
+        """Run it until it ends by itself, as with the trigger `availableNow`, or is stopped.
+
+        Raises:
+            PipelineCancelledException: It was stopped: the micro-batch that ran was brought to its end.
+            StreamingQueryException: The query failed.
+            PipelineException: A step failed; it names the step.
+        """
+        started = datetime.now(UTC)
+        try:
+            interruptible(self._work, self.spark, patience_seconds=_STOP_SECONDS)
+        except PipelineCancelledException as error:
+            raise PipelineCancelledException(
+                "the stream was stopped",
+                location=StepLocation(self.pipeline.name, self.pipeline.file),
+                hint="run it again: it goes on from its checkpoint",
+            ) from error.__cause__
+        return self.metrics("COMPLETED", started)
+
+    def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
+        """The record of the run, as far as it went."""
+        return RunMetrics(
+            pipeline=self.pipeline.name,
+            mode=self.pipeline.mode,
+            run_id=self.run_id,
+            status=status,
+            started=started,
+            ended=datetime.now(UTC),
+            attempts=1,
+            steps=[self.steps[index] for index in sorted(self.steps)],
+            hints=sorted(self.hints),
+            error=error,
+        )
+
+    def _work(self, stop: Stop) -> None:
+        checkpoint = checkpoint_location(self.pipeline)
+        with (
+            lease(checkpoint),
+            pipeline_settings(self.pipeline, self.spark),
+            spark_settings(self.spark, _SETTINGS),
+            closing(self._run_credentials()) as credentials,
+        ):
+            shape = stream_shape(self.pipeline.steps)
+            batches = _MicroBatches(self, credentials, shape, stop)
+            query = self._start(plan_stream(self.pipeline, self.spark, credentials, shape), checkpoint, batches)
+            batches.query_id.set_result(str(query.id))
+            self._watch(query, stop, batches)
+
+    def _run_credentials(self) -> RunCredentials:
+        try:
+            return self.credentials or RunCredentials.from_environment(self.run_id)
+        except PipelineException as error:
+            raise error.at(StepLocation(self.pipeline.name, self.pipeline.file)) from None
+
+    def _start(self, frame: DataFrame, checkpoint: str, batches: _MicroBatches) -> StreamingQuery:
+        step = main_load(self.pipeline)
+        config = step.config.resolved()
+        assert isinstance(config, Load)
+        with explaining(step):
+            writer = frame.writeStream.foreachBatch(batches.take)
+            writer = writer.queryName(config.query_name or f"{self.pipeline.name}-{step.name}")
+            writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
+            return writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+
+    def _watch(self, query: StreamingQuery, stop: Stop, batches: _MicroBatches) -> None:
+        told: StreamProgress | None = None
+        try:
+            while query.isActive:
+                stop.sleep(_LOOK_SECONDS)
+                told = self._tell(query, told)
+        finally:
+            self._end(query)
+            self._tell(query, told)
+            self.steps, self.hints = batches.steps, frozenset(batches.hints)
+        if isinstance(batches.failure, _Stopped):
+            stop.check()
+        if batches.failure is not None:
+            raise batches.failure
+        with explaining(main_load(self.pipeline)):
+            error = query.exception()
+            if error is not None:
+                raise error
+
+    def _tell(self, query: StreamingQuery, before: StreamProgress | None) -> StreamProgress | None:
+        """Tell the listener what is new."""
+        latest = query.lastProgress
+        if latest is None:
+            return before
+        progress = stream_progress(json.loads(latest.json))
+        if before is None or progress.at != before.at:
+            self.listener(progress)
+        return progress
+
+    def _end(self, query: StreamingQuery) -> None:
+        """Bring the micro-batch that runs to its end, then the query; the next one stops itself before it begins."""
+        deadline = time.monotonic() + _STOP_SECONDS
+        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS / 5)
+        query.stop()
+
+
+class _MicroBatches:
+    """Plans and carries out one micro-batch after the other; they come in a thread of Spark's."""
+
+    def __init__(self, run: StreamRun, credentials: RunCredentials, shape: StreamShape, stop: Stop) -> None:
+        self.run = run
+        self.credentials = credentials
+        self.shape = shape
+        self.stop = stop
+        self.query_id: Future[str] = Future()
+        self.failure: BaseException | None = None
+        self.steps: dict[int, StepMetrics] = {}
+        self.hints: set[str] = set()
+
+    def take(self, frame: DataFrame, number: int) -> None:
+        """Load a micro-batch, all of it once, however often it comes."""
+        try:
+            self._take(frame, number)
+        except BaseException as error:
+            # Spark hands on no more than the text of it.
+            self.failure = error
+            raise
+
+    def _take(self, frame: DataFrame, number: int) -> None:
+        try:
+            self.stop.check()
+        except PipelineCancelledException as error:
+            raise _Stopped from error
+        query_id = self.query_id.result(timeout=_STOP_SECONDS)
+        micro_batch = MicroBatch(frame, number, self.shape)
+        planned = plan(self.run.pipeline, frame.sparkSession, query_id, self.credentials, micro_batch=micro_batch)
+        execution = Execution(self.run.pipeline, listener=self.run.on_step)
+        # A micro-batch that has begun is brought to its end.
+        execution.of(planned, Stop())
+        self.hints |= set(planned.hints)
+        for index, step in execution.steps.items():
+            self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step

@@ -1,0 +1,111 @@
+"""Where a stream stands: what Dagster's metadata, the terminal and the state file are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class SourceProgress(BaseModel):
+    """Where a stream stands in one of its sources."""
+
+    model_config = ConfigDict(frozen=True)
+
+    description: str
+    rows: int
+    """Rows of the last micro-batch."""
+    offsets: Any = None
+    """Up to where it has read, as the source counts."""
+    lag: int | None = None
+    """Records behind the newest; None for a source that does not say."""
+    lag_by_partition: dict[str, int] = {}
+    """The same for each `topic/partition`."""
+
+
+class StreamProgress(BaseModel):
+    """Where a stream stands after a micro-batch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    query_id: str
+    """Names the checkpoint, and so the stream through all its restarts."""
+    query_run_id: str
+    """Names the stream since its last start."""
+    name: str | None
+    batch: int
+    """Number of the micro-batch."""
+    at: datetime
+    rows: int
+    """Rows read by the micro-batch."""
+    rows_per_second_in: float | None
+    rows_per_second: float | None
+    """Rows processed each second."""
+    seconds: float
+    """Duration of the micro-batch."""
+    sources: list[SourceProgress]
+    state_rows: int | None = None
+    """Rows that the stream remembers; None for one that has no state."""
+    watermark: str | None = None
+
+    @property
+    def lag(self) -> int | None:
+        """Records behind the newest, of all sources that say; None if none does."""
+        known = [source.lag for source in self.sources if source.lag is not None]
+        return sum(known) if known else None
+
+
+def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
+    """Read what Spark says of a micro-batch.
+
+    Args:
+        told: The JSON of its `StreamingQueryProgress`.
+    """
+    state = [int(operator["numRowsTotal"]) for operator in told.get("stateOperators", ())]
+    return StreamProgress(
+        query_id=told["id"],
+        query_run_id=told["runId"],
+        name=told.get("name"),
+        batch=told["batchId"],
+        at=told["timestamp"],
+        rows=sum(int(source["numInputRows"]) for source in told["sources"]),
+        rows_per_second_in=_rate(told, "inputRowsPerSecond"),
+        rows_per_second=_rate(told, "processedRowsPerSecond"),
+        seconds=told.get("durationMs", {}).get("triggerExecution", told.get("batchDuration", 0)) / 1000,
+        sources=[_source(source) for source in told["sources"]],
+        state_rows=sum(state) if state else None,
+        watermark=told.get("eventTime", {}).get("watermark"),
+    )
+
+
+def _rate(told: Mapping[str, Any], key: str) -> float | None:
+    rates = [source[key] for source in told["sources"] if isinstance(source.get(key), (int, float))]
+    return sum(rates) if rates else None
+
+
+def _source(told: Mapping[str, Any]) -> SourceProgress:
+    behind = _behind(told.get("endOffset"), told.get("latestOffset"))
+    return SourceProgress(
+        description=told["description"],
+        rows=told["numInputRows"],
+        offsets=told.get("endOffset"),
+        lag=sum(behind.values()) if behind else None,
+        lag_by_partition=behind,
+    )
+
+
+def _behind(end: Any, latest: Any) -> dict[str, int]:
+    """For offsets by topic and partition: how far each is behind the newest."""
+    if not (_is_by_topic(end) and _is_by_topic(latest)):
+        return {}
+    return {
+        f"{topic}/{partition}": max(int(offset) - int(end.get(topic, {}).get(partition, 0)), 0)
+        for topic, partitions in latest.items()
+        for partition, offset in partitions.items()
+    }
+
+
+def _is_by_topic(offsets: Any) -> bool:
+    return isinstance(offsets, dict) and all(isinstance(partitions, dict) for partitions in offsets.values())

@@ -1,0 +1,158 @@
+"""Streams: one query, each of whose micro-batches leaves every row once, however often it comes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.engine.lease import STREAMS_VARIABLE, lease
+from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
+from pipeline_platform.methods.load.publication import FilePublication
+from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, transform, validate
+
+NOW = "availableNow"
+
+
+@pytest.fixture(autouse=True)
+def _streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+
+
+def arrive(folder: Path, name: str, ids: Sequence[int]) -> None:
+    """Put a file of these numbers into a folder, all at once."""
+    folder.mkdir(exist_ok=True)
+    aside = folder.parent / f"{name}.tmp"
+    aside.write_text("".join(json.dumps({"id": number, "kind": f"k{number % 3}"}) + "\n" for number in ids))
+    aside.rename(folder / f"{name}.json")
+
+
+def stream(spark: SparkSession, tmp_path: Path, *steps: StepValue, **run: Any) -> RunMetrics:
+    """Run a stream until it has read what is there."""
+    options = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    return StreamRun(pipeline_of(steps, mode="streaming", streaming=options), spark, **run).run()
+
+
+def arrivals(tmp_path: Path) -> StepValue:
+    return extract("fromFiles", path=str(tmp_path / "in"), format="json", schema="id BIGINT, kind STRING")
+
+
+def ids_in(path: Path) -> list[int]:
+    return sorted(DeltaTable(path).to_pyarrow_table()["id"].to_pylist())
+
+
+def to_delta(path: Path, **config: Any) -> StepValue:
+    return load("toDeltaLake", path=str(path), trigger=NOW, **config)
+
+
+def test_each_run_loads_what_has_come_since_the_last(spark: SparkSession, tmp_path: Path):
+    steps = arrivals(tmp_path), transform("filterRows", condition="id % 2 = 0"), to_delta(tmp_path / "out")
+    arrive(tmp_path / "in", "a", range(10))
+    first = stream(spark, tmp_path, *steps)
+    arrive(tmp_path / "in", "b", range(10, 16))
+    second = stream(spark, tmp_path, *steps)
+    third = stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == list(range(0, 16, 2))
+    loaded = [{step.name: step.rows for step in found.steps}.get("to_delta_lake") for found in (first, second, third)]
+    assert loaded == [5, 3, None]
+    assert DeltaTable(tmp_path / "out").version() == 1
+
+
+def test_a_stopped_stream_ends_its_micro_batch_and_goes_on_where_it_was(spark: SparkSession, tmp_path: Path):
+    steps = extract("fromRate", rowsPerSecond=50), load("toDeltaLake", path=str(tmp_path / "out"), trigger="1 second")
+    for _ in range(2):
+        seen: list[StreamProgress] = []
+
+        def stop_after_three(progress: StreamProgress, seen: list[StreamProgress] = seen) -> None:
+            seen.append(progress)
+            if len(seen) == 3:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        with pytest.raises(PipelineCancelledException, match="stopped"):
+            stream(spark, tmp_path, *steps, listener=stop_after_three)
+        assert [progress.batch for progress in seen] == sorted({progress.batch for progress in seen})
+        assert spark.streams.active == []
+    values = sorted(DeltaTable(tmp_path / "out").to_pyarrow_table()["value"].to_pylist())
+    assert values == list(range(len(values)))
+    assert len(values) >= 100
+
+
+def test_a_micro_batch_that_fails_between_two_loads_is_in_both_once(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = load("toFiles", path=str(tmp_path / "files"), format="parquet", trigger=NOW)
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out"), files
+    arrive(tmp_path / "in", "a", range(5))
+    stream(spark, tmp_path, *steps)
+    arrive(tmp_path / "in", "b", range(5, 9))
+    with monkeypatch.context() as patch:
+        patch.setattr(FilePublication, "write", broken)
+        with pytest.raises(PipelineException, match="toFiles"):
+            stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == list(range(9))
+    stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == list(range(9))
+    found = duckdb.sql(f"SELECT id FROM '{tmp_path}/files/*.parquet' ORDER BY id").fetchall()
+    assert found == [(number,) for number in range(9)]
+    assert len(list((tmp_path / "files" / "_pipeline_platform" / "done").iterdir())) == 1
+
+
+def broken(*_: object) -> None:
+    raise OSError("sesame: the disk is gone")
+
+
+def test_rows_of_every_micro_batch_are_loaded_or_kept_aside_once(spark: SparkSession, tmp_path: Path):
+    rule = validate("validateBusinessRules", rules=["kind <> 'k1'"], onFailure="quarantine")
+    steps = arrivals(tmp_path), rule, to_delta(tmp_path / "out")
+    for name, ids in (("a", range(10)), ("b", range(10, 30))):
+        arrive(tmp_path / "in", name, ids)
+        found = stream(spark, tmp_path, *steps)
+        by_name = {step.name: step for step in found.steps}
+        assert by_name["validate_business_rules"].quarantined == len([number for number in ids if number % 3 == 1])
+    kept = ids_in(tmp_path / "out_quarantine")
+    assert kept == [number for number in range(30) if number % 3 == 1]
+    assert ids_in(tmp_path / "out") == [number for number in range(30) if number % 3 != 1]
+
+
+def test_a_broken_rule_stops_the_stream_before_its_micro_batch_is_loaded(spark: SparkSession, tmp_path: Path):
+    steps = arrivals(tmp_path), validate("validateRanges", ranges={"id": {"max": 10}}), to_delta(tmp_path / "out")
+    arrive(tmp_path / "in", "a", range(5))
+    stream(spark, tmp_path, *steps)
+    arrive(tmp_path / "in", "b", [5, 11])
+    for _ in range(2):
+        with pytest.raises(ValidationException) as raised:
+            stream(spark, tmp_path, *steps)
+        assert raised.value.violations == 1
+    assert ids_in(tmp_path / "out") == list(range(5))
+
+
+def test_a_micro_batch_is_read_once_however_many_loads_and_rules_it_has(spark: SparkSession, tmp_path: Path):
+    rules = [validate("validateNulls", notNullColumns=name) for name in ("id", "kind")]
+    more = load("toFiles", path=str(tmp_path / "files"), format="parquet", trigger=NOW)
+    arrive(tmp_path / "in", "a", range(10))
+    seen: list[StreamProgress] = []
+    found = stream(spark, tmp_path, arrivals(tmp_path), *rules, to_delta(tmp_path / "out"), more, listener=seen.append)
+    assert [progress.rows for progress in seen] == [10]
+    assert [step.rows for step in found.steps] == [10] * 5
+    assert spark.sparkContext._jsc.getPersistentRDDs().isEmpty()  # pyright: ignore
+
+
+def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Path):
+    arrive(tmp_path / "in", "a", range(5))
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out", checkpointLocation=str(tmp_path / "place"))
+    with lease(str(tmp_path / "place")), pytest.raises(PipelineException, match="another process"):
+        stream(spark, tmp_path, *steps)
+    assert not (tmp_path / "out").exists()
+    stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == list(range(5))

@@ -1,0 +1,77 @@
+"""Streaming pipelines under Dagster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from pipeline_platform.engine.lease import STREAMS_VARIABLE
+from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, validation
+
+
+@pytest.fixture(autouse=True)
+def _streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+
+
+def stream_of_files(tmp_path: Path, *between: dict[str, Any]) -> dict[str, Any]:
+    """A pipeline that loads what has come into a folder since its last run."""
+    source = {"path": str(tmp_path / "in"), "format": "json", "schema": "id INT"}
+    sink = {"path": str(tmp_path / "t"), "trigger": "availableNow"}
+    return {
+        "name": "flow",
+        "mode": "streaming",
+        "streaming": {"checkpointRoot": str(tmp_path / "checkpoints")},
+        "steps": [
+            {"type": "extract", "method": "fromFiles", "config": source},
+            *between,
+            {"type": "load", "method": "toDeltaLake", "config": sink},
+        ],
+    }
+
+
+def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    return definitions.resolve_job_def("flow").execute_in_process(instance=instance, raise_on_error=False)
+
+
+def arrive(tmp_path: Path, name: str, *ids: int) -> None:
+    (tmp_path / "in").mkdir(exist_ok=True)
+    (tmp_path / "in" / f"{name}.json").write_text("".join(f'{{"id": {number}}}\n' for number in ids))
+
+
+def test_each_run_goes_on_from_the_checkpoint_and_shows_where_the_stream_stands(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    definitions = define(stream_of_files(tmp_path))
+    sink = dg.AssetKey(["flow", "to_delta_lake"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        for batch, ids in enumerate([(1, 2, 3), (4, 5)]):
+            arrive(tmp_path, f"{batch}", *ids)
+            assert run(definitions, instance).success
+            [observation] = instance.fetch_observations(sink, limit=1).records
+            seen = observation.asset_observation.metadata
+            assert seen["stream/batch"].value == batch
+            assert seen["stream/batch_rows"].value == len(ids)
+            loaded = instance.get_latest_materialization_event(sink)
+            assert loaded.asset_materialization.metadata["dagster/row_count"].value == len(ids)
+        assert instance.get_latest_materialization_event(dg.AssetKey(["flow", "from_files"]))
+    assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["id"].to_pylist()) == [1, 2, 3, 4, 5]
+
+
+def test_a_broken_rule_fails_the_run_and_the_check_says_which(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    definitions = define(stream_of_files(tmp_path, validation("validateRanges", ranges={"id": {"max": 2}})))
+    arrive(tmp_path, "a", 1, 2, 3)
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = run(definitions, instance)
+        assert not result.success
+        [check] = result.get_asset_check_evaluations()
+        assert not check.passed
+        assert check.metadata["violations"].value == 1
+    assert not (tmp_path / "t").exists()
