@@ -367,10 +367,12 @@ def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
     config = planned.pipeline.steps[index].config
     if isinstance(config, KeepsFrame) and config.cache:
         return True
-    sources = (planned.pipeline.steps[above].config for above in planned.pipeline.upstream_of({index}))
+    streamed = planned.micro_batch.shape.streamed if planned.micro_batch is not None else frozenset[int]()
+    sources = (planned.pipeline.steps[above].config for above in planned.pipeline.upstream_of({index}) - streamed)
     changing = sorted(s.method for s in sources if isinstance(s, Extract) and not s.reads_the_same_again())
     if not changing or not _is_loaded_after(planned.pipeline, last):
-        return False
+        # A micro-batch is kept from the start.
+        return bool(streamed)
     planned.frames[index] = planned.frames[index].persist()
     planned.cached.append(planned.frames[index])
     planned.hints.append(

@@ -20,6 +20,7 @@ from pipeline_platform.exceptions import PipelineCancelledException, PipelineExc
 from pipeline_platform.methods.load.publication import FilePublication
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform_tests.engine.processes import finished, started, wait_until, write_pipeline
 from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, transform, validate
 
 NOW = "availableNow"
@@ -145,6 +146,7 @@ def test_a_micro_batch_is_read_once_however_many_loads_and_rules_it_has(spark: S
     found = stream(spark, tmp_path, arrivals(tmp_path), *rules, to_delta(tmp_path / "out"), more, listener=seen.append)
     assert [progress.rows for progress in seen] == [10]
     assert [step.rows for step in found.steps] == [10] * 5
+    assert found.hints == []
     assert spark.sparkContext._jsc.getPersistentRDDs().isEmpty()  # pyright: ignore
 
 
@@ -156,3 +158,43 @@ def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(5))
+
+
+def file_of(tmp_path: Path, *steps: StepValue) -> Path:
+    return write_pipeline(
+        tmp_path, steps, mode="streaming", streaming={"checkpointRoot": str(tmp_path / "checkpoints")}
+    )
+
+
+def test_a_stream_that_fails_says_why_and_no_more(tmp_path: Path):
+    arrive(tmp_path / "in", "a", [1, 30])
+    rule = validate("validateRanges", ranges={"id": {"max": 10}})
+    with started(file_of(tmp_path, arrivals(tmp_path), rule, to_delta(tmp_path / "out"))) as process:
+        said = finished(process)
+    assert process.returncode == 1
+    assert "1 of 2 rows (50.00%) break 'id <= 10'" in said
+    for clutter in ("Traceback", "SQLSTATE", "org.apache", "\tat ", "ERROR"):
+        assert clutter not in said
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_stream_after_its_micro_batch(tmp_path: Path, sent: signal.Signals):
+    rate, sink = (
+        extract("fromRate", rowsPerSecond=50),
+        load("toDeltaLake", path=str(tmp_path / "out"), trigger="1 second"),
+    )
+    file = file_of(tmp_path, rate, sink)
+    for times in (1, 2):
+        with started(file) as process:
+            wait_until(lambda times=times: commits(tmp_path / "out") > 2 * times, process)
+            process.send_signal(sent)
+            said = finished(process)
+        assert process.returncode == 130, said
+        assert "it goes on from its checkpoint" in " ".join(said.split())
+        assert "Traceback" not in said
+    values = sorted(DeltaTable(tmp_path / "out").to_pyarrow_table()["value"].to_pylist())
+    assert values == list(range(len(values)))
+
+
+def commits(table: Path) -> int:
+    return len(list((table / "_delta_log").glob("*.json")))
