@@ -157,6 +157,25 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 @app.command()
+def reset_checkpoint(file: File) -> None:
+    """Move the checkpoint of a stream aside, so that it begins anew; what it has loaded stays."""
+    from pipeline_platform.engine import checkpoint
+    from pipeline_platform.engine.lease import lease
+
+    try:
+        pipeline = _loaded(file)
+        if pipeline.mode != "streaming":
+            typer.echo(f"{file} is a batch pipeline, which has no checkpoint", err=True)
+            raise typer.Exit(FAILED)
+        with lease(checkpoint.checkpoint_location(pipeline)):
+            aside = checkpoint.reset_checkpoint(pipeline)
+    except PipelineException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+    typer.echo(f"the checkpoint is now at {aside}" if aside is not None else "there is no checkpoint yet", err=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of a pipeline file, for editors."""
     from pipeline_platform.config.schema import pipeline_schema

@@ -66,6 +66,10 @@ class StepConfig(FormatModel):
         """Whether the step is a stream where the pipeline is one; a dataset else, read as it is at the time."""
         return False
 
+    def position_in(self) -> Mapping[str, Any]:
+        """Of a stream: in what the offsets of a checkpoint are positions."""
+        return {}
+
     def keeps_aside(self) -> bool:
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
         return False

@@ -16,7 +16,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.checkpoint import checkpoint_location, main_load
+from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
 from pipeline_platform.engine.execution import Execution, Listener, explaining, nobody
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.plan import MicroBatch, plan, plan_stream
@@ -115,6 +115,7 @@ class StreamRun:
             closing(self._run_credentials()) as credentials,
         ):
             shape = stream_shape(self.pipeline.steps)
+            require_fit(self.pipeline, shape, checkpoint)
             batches = _MicroBatches(self, credentials, shape, stop)
             query = self._start(plan_stream(self.pipeline, self.spark, credentials, shape), checkpoint, batches)
             batches.query_id.set_result(str(query.id))

@@ -13,10 +13,17 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.engine.lease import STREAMS_VARIABLE, lease
 from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    PipelineException,
+    ValidationException,
+)
 from pipeline_platform.methods.load.publication import FilePublication
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
@@ -158,6 +165,52 @@ def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(5))
+
+
+def counted(tmp_path: Path, group: str = "kind", **more: Any) -> list[StepValue]:
+    """A stream that adds up by an event time that it makes."""
+    time = transform("enrichData", columns={"at": "timestamp_seconds(id)", **more})
+    watermark = {"column": "at", "delay": "1 second"}
+    groups = transform("aggregateData", groupBy=group, aggregations={"n": "count(*)"}, watermark=watermark)
+    return [arrivals(tmp_path), time, groups, to_delta(tmp_path / "out", outputMode="update")]
+
+
+def test_a_change_that_a_checkpoint_can_t_take_is_refused_before_anything_happens(spark: SparkSession, tmp_path: Path):
+    arrive(tmp_path / "in", "a", range(6))
+    stream(spark, tmp_path, *counted(tmp_path))
+    before = DeltaTable(tmp_path / "out").version()
+    arrive(tmp_path / "in", "b", range(6, 9))
+    changed = counted(tmp_path, group="at"), [*counted(tmp_path)[:2], to_delta(tmp_path / "out")]
+    differences = """'groupBy' ["kind"], and now has ["at"]""", "it was made with fromFiles, aggregateData"
+    for steps, difference in zip(changed, differences, strict=True):
+        with pytest.raises(PipelineConfigurationException) as raised:
+            stream(spark, tmp_path, *steps)
+        assert difference in raised.value.message
+        assert "reset-checkpoint" in str(raised.value)
+    assert DeltaTable(tmp_path / "out").version() == before
+    stream(spark, tmp_path, *counted(tmp_path, other="1"))
+    assert DeltaTable(tmp_path / "out").version() > before
+
+
+def test_a_checkpoint_of_another_pipeline_is_refused(spark: SparkSession, tmp_path: Path):
+    arrive(tmp_path / "in", "a", range(3))
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out", checkpointLocation=str(tmp_path / "place"))
+    stream(spark, tmp_path, *steps)
+    with pytest.raises(PipelineConfigurationException, match="that of the pipeline 'tested'"):
+        StreamRun(pipeline_of(steps, mode="streaming", name="other"), spark).run()
+
+
+def test_a_stream_whose_checkpoint_is_reset_begins_anew(spark: SparkSession, tmp_path: Path):
+    arrive(tmp_path / "in", "a", range(3))
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out")
+    stream(spark, tmp_path, *steps)
+    file = str(file_of(tmp_path, *steps))
+    for said in ("the checkpoint is now at", "there is no checkpoint yet"):
+        result = CliRunner().invoke(app, ["reset-checkpoint", file])
+        assert result.exit_code == 0
+        assert said in result.stderr
+    stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == sorted([*range(3), *range(3)])
 
 
 def file_of(tmp_path: Path, *steps: StepValue) -> Path:

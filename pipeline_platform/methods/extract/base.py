@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline_platform.config.step import StepType
 from pipeline_platform.methods.base import KeepsFrame
@@ -39,6 +40,10 @@ class Extract(KeepsFrame):
     def dataset(self) -> Dataset | None:
         """What is read; None for a generated frame."""
         return None
+
+    def position_in(self) -> Mapping[str, Any]:
+        dataset = self.dataset()
+        return {"dataset": dataset.uri} if dataset is not None else {}
 
     def skips_rows_at_source(self) -> bool:
         """Whether a filter that follows may be carried out by the source, so that not all rows are read."""

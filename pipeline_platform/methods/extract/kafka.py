@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -205,6 +205,10 @@ class FromKafka(Extract, EntersKafka):
     def reads_the_same_again(self) -> bool:
         # Where the topic ends is found out at each reading.
         return False
+
+    def position_in(self) -> Mapping[str, Any]:
+        # Brokers come and go.
+        return {"topic": self.topic} if self.topic is not None else {"topicPattern": self.topic_pattern}
 
     def keeps_aside(self) -> bool:
         return self.on_malformed == "quarantine" and self.value_format not in ("raw", "string")
