@@ -181,7 +181,7 @@ class StreamingQueryException(PipelineException):
         message: What happened.
         query_name: Name of the query.
         query_id: Names its checkpoint, through all restarts.
-        batch: The micro-batch that failed; None if none had begun.
+        batch: The last micro-batch that was told of; None if there was none since the start.
     """
 
     def __init__(

@@ -67,6 +67,10 @@ _HINTS = (
         r"|CANNOT_READ_FILE|Could not read footer",
         _DAMAGED,
     ),
+    (
+        r"DELTA_SOURCE_(TABLE_)?IGNORE_(CHANGES|DELETE)|DELTA_SCHEMA_CHANGED",
+        "a stream of a Delta table reads what is added; after another change begin anew, with reset-checkpoint",
+    ),
     (r"DELTA_CONCURRENT|Concurrent\w+Exception", "another writer changed the same rows; run again"),
     (
         r"CAST_INVALID_INPUT|CAST_OVERFLOW|CANNOT_PARSE_TIMESTAMP",

@@ -18,10 +18,16 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
 from pipeline_platform.engine.execution import Execution, Listener, explaining, nobody
+from pipeline_platform.engine.failures import explained
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.plan import MicroBatch, plan, plan_stream
 from pipeline_platform.engine.session import pipeline_settings
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, StepLocation
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineException,
+    StepLocation,
+    StreamingQueryException,
+)
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
@@ -149,12 +155,22 @@ class StreamRun:
             self.steps, self.hints = batches.steps, frozenset(batches.hints)
         if isinstance(batches.failure, _Stopped):
             stop.check()
-        if batches.failure is not None:
-            raise batches.failure
-        with explaining(main_load(self.pipeline)):
-            error = query.exception()
-            if error is not None:
-                raise error
+        step = main_load(self.pipeline)
+        with explaining(step):
+            if batches.failure is not None:
+                raise batches.failure
+        error = query.exception()
+        if error is not None:
+            told_by_spark = explained(error, step)
+            raise StreamingQueryException(
+                told_by_spark.message,
+                query_name=query.name or "",
+                query_id=str(query.id),
+                batch=told.batch if told is not None else None,
+                location=step.location,
+                hint=told_by_spark.hint,
+                retryable=told_by_spark.retryable,
+            ) from error
 
     def _tell(self, query: StreamingQuery, before: StreamProgress | None) -> StreamProgress | None:
         """Tell the listener what is new."""

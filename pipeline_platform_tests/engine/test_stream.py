@@ -22,6 +22,7 @@ from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
     PipelineException,
+    StreamingQueryException,
     ValidationException,
 )
 from pipeline_platform.methods.load.publication import FilePublication
@@ -170,6 +171,20 @@ def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Pa
     assert not (tmp_path / "out").exists()
     stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(5))
+
+
+def test_a_stream_of_a_table_that_was_overwritten_fails_with_what_to_do(spark: SparkSession, tmp_path: Path):
+    table = str(tmp_path / "table")
+    spark.range(3).write.format("delta").save(table)
+    steps = extract("fromDeltaLake", path=table), to_delta(tmp_path / "out")
+    stream(spark, tmp_path, *steps)
+    spark.range(5).write.format("delta").mode("overwrite").save(table)
+    with pytest.raises(StreamingQueryException) as raised:
+        stream(spark, tmp_path, *steps)
+    assert raised.value.query_name == "tested-to_delta_lake"
+    assert "reset-checkpoint" in (raised.value.hint or "")
+    assert not raised.value.retryable
+    assert ids_in(tmp_path / "out") == [0, 1, 2]
 
 
 def counted(tmp_path: Path, group: str = "kind", **more: Any) -> list[StepValue]:
