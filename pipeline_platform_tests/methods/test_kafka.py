@@ -18,7 +18,10 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.lease import STREAMS_VARIABLE
+from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.runs import (
     StepValue,
     extract,
@@ -151,6 +154,29 @@ def test_each_message_is_let_through_or_kept_aside_once(
     places = {(row["partition"], row["offset"]) for row in [*rows, *kept]}
     assert len(places) == len(rows) + len(kept) == len(MIXED)
     assert found["from_kafka"].quarantined == len(MALFORMED)
+
+
+def test_a_stream_reads_each_message_once_across_its_runs(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+    parsed = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "quarantine"}
+    source = read_from(kafka, topic, startingOffsets="earliest", maxOffsetsPerTrigger=7, **parsed)
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="availableNow")
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    seen: list[StreamProgress] = []
+    for _ in range(2):
+        produce(kafka, topic, MIXED)
+        pipeline = pipeline_of([source, sink], mode="streaming", streaming=checkpoints)
+        found = StreamRun(pipeline, spark, listener=seen.append).run()
+        assert sum(step.quarantined or 0 for step in found.steps) == len(MALFORMED)
+        assert seen[-1].lag == 0
+        assert seen[-1].sources[0].lag_by_partition == {f"{topic}/0": 0, f"{topic}/1": 0}
+    rows = DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
+    kept = DeltaTable(tmp_path / "out_quarantine").to_pyarrow_table().to_pylist()
+    places = {(row["partition"], row["offset"]) for row in [*rows, *kept]}
+    assert len(places) == len(rows) + len(kept) == 2 * len(MIXED)
+    assert sorted(row["value"] for row in kept) == sorted([*MALFORMED, *MALFORMED])
 
 
 def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
