@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -106,7 +108,12 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
     running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]
     gateway = running or launch(settings)
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    interrupted = signal.getsignal(signal.SIGINT)
     SparkContext(conf=conf, gateway=gateway)
+    if threading.current_thread() is threading.main_thread():
+        # pyspark puts its own there, which calls the JVM within the signal: a second one cuts through that call.
+        # Runs interrupt Spark's jobs themselves.
+        signal.signal(signal.SIGINT, interrupted)
     return SparkSession.builder.config(map=dict(settings)).getOrCreate()
 
 
