@@ -64,14 +64,14 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.config.stream_shape import stream_shape
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_batch
-    from pipeline_platform.engine.plan import plan_stream
     from pipeline_platform.engine.session import spark_session
+    from pipeline_platform.engine.stream_plan import plan_stream
 
     problems = 0
     for pipeline in pipelines:
         try:
             spark = spark_session(pipeline.name, pipeline.spark_settings())
-            with closing(RunCredentials.from_environment("check")) as credentials:
+            with closing(RunCredentials.from_environment("check", pipeline.location)) as credentials:
                 if pipeline.mode == "streaming":
                     plan_stream(pipeline, spark, credentials, stream_shape(pipeline.steps))
                 else:

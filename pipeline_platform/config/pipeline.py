@@ -23,7 +23,7 @@ from pipeline_platform.config.values import (
     legible,
     one_of,
 )
-from pipeline_platform.exceptions import CredentialException
+from pipeline_platform.exceptions import CredentialException, StepLocation
 
 
 class Metadata(FormatModel):
@@ -110,6 +110,11 @@ class PipelineConfig(PipelineKeys):
     def asset_prefix(self) -> str:
         """The name as Dagster allows it."""
         return self.name.replace("-", "_")
+
+    @property
+    def location(self) -> StepLocation:
+        """The pipeline as a whole, for errors."""
+        return StepLocation(self.name, self.file)
 
     def spark_settings(self) -> dict[str, str]:
         """`sparkConf` with its environment variables replaced and its secrets legible: for the session alone.

@@ -36,13 +36,20 @@ class RunCredentials:
     _secrets: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def from_environment(cls, run_id: str) -> RunCredentials:
+    def from_environment(cls, run_id: str, location: StepLocation) -> RunCredentials:
         """Those of a run that is configured by `VAULT_ADDR`, `VAULT_REQUIRED` and so on.
 
+        Args:
+            run_id: The run, for the audit log.
+            location: The pipeline, for errors.
+
         Raises:
-            CredentialException: `VAULT_REQUIRED` is neither true nor false.
+            CredentialException: `VAULT_REQUIRED` is neither true nor false, or there is no login for the Vault.
         """
-        return cls(run_id, Vault.from_environment(), vault_required=vault_is_required())
+        try:
+            return cls(run_id, Vault.from_environment(), vault_required=vault_is_required())
+        except CredentialException as error:
+            raise error.at(location) from error.__cause__
 
     def enter(self, need: CredentialNeed, location: StepLocation) -> Credentials | None:
         """The credentials that a step asks for; None if there are none and the system may be entered without.

@@ -22,8 +22,6 @@ from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
-    PipelineException,
-    StepLocation,
 )
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
 
@@ -67,17 +65,16 @@ class BatchRun:
         if self.pipeline.mode != "batch":
             raise PipelineConfigurationException(
                 "this is a streaming pipeline, and it was to be run as a batch",
-                location=StepLocation(self.pipeline.name, self.pipeline.file),
+                location=self.pipeline.location,
                 hint="set mode to batch",
             )
         started = datetime.now(UTC)
         try:
             interruptible(self._work, self.spark)
         except PipelineCancelledException as error:
-            location = StepLocation(self.pipeline.name, self.pipeline.file)
             raise PipelineCancelledException(
                 error.message,
-                location=location,
+                location=self.pipeline.location,
                 hint=f"to go on, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
                 "what was loaded already is not loaded twice",
             ) from error.__cause__
@@ -93,7 +90,12 @@ class BatchRun:
         return any(step.type == "load" for step in self.steps.values())
 
     def _work(self, stop: Stop) -> None:
-        with pipeline_settings(self.pipeline, self.spark), closing(self._run_credentials()) as credentials:
+        with (
+            pipeline_settings(self.pipeline, self.spark),
+            closing(
+                self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
+            ) as credentials,
+        ):
             for attempt in _attempts(self.pipeline.retry, stop):
                 with attempt:
                     self.attempts += 1
@@ -101,12 +103,6 @@ class BatchRun:
                     planned = plan(self.pipeline, self.spark, self.load_name, credentials, self.selection)
                     self.hints = planned.hints
                     Execution(self.pipeline, self.selection, self.listener, self.steps).of(planned, stop)
-
-    def _run_credentials(self) -> RunCredentials:
-        try:
-            return self.credentials or RunCredentials.from_environment(self.run_id)
-        except PipelineException as error:
-            raise error.at(StepLocation(self.pipeline.name, self.pipeline.file)) from None
 
     def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
         """The record of the run, as far as it went."""

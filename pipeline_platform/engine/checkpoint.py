@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
-from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import spark_path
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.load.publication import local_or_remote
@@ -78,7 +78,7 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: str) -
         if differences:
             raise PipelineConfigurationException(
                 f"the checkpoint {checkpoint} can't be gone on from: {'; '.join(differences)}",
-                location=StepLocation(pipeline.name, pipeline.file),
+                location=pipeline.location,
                 hint="take the change back, or begin anew: with another 'checkpointLocation', or with "
                 f"'pipeline-platform reset-checkpoint {pipeline.file or 'FILE'}', which moves the old one aside",
             )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.counting import counting_note, reporting_loads
-from pipeline_platform.engine.failures import explained
+from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selected_steps
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
-from pipeline_platform.exceptions import PipelineException, ValidationException
+from pipeline_platform.exceptions import ValidationException
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
@@ -247,14 +247,3 @@ def _told(rule: RuleMetrics) -> str:
     share = f" ({rule.fraction:.2%})" if rule.fraction is not None else ""
     shown = f", such as {samples}" if samples else ""
     return f"{rule.violations} of {rule.rows} rows{share} break '{rule.rule}'{shown}"
-
-
-@contextmanager
-def explaining(step: Step) -> Generator[None]:
-    """Make of whatever is thrown in the block an error that names the step."""
-    try:
-        yield
-    except PipelineException as error:
-        raise error.at(step.location, step.config.as_config()) from error.__cause__
-    except Exception as error:
-        raise explained(error, step) from error

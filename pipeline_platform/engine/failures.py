@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
@@ -92,6 +93,17 @@ _THROWN = re.compile(r"^(?:Caused by: |: )(?:[\w.$]+(?:Exception|Error)(?:: |$))
 _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?\s")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 600
+
+
+@contextmanager
+def explaining(step: Step) -> Generator[None]:
+    """Make of whatever is thrown in the block an error that names the step."""
+    try:
+        yield
+    except PipelineException as error:
+        raise error.at(step.location, step.config.as_config()) from error.__cause__
+    except Exception as error:
+        raise explained(error, step) from error
 
 
 def explained(error: BaseException, step: Step) -> PipelineException:

@@ -12,7 +12,7 @@ from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
-from pipeline_platform.engine.failures import explained
+from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.methods.base import Credentialed, KeepsFrame
@@ -180,61 +180,12 @@ def plan(
     return planned
 
 
-def plan_stream(
-    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
-) -> DataFrame:
-    """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
-
-    Args:
-        pipeline: A streaming pipeline.
-        spark: The session.
-        credentials: Where each step gets those of its system.
-        shape: What of the pipeline is the stream.
-
-    Raises:
-        PipelineException: A step can't be planned; it names the step.
-    """
-    frame = _stream_frame(pipeline, spark, credentials, shape)
-    none = MicroBatch(spark.createDataFrame([], frame.schema), 0, shape)
-    for kept in plan(pipeline, spark, "check", credentials, micro_batch=none).cached:
-        kept.unpersist()
-    return frame
-
-
-def _stream_frame(
-    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
-) -> DataFrame:
-    planned = Plan(pipeline, shape.streamed, credentials, load_id="")
-    for step in pipeline.steps:
-        if step.index not in shape.streamed:
-            continue
-        config = step.config.resolved()
-        try:
-            match config:
-                case Extract() if config.is_stream():
-                    frame = config.read_stream(spark, _credentials(planned, config, step))
-                    if step.index != shape.head:
-                        frame = config.accepted(frame)
-                case Extract():
-                    frame = config.accepted(config.read(spark, _credentials(planned, config, step)))
-                case Transform():
-                    frame = config.apply(_inputs(planned, step, spark))
-                case _:
-                    raise TypeError(f"{config.method} makes no frame")
-        except PipelineException as error:
-            raise error.at(step.location, step.config.as_config()) from error.__cause__
-        except Exception as error:
-            raise explained(error, step) from error
-        planned.frames[step.index] = frame
-    return planned.frames[shape.head]
-
-
 def _plan_steps(planned: Plan, spark: SparkSession) -> None:
     done: set[int] = set()
     for step in planned.pipeline.steps:
         if step.index not in planned.needed or step.index in done:
             continue
-        try:
+        with explaining(step):
             match step.config:
                 case Extract() | Transform():
                     _plan_frame(planned, step, spark)
@@ -244,10 +195,6 @@ def _plan_steps(planned: Plan, spark: SparkSession) -> None:
                     _plan_load(planned, step)
                 case _:
                     raise TypeError(f"{step.config.method} is no kind of step that a batch knows")
-        except PipelineException as error:
-            raise error.at(step.location, step.config.as_config()) from error.__cause__
-        except Exception as error:
-            raise explained(error, step) from error
 
 
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
@@ -262,10 +209,10 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         if isinstance(config, Extract):
             frame = _accepted(planned, step, config, frame)
     elif isinstance(config, Extract):
-        frame = _accepted(planned, step, config, config.read(spark, _credentials(planned, config, step)))
+        frame = _accepted(planned, step, config, config.read(spark, credentials_for(planned, config, step)))
     else:
         assert isinstance(config, Transform)
-        frame = config.apply(_inputs(planned, step, spark))
+        frame = config.apply(inputs_of(planned, step, spark))
         names = {edge.name: planned.frames[edge.step].columns for edge in step.inputs}
         indices = {edge.name: edge.step for edge in step.inputs}
         planned.lineage[step.index] = {
@@ -304,12 +251,13 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
     return config.accepted(frame)
 
 
-def _credentials(planned: Plan, config: StepConfig, step: Step) -> Credentials | None:
+def credentials_for(planned: Plan, config: StepConfig, step: Step) -> Credentials | None:
+    """The credentials of a step's system; None if it has none, or lets the step in without."""
     need = config.credential_need() if isinstance(config, Credentialed) else None
     return planned.credentials.enter(need, step.location) if need is not None else None
 
 
-def _credentials_for(planned: Plan, quarantine: ToDeltaLake) -> Credentials | None:
+def _quarantine_credentials(planned: Plan, quarantine: ToDeltaLake) -> Credentials | None:
     """Those of the step that writes to the same bucket, or else of one that reads from it."""
     bucket = bucket_of(quarantine.uri())
     if bucket is None:
@@ -317,11 +265,12 @@ def _credentials_for(planned: Plan, quarantine: ToDeltaLake) -> Credentials | No
     for step in sorted(planned.pipeline.steps, key=lambda step: step.type != "load"):
         config = step.config.resolved() if step.index in planned.needed else None
         if isinstance(config, EntersS3) and bucket_of(config.uri()) == bucket:
-            return _credentials(planned, config, step)
+            return credentials_for(planned, config, step)
     return None
 
 
-def _inputs(planned: Plan, step: Step, spark: SparkSession) -> Frames:
+def inputs_of(planned: Plan, step: Step, spark: SparkSession) -> Frames:
+    """The frames a transform works on."""
     primary = next((planned.frames[edge.step] for edge in step.inputs if edge.name is None), None)
     named = {edge.name: planned.frames[edge.step] for edge in step.inputs if edge.name is not None}
     by_input = getattr(step.config, "input", None)
@@ -404,7 +353,7 @@ def _quarantine(planned: Plan, step: Step, path: str) -> tuple[ToDeltaLake, Load
     """The load of a step's quarantine."""
     config = ToDeltaLake(path=path, mode="append", merge_schema=True)
     name = f"{planned.pipeline.name}-{step.name}-quarantine"
-    return config, planned.load_run(step, name, _credentials_for(planned, config), "/quarantine")
+    return config, planned.load_run(step, name, _quarantine_credentials(planned, config), "/quarantine")
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
@@ -430,7 +379,7 @@ def _plan_load(planned: Plan, step: Step) -> None:
     tally: Tally | None = None
     if not config.reports_rows():
         frame, tally = counted(frame)
-    credentials = _credentials(planned, config, step)
+    credentials = credentials_for(planned, config, step)
     prepared = config.prepare(frame, planned.load_run(step, name, credentials))
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
 

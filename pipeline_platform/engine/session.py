@@ -15,7 +15,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
 from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
-from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def pipeline_settings(pipeline: PipelineConfig, spark: SparkSession) -> Generato
     if wrong:
         raise PipelineConfigurationException(
             f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
-            location=StepLocation(pipeline.name, pipeline.file),
+            location=pipeline.location,
             hint="run the pipeline in a process of its own",
         )
     with spark_settings(spark, {key: value for key, value in wanted.items() if is_modifiable(spark, key)}):

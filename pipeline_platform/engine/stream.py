@@ -17,15 +17,14 @@ from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
-from pipeline_platform.engine.execution import Execution, Listener, explaining, nobody
-from pipeline_platform.engine.failures import explained
+from pipeline_platform.engine.execution import Execution, Listener, nobody
+from pipeline_platform.engine.failures import explained, explaining
 from pipeline_platform.engine.lease import lease
-from pipeline_platform.engine.plan import MicroBatch, plan, plan_stream
+from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.session import pipeline_settings
+from pipeline_platform.engine.stream_plan import plan_stream
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
-    PipelineException,
-    StepLocation,
     StreamingQueryException,
 )
 from pipeline_platform.methods.load.base import Load
@@ -92,7 +91,7 @@ class StreamRun:
         except PipelineCancelledException as error:
             raise PipelineCancelledException(
                 "the stream was stopped",
-                location=StepLocation(self.pipeline.name, self.pipeline.file),
+                location=self.pipeline.location,
                 hint="run it again: it goes on from its checkpoint",
             ) from error.__cause__
         return self.metrics("COMPLETED", started)
@@ -118,7 +117,9 @@ class StreamRun:
             lease(checkpoint),
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
-            closing(self._run_credentials()) as credentials,
+            closing(
+                self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
+            ) as credentials,
         ):
             shape = stream_shape(self.pipeline.steps)
             require_fit(self.pipeline, shape, checkpoint)
@@ -126,12 +127,6 @@ class StreamRun:
             query = self._start(plan_stream(self.pipeline, self.spark, credentials, shape), checkpoint, batches)
             batches.query_id.set_result(str(query.id))
             self._watch(query, stop, batches)
-
-    def _run_credentials(self) -> RunCredentials:
-        try:
-            return self.credentials or RunCredentials.from_environment(self.run_id)
-        except PipelineException as error:
-            raise error.at(StepLocation(self.pipeline.name, self.pipeline.file)) from None
 
     def _start(self, frame: DataFrame, checkpoint: str, batches: _MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)

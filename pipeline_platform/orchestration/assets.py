@@ -8,12 +8,15 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform.orchestration.failures import failure
-from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
 from pipeline_platform.orchestration.project import Project
-from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs, source_keys
-from pipeline_platform.orchestration.streams import Result, stream_results
-from pipeline_platform.redaction import redact
+from pipeline_platform.orchestration.results import (
+    Result,
+    check_results,
+    failing_as_dagster_does,
+    materializations,
+)
+from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs
+from pipeline_platform.orchestration.streams import stream_results
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
@@ -50,9 +53,7 @@ def _batch_results(
 ) -> Iterator[Result]:
     from pipeline_platform.engine.batch import BatchRun
 
-    checks = {spec.name: spec for spec in check_specs(pipeline)}
-    wanted_checks = {key.name for key in context.selected_asset_check_keys}
-    wanted_assets = [step for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys]
+    wanted = {step.name for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys}
     finished: dict[int, StepMetrics] = {}
 
     def listen(event: str, step: Step, metrics: StepMetrics | None) -> None:
@@ -61,39 +62,26 @@ def _batch_results(
         else:
             finished[step.index] = metrics
 
-    def check_results() -> Iterator[dg.AssetCheckResult]:
-        for step in pipeline.steps:
-            if step.name in wanted_checks and step.index in finished and step.type == "validate":
-                yield check_result(finished[step.index], step.name, checks[step.name].asset_key)
-
-    try:
-        metrics = BatchRun(
-            pipeline,
-            spark.session(pipeline.name, pipeline.spark_settings()),
-            run_id=context.run.run_id,
-            load_id=load_id(context.instance, context.run),
-            selection=frozenset({step.name for step in wanted_assets} | wanted_checks),
-            listener=listen,
-            credentials=vault.run_credentials(context.run.run_id),
-        ).run()
-    except PipelineCancelledException as error:
-        # Dagster ends a run as CANCELED when it sees its own interruption again.
-        raise (error.__cause__ or error) from None
-    except PipelineException as error:
-        yield from check_results()
-        if error.__cause__ is not None:
-            context.log.debug(redact(str(error.__cause__)))
-        # What Spark says in a hundred lines of Java stands in the log; the run shows what to do.
-        raise failure(error) from None
+    with failing_as_dagster_does(context):
+        try:
+            metrics = BatchRun(
+                pipeline,
+                spark.session(pipeline.name, pipeline.spark_settings()),
+                run_id=context.run.run_id,
+                load_id=load_id(context.instance, context.run),
+                selection=frozenset(wanted | {key.name for key in context.selected_asset_check_keys}),
+                listener=listen,
+                credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+            ).run()
+        except PipelineCancelledException:
+            raise
+        except PipelineException:
+            yield from check_results(context, pipeline, finished)
+            raise
     for hint in metrics.hints:
         context.log.info(f"hint: {hint}")
-    for step in wanted_assets:
-        sources = source_keys(project, pipeline, step)
-        metadata = materialization_metadata(
-            finished[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i])
-        )
-        yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
-    yield from check_results()
+    yield from materializations(context, project, pipeline, finished)
+    yield from check_results(context, pipeline, finished)
 
 
 def load_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import dagster as dg
 
@@ -13,15 +12,17 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
-from pipeline_platform.orchestration.failures import failure
-from pipeline_platform.orchestration.metadata import check_result, materialization_metadata, stream_metadata
+from pipeline_platform.orchestration.metadata import stream_metadata
 from pipeline_platform.orchestration.project import Project
-from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, source_keys
-from pipeline_platform.redaction import redact
+from pipeline_platform.orchestration.results import (
+    Result,
+    check_results,
+    failing_as_dagster_does,
+    materializations,
+)
+from pipeline_platform.orchestration.specs import asset_key
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
-
-Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 OBSERVATION_SECONDS = 60.0
 """Between two observations of a sink: an event for each micro-batch would be some 300 MB of event log a day."""
@@ -66,39 +67,23 @@ def stream_results(
         for sink in sinks:
             context.log_event(dg.AssetObservation(asset_key=sink, metadata=stream_metadata(progress)))
 
-    def check_results(steps: dict[int, StepMetrics]) -> Iterator[dg.AssetCheckResult]:
-        checks = {spec.name: spec for spec in check_specs(pipeline)}
-        wanted = {key.name for key in context.selected_asset_check_keys}
-        for step in pipeline.steps:
-            if step.type == "validate" and step.name in wanted and step.index in steps:
-                yield check_result(steps[step.index], step.name, checks[step.name].asset_key)
-
-    run = StreamRun(
-        pipeline,
-        spark.session(pipeline.name, pipeline.spark_settings()),
-        run_id=context.run.run_id,
-        listener=observe,
-        on_step=on_step,
-        credentials=vault.run_credentials(context.run.run_id),
-    )
-    try:
-        metrics = run.run()
-    except PipelineCancelledException as error:
-        # Dagster ends a run as CANCELED when it sees its own interruption again.
-        raise (error.__cause__ or error) from None
-    except PipelineException as error:
-        yield from check_results(latest)
-        if error.__cause__ is not None:
-            context.log.debug(redact(str(error.__cause__)))
-        raise failure(error) from None
+    with failing_as_dagster_does(context):
+        try:
+            metrics = StreamRun(
+                pipeline,
+                spark.session(pipeline.name, pipeline.spark_settings()),
+                run_id=context.run.run_id,
+                listener=observe,
+                on_step=on_step,
+                credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+            ).run()
+        except PipelineCancelledException:
+            raise
+        except PipelineException:
+            yield from check_results(context, pipeline, latest)
+            raise
     for hint in metrics.hints:
         context.log.info(f"hint: {hint}")
     done = {step.index: step for step in metrics.steps}
-    for step in asset_steps(pipeline):
-        if asset_key(pipeline, step) in context.selected_asset_keys and step.index in done:
-            sources = source_keys(project, pipeline, step)
-            metadata = materialization_metadata(
-                done[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i])
-            )
-            yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
-    yield from check_results(done)
+    yield from materializations(context, project, pipeline, done)
+    yield from check_results(context, pipeline, done)

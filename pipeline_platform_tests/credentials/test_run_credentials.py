@@ -129,13 +129,13 @@ def test_vault_required_refuses_a_password_in_the_environment(log: AuditLog, mon
 def test_vault_required_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, value: str, required: bool):
     monkeypatch.setenv("VAULT_REQUIRED", value)
     monkeypatch.delenv("VAULT_ADDR", raising=False)
-    assert RunCredentials.from_environment("run-1").vault_required is required
+    assert RunCredentials.from_environment("run-1", PLACE).vault_required is required
 
 
 def test_a_misspelled_vault_required_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("VAULT_REQUIRED", "ture")
     with pytest.raises(CredentialException, match="neither true nor false"):
-        RunCredentials.from_environment("run-1")
+        RunCredentials.from_environment("run-1", PLACE)
 
 
 def test_a_secret_without_a_vault_says_what_to_set(log: AuditLog):
@@ -150,7 +150,7 @@ def test_a_vault_without_a_login_says_what_to_set(monkeypatch: pytest.MonkeyPatc
     for name in ("VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_KUBERNETES_ROLE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(CredentialException, match="no login for it"):
-        RunCredentials.from_environment("run-1")
+        RunCredentials.from_environment("run-1", PLACE)
 
 
 def test_incomplete_credentials_name_every_missing_field(log: AuditLog, monkeypatch: pytest.MonkeyPatch):

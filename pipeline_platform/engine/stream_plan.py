@@ -1,0 +1,61 @@
+"""Plans a stream: the frame whose rows become its micro-batches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.plan import MicroBatch, Plan, credentials_for, inputs_of, plan
+from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.transform.base import Transform
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def plan_stream(
+    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+) -> DataFrame:
+    """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
+
+    Args:
+        pipeline: A streaming pipeline.
+        spark: The session.
+        credentials: Where each step gets those of its system.
+        shape: What of the pipeline is the stream.
+
+    Raises:
+        PipelineException: A step can't be planned; it names the step.
+    """
+    frame = _stream_frame(pipeline, spark, credentials, shape)
+    none = MicroBatch(spark.createDataFrame([], frame.schema), 0, shape)
+    for kept in plan(pipeline, spark, "check", credentials, micro_batch=none).cached:
+        kept.unpersist()
+    return frame
+
+
+def _stream_frame(
+    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+) -> DataFrame:
+    planned = Plan(pipeline, shape.streamed, credentials, load_id="")
+    for step in pipeline.steps:
+        if step.index not in shape.streamed:
+            continue
+        with explaining(step):
+            config = step.config.resolved()
+            match config:
+                case Extract() if config.is_stream():
+                    frame = config.read_stream(spark, credentials_for(planned, config, step))
+                    if step.index != shape.head:
+                        frame = config.accepted(frame)
+                case Extract():
+                    frame = config.accepted(config.read(spark, credentials_for(planned, config, step)))
+                case Transform():
+                    frame = config.apply(inputs_of(planned, step, spark))
+                case _:
+                    raise TypeError(f"{config.method} makes no frame")
+            planned.frames[step.index] = frame
+    return planned.frames[shape.head]

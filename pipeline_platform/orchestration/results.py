@@ -1,0 +1,90 @@
+"""What a run of a pipeline hands to Dagster: materializations, check results, and why it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
+from pipeline_platform.orchestration.project import Project
+from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, source_keys
+from pipeline_platform.redaction import redact
+
+Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
+
+
+def materializations(
+    context: dg.AssetExecutionContext, project: Project, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
+) -> Iterator[Result]:
+    """One for each selected asset whose step ran.
+
+    Args:
+        context: Of the op.
+        project: The project, for the lineage between pipelines.
+        pipeline: The pipeline.
+        steps: What each step did, by its index.
+    """
+    for step in asset_steps(pipeline):
+        if asset_key(pipeline, step) in context.selected_asset_keys and step.index in steps:
+            sources = source_keys(project, pipeline, step)
+            metadata = materialization_metadata(
+                steps[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i])
+            )
+            yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
+
+
+def check_results(
+    context: dg.AssetExecutionContext, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
+) -> Iterator[Result]:
+    """One for each selected check whose validation ran.
+
+    Args:
+        context: Of the op.
+        pipeline: The pipeline.
+        steps: What each step did, by its index.
+    """
+    checks = {spec.name: spec for spec in check_specs(pipeline)}
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    for step in pipeline.steps:
+        if step.type == "validate" and step.name in wanted and step.index in steps:
+            yield check_result(steps[step.index], step.name, checks[step.name].asset_key)
+
+
+@contextmanager
+def failing_as_dagster_does(context: dg.AssetExecutionContext) -> Generator[None]:
+    """Make of the engine's exceptions in the block what Dagster shows, and what it ends the run by.
+
+    Args:
+        context: Of the op.
+
+    Raises:
+        dg.Failure: The run failed: says where it happened, why, and what to do next.
+        BaseException: The run was stopped: Dagster ends it as CANCELED when it sees its own interruption again.
+    """
+    try:
+        yield
+    except PipelineCancelledException as error:
+        raise (error.__cause__ or error) from None
+    except PipelineException as error:
+        if error.__cause__ is not None:
+            # What Spark says in a hundred lines of Java stands in the log; the run shows what to do.
+            context.log.debug(redact(str(error.__cause__)))
+        raise _failure(error) from None
+
+
+def _failure(error: PipelineException) -> dg.Failure:
+    metadata: dict[str, Any] = {}
+    if error.location is not None:
+        place = f"{error.location.file}:{error.location.line}" if error.location.file else None
+        facts = {"step": error.location.step, "method": error.location.method, "place": place, "next": error.hint}
+        metadata = {name: value for name, value in facts.items() if value is not None}
+    if isinstance(error, ValidationException) and error.samples:
+        metadata["samples"] = dg.MetadataValue.json([dict(sample) for sample in error.samples])
+    # The engine has tried again already what can be tried again.
+    return dg.Failure(description=str(error), metadata=metadata, allow_retries=False)
