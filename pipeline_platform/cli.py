@@ -1,4 +1,4 @@
-"""The command line: `check`, `run`, `schema`, `reference`."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ app = typer.Typer(
 FAILED = 1
 CANCELLED = 130
 """Exit code of a run that was stopped: what a shell gives for Ctrl-C."""
+
+PIPELINES = Path("pipelines")
 
 Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
@@ -58,6 +60,14 @@ def _loaded(file: Path) -> PipelineConfig:
     for warning in pipeline.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return pipeline
+
+
+def _loaded_or_exit(file: Path) -> PipelineConfig:
+    try:
+        return _loaded(file)
+    except PipelineConfigurationException as error:
+        typer.echo("\n".join(map(str, error.problems)), err=True)
+        raise typer.Exit(FAILED) from error
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
@@ -99,11 +109,7 @@ def run(
     A streaming pipeline runs until Ctrl-C, which lets the micro-batch that runs come to its end, and goes on from its
     checkpoint at the next run.
     """
-    try:
-        pipeline = _loaded(file)
-    except PipelineConfigurationException as error:
-        typer.echo("\n".join(map(str, error.problems)), err=True)
-        raise typer.Exit(FAILED) from error
+    pipeline = _loaded_or_exit(file)
     unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
     if unknown:
         names = ", ".join(step.name for step in pipeline.steps)
@@ -152,8 +158,60 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
     return 0
 
 
-def _print_json(value: dict[str, Any]) -> None:
+def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def streams(
+    folder: Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")] = Path(
+        "pipelines"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint."""
+    from pipeline_platform.stream_table import show_streams, stream_rows
+
+    found: list[PipelineConfig] = []
+    for file in sorted(folder.glob("*.json")):
+        try:
+            pipeline = load_pipeline(file, vocabulary())
+        except PipelineConfigurationException:
+            typer.echo(f"{file} has mistakes, see: pipeline-platform check {file}", err=True)
+            continue
+        if pipeline.mode == "streaming":
+            found.append(pipeline)
+    rows = stream_rows(found, datetime.now(UTC))
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        show_streams(rows)
+    else:
+        typer.echo(f"no pipeline in {folder} is a stream", err=True)
+
+
+@app.command()
+def stop(file: File) -> None:
+    """Stop a stream: its micro-batch comes to its end, and it stays stopped until `resume`."""
+    from pipeline_platform.engine.stream_state import StreamRequest, request_file
+
+    pipeline = _stream(file)
+    StreamRequest(action="stop").write(request_file(pipeline.name))
+    typer.echo(f"{pipeline.name} stops after its micro-batch; see: pipeline-platform streams", err=True)
+
+
+@app.command()
+def resume(file: File) -> None:
+    """Let the supervisor start a stream again that was stopped or given up."""
+    from pipeline_platform.engine.stream_state import StreamRequest, request_file
+
+    pipeline = _stream(file)
+    StreamRequest(action="resume").write(request_file(pipeline.name))
+    typer.echo(
+        f"{pipeline.name} is started at the next tick of Dagster's sensor 'streams'; without it: "
+        f"pipeline-platform run {file}",
+        err=True,
+    )
 
 
 @app.command()
@@ -162,17 +220,22 @@ def reset_checkpoint(file: File) -> None:
     from pipeline_platform.engine import checkpoint
     from pipeline_platform.engine.lease import lease
 
+    pipeline = _stream(file)
     try:
-        pipeline = _loaded(file)
-        if pipeline.mode != "streaming":
-            typer.echo(f"{file} is a batch pipeline, which has no checkpoint", err=True)
-            raise typer.Exit(FAILED)
         with lease(checkpoint.checkpoint_location(pipeline)):
             aside = checkpoint.reset_checkpoint(pipeline)
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
     typer.echo(f"the checkpoint is now at {aside}" if aside is not None else "there is no checkpoint yet", err=True)
+
+
+def _stream(file: Path) -> PipelineConfig:
+    pipeline = _loaded_or_exit(file)
+    if pipeline.mode != "streaming":
+        typer.echo(f"{file} is a batch pipeline, and this is for streams", err=True)
+        raise typer.Exit(FAILED)
+    return pipeline
 
 
 @app.command()

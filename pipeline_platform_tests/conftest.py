@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform import redaction
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.stream_state import STREAMS_VARIABLE
 
 pytest_plugins = ["pipeline_platform_tests.services.fixtures"]
 
@@ -30,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def no_secret_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test hands out as a secret must not be masked in another."""
     monkeypatch.setattr(redaction, "_known", set())
+
+
+@pytest.fixture(autouse=True)
+def streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the streams of one test say where they stand."""
+    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
+    return tmp_path / "streams"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,6 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
-from pipeline_platform.engine.lease import STREAMS_VARIABLE
 
 FIVE_MISTAKES = """{
   "name": "five-mistakes",
@@ -121,7 +120,6 @@ def test_check_plan_builds_every_frame_and_writes_nothing(cli: CliRunner, tmp_pa
 def test_a_stream_of_what_is_there_now_is_run_to_its_end(
     cli: CliRunner, tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.json").write_text('{"value": 1}\n{"value": 2}\n{"value": 30}\n')
     source = {"path": str(tmp_path / "in"), "format": "json", "schema": "value INT"}

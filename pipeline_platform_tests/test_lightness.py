@@ -1,4 +1,4 @@
-"""What needs no JVM starts none: definitions, `check` and `schema` import no pyspark."""
+"""What needs no JVM starts none and imports no pyspark: definitions, the sensor of the streams, `check` and others."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ ROOT = Path(__file__).parent.parent
 CODE = {
     "definitions": "import pipeline_platform.definitions as d; assert d.defs.resolve_all_asset_specs()",
     "check": "from pipeline_platform.cli import app; app(['check', *FILES], standalone_mode=False)",
+    "streams": "from pipeline_platform.cli import app; app(['streams'], standalone_mode=False)",
+    "100 supervised streams": "sys.argv = ['supervision']; from bench.supervision import main; main()",
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
 

@@ -34,13 +34,17 @@ class Stop:
         """Ask the work to stop at the next occasion."""
         self._asked.set()
 
+    def is_asked(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._asked.is_set()
+
     def check(self) -> None:
         """Go on only if nobody asked to stop.
 
         Raises:
             PipelineCancelledException: Somebody did.
         """
-        if self._asked.is_set():
+        if self.is_asked():
             raise PipelineCancelledException("the run was stopped")
 
     def sleep(self, seconds: float) -> None:

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from pipeline_platform.engine.stream_state import streams_folder
 from pipeline_platform.exceptions import PipelineExecutionException
-
-STREAMS_VARIABLE = "PIPELINE_PLATFORM_STREAMS"
-
-
-def streams_folder() -> Path:
-    """Where streams leave what others look at: `PIPELINE_PLATFORM_STREAMS`, or `streams` in `DAGSTER_HOME` or here."""
-    home = os.environ.get("DAGSTER_HOME")
-    return Path(os.environ.get(STREAMS_VARIABLE) or (f"{home}/streams" if home else ".dagster/streams")).absolute()
 
 
 @contextmanager
-def lease(checkpoint: str) -> Generator[None]:
+def lease(checkpoint: str, wait_seconds: float = 0, is_over: Callable[[], bool] | None = None) -> Generator[None]:
     """Hold a checkpoint until the block, or the process, ends; a lock of the operating system's, so none is stale.
 
     Args:
         checkpoint: Path or URI of the checkpoint.
+        wait_seconds: How long to wait for a process that holds it.
+        is_over: Asked now and then while waiting: whether to give up.
 
     Raises:
         PipelineExecutionException: Another process holds it.
     """
     folder = streams_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{hashlib.sha256(checkpoint.encode()).hexdigest()[:20]}.lock", timeout=0)
+    lock = FileLock(folder / f"{hashlib.sha256(checkpoint.encode()).hexdigest()[:20]}.lock", timeout=wait_seconds)
     try:
-        lock.acquire()
+        lock.acquire(cancel_check=is_over)
     except Timeout:
         raise PipelineExecutionException(
             f"another process runs a stream on the checkpoint {checkpoint}",

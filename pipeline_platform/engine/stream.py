@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Set
 from concurrent.futures import Future
@@ -19,10 +18,13 @@ from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
 from pipeline_platform.engine.execution import Execution, Listener, nobody
 from pipeline_platform.engine.failures import explained, explaining
+from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_plan import plan_stream
+from pipeline_platform.engine.stream_state import StreamState
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     StreamingQueryException,
@@ -40,14 +42,17 @@ StreamListener = Callable[[StreamProgress], None]
 """Told where the stream stands after each micro-batch."""
 
 _LOOK_SECONDS = 0.5
-_STOP_SECONDS = 60.0
 _SETTINGS = {
     # The state of Spark's default lies on the heap.
     "spark.sql.streaming.stateStore.providerClass": (
         "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
     ),
-    "spark.sql.streaming.stopTimeout": str(int(_STOP_SECONDS * 1000)),
+    "spark.sql.streaming.stopTimeout": str(int(STOP_SECONDS * 1000)),
 }
+
+
+def _always() -> bool:
+    return True
 
 
 class _Stopped(Exception):
@@ -65,6 +70,9 @@ class StreamRun:
         listener: Told where the stream stands.
         on_step: Told about each step of each micro-batch.
         credentials: Where each step gets those of its system; by default what the environment says.
+        restarts: Restarts by a supervisor since the stream last got on, for its state file.
+        lease_seconds: How long to wait for a process that still holds the checkpoint.
+        is_wanted: Whether whoever began the run still counts on it; if not, another run may have its place.
     """
 
     pipeline: PipelineConfig
@@ -73,6 +81,10 @@ class StreamRun:
     listener: StreamListener = nobody
     on_step: Listener = nobody
     credentials: RunCredentials | None = None
+    restarts: int = 0
+    lease_seconds: float = 0
+    is_wanted: Callable[[], bool] = _always
+    queries: Queries = field(default_factory=Queries)
     steps: dict[int, StepMetrics] = field(default_factory=dict)
     """What each step did in all micro-batches of this run."""
     hints: Set[str] = frozenset()
@@ -87,7 +99,7 @@ class StreamRun:
         """
         started = datetime.now(UTC)
         try:
-            interruptible(self._work, self.spark, patience_seconds=_STOP_SECONDS)
+            interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
         except PipelineCancelledException as error:
             raise PipelineCancelledException(
                 "the stream was stopped",
@@ -113,8 +125,18 @@ class StreamRun:
 
     def _work(self, stop: Stop) -> None:
         checkpoint = checkpoint_location(self.pipeline)
+        state = StreamState(
+            pipeline=self.pipeline.name,
+            checkpoint=checkpoint,
+            run_id=self.run_id,
+            phase="starting",
+            started=datetime.now(UTC),
+            heartbeat=datetime.now(UTC),
+            restarts=self.restarts,
+        )
         with (
-            lease(checkpoint),
+            lease(checkpoint, self.lease_seconds, stop.is_asked),
+            heartbeat(state, stop, self.is_wanted) as beating,
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
             closing(
@@ -126,27 +148,31 @@ class StreamRun:
             batches = _MicroBatches(self, credentials, shape, stop)
             query = self._start(plan_stream(self.pipeline, self.spark, credentials, shape), checkpoint, batches)
             batches.query_id.set_result(str(query.id))
-            self._watch(query, stop, batches)
+            self._watch(query, stop, batches, beating)
 
     def _start(self, frame: DataFrame, checkpoint: str, batches: _MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)
         config = step.config.resolved()
         assert isinstance(config, Load)
+        name = config.query_name or f"{self.pipeline.name}-{step.name}"
         with explaining(step):
-            writer = frame.writeStream.foreachBatch(batches.take)
-            writer = writer.queryName(config.query_name or f"{self.pipeline.name}-{step.name}")
+            writer = frame.writeStream.foreachBatch(batches.take).queryName(name)
             writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
-            return writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+            query = writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+        self.queries.register(name, query)
+        return query
 
-    def _watch(self, query: StreamingQuery, stop: Stop, batches: _MicroBatches) -> None:
+    def _watch(self, query: StreamingQuery, stop: Stop, batches: _MicroBatches, beating: Heartbeat) -> None:
         told: StreamProgress | None = None
         try:
             while query.isActive:
                 stop.sleep(_LOOK_SECONDS)
-                told = self._tell(query, told)
+                if not query.status["isTriggerActive"]:
+                    beating.rests()
+                told = self._tell(query, told, beating)
         finally:
-            self._end(query)
-            self._tell(query, told)
+            self.queries.stop_all()
+            told = self._tell(query, told, beating)
             self.steps, self.hints = batches.steps, frozenset(batches.hints)
         if isinstance(batches.failure, _Stopped):
             stop.check()
@@ -167,22 +193,16 @@ class StreamRun:
                 retryable=told_by_spark.retryable,
             ) from error
 
-    def _tell(self, query: StreamingQuery, before: StreamProgress | None) -> StreamProgress | None:
-        """Tell the listener what is new."""
+    def _tell(self, query: StreamingQuery, before: StreamProgress | None, beating: Heartbeat) -> StreamProgress | None:
+        """Tell what is new."""
         latest = query.lastProgress
         if latest is None:
             return before
         progress = stream_progress(json.loads(latest.json))
         if before is None or progress.at != before.at:
+            beating.got_on(progress)
             self.listener(progress)
         return progress
-
-    def _end(self, query: StreamingQuery) -> None:
-        """Bring the micro-batch that runs to its end, then the query; the next one stops itself before it begins."""
-        deadline = time.monotonic() + _STOP_SECONDS
-        while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
-            time.sleep(_LOOK_SECONDS / 5)
-        query.stop()
 
 
 class _MicroBatches:
@@ -212,7 +232,7 @@ class _MicroBatches:
             self.stop.check()
         except PipelineCancelledException as error:
             raise _Stopped from error
-        query_id = self.query_id.result(timeout=_STOP_SECONDS)
+        query_id = self.query_id.result(timeout=STOP_SECONDS)
         micro_batch = MicroBatch(frame, number, self.shape)
         planned = plan(self.run.pipeline, frame.sparkSession, query_id, self.credentials, micro_batch=micro_batch)
         execution = Execution(self.run.pipeline, listener=self.run.on_step)

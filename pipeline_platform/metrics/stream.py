@@ -37,6 +37,8 @@ class StreamProgress(BaseModel):
     name: str | None
     batch: int
     """Number of the micro-batch."""
+    worked: bool
+    """Whether there was anything to load; without, the number is that of the micro-batch to come."""
     at: datetime
     rows: int
     """Rows read by the micro-batch."""
@@ -69,6 +71,7 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
         query_run_id=told["runId"],
         name=told.get("name"),
         batch=told["batchId"],
+        worked="addBatch" in told.get("durationMs", {}),
         at=told["timestamp"],
         rows=sum(int(source["numInputRows"]) for source in told["sources"]),
         rows_per_second_in=_rate(told, "inputRowsPerSecond"),

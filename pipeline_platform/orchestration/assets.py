@@ -35,6 +35,8 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
         specs=asset_specs(project, pipeline),
         check_specs=check_specs(pipeline),
         can_subset=True,
+        # With a limit of 1 for each pool, the instance's database sees to it that no stream runs twice.
+        pool=f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None,
         description=pipeline.description,
     )
     def compute(context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource) -> Iterator[Result]:

@@ -11,9 +11,14 @@ from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.broken import broken_file_assets
 from pipeline_platform.orchestration.project import load_project
-from pipeline_platform.orchestration.specs import asset_key, asset_steps, external_specs
+from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
+from pipeline_platform.orchestration.stream_health import health_check
+from pipeline_platform.orchestration.streams_sensor import is_supervised, streams_sensor
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
+
+MODE_TAG = "pipeline_platform/mode"
+"""On every run of a pipeline's job: `batch` or `streaming`, so that an instance can limit the one or the other."""
 
 
 def project_definitions(folder: Path) -> dg.Definitions:
@@ -30,13 +35,16 @@ def project_definitions(folder: Path) -> dg.Definitions:
         for warning in pipeline.warnings:
             logger.warning("%s", warning)
     jobs = {pipeline.name: _job(pipeline) for pipeline in project.pipelines}
+    streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]
     return dg.Definitions(
         assets=[
             *(pipeline_assets(project, pipeline) for pipeline in project.pipelines),
             *external_specs(project),
             *(broken_file_assets(broken) for broken in project.broken),
         ],
+        asset_checks=[health_check(pipeline) for pipeline in streams],
         jobs=list(jobs.values()),
+        sensors=[streams_sensor(streams, jobs)] if streams else [],
         schedules=[
             dg.ScheduleDefinition(
                 name=f"{pipeline.asset_prefix}_schedule",
@@ -54,8 +62,12 @@ def project_definitions(folder: Path) -> dg.Definitions:
 
 
 def _job(pipeline: PipelineConfig):
+    assets = dg.AssetSelection.assets(*(asset_key(pipeline, step) for step in asset_steps(pipeline)))
+    # A check that is an op of its own, such as that of a stream's health, is no part of the job.
+    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(pipeline)))
     return dg.define_asset_job(
         name=pipeline.asset_prefix,
-        selection=dg.AssetSelection.assets(*(asset_key(pipeline, step) for step in asset_steps(pipeline))),
+        selection=assets.without_checks() | checks,
         description=pipeline.description,
+        tags={MODE_TAG: pipeline.mode},
     )

@@ -6,16 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.orchestration.project import Project
+
+MATERIALIZATION_SECONDS = 900.0
+"""Between two materializations of a sink by a stream that runs."""
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -59,6 +64,7 @@ def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec
             tags=_tags(pipeline),
             metadata={**_uri(step), "method": step.config.method, "step": step.index},
             skippable=True,
+            freshness_policy=_freshness(pipeline) if step.type == "load" else None,
         )
         for step in asset_steps(pipeline)
     ]
@@ -110,6 +116,14 @@ def code_versions(pipeline: PipelineConfig) -> dict[int, str]:
         if step.type == "validate":
             validated.setdefault(step.inputs[0].step, []).append(versions[step.index])
     return versions
+
+
+def _freshness(pipeline: PipelineConfig) -> dg.FreshnessPolicy | None:
+    """A stream materializes its sinks now and then while it runs; one that has missed that some times is down."""
+    if pipeline.mode != "streaming" or main_load(pipeline).config.ends_by_itself():
+        return None
+    expected = timedelta(seconds=MATERIALIZATION_SECONDS)
+    return dg.FreshnessPolicy.time_window(warn_window=2 * expected, fail_window=4 * expected)
 
 
 def _step_deps(pipeline: PipelineConfig, step: Step) -> Sequence[dg.AssetKey]:

@@ -9,6 +9,7 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
@@ -20,12 +21,15 @@ from pipeline_platform.orchestration.results import (
     failing_as_dagster_does,
     materializations,
 )
-from pipeline_platform.orchestration.specs import asset_key
+from pipeline_platform.orchestration.specs import MATERIALIZATION_SECONDS, asset_key
+from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
 OBSERVATION_SECONDS = 60.0
-"""Between two observations of a sink: an event for each micro-batch would be some 300 MB of event log a day."""
+"""Between two observations of a sink, at least."""
+_LEASE_SECONDS = 120.0
+"""How long the process of a run that was taken for dead may take to notice and stop."""
 
 
 def stream_results(
@@ -37,7 +41,8 @@ def stream_results(
 ) -> Iterator[Result]:
     """Run a stream until it ends by itself, fails, or the run is terminated.
 
-    While it runs, its sinks are observed: batch, offsets, lag, rates. What it did in all is materialized at the end.
+    While it runs, its sinks are observed, and materialized now and then: batch, offsets, lag, rates. What it did in
+    all is materialized at the end.
 
     Args:
         context: Of the op.
@@ -52,32 +57,30 @@ def stream_results(
     from pipeline_platform.engine.stream import StreamRun
 
     latest: dict[int, StepMetrics] = {}
-    sinks = [asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"]
-    observed_at = float("-inf")
 
     def on_step(_: str, step: Step, metrics: StepMetrics | None) -> None:
         if metrics is not None:
             latest[step.index] = metrics
 
-    def observe(progress: StreamProgress) -> None:
-        nonlocal observed_at
-        if time.monotonic() - observed_at < OBSERVATION_SECONDS:
-            return
-        observed_at = time.monotonic()
-        for sink in sinks:
-            context.log_event(dg.AssetObservation(asset_key=sink, metadata=stream_metadata(progress)))
-
+    stream = StreamRun(
+        pipeline,
+        spark.session(pipeline.name, pipeline.spark_settings()),
+        run_id=context.run.run_id,
+        listener=_Events(context, pipeline),
+        on_step=on_step,
+        credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+        restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
+        lease_seconds=_LEASE_SECONDS,
+        is_wanted=lambda: _is_live(context.instance, context.run.run_id),
+    )
     with failing_as_dagster_does(context):
         try:
-            metrics = StreamRun(
-                pipeline,
-                spark.session(pipeline.name, pipeline.spark_settings()),
-                run_id=context.run.run_id,
-                listener=observe,
-                on_step=on_step,
-                credentials=vault.run_credentials(context.run.run_id, pipeline.location),
-            ).run()
-        except PipelineCancelledException:
+            metrics = stream.run()
+        except PipelineCancelledException as error:
+            if error.__cause__ is None:
+                # Not Dagster has stopped it: `pipeline-platform stop` has, or its supervisor, which took it for dead.
+                _mark_canceling(context.instance, context.run.run_id)
+                raise dg.DagsterExecutionInterruptedError from None
             raise
         except PipelineException:
             yield from check_results(context, pipeline, latest)
@@ -87,3 +90,39 @@ def stream_results(
     done = {step.index: step for step in metrics.steps}
     yield from materializations(context, project, pipeline, done)
     yield from check_results(context, pipeline, done)
+
+
+class _Events:
+    """Tells Dagster where the stream stands, in few events: one for each micro-batch would be 300 MB a day."""
+
+    def __init__(self, context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> None:
+        self._context = context
+        self._sinks = [asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"]
+        self._ends_by_itself = main_load(pipeline).config.ends_by_itself()
+        self._observed = self._materialized = float("-inf")
+        self._batch: int | None = None
+        self._rows = 0
+
+    def __call__(self, progress: StreamProgress) -> None:
+        now = time.monotonic()
+        self._rows += progress.rows
+        if now - self._observed >= OBSERVATION_SECONDS and progress.batch != self._batch:
+            self._observed, self._batch = now, progress.batch
+            for sink in self._sinks:
+                self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=stream_metadata(progress)))
+        if not self._ends_by_itself and now - self._materialized >= MATERIALIZATION_SECONDS:
+            self._materialized = now
+            for sink in self._sinks:
+                metadata = {**stream_metadata(progress), "stream/rows": self._rows}
+                self._context.log_event(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
+
+
+def _is_live(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is not None and not run.is_finished
+
+
+def _mark_canceling(instance: dg.DagsterInstance, run_id: str) -> None:
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceling(run)

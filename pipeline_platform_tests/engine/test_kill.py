@@ -8,7 +8,6 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from pipeline_platform.engine.lease import STREAMS_VARIABLE
 from pipeline_platform.methods.load.publication import LEDGER
 from pipeline_platform_tests.engine.processes import (
     WAITING,
@@ -70,9 +69,8 @@ def test_a_run_killed_in_the_middle_of_a_load_loads_every_row_once_when_repeated
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("committed", [0, 1], ids=["after the offset log", "between the two loads"])
 def test_a_stream_killed_in_a_micro_batch_has_every_row_once_in_both_sinks_when_started_again(
-    tmp_path: Path, committed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, committed: int
 ) -> None:
-    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
     folder, sinks = tmp_path / "in", [tmp_path / "one", tmp_path / "two"]
     folder.mkdir()
     write_rows(folder, wait_milliseconds=HOUR)

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
-from pipeline_platform.engine.lease import STREAMS_VARIABLE, lease
+from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
@@ -32,11 +32,6 @@ from pipeline_platform_tests.engine.processes import finished, started, wait_unt
 from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, transform, validate
 
 NOW = "availableNow"
-
-
-@pytest.fixture(autouse=True)
-def _streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
 
 
 def arrive(folder: Path, name: str, ids: Sequence[int]) -> None:

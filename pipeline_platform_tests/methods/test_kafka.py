@@ -18,7 +18,6 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import Stop
-from pipeline_platform.engine.lease import STREAMS_VARIABLE
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.metrics.stream import StreamProgress
@@ -159,7 +158,6 @@ def test_each_message_is_let_through_or_kept_aside_once(
 def test_a_stream_reads_each_message_once_across_its_runs(
     spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
     parsed = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "quarantine"}
     source = read_from(kafka, topic, startingOffsets="earliest", maxOffsetsPerTrigger=7, **parsed)
     sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="availableNow")

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from pipeline_platform.engine.lease import STREAMS_VARIABLE
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, validation
-
-
-@pytest.fixture(autouse=True)
-def _streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STREAMS_VARIABLE, str(tmp_path / "streams"))
 
 
 def stream_of_files(tmp_path: Path, *between: dict[str, Any]) -> dict[str, Any]:
@@ -75,3 +71,30 @@ def test_a_broken_rule_fails_the_run_and_the_check_says_which(
         assert not check.passed
         assert check.metadata["violations"].value == 1
     assert not (tmp_path / "t").exists()
+
+
+def test_a_stream_that_a_person_stops_ends_as_canceled_and_materializes_what_it_is_fed(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    source = {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 10}}
+    flow = stream_of_files(tmp_path)
+    flow["steps"][0] = source
+    flow["steps"][-1]["config"]["trigger"] = "1 second"
+    definitions = define(flow)
+    sink = dg.AssetKey(["flow", "to_delta_lake"])
+    with dg.DagsterInstance.ephemeral() as instance, ThreadPoolExecutor() as pool:
+
+        def stop_once_it_works() -> None:
+            while instance.get_latest_materialization_event(sink) is None:
+                time.sleep(0.1)
+            StreamRequest(action="stop").write(request_file("flow"))
+
+        stopping = pool.submit(stop_once_it_works)
+        result = run(definitions, instance)
+        stopping.result(60)
+        [record] = instance.get_run_records()
+        assert record.dagster_run.status == dg.DagsterRunStatus.CANCELED
+        assert not result.success
+    state = StreamState.read(state_file("flow"))
+    assert state is not None
+    assert state.phase == "stopped"

@@ -1,0 +1,120 @@
+"""What a running stream leaves in a small file for others to look at, and what others ask of it.
+
+A supervisor, `pipeline-platform streams` and the check of a stream's health read these files, and start no JVM.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import tempfile
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline_platform.metrics.stream import StreamProgress
+
+STREAMS_VARIABLE = "PIPELINE_PLATFORM_STREAMS"
+HEARTBEAT_SECONDS = 5.0
+STALE_SECONDS = 60.0
+"""A heartbeat older than this is none: the process is gone, or does nothing at all."""
+
+Phase = Literal["starting", "running", "stopped", "failed", "completed"]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """What the file says; None if there is none, or one that another version has written."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def write(self, path: Path) -> None:
+        """Put it there in one go: a reader sees the old one or this one.
+
+        Raises:
+            OSError: There is no room, or no right to write.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(self.model_dump_json(indent=2))
+                file.close()
+                Path(file.name).replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    Path(file.name).unlink()
+                raise
+
+
+class StreamState(_File):
+    """Where a stream stands, as the process that runs it last said."""
+
+    pipeline: str
+    checkpoint: str
+    run_id: str
+    phase: Phase
+    started: datetime
+    heartbeat: datetime
+    host: str = Field(default_factory=socket.gethostname)
+    pid: int = Field(default_factory=os.getpid)
+    restarts: int = 0
+    """Restarts by the supervisor since the stream last got on."""
+    progress: StreamProgress | None = None
+    moved: datetime | None = None
+    """When it last finished a micro-batch, or had none to work on."""
+    error: str | None = None
+    lasting: bool = False
+    """Whether starting it again unchanged would fail again."""
+
+    def is_alive(self, now: datetime) -> bool:
+        """Whether a process runs it."""
+        return self.phase in ("starting", "running") and not self.is_stale(now)
+
+    def is_stale(self, now: datetime) -> bool:
+        """Whether the last heartbeat is too old to mean anything."""
+        return now - self.heartbeat > timedelta(seconds=STALE_SECONDS)
+
+    def stands_still(self, now: datetime) -> timedelta:
+        """For how long it has worked on one micro-batch without finishing it."""
+        return now - self.moved if self.moved is not None and self.phase == "running" else timedelta()
+
+
+class StreamRequest(_File):
+    """What a person asked of a stream; it holds for what began before."""
+
+    action: Literal["stop", "resume"]
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    by: str = Field(default_factory=getpass.getuser)
+
+
+def streams_folder() -> Path:
+    """Where streams leave what others look at: `PIPELINE_PLATFORM_STREAMS`, or `streams` in `DAGSTER_HOME` or here."""
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(os.environ.get(STREAMS_VARIABLE) or (f"{home}/streams" if home else ".dagster/streams")).absolute()
+
+
+def state_file(pipeline: str) -> Path:
+    """The file in which a stream says where it stands.
+
+    Args:
+        pipeline: Name of the pipeline.
+    """
+    return streams_folder() / f"{pipeline}.state.json"
+
+
+def request_file(pipeline: str) -> Path:
+    """The file in which people ask something of a stream.
+
+    Args:
+        pipeline: Name of the pipeline.
+    """
+    return streams_folder() / f"{pipeline}.request.json"

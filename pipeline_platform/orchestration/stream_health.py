@@ -1,0 +1,103 @@
+"""Whether a stream is healthy: an asset check, made by the supervisor and by whoever runs it in the UI."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.checkpoint import main_load
+from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.orchestration.specs import asset_key
+from pipeline_platform.orchestration.supervisor import Watch
+
+HEALTH_CHECK = "stream_healthy"
+
+
+def health_check(pipeline: PipelineConfig) -> dg.AssetChecksDefinition:
+    """A check of the stream's first sink: it runs, beats, keeps up, and was not restarted again and again.
+
+    Args:
+        pipeline: A stream.
+    """
+    key = _sink(pipeline)
+
+    @dg.asset_check(
+        asset=key,
+        name=HEALTH_CHECK,
+        description="Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts.",
+    )
+    def compute() -> dg.AssetCheckResult:
+        found = health(pipeline, StreamState.read(state_file(pipeline.name)), None, datetime.now(UTC))
+        return dg.AssetCheckResult(
+            passed=found.passed, description=found.description, metadata=found.metadata, severity=found.severity
+        )
+
+    return compute
+
+
+def health(
+    pipeline: PipelineConfig, state: StreamState | None, watch: Watch | None, now: datetime
+) -> dg.AssetCheckEvaluation:
+    """Judge a stream by what it last said of itself, and by what its supervisor knows.
+
+    Args:
+        pipeline: The stream.
+        state: What it last said; None if it never ran.
+        watch: What its supervisor knows; None to ask the stream alone.
+        now: The time, with its zone.
+    """
+    wrong = list(_wrong(pipeline, state, watch, now))
+    progress = state.progress if state is not None else None
+    behind = seconds_behind(state)
+    metadata: dict[str, Any] = {
+        "heartbeat": dg.MetadataValue.timestamp(state.heartbeat) if state is not None else None,
+        "batch": progress.batch if progress is not None else None,
+        "lag": progress.lag if progress is not None else None,
+        "seconds_behind": behind,
+        "restarts": watch.restarts if watch is not None else state.restarts if state is not None else None,
+        "supervision": watch.phase if watch is not None else None,
+        "checkpoint": state.checkpoint if state is not None else None,
+    }
+    return dg.AssetCheckEvaluation(
+        asset_key=_sink(pipeline),
+        check_name=HEALTH_CHECK,
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(wrong) or None,
+        metadata={name: value for name, value in metadata.items() if value is not None},
+    )
+
+
+def seconds_behind(state: StreamState | None) -> float | None:
+    """How long a stream needs to catch up at its present speed; None where that can't be said."""
+    progress = state.progress if state is not None else None
+    if progress is None or progress.lag is None:
+        return None
+    if progress.lag == 0:
+        return 0.0
+    return progress.lag / progress.rows_per_second if progress.rows_per_second else None
+
+
+def _wrong(pipeline: PipelineConfig, state: StreamState | None, watch: Watch | None, now: datetime) -> list[str]:
+    options = pipeline.streaming
+    if watch is not None and watch.phase in ("given_up", "waiting", "stopped"):
+        return [f"{watch.phase.replace('_', ' ')}: {watch.reason}"]
+    if state is None:
+        return ["it has not run yet"]
+    if state.phase in ("failed", "stopped", "completed"):
+        return [f"{state.phase}: {state.error}" if state.error else state.phase]
+    wrong: list[str] = []
+    if state.is_stale(now):
+        wrong.append(f"no heartbeat for {(now - state.heartbeat).total_seconds():.0f} s")
+    behind = seconds_behind(state)
+    if behind is not None and behind > options.stall_timeout_seconds:
+        wrong.append(f"it would take {behind:.0f} s to catch up")
+    restarts = watch.restarts if watch is not None else state.restarts
+    if restarts * 2 > options.max_restarts:
+        wrong.append(f"{restarts} restarts without getting on")
+    return wrong
+
+
+def _sink(pipeline: PipelineConfig) -> dg.AssetKey:
+    return asset_key(pipeline, main_load(pipeline))

@@ -1,0 +1,162 @@
+"""The sensor that keeps the streams of a project running."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.definitions.target import ExecutableDefinition
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.checkpoint import main_load
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.orchestration.stream_health import health
+from pipeline_platform.orchestration.supervisor import (
+    GENERATION_TAG,
+    LIVE_STATUSES,
+    RESTARTS_TAG,
+    STREAM_TAG,
+    Decision,
+    Seen,
+    SeenRun,
+    Watch,
+    decide,
+)
+
+SENSOR = "streams"
+TICK_SECONDS = 10
+
+
+def is_supervised(pipeline: PipelineConfig) -> bool:
+    """Whether a pipeline is a stream that is meant to run all the time; `availableNow` ends by itself."""
+    return pipeline.mode == "streaming" and not main_load(pipeline).config.ends_by_itself()
+
+
+def streams_sensor(
+    pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+) -> dg.SensorDefinition:
+    """A sensor that starts streams, restarts those that fail or stand still, and gives up those that don't get on.
+
+    It is off until somebody turns it on. What it remembers stands in its cursor; it reads small files and the
+    instance, and starts no JVM.
+
+    Args:
+        pipelines: The streams.
+        jobs: The job of each, by the pipeline's name.
+    """
+
+    @dg.sensor(
+        name=SENSOR,
+        jobs=[jobs[pipeline.name] for pipeline in pipelines],
+        minimum_interval_seconds=TICK_SECONDS,
+        description="Keeps the streams running: starts them, restarts them from their checkpoints, gives up loudly.",
+    )
+    def supervise(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = datetime.now(UTC)
+        watches = _watches(context.cursor)
+        requests: list[dg.RunRequest] = []
+        events: list[dg.AssetCheckEvaluation] = []
+        kept: dict[str, Watch] = {}
+        live = _live_runs(context.instance)
+        for pipeline in pipelines:
+            watch = watches.get(pipeline.name, Watch())
+            run = live.get(pipeline.asset_prefix) or _run_of(context.instance, pipeline, watch)
+            state = StreamState.read(state_file(pipeline.name))
+            request = StreamRequest.read(request_file(pipeline.name))
+            decision = decide(pipeline.streaming, watch, Seen(run, state, request), now)
+            kept[pipeline.name] = decision.watch
+            if decision.watch.phase != watch.phase:
+                _tell(context, pipeline, decision.watch)
+            if decision.end_run is not None and run is not None:
+                _end(context.instance, run, decision)
+            if decision.watch.phase in ("waiting", "given_up", "stopped") and run is not None:
+                _free_slot(context.instance, run)
+            if decision.start:
+                requests.append(_request(pipeline, decision.watch))
+            if decision.watch.phase != watch.phase and decision.watch.phase not in ("requested", "wanted"):
+                events.append(health(pipeline, state, decision.watch, now))
+        idle = None if requests else _summary(kept)
+        return dg.SensorResult(run_requests=requests, skip_reason=idle, asset_events=events, cursor=_cursor(kept))
+
+    return supervise
+
+
+def _summary(watches: Mapping[str, Watch]) -> str:
+    counts = Counter(watch.phase.replace("_", " ") for watch in watches.values())
+    return ", ".join(f"{count} {phase}" for phase, count in counts.most_common())
+
+
+def _watches(cursor: str | None) -> dict[str, Watch]:
+    found = json.loads(cursor) if cursor else {}
+    return {name: Watch.model_validate(watch) for name, watch in found.items()}
+
+
+def _cursor(watches: Mapping[str, Watch]) -> str:
+    return json.dumps({name: watch.model_dump(mode="json", exclude_defaults=True) for name, watch in watches.items()})
+
+
+def _live_runs(instance: dg.DagsterInstance) -> dict[str, SeenRun]:
+    """The live runs by the name of their job; of two the older one, which holds the checkpoint."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=LIVE_STATUSES))
+    return {record.dagster_run.job_name: _seen(record) for record in records}
+
+
+def _run_of(instance: dg.DagsterInstance, pipeline: PipelineConfig, watch: Watch) -> SeenRun | None:
+    """The run that was watched or requested and is not live any more."""
+    if watch.phase == "live" and watch.run_id is not None:
+        wanted = dg.RunsFilter(run_ids=[watch.run_id])
+    elif watch.phase == "requested":
+        tags = {STREAM_TAG: pipeline.name, GENERATION_TAG: str(watch.generation)}
+        wanted = dg.RunsFilter(job_name=pipeline.asset_prefix, tags=tags)
+    else:
+        return None
+    return next((_seen(record) for record in instance.get_run_records(wanted, limit=1)), None)
+
+
+def _seen(record: dg.RunRecord) -> SeenRun:
+    began = datetime.fromtimestamp(record.start_time, UTC) if record.start_time is not None else None
+    return SeenRun(record.dagster_run.run_id, record.dagster_run.status, began)
+
+
+def _request(pipeline: PipelineConfig, watch: Watch) -> dg.RunRequest:
+    tags = {STREAM_TAG: pipeline.name, GENERATION_TAG: str(watch.generation), RESTARTS_TAG: str(watch.restarts)}
+    # The time keeps a sensor that has lost its cursor from asking for a run that there was before.
+    key = f"{pipeline.name}/{watch.generation}/{watch.since.timestamp():.0f}"
+    return dg.RunRequest(run_key=key, job_name=pipeline.asset_prefix, tags=tags)
+
+
+def _end(instance: dg.DagsterInstance, run: SeenRun, decision: Decision) -> None:
+    """Mark a run as ended whose process is gone or hangs; one that hangs sees it later and stops."""
+    found = instance.get_run_by_id(run.run_id)
+    if found is None or found.is_finished:
+        return
+    message = f"The stream's supervisor has ended this run: {decision.end_run}."
+    if decision.watch.phase == "stopped":
+        instance.report_run_canceled(found, message=message)
+    else:
+        instance.report_run_failed(found, message=message)
+
+
+def _free_slot(instance: dg.DagsterInstance, run: SeenRun) -> None:
+    """Free the slot of a run that has ended: one whose process was killed still has it."""
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: Watch) -> None:
+    match watch.phase:
+        case "given_up":
+            context.log.error(
+                f"{pipeline.name} is given up after {watch.restarts} restarts: {watch.reason}\nmend it, then: "
+                f"pipeline-platform resume {pipeline.file}"
+            )
+        case "waiting":
+            context.log.warning(
+                f"{pipeline.name} is started again (restart {watch.restarts}) at {watch.start_at:%H:%M:%S}: "
+                f"{watch.reason}"
+            )
+        case "stopped":
+            context.log.info(f"{pipeline.name} is {watch.reason}; it is not started until somebody does")
+        case "requested" | "live" | "wanted":
+            context.log.info(f"{pipeline.name} is {watch.phase}")

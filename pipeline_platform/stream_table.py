@@ -1,0 +1,100 @@
+"""The streams of a project as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.checkpoint import checkpoint_location
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+
+_NARROWEST = 120
+_STYLES = {"running": "green", "failed": "red", "gone": "red"}
+
+
+def stream_rows(pipelines: Sequence[PipelineConfig], now: datetime) -> list[dict[str, Any]]:
+    """What there is to say of each stream: state, batch, lag, restarts, checkpoint.
+
+    Args:
+        pipelines: Streaming pipelines.
+        now: The time, with its zone.
+    """
+    return [_row(pipeline, now) for pipeline in pipelines]
+
+
+def show_streams(rows: Sequence[dict[str, Any]]) -> None:
+    """Print them as a table on standard output.
+
+    Args:
+        rows: What `stream_rows` gave.
+    """
+    table = Table(box=SIMPLE, pad_edge=False)
+    for column in ("stream", "state"):
+        table.add_column(column, no_wrap=True)
+    for column in ("batch", "rows/s", "lag", "restarts", "beat"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("checkpoint", overflow="fold")
+    for row in rows:
+        speed = row["rows_per_second"]
+        table.add_row(
+            row["stream"],
+            Text(row["state"], style=_STYLES.get(row["state"], "")),
+            _number(row["batch"]),
+            f"{speed:,.0f}" if speed is not None else "–",
+            _number(row["lag"]),
+            str(row["restarts"]),
+            _ago(row["heartbeat_seconds_ago"]),
+            row["checkpoint"].removeprefix(f"{Path.cwd()}/"),
+        )
+    console = Console(width=max(Console().width, _NARROWEST))
+    console.print(table)
+    for row in rows:
+        if row["error"]:
+            console.print(Text(f"{row['stream']}: {row['error']}", style="red"))
+
+
+def _row(pipeline: PipelineConfig, now: datetime) -> dict[str, Any]:
+    state = StreamState.read(state_file(pipeline.name))
+    request = StreamRequest.read(request_file(pipeline.name))
+    progress = state.progress if state is not None else None
+    return {
+        "stream": pipeline.name,
+        "state": _state(state, request, now),
+        "batch": progress.batch if progress is not None else None,
+        "rows_per_second": progress.rows_per_second if progress is not None else None,
+        "lag": progress.lag if progress is not None else None,
+        "restarts": state.restarts if state is not None else 0,
+        "heartbeat_seconds_ago": round((now - state.heartbeat).total_seconds()) if state is not None else None,
+        "checkpoint": checkpoint_location(pipeline),
+        "run_id": state.run_id if state is not None else None,
+        "host": state.host if state is not None else None,
+        "pid": state.pid if state is not None else None,
+        "error": state.error if state is not None and state.phase == "failed" else None,
+    }
+
+
+def _state(state: StreamState | None, request: StreamRequest | None, now: datetime) -> str:
+    if state is None:
+        return "never ran"
+    if state.phase not in ("starting", "running"):
+        return state.phase
+    is_stopped = request is not None and request.action == "stop" and request.at > state.started
+    if state.is_stale(now):
+        return "stopped" if is_stopped else "gone"
+    return "stopping" if is_stopped else state.phase
+
+
+def _number(value: int | None) -> str:
+    return f"{value:,}" if value is not None else "–"
+
+
+def _ago(seconds: int | None) -> str:
+    return f"{timedelta(seconds=seconds)}" if seconds is not None else "–"

@@ -1,0 +1,148 @@
+"""What a stream says of itself while it runs, and what it hears."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyspark.sql import SparkSession
+from typer.testing import CliRunner
+
+from pipeline_platform.cli import app
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine import heartbeat
+from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
+from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform_tests.engine.processes import write_pipeline
+from pipeline_platform_tests.runs import extract, load, pipeline_of, validate
+
+Flow = Callable[..., PipelineConfig]
+
+
+@pytest.fixture
+def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flow:
+    """A stream of generated rows that hears at once what is asked of it, and its file."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_SECONDS", 0.1)
+
+    def make(*between: Any) -> PipelineConfig:
+        sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="100 milliseconds")
+        steps = [extract("fromRate", rowsPerSecond=50), *between, sink]
+        options = {"checkpointRoot": str(tmp_path / "checkpoints")}
+        write_pipeline(tmp_path, steps, mode="streaming", streaming=options)
+        return pipeline_of(steps, mode="streaming", streaming=options)
+
+    return make
+
+
+def said(pipeline: PipelineConfig) -> StreamState:
+    state = StreamState.read(state_file(pipeline.name))
+    assert state is not None
+    return state
+
+
+def test_while_it_runs_it_says_who_runs_it_and_how_far_it_is(spark: SparkSession, flow: Flow, tmp_path: Path):
+    pipeline, seen = flow(), []
+
+    def listen(progress: StreamProgress) -> None:
+        if progress.worked:
+            seen.append((progress, said(pipeline)))
+        if len(seen) == 2:
+            assert CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).exit_code == 0
+
+    with pytest.raises(PipelineCancelledException):
+        StreamRun(pipeline, spark, run_id="mine", listener=listen, restarts=2).run()
+    for progress, state in seen:
+        assert state.progress == progress
+        assert (state.phase, state.run_id, state.pid, state.restarts) == ("running", "mine", os.getpid(), 2)
+        assert state.is_alive(datetime.now(UTC))
+        assert state.checkpoint == f"{tmp_path}/checkpoints/tested/to_delta_lake"
+    assert said(pipeline).phase == "stopped"
+    assert not said(pipeline).is_alive(datetime.now(UTC))
+
+
+def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_later(
+    spark: SparkSession, flow: Flow, tmp_path: Path
+):
+    pipeline = flow()
+    CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")])
+    progressed: list[int] = []
+    first_stop = threading.Event()
+
+    def listen(progress: StreamProgress) -> None:
+        progressed.append(progress.batch)
+        if len(progressed) == 5 and not first_stop.is_set():
+            first_stop.set()
+            CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")])
+
+    with pytest.raises(PipelineCancelledException):
+        StreamRun(pipeline, spark, listener=listen).run()
+    assert len(progressed) >= 5
+
+
+def test_a_run_that_nobody_counts_on_any_more_stops_itself(spark: SparkSession, flow: Flow):
+    pipeline, lost = flow(), threading.Event()
+    run = StreamRun(pipeline, spark, listener=lambda _: lost.set(), is_wanted=lambda: not lost.is_set())
+    with pytest.raises(PipelineCancelledException):
+        run.run()
+    assert not run.queries.has_active()
+
+
+def test_a_failure_stands_in_the_file_with_whether_it_would_come_again(spark: SparkSession, flow: Flow):
+    pipeline = flow(validate("validateRanges", ranges={"value": {"max": -1}}))
+    with pytest.raises(PipelineException):
+        StreamRun(pipeline, spark).run()
+    state = said(pipeline)
+    assert (state.phase, state.lasting) == ("failed", True)
+    assert "validateRanges" in (state.error or "")
+
+
+def test_a_state_that_can_t_be_written_does_not_end_the_stream(
+    spark: SparkSession, flow: Flow, streams: Path, caplog: pytest.LogCaptureFixture
+):
+    pipeline, batches = flow(), []
+    state_file(pipeline.name).mkdir(parents=True)
+    wanted = threading.Event()
+
+    def listen(progress: StreamProgress) -> None:
+        batches.append(progress.batch)
+        if len(batches) == 3:
+            wanted.set()
+
+    with pytest.raises(PipelineCancelledException):
+        StreamRun(pipeline, spark, listener=listen, is_wanted=lambda: not wanted.is_set()).run()
+    assert len(batches) >= 3
+    told = [record.message for record in caplog.records if "can't be written" in record.message]
+    assert len(told) == 1
+    assert list(streams.glob(".*")) == []
+
+
+def test_the_list_of_streams_says_what_each_does(spark: SparkSession, flow: Flow, tmp_path: Path):
+    pipeline = flow()
+
+    def listed() -> str:
+        found = CliRunner().invoke(app, ["streams", str(tmp_path)], env={"COLUMNS": "200"})
+        assert found.exit_code == 0
+        return " ".join(found.stdout.split())
+
+    assert "tested never ran" in listed()
+    seen: list[str] = []
+
+    def listen(progress: StreamProgress) -> None:
+        if progress.worked:
+            seen.append(listed())
+            CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")])
+            seen.append(listed())
+
+    with pytest.raises(PipelineCancelledException):
+        StreamRun(pipeline, spark, listener=listen).run()
+    assert "tested running" in seen[0]
+    assert f"{tmp_path}/checkpoints/tested/to_delta_lake" in seen[0]
+    assert "tested stopping" in seen[1]
+    assert "tested stopped" in listed()
