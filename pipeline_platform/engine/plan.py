@@ -11,6 +11,7 @@ from pipeline_platform.config.step import Step, StepConfig
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
@@ -120,6 +121,9 @@ class Plan:
         """The load of a step, or of a part of it."""
         number = self.micro_batch.number if self.micro_batch is not None else None
         load_id = f"{self.load_id}/{step.name}{part}"
+        if self.micro_batch is not None and step is main_load(self.pipeline) and not part:
+            # Spark's own sink knows the micro-batches by the query alone: one may go on where the other has stopped.
+            load_id = self.load_id
         return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
 
 
@@ -209,7 +213,7 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         if isinstance(config, Extract):
             frame = _accepted(planned, step, config, frame)
     elif isinstance(config, Extract):
-        frame = _accepted(planned, step, config, config.read(spark, credentials_for(planned, config, step)))
+        frame = _accepted(planned, step, config, config.read(spark, credentials_for(planned.credentials, config, step)))
     else:
         assert isinstance(config, Transform)
         frame = config.apply(inputs_of(planned, step, spark))
@@ -251,10 +255,10 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
     return config.accepted(frame)
 
 
-def credentials_for(planned: Plan, config: StepConfig, step: Step) -> Credentials | None:
+def credentials_for(credentials: RunCredentials, config: StepConfig, step: Step) -> Credentials | None:
     """The credentials of a step's system; None if it has none, or lets the step in without."""
     need = config.credential_need() if isinstance(config, Credentialed) else None
-    return planned.credentials.enter(need, step.location) if need is not None else None
+    return credentials.enter(need, step.location) if need is not None else None
 
 
 def _quarantine_credentials(planned: Plan, quarantine: ToDeltaLake) -> Credentials | None:
@@ -265,7 +269,7 @@ def _quarantine_credentials(planned: Plan, quarantine: ToDeltaLake) -> Credentia
     for step in sorted(planned.pipeline.steps, key=lambda step: step.type != "load"):
         config = step.config.resolved() if step.index in planned.needed else None
         if isinstance(config, EntersS3) and bucket_of(config.uri()) == bucket:
-            return credentials_for(planned, config, step)
+            return credentials_for(planned.credentials, config, step)
     return None
 
 
@@ -379,7 +383,7 @@ def _plan_load(planned: Plan, step: Step) -> None:
     tally: Tally | None = None
     if not config.reports_rows():
         frame, tally = counted(frame)
-    credentials = credentials_for(planned, config, step)
+    credentials = credentials_for(planned.credentials, config, step)
     prepared = config.prepare(frame, planned.load_run(step, name, credentials))
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
 

@@ -55,7 +55,10 @@ class Queries:
         """
         deadline = time.monotonic() + patience_seconds
         for query in reversed(list(self._active())):
+            batch = _finished_batch(query)
             while query.isActive and query.status["isTriggerActive"] and time.monotonic() < deadline:
+                if _finished_batch(query) != batch:
+                    break
                 time.sleep(_LOOK_SECONDS)
             query.stop()
 
@@ -79,3 +82,8 @@ class Queries:
 
     def _active(self) -> Iterator[StreamingQuery]:
         return (query for query in self._queries.values() if query.isActive)
+
+
+def _finished_batch(query: StreamingQuery) -> int | None:
+    latest = query.lastProgress
+    return latest.batchId if latest is not None else None

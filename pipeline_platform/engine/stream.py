@@ -1,26 +1,26 @@
-"""Runs a stream: one query, each of whose micro-batches is planned and carried out as a batch is."""
+"""Runs a stream: one query, watched until it ends or is stopped."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Callable, Set
-from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.stream_shape import StreamShape, stream_shape
+from pipeline_platform.config.stream_shape import stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
-from pipeline_platform.engine.execution import Execution, Listener, nobody
+from pipeline_platform.engine.execution import Listener, nobody
 from pipeline_platform.engine.failures import explained, explaining
 from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.lease import lease
-from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.micro_batches import MicroBatches, Stopped
+from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_plan import plan_stream
@@ -53,10 +53,6 @@ _SETTINGS = {
 
 def _always() -> bool:
     return True
-
-
-class _Stopped(Exception):
-    """Ends a query before its next micro-batch does anything."""
 
 
 @dataclass
@@ -145,41 +141,43 @@ class StreamRun:
         ):
             shape = stream_shape(self.pipeline.steps)
             require_fit(self.pipeline, shape, checkpoint)
-            batches = _MicroBatches(self, credentials, shape, stop)
-            query = self._start(plan_stream(self.pipeline, self.spark, credentials, shape), checkpoint, batches)
-            batches.query_id.set_result(str(query.id))
-            self._watch(query, stop, batches, beating)
+            planned = plan_stream(self.pipeline, self.spark, credentials, shape)
+            sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
+            sink = sink or MicroBatches(self.pipeline, credentials, shape, stop, self.on_step)
+            query = self._start(planned.frame, checkpoint, sink)
+            self._watch(query, stop, sink, beating)
 
-    def _start(self, frame: DataFrame, checkpoint: str, batches: _MicroBatches) -> StreamingQuery:
+    def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)
         config = step.config.resolved()
         assert isinstance(config, Load)
         name = config.query_name or f"{self.pipeline.name}-{step.name}"
         with explaining(step):
-            writer = frame.writeStream.foreachBatch(batches.take).queryName(name)
+            writer = sink.writer(frame).queryName(name)
             writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
             query = writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
         self.queries.register(name, query)
+        sink.began(str(query.id))
         return query
 
-    def _watch(self, query: StreamingQuery, stop: Stop, batches: _MicroBatches, beating: Heartbeat) -> None:
+    def _watch(self, query: StreamingQuery, stop: Stop, sink: OwnSink | MicroBatches, beating: Heartbeat) -> None:
         told: StreamProgress | None = None
         try:
             while query.isActive:
                 stop.sleep(_LOOK_SECONDS)
                 if not query.status["isTriggerActive"]:
                     beating.rests()
-                told = self._tell(query, told, beating)
+                told = self._tell(query, told, sink, beating)
         finally:
             self.queries.stop_all()
-            told = self._tell(query, told, beating)
-            self.steps, self.hints = batches.steps, frozenset(batches.hints)
-        if isinstance(batches.failure, _Stopped):
+            told = self._tell(query, told, sink, beating)
+            self.steps, self.hints = sink.steps, frozenset(sink.hints)
+        if isinstance(sink.failure, Stopped):
             stop.check()
         step = main_load(self.pipeline)
         with explaining(step):
-            if batches.failure is not None:
-                raise batches.failure
+            if sink.failure is not None:
+                raise sink.failure
         error = query.exception()
         if error is not None:
             told_by_spark = explained(error, step)
@@ -193,51 +191,23 @@ class StreamRun:
                 retryable=told_by_spark.retryable,
             ) from error
 
-    def _tell(self, query: StreamingQuery, before: StreamProgress | None, beating: Heartbeat) -> StreamProgress | None:
-        """Tell what is new."""
+    def _tell(
+        self, query: StreamingQuery, before: StreamProgress | None, sink: OwnSink | MicroBatches, beating: Heartbeat
+    ) -> StreamProgress | None:
+        """Tell what is new since then, one micro-batch after the other."""
         latest = query.lastProgress
         if latest is None:
             return before
-        progress = stream_progress(json.loads(latest.json))
-        if before is None or progress.at != before.at:
+        last = stream_progress(json.loads(latest.json))
+        if before is not None and last.at == before.at:
+            return before
+        missed: list[StreamProgress] = []
+        if before is None or last.batch > before.batch + 1:
+            # Spark keeps the last hundred.
+            recent = (stream_progress(json.loads(progress.json)) for progress in query.recentProgress[:-1])
+            missed = [progress for progress in recent if before is None or progress.at > before.at]
+        for progress in [*(other for other in missed if other.at < last.at), last]:
+            sink.heard(progress)
             beating.got_on(progress)
             self.listener(progress)
-        return progress
-
-
-class _MicroBatches:
-    """Plans and carries out one micro-batch after the other; they come in a thread of Spark's."""
-
-    def __init__(self, run: StreamRun, credentials: RunCredentials, shape: StreamShape, stop: Stop) -> None:
-        self.run = run
-        self.credentials = credentials
-        self.shape = shape
-        self.stop = stop
-        self.query_id: Future[str] = Future()
-        self.failure: BaseException | None = None
-        self.steps: dict[int, StepMetrics] = {}
-        self.hints: set[str] = set()
-
-    def take(self, frame: DataFrame, number: int) -> None:
-        """Load a micro-batch, all of it once, however often it comes."""
-        try:
-            self._take(frame, number)
-        except BaseException as error:
-            # Spark hands on no more than the text of it.
-            self.failure = error
-            raise
-
-    def _take(self, frame: DataFrame, number: int) -> None:
-        try:
-            self.stop.check()
-        except PipelineCancelledException as error:
-            raise _Stopped from error
-        query_id = self.query_id.result(timeout=STOP_SECONDS)
-        micro_batch = MicroBatch(frame, number, self.shape)
-        planned = plan(self.run.pipeline, frame.sparkSession, query_id, self.credentials, micro_batch=micro_batch)
-        execution = Execution(self.run.pipeline, listener=self.run.on_step)
-        # A micro-batch that has begun is brought to its end.
-        execution.of(planned, Stop())
-        self.hints |= set(planned.hints)
-        for index, step in execution.steps.items():
-            self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step
+        return last

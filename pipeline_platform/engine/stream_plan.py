@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -16,9 +17,22 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+@dataclass(frozen=True)
+class PlannedStream:
+    """A stream that every sink can take.
+
+    Args:
+        frame: The rows that become the micro-batches.
+        checked: The plan of an empty micro-batch, by which that was found out.
+    """
+
+    frame: DataFrame
+    checked: Plan
+
+
 def plan_stream(
     pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
-) -> DataFrame:
+) -> PlannedStream:
     """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
 
     Args:
@@ -32,9 +46,10 @@ def plan_stream(
     """
     frame = _stream_frame(pipeline, spark, credentials, shape)
     none = MicroBatch(spark.createDataFrame([], frame.schema), 0, shape)
-    for kept in plan(pipeline, spark, "check", credentials, micro_batch=none).cached:
+    checked = plan(pipeline, spark, "check", credentials, micro_batch=none)
+    for kept in checked.cached:
         kept.unpersist()
-    return frame
+    return PlannedStream(frame, checked)
 
 
 def _stream_frame(
@@ -48,11 +63,11 @@ def _stream_frame(
             config = step.config.resolved()
             match config:
                 case Extract() if config.is_stream():
-                    frame = config.read_stream(spark, credentials_for(planned, config, step))
+                    frame = config.read_stream(spark, credentials_for(credentials, config, step))
                     if step.index != shape.head:
                         frame = config.accepted(frame)
                 case Extract():
-                    frame = config.accepted(config.read(spark, credentials_for(planned, config, step)))
+                    frame = config.accepted(config.read(spark, credentials_for(credentials, config, step)))
                 case Transform():
                     frame = config.apply(inputs_of(planned, step, spark))
                 case _:

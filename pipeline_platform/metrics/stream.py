@@ -8,6 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+LOADED = "loaded"
+"""Name of the observation that counts what goes into Spark's own sink."""
+
 
 class SourceProgress(BaseModel):
     """Where a stream stands in one of its sources."""
@@ -42,6 +45,8 @@ class StreamProgress(BaseModel):
     at: datetime
     rows: int
     """Rows read by the micro-batch."""
+    loaded: int | None = None
+    """Rows that Spark's own sink has taken of it; None where the platform loads them."""
     rows_per_second_in: float | None
     rows_per_second: float | None
     """Rows processed each second."""
@@ -74,6 +79,7 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
         worked="addBatch" in told.get("durationMs", {}),
         at=told["timestamp"],
         rows=sum(int(source["numInputRows"]) for source in told["sources"]),
+        loaded=told.get("observedMetrics", {}).get(LOADED, {}).get("rows"),
         rows_per_second_in=_rate(told, "inputRowsPerSecond"),
         rows_per_second=_rate(told, "processedRowsPerSecond"),
         seconds=told.get("durationMs", {}).get("triggerExecution", told.get("batchDuration", 0)) / 1000,

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from pipeline_platform.cli import app
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.stream_state import StreamRequest, request_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -266,3 +267,45 @@ def test_a_signal_stops_a_stream_after_its_micro_batch(tmp_path: Path, sent: sig
 
 def commits(table: Path) -> int:
     return len(list((table / "_delta_log").glob("*.json")))
+
+
+def test_one_plain_load_is_spark_s_own_sink_and_goes_on_where_the_platform_s_has_stopped(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The last micro-batch is in the table, but not in the checkpoint, when the pipeline is changed."""
+    plain = arrivals(tmp_path), to_delta(tmp_path / "out")
+    rule = validate("validateRanges", ranges={"id": {"min": 0}})
+    checked = plain[0], rule, plain[1]
+    for name, ids, (before, after) in (("a", range(10), (plain, checked)), ("b", range(10, 16), (checked, plain))):
+        arrive(tmp_path / "in", name, ids)
+        stream(spark, tmp_path, *before)
+        [commits] = (tmp_path / "checkpoints").rglob("commits")
+        newest = max((path for path in commits.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+        newest.unlink()
+        (commits / f".{newest.name}.crc").unlink(missing_ok=True)
+        stream(spark, tmp_path, *after)
+        assert ids_in(tmp_path / "out") == list(range(ids.stop))
+
+
+def test_what_spark_s_own_sink_has_taken_is_counted_over_all_micro_batches(spark: SparkSession, tmp_path: Path):
+    waiting = [("b", range(10, 16)), ("c", range(16, 40))]
+    arrive(tmp_path / "in", "a", range(10))
+
+    def listen(progress: StreamProgress) -> None:
+        if not progress.worked:
+            return
+        if waiting:
+            arrive(tmp_path / "in", *waiting.pop(0))
+        else:
+            StreamRequest(action="stop").write(request_file("tested"))
+
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="100 milliseconds")
+    steps = arrivals(tmp_path), transform("filterRows", condition="id % 2 = 0"), sink
+    options = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    run = StreamRun(pipeline_of(steps, mode="streaming", streaming=options), spark, listener=listen)
+    with pytest.raises(PipelineCancelledException):
+        run.run()
+    by_name = {step.name: step for step in run.steps.values()}
+    assert by_name["to_delta_lake"].rows == len(ids_in(tmp_path / "out")) == 20
+    assert by_name["filter_rows"].rows == 20
+    assert [column.name for column in by_name["to_delta_lake"].columns] == ["id", "kind"]

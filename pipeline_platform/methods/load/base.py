@@ -16,6 +16,7 @@ from pipeline_platform.methods.base import WorksOnFrame
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.methods.dataset import Dataset
@@ -126,6 +127,18 @@ class Load(WorksOnFrame):
 
     def folder(self) -> str | None:
         """Path or URI of a sink that is a folder; None for one that is not."""
+        return None
+
+    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+        """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.
+
+        Args:
+            frame: The rows of the stream; `prepare` has taken an empty frame with their columns.
+            run: The load, of no micro-batch.
+
+        Returns:
+            None if Spark has no sink of its own that leaves the same.
+        """
         return None
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:

@@ -25,6 +25,7 @@ from pipeline_platform.methods.settings import spark_settings
 if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
     from pyspark.sql.types import DataType, StructType
     from pyspark.sql.window import WindowSpec
 
@@ -89,6 +90,14 @@ class ToDeltaLake(Load, EntersS3):
 
     def folder(self) -> str | None:
         return self.path
+
+    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+        if self.mode != "append" or self.output_mode != "append" or self.cluster_by:
+            return None
+        place = place_of(self.uri(), run.credentials)
+        options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
+        writer = frame.writeStream.format("delta").options(**options)
+        return writer.partitionBy(*self.partition_by) if self.partition_by else writer
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")

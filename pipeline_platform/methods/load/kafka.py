@@ -16,6 +16,7 @@ from pipeline_platform.methods.load.sink import require_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
 class ToKafka(Load, EntersKafka):
@@ -30,6 +31,10 @@ class ToKafka(Load, EntersKafka):
 
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])
+
+    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+        options = {**self.spark_options(run.credentials), "topic": self.topic}
+        return self._messages(frame, run).writeStream.format("kafka").options(**options)
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         options = self.spark_options(run.credentials)

@@ -1,0 +1,95 @@
+"""Plans and carries out the micro-batches of a stream, one after the other."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.execution import Execution, Listener
+from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.queries import STOP_SECONDS
+from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import StreamProgress
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+
+class Stopped(Exception):
+    """Ends a query before its next micro-batch does anything."""
+
+
+class MicroBatches:
+    """Takes every micro-batch of a stream; they come in a thread of Spark's.
+
+    Args:
+        pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
+        shape: What of the pipeline is the stream.
+        stop: Looked at before each micro-batch.
+        listener: Told about each step.
+    """
+
+    def __init__(
+        self,
+        pipeline: PipelineConfig,
+        credentials: RunCredentials,
+        shape: StreamShape,
+        stop: Stop,
+        listener: Listener,
+    ) -> None:
+        self._pipeline = pipeline
+        self._credentials = credentials
+        self._shape = shape
+        self._stop = stop
+        self._listener = listener
+        self._query_id: Future[str] = Future()
+        self.failure: BaseException | None = None
+        """What the last micro-batch failed at; Spark hands on no more than the text of it."""
+        self.steps: dict[int, StepMetrics] = {}
+        """What each step did in all micro-batches."""
+        self.hints: set[str] = set()
+
+    def writer(self, frame: DataFrame) -> DataStreamWriter:
+        """The writer of a stream that hands its micro-batches over to this.
+
+        Args:
+            frame: The rows of the stream.
+        """
+        return frame.writeStream.foreachBatch(self._take_noting_failure)
+
+    def began(self, query_id: str) -> None:
+        """Hear under which id the query runs: it is the same as long as its checkpoint is."""
+        self._query_id.set_result(query_id)
+
+    def heard(self, progress: StreamProgress) -> None:
+        """Hear what Spark says of a micro-batch: nothing that was not known."""
+
+    def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
+        try:
+            self._take(frame, number)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _take(self, frame: DataFrame, number: int) -> None:
+        """Load a micro-batch, all of it once, however often it comes."""
+        try:
+            self._stop.check()
+        except PipelineCancelledException as error:
+            raise Stopped from error
+        query_id = self._query_id.result(timeout=STOP_SECONDS)
+        micro_batch = MicroBatch(frame, number, self._shape)
+        planned = plan(self._pipeline, frame.sparkSession, query_id, self._credentials, micro_batch=micro_batch)
+        execution = Execution(self._pipeline, listener=self._listener)
+        # A micro-batch that has begun is brought to its end.
+        execution.of(planned, Stop())
+        self.hints |= set(planned.hints)
+        for index, step in execution.steps.items():
+            self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step
