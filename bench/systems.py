@@ -255,8 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds, by default 5, after one to warm up")
     options = parser.parse_args(arguments)
     spark = spark_session("bench")
-    print(f"| {options.rows:,} rows | script, median s | platform, median s | rows/s | ratio | least | most |")
-    print("|---|---|---|---|---|---|---|")
+    print(f"| {options.rows:,} rows | {HEADING}")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         bench = Bench(spark, Path(name), options.rows)
         make_data(spark, bench.folder, options.rows)
@@ -265,8 +264,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # One server at a time: two cores are few.
             with ExitStack() as servers:
                 for job in SYSTEMS[system](bench, servers):
-                    _report(job.name, options.rows, list(_rounds(job, bench, options.rounds)))
+                    measure(job, bench, options.rounds)
     spark.stop()
+
+
+HEADING = "script, median s | platform, median s | rows/s | ratio | least | most |\n|---|---|---|---|---|---|---|"
+
+
+def measure(job: Job, bench: Bench, rounds: int) -> None:
+    """Print the row of a job: its medians, and the ratios of the rounds.
+
+    Args:
+        job: What is measured.
+        bench: What it works on.
+        rounds: Measured rounds, after one to warm up.
+    """
+    _report(job.name, bench.rows, list(_rounds(job, bench, rounds)))
 
 
 def _rounds(job: Job, bench: Bench, rounds: int) -> Iterator[tuple[float, float]]:

@@ -177,6 +177,8 @@ def test_a_supervised_stream_survives_everything_and_has_every_number_once(kafka
         asked("resume", file)
         stream.runs_and_gets_on(unlike=run_id)
         stream.catches_up()
+        failed = [status for _, status in deployment.runs() if status == DagsterRunStatus.FAILURE]
+        assert len(failed) == len(PHASES), deployment.told()
     finally:
         deployment.end()
     assert_each_once(tmp_path, numbers.produced)

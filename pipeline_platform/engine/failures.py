@@ -138,12 +138,17 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _full_text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {_without_plan(str(error))}"
+
+
+def _without_plan(said: str) -> str:
+    """What a query failed at, without its plan, in which every message stands that it might have failed with."""
+    return said.split("\n=== Streaming Query ===", 1)[0]
 
 
 def _message(error: BaseException, text: str) -> str:
     raised = re.search(_RAISED + r"[^\n]*", text)
-    told = raised[0] if raised else _innermost(str(error))
+    told = raised[0] if raised else _innermost(_without_plan(str(error)))
     told = _CLASS.sub("", _STATE.sub("", told), count=1)
     told = " ".join(_COLOUR.sub("", told).split())
     reading = _READING.search(text)

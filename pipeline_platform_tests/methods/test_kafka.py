@@ -177,6 +177,26 @@ def test_a_stream_reads_each_message_once_across_its_runs(
     assert sorted(row["value"] for row in kept) == sorted([*MALFORMED, *MALFORMED])
 
 
+@pytest.mark.parametrize("plain", [True, False], ids=["Spark's own sink", "validated"])
+def test_a_micro_batch_that_was_cut_off_before_its_commit_is_repeated_without_a_failure(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, plain: bool
+):
+    produce(kafka, topic, NUMBERS)
+    source = read_from(kafka, topic, startingOffsets="earliest", valueFormat="string")
+    rules = [] if plain else [validate("validateNulls", notNullColumns=["value"])]
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="availableNow")
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    pipeline = pipeline_of([source, *rules, sink], mode="streaming", streaming=checkpoints)
+    StreamRun(pipeline, spark).run()
+    [commits] = (tmp_path / "checkpoints").rglob("commits")
+    for path in commits.iterdir():
+        path.unlink()
+    produce(kafka, topic, NUMBERS)
+    StreamRun(pipeline, spark).run()
+    values = [row["value"] for row in DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()]
+    assert sorted(values) == sorted(2 * [value.decode() for _, _, value in NUMBERS])
+
+
 def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
     spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
 ):
