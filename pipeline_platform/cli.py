@@ -217,13 +217,17 @@ def resume(file: File) -> None:
 @app.command()
 def reset_checkpoint(file: File) -> None:
     """Move the checkpoint of a stream aside, so that it begins anew; what it has loaded stays."""
+    from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine import checkpoint
     from pipeline_platform.engine.lease import lease
 
     pipeline = _stream(file)
     try:
-        with lease(checkpoint.checkpoint_location(pipeline)):
-            aside = checkpoint.reset_checkpoint(pipeline)
+        with (
+            lease(checkpoint.checkpoint_location(pipeline)),
+            closing(RunCredentials.from_environment("reset-checkpoint", pipeline.location)) as credentials,
+        ):
+            aside = checkpoint.reset_checkpoint(pipeline, credentials)
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error

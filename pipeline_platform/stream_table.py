@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.checkpoint import checkpoint_location
 from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
 
 _NARROWEST = 120
@@ -52,7 +51,7 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
             _number(row["lag"]),
             str(row["restarts"]),
             _ago(row["heartbeat_seconds_ago"]),
-            row["checkpoint"].removeprefix(f"{Path.cwd()}/"),
+            (row["checkpoint"] or "–").removeprefix(f"{Path.cwd()}/"),
         )
     console = Console(width=max(Console().width, _NARROWEST))
     console.print(table)
@@ -73,7 +72,7 @@ def _row(pipeline: PipelineConfig, now: datetime) -> dict[str, Any]:
         "lag": progress.lag if progress is not None else None,
         "restarts": state.restarts if state is not None else 0,
         "heartbeat_seconds_ago": round((now - state.heartbeat).total_seconds()) if state is not None else None,
-        "checkpoint": checkpoint_location(pipeline),
+        "checkpoint": state.checkpoint if state is not None else None,
         "run_id": state.run_id if state is not None else None,
         "host": state.host if state is not None else None,
         "pid": state.pid if state is not None else None,

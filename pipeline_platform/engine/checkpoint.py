@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import spark_path
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.load.publication import local_or_remote
-from pipeline_platform.methods.s3 import place_of
+from pipeline_platform.methods.s3 import Place, place_of
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -54,22 +57,36 @@ def checkpoint_location(pipeline: PipelineConfig) -> str:
     step = main_load(pipeline)
     config = step.config.resolved()
     assert isinstance(config, Load)
-    root = pipeline.streaming.checkpoint_root.rstrip("/")
+    root = substitute_all(pipeline.streaming.checkpoint_root).rstrip("/")
     return spark_path(config.checkpoint_location or f"{root}/{pipeline.name}/{step.name}")
 
 
-def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: str) -> None:
+def checkpoint_place(pipeline: PipelineConfig, credentials: RunCredentials) -> Place:
+    """The checkpoint with what it is entered with: for a bucket the credentials of the step that writes to it.
+
+    Args:
+        pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
+
+    Raises:
+        CredentialException: They are missing, incomplete, refused or can't be reached.
+    """
+    uri = checkpoint_location(pipeline)
+    return place_of(uri, credentials_of_bucket(credentials, pipeline.steps, uri))
+
+
+def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place) -> None:
     """Hold a pipeline against its checkpoint, and note what a new one is made with.
 
     Args:
         pipeline: A streaming pipeline.
         shape: What of it is the stream.
-        checkpoint: Path or URI of the checkpoint.
+        checkpoint: The checkpoint.
 
     Raises:
         PipelineConfigurationException: Spark could not go on from there; says what differs.
     """
-    folder = _folder(checkpoint)
+    folder = local_or_remote(checkpoint)
     record = _record(folder)
     wanted = MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape))
     if record.exists() and (folder / "metadata").exists():
@@ -77,7 +94,7 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: str) -
         differences = _differences(made_with, wanted)
         if differences:
             raise PipelineConfigurationException(
-                f"the checkpoint {checkpoint} can't be gone on from: {'; '.join(differences)}",
+                f"the checkpoint {checkpoint.uri} can't be gone on from: {'; '.join(differences)}",
                 location=pipeline.location,
                 hint="take the change back, or begin anew: with another 'checkpointLocation', or with "
                 f"'pipeline-platform reset-checkpoint {pipeline.file or 'FILE'}', which moves the old one aside",
@@ -86,16 +103,17 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: str) -
     record.write_text(wanted.model_dump_json(indent=2))
 
 
-def reset_checkpoint(pipeline: PipelineConfig) -> str | None:
+def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials) -> str | None:
     """Move the checkpoint aside, so that the stream begins anew; nobody may be running it.
 
     Args:
         pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
 
     Returns:
         Where it is now; None if there was none.
     """
-    folder = _folder(checkpoint_location(pipeline))
+    folder = local_or_remote(checkpoint_place(pipeline, credentials))
     if not folder.exists():
         return None
     aside = folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}")
@@ -104,10 +122,6 @@ def reset_checkpoint(pipeline: PipelineConfig) -> str | None:
         record.unlink()
     folder.rename(aside)
     return str(aside)
-
-
-def _folder(checkpoint: str) -> UPath:
-    return local_or_remote(place_of(checkpoint, None))
 
 
 def _record(folder: UPath) -> UPath:

@@ -29,6 +29,8 @@ COORDINATES = (
     "software.amazon.awssdk:s3-transfer-manager:2.29.52",
     "software.amazon.awssdk:sts:2.29.52",
     "software.amazon.awssdk:dynamodb:2.29.52",
+    # Files are copied within a bucket, and those of a state store sent, by the client that does not wait.
+    "software.amazon.awssdk:netty-nio-client:2.29.52",
 )
 CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
 # Newer artifacts than pyspark's own under these names break it: "Failed to load session extension".
@@ -40,7 +42,6 @@ _EXCLUDED = (
     "org.apache.logging.log4j:log4j-slf4j2-impl",
     # All of AWS, 640 MB; what S3 needs of it is named above.
     "software.amazon.awssdk:bundle",
-    "software.amazon.awssdk:netty-nio-client",
     "com.google.protobuf:protobuf-java",
 )
 _UNRESOLVED = re.compile(r"unresolved dependency: [^\n]*")

@@ -10,7 +10,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import Listener
-from pipeline_platform.engine.plan import credentials_for
+from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.stream_plan import PlannedStream
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load, LoadRun

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step, StepConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.step_credentials import credentials_for, credentials_of_bucket
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
-from pipeline_platform.methods.base import Credentialed, KeepsFrame
+from pipeline_platform.methods.base import KeepsFrame
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.delta_lake import ToDeltaLake
-from pipeline_platform.methods.s3 import EntersS3, bucket_of
 from pipeline_platform.methods.transform.base import Frames, Transform
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import ColumnMetrics
@@ -255,24 +255,6 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
     return config.accepted(frame)
 
 
-def credentials_for(credentials: RunCredentials, config: StepConfig, step: Step) -> Credentials | None:
-    """The credentials of a step's system; None if it has none, or lets the step in without."""
-    need = config.credential_need() if isinstance(config, Credentialed) else None
-    return credentials.enter(need, step.location) if need is not None else None
-
-
-def _quarantine_credentials(planned: Plan, quarantine: ToDeltaLake) -> Credentials | None:
-    """Those of the step that writes to the same bucket, or else of one that reads from it."""
-    bucket = bucket_of(quarantine.uri())
-    if bucket is None:
-        return None
-    for step in sorted(planned.pipeline.steps, key=lambda step: step.type != "load"):
-        config = step.config.resolved() if step.index in planned.needed else None
-        if isinstance(config, EntersS3) and bucket_of(config.uri()) == bucket:
-            return credentials_for(planned.credentials, config, step)
-    return None
-
-
 def inputs_of(planned: Plan, step: Step, spark: SparkSession) -> Frames:
     """The frames a transform works on."""
     primary = next((planned.frames[edge.step] for edge in step.inputs if edge.name is None), None)
@@ -357,7 +339,9 @@ def _quarantine(planned: Plan, step: Step, path: str) -> tuple[ToDeltaLake, Load
     """The load of a step's quarantine."""
     config = ToDeltaLake(path=path, mode="append", merge_schema=True)
     name = f"{planned.pipeline.name}-{step.name}-quarantine"
-    return config, planned.load_run(step, name, _quarantine_credentials(planned, config), "/quarantine")
+    steps = (other for other in planned.pipeline.steps if other.index in planned.needed)
+    credentials = credentials_of_bucket(planned.credentials, steps, config.uri())
+    return config, planned.load_run(step, name, credentials, "/quarantine")
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:

@@ -14,7 +14,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.stream_shape import stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.checkpoint import checkpoint_location, main_load, require_fit
+from pipeline_platform.engine.checkpoint import checkpoint_location, checkpoint_place, main_load, require_fit
 from pipeline_platform.engine.execution import Listener, nobody
 from pipeline_platform.engine.failures import explained, explaining
 from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
@@ -146,7 +146,8 @@ class StreamRun:
             ) as credentials,
         ):
             shape = stream_shape(self.pipeline.steps)
-            require_fit(self.pipeline, shape, checkpoint)
+            place = checkpoint_place(self.pipeline, credentials)
+            require_fit(self.pipeline, shape, place)
             planned = plan_stream(self.pipeline, self.spark, credentials, shape)
 
             def query_to_its_end() -> None:
@@ -155,12 +156,14 @@ class StreamRun:
                 query = self._start(planned.frame, checkpoint, sink)
                 self._watch(query, stop, sink, beating)
 
-            try:
-                query_to_its_end()
-            except StreamingQueryException as error:
-                if _UNTOLD_REPLAY not in str(error.__cause__):
-                    raise
-                query_to_its_end()
+            # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
+            with spark_settings(self.spark, place.session_settings()):
+                try:
+                    query_to_its_end()
+                except StreamingQueryException as error:
+                    if _UNTOLD_REPLAY not in str(error.__cause__):
+                        raise
+                    query_to_its_end()
 
     def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)

@@ -9,7 +9,8 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import explaining
-from pipeline_platform.engine.plan import MicroBatch, Plan, credentials_for, inputs_of, plan
+from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
+from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.transform.base import Transform
 

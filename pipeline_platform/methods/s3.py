@@ -137,6 +137,15 @@ class Place:
         options = {name: value for name, value in options.items() if value}
         return options | ({} if _keeps(bucket, options) else {"fs.s3a.impl.disable.cache": "true"})
 
+    def session_settings(self) -> dict[str, str]:
+        """Settings of a session, for what takes no options, such as a checkpoint; they hold for this bucket alone."""
+        bucket = bucket_of(self.uri)
+        return {
+            name.replace("fs.s3a.", f"fs.s3a.bucket.{bucket}.", 1): value
+            for name, value in self.spark_options().items()
+            if name != "fs.s3a.impl.disable.cache"
+        }
+
     def delta_rs_options(self) -> dict[str, str]:
         """Storage options of delta-rs."""
         key = self.credentials

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import itertools
+import json
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -21,8 +22,13 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from pipeline_platform.credentials.model import S3Credentials
+from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.engine.checkpoint import reset_checkpoint
+from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
+from pipeline_platform.methods.s3 import place_of
 from pipeline_platform_tests.runs import (
     StepValue,
     extract,
@@ -351,3 +357,40 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(
     assert next(refusals) > REFUSALS
     assert found.attempts > 1
     assert sum(len(read_by_others("parquet", body, Path())) for body in bodies(s3, bucket)) == len(ROWS)
+
+
+@pytest.mark.parametrize("validated", [False, True], ids=["Spark's own sink", "validated"])
+def test_a_stream_keeps_its_place_in_a_bucket_entered_with_the_key_of_its_load(
+    spark: SparkSession, s3: S3Server, bucket: str, tmp_path: Path, validated: bool
+):
+    keys = s3.credentials()
+    (tmp_path / "in").mkdir()
+    sink = load(
+        "toDeltaLake",
+        path=f"s3a://{bucket}/out",
+        checkpointLocation=f"s3a://{bucket}/checkpoints/flow",
+        trigger="availableNow",
+        **keys,
+    )
+    rules = [validate("validateRanges", ranges={"id": {"max": 5}}, onFailure="quarantine")] if validated else []
+    source = extract("fromFiles", path=str(tmp_path / "in"), format="json", schema="id BIGINT, at TIMESTAMP")
+    distinct = transform("deduplicate", columns=["id", "at"], watermark={"column": "at", "delay": "1 hour"})
+    pipeline = pipeline_of([source, distinct, *rules, sink], mode="streaming")
+    for number in range(2):
+        ids = (*range(5 * number + 5), 0)
+        lines = [json.dumps({"id": number, "at": "2026-11-23T10:00:00Z"}) for number in ids]
+        (tmp_path / "in" / f"{number}.json").write_text("\n".join(lines))
+        StreamRun(pipeline, spark).run()
+    table = DeltaTable(f"s3://{bucket}/out", storage_options=place_of("s3://out", key_of(s3)).delta_rs_options())
+    assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == list(range(6 if validated else 10))
+    assert any("/state/" in key for key in s3.keys(bucket, "checkpoints/flow/"))
+    settings = {**dict(spark.sparkContext.getConf().getAll()), **spark.conf.getAll}
+    assert not any(s3.secret_access_key in str(value) for value in settings.values())
+    aside = reset_checkpoint(pipeline, RunCredentials.from_environment("test", pipeline.location))
+    assert aside is not None
+    assert s3.keys(bucket, "checkpoints/flow/") == []
+    assert s3.keys(bucket, f"checkpoints/{aside.rpartition('/')[2]}/")
+
+
+def key_of(s3: S3Server) -> S3Credentials:
+    return S3Credentials.model_validate(s3.credentials())
