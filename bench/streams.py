@@ -47,7 +47,9 @@ def fill(bench: Bench, kafka: Kafka) -> None:
         "double(id % 500) AS amount",
     )
     messages = events.selectExpr("CAST(id AS STRING) AS key", "to_json(struct(*)) AS value")
-    messages.write.format("kafka").option("kafka.bootstrap.servers", kafka.address).option("topic", "events").save()
+    messages.write.format("kafka").option("kafka.bootstrap.servers", kafka.address).option("topic", "events").mode(
+        "append"
+    ).save()
 
 
 def parsed(spark: SparkSession, kafka: Kafka) -> DataFrame:

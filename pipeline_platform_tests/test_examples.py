@@ -9,12 +9,14 @@ from pathlib import Path
 
 import duckdb
 import fastavro
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics
 
@@ -206,6 +208,27 @@ def test_generated_writes_a_minute_of_rows(run: Run, db: duckdb.DuckDBPyConnecti
         "SELECT range, range % 10, range % 2 = 0, to_timestamp(range / 100) FROM range(6000)",
     )
     assert rows == 6000
+
+
+@pytest.mark.parametrize("name", ["flights", "planes_avro", "planes_avro_evolution"])
+def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch(
+    run: Run, db: duckdb.DuckDBPyConnection, spark: SparkSession, name: str
+):
+    for before in ("planes_avro", name):
+        run(before)
+    value = json.loads((ROOT / "pipelines" / f"{name}.json").read_text())
+    value.update(mode="streaming", streaming={"checkpointRoot": "checkpoints"})
+    value.pop("schedule", None)
+    [sink] = [step["config"] for step in value["steps"] if step["type"] == "load"]
+    batch, stream = sink["path"], f"{sink['path']}_streamed"
+    sink.update(path=stream, trigger="availableNow")
+    StreamRun(parse_pipeline(json.dumps(value), vocabulary(), Path(f"{name}.json")), spark).run()
+    if name == "flights":
+        tables = delta(batch), delta(stream)
+    else:
+        tables = tuple(pa.Table.from_pylist(avro_rows(path)) for path in (batch, stream))
+    db.register("as_batch", tables[0])
+    assert same_rows(db, tables[1], "*", "SELECT * FROM as_batch") > 1000
 
 
 def test_the_graph_of_the_examples_is_the_one_reviewed():

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Producer
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineException,
@@ -53,11 +55,17 @@ class Services:
 
     def run(self, name: str, change: Change = lambda _: None) -> RunMetrics:
         """Run an example, perhaps changed first."""
+        return BatchRun(self._example(name, change), self.spark).run()
+
+    def stream(self, name: str, change: Change) -> RunMetrics:
+        """Run an example that is a stream, changed first so that it ends."""
+        return StreamRun(self._example(name, change), self.spark).run()
+
+    def _example(self, name: str, change: Change) -> PipelineConfig:
         value = json.loads((PIPELINES / f"{name}.json").read_text())
         value["retry"] = {"maxAttempts": 1}
         change(value)
-        text = json.dumps(value, indent=2)
-        return BatchRun(parse_pipeline(text, vocabulary(), PIPELINES / f"{name}.json"), self.spark).run()
+        return parse_pipeline(json.dumps(value, indent=2), vocabulary(), PIPELINES / f"{name}.json")
 
     def delta(self, path: str) -> pa.Table:
         """All rows of a Delta table in the bucket."""
@@ -267,6 +275,100 @@ def test_events_to_lake_loads_the_purchases_and_hands_them_on(services: Services
     assert sorted(json.loads(message.value())["id"] for message in sent) == sorted(purchases)
     assert all(int(message.key()) == json.loads(message.value())["user_id"] for message in sent)
     assert {dict(message.headers())["pipeline_platform.run_id"].decode() for message in sent} == {found.run_id}
+
+
+def streamed(services: Services, name: str, folder: Path) -> RunMetrics:
+    """Run a streaming example until it has read what is there."""
+
+    def until_its_end(value: dict[str, Any]) -> None:
+        value["streaming"]["checkpointRoot"] = str(folder / "checkpoints")
+        next(step for step in value["steps"] if step["type"] == "load")["config"]["trigger"] = "availableNow"
+
+    return services.stream(name, until_its_end)
+
+
+@pytest.mark.parametrize("name", ["sensor_readings", "sensor_readings_quality"])
+def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch(
+    services: Services, tmp_path: Path, name: str
+):
+    for before in ("sensor_readings", name):
+        services.run(before)
+    paths: list[str] = []
+
+    def flipped(value: dict[str, Any]) -> None:
+        value.update(mode="streaming", streaming={"checkpointRoot": str(tmp_path / "checkpoints")})
+        [sink] = [step["config"] for step in value["steps"] if step["type"] == "load"]
+        paths.append(sink["path"].removeprefix("s3a://lake/"))
+        sink.update(path=f"{sink['path']}_streamed", trigger="availableNow")
+
+    services.stream(name, flipped)
+    db = duckdb.connect()
+    db.register("as_batch", services.delta(paths[0]))
+    assert_same_rows(db, services.delta(f"{paths[0]}_streamed"), "*", "SELECT * FROM as_batch")
+
+
+def more_events(services: Services, *events: Mapping[str, Any]) -> None:
+    producer = Producer({"bootstrap.servers": services.kafka.address})
+    for event in events:
+        producer.produce("user-events", json.dumps(event))
+    assert producer.flush(30) == 0
+
+
+def test_purchase_events_loads_each_message_once_as_it_came(services: Services, tmp_path: Path):
+    streamed(services, "purchase_events", tmp_path)
+    more_events(services, {"id": 1_000_000, "event": "purchase"}, {"id": 1_000_001, "event": "view"})
+    streamed(services, "purchase_events", tmp_path)
+    sent = {
+        (message.partition(), message.offset()): message.value()
+        for message in messages(services.kafka, "user-events")
+        if b"purchase" in message.value()
+    }
+    rows = services.delta("shop/purchase_events").to_pylist()
+    assert len(rows) == len(sent)
+    assert {(row["partition"], row["offset"]): row["value"] for row in rows} == sent
+
+
+def test_high_value_purchases_are_in_delta_and_in_postgres_once(services: Services, tmp_path: Path):
+    streamed(services, "high_value_purchases", tmp_path)
+    late = {"id": 1_000_002, "user_id": 7, "event": "purchase", "amount": 999.5, "at": "2026-11-23T10:00:00Z"}
+    more_events(services, late, {**late, "id": 1_000_003, "amount": 299.99})
+    streamed(services, "high_value_purchases", tmp_path)
+    events = [json.loads(message.value()) for message in messages(services.kafka, "user-events")]
+    wanted = sorted(
+        (event["id"], event["user_id"], event["amount"])
+        for event in events
+        if event["event"] == "purchase" and event.get("amount", 0) >= 300
+    )
+    assert late["id"] in {found[0] for found in wanted}
+    rows = services.delta("shop/high_value_purchases").to_pylist()
+    assert sorted((row["id"], row["user_id"], row["amount"]) for row in rows) == wanted
+    assert sorted(services.postgres.query("SELECT id, user_id, amount FROM high_value_purchases")) == wanted
+
+
+def test_spending_by_minute_sends_each_minute_once_it_is_over(services: Services, tmp_path: Path):
+    streamed(services, "spending_by_minute", tmp_path)
+    sent = [json.loads(message.value()) for message in messages(services.kafka, "event-counts")]
+    events = [json.loads(message.value()) for message in messages(services.kafka, "user-events")]
+    whole = [event for event in events if event.get("at")]
+    newest = max(datetime.fromisoformat(event["at"]).astimezone(UTC) for event in whole)
+    minutes: dict[tuple[datetime, str], list[float]] = {}
+    for event in whole:
+        at = datetime.fromisoformat(event["at"]).astimezone(UTC)
+        minutes.setdefault((at.replace(second=0, microsecond=0), event["event"]), []).append(event["amount"])
+    wanted = {
+        key: (len(amounts), round(sum(amounts), 2))
+        for key, amounts in minutes.items()
+        if key[0] + timedelta(minutes=1) <= newest - timedelta(seconds=10)
+    }
+    found = {
+        (datetime.fromisoformat(row["window"]["start"]).astimezone(UTC), row["event"]): (
+            row["events"],
+            round(row["spent"], 2),
+        )
+        for row in sent
+    }
+    assert len(sent) == len(found) > 100
+    assert found == wanted
 
 
 def config(value: dict[str, Any], index: int) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import spark_path
 from pipeline_platform.methods.load.base import Load
-from pipeline_platform.methods.load.publication import local_or_remote
 from pipeline_platform.methods.s3 import Place, place_of
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place)
     Raises:
         PipelineConfigurationException: Spark could not go on from there; says what differs.
     """
-    folder = local_or_remote(checkpoint)
+    folder = checkpoint.path()
     record = _record(folder)
     wanted = MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape))
     if record.exists() and (folder / "metadata").exists():
@@ -113,7 +112,7 @@ def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials) -> s
     Returns:
         Where it is now; None if there was none.
     """
-    folder = local_or_remote(checkpoint_place(pipeline, credentials))
+    folder = checkpoint_place(pipeline, credentials).path()
     if not folder.exists():
         return None
     aside = folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, model_validator
@@ -18,6 +19,9 @@ from pipeline_platform.credentials.model import Credentials, S3Credentials
 from pipeline_platform.credentials.need import CredentialNeed
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.dataset import normalized_uri
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 # Hadoop's own let a store that is down take five minutes; a run has attempts of its own.
 _PATIENCE = {"fs.s3a.attempts.maximum": "3", "fs.s3a.retry.limit": "4"}
@@ -112,6 +116,15 @@ class Place:
     def endpoint(self) -> str | None:
         """URL of a store other than AWS."""
         return self.credentials.endpoint if self.credentials is not None else None
+
+    def path(self) -> UPath:
+        """The place for Python's own use of what Spark is given as a path or URI."""
+        from upath import UPath
+
+        if re.match(r"file:", self.uri, re.IGNORECASE):
+            # As Hadoop reads it: `%20` is no blank.
+            return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", self.uri))
+        return UPath(self.uri) if self.uri.startswith("/") else UPath(normalized_uri(self.uri), **self.fsspec_options())
 
     def prefix(self) -> str:
         """The folder within the bucket."""

@@ -8,6 +8,7 @@ from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.files import watched_path
 from pipeline_platform.methods.s3 import EntersS3, place_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class FromAvro(Extract, EntersS3):
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         reader = spark.readStream.format("avro").options(**self._options(credentials))
-        return reader.schema(self.read(spark, credentials).schema).load(self.uri())
+        return reader.schema(self.read(spark, credentials).schema).load(watched_path(place_of(self.uri(), credentials)))
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the bucket is there."""

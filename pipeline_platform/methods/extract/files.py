@@ -12,7 +12,7 @@ from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.s3 import EntersS3, place_of
+from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -70,7 +70,7 @@ class ReadsFiles(Extract):
         # A file that says its columns says them for those that are yet to come.
         schema = self.schema_ if self.schema_ is not None else self.read(spark, credentials).schema
         reader = spark.readStream.format(self.format).options(**self._options(credentials))
-        return reader.schema(schema).load(self.uri())
+        return reader.schema(schema).load(watched_path(place_of(self.uri(), credentials)))
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the bucket is there."""
@@ -85,6 +85,15 @@ class ReadsFiles(Extract):
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())
+
+
+def watched_path(place: Place) -> str:
+    """The path of a stream of files: Spark watches folders and patterns, so a single file is made a pattern.
+
+    Args:
+        place: A folder, a file, or a pattern.
+    """
+    return f"{place.uri[:-1]}[{place.uri[-1]}]" if place.path().is_file() else place.uri
 
 
 class FromFiles(ReadsFiles, EntersS3):

@@ -13,7 +13,7 @@ from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
-from pipeline_platform.methods.load.publication import FilePublication, local_or_remote
+from pipeline_platform.methods.load.publication import FilePublication
 from pipeline_platform.methods.load.sink import require_columns, require_storable
 from pipeline_platform.methods.s3 import EntersS3, place_of
 
@@ -91,7 +91,7 @@ class WritesFiles(Load):
         require_bucket(place)
         writer = frame.write.format(self.file_format()).options(**self.options(), **place.spark_options())
         writer = writer.partitionBy(*self.partition_by)
-        folder = local_or_remote(place)
+        folder = place.path()
         publication = FilePublication(
             self.uri(), folder, run.key, self.mode, writer, run.key_before, is_old_folder=folder.exists()
         )

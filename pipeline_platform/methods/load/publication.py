@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -25,9 +24,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.dataset import normalized_uri
 from pipeline_platform.methods.load.base import Written
-from pipeline_platform.methods.s3 import Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
@@ -151,17 +148,6 @@ class FilePublication:
     def _published_name(self, name: str) -> str:
         path = PurePosixPath(name)
         return str(path.with_name(f"{path.name.split('.')[0][:60]}-{self._name}{_extension(path.name)}"))
-
-
-def local_or_remote(place: Place) -> UPath:
-    """The path for Python's own use of what Spark is given as a path or URI."""
-    from upath import UPath
-
-    uri = place.uri
-    if re.match(r"file:", uri, re.IGNORECASE):
-        # As Hadoop reads it: `%20` is no blank.
-        return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", uri))
-    return UPath(uri) if uri.startswith("/") else UPath(normalized_uri(uri), **place.fsspec_options())
 
 
 def _name_of(load_id: str) -> str:
