@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One JVM serves a test process; a process for each part keeps it from growing with all of them.
 TESTS := pipeline_platform_tests
-WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
+WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py $(TESTS)/test_survival.py
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -78,7 +78,8 @@ constraints: install  ## Pin the newest versions that pyproject.toml allows.
 	  --no-emit-index-url --no-header --quiet --output-file constraints.txt
 
 picture: data  ## Take the pictures of the docs from the real UI; needs Chromium.
-	$(BIN)/python -m pytest pipeline_platform_tests/orchestration/test_ui.py --pictures docs/pictures
+	$(BIN)/python -m pytest pipeline_platform_tests/orchestration/test_ui.py \
+	  pipeline_platform_tests/test_survival.py --pictures docs/pictures
 
 clean:  ## Remove what the examples wrote; keeps .venv.
 	rm -rf data .dagster

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import duckdb
 import fastavro
@@ -243,7 +244,7 @@ def test_sales_report_adds_up_the_first_version_to_postgres_and_s3(services: Ser
 
 def messages(kafka: Kafka, topic: str) -> list[Any]:
     """Every message that is in a topic now."""
-    settings = {"bootstrap.servers": kafka.address, "group.id": f"reader-of-{topic}", "enable.partition.eof": True}
+    settings = {"bootstrap.servers": kafka.address, "group.id": uuid4().hex, "enable.partition.eof": True}
     consumer = Consumer({**settings, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     found: list[Any] = []

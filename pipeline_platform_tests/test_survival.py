@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform_tests.orchestration.browser import OpenPage
 from pipeline_platform_tests.orchestration.deployment import Deployment, alive, deploy
 from pipeline_platform_tests.orchestration.killing_definitions import KILL_AT, TRACE
 from pipeline_platform_tests.services.kafka import Kafka
@@ -138,7 +139,9 @@ class Stream:
 
 
 @pytest.mark.timeout(1800)
-def test_a_supervised_stream_survives_everything_and_has_every_number_once(kafka: Kafka, tmp_path: Path):
+def test_a_supervised_stream_survives_everything_and_has_every_number_once(
+    kafka: Kafka, tmp_path: Path, open_page: OpenPage
+):
     kafka.make_topic("numbers", 2)
     (tmp_path / "trace").touch()
     environment = {KILL_AT: str(tmp_path / "kill_at"), TRACE: str(tmp_path / "trace")}
@@ -150,6 +153,8 @@ def test_a_supervised_stream_survives_everything_and_has_every_number_once(kafka
         with numbers.flowing():
             deployment.turn_sensor_on("streams")
             run_id = stream.runs_and_gets_on()
+            page = "/assets/flow/to_delta_lake?view=events"
+            open_page(deployment.address, page, "stream/batch", "stream/lag", "stream/offsets", picture="stream")
             for phase, place in PHASES.items():
                 (tmp_path / "kill_at").write_text(place)
                 deployment.wait_until(lambda: not (tmp_path / "kill_at").exists(), f"killed {phase}")

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import dagster as dg
 import psutil
@@ -33,6 +35,8 @@ class Deployment:
         streams: Folder of the state files.
         code_server: Serves the definitions, and has the runs as its children.
         daemon: Ticks the sensor.
+        webserver: The UI.
+        address: URL of the UI.
         instance: The same instance, for the test.
     """
 
@@ -40,6 +44,8 @@ class Deployment:
     streams: Path
     code_server: ServerProcess
     daemon: ServerProcess
+    webserver: ServerProcess
+    address: str
     instance: dg.DagsterInstance
 
     def turn_sensor_on(self, name: str) -> None:
@@ -93,6 +99,7 @@ class Deployment:
             if state is not None and state.phase in ("starting", "running"):
                 with suppress(psutil.NoSuchProcess):
                     psutil.Process(state.pid).kill()
+        self.webserver.stop()
         self.daemon.stop()
         self.code_server.stop()
 
@@ -141,14 +148,33 @@ def deploy(folder: Path, pipelines: Mapping[str, Any], environment: Mapping[str,
         lambda: "SensorDaemon" in (home / "daemon.log").read_text(errors="replace"),
         environment=variables,
     )
-    deployment = Deployment(home, streams, code_server, daemon, dg.DagsterInstance.from_config(str(home)))
+    address = f"http://127.0.0.1:{free_port()}"
+    webserver = ServerProcess(
+        "webserver",
+        [*python, "dagster_webserver", "-h", "127.0.0.1", "-p", address.rpartition(":")[2], "-w", str(workspace)],
+        home,
+        lambda: _answers(address),
+        environment=variables,
+    )
+    deployment = Deployment(
+        home, streams, code_server, daemon, webserver, address, dg.DagsterInstance.from_config(str(home))
+    )
     try:
         code_server.start()
         daemon.start()
+        webserver.start()
     except BaseException:
         deployment.end()
         raise
     return deployment
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urlopen(f"{address}/server_info", timeout=5):
+            return True
+    except (URLError, ConnectionError):
+        return False
 
 
 def alive(pid: int) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
+
+from pipeline_platform_tests.orchestration.browser import OpenPage
+from pipeline_platform_tests.services.process import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -32,12 +35,6 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is not installed"),
     pytest.mark.timeout(900),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -87,51 +84,10 @@ def wait_until_it_answers(url: str, server: subprocess.Popen) -> None:
     raise TimeoutError(url)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory):
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1600,900",
-        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def look(browser, address: str, request: pytest.FixtureRequest):
-    """Open a page, wait for texts on it, and keep a picture where `--pictures` says so."""
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    def open_page(path: str, *texts: str, picture: str) -> str:
-        browser.get(f"{address}{path}")
-        for text in texts:
-            WebDriverWait(browser, 40).until(
-                lambda driver, text=text: text in driver.find_element(By.TAG_NAME, "body").text,
-                f"'{text}' does not show at {path}",
-            )
-        pictures = request.config.getoption("--pictures")
-        if pictures:
-            # The graph is laid out and zoomed after its texts are there, by an animation with no end to wait for.
-            time.sleep(3)
-            Path(pictures).mkdir(parents=True, exist_ok=True)
-            browser.save_screenshot(str(Path(pictures) / f"{picture}.png"))
-        return browser.find_element(By.TAG_NAME, "body").text
-
-    return open_page
+def look(open_page: OpenPage, address: str) -> Callable[..., str]:
+    """Open a page of the UI."""
+    return partial(open_page, address)
 
 
 LOCATION = "/locations/pipeline_platform.definitions"

@@ -1,0 +1,66 @@
+"""Headless Chromium, for the UI as a person sees it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+
+class OpenPage(Protocol):
+    """Opens a page, waits for texts on it, and keeps a picture where `--pictures` says so; gives all its text."""
+
+    def __call__(self, address: str, path: str, *texts: str, picture: str) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if shutil.which("chromedriver") is None:
+        pytest.skip("chromedriver is not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    for flag in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1600,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def open_page(browser: Any, request: pytest.FixtureRequest) -> OpenPage:
+    """Opens a page, waits for texts on it, and keeps a picture where `--pictures` says so."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    def opened(address: str, path: str, *texts: str, picture: str) -> str:
+        browser.get(f"{address}{path}")
+        for text in texts:
+            WebDriverWait(browser, 60).until(
+                lambda driver, text=text: text in driver.find_element(By.TAG_NAME, "body").text,
+                f"'{text}' does not show at {path}",
+            )
+        pictures = request.config.getoption("--pictures")
+        if pictures:
+            # The graph is laid out and zoomed after its texts are there, by an animation with no end to wait for.
+            time.sleep(3)
+            Path(pictures).mkdir(parents=True, exist_ok=True)
+            browser.save_screenshot(str(Path(pictures) / f"{picture}.png"))
+        return browser.find_element(By.TAG_NAME, "body").text
+
+    return opened
