@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections import deque
+from collections.abc import Iterable, Set
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -15,6 +17,8 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
+
+_BATCHES_SHOWN = 10
 
 
 class ProgressTable:
@@ -30,6 +34,8 @@ class ProgressTable:
         self.pipeline = pipeline
         self.selection = selection
         self.status = Status("", console=self.console)
+        self.batches: deque[StreamProgress] = deque(maxlen=_BATCHES_SHOWN)
+        self.live = Live(console=self.console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -43,6 +49,7 @@ class ProgressTable:
         trace: TracebackType | None,
     ) -> None:
         self.status.stop()
+        self.live.stop()
 
     def say(self, what: str) -> None:
         """Say what is being done now."""
@@ -58,15 +65,25 @@ class ProgressTable:
             self.say(f"step {step.index + 1} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
 
     def on_micro_batch(self, progress: StreamProgress) -> None:
-        """Hear where a stream stands, as its listener."""
-        speed = f", {progress.rows_per_second:,.0f} rows/s" if progress.rows_per_second else ""
-        lag = f", {progress.lag:,} behind" if progress.lag is not None else ""
-        state = f", {progress.state_rows:,} rows of state" if progress.state_rows is not None else ""
-        self.say(f"micro-batch {progress.batch}: {progress.rows:,} rows in {progress.seconds:.1f} s{speed}{lag}{state}")
+        """Hear where a stream stands, as its listener: on a terminal the last micro-batches are a table."""
+        if not self.console.is_terminal:
+            lag = f", {progress.lag:,} behind" if progress.lag is not None else ""
+            speed = f", {progress.rows_per_second:,.0f} rows/s" if progress.rows_per_second else ""
+            self.say(f"micro-batch {progress.batch}: {progress.rows:,} rows in {progress.seconds:.1f} s{speed}{lag}")
+            return
+        self.status.stop()
+        if progress.worked or not self.batches:
+            self.batches.append(progress)
+        else:
+            self.batches[-1] = self.batches[-1].model_copy(update={"sources": progress.sources})
+        if not self.live.is_started:
+            self.live.start()
+        self.live.update(_stream_table(self.pipeline.name, self.batches), refresh=True)
 
     def completed(self, metrics: RunMetrics) -> None:
         """Show the table of a run that went well."""
         self.status.stop()
+        self.live.stop()
         self.console.print(_table(metrics))
         for hint in metrics.hints:
             self.console.print(Text(f"hint: {hint}", style="dim"))
@@ -74,7 +91,25 @@ class ProgressTable:
     def failed(self, message: str) -> None:
         """Show why the run ended."""
         self.status.stop()
+        self.live.stop()
         self.console.print(Text(message, style="red"))
+
+
+def _stream_table(name: str, batches: Iterable[StreamProgress]) -> Table:
+    table = Table(title=f"{name}: Ctrl-C stops it after its micro-batch", title_justify="left")
+    for column in ("micro-batch", "at", "rows", "time", "rows/s", "behind", "rows of state"):
+        table.add_column(column, justify="right")
+    for batch in batches:
+        table.add_row(
+            f"{batch.batch:,}",
+            f"{batch.at.astimezone():%H:%M:%S}",
+            f"{batch.rows:,}",
+            f"{batch.seconds:.1f} s",
+            f"{batch.rows_per_second:,.0f}" if batch.rows_per_second else "–",
+            f"{batch.lag:,}" if batch.lag is not None else "–",
+            f"{batch.state_rows:,}" if batch.state_rows is not None else "–",
+        )
+    return table
 
 
 def _table(metrics: RunMetrics) -> Table:
