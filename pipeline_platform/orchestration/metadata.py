@@ -54,19 +54,19 @@ def stream_metadata(progress: StreamProgress) -> dict[str, Any]:
     offsets = {source.description: source.offsets for source in progress.sources}
     lags = {place: lag for source in progress.sources for place, lag in source.lag_by_partition.items()}
     found: dict[str, Any] = {
-        "stream/query_id": progress.query_id,
-        "stream/query_run_id": progress.query_run_id,
         "stream/batch": progress.batch,
+        "stream/lag": progress.lag,
         "stream/batch_at": dg.MetadataValue.timestamp(progress.at),
         "stream/batch_seconds": progress.seconds,
         "stream/batch_rows": progress.rows,
         "stream/rows_per_second_in": progress.rows_per_second_in,
         "stream/rows_per_second": progress.rows_per_second,
-        "stream/lag": progress.lag,
         "stream/lag_by_partition": dg.MetadataValue.json(lags) if lags else None,
         "stream/offsets": dg.MetadataValue.json(offsets),
         "stream/state_rows": progress.state_rows,
         "stream/watermark": progress.watermark,
+        "stream/query_id": progress.query_id,
+        "stream/query_run_id": progress.query_run_id,
     }
     return {name: value for name, value in found.items() if value is not None}
 

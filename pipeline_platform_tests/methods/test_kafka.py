@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,17 @@ from typing import Any
 import fastavro
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, PipelineExecutionException
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.runs import (
     StepValue,
@@ -364,3 +369,91 @@ def test_a_broker_that_comes_back_is_waited_for(spark: SparkSession, kafka: Kafk
     assert found.attempts == len(waits) + 1 > 1
     assert DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == len(NUMBERS)
     assert len(consumed(kafka, topic)) == 2 * len(NUMBERS)
+
+
+def flow_of(kafka: Kafka, topic: str, tmp_path: Path, trigger: str = "availableNow", **source: Any) -> PipelineConfig:
+    """A stream from a topic to a table."""
+    first = read_from(kafka, topic, valueFormat="string", **{"startingOffsets": "earliest", **source})
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger=trigger)
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    return pipeline_of([first, sink], mode="streaming", streaming=checkpoints)
+
+
+def values_of(tmp_path: Path) -> list[int]:
+    return sorted(int(row["value"]) for row in DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_offsets_that_have_expired_stop_a_stream_unless_it_may_lose_data(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, fails: bool
+):
+    produce(kafka, topic, NUMBERS)
+    pipeline = flow_of(kafka, topic, tmp_path, failOnDataLoss=fails)
+    StreamRun(pipeline, spark).run()
+    produce(kafka, topic, NUMBERS)
+    gone = [TopicPartition(topic, partition, 7) for partition in range(2)]
+    client = AdminClient({"bootstrap.servers": kafka.address})
+    for deleted in client.delete_records(gone).values():
+        deleted.result(60)
+    if fails:
+        with pytest.raises(PipelineException) as raised:
+            StreamRun(pipeline, spark).run()
+        assert "failOnDataLoss" in str(raised.value)
+        assert not raised.value.retryable
+        assert len(values_of(tmp_path)) == len(NUMBERS)
+        return
+    StreamRun(pipeline, spark).run()
+    assert len(values_of(tmp_path)) == len(NUMBERS) + 2 * 3
+
+
+def test_a_topic_that_is_deleted_under_a_running_stream_stops_it_saying_so(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    produce(kafka, topic, NUMBERS)
+    client, deleted = AdminClient({"bootstrap.servers": kafka.address}), threading.Event()
+
+    def delete(_: StreamProgress) -> None:
+        if not deleted.is_set():
+            deleted.set()
+            for done in client.delete_topics([topic]).values():
+                done.result(60)
+
+    with pytest.raises(PipelineException) as raised:
+        StreamRun(flow_of(kafka, topic, tmp_path, trigger="200 milliseconds"), spark, listener=delete).run()
+    assert "check 'topic'" in str(raised.value)
+    state = StreamState.read(state_file("tested"))
+    assert state is not None
+    assert state.phase == "failed"
+    assert state.error == str(raised.value)
+
+
+def test_thirty_seconds_of_a_stream_have_every_message_once_before_and_after_it_was_stopped(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    """Messages are produced the whole time, also while it is stopped."""
+    produced, over = [0], threading.Event()
+
+    def produce_on() -> None:
+        producer = Producer({"bootstrap.servers": kafka.address, "enable.idempotence": True})
+        while not over.wait(0.005):
+            producer.produce(topic, str(produced[0]))
+            produced[0] += 1
+            producer.poll(0)
+        assert producer.flush(30) == 0
+
+    thread = threading.Thread(target=produce_on)
+    thread.start()
+    pipeline = flow_of(kafka, topic, tmp_path, trigger="1 second")
+    try:
+        for _ in range(2):
+            until = time.monotonic() + 15
+            with pytest.raises(PipelineCancelledException):
+                StreamRun(pipeline, spark, is_wanted=lambda until=until: time.monotonic() < until).run()
+            found = values_of(tmp_path)
+            assert found == list(range(len(found)))
+            assert len(found) > 1000
+    finally:
+        over.set()
+        thread.join()
+    StreamRun(flow_of(kafka, topic, tmp_path), spark).run()
+    assert values_of(tmp_path) == list(range(produced[0]))
