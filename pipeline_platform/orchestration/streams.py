@@ -26,8 +26,8 @@ from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
-OBSERVATION_SECONDS = 60.0
-"""Between two observations of a sink, at least."""
+OBSERVATION_SECONDS = 300.0
+"""Between two observations of a sink, at least: each is 3 kB of event log, which SQLite keeps twice."""
 _LEASE_SECONDS = 120.0
 """How long the process of a run that was taken for dead may take to notice and stop."""
 
