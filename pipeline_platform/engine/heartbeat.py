@@ -73,13 +73,19 @@ class Heartbeat:
     def run(self) -> None:
         """Beat until `end`."""
         while not self._ended.wait(HEARTBEAT_SECONDS):
-            request = StreamRequest.read(request_file(self._state.pipeline))
-            if request is not None and request.action == "stop" and request.at > self._state.started:
-                self._stop.ask()
-            if not self._is_wanted():
-                # It has been taken for dead, and another run may go on in its place.
-                self._stop.ask()
+            try:
+                self._listen()
+            except Exception:  # noqa: BLE001 - whoever is asked may be away for a while; the stream has to beat on.
+                _LOG.warning("the stream %s can't hear whether it is to stop", self._state.pipeline, exc_info=True)
             self.note()
+
+    def _listen(self) -> None:
+        request = StreamRequest.read(request_file(self._state.pipeline))
+        if request is not None and request.action == "stop" and request.at > self._state.started:
+            self._stop.ask()
+        if not self._is_wanted():
+            # It has been taken for dead, and another run may go on in its place.
+            self._stop.ask()
 
     def end(self) -> None:
         """Stop beating."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import uuid
 from collections.abc import Callable
@@ -25,10 +26,7 @@ from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_plan import plan_stream
 from pipeline_platform.engine.stream_state import StreamState
-from pipeline_platform.exceptions import (
-    PipelineCancelledException,
-    StreamingQueryException,
-)
+from pipeline_platform.exceptions import PipelineCancelledException, StreamingQueryException
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
@@ -158,12 +156,16 @@ class StreamRun:
 
             # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
             with spark_settings(self.spark, place.session_settings()):
+                # An interpreter that ends while this thread does not know of it.
+                atexit.register(self.queries.stop_all)
                 try:
                     query_to_its_end()
                 except StreamingQueryException as error:
                     if _UNTOLD_REPLAY not in str(error.__cause__):
                         raise
                     query_to_its_end()
+                finally:
+                    atexit.unregister(self.queries.stop_all)
 
     def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)

@@ -62,20 +62,19 @@ def stream_results(
         if metrics is not None:
             latest[step.index] = metrics
 
-    stream = StreamRun(
-        pipeline,
-        spark.session(pipeline.name, pipeline.spark_settings()),
-        run_id=context.run.run_id,
-        listener=_Events(context, pipeline),
-        on_step=on_step,
-        credentials=vault.run_credentials(context.run.run_id, pipeline.location),
-        restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
-        lease_seconds=_LEASE_SECONDS,
-        is_wanted=lambda: _is_live(context.instance, context.run.run_id),
-    )
     with failing_as_dagster_does(context):
         try:
-            metrics = stream.run()
+            metrics = StreamRun(
+                pipeline,
+                spark.session(pipeline.name, pipeline.spark_settings()),
+                run_id=context.run.run_id,
+                listener=_Events(context, pipeline),
+                on_step=on_step,
+                credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+                restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
+                lease_seconds=_LEASE_SECONDS,
+                is_wanted=lambda: _is_live(context.instance, context.run.run_id),
+            ).run()
         except PipelineCancelledException as error:
             if error.__cause__ is None:
                 # Not Dagster has stopped it: `pipeline-platform stop` has, or its supervisor, which took it for dead.

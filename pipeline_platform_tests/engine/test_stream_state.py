@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -146,3 +148,63 @@ def test_the_list_of_streams_says_what_each_does(spark: SparkSession, flow: Flow
     assert f"{tmp_path}/checkpoints/tested/to_delta_lake" in seen[0]
     assert "tested stopping" in seen[1]
     assert "tested stopped" in listed()
+
+
+def test_a_stream_goes_on_and_beats_while_it_can_t_ask_whether_it_is_wanted(
+    spark: SparkSession, flow: Flow, caplog: pytest.LogCaptureFixture
+):
+    pipeline, asked, batches = flow(), [], []
+
+    def is_wanted() -> bool:
+        asked.append(said(pipeline).heartbeat)
+        if len(asked) < 5:
+            raise ConnectionError("sesame: the instance's database is away")
+        return not batches
+
+    run = StreamRun(
+        pipeline,
+        spark,
+        is_wanted=is_wanted,
+        listener=lambda progress: batches.append(progress) if len(asked) > 5 else None,
+    )
+    with pytest.raises(PipelineCancelledException):
+        run.run()
+    assert asked == sorted(set(asked))
+    assert any("can't hear" in record.message for record in caplog.records)
+
+
+AT_EXIT = """
+import sys, threading
+from pathlib import Path
+from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.methods.vocabulary import vocabulary
+
+works, begun = threading.Event(), []
+
+def on_step(event, step, metrics):
+    begun.append(event)
+    if begun.count("started") == 2:
+        works.set()
+
+pipeline = load_pipeline(Path(sys.argv[1]), vocabulary())
+run = StreamRun(pipeline, spark_session("exits", {"spark.master": "local[2]"}), on_step=on_step)
+threading.Thread(target=run.run, daemon=True).start()
+assert works.wait(120)
+"""
+
+
+def test_an_interpreter_that_ends_lets_the_micro_batch_come_to_its_end(flow: Flow, tmp_path: Path):
+    flow(validate("validateRanges", ranges={"value": {"min": 0}}))
+    file = str(tmp_path / "pipeline.json")
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT, file], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    checkpoint = tmp_path / "checkpoints" / "tested" / "to_delta_lake"
+    begun, ended = (
+        {path.name for path in (checkpoint / name).iterdir() if path.name.isdigit()} for name in ("offsets", "commits")
+    )
+    assert len(ended) >= 2
+    assert begun == ended
