@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
@@ -81,6 +81,14 @@ class StepConfig(FormatModel):
     def combines_rows(self) -> bool:
         """Whether rows of one input are brought together with rows of another."""
         return False
+
+    def state_mistake(self, streams: Set[str | None]) -> str | None:
+        """Why a stream can't keep the state of this step, or None if it can.
+
+        Args:
+            streams: Names of those inputs that are streams.
+        """
+        return None
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""

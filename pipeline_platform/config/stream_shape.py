@@ -82,6 +82,10 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     shape = StreamShape(head, frozenset(_upstream(steps, {head})))
     for step in steps:
         _require_row_by_row(steps, step, shape)
+        named = frozenset(edge.name for edge in step.inputs if _upstream(steps, {edge.step}) & streams)
+        mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
+        if mistake is not None:
+            raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
     return shape
 
 

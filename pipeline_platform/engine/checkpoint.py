@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 # Names, and for how long rows are waited for.
-_MAY_CHANGE = ("registerAs", "input", "cache", "cacheStorageLevel", "watermark")
+_MAY_CHANGE = ("registerAs", "input", "cache", "cacheStorageLevel", "watermark", "watermarks")
 
 
 class MadeWith(BaseModel):

@@ -309,3 +309,73 @@ def test_what_spark_s_own_sink_has_taken_is_counted_over_all_micro_batches(spark
     assert by_name["to_delta_lake"].rows == len(ids_in(tmp_path / "out")) == 20
     assert by_name["filter_rows"].rows == 20
     assert [column.name for column in by_name["to_delta_lake"].columns] == ["id", "kind"]
+
+
+JOIN = {
+    "inputDataFrames": ["clicks", "orders"],
+    "joinConditions": ["clicks.user = orders.buyer AND orders.paid BETWEEN clicks.at AND clicks.at + INTERVAL 1 HOUR"],
+    "watermarks": {
+        "clicks": {"column": "at", "delay": "10 minutes"},
+        "orders": {"column": "paid", "delay": "10 minutes"},
+    },
+}
+
+
+def put(folder: Path, name: str, rows: Sequence[dict[str, Any]]) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.json").write_text("\n".join(map(json.dumps, rows)))
+
+
+@pytest.mark.parametrize("kind", ["inner", "left"])
+def test_two_streams_are_joined_over_their_micro_batches_and_what_is_too_old_is_forgotten(
+    spark: SparkSession, tmp_path: Path, kind: str
+):
+    clicks = extract(
+        "fromFiles", path=str(tmp_path / "c"), format="json", schema="user INT, at TIMESTAMP", registerAs="clicks"
+    )
+    orders = extract(
+        "fromFiles", path=str(tmp_path / "o"), format="json", schema="buyer INT, paid TIMESTAMP", registerAs="orders"
+    )
+    steps = clicks, orders, transform("joinDataFrames", **JOIN, joinType=kind), to_delta(tmp_path / "out")
+    state: list[int] = []
+    batches = [
+        ([(1, "10:00"), (2, "10:05"), (3, "10:10")], [(1, "10:30"), (9, "10:00")]),
+        ([(4, "10:20")], [(2, "11:04"), (3, "11:11"), (4, "10:19")]),
+        ([(5, "18:00")], [(6, "18:00")]),
+        ([(7, "18:01")], [(7, "18:30")]),
+    ]
+    for number, (clicked, bought) in enumerate(batches):
+        put(tmp_path / "c", f"{number}", [{"user": u, "at": f"2026-11-23T{t}:00Z"} for u, t in clicked])
+        put(tmp_path / "o", f"{number}", [{"buyer": u, "paid": f"2026-11-23T{t}:00Z"} for u, t in bought])
+        stream(spark, tmp_path, *steps, listener=lambda progress: state.append(progress.state_rows or 0))
+    found = DeltaTable(tmp_path / "out").to_pyarrow_table()
+    db = duckdb.connect()
+    db.execute("SET TimeZone = 'UTC'")
+    for name in ("c", "o"):
+        db.execute(f"CREATE VIEW {name} AS SELECT * FROM read_json('{tmp_path}/{name}/*.json')")
+    joined = db.sql(
+        f'SELECT "user", buyer FROM c {kind} JOIN o ON "user" = buyer '
+        'AND paid::TIMESTAMP BETWEEN c."at"::TIMESTAMP AND c."at"::TIMESTAMP + INTERVAL 1 HOUR '
+        # Of the last hour it is not known yet whether an order is still to come.
+        "WHERE buyer IS NOT NULL OR c.\"at\"::TIMESTAMP < '2026-11-23 17:00:00'"
+    ).fetchall()
+    assert sorted(zip(found["user"].to_pylist(), found["buyer"].to_pylist(), strict=True), key=str) == sorted(
+        joined, key=str
+    )
+    assert max(state) > 6
+    assert state[-1] < max(state)
+
+
+def test_a_join_of_two_streams_without_watermarks_is_a_mistake_at_check_time(tmp_path: Path):
+    sources = [
+        extract("fromFiles", path=str(tmp_path / name), format="json", schema="id INT, at TIMESTAMP", registerAs=name)
+        for name in ("one", "two")
+    ]
+    join = transform(
+        "joinDataFrames",
+        inputDataFrames=["one", "two"],
+        joinColumn=["id"],
+        watermarks={"one": {"column": "at", "delay": "1 hour"}},
+    )
+    with pytest.raises(PipelineConfigurationException, match=r"needs 'watermarks' for each of them.*: two"):
+        pipeline_of([*sources, join, to_delta(tmp_path / "out")], mode="streaming")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -12,10 +12,11 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_expression
-from pipeline_platform.config.values import Names, SqlExpressions, in_any_case
+from pipeline_platform.config.values import Names, SqlExpressions, Text, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import own_column, quoted, repeated
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.transform.event_time import Watermark
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -84,6 +85,9 @@ class JoinDataFrames(Transform):
     """`inner`, `left`, `right`, `full`, `semi`, `anti` or `cross`; one for all joins, or one for each."""
     broadcast: Names | None = None
     """Those of the frames that are small enough to be sent to every executor."""
+    watermarks: dict[Text, Watermark] = {}
+    """By frame, how late a row of a stream may be: needed where two streams are joined, in batch without effect. A
+    condition on both times, such as `b.at BETWEEN a.at AND a.at + INTERVAL 1 HOUR`, lets Spark forget rows."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -100,14 +104,23 @@ class JoinDataFrames(Transform):
     def combines_rows(self) -> bool:
         return True
 
+    def state_mistake(self, streams: Set[str | None]) -> str | None:
+        without = sorted(name for name in streams if name is not None and name not in self.watermarks)
+        if len(streams) < 2 or not without:
+            return None
+        missing = ", ".join(without)
+        return f"a join of streams needs 'watermarks' for each of them, or its state grows without end: {missing}"
+
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F
 
         small = set(self.broadcast or ())
-        inputs = [
-            (F.broadcast(frames.named[name]) if name in small else frames.named[name]).alias(name)
-            for name in self.input_data_frames
-        ]
+        inputs: list[DataFrame] = []
+        for name in self.input_data_frames:
+            frame = frames.named[name]
+            if name in self.watermarks:
+                frame = self.watermarks[name].on(frame)
+            inputs.append((F.broadcast(frame) if name in small else frame).alias(name))
         outputs = self._outputs({name: frames.named[name].columns for name in self.input_data_frames})
         if shared := repeated(output.name for output in outputs):
             raise _shared_names(shared, outputs)
@@ -155,6 +168,9 @@ class JoinDataFrames(Transform):
         for name in self.broadcast or ():
             if name not in names:
                 yield "broadcast", f"'{name}' is not one of the frames joined: {', '.join(names)}"
+        for name in self.watermarks:
+            if name not in names:
+                yield "watermarks", f"'{name}' is not one of the frames joined: {', '.join(names)}"
 
     def _types(self) -> Sequence[Kind]:
         return self.join_type * (len(self.input_data_frames) - 1) if len(self.join_type) == 1 else self.join_type
