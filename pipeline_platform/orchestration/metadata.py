@@ -45,11 +45,12 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
     return {name: value for name, value in found.items() if value is not None}
 
 
-def stream_metadata(progress: StreamProgress) -> dict[str, Any]:
+def stream_metadata(progress: StreamProgress, load: StepMetrics | None) -> dict[str, Any]:
     """Metadata of a sink while a stream runs.
 
     Args:
         progress: Where the stream stands.
+        load: What the load of the sink did last; None if it has done nothing yet.
     """
     offsets = {source.description: source.offsets for source in progress.sources}
     lags = {place: lag for source in progress.sources for place, lag in source.lag_by_partition.items()}
@@ -57,6 +58,7 @@ def stream_metadata(progress: StreamProgress) -> dict[str, Any]:
         "stream/batch": progress.batch,
         "stream/lag": progress.lag,
         "stream/batch_at": dg.MetadataValue.timestamp(progress.at),
+        "delta_version": load.version if load is not None else None,
         "stream/batch_seconds": progress.seconds,
         "stream/batch_rows": progress.rows,
         "stream/rows_per_second_in": progress.rows_per_second_in,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
@@ -68,7 +68,7 @@ def stream_results(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
-                listener=_Events(context, pipeline),
+                listener=_Events(context, pipeline, latest),
                 on_step=on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
@@ -94,9 +94,12 @@ def stream_results(
 class _Events:
     """Tells Dagster where the stream stands, in few events: one for each micro-batch would be 300 MB a day."""
 
-    def __init__(self, context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> None:
+    def __init__(
+        self, context: dg.AssetExecutionContext, pipeline: PipelineConfig, latest: Mapping[int, StepMetrics]
+    ) -> None:
         self._context = context
-        self._sinks = [asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"]
+        self._sinks = {step.index: asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"}
+        self._latest = latest
         self._ends_by_itself = main_load(pipeline).config.ends_by_itself()
         self._observed = self._materialized = float("-inf")
         self._batch: int | None = None
@@ -107,12 +110,13 @@ class _Events:
         self._rows += progress.rows
         if now - self._observed >= OBSERVATION_SECONDS and progress.batch != self._batch:
             self._observed, self._batch = now, progress.batch
-            for sink in self._sinks:
-                self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=stream_metadata(progress)))
+            for index, sink in self._sinks.items():
+                metadata = stream_metadata(progress, self._latest.get(index))
+                self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=metadata))
         if not self._ends_by_itself and now - self._materialized >= MATERIALIZATION_SECONDS:
             self._materialized = now
-            for sink in self._sinks:
-                metadata = {**stream_metadata(progress), "stream/rows": self._rows}
+            for index, sink in self._sinks.items():
+                metadata = {**stream_metadata(progress, self._latest.get(index)), "stream/rows": self._rows}
                 self._context.log_event(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
 
 

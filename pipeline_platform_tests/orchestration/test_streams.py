@@ -73,6 +73,17 @@ def test_a_broken_rule_fails_the_run_and_the_check_says_which(
     assert not (tmp_path / "t").exists()
 
 
+def test_a_sink_shows_the_version_of_its_table_while_the_stream_runs(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    definitions = define(stream_of_files(tmp_path, validation("validateRanges", ranges={"id": {"max": 9}})))
+    arrive(tmp_path, "a", 1, 2, 3)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(definitions, instance).success
+        [observation] = instance.fetch_observations(dg.AssetKey(["flow", "to_delta_lake"]), limit=1).records
+        assert observation.asset_observation.metadata["delta_version"].value == 0
+
+
 def test_a_stream_that_a_person_stops_ends_as_canceled_and_materializes_what_it_is_fed(
     define: MakeDefinitions, tmp_path: Path, spark: SparkSession
 ):
