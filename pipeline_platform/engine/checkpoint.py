@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from upath import UPath
 
 
+DAMAGED_CHECKPOINT = "put back a copy of the checkpoint, or begin anew, with reset-checkpoint"
+
 # Names, and for how long rows are waited for.
 _MAY_CHANGE = ("registerAs", "input", "cache", "cacheStorageLevel", "watermark", "watermarks")
 
@@ -86,6 +88,7 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place)
         PipelineConfigurationException: Spark could not go on from there; says what differs.
     """
     folder = checkpoint.path()
+    _require_whole(pipeline, folder)
     record = _record(folder)
     wanted = MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape))
     if record.exists() and (folder / "metadata").exists():
@@ -100,6 +103,22 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place)
             )
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(wanted.model_dump_json(indent=2))
+
+
+def _require_whole(pipeline: PipelineConfig, folder: UPath) -> None:
+    """Raise if the file is damaged that names the query; of the others Spark itself says so."""
+    try:
+        metadata = json.loads((folder / "metadata").read_text())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict) or "id" not in metadata:
+        raise PipelineConfigurationException(
+            f"the checkpoint {folder} is damaged: its file 'metadata' does not name a query",
+            location=pipeline.location,
+            hint=DAMAGED_CHECKPOINT,
+        )
 
 
 def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials) -> str | None:
@@ -119,8 +138,18 @@ def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials) -> s
     record = _record(folder)
     if record.exists():
         record.unlink()
-    folder.rename(aside)
+    _move(folder, aside)
     return str(aside)
+
+
+def _move(folder: UPath, aside: UPath) -> None:
+    if folder.protocol in ("", "file"):
+        folder.rename(aside)
+        return
+    # Moving as a whole, fsspec stumbles over the empty objects that Hadoop leaves for folders.
+    for path in folder.fs.find(folder.path):
+        folder.fs.cp_file(path, aside.path + path.removeprefix(folder.path))
+    folder.fs.rm(folder.path, recursive=True)
 
 
 def _record(folder: UPath) -> UPath:

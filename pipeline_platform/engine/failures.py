@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 from pipeline_platform.config.step import Step
+from pipeline_platform.engine.checkpoint import DAMAGED_CHECKPOINT
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.methods.kafka_values import MALFORMED_VALUE
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
@@ -68,6 +69,7 @@ _HINTS = (
         r"|CANNOT_READ_FILE|Could not read footer",
         _DAMAGED,
     ),
+    (r"Log file was malformed|Failed to read log file", DAMAGED_CHECKPOINT),
     (
         r"DELTA_SOURCE_(TABLE_)?IGNORE_(CHANGES|DELETE)|DELTA_SCHEMA_CHANGED",
         "a stream of a Delta table reads what is added; after another change begin anew, with reset-checkpoint",

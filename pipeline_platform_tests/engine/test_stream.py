@@ -379,3 +379,21 @@ def test_a_join_of_two_streams_without_watermarks_is_a_mistake_at_check_time(tmp
     )
     with pytest.raises(PipelineConfigurationException, match=r"needs 'watermarks' for each of them.*: two"):
         pipeline_of([*sources, join, to_delta(tmp_path / "out")], mode="streaming")
+
+
+@pytest.mark.parametrize("part", ["metadata", "offsets/0", "commits/0"])
+def test_a_damaged_checkpoint_is_told_with_what_to_do_and_nothing_is_loaded(
+    spark: SparkSession, tmp_path: Path, part: str
+):
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out")
+    arrive(tmp_path / "in", "a", range(5))
+    stream(spark, tmp_path, *steps)
+    damaged = tmp_path / "checkpoints" / "tested" / "to_delta_lake" / part
+    damaged.write_text("sesame")
+    (damaged.parent / f".{damaged.name}.crc").unlink(missing_ok=True)
+    arrive(tmp_path / "in", "b", range(5, 9))
+    with pytest.raises(PipelineException) as raised:
+        stream(spark, tmp_path, *steps)
+    assert "checkpoint" in str(raised.value)
+    assert "reset-checkpoint" in str(raised.value)
+    assert ids_in(tmp_path / "out") == list(range(5))
