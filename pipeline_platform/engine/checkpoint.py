@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -146,9 +146,11 @@ def _move(folder: UPath, aside: UPath) -> None:
     if folder.protocol in ("", "file"):
         folder.rename(aside)
         return
-    # Moving as a whole, fsspec stumbles over the empty objects that Hadoop leaves for folders.
-    for path in folder.fs.find(folder.path):
-        folder.fs.cp_file(path, aside.path + path.removeprefix(folder.path))
+    found_by_path = cast("dict[str, dict[str, Any]]", folder.fs.find(folder.path, detail=True))
+    for path, found in found_by_path.items():
+        # Moving as a whole, fsspec stumbles over the empty objects that Hadoop leaves for folders.
+        if found["size"]:
+            folder.fs.cp_file(path, aside.path + path.removeprefix(folder.path))
     folder.fs.rm(folder.path, recursive=True)
 
 
