@@ -397,3 +397,31 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do_and_nothing_is_loaded(
     assert "checkpoint" in str(raised.value)
     assert "reset-checkpoint" in str(raised.value)
     assert ids_in(tmp_path / "out") == list(range(5))
+
+
+@pytest.mark.parametrize("running", [False, True], ids=["between two runs", "under a running stream"])
+def test_a_target_whose_columns_were_changed_stops_the_stream_and_no_row_is_lost(
+    spark: SparkSession, tmp_path: Path, running: bool
+):
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out")
+    arrive(tmp_path / "in", "a", range(5))
+    stream(spark, tmp_path, *steps)
+    table = spark.read.format("delta").load(str(tmp_path / "out"))
+
+    def change_once(*_: object) -> None:
+        if DeltaTable(tmp_path / "out").version() == 0:
+            changed = table.selectExpr("CAST(id AS STRING) || 'x' AS id", "kind")
+            changed.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(str(tmp_path / "out"))
+
+    arrive(tmp_path / "in", "b", range(5, 12))
+    if not running:
+        change_once()
+    # Changed when the validation begins: the load was held against the table before that.
+    rule = validate("validateRanges", ranges={"id": {"min": 0}})
+    with pytest.raises(PipelineException) as raised:
+        stream(spark, tmp_path, steps[0], rule, steps[1], on_step=change_once)
+    assert "toDeltaLake" in str(raised.value)
+    assert "id" in str(raised.value)
+    DeltaTable(tmp_path / "out").restore(0)
+    stream(spark, tmp_path, *steps)
+    assert ids_in(tmp_path / "out") == list(range(12))
