@@ -49,6 +49,16 @@ class Traces:
     output: str
 
 
+def ending(value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The pipeline, made to begin in this folder and to end by itself if it is a stream."""
+    if value["mode"] == "streaming":
+        value["streaming"]["checkpointRoot"] = str(folder / "checkpoints")
+        for step in value["steps"]:
+            if step["type"] == "load":
+                step["config"]["trigger"] = "availableNow"
+    return value
+
+
 @dataclass(frozen=True)
 class World:
     """The seeded servers, and pipelines that succeed and fail with their secrets."""
@@ -79,7 +89,7 @@ class World:
             capture_output=True,
             text=True,
             check=False,
-            timeout=280,
+            timeout=560,
         )
         (folder / "stdout.txt").write_text(done.stdout)
         (folder / "stderr.txt").write_text(done.stderr)
@@ -142,8 +152,9 @@ def world(
     pipelines = tmp_path_factory.mktemp("canary") / "pipelines"
     pipelines.mkdir()
     for path in (ROOT / "pipelines").glob("*.json"):
-        if "services" in json.loads(path.read_text())["metadata"]["tags"]:
-            shutil.copy(path, pipelines)
+        value = json.loads(path.read_text())
+        if "services" in value["metadata"]["tags"]:
+            (pipelines / path.name).write_text(json.dumps(ending(value, pipelines.parent), indent=2))
     for name, steps in failures():
         value = {"name": name, "mode": "batch", "retry": {"maxAttempts": 1}, "steps": steps}
         (pipelines / f"zz_{name}.json").write_text(json.dumps(value, indent=2))

@@ -21,8 +21,7 @@ from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
 from pipeline_platform_tests.orchestration.browser import OpenPage
-from pipeline_platform_tests.orchestration.deployment import Deployment, alive, deploy
-from pipeline_platform_tests.orchestration.killing_definitions import KILL_AT, TRACE
+from pipeline_platform_tests.orchestration.deployment import KILL_AT, TRACE, Deployment, alive, deploy
 from pipeline_platform_tests.services.kafka import Kafka
 
 PHASES = {

@@ -23,6 +23,8 @@ from pipeline_platform_tests.services.process import ServerProcess, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = 240.0
+KILL_AT, TRACE = "KILL_AT", "STREAM_TRACE"
+"""Environment variables of `killing_definitions`; to import that module changes every stream of the process."""
 _MODULE = "pipeline_platform_tests.orchestration.killing_definitions"
 
 

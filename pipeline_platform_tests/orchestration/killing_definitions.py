@@ -11,8 +11,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.definitions import defs as defs
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.metrics.run import StepMetrics
-
-KILL_AT, TRACE = "KILL_AT", "STREAM_TRACE"
+from pipeline_platform_tests.orchestration.deployment import KILL_AT, TRACE
 
 _run = StreamRun.run
 
