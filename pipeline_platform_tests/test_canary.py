@@ -49,6 +49,9 @@ class Traces:
     output: str
 
 
+pytestmark = pytest.mark.timeout(600)
+
+
 def ending(value: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The pipeline, made to begin in this folder and to end by itself if it is a stream."""
     if value["mode"] == "streaming":
