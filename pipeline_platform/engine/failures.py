@@ -24,6 +24,8 @@ _TRANSIENT = re.compile(
     r"|Transaction)Exception|DELTA_CONCURRENT_|SlowDown|ServiceUnavailable|503 Service Unavailable",
     re.IGNORECASE,
 )
+# Answers of a store over HTTP that is busy or not up yet; to a HEAD there is no body that would say so in words.
+_BUSY_ANSWERS = {429, 500, 502, 503, 504}
 # SQL's own classes of errors: values, syntax and names, what is not supported, and what a user's rule raised. They are
 # no more right the second time, and the text may hold any words, as it repeats values of the data.
 _LASTING_STATE = re.compile(r"SQLSTATE: (22|42|0A|P0|21|23)\w{3}")
@@ -135,8 +137,19 @@ def is_transient(error: BaseException) -> bool:
         return error.retryable
     if not isinstance(error, Exception):
         return False
+    if _answer_of_store(error) in _BUSY_ANSWERS:
+        return True
     text = _full_text(error)
     return _LASTING_STATE.search(text) is None and _TRANSIENT.search(text) is not None
+
+
+def _answer_of_store(error: BaseException) -> int | None:
+    """The HTTP status of the answer that botocore made an error of, and s3fs an error of the operating system."""
+    while not isinstance(response := getattr(error, "response", None), dict):
+        if error.__cause__ is None:
+            return None
+        error = error.__cause__
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 def _full_text(error: BaseException) -> str:

@@ -26,6 +26,7 @@ from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.checkpoint import reset_checkpoint
+from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 from pipeline_platform.methods.s3 import place_of
@@ -319,7 +320,8 @@ def busy_store(endpoint: str, busy: Callable[[], bool]) -> Generator[str]:
                     self.send_header(name, value)
             self.send_header("Content-Length", length)
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             return None
@@ -357,6 +359,15 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(
     assert next(refusals) > REFUSALS
     assert found.attempts > 1
     assert sum(len(read_by_others("parquet", body, Path())) for body in bodies(s3, bucket)) == len(ROWS)
+
+
+def test_a_busy_store_that_is_asked_for_one_file_passes_by_itself(s3: S3Server, bucket: str):
+    with busy_store(s3.endpoint, lambda: True) as endpoint:
+        key = S3Credentials.model_validate({**s3.credentials(), "endpoint": endpoint})
+        file = place_of(f"s3://{bucket}/file", key).path()
+        with pytest.raises(OSError, match="Service Unavailable") as raised:
+            file.exists()
+    assert is_transient(raised.value)
 
 
 @pytest.mark.parametrize("validated", [False, True], ids=["Spark's own sink", "validated"])
