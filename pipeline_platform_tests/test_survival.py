@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.engine.stream_state import StreamState
 from pipeline_platform_tests.orchestration.browser import OpenPage
-from pipeline_platform_tests.orchestration.deployment import KILL_AT, TRACE, Deployment, alive, deploy
+from pipeline_platform_tests.orchestration.deployment import KILL_AT, PATIENCE_SECONDS, TRACE, Deployment, alive, deploy
 from pipeline_platform_tests.services.kafka import Kafka
 
 PHASES = {
@@ -32,6 +34,8 @@ PHASES = {
     "before the commit log": "finished to_files",
 }
 """Where a micro-batch is cut: the offsets are logged before its first step, and the commit after its last one."""
+OWN_PHASES = ("after the offset log", "before the table's commit", "before the commit log")
+"""The same for the micro-batches of Spark's own sink, in which the platform has no step: see `OwnMicroBatch`."""
 
 
 class Numbers:
@@ -66,14 +70,23 @@ class Numbers:
 
 def flow(kafka: Kafka, folder: Path) -> dict[str, Any]:
     """JSON values of a topic, those of a kind kept aside, the others into two sinks."""
+    rule = {"rules": ["kind <> 'odd'"], "onFailure": "quarantine"}
+    plain = plain_flow(kafka, folder)
+    *first, delta = plain["steps"]
+    validation = {"type": "validate", "method": "validateBusinessRules", "config": rule}
+    files = {"type": "load", "method": "toFiles", "config": {"path": str(folder / "files"), "format": "parquet"}}
+    return plain | {"steps": [*first, validation, delta, files]}
+
+
+def plain_flow(kafka: Kafka, folder: Path, topic: str = "numbers") -> dict[str, Any]:
+    """JSON values of a topic, filtered, into one table: Spark's own sink."""
     source = {
         "bootstrap.servers": kafka.address,
-        "topic": "numbers",
+        "topic": topic,
         "startingOffsets": "earliest",
         "valueFormat": "json",
         "valueSchema": "id BIGINT, kind STRING",
     }
-    rule = {"rules": ["kind <> 'odd'"], "onFailure": "quarantine"}
     return {
         "name": "flow",
         "mode": "streaming",
@@ -81,9 +94,7 @@ def flow(kafka: Kafka, folder: Path) -> dict[str, Any]:
         "steps": [
             {"type": "extract", "method": "fromKafka", "config": source},
             {"type": "transform", "method": "filterRows", "config": {"condition": "id >= 0"}},
-            {"type": "validate", "method": "validateBusinessRules", "config": rule},
             {"type": "load", "method": "toDeltaLake", "config": {"path": str(folder / "delta"), "trigger": "1 second"}},
-            {"type": "load", "method": "toFiles", "config": {"path": str(folder / "files"), "format": "parquet"}},
         ],
     }
 
@@ -108,15 +119,18 @@ class Stream:
             )
 
         self.deployment.wait_until(gets_on, f"a run other than {unlike} gets on")
+        return self.state().run_id
+
+    def state(self) -> StreamState:
+        """What it last said of itself."""
         state = self.deployment.state("flow")
         assert state is not None
-        return state.run_id
+        return state
 
     def batch(self) -> int:
-        state = self.deployment.state("flow")
-        assert state is not None
-        assert state.progress is not None
-        return state.progress.batch
+        progress = self.state().progress
+        assert progress is not None
+        return progress.batch
 
     def finishes_another(self, count: int = 2) -> None:
         """Wait until it has finished some more micro-batches."""
@@ -135,6 +149,83 @@ class Stream:
     def lag(self) -> int | None:
         state = self.deployment.state("flow")
         return state.progress.lag if state is not None and state.progress is not None else None
+
+
+class OwnMicroBatch:
+    """A micro-batch of Spark's own sink, and how far it has come as its checkpoint and its table say."""
+
+    def __init__(self, table: Path, state: StreamState) -> None:
+        self._table = table
+        self._checkpoint = Path(state.checkpoint)
+        self._pid = state.pid
+
+    def phase(self) -> str | None:
+        """Which of `OWN_PHASES` it is in; None between two micro-batches."""
+        offsets, commits = self._last("offsets"), self._last("commits")
+        if offsets == commits:
+            return None
+        if self._committed() == offsets:
+            return "before the commit log"
+        began = (self._checkpoint / "offsets" / str(offsets)).stat().st_mtime_ns
+        written = any(path.stat().st_mtime_ns > began for path in self._table.glob("*.parquet"))
+        return "before the table's commit" if written else "after the offset log"
+
+    def _last(self, log: str) -> int:
+        names = [path.name for path in (self._checkpoint / log).iterdir()]
+        return max((int(name) for name in names if name.isdigit()), default=-1)
+
+    def _committed(self) -> int | None:
+        """The micro-batch of the table's last version."""
+        last = max((self._table / "_delta_log").glob("*.json"))
+        entries = [json.loads(line) for line in last.read_text().splitlines()]
+        return next((entry["txn"]["version"] for entry in entries if "txn" in entry), None)
+
+    def is_cut(self, phase: str) -> None:
+        """Kill the driver in this phase: it is halted, looked at, and let go on unless it is there."""
+        python = psutil.Process(self._pid)
+        driver = [python, *(child for child in python.children() if child.name() == "java")]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            if self.phase() == phase:
+                for process in driver:
+                    process.suspend()
+                if self.phase() == phase:
+                    for process in driver:
+                        process.kill()
+                    return
+                for process in driver:
+                    process.resume()
+        pytest.fail(f"it was never {phase}")
+
+
+@pytest.mark.timeout(900)
+def test_a_supervised_stream_of_sparks_own_sink_has_every_number_once(kafka: Kafka, tmp_path: Path):
+    kafka.make_topic("plain", 2)
+    (tmp_path / "trace").touch()
+    environment = {KILL_AT: str(tmp_path / "kill_at"), TRACE: str(tmp_path / "trace")}
+    numbers = Numbers(kafka, "plain")
+    deployment = deploy(tmp_path, {"flow": plain_flow(kafka, tmp_path, "plain")}, environment)
+    stream = Stream(deployment)
+    try:
+        with numbers.flowing():
+            deployment.turn_sensor_on("streams")
+            run_id = stream.runs_and_gets_on()
+            for phase in OWN_PHASES:
+                OwnMicroBatch(tmp_path / "delta", stream.state()).is_cut(phase)
+                run_id = stream.runs_and_gets_on(unlike=run_id)
+            kafka.server.kill()
+            kafka.server.start()
+            stream.finishes_another()
+        stream.catches_up()
+        failed = [status for _, status in deployment.runs() if status == DagsterRunStatus.FAILURE]
+        assert len(failed) == len(OWN_PHASES), deployment.told()
+    finally:
+        deployment.end()
+    found = _ids(DeltaTable(tmp_path / "delta").file_uris())
+    assert sorted(found) == list(range(numbers.produced))
+    trace = (tmp_path / "trace").read_text()
+    assert "started" not in trace, "the platform's own micro-batches, not Spark's sink"
+    assert_one_writer_at_a_time(tmp_path / "trace", kills=len(OWN_PHASES))
 
 
 @pytest.mark.timeout(1800)
@@ -186,7 +277,7 @@ def test_a_supervised_stream_survives_everything_and_has_every_number_once(
     finally:
         deployment.end()
     assert_each_once(tmp_path, numbers.produced)
-    assert_one_writer_at_a_time(tmp_path / "trace")
+    assert_one_writer_at_a_time(tmp_path / "trace", kills=len(PHASES))
 
 
 def asked(what: str, file: str) -> None:
@@ -223,10 +314,10 @@ def _ids(files: list[str]) -> list[int]:
     return [row[0] for row in duckdb.connect().read_parquet(files).project("id").fetchall()]
 
 
-def assert_one_writer_at_a_time(trace: Path) -> None:
+def assert_one_writer_at_a_time(trace: Path, *, kills: int) -> None:
     """Once another process has begun to load, none of those before it ever does again."""
     pids = [line.split()[0] for line in trace.read_text().splitlines()]
     changes = [pid for pid, before in zip(pids, [None, *pids], strict=False) if pid != before]
     assert len(changes) == len(set(changes))
-    assert len(changes) > len(PHASES)
+    assert len(changes) > kills
     assert not any(psutil.pid_exists(int(pid)) and alive(int(pid)) for pid in changes)
