@@ -90,6 +90,10 @@ class StepConfig(FormatModel):
         """
         return None
 
+    def hands_rows_on(self) -> bool:
+        """Whether a stream that ends here passes each row on by itself, without micro-batches."""
+        return False
+
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()

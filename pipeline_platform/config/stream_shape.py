@@ -86,7 +86,21 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
         mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
         if mistake is not None:
             raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
+    for step in sinks:
+        if step.config.hands_rows_on() and plain_load(steps, shape) is None:
+            raise StreamShapeError(
+                "a continuous stream is one load and nothing beside it, and another step here needs micro-batches",
+                step.index,
+                "write an interval as trigger, such as '1 second', or make a pipeline of its own for the load",
+            )
     return shape
+
+
+def plain_load(steps: Sequence[Step], shape: StreamShape) -> Step | None:
+    """The load of a stream that is this load and nothing beside it: no validation, no quarantine, no other load."""
+    sinks = [step for step in steps if step.type in ("validate", "load")]
+    keeps_aside = any(steps[index].config.keeps_aside() for index in shape.streamed)
+    return sinks[0] if len(sinks) == 1 and not keeps_aside and _input(sinks[0]) == shape.head else None
 
 
 def _head(steps: Sequence[Step], streams: Set[int], wanted: Set[int]) -> int | None:

@@ -153,7 +153,16 @@ def _answer_of_store(error: BaseException) -> int | None:
 
 
 def _full_text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_without_plan(str(error))}"
+    causes = (f"Caused by: {cause}" for cause in _causes(error))
+    return "\n".join([f"{type(error).__name__}: {_without_plan(str(error))}", *causes])
+
+
+def _causes(error: BaseException) -> Iterator[str]:
+    """What the causes say that pyspark keeps of a query's error beside its text."""
+    cause = getattr(error, "_cause", None)
+    while isinstance(cause, Exception):
+        yield str(cause)
+        cause = getattr(cause, "_cause", None)
 
 
 def _without_plan(said: str) -> str:
@@ -163,13 +172,18 @@ def _without_plan(said: str) -> str:
 
 def _message(error: BaseException, text: str) -> str:
     raised = re.search(_RAISED + r"[^\n]*", text)
-    told = raised[0] if raised else _innermost(_without_plan(str(error)))
-    told = _CLASS.sub("", _STATE.sub("", told), count=1)
-    told = " ".join(_COLOUR.sub("", told).split())
+    told = _tidy(raised[0] if raised else _innermost(_without_plan(str(error))))
+    causes = () if raised else [_tidy(next(_messages(f"Caused by: {cause}"))) for cause in _causes(error)]
+    if causes and causes[-1] not in told:
+        told = f"{told.rstrip('.')}: {causes[-1]}"
     reading = _READING.search(text)
     if reading and reading["file"] not in told and not raised:
         told += f" (while reading {reading['file']})"
     return (told or type(error).__name__)[:_LONGEST]
+
+
+def _tidy(said: str) -> str:
+    return " ".join(_COLOUR.sub("", _CLASS.sub("", _STATE.sub("", said), count=1)).split())
 
 
 def _innermost(said: str) -> str:

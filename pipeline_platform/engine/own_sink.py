@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.config.stream_shape import StreamShape, plain_load
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import Listener
 from pipeline_platform.engine.step_credentials import credentials_for
@@ -83,17 +83,17 @@ def own_sink(
     from pyspark.sql import functions as F
 
     head = pipeline.steps[shape.head]
-    done = [step for step in pipeline.steps if step.type in ("validate", "load")]
-    keeps_aside = any(pipeline.steps[index].config.keeps_aside() for index in shape.streamed)
-    if len(done) > 1 or keeps_aside or done[0].inputs[0].step != head.index:
+    load = plain_load(pipeline.steps, shape)
+    if load is None:
         return None
-    load = done[0]
     config = load.config.resolved()
     assert isinstance(config, Load)
     frame, source = planned.frame, head.config.resolved()
     if isinstance(source, Extract):
         frame = source.accepted(frame)
-    frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
+    if not config.hands_rows_on():
+        # A continuous query allows no observation.
+        frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
     run = LoadRun(pipeline.name, load.name, credentials_for(credentials, config, load), run_id=credentials.run_id)
     writer = config.own_sink(frame, run)
     if writer is None:

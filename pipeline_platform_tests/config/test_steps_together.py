@@ -175,6 +175,7 @@ WATERMARK = {"column": "timestamp", "delay": "1 minute"}
 COUNTED = transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}, watermark=WATERMARK)
 RULE = validate("validateNulls", notNullColumns="key")
 ASIDE = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "quarantine"}
+CONTINUOUS = load("toKafka", topic="b", trigger="continuous=1 second")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,12 @@ def test_a_stream_can_t_load_only_where_nothing_is(mode: str):
     assert "the second micro-batch of a stream always finds the first" in problem.message
 
 
+def test_a_sink_that_takes_micro_batches_has_no_continuous_trigger():
+    [problem] = problems_of(pipeline(KAFKA, load(path="a", trigger="continuous=1 second"), mode="streaming"))
+    assert problem.message == "toDeltaLake takes micro-batches, not row by row; write an interval, as '1 second'"
+    assert '"continuous=1 second"' in problem.source_line
+
+
 @pytest.mark.parametrize(
     ("steps", "step", "message"),
     [
@@ -226,6 +233,8 @@ def test_a_stream_can_t_load_only_where_nothing_is(mode: str):
         ([KAFKA, transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}), load()], 1, "'watermark'"),
         ([KAFKA, transform("deduplicate", columns="key"), load()], 1, "'watermark'"),
         ([KAFKA, transform("toAvroSchema"), load()], 1, "no stream"),
+        ([KAFKA, RULE, CONTINUOUS], 2, "a continuous stream is one load and nothing beside it"),
+        ([extract("fromKafka", topic="a", **ASIDE), CONTINUOUS], 1, "a continuous stream is one load"),
     ],
 )
 def test_what_can_t_be_one_query_is_told_at_its_step(steps: list[Json], step: int, message: str):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -160,27 +158,13 @@ def test_empty_input_is_no_error_and_keeps_the_schema(spark: SparkSession, tmp_p
         assert DeltaTable(tmp_path / "out").to_pyarrow_table().column_names == ["a", "b"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"a small tmpfs can't be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("sink", ["toDeltaLake", "toFiles"])
 def test_a_full_disk_leaves_no_table_and_no_files(spark: SparkSession, tmp_path: Path, small_disk: Path, sink: str):
     config = {"format": "parquet"} if sink == "toFiles" else {}
     error = failure(
         spark,
         tmp_path,
-        extract("fromRate", rowsPerSecond=5000),
+        extract("fromRate", rowsPerSecond=50000),
         transform("enrichData", columns={"noise": "sha2(CAST(value AS STRING), 512)"}),
         load(sink, path=str(small_disk / "out"), **config),
     )

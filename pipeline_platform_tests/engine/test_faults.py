@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,20 +164,6 @@ def test_no_rows_are_no_error(spark: SparkSession, tmp_path: Path, sinks: list[S
     for name in ("table", "files"):
         reader = spark.read.format("delta" if name == "table" else "parquet")
         assert reader.load(str(tmp_path / "sinks" / name)).schema.simpleString() == "struct<id:bigint,name:string>"
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four megabytes."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"a file system can't be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    # Hadoop never closes the file that it could not write, so that the file system is busy as long as the JVM lives.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("method", ["toDeltaLake", "toFiles"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ from typer.testing import CliRunner
 from pipeline_platform.cli import app
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamRequest, request_file
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -425,3 +427,36 @@ def test_a_target_whose_columns_were_changed_stops_the_stream_and_no_row_is_lost
     DeltaTable(tmp_path / "out").restore(0)
     stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(12))
+
+
+@pytest.mark.parametrize("full", ["table", "checkpoint"])
+@pytest.mark.parametrize("validated", [False, True], ids=["Spark's own sink", "validated"])
+def test_a_stream_whose_disk_is_full_goes_on_when_there_is_room(
+    spark: SparkSession, tmp_path: Path, small_disk: Path, full: str, validated: bool
+):
+    folders = {"table": tmp_path / "table", "checkpoint": tmp_path / "checkpoint", full: small_disk / full}
+    rule = [validate("validateRanges", ranges={"id": {"min": 0}})] if validated else []
+    big = transform("enrichData", columns={"text": "concat(uuid(), uuid(), uuid(), uuid(), uuid(), uuid())"})
+    sink = to_delta(folders["table"], checkpointLocation=str(folders["checkpoint"]))
+    steps = arrivals(tmp_path), big, *rule, sink
+    arrive(tmp_path / "in", "a", range(10))
+    stream(spark, tmp_path, *steps)
+    if full == "checkpoint":
+        (small_disk / "filler").write_bytes(bytes(left_on(small_disk)))
+    arrive(tmp_path / "in", "b", range(10, 60_000))
+    with pytest.raises(PipelineException) as raised:
+        stream(spark, tmp_path, *steps)
+    assert "No space left on device" in str(raised.value)
+    assert "free some disk space" in str(raised.value)
+    state = StreamState.read(state_file("tested"))
+    assert state is not None
+    assert (state.phase, state.error) == ("failed", str(raised.value))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    stream(spark, tmp_path, *steps)
+    assert ids_in(folders["table"]) == list(range(60_000))
+
+
+def left_on(folder: Path) -> int:
+    """Bytes that are left on its file system."""
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize

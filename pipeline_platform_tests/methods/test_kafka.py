@@ -457,3 +457,25 @@ def test_thirty_seconds_of_a_stream_have_every_message_once_before_and_after_it_
         thread.join()
     StreamRun(flow_of(kafka, topic, tmp_path), spark).run()
     assert values_of(tmp_path) == list(range(produced[0]))
+
+
+def test_a_continuous_stream_hands_messages_on_and_goes_on_from_its_checkpoint(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    out = f"{topic}-out"
+    kafka.make_topic(out, 1)
+    source = read_from(kafka, topic, valueFormat="string", startingOffsets="earliest")
+    even = transform("filterRows", condition="CAST(value AS INT) % 2 = 0")
+    sink = write_to(kafka, out, trigger="continuous=200 milliseconds")
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    pipeline = pipeline_of([source, even, sink], mode="streaming", streaming=checkpoints)
+    for numbers in (range(10), range(10, 20)):
+        produce(kafka, topic, [(number % 2, None, str(number).encode()) for number in numbers])
+        until, wanted = time.monotonic() + 60, {number for number in range(numbers.stop) if number % 2 == 0}
+
+        def lacks_some(until: float = until, wanted: set[int] = wanted) -> bool:
+            assert time.monotonic() < until
+            return {int(message.value()) for message in consumed(kafka, out)} != wanted
+
+        with pytest.raises(PipelineCancelledException):
+            StreamRun(pipeline, spark, is_wanted=lacks_some).run()

@@ -89,6 +89,8 @@ class Load(WorksOnFrame):
     """Writes a frame to a sink."""
 
     step_type: ClassVar[StepType] = "load"
+    can_be_continuous: ClassVar[bool] = False
+    """Whether Spark can hand rows on to the sink one by one."""
 
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
@@ -100,11 +102,18 @@ class Load(WorksOnFrame):
     """Streaming: when a micro-batch starts."""
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
-        if mode == "streaming" and getattr(self, "mode", None) in ("errorIfExists", "ignore"):
+        if mode != "streaming":
+            return []
+        if self.hands_rows_on() and not self.can_be_continuous:
+            return [("trigger", f"{self.method} takes micro-batches, not row by row; write an interval, as '1 second'")]
+        if getattr(self, "mode", None) in ("errorIfExists", "ignore"):
             return [
                 ("mode", "the second micro-batch of a stream always finds the first; use append, overwrite or merge")
             ]
         return []
+
+    def hands_rows_on(self) -> bool:
+        return self.trigger.startswith("continuous")
 
     def ends_by_itself(self) -> bool:
         return self.trigger in ("availableNow", "once")

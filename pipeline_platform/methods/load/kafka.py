@@ -23,6 +23,7 @@ class ToKafka(Load, EntersKafka):
     """Writes to a topic: the columns `key` and `value` if there is a `value`, else all columns as one JSON value."""
 
     method: ClassVar[str] = "toKafka"
+    can_be_continuous: ClassVar[bool] = True
 
     topic: Topic
     """The topic."""
