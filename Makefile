@@ -51,7 +51,7 @@ test: data  ## Run every test.
 	docker/install-servers.sh
 	$(SERVICES) prepare
 	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials $(TESTS)/services
-	$(BIN)/python -m pytest $(TESTS)/engine
+	$(BIN)/python -m pytest $(TESTS)/engine $(TESTS)/metrics
 	$(BIN)/python -m pytest $(TESTS)/methods
 	$(BIN)/python -m pytest $(TESTS)/orchestration $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
 	$(BIN)/python -m pytest $(WITH_SERVERS)

@@ -130,18 +130,26 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.session import spark_session
     from pipeline_platform.engine.stream import StreamRun
+    from pipeline_platform.metrics.exporter import exporters_from_environment
     from pipeline_platform.progress import ProgressTable
 
-    started = datetime.now(UTC)
     with ProgressTable(pipeline, selection) as progress:
         begun: BatchRun | StreamRun | None = None
         try:
+            exporters = exporters_from_environment()
             progress.say("starting Spark")
             spark = spark_session(pipeline.name, pipeline.spark_settings())
             if pipeline.mode == "streaming":
-                begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch)
+                begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch, exporters=exporters)
             else:
-                begun = BatchRun(pipeline, spark, load_id=load_id, selection=selection, listener=progress.on_step)
+                begun = BatchRun(
+                    pipeline,
+                    spark,
+                    load_id=load_id,
+                    selection=selection,
+                    listener=progress.on_step,
+                    exporters=exporters,
+                )
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
@@ -149,8 +157,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
             if not cancelled and isinstance(begun, BatchRun) and begun.has_loaded():
                 progress.failed(f"  some loads are done: --load-id {begun.load_name} goes on without repeating them")
             if as_json and begun is not None:
-                status = "CANCELLED" if cancelled else "FAILED"
-                _print_json(begun.metrics(status, started, str(error)).model_dump(mode="json"))
+                _print_json(begun.record.metrics().model_dump(mode="json"))
             return CANCELLED if cancelled else FAILED
         progress.completed(metrics)
     if as_json:
@@ -188,6 +195,28 @@ def streams(
         show_streams(rows)
     else:
         typer.echo(f"no pipeline in {folder} is a stream", err=True)
+
+
+@app.command()
+def metrics(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 9464,
+) -> None:
+    """Serve the metrics of every stream of this machine at /metrics, for Prometheus to scrape, until Ctrl-C."""
+    from pipeline_platform.stream_metrics import serve_stream_metrics
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        server = serve_stream_metrics(host, port)
+    except OSError as error:
+        typer.echo(f"{host}:{port} can't be listened on: {error.strerror}; choose another --port", err=True)
+        raise typer.Exit(FAILED) from error
+    typer.echo(f"serving http://{host}:{server.server_port}/metrics", err=True)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        server.shutdown()
+        server.server_close()
 
 
 @app.command()

@@ -114,7 +114,7 @@ def _stream_table(name: str, batches: Iterable[StreamProgress]) -> Table:
 
 def _table(metrics: RunMetrics) -> Table:
     table = Table(
-        title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds:.1f} s", title_justify="left"
+        title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds or 0:.1f} s", title_justify="left"
     )
     for column, right in (("step", False), ("method", False), ("rows", True), ("time", True), ("result", False)):
         table.add_column(column, justify="right" if right else "left", overflow="fold")

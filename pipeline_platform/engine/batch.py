@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_fixed
 from tenacity.wait import wait_base
 
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
@@ -18,15 +18,21 @@ from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.execution import Execution, Listener, nobody
 from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.engine.plan import plan
+from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
 )
-from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
+from pipeline_platform.metrics.exporter import Exporter
+from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -41,6 +47,7 @@ class BatchRun:
         selection: Names of the steps to run; None for all.
         listener: Told about each step.
         credentials: Where each step gets those of its system; by default what the environment says.
+        exporters: Told when the run begins and how it ends.
     """
 
     pipeline: PipelineConfig
@@ -50,9 +57,10 @@ class BatchRun:
     selection: Set[str] | None = None
     listener: Listener = nobody
     credentials: RunCredentials | None = None
-    attempts: int = 0
-    steps: dict[int, StepMetrics] = field(default_factory=dict)
-    hints: list[str] = field(default_factory=list)
+    exporters: Sequence[Exporter] = ()
+
+    def __post_init__(self) -> None:
+        self.record = RunRecord(self.pipeline, self.run_id, self.exporters)
 
     def run(self) -> RunMetrics:
         """Run it, again after a transient failure.
@@ -68,9 +76,9 @@ class BatchRun:
                 location=self.pipeline.location,
                 hint="set mode to batch",
             )
-        started = datetime.now(UTC)
         try:
-            interruptible(self._work, self.spark)
+            with self.record.exported():
+                interruptible(self._work, self.spark)
         except PipelineCancelledException as error:
             raise PipelineCancelledException(
                 error.message,
@@ -78,7 +86,7 @@ class BatchRun:
                 hint=f"to go on, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
                 "what was loaded already is not loaded twice",
             ) from error.__cause__
-        return self.metrics("COMPLETED", started)
+        return self.record.metrics()
 
     @property
     def load_name(self) -> str:
@@ -87,7 +95,7 @@ class BatchRun:
 
     def has_loaded(self) -> bool:
         """Whether any load is done, in this attempt or an earlier one."""
-        return any(step.type == "load" for step in self.steps.values())
+        return any(step.type == "load" for step in self.record.steps.values())
 
     def _work(self, stop: Stop) -> None:
         with (
@@ -96,31 +104,24 @@ class BatchRun:
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
         ):
-            for attempt in _attempts(self.pipeline.retry, stop):
+            for attempt in _attempts(self.pipeline.retry, stop, self._try_again):
                 with attempt:
-                    self.attempts += 1
-                    self.steps.clear()
+                    self.record.attempts += 1
+                    self.record.steps.clear()
                     planned = plan(self.pipeline, self.spark, self.load_name, credentials, self.selection)
-                    self.hints = planned.hints
-                    Execution(self.pipeline, self.selection, self.listener, self.steps).of(planned, stop)
+                    self.record.hints = planned.hints
+                    Execution(self.pipeline, self.selection, self.listener, self.record.steps).of(planned, stop)
 
-    def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
-        """The record of the run, as far as it went."""
-        return RunMetrics(
-            pipeline=self.pipeline.name,
-            mode=self.pipeline.mode,
-            run_id=self.run_id,
-            status=status,
-            started=started,
-            ended=datetime.now(UTC),
-            attempts=self.attempts,
-            steps=[self.steps[index] for index in sorted(self.steps)],
-            hints=self.hints,
-            error=error,
+    def _try_again(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome is not None else None
+        self.record.retried.append(redact(str(error)))
+        seconds = attempt.next_action.sleep if attempt.next_action is not None else 0
+        _LOG.warning(
+            "attempt %d failed, the next one begins in %.1f s: %s", self.record.attempts, seconds, redact(str(error))
         )
 
 
-def _attempts(retry: Retry, stop: Stop) -> Retrying:
+def _attempts(retry: Retry, stop: Stop, told: Callable[[RetryCallState], None]) -> Retrying:
     wait: wait_base = (
         wait_fixed(retry.delay_seconds)
         if retry.backoff == "constant"
@@ -131,5 +132,6 @@ def _attempts(retry: Retry, stop: Stop) -> Retrying:
         wait=wait,
         retry=retry_if_exception(is_transient),
         sleep=stop.sleep,
+        before_sleep=told,
         reraise=True,
     )

@@ -46,6 +46,11 @@ class Tally:
             return None
         return int(metrics["rows"])
 
+    def partitions(self) -> int | None:
+        """Partitions that had rows, or None if the plan was never run in full."""
+        metrics = observed(self.observation)
+        return len(metrics["partitions"]) if metrics is not None else None
+
 
 def counted(frame: DataFrame) -> tuple[DataFrame, Tally]:
     """The frame with a count attached, which the first action on it fills."""

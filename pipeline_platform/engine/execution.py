@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -94,7 +95,7 @@ class Execution:
 
     def _validate(self, planned: Plan, action: PlannedBlock, held: list[DataFrame]) -> None:
         first = action.block.validations[0].step
-        began = time.monotonic()
+        began, started = time.monotonic(), datetime.now(UTC)
         for validation in action.block.validations:
             self.listener("started", validation.step, None)
         with explaining(first):
@@ -103,7 +104,7 @@ class Execution:
             held.append(result.violators)
         seconds = time.monotonic() - began
         for validation in action.block.validations:
-            self._record_validation(validation.step, validation.config, result, seconds)
+            self._record_validation(validation.step, validation.config, result, started, seconds)
         for validation in action.block.validations:
             metrics = self.steps[validation.step.index]
             if not metrics.passed and validation.config.on_failure == "fail":
@@ -114,7 +115,9 @@ class Execution:
                     rows = taken_by(result.violators, quarantine.takers)
                     quarantine.config.prepare(rows, quarantine.run).write()
 
-    def _record_validation(self, step: Step, config: Validate, result: BlockResult, seconds: float) -> None:
+    def _record_validation(
+        self, step: Step, config: Validate, result: BlockResult, started: datetime, seconds: float
+    ) -> None:
         rules = list(result.rules[step.index])
         passed = all(rule.passed for rule in rules)
         self._record(
@@ -125,6 +128,7 @@ class Execution:
                 method=step.config.method,
                 status="COMPLETED" if passed or config.on_failure != "fail" else "FAILED",
                 rows=result.rows[step.index],
+                started=started,
                 seconds=seconds,
                 rules=rules,
                 quarantined=result.quarantined[step.index],
@@ -137,7 +141,7 @@ class Execution:
         """Load, and say whether anything had to be done for it."""
         step = action.step
         self.listener("started", step, None)
-        began = time.monotonic()
+        began, started = time.monotonic(), datetime.now(UTC)
         with explaining(step):
             written = action.prepared.write()
         rows = written.rows
@@ -151,6 +155,7 @@ class Execution:
                 method=step.config.method,
                 status="SKIPPED" if written.skipped else "COMPLETED",
                 rows=rows,
+                started=started,
                 seconds=time.monotonic() - began,
                 uri=action.uri,
                 bytes=written.bytes,
@@ -207,6 +212,7 @@ class Execution:
                     status="COMPLETED",
                     rows=rows,
                     rows_note=(note or UNCERTAIN) if rows is None else None,
+                    partitions=tally.partitions() if tally is not None and rows is not None else None,
                     quarantined=rejected.get(step.index),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],
@@ -216,10 +222,19 @@ class Execution:
             )
 
     def _record(self, metrics: StepMetrics, step: Step) -> None:
+        metrics = metrics.model_copy(update={"rows_in": self._rows_in(metrics, step)})
         # A rule, or what it is told of, may hold the value of an environment variable.
         metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
         self.steps[step.index] = metrics
         self.listener("finished", step, metrics)
+
+    def _rows_in(self, metrics: StepMetrics, step: Step) -> int | None:
+        """Rows of all inputs; a validation and a load have one, and say how many rows they took of it."""
+        if step.type != "transform":
+            return metrics.rows if step.type != "extract" else None
+        inputs = [self.steps[edge.step].rows if edge.step in self.steps else None for edge in step.inputs]
+        known = [rows for rows in inputs if rows is not None]
+        return sum(known) if len(known) == len(inputs) else None
 
 
 NOT_RUN = "not counted: nothing had to be done for it"

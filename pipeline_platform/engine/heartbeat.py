@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,8 @@ from pipeline_platform.exceptions import (
     PipelineException,
     ValidationException,
 )
-from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import StepTotals, StreamProgress
 from pipeline_platform.redaction import redact
 
 _LOG = logging.getLogger(__name__)
@@ -61,9 +62,15 @@ class Heartbeat:
                     _LOG.warning("the state of the stream %s can't be written: %s", self._state.pipeline, error)
                 self._written = False
 
-    def got_on(self, progress: StreamProgress) -> None:
-        """Note what Spark says of a micro-batch, or of having none to work on."""
-        self.note(phase="running", progress=progress, moved=datetime.now(UTC))
+    def got_on(self, progress: StreamProgress, steps: Iterable[StepMetrics]) -> None:
+        """Note what Spark says of a micro-batch, or of having none to work on, and what the steps did in all."""
+        self.note(
+            phase="running",
+            progress=progress,
+            moved=datetime.now(UTC),
+            totals=self._state.totals.and_then(progress),
+            steps=tuple(_totals(step) for step in steps),
+        )
 
     def rests(self) -> None:
         """Note that there is nothing to do at the moment; goes out with the next beat."""
@@ -90,6 +97,18 @@ class Heartbeat:
     def end(self) -> None:
         """Stop beating."""
         self._ended.set()
+
+
+def _totals(step: StepMetrics) -> StepTotals:
+    return StepTotals(
+        name=step.name,
+        type=step.type,
+        method=step.method,
+        rows=step.rows,
+        bytes=step.bytes,
+        violations=step.violations if step.type == "validate" else None,
+        quarantined=step.quarantined,
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,13 +23,15 @@ from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.micro_batches import MicroBatches, Stopped
 from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
+from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_plan import plan_stream
 from pipeline_platform.engine.stream_state import StreamState
 from pipeline_platform.exceptions import PipelineCancelledException, StreamingQueryException
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.settings import spark_settings
-from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
+from pipeline_platform.metrics.exporter import Exporter
+from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress, stream_progress
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class StreamRun:
         restarts: Restarts by a supervisor since the stream last got on, for its state file.
         lease_seconds: How long to wait for a process that still holds the checkpoint.
         is_wanted: Whether whoever began the run still counts on it; if not, another run may have its place.
+        exporters: Told when the run begins and how it ends.
     """
 
     pipeline: PipelineConfig
@@ -84,10 +87,11 @@ class StreamRun:
     restarts: int = 0
     lease_seconds: float = 0
     is_wanted: Callable[[], bool] = _always
+    exporters: Sequence[Exporter] = ()
     queries: Queries = field(default_factory=Queries)
-    steps: dict[int, StepMetrics] = field(default_factory=dict)
-    """What each step did in all micro-batches of this run."""
-    hints: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.record = RunRecord(self.pipeline, self.run_id, self.exporters, attempts=1)
 
     def run(self) -> RunMetrics:
         """Run it until it ends by itself, as with the trigger `availableNow`, or is stopped.
@@ -97,31 +101,16 @@ class StreamRun:
             StreamingQueryException: The query failed.
             PipelineException: A step failed; it names the step.
         """
-        started = datetime.now(UTC)
         try:
-            interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
+            with self.record.exported():
+                interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
         except PipelineCancelledException as error:
             raise PipelineCancelledException(
                 "the stream was stopped",
                 location=self.pipeline.location,
                 hint="run it again: it goes on from its checkpoint",
             ) from error.__cause__
-        return self.metrics("COMPLETED", started)
-
-    def metrics(self, status: RunStatus, started: datetime, error: str | None = None) -> RunMetrics:
-        """The record of the run, as far as it went."""
-        return RunMetrics(
-            pipeline=self.pipeline.name,
-            mode=self.pipeline.mode,
-            run_id=self.run_id,
-            status=status,
-            started=started,
-            ended=datetime.now(UTC),
-            attempts=1,
-            steps=[self.steps[index] for index in sorted(self.steps)],
-            hints=sorted(self.hints),
-            error=error,
-        )
+        return self.record.metrics()
 
     def _work(self, stop: Stop) -> None:
         checkpoint = checkpoint_location(self.pipeline)
@@ -191,9 +180,10 @@ class StreamRun:
         finally:
             self.queries.stop_all()
             told = self._tell(query, told, sink, beating)
+            done = self.record.steps
             for index, step in sink.steps.items():
-                self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step
-            self.hints |= sink.hints
+                done[index] = done[index].and_then(step) if index in done else step
+            self.record.hints = sorted({*self.record.hints, *sink.hints})
         if isinstance(sink.failure, Stopped):
             stop.check()
         step = main_load(self.pipeline)
@@ -230,6 +220,6 @@ class StreamRun:
             missed = [progress for progress in recent if before is None or progress.at > before.at]
         for progress in [*(other for other in missed if other.at < last.at), last]:
             sink.heard(progress)
-            beating.got_on(progress)
+            beating.got_on(progress, sink.steps.values())
             self.listener(progress)
         return last

@@ -16,7 +16,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.metrics.stream import StepTotals, StreamProgress, StreamTotals
 
 STREAMS_VARIABLE = "PIPELINE_PLATFORM_STREAMS"
 HEARTBEAT_SECONDS = 5.0
@@ -69,6 +69,8 @@ class StreamState(_File):
     restarts: int = 0
     """Restarts by the supervisor since the stream last got on."""
     progress: StreamProgress | None = None
+    totals: StreamTotals = StreamTotals()
+    steps: tuple[StepTotals, ...] = ()
     moved: datetime | None = None
     """When it last finished a micro-batch, or had none to work on."""
     error: str | None = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
-RunStatus = Literal["COMPLETED", "FAILED", "CANCELLED"]
+RunStatus = Literal["RUNNING", "COMPLETED", "FAILED", "CANCELLED"]
 StepStatus = Literal["COMPLETED", "FAILED", "SKIPPED"]
 
 
@@ -52,10 +53,16 @@ class StepMetrics(_Record):
     status: StepStatus
     rows: int | None = None
     """Rows of the output, or rows written; None where they can't be counted in the pass that does the work."""
+    rows_in: int | None = None
+    """Rows of all inputs, or rows looked at; None for an extract, and where they are not known."""
     rows_note: str | None = None
     """Why `rows` is None."""
     seconds: float | None = None
     """Time of a step that runs by itself: a validation or a load."""
+    started: datetime | None = None
+    """When a step began that runs by itself."""
+    partitions: int | None = None
+    """Partitions that had rows; None where the rows were not counted on their way."""
     uri: str | None = None
     bytes: int | None = None
     files: int | None = None
@@ -93,12 +100,17 @@ class StepMetrics(_Record):
         return later.model_copy(update={**sums, "rules": rules})
 
     @property
+    def violations(self) -> int:
+        """For a validation: rows that broke a rule, a row once for each rule it broke."""
+        return sum(rule.violations for rule in self.rules)
+
+    @property
     def passed(self) -> bool:
         """For a validation: whether every rule passed."""
         return all(rule.passed for rule in self.rules)
 
 
-_ADD_UP = ("rows", "seconds", "bytes", "files", "quarantined")
+_ADD_UP = ("rows", "rows_in", "seconds", "bytes", "files", "quarantined")
 
 
 def _sum(one: float | None, other: float | None) -> float | None:
@@ -113,14 +125,44 @@ class RunMetrics(_Record):
     run_id: str
     status: RunStatus
     started: datetime
-    ended: datetime
+    ended: datetime | None
+    """None while it runs."""
     attempts: int
     """How often the run was begun; more than 1 after transient failures."""
+    retried: list[str] = []
+    """What the attempts failed at that were followed by another one."""
     steps: list[StepMetrics]
     hints: list[str] = []
     error: str | None = None
 
+    @computed_field
     @property
-    def seconds(self) -> float:
-        """Duration of the run."""
-        return (self.ended - self.started).total_seconds()
+    def seconds(self) -> float | None:
+        """Duration of the run; None while it runs."""
+        return (self.ended - self.started).total_seconds() if self.ended is not None else None
+
+    @computed_field
+    @property
+    def rows_read(self) -> int | None:
+        """Rows of all extracts; None if one of them was not counted."""
+        return _total([step.rows for step in self.steps if step.type == "extract"])
+
+    @computed_field
+    @property
+    def rows_written(self) -> int | None:
+        """Rows of all loads that wrote; None if one of them was not counted."""
+        return _total([step.rows for step in self._loads()])
+
+    @computed_field
+    @property
+    def bytes_written(self) -> int | None:
+        """Bytes of all loads that wrote; None if the sink of one does not say."""
+        return _total([step.bytes for step in self._loads()])
+
+    def _loads(self) -> list[StepMetrics]:
+        return [step for step in self.steps if step.type == "load" and step.status == "COMPLETED"]
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None

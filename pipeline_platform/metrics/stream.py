@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 
 LOADED = "loaded"
 """Name of the observation that counts what goes into Spark's own sink."""
+DURATION_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""Seconds by which the durations of micro-batches are grouped: around the triggers that people use."""
 
 
 class SourceProgress(BaseModel):
@@ -62,6 +64,47 @@ class StreamProgress(BaseModel):
         """Records behind the newest, of all sources that say; None if none does."""
         known = [source.lag for source in self.sources if source.lag is not None]
         return sum(known) if known else None
+
+
+class StreamTotals(BaseModel):
+    """What a stream did since its run began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    micro_batches: int = 0
+    rows: int = 0
+    """Rows read."""
+    seconds: float = 0.0
+    """Duration of all micro-batches."""
+    within: tuple[int, ...] = (0,) * len(DURATION_BOUNDS)
+    """For each of `DURATION_BOUNDS`: the micro-batches that took no longer."""
+
+    def and_then(self, progress: StreamProgress) -> StreamTotals:
+        """With one micro-batch more."""
+        if not progress.worked:
+            return self
+        return StreamTotals(
+            micro_batches=self.micro_batches + 1,
+            rows=self.rows + progress.rows,
+            seconds=self.seconds + progress.seconds,
+            within=tuple(
+                count + (progress.seconds <= bound) for count, bound in zip(self.within, DURATION_BOUNDS, strict=True)
+            ),
+        )
+
+
+class StepTotals(BaseModel):
+    """What a step of a stream did since the run began."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    type: str
+    method: str
+    rows: int | None
+    bytes: int | None
+    violations: int | None
+    quarantined: int | None
 
 
 def stream_progress(told: Mapping[str, Any]) -> StreamProgress:

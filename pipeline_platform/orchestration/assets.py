@@ -17,6 +17,7 @@ from pipeline_platform.orchestration.results import (
 )
 from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs
 from pipeline_platform.orchestration.streams import stream_results
+from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
@@ -39,9 +40,11 @@ def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefi
         pool=f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None,
         description=pipeline.description,
     )
-    def compute(context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource) -> Iterator[Result]:
+    def compute(
+        context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource, metrics: MetricsResource
+    ) -> Iterator[Result]:
         work = stream_results if pipeline.mode == "streaming" else _batch_results
-        yield from work(context, spark, vault, project, pipeline)
+        yield from work(context, spark, vault, metrics, project, pipeline)
 
     return compute
 
@@ -50,6 +53,7 @@ def _batch_results(
     context: dg.AssetExecutionContext,
     spark: SparkResource,
     vault: VaultResource,
+    metrics: MetricsResource,
     project: Project,
     pipeline: PipelineConfig,
 ) -> Iterator[Result]:
@@ -66,7 +70,7 @@ def _batch_results(
 
     with failing_as_dagster_does(context):
         try:
-            metrics = BatchRun(
+            done = BatchRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
@@ -74,13 +78,14 @@ def _batch_results(
                 selection=frozenset(wanted | {key.name for key in context.selected_asset_check_keys}),
                 listener=listen,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+                exporters=metrics.exporters(),
             ).run()
         except PipelineCancelledException:
             raise
         except PipelineException:
             yield from check_results(context, pipeline, finished)
             raise
-    for hint in metrics.hints:
+    for hint in done.hints:
         context.log.info(f"hint: {hint}")
     yield from materializations(context, project, pipeline, finished)
     yield from check_results(context, pipeline, finished)

@@ -14,6 +14,7 @@ from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import is_supervised, streams_sensor
+from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
@@ -55,7 +56,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
             for pipeline in project.pipelines
             if pipeline.schedule is not None
         ],
-        resources={"spark": SparkResource(), "vault": VaultResource()},
+        resources={"spark": SparkResource(), "vault": VaultResource(), "metrics": MetricsResource()},
         # A pipeline is one op: a process for each op would only cost a second start of everything.
         executor=dg.in_process_executor,
     )

@@ -23,6 +23,7 @@ from pipeline_platform.orchestration.results import (
 )
 from pipeline_platform.orchestration.specs import MATERIALIZATION_SECONDS, asset_key
 from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
+from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
@@ -36,6 +37,7 @@ def stream_results(
     context: dg.AssetExecutionContext,
     spark: SparkResource,
     vault: VaultResource,
+    metrics: MetricsResource,
     project: Project,
     pipeline: PipelineConfig,
 ) -> Iterator[Result]:
@@ -48,6 +50,7 @@ def stream_results(
         context: Of the op.
         spark: Makes the session.
         vault: Where credentials come from.
+        metrics: Where the record of the run goes.
         project: The project, for the lineage between pipelines.
         pipeline: A streaming pipeline.
 
@@ -64,13 +67,14 @@ def stream_results(
 
     with failing_as_dagster_does(context):
         try:
-            metrics = StreamRun(
+            found = StreamRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
                 listener=_Events(context, pipeline, latest),
                 on_step=on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+                exporters=metrics.exporters(),
                 restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
                 lease_seconds=_LEASE_SECONDS,
                 is_wanted=lambda: _is_live(context.instance, context.run.run_id),
@@ -84,9 +88,9 @@ def stream_results(
         except PipelineException:
             yield from check_results(context, pipeline, latest)
             raise
-    for hint in metrics.hints:
+    for hint in found.hints:
         context.log.info(f"hint: {hint}")
-    done = {step.index: step for step in metrics.steps}
+    done = {step.index: step for step in found.steps}
     yield from materializations(context, project, pipeline, done)
     yield from check_results(context, pipeline, done)
 

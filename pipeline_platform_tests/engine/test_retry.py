@@ -117,7 +117,7 @@ def test_a_server_that_is_not_up_yet_is_reached_by_a_later_attempt(spark: SparkS
     batch = BatchRun(pipeline, spark)
     with pytest.raises(PipelineExecutionException, match="Connection refused"):
         batch.run()
-    assert batch.attempts == 2
+    assert batch.record.attempts == 2
 
 
 @pytest.mark.parametrize(

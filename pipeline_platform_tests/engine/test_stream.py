@@ -307,7 +307,7 @@ def test_what_spark_s_own_sink_has_taken_is_counted_over_all_micro_batches(spark
     run = StreamRun(pipeline_of(steps, mode="streaming", streaming=options), spark, listener=listen)
     with pytest.raises(PipelineCancelledException):
         run.run()
-    by_name = {step.name: step for step in run.steps.values()}
+    by_name = {step.name: step for step in run.record.steps.values()}
     assert by_name["to_delta_lake"].rows == len(ids_in(tmp_path / "out")) == 20
     assert by_name["filter_rows"].rows == 20
     assert [column.name for column in by_name["to_delta_lake"].columns] == ["id", "kind"]

@@ -12,6 +12,7 @@ from pipeline_platform_tests.services.kafka import Kafka, start_kafka
 from pipeline_platform_tests.services.mariadb import MariaDB, start_mariadb
 from pipeline_platform_tests.services.postgres import Postgres, start_postgres
 from pipeline_platform_tests.services.process import ServerUnavailableError
+from pipeline_platform_tests.services.prometheus import Pushgateway, start_pushgateway
 from pipeline_platform_tests.services.s3 import S3Server, start_s3
 from pipeline_platform_tests.services.vault import VaultServer, start_vault
 
@@ -67,3 +68,8 @@ def s3() -> Iterator[S3Server]:
 @pytest.fixture(scope="session")
 def vault() -> Iterator[VaultServer]:
     yield from running(start_vault)
+
+
+@pytest.fixture(scope="session")
+def pushgateway() -> Iterator[Pushgateway]:
+    yield from running(start_pushgateway)

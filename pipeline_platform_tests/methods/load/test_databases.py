@@ -201,7 +201,7 @@ def test_a_value_that_fails_late_leaves_the_table_as_it_was(
     failing = BatchRun(pipeline_of(steps), spark, load_id="a")
     with pytest.raises(PipelineExecutionException) as raised:
         failing.run()
-    assert failing.attempts == 1
+    assert failing.record.attempts == 1
     assert f"table {table.name}.t" in raised.value.message
     assert raised.value.hint
     assert table.rows() == [(9, "nine", "old")]
@@ -226,7 +226,7 @@ def test_a_wrong_password_is_told_once_and_never_shown(spark: SparkSession, sche
     refused = BatchRun(pipeline_of(steps, retry={"delaySeconds": 0}), spark)
     with pytest.raises(CredentialException) as raised:
         refused.run()
-    assert refused.attempts == 1
+    assert refused.record.attempts == 1
     assert "sesame" not in f"{raised.value}{raised.value.__cause__!r}{raised.value.config}"
 
 

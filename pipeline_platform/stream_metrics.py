@@ -1,0 +1,146 @@
+"""The streams of a machine for Prometheus to scrape.
+
+One endpoint serves all of them from their state files, so that it answers for a stream that is dead as well, and a
+stream that is restarted elsewhere needs no port of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_args
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipeline_platform.engine.stream_state import Phase, StreamState, streams_folder
+from pipeline_platform.metrics.stream import DURATION_BOUNDS
+
+_STEP = ("pipeline", "step", "type", "method")
+
+
+def serve_stream_metrics(host: str, port: int) -> WSGIServer:
+    """Serve them in a thread of their own.
+
+    Args:
+        host: Address to listen on.
+        port: 0 for any that is free.
+
+    Returns:
+        The server, which knows its port.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    registry = CollectorRegistry()
+    registry.register(StreamCollector(streams_folder()))
+    server, _ = start_http_server(port, host, registry)
+    return server
+
+
+class StreamCollector(Collector):
+    """Reads the state files with each scrape.
+
+    Args:
+        folder: Where they are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: what there is depends on the streams."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric of every stream that ever ran here."""
+        found = (StreamState.read(path) for path in sorted(self._folder.glob("*.state.json")))
+        states = [state for state in found if state is not None]
+        now = datetime.now(UTC)
+        yield from _life(states, now)
+        yield from _place(states)
+        yield from _work(states)
+        yield from _steps(states)
+
+
+def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:
+    up = _gauge("up", "1 if a process runs the stream and its heartbeat is fresh.")
+    phase = _gauge("phase", "1 for what the stream last said of itself.", "phase")
+    started = _gauge("start_timestamp_seconds", "When its run began.")
+    heartbeat = _gauge("heartbeat_timestamp_seconds", "When it last said that it is alive.")
+    restarts = _gauge("restarts", "Restarts by the supervisor since the stream last got on.")
+    for state in states:
+        up.add_metric([state.pipeline], state.is_alive(now))
+        for each in get_args(Phase):
+            phase.add_metric([state.pipeline, each], each == state.phase)
+        started.add_metric([state.pipeline], state.started.timestamp())
+        heartbeat.add_metric([state.pipeline], state.heartbeat.timestamp())
+        restarts.add_metric([state.pipeline], state.restarts)
+    yield from (up, phase, started, heartbeat, restarts)
+
+
+def _place(states: list[StreamState]) -> Iterator[Metric]:
+    lag = _gauge("lag_records", "Records behind the newest.", "source", "partition")
+    remembered = _gauge("state_rows", "Rows that the stream remembers.")
+    batch = _gauge("micro_batch", "Number of the last micro-batch.")
+    moved = _gauge("progress_timestamp_seconds", "When it last finished a micro-batch, or had none to work on.")
+    for state in states:
+        if state.moved is not None:
+            moved.add_metric([state.pipeline], state.moved.timestamp())
+        if state.progress is None:
+            continue
+        batch.add_metric([state.pipeline], state.progress.batch)
+        if state.progress.state_rows is not None:
+            remembered.add_metric([state.pipeline], state.progress.state_rows)
+        for source in state.progress.sources:
+            for partition, behind in source.lag_by_partition.items():
+                lag.add_metric([state.pipeline, source.description, partition], behind)
+    yield from (lag, remembered, batch, moved)
+
+
+def _work(states: list[StreamState]) -> Iterator[Metric]:
+    rows = CounterMetricFamily(
+        "pipeline_platform_stream_read_rows", "Rows read since the run began.", labels=["pipeline"]
+    )
+    duration = HistogramMetricFamily(
+        "pipeline_platform_stream_micro_batch_duration_seconds",
+        "Time of the micro-batches since the run began.",
+        labels=["pipeline"],
+    )
+    for state in states:
+        rows.add_metric([state.pipeline], state.totals.rows)
+        bounds = [*map(str, map(float, DURATION_BOUNDS)), "+Inf"]
+        counts = [*state.totals.within, state.totals.micro_batches]
+        duration.add_metric([state.pipeline], list(zip(bounds, counts, strict=True)), state.totals.seconds)
+    yield from (rows, duration)
+
+
+def _steps(states: list[StreamState]) -> Iterator[Metric]:
+    families = {
+        "rows": CounterMetricFamily(
+            "pipeline_platform_stream_step_rows", "Rows of a step's output, or rows it wrote.", labels=_STEP
+        ),
+        "bytes": CounterMetricFamily(
+            "pipeline_platform_stream_step_written_bytes", "Bytes written by a load.", labels=_STEP
+        ),
+        "violations": CounterMetricFamily(
+            "pipeline_platform_stream_step_violations", "Rows that broke a validation's rules.", labels=_STEP
+        ),
+        "quarantined": CounterMetricFamily(
+            "pipeline_platform_stream_step_quarantined_rows", "Rows kept aside.", labels=_STEP
+        ),
+    }
+    for state in states:
+        for step in state.steps:
+            for name, family in families.items():
+                value = getattr(step, name)
+                if value is not None:
+                    family.add_metric([state.pipeline, step.name, step.type, step.method], value)
+    yield from families.values()
+
+
+def _gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"pipeline_platform_stream_{name}", help_text, labels=["pipeline", *labels])
