@@ -8,12 +8,14 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.orchestration.alerts import run_failed_sensor, stream_given_up_sensor
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.broken import broken_file_assets
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import is_supervised, streams_sensor
+from pipeline_platform.resources.alerts import AlertsResource
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
@@ -45,7 +47,10 @@ def project_definitions(folder: Path) -> dg.Definitions:
         ],
         asset_checks=[health_check(pipeline) for pipeline in streams],
         jobs=list(jobs.values()),
-        sensors=[streams_sensor(streams, jobs)] if streams else [],
+        sensors=[
+            run_failed_sensor(),
+            *([streams_sensor(streams, jobs), stream_given_up_sensor(streams)] if streams else []),
+        ],
         schedules=[
             dg.ScheduleDefinition(
                 name=f"{pipeline.asset_prefix}_schedule",
@@ -56,7 +61,12 @@ def project_definitions(folder: Path) -> dg.Definitions:
             for pipeline in project.pipelines
             if pipeline.schedule is not None
         ],
-        resources={"spark": SparkResource(), "vault": VaultResource(), "metrics": MetricsResource()},
+        resources={
+            "spark": SparkResource(),
+            "vault": VaultResource(),
+            "metrics": MetricsResource(),
+            "alerts": AlertsResource(),
+        },
         # A pipeline is one op: a process for each op would only cost a second start of everything.
         executor=dg.in_process_executor,
     )

@@ -36,6 +36,15 @@ def health_check(pipeline: PipelineConfig) -> dg.AssetChecksDefinition:
     return compute
 
 
+def health_check_key(pipeline: PipelineConfig) -> dg.AssetCheckKey:
+    """The key of the check.
+
+    Args:
+        pipeline: A stream.
+    """
+    return dg.AssetCheckKey(_sink(pipeline), HEALTH_CHECK)
+
+
 def health(
     pipeline: PipelineConfig, state: StreamState | None, watch: Watch | None, now: datetime
 ) -> dg.AssetCheckEvaluation:
