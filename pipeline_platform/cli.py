@@ -15,6 +15,7 @@ import typer
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
+from pipeline_platform.logs import configure_logs
 from pipeline_platform.methods.vocabulary import vocabulary
 
 app = typer.Typer(
@@ -119,6 +120,7 @@ def run(
         typer.echo("a stream runs as a whole, from its checkpoint: --select and --load-id are for batches", err=True)
         raise typer.Exit(FAILED)
     signal.signal(signal.SIGTERM, _interrupt)
+    configure_logs()
     raise typer.Exit(_run(pipeline, frozenset(select) if select else None, load_id, as_json=as_json))
 
 

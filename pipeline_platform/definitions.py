@@ -3,6 +3,11 @@
 import os
 from pathlib import Path
 
+from pipeline_platform.logs import configure_logs, is_json
 from pipeline_platform.orchestration.project_definitions import project_definitions
+
+if is_json():
+    # Otherwise what is logged is Dagster's, as dagster.yaml has it.
+    configure_logs()
 
 defs = project_definitions(Path(os.environ.get("PIPELINES_DIR", "pipelines")))

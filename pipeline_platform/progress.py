@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterable, Set
 from types import TracebackType
@@ -15,9 +16,11 @@ from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.logs import is_json
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
 
+_LOG = logging.getLogger(__name__)
 _BATCHES_SHOWN = 10
 
 
@@ -30,7 +33,8 @@ class ProgressTable:
     """
 
     def __init__(self, pipeline: PipelineConfig, selection: Set[str] | None) -> None:
-        self.console = Console(stderr=True)
+        # What is logged as JSON is read by a machine, line by line: progress is then a line of the log.
+        self.console = Console(stderr=True, quiet=is_json())
         self.pipeline = pipeline
         self.selection = selection
         self.status = Status("", console=self.console)
@@ -53,6 +57,8 @@ class ProgressTable:
 
     def say(self, what: str) -> None:
         """Say what is being done now."""
+        if is_json():
+            _LOG.info("%s", what)
         text = f"{self.pipeline.name}: {what}"
         if self.console.is_terminal:
             self.status.update(Text(text))
@@ -90,6 +96,8 @@ class ProgressTable:
 
     def failed(self, message: str) -> None:
         """Show why the run ended."""
+        if is_json():
+            _LOG.error("%s", message)
         self.status.stop()
         self.live.stop()
         self.console.print(Text(message, style="red"))

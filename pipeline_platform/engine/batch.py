@@ -95,7 +95,7 @@ class BatchRun:
 
     def has_loaded(self) -> bool:
         """Whether any load is done, in this attempt or an earlier one."""
-        return any(step.type == "load" for step in self.record.steps.values())
+        return any(step.type == "load" and step.status != "FAILED" for step in self.record.steps.values())
 
     def _work(self, stop: Stop) -> None:
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Set
 from contextlib import suppress
@@ -18,6 +19,7 @@ from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selected_steps
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import ValidationException
+from pipeline_platform.logs import about
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
@@ -25,6 +27,8 @@ from pipeline_platform.redaction import redact_strings
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+_LOG = logging.getLogger(__name__)
 
 Listener = Callable[[str, Step, StepMetrics | None], None]
 """Told `started` and `finished` for each step, with what it did once it has finished."""
@@ -226,6 +230,8 @@ class Execution:
         # A rule, or what it is told of, may hold the value of an environment variable.
         metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
         self.steps[step.index] = metrics
+        with about(step=step.name):
+            _LOG.info("%s", _line(metrics))
         self.listener("finished", step, metrics)
 
     def _rows_in(self, metrics: StepMetrics, step: Step) -> int | None:
@@ -235,6 +241,13 @@ class Execution:
         inputs = [self.steps[edge.step].rows if edge.step in self.steps else None for edge in step.inputs]
         known = [rows for rows in inputs if rows is not None]
         return sum(known) if len(known) == len(inputs) else None
+
+
+def _line(metrics: StepMetrics) -> str:
+    rows = f"{metrics.rows:,} rows" if metrics.rows is not None else metrics.rows_note or "rows not counted"
+    seconds = f" in {metrics.seconds:.1f} s" if metrics.seconds is not None else ""
+    broken = f", {metrics.violations:,} violations" if metrics.type == "validate" else ""
+    return f"{metrics.name} ({metrics.method}) {metrics.status.lower()}: {rows}{broken}{seconds}"
 
 
 NOT_RUN = "not counted: nothing had to be done for it"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.checkpoint import DAMAGED_CHECKPOINT
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.logs import about
 from pipeline_platform.methods.kafka_values import MALFORMED_VALUE
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 
@@ -103,7 +104,8 @@ _LONGEST = 600
 def explaining(step: Step) -> Generator[None]:
     """Make of whatever is thrown in the block an error that names the step."""
     try:
-        yield
+        with about(step=step.name):
+            yield
     except PipelineException as error:
         raise error.at(step.location, step.config.as_config()) from error.__cause__
     except Exception as error:

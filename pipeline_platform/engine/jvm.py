@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from pipeline_platform.engine.jars import cache_folder, spark_home
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.logs import jvm_line
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway
@@ -90,7 +91,7 @@ class _Said:
             for line in lines:
                 if not line.startswith(_NOISE):
                     self._kept = [*self._kept[-4:], line.strip()]
-                    sys.stderr.write(line.decode(errors="replace"))
+                    sys.stderr.write(jvm_line(line.decode(errors="replace")))
                     sys.stderr.flush()
 
 

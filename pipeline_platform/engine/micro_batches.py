@@ -13,6 +13,7 @@ from pipeline_platform.engine.execution import Execution, Listener
 from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.queries import STOP_SECONDS
 from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform.logs import about
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
 
@@ -73,7 +74,8 @@ class MicroBatches:
 
     def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
         try:
-            self._take(frame, number)
+            with about(query=self._query_id.result(timeout=STOP_SECONDS), batch=number):
+                self._take(frame, number)
         except BaseException as error:
             self.failure = error
             raise

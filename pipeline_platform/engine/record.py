@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
+from pipeline_platform.logs import about_run
 from pipeline_platform.metrics.exporter import Exporter, export_to_all
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
 from pipeline_platform.redaction import redact
@@ -56,15 +57,16 @@ class RunRecord:
     @contextmanager
     def exported(self) -> Generator[None]:
         """Tell that the run begins, and at the end of the block how it ended."""
-        export_to_all(self.exporters, self.metrics())
-        try:
-            yield
-        except BaseException as error:
-            failed = isinstance(error, Exception) and not isinstance(error, PipelineCancelledException)
-            self._end("FAILED" if failed else "CANCELLED", error)
-            raise
-        else:
-            self._end("COMPLETED")
+        with about_run(self.pipeline.name, self.run_id):
+            export_to_all(self.exporters, self.metrics())
+            try:
+                yield
+            except BaseException as error:
+                failed = isinstance(error, Exception) and not isinstance(error, PipelineCancelledException)
+                self._end("FAILED" if failed else "CANCELLED", error)
+                raise
+            else:
+                self._end("COMPLETED")
 
     def _end(self, status: RunStatus, error: BaseException | None = None) -> None:
         self.status, self.ended = status, datetime.now(UTC)

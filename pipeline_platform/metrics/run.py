@@ -144,20 +144,20 @@ class RunMetrics(_Record):
     @computed_field
     @property
     def rows_read(self) -> int | None:
-        """Rows of all extracts; None if one of them was not counted."""
-        return _total([step.rows for step in self.steps if step.type == "extract"])
+        """Rows of all extracts; None if one of them was not counted, and before they are."""
+        return _total([step.rows for step in self.steps if step.type == "extract"] or [None])
 
     @computed_field
     @property
     def rows_written(self) -> int | None:
-        """Rows of all loads that wrote; None if one of them was not counted."""
-        return _total([step.rows for step in self._loads()])
+        """Rows of all loads that wrote; None if one of them was not counted, and while the run lasts."""
+        return _total([step.rows for step in self._loads()]) if self.ended is not None else None
 
     @computed_field
     @property
     def bytes_written(self) -> int | None:
-        """Bytes of all loads that wrote; None if the sink of one does not say."""
-        return _total([step.bytes for step in self._loads()])
+        """Bytes of all loads that wrote; None if the sink of one does not say, and while the run lasts."""
+        return _total([step.bytes for step in self._loads()]) if self.ended is not None else None
 
     def _loads(self) -> list[StepMetrics]:
         return [step for step in self.steps if step.type == "load" and step.status == "COMPLETED"]

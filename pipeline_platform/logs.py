@@ -1,0 +1,124 @@
+"""Logs: for people by default, or one JSON object a line, each with the run, the step and the micro-batch it is about.
+
+`PIPELINE_PLATFORM_LOG=json` asks for JSON; Spark's own lines are then JSON too, and bear the same ids.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline_platform.redaction import redact_strings
+
+LOG_VARIABLE = "PIPELINE_PLATFORM_LOG"
+_PACKAGE = "pipeline_platform"
+# What a person has asked for is to be seen, whatever the level.
+_ASKED_FOR = f"{_PACKAGE}.metrics.log"
+_TEXT = "%(asctime)s %(levelname)s %(message)s"
+_context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
+_of_process: dict[str, Any] = {}
+
+
+def is_json() -> bool:
+    """Whether logs are JSON."""
+    return os.environ.get(LOG_VARIABLE) == "json"
+
+
+@contextmanager
+def about_run(pipeline: str, run_id: str) -> Generator[None]:
+    """Say in every line that is logged in the block which run it is about, also in those of other threads.
+
+    Args:
+        pipeline: Name of the pipeline.
+        run_id: Names the run.
+    """
+    _of_process.update(pipeline=pipeline, run_id=run_id)
+    try:
+        with about(pipeline=pipeline, run_id=run_id):
+            yield
+    finally:
+        _of_process.clear()
+
+
+@contextmanager
+def about(**fields: Any) -> Generator[None]:
+    """Say in every line that is logged in the block what else it is about.
+
+    Args:
+        fields: Such as `step`, `query` or `batch`.
+    """
+    token = _context.set({**(_context.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def fields_now() -> dict[str, Any]:
+    """What a line that is logged here and now is about."""
+    return {**_of_process, **(_context.get() or {})}
+
+
+def jvm_line(line: str) -> str:
+    """A line that Spark has logged, as this process's own lines are.
+
+    Args:
+        line: As the JVM wrote it.
+    """
+    if not is_json():
+        return line
+    try:
+        told: dict[str, Any] = json.loads(line)
+    except ValueError:
+        told = {"time": _now(), "level": "INFO", "logger": "jvm", "message": line.rstrip()}
+    return json.dumps(redact_strings({**told, **fields_now()}), ensure_ascii=False) + "\n"
+
+
+def configure_logs() -> None:
+    """Write what the platform logs to standard error: from warnings on as text, or everything from INFO on as JSON."""
+    logger = logging.getLogger(_PACKAGE)
+    if any(isinstance(handler, _Handler) for handler in logger.handlers):
+        return
+    handler = _Handler()
+    handler.setFormatter(_json_formatter() if is_json() else logging.Formatter(_TEXT))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO if is_json() else logging.WARNING)
+    logging.getLogger(_ASKED_FOR).setLevel(logging.INFO)
+    if is_json():
+        logging.captureWarnings(capture=True)
+        logging.getLogger("py.warnings").addHandler(handler)
+
+
+class _Handler(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgument]
+    """Writes to what is standard error at that moment, where a live table may have put itself in between."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        for name, value in fields_now().items():
+            setattr(record, name, value)
+        super().emit(record)
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    class Redacting(JsonFormatter):
+        def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+            return redact_strings({"time": _now(), **log_data})
+
+    names = {"levelname": "level", "name": "logger", "exc_info": "error"}
+    return Redacting("%(levelname)s %(name)s %(message)s", rename_fields=names, json_ensure_ascii=False)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
