@@ -67,8 +67,6 @@ def project_definitions(folder: Path) -> dg.Definitions:
             "metrics": MetricsResource(),
             "alerts": AlertsResource(),
         },
-        # A pipeline is one op: a process for each op would only cost a second start of everything.
-        executor=dg.in_process_executor,
     )
 
 
@@ -81,4 +79,6 @@ def _job(pipeline: PipelineConfig):
         selection=assets.without_checks() | checks,
         description=pipeline.description,
         tags={MODE_TAG: pipeline.mode},
+        # A pipeline is one op: a process for each op would only cost a second start of everything.
+        executor_def=dg.in_process_executor,
     )

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class AlertsResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
-    """Who is told: what `PIPELINE_PLATFORM_ALERTS` says. To tell somebody else, bind a subclass that overrides this."""
+    """Who is told.
+
+    It has no settings of its own: `PIPELINE_PLATFORM_ALERTS` says who, as a webhook's address is a secret.
+    """
 
     def notifiers(self) -> list[Notifier]:
         """Whom to tell.

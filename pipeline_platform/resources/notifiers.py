@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime
+from importlib.metadata import entry_points
 from typing import Literal, Protocol
 
 import requests
@@ -16,6 +17,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import redact, remember_secret
 
 ALERTS_VARIABLE = "PIPELINE_PLATFORM_ALERTS"
+ENTRY_POINT_GROUP = "pipeline_platform.notifiers"
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 5.0
 _FIRST_ERROR_STATUS, _FIRST_SERVER_ERROR, _TOO_MANY_REQUESTS = 400, 500, 429
@@ -105,6 +107,9 @@ def send(notifiers: Sequence[Notifier], alert: Alert) -> None:
 def notifiers_from_environment() -> list[Notifier]:
     """Those that `PIPELINE_PLATFORM_ALERTS` lists, with commas between them: `log`, the default, and `webhook:URL`.
 
+    Any other is looked for among the entry points `pipeline_platform.notifiers` of the environment's packages; it is
+    called with what stands behind its colon.
+
     Raises:
         PipelineConfigurationException: It lists something else.
     """
@@ -118,6 +123,10 @@ def _notifier(entry: str) -> Notifier:
         return WebhookNotifier(url)
     if entry == "log":
         return LogNotifier()
+    known = entry_points(group=ENTRY_POINT_GROUP)
+    if kind in known.names:
+        return known[kind].load()(url)
+    others = "".join(f", {name}" for name in sorted(known.names))
     raise PipelineConfigurationException(
-        f"'{kind}' in {ALERTS_VARIABLE} is nobody who can be told", hint="there are log and webhook:URL"
+        f"'{kind}' in {ALERTS_VARIABLE} is nobody who can be told", hint=f"there are log, webhook:URL{others}"
     )

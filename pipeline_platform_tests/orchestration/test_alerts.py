@@ -20,7 +20,13 @@ from pipeline_platform.orchestration.alerts import GIVEN_UP_SENSOR, RUN_FAILED_S
 from pipeline_platform.orchestration.streams_sensor import SENSOR
 from pipeline_platform.orchestration.supervisor import STREAM_TAG
 from pipeline_platform.redaction import remember_secret
-from pipeline_platform.resources.notifiers import ALERTS_VARIABLE, Alert, notifiers_from_environment, send
+from pipeline_platform.resources.notifiers import (
+    ALERTS_VARIABLE,
+    ENTRY_POINT_GROUP,
+    Alert,
+    notifiers_from_environment,
+    send,
+)
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 from pipeline_platform_tests.orchestration.test_streams_sensor import Ticking, stream_of_rates
 
@@ -171,8 +177,23 @@ def test_neither_the_alert_nor_the_log_bears_a_secret(webhook: Webhook, caplog: 
     assert "hook-token-1" not in caplog.text
 
 
+def test_a_package_may_bring_a_notifier_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    lines = ["class Bell:", "  def __init__(self, place): self.rung = [place]"]
+    lines += ["  def notify(self, alert): self.rung.append(alert.text)"]
+    (tmp_path / "bells.py").write_text("\n".join(lines))
+    metadata = tmp_path / "bells-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bells\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\nbell = bells:Bell\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(ALERTS_VARIABLE, "bell:tower")
+    [bell] = notifiers_from_environment()
+    send([bell], ALERT)
+    assert getattr(bell, "rung", None) == ["tower", "password=*** failed"]
+
+
 @pytest.mark.parametrize("who", ["mail", "webhook:", "webhook:ftp://x"])
 def test_nobody_that_there_is_not_can_be_named(monkeypatch: pytest.MonkeyPatch, who: str):
     monkeypatch.setenv(ALERTS_VARIABLE, who)
-    with pytest.raises(PipelineConfigurationException, match="there are log and webhook:URL"):
+    with pytest.raises(PipelineConfigurationException, match="there are log, webhook:URL"):
         notifiers_from_environment()
