@@ -32,6 +32,7 @@ CANCELLED = 130
 PIPELINES = Path("pipelines")
 
 Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
 
 
@@ -173,9 +174,7 @@ def _print_json(value: Any) -> None:
 
 @app.command()
 def streams(
-    folder: Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")] = Path(
-        "pipelines"
-    ),
+    folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint."""
@@ -201,15 +200,16 @@ def streams(
 
 @app.command()
 def metrics(
+    folder: Folder = PIPELINES,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 9464,
 ) -> None:
-    """Serve the metrics of every stream of this machine at /metrics, for Prometheus to scrape, until Ctrl-C."""
+    """Serve the metrics of every stream of a folder at /metrics, for Prometheus to scrape, until Ctrl-C."""
     from pipeline_platform.stream_metrics import serve_stream_metrics
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        server = serve_stream_metrics(host, port)
+        server = serve_stream_metrics(folder, host, port)
     except OSError as error:
         typer.echo(f"{host}:{port} can't be listened on: {error.strerror}; choose another --port", err=True)
         raise typer.Exit(FAILED) from error

@@ -6,7 +6,9 @@ stream that is restarted elsewhere needs no port of its own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
@@ -16,16 +18,17 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline_platform.engine.stream_state import Phase, StreamState, streams_folder
+from pipeline_platform.engine.stream_state import Phase, StreamState, state_file
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
 
 _STEP = ("pipeline", "step", "type", "method")
 
 
-def serve_stream_metrics(host: str, port: int) -> WSGIServer:
+def serve_stream_metrics(folder: Path, host: str, port: int) -> WSGIServer:
     """Serve them in a thread of their own.
 
     Args:
+        folder: Of the pipeline files: what a stream that is no longer there has left is not served.
         host: Address to listen on.
         port: 0 for any that is free.
 
@@ -36,7 +39,7 @@ def serve_stream_metrics(host: str, port: int) -> WSGIServer:
         OSError: The port is taken.
     """
     registry = CollectorRegistry()
-    registry.register(StreamCollector(streams_folder()))
+    registry.register(StreamCollector(folder))
     server, _ = start_http_server(port, host, registry)
     return server
 
@@ -45,7 +48,7 @@ class StreamCollector(Collector):
     """Reads the state files with each scrape.
 
     Args:
-        folder: Where they are.
+        folder: Of the pipeline files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,14 +59,22 @@ class StreamCollector(Collector):
         yield from ()
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric of every stream that ever ran here."""
-        found = (StreamState.read(path) for path in sorted(self._folder.glob("*.state.json")))
+        """Every metric of every stream of the folder that ever ran here."""
+        found = (StreamState.read(state_file(name)) for name in sorted(_names(self._folder)))
         states = [state for state in found if state is not None]
         now = datetime.now(UTC)
         yield from _life(states, now)
         yield from _place(states)
         yield from _work(states)
         yield from _steps(states)
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The names of the pipelines of a folder; files that can't be read have none."""
+    for path in folder.glob("*.json"):
+        with suppress(OSError, ValueError):
+            written = json.loads(path.read_bytes())
+            yield str(written.get("name", path.stem)) if isinstance(written, dict) else path.stem
 
 
 def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from deltalake import DeltaTable
@@ -135,3 +139,24 @@ def test_a_stream_of_what_is_there_now_is_run_to_its_end(
     assert "micro-batch 0: " in result.stderr
     assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["value"].to_pylist()) == [1, 2]
     assert cli.invoke(app, ["run", "--select", "from_files", str(path)]).exit_code == 1
+
+
+def test_metrics_are_served_until_somebody_ends_it(tmp_path: Path):
+    program = str(Path(sys.executable).with_name("pipeline-platform"))
+    serving = subprocess.Popen([program, "metrics", str(tmp_path), "--port", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert serving.stderr is not None
+        told = serving.stderr.readline()
+        with urlopen(told.removeprefix("serving ").strip()) as response:
+            assert response.status == 200
+    finally:
+        serving.terminate()
+    assert serving.wait(30) == 0
+
+
+def test_a_port_that_is_taken_is_told(cli: CliRunner, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = cli.invoke(app, ["metrics", str(tmp_path), "--port", str(port)])
+    assert result.exit_code == 1
+    assert result.stderr == f"127.0.0.1:{port} can't be listened on: Address already in use; choose another --port\n"

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from pipeline_platform.engine.jars import cache_folder, spark_home
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.logs import jvm_line
+from pipeline_platform.logs import is_json, jvm_line
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway
@@ -34,7 +34,8 @@ def driver_options(own: str | None, archive: Path | None) -> str:
         own: Those that were asked for; they win.
         archive: The class archive to start from.
     """
-    options = [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"]
+    layout = "json" if is_json() else "text"
+    options = [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
     if archive is not None:
         # An archive that does not fit, after an upgrade of Java, is passed over in silence.
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds*=off", "-Xlog:class+path=off"]

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import STREAMS_VARIABLE
+from pipeline_platform.engine.stream_state import STREAMS_VARIABLE, StreamState, state_file
 from pipeline_platform.metrics.prometheus import PushgatewayExporter
 from pipeline_platform.stream_metrics import serve_stream_metrics
 from pipeline_platform_tests.runs import extract, load, pipeline_of, transform, validate
@@ -51,7 +51,13 @@ def seen(
         patch.setenv(STREAMS_VARIABLE, str(folder / "streams"))
         run_batch(spark, folder, pushgateway)
         run_stream(spark, folder, kafka)
-        endpoint = serve_stream_metrics("127.0.0.1", 0)
+        (folder / "pipelines").mkdir()
+        for name in ("served", "pushed"):
+            (folder / "pipelines" / f"{name}.json").write_text(json.dumps({"name": name}))
+        left_behind = StreamState.read(state_file("served"))
+        assert left_behind is not None
+        left_behind.model_copy(update={"pipeline": "removed"}).write(state_file("removed"))
+        endpoint = serve_stream_metrics(folder / "pipelines", "127.0.0.1", 0)
         targets = [pushgateway.address, f"127.0.0.1:{endpoint.server_port}"]
         for prometheus in running(lambda: start_prometheus(targets, ALERTS)):
             time_series = 'count_over_time(pipeline_platform_stream_up{pipeline="served"}[1m])'
@@ -130,6 +136,10 @@ def test_the_endpoint_is_valid_for_prometheus_s_own_checker_and_as_openmetrics(s
     with urlopen(Request(seen.endpoint, headers={"Accept": "application/openmetrics-text; version=1.0.0"})) as response:
         families = list(open_metrics(response.read().decode()))
     assert {"counter", "histogram", "gauge"} <= {family.type for family in families}
+
+
+def test_a_stream_whose_file_was_removed_is_not_served(seen: Seen):
+    assert {labels["pipeline"] for labels, _ in seen.prometheus.values("pipeline_platform_stream_up")} == {"served"}
 
 
 def series(name: str, values: str, **labels: str) -> dict[str, str]:
