@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_platform.metrics.exporter import METRICS_VARIABLE
 from pipeline_platform_tests.engine.processes import (
     finished,
     java_of,
@@ -40,7 +42,10 @@ PHASES: dict[str, list[StepValue]] = {
         ("loading", signal.SIGTERM),
     ],
 )
-def test_a_signal_stops_a_run_while(tmp_path: Path, phase: str, sent: signal.Signals) -> None:
+def test_a_signal_stops_a_run_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str, sent: signal.Signals
+) -> None:
+    monkeypatch.setenv(METRICS_VARIABLE, f"jsonl:{tmp_path}/runs.jsonl")
     files, table = tmp_path / "files", tmp_path / "table"
     sinks: list[dict[str, Any]] = [
         dict(load("toFiles", path=str(files), format="parquet")),
@@ -62,7 +67,10 @@ def test_a_signal_stops_a_run_while(tmp_path: Path, phase: str, sent: signal.Sig
     assert "Traceback" not in said
     assert "\tat " not in said
     assert seconds < 30
-    assert listing(tmp_path) == ["pipeline.json", "rows.json"]
+    told = [json.loads(line) for line in (tmp_path / "runs.jsonl").read_text().splitlines()]
+    assert [run["status"] for run in told] == ["RUNNING", "CANCELLED"]
+    assert not [step for step in told[-1]["steps"] if step["status"] == "FAILED"]
+    assert [name for name in listing(tmp_path) if "runs.jsonl" not in name] == ["pipeline.json", "rows.json"]
     assert not table.exists()
     deadline = time.monotonic() + 30
     while Path(f"/proc/{java}").exists() and time.monotonic() < deadline:
