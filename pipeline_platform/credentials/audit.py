@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import getpass
 import json
-import logging
 import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from concurrent_log_handler import ConcurrentRotatingFileHandler
-
 from pipeline_platform.exceptions import CredentialException, Outcome
+from pipeline_platform.rotated_file import add_line
 
 AUDIT_LOG_VARIABLE = "PIPELINE_PLATFORM_AUDIT_LOG"
 DEFAULT_PATH = Path("logs/credentials.jsonl")
-MAX_BYTES = 10_000_000
-"""Size at which a new file is begun."""
-KEPT = 20
-"""Full files that are kept beside the one that is written."""
 
 Source = Literal["vault", "config", "environment"]
 
@@ -76,25 +69,13 @@ class AuditLog:
             CredentialException: It can't be written.
         """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
-        record = logging.makeLogRecord({"msg": json.dumps({"time": time, **asdict(access)}), "levelno": logging.INFO})
         try:
-            _file(self.path.absolute()).emit(record)
+            add_line(self.path, json.dumps({"time": time, **asdict(access)}), private=True)
         except OSError as error:
             raise CredentialException(
                 f"the access to a credential can't be noted in {self.path}: {error.strerror}",
                 hint=f"make the file writable, or name another one with {AUDIT_LOG_VARIABLE}",
             ) from error
-
-
-class _AuditFile(ConcurrentRotatingFileHandler):
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        raise
-
-
-@cache
-def _file(path: Path) -> _AuditFile:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return _AuditFile(str(path), "a", maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8", umask=0o077)
 
 
 def current_user() -> str:

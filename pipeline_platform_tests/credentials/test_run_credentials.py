@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from pipeline_platform import rotated_file
 from pipeline_platform.config.loader import parse_pipeline
-from pipeline_platform.credentials import audit
 from pipeline_platform.credentials.audit import Access, AuditLog
 from pipeline_platform.credentials.model import JdbcCredentials, KafkaCredentials, S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
@@ -194,7 +194,7 @@ def note_many(path: Path, writer: str, count: int) -> None:
 def test_several_processes_write_to_one_log_through_its_rotation_and_no_line_is_lost(
     log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(audit, "MAX_BYTES", 20_000)
+    monkeypatch.setattr(rotated_file, "MAX_BYTES", 20_000)
     fork = multiprocessing.get_context("fork")
     writers = [fork.Process(target=note_many, args=(log.path, f"w{n}", 200)) for n in range(3)]
     for writer in writers:
