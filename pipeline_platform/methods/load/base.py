@@ -99,7 +99,7 @@ class Load(WorksOnFrame):
     output_mode: Annotated[Literal["append", "complete", "update"], one_of("append", "complete", "update")] = "append"
     """Streaming: Spark's output mode."""
     trigger: Trigger = "5 seconds"
-    """Streaming: when a micro-batch starts."""
+    """Streaming: when a micro-batch starts; `continuous=…` hands rows on without any, in one plain load to Kafka."""
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":
