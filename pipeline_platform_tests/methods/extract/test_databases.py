@@ -153,7 +153,7 @@ def test_what_is_not_there_is_told_with_what_to_do(
     with pytest.raises(PipelineExecutionException, match=message) as raised:
         planned.run()
     assert hint in (raised.value.hint or "")
-    assert planned.attempts == 1
+    assert planned.record.attempts == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -163,7 +163,7 @@ def failed(spark: SparkSession, step: StepValue, path: Path, **retry: Any) -> tu
     planned = BatchRun(pipeline_of(steps, retry={"delaySeconds": 0, **retry}), spark)
     with pytest.raises(PipelineException) as raised:
         planned.run()
-    return raised.value, planned.attempts
+    return raised.value, planned.record.attempts
 
 
 def test_a_wrong_password_is_told_once_and_never_shown(spark: SparkSession, numbered: Schema, tmp_path: Path) -> None:
