@@ -308,6 +308,41 @@ def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch
     assert_same_rows(db, services.delta(f"{paths[0]}_streamed"), "*", "SELECT * FROM as_batch")
 
 
+def test_the_evolution_of_avro_leaves_as_a_stream_what_it_leaves_as_a_batch(services: Services, tmp_path: Path):
+    for name in ("customers_avro", "customers_avro_evolution"):
+        services.run(name)
+
+    def flipped(value: dict[str, Any]) -> None:
+        value.update(mode="streaming", streaming={"checkpointRoot": str(tmp_path / "checkpoints")})
+        config(value, 2).update(path="s3a://lake/shop/customers_avro_streamed", trigger="availableNow", mode="append")
+
+    services.stream("customers_avro_evolution", flipped)
+    db = duckdb.connect()
+    db.register("as_batch", avro_rows(services, "shop/customers_avro_v2"))
+    assert_same_rows(db, avro_rows(services, "shop/customers_avro_streamed"), "*", "SELECT * FROM as_batch")
+
+
+def test_events_to_lake_leaves_as_a_stream_what_it_leaves_as_a_batch(services: Services, tmp_path: Path):
+    services.run("events_to_lake")
+    services.kafka.make_topic("enriched-events-streamed", 1)
+
+    def flipped(value: dict[str, Any]) -> None:
+        value.update(mode="streaming", streaming={"checkpointRoot": str(tmp_path / "checkpoints")})
+        config(value, 0).update(startingOffsets="earliest")
+        config(value, 2).update(path="s3a://lake/shop/purchases_streamed", trigger="availableNow")
+        config(value, 3).update(topic="enriched-events-streamed")
+
+    services.stream("events_to_lake", flipped)
+    db = duckdb.connect()
+    db.register("as_batch", services.delta("shop/purchases"))
+    assert_same_rows(db, services.delta("shop/purchases_streamed"), "*", "SELECT * FROM as_batch")
+    batch, stream = (
+        {json.loads(message.value())["id"] for message in messages(services.kafka, topic)}
+        for topic in ("enriched-events", "enriched-events-streamed")
+    )
+    assert batch == stream
+
+
 def more_events(services: Services, *events: Mapping[str, Any]) -> None:
     producer = Producer({"bootstrap.servers": services.kafka.address})
     for event in events:
