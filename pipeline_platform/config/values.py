@@ -83,6 +83,12 @@ def _number(value: Any) -> Any:
     raise PydanticCustomError("number", "expected a number")
 
 
+def _no_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("bound", "expected a number or a string, not a boolean")
+    return value
+
+
 def _list_of(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -236,6 +242,9 @@ Amount = Annotated[float, Field(ge=0), BeforeValidator(_number), WithJsonSchema(
 
 Text = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
+
+Bound = Annotated[int | float | Text, BeforeValidator(_no_flag)]
+"""A number, or a string for dates, timestamps, decimals and text."""
 
 Location = Annotated[Text, BeforeValidator(_substituted), AfterValidator(_one_line)]
 """What identifies a dataset: environment variables in it are replaced when the file is loaded."""

@@ -27,6 +27,10 @@ def kafka(**config: Any) -> Json:
         (postgres(query="SELEC 1"), "SQL syntax: "),
         (postgres(query="DELETE FROM t"), "SQL syntax: expected a SELECT; other statements are not allowed"),
         (postgres(table="t", lowerBound=1), "'lowerBound' goes with 'partitionColumn'"),
+        (
+            postgres(table="t", partitionColumn="id", lowerBound=True),
+            "expected a number or a string, not a boolean",
+        ),
         (postgres(table="t", upperBound="2026-01-01"), "'upperBound' goes with 'partitionColumn'"),
         (
             postgres(table="t", partitionColumn="id", lowerBound=5, upperBound=5),

@@ -10,7 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_query
-from pipeline_platform.config.values import Location, Natural, PositiveInteger, Text
+from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.extract.partition_range import range_kind
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.methods.database import Session
-
-Bound = int | float | Text
-"""A number, or a date or timestamp as a string."""
 
 
 class ReadsDatabase(Extract, EntersDatabase):

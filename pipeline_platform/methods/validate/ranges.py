@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
-from pipeline_platform.config.values import Text
+from pipeline_platform.config.values import Bound, Text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import column_of
 from pipeline_platform.methods.validate.base import Rule, Validate
@@ -19,9 +19,6 @@ from pipeline_platform.methods.validate.base import Rule, Validate
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
-
-Bound = int | float | str
-"""A number, or a string for dates, timestamps, decimals and text."""
 
 
 class Range(FormatModel):
