@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Set
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -142,5 +143,5 @@ def _outcome(step: StepMetrics) -> str:
         return step.skipped
     if step.type == "load":
         version = f", version {step.version}" if step.version is not None else ""
-        return f"{step.uri}{version}"
+        return f"{(step.uri or '').removeprefix(f'{Path.cwd().as_uri()}/')}{version}"
     return step.rows_note or ""

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
@@ -25,6 +26,8 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 # Spark asks for this module itself, and no option of the JVM keeps it from saying so.
 _NOISE = b"WARNING: Using incubator modules"
 _TRAINING_SECONDS = 300
+# A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
+_launches = ThreadPoolExecutor(1, "jvm-launch")
 
 
 def driver_options(own: str | None, archive: Path | None) -> str:
@@ -60,19 +63,30 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
         conf.set(key, value)
     reading, writing = os.pipe()
     said = _Said(reading)
+
+    def launched() -> JavaGateway:
+        try:
+            # What it says on its standard output belongs to no one who reads ours.
+            return launch_gateway(conf, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
+        finally:
+            os.close(writing)
+
+    launching = _launches.submit(launched)
     try:
-        # What it says on its standard output belongs to no one who reads ours.
-        return launch_gateway(conf, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
+        return launching.result()
     except PySparkRuntimeError as error:
-        os.close(writing)
-        writing = -1
         raise PipelineExecutionException(
             f"Java did not start: {said.last_words() or error}",
             hint=f"check JAVA_HOME, the memory of the machine and {DRIVER_OPTIONS}",
         ) from error
-    finally:
-        if writing >= 0:
-            os.close(writing)
+    except BaseException:
+        launching.add_done_callback(_end)
+        raise
+
+
+def _end(launching: Future[JavaGateway]) -> None:
+    if launching.exception() is None:
+        cast("subprocess.Popen[bytes]", launching.result().proc).terminate()
 
 
 class _Said:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
@@ -76,3 +77,19 @@ def test_a_signal_stops_a_run_while(
     while Path(f"/proc/{java}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not Path(f"/proc/{java}").exists()
+
+
+def test_a_signal_while_java_starts_leaves_no_java_behind(tmp_path: Path) -> None:
+    steps = [write_rows(tmp_path, wait_milliseconds=0), load("toDeltaLake", path=str(tmp_path / "table"))]
+
+    def of_spark() -> list[psutil.Process]:
+        below = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in below if "org.apache.spark.deploy.SparkSubmit" in child.cmdline()]
+
+    with started(write_pipeline(tmp_path, steps)) as process:
+        wait_until(lambda: bool(of_spark()), process)
+        javas = of_spark()
+        process.send_signal(signal.SIGINT)
+        said = finished(process)
+    assert process.returncode == 130, said
+    assert psutil.wait_procs(javas, timeout=30)[1] == []
