@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SERVICES := $(BIN)/python -m pipeline_platform_tests.services
 
-.PHONY: help install data demo dev services services-down test lint format bench docs constraints picture clean
+.PHONY: help install data demo dev services services-down test lint format bench docs wheel constraints picture clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -53,7 +53,7 @@ test: data  ## Run every test.
 	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials $(TESTS)/services
 	$(BIN)/python -m pytest $(TESTS)/engine $(TESTS)/metrics
 	$(BIN)/python -m pytest $(TESTS)/methods
-	$(BIN)/python -m pytest $(TESTS)/orchestration $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
+	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/docs $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
 	$(BIN)/python -m pytest $(WITH_SERVERS)
 
 lint: install  ## Check style, types and the direction of imports.
@@ -69,9 +69,14 @@ format: install  ## Format the code.
 bench: data  ## Measure against hand-written Spark scripts.
 	$(BIN)/python -m bench
 
-docs: install  ## Remake the reference page and the JSON Schema from the models.
+docs: install  ## Remake what is made from the code, and the pages in build/site.
 	$(BIN)/pipeline-platform schema > docs/pipeline.schema.json
 	$(BIN)/pipeline-platform reference > docs/reference.md
+	$(BIN)/typer pipeline_platform.cli utils docs --name pipeline-platform --title Commands --output docs/commands.md
+	$(BIN)/mkdocs build --strict --quiet
+
+wheel: install  ## Build dist/*.whl.
+	$(BIN)/uv build --quiet --wheel --out-dir dist
 
 constraints: install  ## Pin the newest versions that pyproject.toml allows.
 	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes \

@@ -13,7 +13,11 @@ from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.session import spark_session
 from pipeline_platform.engine.stream_state import STREAMS_VARIABLE
 
-pytest_plugins = ["pipeline_platform_tests.services.fixtures", "pipeline_platform_tests.orchestration.browser"]
+pytest_plugins = [
+    "pipeline_platform_tests.services.fixtures",
+    "pipeline_platform_tests.orchestration.browser",
+    "pipeline_platform_tests.wheel",
+]
 
 
 @pytest.fixture(scope="session")

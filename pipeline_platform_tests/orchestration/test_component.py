@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from deltalake import DeltaTable
 
 from pipeline_platform_tests.orchestration.conftest import rate_to_delta
+from pipeline_platform_tests.wheel import Installed
 
-ROOT = Path(__file__).parent.parent.parent
 PYPROJECT = """
 [project]
 name = "shop"
@@ -44,33 +43,6 @@ import dagster as dg
 def report() -> None:
     return None
 """
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel and what it depends on, but not this folder."""
-    folder = tmp_path_factory.mktemp("environment")
-    uv = str(Path(sys.executable).with_name("uv"))
-    python = str(folder / "venv" / "bin" / "python")
-    for command in (
-        ["build", "--quiet", "--wheel", "--out-dir", str(folder), str(ROOT)],
-        ["venv", "--quiet", "--python", sys.executable, str(folder / "venv")],
-        ["pip", "sync", "--quiet", "--python", python, str(ROOT / "constraints.txt")],
-        [
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            python,
-            "--no-deps",
-            "--find-links",
-            str(folder),
-            "pipeline-platform",
-        ],
-    ):
-        done = subprocess.run([uv, *command], capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, f"{command}: {done.stderr}"
-    return Path(python).parent
 
 
 class Project:
@@ -130,8 +102,8 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path, programs: Path) -> Project:
-    return Project(tmp_path, programs)
+def project(tmp_path: Path, installed: Installed) -> Project:
+    return Project(tmp_path, installed.programs)
 
 
 def test_what_is_scaffolded_checks_out_and_runs_beside_the_project_s_own_assets(project: Project):

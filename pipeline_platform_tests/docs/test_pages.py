@@ -1,0 +1,130 @@
+"""Every command and every file of the documentation, carried out in the order of each page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import hvac
+import pytest
+
+from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform_tests.docs.page import Command, Written, acts, fences
+from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
+from pipeline_platform_tests.services.built import vault_program
+from pipeline_platform_tests.services.postgres import Postgres
+from pipeline_platform_tests.services.process import free_port
+from pipeline_platform_tests.services.vault import VaultServer
+from pipeline_platform_tests.wheel import CONSTRAINTS, UV, Installed
+
+ROOT = Path(__file__).parent.parent.parent
+DOCS = ROOT / "docs"
+GENERATED = {"reference.md", "commands.md"}
+WITH_SERVERS = {"how-to/rotate-a-secret.md"}
+PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+PLAIN_PAGES = [
+    page for page in PAGES if page not in {"tutorial.md", *GENERATED, *WITH_SERVERS} and [*acts(DOCS / page)]
+]
+NOT_RUN = "not run by a test"
+WRITTEN_BY_HAND = [
+    *(DOCS / page for page in PAGES if page not in GENERATED),
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+]
+
+
+def carried_out(page: str, folder: Path, environment: dict[str, str]) -> None:
+    """Do what a page says."""
+    done = list(acts(DOCS / page))
+    with Terminal(folder, environment) as terminal:
+        for act, following in zip(done, [*done[1:], None], strict=True):
+            if isinstance(act, Written):
+                terminal.write(act)
+            else:
+                may_fail = isinstance(following, Command) and following.text == "echo $?"
+                terminal.run(act, may_fail=may_fail)
+        if [*folder.glob("pipelines/*.json")]:
+            terminal.run(Command(0, "pipeline-platform check pipelines/*.json"), may_fail=False)
+
+
+@pytest.fixture
+def with_uv(tmp_path: Path) -> Path:
+    """A folder in which uv is the only program."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / UV.name).symlink_to(UV)
+    return programs
+
+
+@pytest.fixture
+def reader(installed: Installed, with_uv: Path) -> Iterator[dict[str, str]]:
+    """The variables of a reader who has installed the wheel; what a page adds to it is taken out again."""
+    environment = reader_environment(installed.programs, with_uv)
+    yield {**environment, "VIRTUAL_ENV": str(installed.programs.parent), "SPARK_MASTER_PORT": str(free_port())}
+    python = installed.programs / "python"
+    subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods"], check=True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder."""
+    made = tmp_path / "shop"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.timeout(900)
+def test_the_tutorial_leads_from_an_empty_folder_to_a_running_stream(folder: Path, installed: Installed, with_uv: Path):
+    shutil.copy(installed.wheel, folder.parent)
+    # The versions that are tested, not the newest.
+    carried_out("tutorial.md", folder, {**reader_environment(with_uv), "UV_CONSTRAINT": str(CONSTRAINTS)})
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", PLAIN_PAGES)
+def test_what_a_page_says_can_be_done(page: str, folder: Path, reader: dict[str, str]):
+    carried_out(page, folder, reader)
+
+
+@pytest.mark.timeout(600)
+def test_a_secret_is_rotated_as_the_page_says(
+    folder: Path, reader: dict[str, str], vault: VaultServer, postgres: Postgres
+):
+    server = {
+        "VAULT_ADDR": vault.address,
+        "VAULT_TOKEN": vault.root_token,
+        "PGHOST": postgres.host,
+        "PGPORT": str(postgres.port),
+        "PGDATABASE": postgres.database,
+        "PGUSER": postgres.username,
+        "PGPASSWORD": postgres.password,
+        "PATH": os.pathsep.join([reader["PATH"], str(Path(vault_program()).parent)]),
+    }
+    carried_out("how-to/rotate-a-secret.md", folder, {**reader, **server})
+    assert (
+        hvac.Client(vault.address, token=vault.root_token).secrets.kv.v2.read_secret_version(
+            "sales/db", raise_on_deleted_version=True
+        )["data"]["data"]["password"]
+        == "second-password"
+    )
+
+
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
+def test_every_json_of_a_page_is_a_file_that_a_reader_writes(page: Path):
+    untitled = [fence.line for fence in fences(page) if fence.language == "json" and fence.title is None]
+    assert not untitled, "give it a title"
+
+
+def test_the_pipeline_of_the_readme_is_right():
+    (pipeline,) = (fence for fence in fences(ROOT / "README.md") if fence.language == "json")
+    assert parse_pipeline(pipeline.text, vocabulary()).steps
+
+
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
+def test_a_page_says_which_of_its_commands_no_test_runs(page: Path):
+    left = [fence.line for fence in fences(page) if fence.language in ("sh", "bash", "shell")]
+    assert not left or NOT_RUN in page.read_text(), f"line {left}"

@@ -1,0 +1,44 @@
+"""An environment as users have it: the built wheel and what it depends on, and not this folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CONSTRAINTS = ROOT / "constraints.txt"
+UV = Path(sys.executable).with_name("uv")
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The wheel, and an environment it is installed in.
+
+    Args:
+        wheel: The file.
+        programs: Folder of the environment's programs.
+    """
+
+    wheel: Path
+    programs: Path
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("environment")
+    python = folder / "venv" / "bin" / "python"
+    _uv("build", "--wheel", "--out-dir", folder, ROOT)
+    (wheel,) = folder.glob("*.whl")
+    _uv("venv", "--python", sys.executable, folder / "venv")
+    _uv("pip", "sync", "--python", python, CONSTRAINTS)
+    _uv("pip", "install", "--python", python, "--no-deps", wheel)
+    return Installed(wheel, python.parent)
+
+
+def _uv(*command: object) -> None:
+    done = subprocess.run([UV, *map(str, command), "--quiet"], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
