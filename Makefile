@@ -56,11 +56,12 @@ test: data  ## Run every test.
 	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/docs $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
 	$(BIN)/python -m pytest $(WITH_SERVERS)
 
-lint: install  ## Check style, types and the direction of imports.
+lint: install  ## Check style, types, the direction of imports and the Dockerfile.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(BIN)/hadolint --failure-threshold info docker/Dockerfile
 
 format: install  ## Format the code.
 	$(BIN)/ruff check --fix --exit-zero --quiet .

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.counting import counted, observed
+from pipeline_platform.engine.counting import counted
 from pipeline_platform.engine.plan import plan
+from pipeline_platform_tests.engine import lost_shuffle
 from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
 
 ROWS = 1000
@@ -86,32 +90,13 @@ def test_a_frame_that_is_used_twice_in_one_plan_is_counted_once(spark: Any, fold
     assert rows == {"all": ROWS, "some": ROWS // 2, "twice": ROWS, "joined": ROWS, "to_delta_lake": ROWS}
 
 
-def test_a_stage_that_is_run_again_after_its_shuffle_was_lost_gives_no_wrong_count(spark: Any, tmp_path: Path):
-    frame, tally = counted(spark.range(ROWS, numPartitions=4))
-    losing = losing_a_shuffle_file(spark, frame.repartition(6, "id"), tmp_path / "lost")
-    losing.write.format("noop").mode("overwrite").save()
+def test_a_stage_that_is_run_again_after_its_shuffle_was_lost_gives_no_wrong_count(tmp_path: Path):
+    command = [sys.executable, "-m", lost_shuffle.__name__, str(tmp_path / "lost")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
     assert (tmp_path / "lost").exists()
-    metrics = observed(tally.observation)
-    assert metrics is not None
-    assert metrics["rows"] > ROWS, "Spark did not run the stage again: this test shows nothing"
-    assert tally.rows() is None
-
-
-def losing_a_shuffle_file(spark: SparkSession, shuffled: DataFrame, marker: Path) -> DataFrame:
-    """The frame, made to delete one finished map output the first time it is read."""
-    disks = spark._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()  # type: ignore
-    folders = [Path(str(disk)) for disk in disks]
-
-    def lose(row: int) -> int:
-        try:
-            marker.touch(exist_ok=False)
-        except FileExistsError:
-            return row
-        files = [file for folder in folders for file in folder.rglob("shuffle_*.data")]
-        max(files, key=lambda file: file.stat().st_mtime).unlink()
-        return row
-
-    return shuffled.select(F.udf(lose, "long")("id"))
+    counts = json.loads(done.stdout)
+    assert counts["seen"] > lost_shuffle.ROWS, "Spark did not run the stage again: this test shows nothing"
+    assert counts["told"] is None
 
 
 def test_what_lies_before_a_limit_is_not_counted_and_what_comes_after_is(spark: Any, folder: Path, tmp_path: Path):

@@ -93,7 +93,7 @@ def sales(folder: Path) -> dict[str, Any]:
             step(
                 "transform",
                 "sqlQuery",
-                query="WITH known AS (SELECT p.name AS who, o.price FROM people p JOIN orders o ON o.person = p.person) "
+                query="WITH known AS (SELECT name AS who, price FROM people p JOIN orders o ON o.person = p.person) "
                 "SELECT who AS name, sum(price) OVER (PARTITION BY who) AS amount FROM known",
                 registerAs="paid",
             ),

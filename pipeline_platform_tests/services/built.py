@@ -1,4 +1,4 @@
-"""Servers that are built from Go modules, once, into the cache."""
+"""Servers and tools that are built from Go modules, once, into the cache."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from pipeline_platform_tests.services.process import ServerUnavailableError, pro
 VAULT = "1.21.0"
 """The last version whose modules are all published."""
 VERSITYGW = "1.8.0"
+COMPOSE = "2.9.0"
+"""Of the library with which Docker Compose reads its files."""
 _VAULT_SDK = "0.20.0"
 _MAIN = """\
 package main
@@ -29,6 +31,31 @@ import (
 )
 
 func main() { os.Exit(command.Run(os.Args[1:])) }
+"""
+_COMPOSE_MAIN = """\
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+)
+
+func main() {
+	options, err := cli.NewProjectOptions(os.Args[1:], cli.WithOsEnv)
+	if err == nil {
+		project, failed := options.LoadProject(context.Background())
+		if err = failed; err == nil {
+			read, _ := project.MarshalYAML()
+			fmt.Println(string(read))
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
 """
 
 
@@ -50,6 +77,15 @@ def s3_program() -> str:
     return shutil.which("versitygw") or _kept("versitygw", VERSITYGW, _build_versitygw)
 
 
+def compose_program() -> str:
+    """What reads a compose file as Docker Compose does, needs no Docker, and is built and kept.
+
+    Raises:
+        ServerUnavailableError: It can't be built.
+    """
+    return _kept("compose", COMPOSE, _build_compose)
+
+
 def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
     folder = cache_folder() / "services" / f"{name}-{version}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +104,13 @@ def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
 
 def _build_versitygw(work: Path) -> None:
     _go(work, "install", f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}", GOBIN=str(work))
+
+
+def _build_compose(work: Path) -> None:
+    (work / "main.go").write_text(_COMPOSE_MAIN)
+    _go(work, "mod", "init", "compose-files")
+    _go(work, "get", f"github.com/compose-spec/compose-go/v2@v{COMPOSE}")
+    _go(work, "build", "-ldflags", "-s -w", "-o", "compose", ".")
 
 
 def _build_vault(work: Path) -> None:
