@@ -22,7 +22,8 @@ from pipeline_platform_tests.engine.processes import (
     write_pipeline,
     write_rows,
 )
-from pipeline_platform_tests.runs import StepValue, listing, load, transform
+from pipeline_platform_tests.runs import StepValue, extract, listing, load, transform
+from pipeline_platform_tests.services.postgres import Postgres
 
 HOUR = 3_600_000
 PHASES: dict[str, list[StepValue]] = {
@@ -93,3 +94,30 @@ def test_a_signal_while_java_starts_leaves_no_java_behind(tmp_path: Path) -> Non
         said = finished(process)
     assert process.returncode == 130, said
     assert psutil.wait_procs(javas, timeout=30)[1] == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_a_run_that_waits_for_its_source(
+    tmp_path: Path, postgres: Postgres, sent: signal.Signals
+) -> None:
+    slowly = {**postgres.credentials(), "query": "SELECT 1 AS id, (SELECT 'x' FROM pg_sleep(3600)) AS waited"}
+    sinks = [
+        load("toFiles", path=str(tmp_path / "files"), format="parquet"),
+        load("toDeltaLake", path=str(tmp_path / "t")),
+    ]
+    running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep'"
+    with started(write_pipeline(tmp_path, [extract("fromPostgres", **slowly), *sinks])) as process:
+        wait_until(lambda: postgres.query(running) == [(1,)], process)
+        java = java_of(process)
+        process.send_signal(sent)
+        said = finished(process)
+    assert process.returncode == 130, said
+    assert "the run was stopped; nothing is half-written" in said
+    assert "Traceback" not in said
+    assert listing(tmp_path) == ["pipeline.json"]
+    deadline = time.monotonic() + 30
+    while (Path(f"/proc/{java}").exists() or postgres.query(running) != [(0,)]) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{java}").exists()
+    assert postgres.query(running) == [(0,)]
