@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def spark() -> Iterator[SparkSession]:
     session = spark_session("tests", {"spark.master": "local[2]"})
     yield session
     session.stop()
+
+
+def pytest_configure() -> None:
+    # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
