@@ -130,7 +130,7 @@ def test_every_service_has_a_health_check_and_comes_back_after_a_restart():
 
 def test_the_image_runs_as_nobody_in_particular_and_has_what_the_compose_file_runs():
     lines = (DOCKER / "Dockerfile").read_text().splitlines()
-    assert [line for line in lines if line.startswith("USER ")] == ["USER platform"]
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 10001"]
     copied = [line.split()[2:-1] for line in lines if line.startswith("COPY --chown")]
     assert all((DOCKER.parent / name).is_file() for names in copied for name in names)
     kept = {line[1:] for line in (DOCKER.parent / ".dockerignore").read_text().splitlines() if line.startswith("!")}

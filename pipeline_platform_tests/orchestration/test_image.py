@@ -102,11 +102,5 @@ def test_the_image_has_the_platform_and_not_what_only_tests_need(image: Image):
 def test_the_image_has_the_connectors_and_loads_the_pipelines_without_asking_the_net(image: Image):
     assert [*(image.root / "opt/pipeline_platform/cache/jars").glob("*/io.delta_delta-spark*.jar")]
     shutil.copytree(ROOT / "pipelines", image.root / "work" / "pipelines")
-    listed = image.run(["dagster", "job", "list", "-m", "pipeline_platform.definitions"], image.root / "work")
-    assert "Job: flights" in listed
-
-
-def test_the_image_is_not_run_by_root():
-    parser = DockerfileParser(fileobj=io.BytesIO((ROOT / "docker" / "Dockerfile").read_bytes()))
-    users = [step["value"] for step in parser.structure if step["instruction"] == "USER"]
-    assert users == ["10001"]
+    loaded = "from pipeline_platform.definitions import defs; print(*(job.name for job in defs.jobs))"
+    assert "flights" in image.run(["python", "-c", loaded], image.root / "work").split()
