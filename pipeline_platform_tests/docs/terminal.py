@@ -24,6 +24,8 @@ _ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]")
 _COMPARISON = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 _SET_BY_TESTS = (
     "VIRTUAL_ENV",
+    # Without their bytecode each of the programs takes seconds longer to start.
+    "PYTHONDONTWRITEBYTECODE",
     "PYTHONPATH",
     "DAGSTER_HOME",
     "PIPELINES_DIR",
