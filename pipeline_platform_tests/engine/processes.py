@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from pipeline_platform_tests.runs import StepValue, json_rows, pipeline_text, transform
 
@@ -99,6 +101,17 @@ def java_of(process: subprocess.Popen[str]) -> int | None:
         if int(rest.split()[1]) == process.pid and name.endswith("(java"):
             return int(status.parent.name)
     return None
+
+
+def starting_spark(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """A run's processes of Spark, the shell that becomes its JVM with them."""
+    found: list[psutil.Process] = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        # The short-lived programs of Spark's start script end while they are looked at.
+        with suppress(psutil.NoSuchProcess):
+            if "org.apache.spark.deploy.SparkSubmit" in child.cmdline():
+                found.append(child)
+    return found
 
 
 def runs_a_task(process: subprocess.Popen[str]) -> bool:

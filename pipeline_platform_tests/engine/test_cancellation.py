@@ -17,6 +17,7 @@ from pipeline_platform_tests.engine.processes import (
     java_of,
     runs_a_task,
     started,
+    starting_spark,
     wait_until,
     waiting,
     write_pipeline,
@@ -83,13 +84,9 @@ def test_a_signal_stops_a_run_while(
 def test_a_signal_while_java_starts_leaves_no_java_behind(tmp_path: Path) -> None:
     steps = [write_rows(tmp_path, wait_milliseconds=0), load("toDeltaLake", path=str(tmp_path / "table"))]
 
-    def of_spark() -> list[psutil.Process]:
-        below = psutil.Process(process.pid).children(recursive=True)
-        return [child for child in below if "org.apache.spark.deploy.SparkSubmit" in child.cmdline()]
-
     with started(write_pipeline(tmp_path, steps)) as process:
-        wait_until(lambda: bool(of_spark()), process)
-        javas = of_spark()
+        wait_until(lambda: bool(starting_spark(process)), process)
+        javas = starting_spark(process)
         process.send_signal(signal.SIGINT)
         said = finished(process)
     assert process.returncode == 130, said
