@@ -106,13 +106,16 @@ class Deployment:
         self.code_server.stop()
 
 
-def deploy(folder: Path, pipelines: Mapping[str, Any], environment: Mapping[str, str]) -> Deployment:
+def deploy(
+    folder: Path, pipelines: Mapping[str, Any], environment: Mapping[str, str], module: str = _MODULE
+) -> Deployment:
     """Start a code server and a daemon for some pipelines.
 
     Args:
         folder: An empty folder for all of it.
         pipelines: The pipelines, by name.
         environment: More environment variables for the runs.
+        module: What the code server serves, by default definitions with a knife for the streams.
     """
     home, streams, files = folder / "home", folder / "streams", folder / "pipelines"
     for made in (home, streams, files):
@@ -141,7 +144,7 @@ def deploy(folder: Path, pipelines: Mapping[str, Any], environment: Mapping[str,
             return False
 
     python = [sys.executable, "-W", "ignore", "-m"]
-    serve = [*python, "dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(port), "-m", _MODULE]
+    serve = [*python, "dagster", "api", "grpc", "-h", "127.0.0.1", "-p", str(port), "-m", module]
     code_server = ServerProcess("code-server", serve, home, serves, environment=variables)
     daemon = ServerProcess(
         "daemon",
