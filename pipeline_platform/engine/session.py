@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.connect import remote_session
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
 from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
@@ -64,8 +65,9 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
         conf: Settings that win over the platform's defaults.
 
     Raises:
-        PipelineExecutionException: Java is missing or of the wrong version, or jars can't be resolved.
-        PipelineConfigurationException: A session runs already with other static settings.
+        PipelineExecutionException: Java is missing or of the wrong version, jars can't be resolved, or no Spark
+            Connect server answers.
+        PipelineConfigurationException: A session runs already with other static settings, or the server lacks Delta.
     """
     from pyspark.sql import SparkSession
 
@@ -75,8 +77,9 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     if running is not None:
         return _with_settings(running, wanted)
     if remote:
-        builder = SparkSession.builder.remote(remote).appName(app_name)
-        return _with_settings(builder.getOrCreate(), wanted)
+        session = remote_session(remote, app_name)
+        ours = {key: value for key, value in EVERYWHERE_CONF.items() if is_modifiable(session, key)}
+        return _with_settings(session, {**ours, **wanted})
     java = require_java()
     master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE, "local[*]")
     jars = connector_jars()

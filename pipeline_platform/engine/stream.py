@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.stream_shape import stream_shape
+from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, checkpoint_place, main_load, require_fit
@@ -27,8 +27,13 @@ from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_plan import plan_stream
 from pipeline_platform.engine.stream_state import StreamState
-from pipeline_platform.exceptions import PipelineCancelledException, StreamingQueryException
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    StreamingQueryException,
+)
 from pipeline_platform.methods.load.base import Load
+from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.metrics.exporter import Exporter
 from pipeline_platform.metrics.run import RunMetrics
@@ -139,7 +144,7 @@ class StreamRun:
 
             def query_to_its_end() -> None:
                 sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
-                sink = sink or MicroBatches(self.pipeline, credentials, shape, stop, self.on_step)
+                sink = sink or self._micro_batches(credentials, shape, stop)
                 query = self._start(planned.frame, checkpoint, sink)
                 self._watch(query, stop, sink, beating)
 
@@ -155,6 +160,16 @@ class StreamRun:
                     query_to_its_end()
                 finally:
                     atexit.unregister(self.queries.stop_all)
+
+    def _micro_batches(self, credentials: RunCredentials, shape: StreamShape, stop: Stop) -> MicroBatches:
+        if is_remote(self.spark):
+            raise PipelineConfigurationException(
+                "over Spark Connect a stream can be a load that Spark has its own sink for, and nothing beside it: "
+                "an append to Delta Lake, or Kafka",
+                location=self.pipeline.location,
+                hint="run it with SPARK_MASTER, on a cluster or here",
+            )
+        return MicroBatches(self.pipeline, credentials, shape, stop, self.on_step)
 
     def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -111,7 +112,7 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
     """Read what Spark says of a micro-batch.
 
     Args:
-        told: The JSON of its `StreamingQueryProgress`.
+        told: The JSON of its `StreamingQueryProgress`, from Spark itself or over Spark Connect.
     """
     state = [int(operator["numRowsTotal"]) for operator in told.get("stateOperators", ())]
     return StreamProgress(
@@ -122,7 +123,7 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
         worked="addBatch" in told.get("durationMs", {}),
         at=told["timestamp"],
         rows=sum(int(source["numInputRows"]) for source in told["sources"]),
-        loaded=told.get("observedMetrics", {}).get(LOADED, {}).get("rows"),
+        loaded=_loaded(told.get("observedMetrics", {}).get(LOADED)),
         rows_per_second_in=_rate(told, "inputRowsPerSecond"),
         rows_per_second=_rate(told, "processedRowsPerSecond"),
         seconds=told.get("durationMs", {}).get("triggerExecution", told.get("batchDuration", 0)) / 1000,
@@ -132,17 +133,33 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
     )
 
 
+def _loaded(observed: Mapping[str, Any] | None) -> int | None:
+    if observed is None:
+        return None
+    # Over Spark Connect there are values by position, and their names in a schema.
+    return observed["values"][0] if "values" in observed else observed["rows"]
+
+
+def _offsets(told: Any) -> Any:
+    """What Spark tells as JSON, and over Spark Connect as text that holds JSON."""
+    try:
+        return json.loads(told) if isinstance(told, str) else told
+    except ValueError:
+        return told
+
+
 def _rate(told: Mapping[str, Any], key: str) -> float | None:
     rates = [source[key] for source in told["sources"] if isinstance(source.get(key), (int, float))]
     return sum(rates) if rates else None
 
 
 def _source(told: Mapping[str, Any]) -> SourceProgress:
-    behind = _behind(told.get("endOffset"), told.get("latestOffset"))
+    end = _offsets(told.get("endOffset"))
+    behind = _behind(end, _offsets(told.get("latestOffset")))
     return SourceProgress(
         description=told["description"],
         rows=told["numInputRows"],
-        offsets=told.get("endOffset"),
+        offsets=end,
         lag=sum(behind.values()) if behind else None,
         lag_by_partition=behind,
     )

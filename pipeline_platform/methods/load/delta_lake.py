@@ -19,6 +19,7 @@ from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.load.sink import require_columns, require_storable
+from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 from pipeline_platform.methods.settings import spark_settings
 
@@ -117,6 +118,12 @@ class ToDeltaLake(Load, EntersS3):
                 "the session",
                 hint="use 'partitionBy', or make the table first",
             )
+        if self.mode == "merge" and place.credentials is not None and is_remote(frame.sparkSession):
+            raise PipelineExecutionException(
+                "a merge over Spark Connect does not go with credentials of the step's own: it is SQL, which takes "
+                "those of the server",
+                hint="give the server the rights, or run it with SPARK_MASTER",
+            )
         prepared = DeltaWrite(self, frame, run, place)
         prepared.check()
         return prepared
@@ -200,33 +207,27 @@ class DeltaWrite:
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
     def _create(self, frame: DataFrame, mode: str) -> None:
-        from delta.tables import DeltaTable
-
         if not self.config.cluster_by:
             self._save(frame, mode)
             return
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
-        builder = DeltaTable.create(frame.sparkSession).location(self.place.uri)
-        builder = builder.property(_EMPTY_FOR, self.run.load_id)
-        builder.addColumns(frame.schema).clusterBy(*self.config.cluster_by).execute()
+        from sqlglot.expressions import Literal
+
+        load = Literal.string(self.run.load_id).sql(dialect="spark")
+        frame.sparkSession.sql(
+            f"CREATE TABLE delta.{quoted(self.place.uri)} ({frame.schema.toDDL()}) USING delta "
+            f"CLUSTER BY ({', '.join(map(quoted, self.config.cluster_by))}) "
+            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {load})"
+        )
         self._save(frame, "append")
 
     def _merge(self, *, into_existing: bool) -> None:
-        from delta.tables import DeltaTable
-
         source = _with_unique_keys(self.frame, self.config.merge_keys)
         if not into_existing:
             self._create(source, "append")
             return
         spark = self.frame.sparkSession
         condition = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.config.merge_keys)
-        merge = (
-            DeltaTable.forPath(spark, self.place.uri, self.place.spark_options())
-            .alias("target")
-            .merge(source.alias("source"), condition)
-        )
-        if self.config.merge_schema:
-            merge = merge.withSchemaEvolution()
         settings = {
             "spark.databricks.delta.write.txnAppId": self.run.load_id,
             "spark.databricks.delta.write.txnVersion": str(self._version),
@@ -234,7 +235,30 @@ class DeltaWrite:
         }
         # They are the whole session's: two merges at once would take each other's for their own.
         with _ONE_MERGE, spark_settings(spark, settings):
-            merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+            if is_remote(spark):
+                self._merge_by_sql(source, condition)
+            else:
+                self._merge_by_table(source, condition)
+
+    def _merge_by_table(self, source: DataFrame, condition: str) -> None:
+        from delta.tables import DeltaTable
+
+        table = DeltaTable.forPath(source.sparkSession, self.place.uri, self.place.spark_options())
+        merge = table.alias("target").merge(source.alias("source"), condition)
+        if self.config.merge_schema:
+            merge = merge.withSchemaEvolution()
+        merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+    def _merge_by_sql(self, source: DataFrame, condition: str) -> None:
+        """Merge without `DeltaTable`: what a server needs for that is not published for Spark 4.1."""
+        evolution = "WITH SCHEMA EVOLUTION " if self.config.merge_schema else ""
+        # `sql` formats its text, and so names the frame in it.
+        target, condition = (text.replace("{", "{{").replace("}", "}}") for text in (quoted(self.place.uri), condition))
+        source.sparkSession.sql(
+            f"MERGE {evolution}INTO delta.{target} AS target USING {{source}} AS source ON {condition} "
+            "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+            source=source,
+        )
 
     @property
     def _commit_mark(self) -> str:

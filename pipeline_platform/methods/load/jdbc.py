@@ -292,7 +292,7 @@ class DatabaseWrite(ABC):
         empty = self.frame.sparkSession.createDataFrame([], self.frame.schema).coalesce(1)
         writer = empty.write.format("jdbc").options(**self.database.spark_options())
         writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
-        writer.mode("errorifexists").save()
+        writer.mode("error").save()
 
     def _fill(self, lines: DataFrame, fill: FillsStaging) -> None:
         if self.config.num_partitions is not None:

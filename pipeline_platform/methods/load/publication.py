@@ -134,7 +134,7 @@ class FilePublication:
     def _stage(self) -> None:
         work = _pending(self.folder, self._name)
         _remove_tree(work)
-        self.writer.mode("errorifexists").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{_STAGED}")
+        self.writer.mode("error").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{_STAGED}")
         staged = work / _STAGED
         written = {name: size for name, size in _files_below(staged).items() if not _is_hidden(name)}
         manifest = _Manifest(
