@@ -8,6 +8,7 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import unquote
 
 from rich.console import Console
 from rich.live import Live
@@ -143,5 +144,11 @@ def _outcome(step: StepMetrics) -> str:
         return step.skipped
     if step.type == "load":
         version = f", version {step.version}" if step.version is not None else ""
-        return f"{(step.uri or '').removeprefix(f'{Path.cwd().as_uri()}/')}{version}"
+        return f"{_place(step.uri or '')}{version}"
     return step.rows_note or ""
+
+
+def _place(uri: str) -> str:
+    """Where a load wrote, short for what lies below the working directory."""
+    here = f"{Path.cwd().as_uri()}/"
+    return unquote(uri.removeprefix(here)) if uri.startswith(here) else uri

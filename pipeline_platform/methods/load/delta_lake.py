@@ -213,11 +213,14 @@ class DeltaWrite:
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
         from sqlglot.expressions import Literal
 
+        spark = frame.sparkSession
         load = Literal.string(self.run.load_id).sql(dialect="spark")
-        frame.sparkSession.sql(
-            f"CREATE TABLE delta.{quoted(self.place.uri)} ({frame.schema.toDDL()}) USING delta "
-            f"CLUSTER BY ({', '.join(map(quoted, self.config.cluster_by))}) "
-            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {load})"
+        spark.sql(
+            f"CREATE TABLE delta.{_in_text(quoted(self.place.uri))} USING delta "
+            f"CLUSTER BY ({_in_text(', '.join(map(quoted, self.config.cluster_by)))}) "
+            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {_in_text(load)}) AS SELECT * FROM {{empty}}",
+            # Not of the frame itself, whose rows would count as looked at.
+            empty=spark.createDataFrame([], frame.schema),
         )
         self._save(frame, "append")
 
@@ -252,11 +255,9 @@ class DeltaWrite:
     def _merge_by_sql(self, source: DataFrame, condition: str) -> None:
         """Merge without `DeltaTable`: what a server needs for that is not published for Spark 4.1."""
         evolution = "WITH SCHEMA EVOLUTION " if self.config.merge_schema else ""
-        # `sql` formats its text, and so names the frame in it.
-        target, condition = (text.replace("{", "{{").replace("}", "}}") for text in (quoted(self.place.uri), condition))
         source.sparkSession.sql(
-            f"MERGE {evolution}INTO delta.{target} AS target USING {{source}} AS source ON {condition} "
-            "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+            f"MERGE {evolution}INTO delta.{_in_text(quoted(self.place.uri))} AS target USING {{source}} AS source "
+            f"ON {_in_text(condition)} WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
             source=source,
         )
 
@@ -405,3 +406,8 @@ def _fits(source: DataType, target: DataType) -> bool:
     return (
         source == target or isinstance(source, NullType) or (isinstance(source, widths) and isinstance(target, widths))
     )
+
+
+def _in_text(sql: str) -> str:
+    """SQL for a text in which `SparkSession.sql` looks for the names of frames in braces."""
+    return sql.replace("{", "{{").replace("}", "}}")
