@@ -224,11 +224,18 @@ def metrics(
 @app.command()
 def stop(file: File) -> None:
     """Stop a stream: its micro-batch comes to its end, and it stays stopped until `resume`."""
-    from pipeline_platform.engine.stream_state import StreamRequest, request_file
+    from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
 
     pipeline = _stream(file)
     StreamRequest(action="stop").write(request_file(pipeline.name))
-    typer.echo(f"{pipeline.name} stops after its micro-batch; see: pipeline-platform streams", err=True)
+    state = StreamState.read(state_file(pipeline.name))
+    if state is not None and state.is_alive(datetime.now(UTC)):
+        typer.echo(f"{pipeline.name} stops after its micro-batch; see: pipeline-platform streams", err=True)
+    else:
+        typer.echo(
+            f"{pipeline.name} does not run; the sensor does not start it before: pipeline-platform resume {file}",
+            err=True,
+        )
 
 
 @app.command()

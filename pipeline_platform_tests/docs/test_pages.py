@@ -64,7 +64,10 @@ def with_uv(tmp_path: Path) -> Path:
 def reader(installed: Installed, with_uv: Path) -> Iterator[dict[str, str]]:
     """The variables of a reader who has installed the wheel; what a page adds to it is taken out again."""
     environment = reader_environment(installed.programs, with_uv)
-    yield {**environment, "VIRTUAL_ENV": str(installed.programs.parent), "SPARK_MASTER_PORT": str(free_port())}
+    ports = {name: str(free_port()) for name in ("SPARK_MASTER_PORT", "SPARK_CONNECT_PORT")}
+    # The versions that are tested, not the newest.
+    constraints = {"UV_CONSTRAINT": str(CONSTRAINTS)}
+    yield {**environment, **ports, **constraints, "VIRTUAL_ENV": str(installed.programs.parent)}
     python = installed.programs / "python"
     subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods"], check=True)
 

@@ -74,7 +74,7 @@ def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_l
     spark: SparkSession, flow: Flow, tmp_path: Path
 ):
     pipeline = flow()
-    CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")])
+    assert "does not run" in CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).output
     progressed: list[int] = []
     first_stop = threading.Event()
 
@@ -82,7 +82,8 @@ def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_l
         progressed.append(progress.batch)
         if len(progressed) == 5 and not first_stop.is_set():
             first_stop.set()
-            CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")])
+            told = CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).output
+            assert "stops after its micro-batch" in told
 
     with pytest.raises(PipelineCancelledException):
         StreamRun(pipeline, spark, listener=listen).run()
