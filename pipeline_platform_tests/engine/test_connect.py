@@ -32,9 +32,11 @@ from pipeline_platform_tests.engine.processes import (
     finished,
     started,
     wait_until,
+    waiting,
     write_pipeline,
+    write_rows,
 )
-from pipeline_platform_tests.runs import extract, json_rows, load, transform, validate
+from pipeline_platform_tests.runs import extract, json_rows, listing, load, transform, validate
 from pipeline_platform_tests.services.kafka import Kafka
 from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder
 
@@ -136,6 +138,23 @@ def test_a_clustered_table_and_files_are_written_once_whatever_the_load_is_calle
     assert rows_of(tmp_path / "clustered") == [(1, "anna", 2)]
     written = [line for path in (tmp_path / "files").glob("*.json") for line in path.read_text().splitlines()]
     assert [json.loads(line) for line in written] == [{"id": 1, "customer": "anna", "quantity": 2}]
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_signal_stops_a_batch_and_leaves_nothing_half_written(tmp_path: Path):
+    files = tmp_path / "files"
+    steps = [
+        write_rows(tmp_path, wait_milliseconds=600_000),
+        waiting(),
+        load("toFiles", path=str(files), format="parquet"),
+    ]
+    with started(write_pipeline(tmp_path, steps)) as process:
+        wait_until(lambda: any(files.rglob("*.parquet")), process)
+        process.send_signal(signal.SIGINT)
+        said = finished(process)
+    assert process.returncode == 130, said
+    assert "the run was stopped; nothing is half-written" in said
+    assert listing(tmp_path) == ["pipeline.json", "rows.json"]
 
 
 @pytest.mark.usefixtures("remote")

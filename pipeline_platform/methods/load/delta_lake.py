@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
+from sqlglot import exp
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -210,11 +211,9 @@ class DeltaWrite:
         if not self.config.cluster_by:
             self._save(frame, mode)
             return
-        # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
-        from sqlglot.expressions import Literal
-
         spark = frame.sparkSession
-        load = Literal.string(self.run.load_id).sql(dialect="spark")
+        load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
+        # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
         spark.sql(
             f"CREATE TABLE delta.{_in_text(quoted(self.place.uri))} USING delta "
             f"CLUSTER BY ({_in_text(', '.join(map(quoted, self.config.cluster_by)))}) "
