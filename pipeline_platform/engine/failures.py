@@ -50,6 +50,10 @@ _HINTS = (
         "check the access key and its rights to the bucket",
     ),
     (r"NoSuchBucket|specified bucket does not exist", "check the bucket, the endpoint and the region"),
+    (
+        r"No module named 'pipeline_platform'",
+        "install the package where Spark's workers find it: in the Python that PYSPARK_PYTHON names on their machines",
+    ),
     (REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
     (
         r"DELTA_TABLE_NOT_FOUND|is not a Delta table|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST",
@@ -95,6 +99,8 @@ _RAISED = f"({re.escape(REPEATED_KEYS)}|{re.escape(MALFORMED_VALUE)})"
 _CLASS = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
 _STATE = re.compile(r";?\s*SQLSTATE: \w+.*", re.DOTALL)
 _THROWN = re.compile(r"^(?:Caused by: |: )(?:[\w.$]+(?:Exception|Error)(?:: |$))?(?P<message>.*)$", re.MULTILINE)
+# What a Python worker of Spark's raised; its lines are indented but the last.
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?P<raised>\S.*)")
 _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?\s")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST = 600
@@ -189,7 +195,9 @@ def _tidy(said: str) -> str:
 
 
 def _innermost(said: str) -> str:
-    """Of an error of the JVM with its stack the message of the last cause; any other error as it is."""
+    """Of an error with its stack, of Python or the JVM, the message of the last cause; any other error as it is."""
+    if raised := _TRACEBACK.findall(said):
+        return raised[-1]
     if "\n\tat " not in said:
         return said
     messages = [message for message in _messages(said) if message.strip()]

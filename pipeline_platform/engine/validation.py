@@ -202,6 +202,8 @@ def plan_block(
                 kept.append(flag)
                 rules.append(PlannedRule(rule, flag))
             flagged = flagged.select(*map(quoted, kept))
+            # Over Spark Connect a frame is analyzed only when something is asked of it.
+            _ = flagged.columns
         except PySparkException as error:
             raise explained(error, step) from error
         except PipelineExecutionException as error:

@@ -141,6 +141,32 @@ def test_a_clustered_table_and_files_are_written_once_whatever_the_load_is_calle
 
 
 @pytest.mark.usefixtures("remote")
+def test_a_missing_column_is_found_before_any_load(tmp_path: Path):
+    steps = [
+        json_rows(tmp_path / "orders.json", [{"id": 1, "customer": "anna", "quantity": 2}], ORDERS),
+        load("toFiles", path=str(tmp_path / "files"), format="json"),
+        validate("validateBusinessRules", rules=["quantiyt > 0"]),
+        load("toDeltaLake", path=str(tmp_path / "table")),
+    ]
+    said = refused(write_pipeline(tmp_path, steps))
+    assert "step 2 (validate validateBusinessRules)" in said
+    assert "quantiyt" in said
+    assert listing(tmp_path) == ["orders.json", "pipeline.json"]
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_table_that_must_not_be_there_is_made_once(tmp_path: Path):
+    steps = [
+        json_rows(tmp_path / "orders.json", [{"id": 1, "customer": "anna", "quantity": 2}], ORDERS),
+        load("toDeltaLake", path=str(tmp_path / "table"), mode="errorIfExists"),
+    ]
+    file = write_pipeline(tmp_path, steps)
+    assert completed(file)["rows_written"] == 1
+    assert "there is a Delta table at" in refused(file)
+    assert rows_of(tmp_path / "table") == [(1, "anna", 2)]
+
+
+@pytest.mark.usefixtures("remote")
 def test_a_signal_stops_a_batch_and_leaves_nothing_half_written(tmp_path: Path):
     files = tmp_path / "files"
     steps = [

@@ -194,7 +194,8 @@ class DeltaWrite:
         """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
 
     def _save(self, frame: DataFrame, mode: str) -> None:
-        writer = frame.write.format("delta").mode(mode)
+        # Spark Connect knows it under this name only.
+        writer = frame.write.format("delta").mode("error" if mode == "errorIfExists" else mode)
         if self.config.partition_by:
             writer = writer.partitionBy(*self.config.partition_by)
         options = {
