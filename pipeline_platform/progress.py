@@ -145,7 +145,10 @@ def _outcome(step: StepMetrics) -> str:
     if step.type == "load":
         version = f", version {step.version}" if step.version is not None else ""
         return f"{_place(step.uri or '')}{version}"
-    return step.rows_note or ""
+    notes = [step.rows_note] if step.rows_note else []
+    if step.malformed:
+        notes.append(f"{step.malformed:,} malformed records {'quarantined' if step.quarantined else 'made null'}")
+    return "; ".join(notes)
 
 
 def _place(uri: str) -> str:

@@ -141,7 +141,12 @@ def _steps(states: list[StreamState]) -> Iterator[Metric]:
             "pipeline_platform_stream_step_violations", "Rows that broke a validation's rules.", labels=_STEP
         ),
         "quarantined": CounterMetricFamily(
-            "pipeline_platform_stream_step_quarantined_rows", "Rows kept aside.", labels=_STEP
+            "pipeline_platform_stream_step_quarantined_rows", "Rows put in quarantine.", labels=_STEP
+        ),
+        "malformed": CounterMetricFamily(
+            "pipeline_platform_stream_step_malformed_records",
+            "Records of an extract that could not be used.",
+            labels=_STEP,
         ),
     }
     for state in states:

@@ -19,6 +19,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.methods.columns import HELPER_PREFIX
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.malformed import MALFORMED
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.transform.base import Transform
 from pipeline_platform.methods.validate.base import Validate
@@ -46,6 +47,11 @@ class Tally:
             return None
         return int(metrics["rows"])
 
+    def malformed(self) -> int | None:
+        """Marked records among the rows, or None as for `rows`, and where none could be marked."""
+        metrics = observed(self.observation) if self.rows() is not None else None
+        return int(metrics["malformed"]) if metrics is not None and "malformed" in metrics else None
+
     def partitions(self) -> int | None:
         """Partitions that had rows, or None if the plan was never run in full."""
         metrics = observed(self.observation)
@@ -53,16 +59,18 @@ class Tally:
 
 
 def counted(frame: DataFrame) -> tuple[DataFrame, Tally]:
-    """The frame with a count attached, which the first action on it fills."""
+    """The frame with a count attached, which the first action on it fills; its marked records are counted too."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
     observation = Observation(f"rows-{uuid.uuid4().hex}")
+    marks = [F.count(MALFORMED).alias("malformed")] if MALFORMED in frame.columns else []
     observed_frame = frame.withColumn(_FIRST_ROW, _first_row()).observe(
         observation,
         F.count(F.lit(1)).alias("rows"),
         F.count(_FIRST_ROW).alias("tasks"),
         F.collect_set(_FIRST_ROW).alias("partitions"),
+        *marks,
     )
     return observed_frame.drop(_FIRST_ROW), Tally(observation)
 

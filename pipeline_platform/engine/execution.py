@@ -218,6 +218,7 @@ class Execution:
                     rows_note=(note or UNCERTAIN) if rows is None else None,
                     partitions=tally.partitions() if tally is not None and rows is not None else None,
                     quarantined=rejected.get(step.index),
+                    malformed=_malformed(planned, step, rejected),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],
                     lineage=planned.lineage.get(step.index, {}),
@@ -243,11 +244,17 @@ class Execution:
         return sum(known) if len(known) == len(inputs) else None
 
 
+def _malformed(planned: Plan, step: Step, rejected: Mapping[int, int | None]) -> int | None:
+    tally = planned.tallies.get(step.index)
+    return rejected[step.index] if step.index in rejected else tally.malformed() if tally is not None else None
+
+
 def _line(metrics: StepMetrics) -> str:
     rows = f"{metrics.rows:,} rows" if metrics.rows is not None else metrics.rows_note or "rows not counted"
     seconds = f" in {metrics.seconds:.1f} s" if metrics.seconds is not None else ""
     broken = f", {metrics.violations:,} violations" if metrics.type == "validate" else ""
-    return f"{metrics.name} ({metrics.method}) {metrics.status.lower()}: {rows}{broken}{seconds}"
+    malformed = f", {metrics.malformed:,} malformed records" if metrics.malformed else ""
+    return f"{metrics.name} ({metrics.method}) {metrics.status.lower()}: {rows}{broken}{malformed}{seconds}"
 
 
 NOT_RUN = "not counted: nothing had to be done for it"

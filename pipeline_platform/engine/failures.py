@@ -10,7 +10,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.engine.checkpoint import DAMAGED_CHECKPOINT
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.logs import about
-from pipeline_platform.methods.kafka_values import MALFORMED_VALUE
+from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 
 # What passes by itself: a second attempt may succeed though nothing was changed.
@@ -34,8 +34,8 @@ _LASTING_STATE = re.compile(r"SQLSTATE: (22|42|0A|P0|21|23)\w{3}")
 _DAMAGED = "the file is damaged or cut off: restore it, or take it out of the folder"
 _HINTS = (
     (
-        MALFORMED_VALUE,
-        "set 'onMalformed' to quarantine, or to null, or mend 'valueSchema'; nothing after it was written",
+        MALFORMED_RECORD,
+        "mend the record or the schema it is read with, or set 'onMalformed' to quarantine or null",
     ),
     (
         r"UnknownTopicOrPartition",
@@ -95,7 +95,7 @@ _HINT_TRANSIENT = "check that the other system is up and can be reached"
 _HINT = "mend the step or its data and run again"
 
 # What the platform's own expressions raise.
-_RAISED = f"({re.escape(REPEATED_KEYS)}|{re.escape(MALFORMED_VALUE)})"
+_RAISED = f"({re.escape(REPEATED_KEYS)}|{re.escape(MALFORMED_RECORD)})"
 _CLASS = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
 _STATE = re.compile(r";?\s*SQLSTATE: \w+.*", re.DOTALL)
 _THROWN = re.compile(r"^(?:Caused by: |: )(?:[\w.$]+(?:Exception|Error)(?:: |$))?(?P<message>.*)$", re.MULTILINE)

@@ -108,6 +108,7 @@ def _totals(step: StepMetrics) -> StepTotals:
         bytes=step.bytes,
         violations=step.violations if step.type == "validate" else None,
         quarantined=step.quarantined,
+        malformed=step.malformed,
     )
 
 

@@ -11,7 +11,7 @@ from pipeline_platform.config.stream_shape import StreamShape, plain_load
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import Listener
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.engine.stream_plan import PlannedStream
+from pipeline_platform.engine.stream_plan import PlannedStream, malformed_counted
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load, LoadRun
 from pipeline_platform.metrics.run import StepMetrics
@@ -58,7 +58,13 @@ class OwnSink:
         if not progress.worked:
             return
         for index, unused in self._unused.items():
-            did = unused.model_copy(update={"rows": progress.loaded, "seconds": progress.seconds})
+            did = unused.model_copy(
+                update={
+                    "rows": progress.loaded,
+                    "seconds": progress.seconds,
+                    "malformed": progress.malformed.get(unused.name),
+                }
+            )
             self.steps[index] = self.steps[index].and_then(did) if index in self.steps else did
             if index == self._load.index:
                 self._listener("finished", self._load, did)
@@ -90,7 +96,8 @@ def own_sink(
     assert isinstance(config, Load)
     frame, source = planned.frame, head.config.resolved()
     if isinstance(source, Extract):
-        frame = source.accepted(frame)
+        # A continuous query allows no observation.
+        frame = source.accepted(frame if config.hands_rows_on() else malformed_counted(frame, source, head))
     if not config.hands_rows_on():
         # A continuous query allows no observation.
         frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))

@@ -228,7 +228,8 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         for column in frame.schema
     ]
     if (
-        counting_note(planned.pipeline, step) is None
+        step.index not in planned.tallies
+        and counting_note(planned.pipeline, step) is None
         and planned.count_source(step) is step
         and not reporting_loads(planned.pipeline, step, planned.needed)
     ):
@@ -252,6 +253,9 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
         assert rejected is not None
         quarantine, run = _quarantine(planned, step, rejected.path or _beside_sink(planned.pipeline, step))
         planned.rejects.append(PlannedReject(step, quarantine.prepare(rejected.frame, run)))
+    if config.counts_malformed():
+        # The mark is gone once the records have been let through; those are the rows of the step too.
+        frame, planned.tallies[step.index] = counted(frame)
     return config.accepted(frame)
 
 

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.malformed import MALFORMED
 from pipeline_platform.methods.transform.base import Transform
+from pipeline_platform.metrics.stream import MALFORMED_RECORDS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -53,6 +56,15 @@ def plan_stream(
     return PlannedStream(frame, checked)
 
 
+def malformed_counted(frame: DataFrame, config: Extract, step: Step) -> DataFrame:
+    """The frame of a stream, whose progress is to say how many malformed records went on as nulls."""
+    from pyspark.sql import functions as F
+
+    if not config.counts_malformed():
+        return frame
+    return frame.observe(f"{MALFORMED_RECORDS}{step.name}", F.count(MALFORMED).alias("rows"))
+
+
 def _stream_frame(
     pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
 ) -> DataFrame:
@@ -66,7 +78,7 @@ def _stream_frame(
                 case Extract() if config.is_stream():
                     frame = config.read_stream(spark, credentials_for(credentials, config, step))
                     if step.index != shape.head:
-                        frame = config.accepted(frame)
+                        frame = config.accepted(malformed_counted(frame, config, step))
                 case Extract():
                     frame = config.accepted(config.read(spark, credentials_for(credentials, config, step)))
                 case Transform():

@@ -111,7 +111,8 @@ def _add_steps(registry: CollectorRegistry, pipeline: str, steps: Iterable[StepM
     size = _gauge(registry, "step_written_bytes", "Bytes written by a load.", _STEP)
     partitions = _gauge(registry, "step_partitions", "Partitions of a step's output that had rows.", _STEP)
     violations = _gauge(registry, "step_violations", "Rows that broke a validation's rules.", _STEP)
-    quarantined = _gauge(registry, "step_quarantined_rows", "Rows kept aside.", _STEP)
+    quarantined = _gauge(registry, "step_quarantined_rows", "Rows put in quarantine.", _STEP)
+    malformed = _gauge(registry, "step_malformed_records", "Records of an extract that could not be used.", _STEP)
     status = _gauge(registry, "step_status", "1 for the status of a step.", (*_STEP, "status"))
     for step in steps:
         labels = (pipeline, step.name, step.type, step.method)
@@ -123,6 +124,7 @@ def _add_steps(registry: CollectorRegistry, pipeline: str, steps: Iterable[StepM
             (partitions, step.partitions),
             (violations, step.violations if step.type == "validate" else None),
             (quarantined, step.quarantined),
+            (malformed, step.malformed),
         )
         for gauge, value in known:
             if value is not None:

@@ -71,7 +71,10 @@ class StepMetrics(_Record):
     skipped: str | None = None
     """Why a load wrote nothing though nothing is wrong."""
     quarantined: int | None = None
-    """Rows taken out by this validation."""
+    """Rows taken out by this validation, or malformed records by this extract."""
+    malformed: int | None = None
+    """For an extract: records that could not be used, made null or taken out; None where there can be none, or where
+    they can't be counted in the pass that does the work."""
     columns: list[ColumnMetrics] = []
     lineage: dict[str, list[tuple[int, str]]] = {}
     """By output column: the (step index, column) pairs it is derived from."""
@@ -110,7 +113,7 @@ class StepMetrics(_Record):
         return all(rule.passed for rule in self.rules)
 
 
-_ADD_UP = ("rows", "rows_in", "seconds", "bytes", "files", "quarantined")
+_ADD_UP = ("rows", "rows_in", "seconds", "bytes", "files", "quarantined", "malformed")
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+MALFORMED_RECORDS = "malformed/"
+"""What the name of the observation begins with that counts the malformed records of an extract; its step follows."""
 LOADED = "loaded"
 """Name of the observation that counts what goes into Spark's own sink."""
 DURATION_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -59,6 +61,8 @@ class StreamProgress(BaseModel):
     state_rows: int | None = None
     """Rows that the stream remembers; None for one that has no state."""
     watermark: str | None = None
+    malformed: dict[str, int] = {}
+    """Records that could not be used and were made null, by the extract that read them."""
 
     @property
     def lag(self) -> int | None:
@@ -106,6 +110,7 @@ class StepTotals(BaseModel):
     bytes: int | None
     violations: int | None
     quarantined: int | None
+    malformed: int | None = None
 
 
 def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
@@ -123,17 +128,22 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
         worked="addBatch" in told.get("durationMs", {}),
         at=told["timestamp"],
         rows=sum(int(source["numInputRows"]) for source in told["sources"]),
-        loaded=_loaded(told.get("observedMetrics", {}).get(LOADED)),
+        loaded=_counted(told.get("observedMetrics", {}).get(LOADED)),
         rows_per_second_in=_rate(told, "inputRowsPerSecond"),
         rows_per_second=_rate(told, "processedRowsPerSecond"),
         seconds=told.get("durationMs", {}).get("triggerExecution", told.get("batchDuration", 0)) / 1000,
         sources=[_source(source) for source in told["sources"]],
         state_rows=sum(state) if state else None,
         watermark=told.get("eventTime", {}).get("watermark"),
+        malformed={
+            name.removeprefix(MALFORMED_RECORDS): _counted(observed) or 0
+            for name, observed in told.get("observedMetrics", {}).items()
+            if name.startswith(MALFORMED_RECORDS)
+        },
     )
 
 
-def _loaded(observed: Mapping[str, Any] | None) -> int | None:
+def _counted(observed: Mapping[str, Any] | None) -> int | None:
     if observed is None:
         return None
     # Over Spark Connect there are values by position, and their names in a schema.

@@ -30,6 +30,8 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
         "files": metrics.files,
         "delta_version": metrics.version,
         "skipped": metrics.skipped,
+        "malformed_records": metrics.malformed,
+        "quarantined": metrics.quarantined,
         **{f"delta/{name}": value for name, value in metrics.detail.items()},
     }
     if metrics.columns:
@@ -67,6 +69,7 @@ def stream_metadata(progress: StreamProgress, load: StepMetrics | None) -> dict[
         "stream/offsets": dg.MetadataValue.json(offsets),
         "stream/state_rows": progress.state_rows,
         "stream/watermark": progress.watermark,
+        "stream/malformed_records": sum(progress.malformed.values()) if progress.malformed else None,
         "stream/query_id": progress.query_id,
         "stream/query_run_id": progress.query_run_id,
     }

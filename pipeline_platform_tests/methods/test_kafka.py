@@ -149,6 +149,7 @@ def test_each_message_is_let_through_or_kept_aside_once(
     found = run_by_name(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
     rows = DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
     assert sorted(row["id"] for row in rows if row["id"] is not None) == list(range(20))
+    assert found["from_kafka"].malformed == len(MALFORMED)
     if mode == "null":
         assert len(rows) == len(MIXED)
         return
@@ -202,6 +203,19 @@ def test_a_micro_batch_that_was_cut_off_before_its_commit_is_repeated_without_a_
     assert sorted(values) == sorted(2 * [value.decode() for _, _, value in NUMBERS])
 
 
+def test_a_stream_into_spark_s_own_sink_counts_the_values_that_it_made_null(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    produce(kafka, topic, MIXED)
+    parsed = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "null"}
+    source = read_from(kafka, topic, startingOffsets="earliest", maxOffsetsPerTrigger=7, **parsed)
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="availableNow")
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    found = StreamRun(pipeline_of([source, sink], mode="streaming", streaming=checkpoints), spark).run()
+    assert DeltaTable(tmp_path / "out").to_pyarrow_table().num_rows == len(MIXED)
+    assert {step.name: step.malformed for step in found.steps} == {"from_kafka": len(MALFORMED), "to_delta_lake": None}
+
+
 def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
     spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
 ):
@@ -209,7 +223,7 @@ def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
     source = read_from(kafka, topic, valueFormat="json", valueSchema="id INT")
     with pytest.raises(PipelineExecutionException) as raised:
         loaded(spark, tmp_path / "out", source)
-    assert f"can't be parsed: topic {topic}, partition 1, offset 1" in raised.value.message
+    assert f"the value is not json of the schema: topic {topic}, partition 1, offset 1" in raised.value.message
     assert "onMalformed" in str(raised.value)
     assert "sesame-value" not in str(raised.value)
     assert not raised.value.retryable

@@ -84,3 +84,7 @@ class Extract(KeepsFrame):
     def accepted(self, frame: DataFrame) -> DataFrame:
         """What goes on of the frame that was read."""
         return frame
+
+    def counts_malformed(self) -> bool:
+        """Whether records that can't be used go on, so that they are to be counted by their mark."""
+        return False

@@ -20,9 +20,9 @@ from pipeline_platform.config.values import (
     one_of,
 )
 from pipeline_platform.methods.dataset import Dataset
-from pipeline_platform.methods.extract.base import Extract, Rejected
+from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.kafka import EntersKafka, Topic
-from pipeline_platform.methods.kafka_values import malformed_records, with_values, without_malformed
+from pipeline_platform.methods.kafka_values import with_values
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -77,10 +77,11 @@ Offsets = Annotated[
 """`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
 
 
-class FromKafka(Extract, EntersKafka):
+class FromKafka(MalformedRecords, EntersKafka):
     """Reads topics; beside Kafka's own columns come those parsed from the value."""
 
     method: ClassVar[str] = "fromKafka"
+    record_place: ClassVar[tuple[str, ...]] = ("topic", "partition", "offset")
 
     topic: (
         Annotated[
@@ -124,10 +125,6 @@ class FromKafka(Extract, EntersKafka):
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
     name, the Kafka column is called `kafka_<name>`.
     """
-    on_malformed: Annotated[Literal["fail", "null", "quarantine"], one_of("fail", "null", "quarantine")] = "fail"
-    """What happens to a value that can't be parsed."""
-    quarantine_path: Location | None = None
-    """With `onMalformed` `quarantine`: Delta table for those values; by default beside the first sink."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -210,16 +207,8 @@ class FromKafka(Extract, EntersKafka):
         # Brokers come and go.
         return {"topic": self.topic} if self.topic is not None else {"topicPattern": self.topic_pattern}
 
-    def keeps_aside(self) -> bool:
-        return self.on_malformed == "quarantine" and self.value_format not in ("raw", "string")
-
-    def rejected(self, frame: DataFrame) -> Rejected | None:
-        if not self.keeps_aside():
-            return None
-        return Rejected(malformed_records(frame, self.value_format), self.quarantine_path)
-
-    def accepted(self, frame: DataFrame) -> DataFrame:
-        return without_malformed(frame, self.on_malformed)
+    def may_be_malformed(self) -> bool:
+        return self.value_format not in ("raw", "string")
 
 
 def _by_topic(offsets: str | None) -> dict[str, dict[str, int]]:
