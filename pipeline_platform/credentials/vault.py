@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,8 +18,8 @@ from pipeline_platform.redaction import remember_secret
 if TYPE_CHECKING:
     from hvac import Client
 
-TIMEOUT_SECONDS = 10
-"""For each request."""
+TIMEOUT_SECONDS = 10.0
+"""For each request, unless `VAULT_CLIENT_TIMEOUT` says otherwise."""
 RENEWED_AT = 2 / 3
 """The part of its life after which a token is renewed: what Vault's own agent does."""
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -79,12 +80,14 @@ class Vault:
         login: How to log in.
         namespace: Of Vault Enterprise.
         ca_file: Certificates to trust, in PEM; by default those of the system.
+        timeout_seconds: How long the server may take to connect, and to answer a request.
     """
 
     address: str
     login: Login
     namespace: str | None = None
     ca_file: Path | None = None
+    timeout_seconds: float = TIMEOUT_SECONDS
     _client: Client | None = field(default=None, repr=False)
     _renew_at: float = _FOREVER
 
@@ -94,17 +97,23 @@ class Vault:
 
         The login is `VAULT_TOKEN`, or `VAULT_ROLE_ID` with `VAULT_SECRET_ID` (mounted at `VAULT_APPROLE_MOUNT`), or
         `VAULT_KUBERNETES_ROLE` (mounted at `VAULT_KUBERNETES_MOUNT`, token in `VAULT_KUBERNETES_TOKEN_FILE`).
-        `VAULT_NAMESPACE` and `VAULT_CACERT` are those of Vault's own command line.
+        `VAULT_NAMESPACE`, `VAULT_CACERT` and `VAULT_CLIENT_TIMEOUT` are those of Vault's own command line.
 
         Raises:
-            CredentialException: There is an address and no login.
+            CredentialException: There is an address and no login, or a timeout that is no duration.
         """
         given = os.environ.get
         address = given("VAULT_ADDR")
         if not address:
             return None
         ca_file = given("VAULT_CACERT")
-        return cls(address, _login_of(os.environ), given("VAULT_NAMESPACE") or None, Path(ca_file) if ca_file else None)
+        return cls(
+            address,
+            _login_of(os.environ),
+            given("VAULT_NAMESPACE") or None,
+            Path(ca_file) if ca_file else None,
+            _seconds(given("VAULT_CLIENT_TIMEOUT")),
+        )
 
     def read(self, path: str, credential_type: str | None = None) -> Mapping[str, Any]:
         """The fields of a secret.
@@ -175,7 +184,7 @@ class Vault:
             url=self.address,
             namespace=self.namespace,
             verify=str(self.ca_file) if self.ca_file else True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=self.timeout_seconds,
             # Else hvac takes whatever token lies in the environment or the user's home.
             token="",
         )
@@ -298,6 +307,21 @@ def _login_of(environment: Mapping[str, str]) -> Login:
         hint="set VAULT_TOKEN, or VAULT_ROLE_ID and VAULT_SECRET_ID, or VAULT_KUBERNETES_ROLE",
         outcome="refused",
     )
+
+
+def _seconds(duration: str | None) -> float:
+    """A duration as Vault's own command line takes it: seconds, or a number with its unit."""
+    if not duration:
+        return TIMEOUT_SECONDS
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", duration.strip(), re.ASCII)
+    seconds = float(found[1]) * {"ms": 0.001, "m": 60, "h": 3600}.get(found[2], 1) if found else 0
+    if not 0 < seconds < _FOREVER:
+        raise CredentialException(
+            f"VAULT_CLIENT_TIMEOUT is '{duration}', and should be a time above 0 such as 30 or 30s",
+            hint="correct the variable, or leave it out: it is 10 seconds then",
+            outcome="refused",
+        )
+    return seconds
 
 
 def _service_account_token(file: Path) -> str:

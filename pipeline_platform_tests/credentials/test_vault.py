@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,36 @@ def app_role(vault: VaultServer) -> Iterator[Vault]:
 
 def token_of(vault: VaultServer, *policies: str) -> str:
     return vault.client().auth.token.create(policies=[*policies])["auth"]["client_token"]
+
+
+def test_a_vault_that_accepts_and_says_nothing_is_given_up_after_its_timeout(monkeypatch: pytest.MonkeyPatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("VAULT_ADDR", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("VAULT_TOKEN", "sesame")
+        monkeypatch.setenv("VAULT_CLIENT_TIMEOUT", "200ms")
+        client = Vault.from_environment()
+        assert client is not None
+        with pytest.raises(CredentialException, match="does not answer \\(ReadTimeout\\)") as raised:
+            client.read("secret/shop")
+    assert raised.value.outcome == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("30", 30), ("1.5s", 1.5), ("2m", 120), ("", 10), ("soon", None), ("0", None), ("-1", None)],
+)
+def test_the_timeout_is_a_duration_as_vault_s_own_command_line_takes_it(
+    written: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in {"VAULT_ADDR": "http://v", "VAULT_TOKEN": "t", "VAULT_CLIENT_TIMEOUT": written}.items():
+        monkeypatch.setenv(name, value)
+    if seconds is None:
+        with pytest.raises(CredentialException, match="VAULT_CLIENT_TIMEOUT"):
+            Vault.from_environment()
+        return
+    client = Vault.from_environment()
+    assert client is not None
+    assert client.timeout_seconds == seconds
 
 
 @pytest.mark.parametrize("path", ["secret/shop", "secret/data/shop", "/secret/shop/"])
