@@ -184,7 +184,8 @@ class Vault:
             url=self.address,
             namespace=self.namespace,
             verify=str(self.ca_file) if self.ca_file else True,
-            timeout=self.timeout_seconds,
+            # requests, which it is handed on to, takes parts of a second.
+            timeout=self.timeout_seconds,  # pyright: ignore[reportArgumentType]
             # Else hvac takes whatever token lies in the environment or the user's home.
             token="",
         )
