@@ -16,7 +16,7 @@ from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.execution import Execution, Listener, nobody
-from pipeline_platform.engine.failures import is_transient
+from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
@@ -77,7 +77,7 @@ class BatchRun:
                 hint="set mode to batch",
             )
         try:
-            with self.record.exported():
+            with self.record.exported(), naming_dead_jvm(self.pipeline.location):
                 interruptible(self._work, self.spark)
         except PipelineCancelledException as error:
             raise PipelineCancelledException(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.methods.causes import keep_error_details
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,6 +42,7 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
         raise PipelineConfigurationException(
             "what should be the address of a Spark Connect server is none", hint="write it as sc://HOST:PORT"
         ) from error
+    keep_error_details(session)  # pyright: ignore[reportArgumentType]
     if _DELTA not in (session.conf.get(_EXTENSIONS, None) or ""):
         raise PipelineConfigurationException(
             "the Spark Connect server was started without Delta Lake",

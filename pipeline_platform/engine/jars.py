@@ -83,19 +83,31 @@ def connector_jars(
         beside_spark: Leave out what pyspark ships already, under whatever version.
 
     Raises:
-        PipelineExecutionException: They could not be resolved.
+        PipelineExecutionException: They could not be resolved, or not be kept.
     """
     name = hashlib.sha256(
         "\n".join([*sorted(coordinates), str(spark_home()), *([] if beside_spark else ["all"])]).encode()
     ).hexdigest()[:16]
     folder = cache_folder() / "jars" / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
-        if not folder.is_dir():
-            progress(f"resolving {len(coordinates)} connector packages, once, into {folder} ...")
-            count = _resolve(coordinates, folder, beside_spark)
-            progress(f"resolved: {count} jars")
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{folder}.lock"):
+                _resolve_once(coordinates, folder, progress, beside_spark)
+        except OSError as error:
+            raise PipelineExecutionException(
+                f"the connector jars can't be kept in {folder.parent}: {error.strerror or error}",
+                hint=f"set {CACHE_VARIABLE} to a folder that can be written to, or that has them already",
+            ) from error
     return sorted(folder.glob("*.jar"))
+
+
+def _resolve_once(
+    coordinates: Sequence[str], folder: Path, progress: Callable[[str], None], beside_spark: bool
+) -> None:
+    if not folder.is_dir():
+        progress(f"resolving {len(coordinates)} connector packages, once, into {folder} ...")
+        progress(f"resolved: {_resolve(coordinates, folder, beside_spark)} jars")
 
 
 def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> int:

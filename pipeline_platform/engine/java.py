@@ -11,6 +11,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 
 # Spark 4.1 runs on these, https://spark.apache.org/docs/4.1.1/.
 SUPPORTED = (17, 21)
+_ANSWER_SECONDS = 30
 _HINT = "install a Java 17 runtime (Debian: openjdk-17-jre-headless) and set JAVA_HOME if it is not the default"
 
 
@@ -33,13 +34,30 @@ def require_java() -> str:
 
 
 def java_version(java: str) -> int | None:
-    """The major version of a Java program, or None if it does not say one."""
-    try:
-        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    match = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
+    """The major version of a Java program, or None if it does not say one.
+
+    Raises:
+        PipelineExecutionException: It does not answer.
+    """
+    match = re.search(r'version "(?:1\.)?(\d+)', version_text(java))
     return int(match[1]) if match else None
+
+
+def version_text(java: str) -> str:
+    """What a Java program says of its version; nothing if it can't be run.
+
+    Raises:
+        PipelineExecutionException: It does not answer.
+    """
+    try:
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+    except OSError:
+        return ""
+    except subprocess.TimeoutExpired:
+        raise PipelineExecutionException(
+            f"'{java} -version' has not answered for {_ANSWER_SECONDS} s", hint=_HINT
+        ) from None
+    return said.stderr + said.stdout
 
 
 def _supported() -> str:

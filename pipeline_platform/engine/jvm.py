@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
 from pipeline_platform.engine.jars import cache_folder, spark_home
+from pipeline_platform.engine.java import version_text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.logs import is_json, jvm_line
 
@@ -26,8 +29,12 @@ _LOGGING = Path(__file__).with_name("log4j2.properties")
 # Spark asks for this module itself, and no option of the JVM keeps it from saying so.
 _NOISE = b"WARNING: Using incubator modules"
 _TRAINING_SECONDS = 300
+# As many as a JVM writes that crashes.
+_KEPT_LINES = 20
+_END_SECONDS = 10
 # A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
 _launches = ThreadPoolExecutor(1, "jvm-launch")
+_latest: list[_Said] = []
 
 
 def driver_options(own: str | None, archive: Path | None) -> str:
@@ -63,6 +70,7 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
         conf.set(key, value)
     reading, writing = os.pipe()
     said = _Said(reading)
+    _latest[:] = [said]
 
     def launched() -> JavaGateway:
         try:
@@ -71,17 +79,47 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
         finally:
             os.close(writing)
 
+    _quiet_py4j()
     launching = _launches.submit(launched)
     try:
         return launching.result()
     except PySparkRuntimeError as error:
         raise PipelineExecutionException(
             f"Java did not start: {said.last_words() or error}",
-            hint=f"check JAVA_HOME, the memory of the machine and {DRIVER_OPTIONS}",
+            hint="check the values in sparkConf, JAVA_HOME and the memory of the machine",
         ) from error
     except BaseException:
         launching.add_done_callback(_end)
         raise
+
+
+def _quiet_py4j() -> None:
+    """Keep py4j from writing the stack of a lost connection, which is raised as well, to the root logger."""
+    root = logging.getLogger()
+    if _is_for_people not in root.filters:
+        root.addFilter(_is_for_people)
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    return Path(record.pathname).parent.name != "py4j"
+
+
+def last_words() -> str:
+    """The last lines that the JVM wrote which was launched last."""
+    return _latest[-1].last_words() if _latest else ""
+
+
+def end_jvm(gateway: JavaGateway) -> None:
+    """End a JVM, and wait until it has ended."""
+    process = cast("subprocess.Popen[bytes]", gateway.proc)
+    with suppress(Exception):
+        gateway.shutdown()
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _end(launching: Future[JavaGateway]) -> None:
@@ -90,7 +128,7 @@ def _end(launching: Future[JavaGateway]) -> None:
 
 
 class _Said:
-    """Hands on what the JVM writes, line by line, but the noise."""
+    """Hands on what the JVM writes, line by line, but the noise, and keeps the last lines that are no stack."""
 
     def __init__(self, reading: int) -> None:
         self._kept: list[bytes] = []
@@ -105,7 +143,8 @@ class _Said:
         with os.fdopen(reading, "rb") as lines:
             for line in lines:
                 if not line.startswith(_NOISE):
-                    self._kept = [*self._kept[-4:], line.strip()]
+                    if not line.lstrip().startswith(b"at "):
+                        self._kept = [*self._kept[1 - _KEPT_LINES :], line.strip()]
                     sys.stderr.write(jvm_line(line.decode(errors="replace")))
                     sys.stderr.flush()
 
@@ -122,7 +161,7 @@ def class_archive(
         jars: The connector jars on the class path.
         progress: Told in a line that it is being made.
     """
-    parts = [os.path.realpath(java), _version_of(java), str(spark_home()), *map(str, jars)]
+    parts = [os.path.realpath(java), version_text(java), str(spark_home()), *map(str, jars)]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     archive = cache_folder() / "classes" / f"{name}.jsa"
     failed = archive.with_suffix(".failed")
@@ -156,8 +195,3 @@ def _train(archive: Path) -> bool:
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0 and archive.exists()
-
-
-def _version_of(java: str) -> str:
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    return said.stderr + said.stdout

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.connect import remote_session
+from pipeline_platform.engine.failures import told
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
-from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
-from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, end_jvm, launch
+from pipeline_platform.engine.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.methods.causes import failure_of
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
@@ -71,6 +74,7 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     """
     from pyspark.sql import SparkSession
 
+    forget_dead_jvm()
     wanted = dict(conf or {})
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
     running = SparkSession.getActiveSession()
@@ -115,12 +119,32 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
     gateway = running or launch(settings)
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     interrupted = signal.getsignal(signal.SIGINT)
-    SparkContext(conf=conf, gateway=gateway)
-    if threading.current_thread() is threading.main_thread():
-        # pyspark puts its own there, which calls the JVM within the signal: a second one cuts through that call.
-        # Runs interrupt Spark's jobs themselves.
-        signal.signal(signal.SIGINT, interrupted)
-    return SparkSession.builder.config(map=dict(settings)).getOrCreate()
+    try:
+        SparkContext(conf=conf, gateway=gateway)
+        session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
+        # Spark makes what a session needs, and looks at its settings, when it is first asked for any of it.
+        _ = session.conf
+    except Exception as error:
+        failed = _not_started(error)
+        # The next session is made in another JVM: what this one has made of the settings is not known.
+        end_jvm(gateway)
+        forget_jvm()
+        raise failed from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            # pyspark puts its own there, which calls the JVM within the signal: a second one cuts through that call.
+            # Runs interrupt Spark's jobs themselves.
+            signal.signal(signal.SIGINT, interrupted)
+    return session
+
+
+def _not_started(error: Exception) -> PipelineException:
+    if (death := jvm_death(error)) is not None:
+        return death.error()
+    return PipelineConfigurationException(
+        f"Spark does not start with these settings: {told(failure_of(error))}",
+        hint="correct the value in sparkConf, in SPARK_MASTER or in Spark's own configuration",
+    )
 
 
 def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -128,8 +152,13 @@ def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[
     return {
         key: value
         for key, value in wanted.items()
-        if not is_modifiable(session, key) and session.conf.get(key, None) != value
+        if not is_modifiable(session, key) and not _holds(session.conf.get(key, None), key, value)
     }
+
+
+def _holds(running: str | None, key: str, value: str) -> bool:
+    # The JVM's options have the platform's own before them.
+    return running == value or (key == DRIVER_OPTIONS and (running or "").endswith(f" {value}"))
 
 
 def is_modifiable(session: SparkSession, key: str) -> bool:

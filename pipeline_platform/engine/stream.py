@@ -17,7 +17,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import checkpoint_location, checkpoint_place, main_load, require_fit
 from pipeline_platform.engine.execution import Listener, nobody
-from pipeline_platform.engine.failures import explained, explaining
+from pipeline_platform.engine.failures import explained, explaining, naming_dead_jvm
 from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.micro_batches import MicroBatches, Stopped
@@ -107,7 +107,7 @@ class StreamRun:
             PipelineException: A step failed; it names the step.
         """
         try:
-            with self.record.exported():
+            with self.record.exported(), naming_dead_jvm(self.pipeline.location):
                 interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
         except PipelineCancelledException as error:
             raise PipelineCancelledException(

@@ -14,12 +14,14 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.values import Names, SqlExpressions, Text, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.columns import own_column, quoted, repeated
+from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.methods.transform.event_time import Watermark
+from pipeline_platform.methods.widening import require_same_types
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
 Kind = Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
 
@@ -124,6 +126,7 @@ class JoinDataFrames(Transform):
         outputs = self._outputs({name: frames.named[name].columns for name in self.input_data_frames})
         if shared := repeated(output.name for output in outputs):
             raise _shared_names(shared, outputs)
+        self._require_types(frames.named)
         joined = inputs[0]
         for right, kind, condition in zip(inputs[1:], self._types(), self._conditions(), strict=True):
             if self.join_column is not None:
@@ -141,6 +144,24 @@ class JoinDataFrames(Transform):
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         outputs = self._outputs({name: columns[name] for name in self.input_data_frames})
         return {column.name: column.sources for column in outputs if column.name in output}
+
+    def _require_types(self, named: Mapping[str, DataFrame]) -> None:
+        """Raise where columns are compared that Spark would make other values of, as of text a number."""
+        if self.join_column is not None:
+            first, *others = self.input_data_frames
+            pairs = [((first, key), (other, key)) for other in others for key in self.join_column]
+        else:
+            pairs = [pair for condition in self._conditions() if condition for pair in _equalities(condition)]
+        spelled = {name.casefold(): name for name in self.input_data_frames}
+        for pair in pairs:
+            sides: list[tuple[str, str, DataType]] = []
+            for frame, column in pair:
+                name = spelled.get(frame.casefold())
+                found = find_column(named[name].columns, column) if name is not None else None
+                if name is not None and found is not None:
+                    sides.append((f"'{name}'", found, named[name].schema[found].dataType))
+            if len(sides) == len(pair):
+                require_same_types(sides[0], sides[1], "the join")
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
         names, joins = self.input_data_frames, len(self.input_data_frames) - 1
@@ -231,6 +252,11 @@ def _output(frame: str, column: str) -> _Output:
 
 def _equal_columns(condition: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     """Pairs of columns of the same name, of two frames, that a condition makes equal."""
+    return [(left, right) for left, right in _equalities(condition) if left[1] == right[1]]
+
+
+def _equalities(condition: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    """Pairs of columns of two frames that a condition makes equal."""
     try:
         parsed = parse_expression(condition)
     except (SqlglotError, RecursionError):
@@ -245,7 +271,7 @@ def _equal_columns(condition: str) -> list[tuple[tuple[str, str], tuple[str, str
             pending += [part.left, part.right]
         elif isinstance(part, exp.EQ | exp.NullSafeEQ):
             left, right = _of_frame(part.left), _of_frame(part.right)
-            if left is not None and right is not None and left[1] == right[1]:
+            if left is not None and right is not None:
                 found.append((left, right))
     return found
 

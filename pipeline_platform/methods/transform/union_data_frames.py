@@ -12,6 +12,7 @@ from pipeline_platform.config.values import Flag, Names
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import find_column
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.widening import require_same_types
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -54,6 +55,7 @@ class UnionDataFrames(Transform):
             named.insert(0, (f"'{self.input}'" if self.input is not None else "the primary frame", frames.frame))
         if not self.allow_missing_columns:
             _same_columns([(name, frame.columns) for name, frame in named])
+        _require_types(named)
         united = named[0][1]
         for _, frame in named[1:]:
             united = united.unionByName(frame, allowMissingColumns=self.allow_missing_columns)
@@ -68,6 +70,17 @@ class UnionDataFrames(Transform):
             ]
             for name in output
         }
+
+
+def _require_types(frames: Sequence[tuple[str, DataFrame]]) -> None:
+    # All pairs: what widens to the first frame's type need not widen to another's.
+    for number, (name, frame) in enumerate(frames):
+        for field in frame.schema:
+            for other_name, other in frames[number + 1 :]:
+                column = find_column(other.columns, field.name)
+                if column is not None:
+                    one = (name, field.name, field.dataType)
+                    require_same_types(one, (other_name, column, other.schema[column].dataType), "the union")
 
 
 def _same_columns(frames: Sequence[tuple[str, Sequence[str]]]) -> None:
