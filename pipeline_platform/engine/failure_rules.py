@@ -98,6 +98,18 @@ _STORE_ANSWERS = (
 _KAFKA = "org.apache.kafka.common.errors."
 _DELTA_RS = ("_internal.DeltaError", "OSError")
 
+# Delta's own in Python extend nothing in common.
+_CONFLICTS = (
+    "DeltaConcurrentModificationException",
+    "ConcurrentWriteException",
+    "MetadataChangedException",
+    "ProtocolChangedException",
+    "ConcurrentAppendException",
+    "ConcurrentDeleteReadException",
+    "ConcurrentDeleteDeleteException",
+    "ConcurrentTransactionException",
+)
+
 RULES: tuple[Rule, ...] = (
     # What the platform's own expressions raise.
     Rule(
@@ -138,13 +150,13 @@ RULES: tuple[Rule, ...] = (
             "DELTA_TABLE_ONLY_OPERATION",
             "TABLE_OR_VIEW_NOT_FOUND",
         ),
-        classes=("deltalake.exceptions.TableNotFoundError", "_internal.TableNotFoundError"),
+        classes=("_internal.TableNotFoundError",),
     ),
+    Rule(_MAKE_FIRST, conditions=("PATH_NOT_FOUND", "FAILED_READ_FILE.FILE_NOT_EXIST")),
     Rule(
         _MAKE_FIRST,
-        conditions=("PATH_NOT_FOUND",),
         classes=("java.io.FileNotFoundException", "java.nio.file.NoSuchFileException", "FileNotFoundError"),
-        # Java says "Permission denied" and "Not a directory" by it, too.
+        # Java says "Permission denied" and "Not a directory" by them, too.
         says=r"(?i)does not exist|no such file|not found",
     ),
     Rule(
@@ -221,8 +233,8 @@ RULES: tuple[Rule, ...] = (
         classes=(
             "io.delta.exceptions.DeltaConcurrentModificationException",
             "org.apache.spark.sql.delta.DeltaConcurrentModificationException",
-            "deltalake.exceptions.CommitFailedError",
             "_internal.CommitFailedError",
+            *(f"delta.exceptions.base.{name}" for name in _CONFLICTS),
         ),
     ),
     Rule(

@@ -22,7 +22,8 @@ _HINT = "mend the step or its data and run again"
 _LONGEST = 600
 # A message of Spark's: its condition before it, its SQL state and what comes after that behind it.
 _CONDITION = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
-_STATE = re.compile(r"\.?;?\s*SQLSTATE: \w{5}(\s.*)?$", re.DOTALL)
+_STATE = re.compile(r";?\s*SQLSTATE: \w{5}\b.*", re.DOTALL)
+_READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?(?:\s|$)")
 # A Java exception that says no more than which exception it wraps.
 _NAMED = re.compile(r"^(?:[\w$]+\.)+[A-Z][\w$]*(?:Exception|Error)(?:: |$)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -135,7 +136,10 @@ def _with_place(message: str, failure: Failure) -> str:
     fragments = [fragment for cause in failure.innermost_first() for fragment in cause.fragments]
     if fragments and fragments[0] not in message:
         message += f" (in the expression {fragments[0]})"
-    files = [cause.parameters["path"] for cause in failure.causes if cause.has_condition("FAILED_READ_FILE")]
+    reading = (
+        _READING.search(cause.message) for cause in failure.causes if cause.is_a("org.apache.spark.SparkException")
+    )
+    files = [found["file"] for found in reading if found is not None]
     if files and files[0] not in message:
         message += f" (while reading {files[0]})"
     return message

@@ -11,7 +11,8 @@ from pipeline_platform.exceptions import PipelineExecutionException
 
 # Spark 4.1 runs on these, https://spark.apache.org/docs/4.1.1/.
 SUPPORTED = (17, 21)
-_ANSWER_SECONDS = 30
+ANSWER_SECONDS = 30.0
+"""How long a Java program may take to say its version."""
 _HINT = "install a Java 17 runtime (Debian: openjdk-17-jre-headless) and set JAVA_HOME if it is not the default"
 
 
@@ -50,12 +51,12 @@ def version_text(java: str) -> str:
         PipelineExecutionException: It does not answer.
     """
     try:
-        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS)
+        said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS)
     except OSError:
         return ""
     except subprocess.TimeoutExpired:
         raise PipelineExecutionException(
-            f"'{java} -version' has not answered for {_ANSWER_SECONDS} s", hint=_HINT
+            f"'{java} -version' has not answered for {ANSWER_SECONDS:g} s", hint=_HINT
         ) from None
     return said.stderr + said.stdout
 

@@ -18,7 +18,7 @@ _MEMORY = "spark.driver.memory"
 _OUT_OF_MEMORY = 52
 _CRASH_FILE = re.compile(r"\S*hs_err_pid\d+\.log")
 # Between the end of its connections and the end of a process.
-_PATIENCE_SECONDS = 5.0
+_PATIENCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def jvm_death(error: BaseException | None = None) -> JvmDeath | None:
     if process is None:
         return None
     code = process.poll()
-    if code is None and error is not None and _is_lost_connection(error) and not _answers(gateway):
+    if code is None and error is not None and _has_lost_jvm(error, gateway):
         with suppress(subprocess.TimeoutExpired):
             code = process.wait(_PATIENCE_SECONDS)
     return JvmDeath(code, last_words()) if code is not None else None
@@ -112,8 +112,7 @@ def _answers(gateway: Any) -> bool:
     return True
 
 
-def _is_lost_connection(error: BaseException) -> bool:
-    """Whether it may be py4j's, whose JVM answers no more."""
+def _has_lost_jvm(error: BaseException, gateway: Any) -> bool:
     from py4j.protocol import Py4JError, Py4JJavaError
 
     chain: list[BaseException] = []
@@ -121,7 +120,7 @@ def _is_lost_connection(error: BaseException) -> bool:
     while current is not None and current not in chain:
         chain.append(current)
         current = current.__cause__ or current.__context__
-    return any(
-        isinstance(link, ConnectionError) or (isinstance(link, Py4JError) and not isinstance(link, Py4JJavaError))
-        for link in chain
-    )
+    if any(isinstance(link, Py4JError) and not isinstance(link, Py4JJavaError) for link in chain):
+        return True
+    # Of Python, too, where another system does not answer.
+    return any(isinstance(link, ConnectionError) for link in chain) and not _answers(gateway)

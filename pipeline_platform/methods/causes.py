@@ -195,8 +195,10 @@ def _raised_in_python(cause: Cause) -> Iterator[Cause]:
         return
     name, message = found[-1]["name"], found[-1]["message"] or ""
     known = getattr(builtins, name, None)
-    is_builtin = isinstance(known, type) and issubclass(known, BaseException)
-    yield Cause(tuple(_python_classes(known)) if is_builtin else (name,), message)
+    if isinstance(known, type) and issubclass(known, BaseException):
+        yield Cause(tuple(_python_classes(known)), message)
+    else:
+        yield Cause((name,), message)
 
 
 def _python_cause(error: BaseException) -> Cause:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from py4j.protocol import Py4JError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
@@ -118,23 +117,6 @@ def test_a_server_that_is_not_up_yet_is_reached_by_a_later_attempt(spark: SparkS
     with pytest.raises(PipelineExecutionException, match="Connection refused"):
         batch.run()
     assert batch.record.attempts == 2
-
-
-@pytest.mark.parametrize(
-    ("said", "transient"),
-    [
-        ("java.net.SocketTimeoutException: Read timed out", True),
-        ("[DELTA_CONCURRENT_APPEND] ConcurrentAppendException: files were added", True),
-        ("ERROR: deadlock detected", True),
-        ("Broker 127.0.0.1:9092 is not available", True),
-        ("com.amazonaws: SlowDown: reduce your request rate", True),
-        ("[CAST_INVALID_INPUT] The value 'deadlock' cannot be cast. SQLSTATE: 22018", False),
-        ("[USER_RAISED_EXCEPTION] connection refused SQLSTATE: P0001", False),
-        ("[DELTA_PATH_EXISTS] Cannot write to an already existent path", False),
-    ],
-)
-def test_only_what_passes_by_itself_is_transient(said: str, transient: bool) -> None:
-    assert is_transient(Py4JError(said)) is transient
 
 
 def test_interruptions_are_never_transient() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -19,7 +20,7 @@ from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
-from pipeline_platform.methods.load.sink import require_columns, require_storable
+from pipeline_platform.methods.load.sink import field_names, require_columns, require_storable
 from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 from pipeline_platform.methods.settings import spark_settings
@@ -36,6 +37,7 @@ _COMMITS_LOOKED_AT = 50
 _WRITTEN_VERSION = 1
 _EMPTY_FOR = "pipelinePlatform.emptyFor"
 _COLUMN_MAPPING = "delta.columnMapping.mode"
+_TYPE_WIDENING = "delta.enableTypeWidening"
 _COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
 _NOT_IN_NAMES = " ,;{}()\n\t="
 _ONE_MERGE = threading.Lock()
@@ -106,9 +108,9 @@ class ToDeltaLake(Load, EntersS3):
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
         require_storable(frame, "delta", self.partition_by)
-        if "%" in self.path:
+        if unquote(self.path) != self.path:
             raise PipelineExecutionException(
-                f"the path of a Delta table must not hold '%': {self.path}",
+                f"the path of a Delta table must not hold '%' before two digits or letters A to F: {self.path}",
                 hint="delta-rs, which finds out what was loaded already, reads it as an escape; use another path",
             )
         place = place_of(self.uri(), run.credentials)
@@ -154,7 +156,7 @@ class DeltaWrite:
         """
         table = self._table()
         if table is None:
-            self._check_names(self.frame.columns, {})
+            self._check_names(field_names(self.frame.schema), {})
             return
         if self._is_done(table) or self._is_empty_for_this(table):
             return
@@ -167,7 +169,7 @@ class DeltaWrite:
             return
         metadata = table.metadata()
         if self.config.overwrite_schema:
-            self._check_names(self.frame.columns, metadata.configuration)
+            self._check_names(field_names(self.frame.schema), metadata.configuration)
             return
         self._check_partitions(metadata.partition_columns)
         self._check_schema(metadata.configuration)
@@ -250,16 +252,30 @@ class DeltaWrite:
         merge = table.alias("target").merge(source.alias("source"), condition)
         if self.config.merge_schema:
             merge = merge.withSchemaEvolution()
-        merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+        if self._has_backticks():
+            columns = {quoted(name): f"source.{quoted(name)}" for name in source.columns}
+            merge.whenMatchedUpdate(set=columns).whenNotMatchedInsert(values=columns).execute()  # pyright: ignore[reportArgumentType]
+        else:
+            merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
     def _merge_by_sql(self, source: DataFrame, condition: str) -> None:
         """Merge without `DeltaTable`: what a server needs for that is not published for Spark 4.1."""
         evolution = "WITH SCHEMA EVOLUTION " if self.config.merge_schema else ""
+        columns = [quoted(name) for name in source.columns]
+        update, insert = "*", "*"
+        if self._has_backticks():
+            update = ", ".join(f"{name} = source.{name}" for name in columns)
+            insert = f"({', '.join(columns)}) VALUES ({', '.join(f'source.{name}' for name in columns)})"
         source.sparkSession.sql(
             f"MERGE {evolution}INTO delta.{_in_text(quoted(self.place.uri))} AS target USING {{source}} AS source "
-            f"ON {_in_text(condition)} WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
+            f"ON {_in_text(condition)} WHEN MATCHED THEN UPDATE SET {_in_text(update)} "
+            f"WHEN NOT MATCHED THEN INSERT {_in_text(insert)}",
             source=source,
         )
+
+    def _has_backticks(self) -> bool:
+        """Whether Delta's own list of all columns, `*`, would fail: it does not quote a backtick in a name."""
+        return any("`" in name for name in self.frame.columns)
 
     @property
     def _commit_mark(self) -> str:
@@ -283,8 +299,7 @@ class DeltaWrite:
 
     def _written(self) -> Written:
         table = self._table()
-        commits = table.history(_COMMITS_LOOKED_AT) if table is not None else []
-        for commit in commits:
+        for commit in self._commits(table) if table is not None else ():
             if commit.get("userMetadata") == self._commit_mark:
                 metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
                 return Written(
@@ -296,6 +311,18 @@ class DeltaWrite:
                 )
         # Delta makes no commit for a merge or an append that changes nothing.
         return Written(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+
+    def _commits(self, table: DeltaTable) -> Iterator[dict[str, Any]]:
+        """What the newest commits say of themselves, the newest first."""
+        if history := table.history(_COMMITS_LOOKED_AT):
+            yield from history
+            return
+        # delta-rs 1.6 finds none where the path holds '#' or '?'.
+        log = self.place.path() / "_delta_log"
+        for version in range(table.version(), max(table.version() - _COMMITS_LOOKED_AT, -1), -1):
+            for line in (log / f"{version:020}.json").read_text().splitlines():
+                if (commit := json.loads(line).get("commitInfo")) is not None:
+                    yield {**commit, "version": version}
 
     def _check_partitions(self, existing: Sequence[str]) -> None:
         wanted = [name.casefold() for name in self.config.partition_by]
@@ -332,17 +359,23 @@ class DeltaWrite:
                 f"the table at {self.config.path} has no column '{added[0]}'; it has {has}",
                 hint="drop the column, or set 'mergeSchema' to add it to the table",
             )
-        self._check_names(added, properties)
+        self._check_names([*added, *_new_fields(self.frame.schema, table)], properties)
+        may_widen = properties.get(_TYPE_WIDENING) == "true"
         for field in self.frame.schema:
             target = existing.get(field.name.casefold())
-            if target is not None and not _fits(field.dataType, target.dataType):
+            if target is not None and not _fits(
+                field.dataType, target.dataType, widens=may_widen and self.config.merge_schema
+            ):
                 wanted = target.dataType.simpleString()
+                hint = f"cast it with enrichData: CAST({field.name} AS {wanted})"
+                if isinstance(target.dataType, StructType):
+                    hint = "give it the fields of the table's column"
+                if may_widen and _fits(field.dataType, target.dataType, widens=True):
+                    hint = "set 'mergeSchema', which widens the table's column"
                 raise PipelineExecutionException(
                     f"the column '{field.name}' is {field.dataType.simpleString()}, and the table at "
                     f"{self.config.path} has it as {wanted}",
-                    hint="give it the fields of the table's column"
-                    if isinstance(target.dataType, StructType)
-                    else f"cast it with enrichData: CAST({field.name} AS {wanted})",
+                    hint=hint,
                 )
         missing = _added(table, self.frame.schema)
         if self.config.mode == "merge" and missing and not self.config.merge_schema:
@@ -352,6 +385,36 @@ class DeltaWrite:
                 hint="add the column, or set 'mergeSchema', which leaves it as it is in rows that are there and null "
                 "in new ones",
             )
+
+
+def _widens(target: DataType, source: DataType) -> bool:
+    """Whether Delta gives a column of the table the wider type of the frame, as its protocol lists them."""
+    from pyspark.sql.types import (
+        ByteType,
+        DecimalType,
+        DoubleType,
+        FloatType,
+        IntegerType,
+        LongType,
+        ShortType,
+    )
+
+    widths: list[type[DataType]] = [ByteType, ShortType, IntegerType, LongType]
+    small = isinstance(target, ByteType | ShortType | IntegerType)
+    match target, source:
+        case (FloatType(), DoubleType()):
+            return True
+        case (_, DoubleType()):
+            return small
+        case (DecimalType(), DecimalType()):
+            more = source.scale - target.scale
+            return more >= 0 and source.precision - target.precision >= more
+        case (_, DecimalType()) if type(target) in widths:
+            return source.precision - source.scale >= (10 if small else 20)
+        case _ if type(target) in widths and type(source) in widths:
+            return widths.index(type(source)) >= widths.index(type(target))
+        case _:
+            return False
 
 
 def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
@@ -381,6 +444,12 @@ def _added(source: StructType, target: StructType, prefix: str = "") -> list[str
     return added
 
 
+def _new_fields(source: StructType, target: StructType) -> list[str]:
+    """Names, at any depth and in arrays and maps, too, that only the source has."""
+    known = set(field_names(target))
+    return [name for name in field_names(source) if name not in known]
+
+
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
 REPEATED_KEYS = "two rows of this load have the same merge keys"
 
@@ -391,20 +460,28 @@ def _changed_rows(metrics: dict[str, int]) -> int | None:
     return metrics.get("numOutputRows")
 
 
-def _fits(source: DataType, target: DataType) -> bool:
+def _fits(source: DataType, target: DataType, *, widens: bool) -> bool:
+    """Whether Delta takes a column of the source's type; `widens`: or gives the table's the wider one."""
     from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, NullType, ShortType, StructType
 
     if isinstance(source, StructType) and isinstance(target, StructType):
         fields = {field.name.casefold(): field.dataType for field in target}
-        return all(_fits(field.dataType, fields.get(field.name.casefold(), field.dataType)) for field in source)
+        return all(
+            _fits(field.dataType, fields.get(field.name.casefold(), field.dataType), widens=widens) for field in source
+        )
     if isinstance(source, ArrayType) and isinstance(target, ArrayType):
-        return _fits(source.elementType, target.elementType)
+        return _fits(source.elementType, target.elementType, widens=widens)
     if isinstance(source, MapType) and isinstance(target, MapType):
-        return _fits(source.keyType, target.keyType) and _fits(source.valueType, target.valueType)
+        return _fits(source.keyType, target.keyType, widens=widens) and _fits(
+            source.valueType, target.valueType, widens=widens
+        )
     # The one family of types that Delta converts on write.
     widths = (ByteType, ShortType, IntegerType)
     return (
-        source == target or isinstance(source, NullType) or (isinstance(source, widths) and isinstance(target, widths))
+        source == target
+        or isinstance(source, NullType)
+        or (isinstance(source, widths) and isinstance(target, widths))
+        or (widens and _widens(target, source))
     )
 
 

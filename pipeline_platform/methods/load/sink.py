@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.columns import repeated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-    from pyspark.sql.types import DataType
+    from pyspark.sql.types import DataType, StructField
 
 _NESTED = frozenset({"array", "map", "struct"})
 # Sinks without a type for what has others in it.
@@ -26,6 +28,7 @@ _UNSTORABLE = {
     "PostgreSQL": frozenset({"map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
     "MySQL": frozenset({"array", "map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
 }
+_AVRO_NAME = re.compile(r"[^\W\d]\w*")
 _UNPARTITIONABLE = frozenset({"void", "variant", "interval"}) | _NESTED
 
 
@@ -59,8 +62,8 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
         partition_by: The columns that become folders.
 
     Raises:
-        PipelineExecutionException: Two columns have the same name, all of them would be folders, or the format has
-            no place for a type.
+        PipelineExecutionException: Two columns, or two fields of one, have the same name, all columns would be
+            folders, or the format has no place for a type or a name.
     """
     _require_different_names(frame)
     folders = {name.casefold() for name in partition_by}
@@ -78,12 +81,58 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
                     hint="partition by a column of a simple type, such as string or date",
                 )
             continue
+        _require_fields(field, file_format)
         for data_type in _types_in(field.dataType):
             if _kind(data_type) in _UNSTORABLE.get(file_format, ()):
                 raise PipelineExecutionException(
                     f"{file_format} can't hold the column '{field.name}', {field.dataType.simpleString()}",
                     hint=f"cast it first, for example with enrichData: {_cast(field.name, file_format, data_type)}",
                 )
+
+
+def _require_fields(column: StructField, file_format: str) -> None:
+    """Look at what is in a column, at any depth, that Spark looks at only while it writes."""
+    from pyspark.sql.types import ArrayType, MapType, NullType, StringType, StructType
+
+    told = f"the column '{column.name}', {column.dataType.simpleString()}"
+    names = [column.name]
+    for data_type in _types_in(column.dataType):
+        if isinstance(data_type, StructType):
+            if not data_type.fields:
+                raise PipelineExecutionException(
+                    f"{file_format} can't hold {told}: it has a struct without fields",
+                    hint="drop the column, or give the struct a field",
+                )
+            if twice := repeated(data_type.names):
+                raise PipelineExecutionException(
+                    f"{told}, has the field '{twice[0]}' twice, as case does not count",
+                    hint="rename or drop one of them first",
+                )
+            names += data_type.names
+        if file_format == "avro" and isinstance(data_type, MapType) and not isinstance(data_type.keyType, StringType):
+            raise PipelineExecutionException(
+                f"avro can't hold {told}: the keys of its maps are texts", hint="make the keys texts first"
+            )
+        if file_format == "delta" and isinstance(data_type, ArrayType | MapType):
+            inner = [data_type.elementType] if isinstance(data_type, ArrayType) else [data_type.valueType]
+            if any(isinstance(kind, NullType) for kind in inner):
+                raise PipelineExecutionException(
+                    f"delta can't hold {told}: nothing says what its elements are",
+                    hint=f"cast it first, for example with enrichData: CAST({column.name} AS ARRAY<STRING>)",
+                )
+    if file_format == "avro" and (wrong := [name for name in names if not _AVRO_NAME.fullmatch(name)]):
+        where = "" if wrong[0] == column.name else f", in the column '{column.name}'"
+        raise PipelineExecutionException(
+            f"Avro does not take the name '{wrong[0]}'{where}: names are of letters, digits and '_'",
+            hint="rename it first; a name must not begin with a digit",
+        )
+
+
+def field_names(data_type: DataType) -> list[str]:
+    """The names of all fields in a type, at any depth."""
+    from pyspark.sql.types import StructType
+
+    return [name for inner in _types_in(data_type) if isinstance(inner, StructType) for name in inner.names]
 
 
 def _require_different_names(frame: DataFrame) -> None:
