@@ -102,7 +102,7 @@ class Execution:
         began, started = time.monotonic(), datetime.now(UTC)
         for validation in action.block.validations:
             self.listener("started", validation.step, None)
-        with explaining(first):
+        with explaining(first, self.pipeline):
             result = run_block(action.block)
         if result.violators is not None:
             held.append(result.violators)
@@ -146,7 +146,7 @@ class Execution:
         step = action.step
         self.listener("started", step, None)
         began, started = time.monotonic(), datetime.now(UTC)
-        with explaining(step):
+        with explaining(step, self.pipeline):
             written = action.prepared.write()
         rows = written.rows
         if rows is None and action.tally is not None and written.skipped is None:
@@ -188,7 +188,7 @@ class Execution:
             if step.type in ("extract", "transform") and step.index not in covered | ran:
                 stop.check()
                 self.listener("started", step, None)
-                with explaining(step):
+                with explaining(step, self.pipeline):
                     planned.frames[step.index].write.format("noop").mode("overwrite").save()
                 ran |= self.pipeline.upstream_of({step.index})
         return ran

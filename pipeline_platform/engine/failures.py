@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.engine.casts import casts_to, steps_above
 from pipeline_platform.engine.failure_rules import rule_for
 from pipeline_platform.engine.jvm_death import jvm_death
 from pipeline_platform.exceptions import (
@@ -20,6 +22,7 @@ from pipeline_platform.methods.causes import Cause, Failure, failure_of
 
 _HINT = "mend the step or its data and run again"
 _LONGEST = 600
+_MOST_CASTS = 3
 # A message of Spark's: its condition before it, its SQL state and what comes after that behind it.
 _CONDITION = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
 _STATE = re.compile(r";?\s*SQLSTATE: \w{5}\b.*", re.DOTALL)
@@ -32,23 +35,29 @@ _SHORT = 60
 
 
 @contextmanager
-def explaining(step: Step) -> Generator[None]:
-    """Make of whatever is thrown in the block an error that names the step."""
+def explaining(step: Step, pipeline: PipelineConfig | None = None) -> Generator[None]:
+    """Make of whatever is thrown in the block an error that names the step.
+
+    Args:
+        step: The step.
+        pipeline: Its pipeline, where the steps before it may be what fails now.
+    """
     try:
         with about(step=step.name):
             yield
     except PipelineException as error:
         raise error.at(step.location, step.config.as_config()) from error.__cause__
     except Exception as error:
-        raise explained(error, step) from error
+        raise explained(error, step, pipeline) from error
 
 
-def explained(error: BaseException, step: Step) -> PipelineException:
+def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None = None) -> PipelineException:
     """The error as one that names the step; causes are kept with `raise … from`.
 
     Args:
         error: What was thrown while the step was planned or run.
         step: That step.
+        pipeline: Its pipeline, where the steps before it may be what failed.
     """
     if isinstance(error, PipelineException):
         return error.at(step.location, step.config.as_config())
@@ -56,13 +65,24 @@ def explained(error: BaseException, step: Step) -> PipelineException:
         return death.error().at(step.location, step.config.as_config())
     failure = failure_of(error)
     found = rule_for(failure)
+    message = told(failure) or type(error).__name__
+    if pipeline is not None and (casts := _casts_of(failure, steps_above(pipeline, step))):
+        message += f" (it may be {' or '.join(casts)})"
     return PipelineExecutionException(
-        told(failure) or type(error).__name__,
+        message,
         location=step.location,
         config=step.config.as_config(),
         hint=found[0].hint if found else _HINT,
         retryable=found is not None and found[0].transient,
     )
+
+
+def _casts_of(failure: Failure, steps: Sequence[Step]) -> list[str]:
+    """The casts that may have failed, where Spark does not say which one did."""
+    for cause in failure.causes:
+        if cause.has_condition("CAST_OVERFLOW") and not cause.fragments:
+            return casts_to(cause.parameters.get("targetType", ""), steps)[:_MOST_CASTS]
+    return []
 
 
 def is_transient(error: BaseException) -> bool:

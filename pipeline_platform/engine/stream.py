@@ -207,7 +207,7 @@ class StreamRun:
                 raise sink.failure
         error = query.exception()
         if error is not None:
-            told_by_spark = explained(error, step)
+            told_by_spark = explained(error, step, self.pipeline)
             raise StreamingQueryException(
                 told_by_spark.message,
                 query_name=query.name or "",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
@@ -175,3 +177,33 @@ def test_a_full_disk_leaves_no_table_and_no_files(spark: SparkSession, tmp_path:
     assert not DeltaTable.is_deltatable(str(small_disk / "out"))
     if sink == "toFiles":
         assert listing(small_disk / "out") == []
+
+
+def test_a_column_with_nanoseconds_is_named(spark: SparkSession, tmp_path: Path):
+    (tmp_path / "nanos").mkdir()
+    nested = pa.array([{"u": 1}], pa.struct([("u", pa.time64("ns"))]))
+    values = {"a": pa.array([1]), "t": pa.array([1], pa.timestamp("ns")), "s": nested}
+    pq.write_table(pa.table(values), tmp_path / "nanos" / "x.parquet", version="2.6")
+    error = failure(
+        spark,
+        tmp_path,
+        extract("fromFiles", path=str(tmp_path / "nanos"), format="parquet"),
+        load("toDeltaLake", path=str(tmp_path / "out")),
+    )
+    assert "'t', 's' of x.parquet nanoseconds" in error.message
+    assert "microseconds" in (error.hint or "")
+
+
+def test_a_value_that_is_too_large_for_a_cast_is_told_with_the_casts_it_may_be(spark: SparkSession, tmp_path: Path):
+    rows = json_rows(tmp_path / "rows.json", [{"a": 1.5}, {"a": 1e12}], "a DOUBLE")
+    error = failure(
+        spark,
+        tmp_path,
+        rows,
+        transform("enrichData", columns={"n": "int(a)", "big": "CAST(a AS BIGINT)", "safe": "try_cast(a AS INT)"}),
+        load("toDeltaLake", path=str(tmp_path / "out")),
+    )
+    assert "CAST(a AS INT) of 'n' in step 1 (enrichData)" in error.message
+    assert "'big'" not in error.message
+    assert "'safe'" not in error.message
+    assert "try_cast" in (error.hint or "")

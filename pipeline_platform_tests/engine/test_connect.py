@@ -290,3 +290,41 @@ def test_packages_that_are_missing_are_named_with_what_installs_them(monkeypatch
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(PipelineExecutionException, match=r"pipeline-platform\[connect\]"):
         remote_session("sc://127.0.0.1:1", "tested")
+
+
+FAILURES = """
+import json, sys
+from pipeline_platform.engine.connect import remote_session
+from pipeline_platform.engine.failure_rules import rule_for
+from pipeline_platform.engine.failures import is_transient, told
+from pipeline_platform.methods.causes import failure_of
+
+spark = remote_session(sys.argv[1], "tested")
+failures = []
+for action in (
+    lambda: spark.read.schema("a INT").csv("hdfs://127.0.0.1:9/x").collect(),
+    lambda: spark.sql("SELECT raise_error('connection refused by the clerk')").collect(),
+    lambda: spark.sql("SELECT CAST(concat('connection reset', id) AS INT) FROM range(1)").collect(),
+    lambda: spark.sql("SELECT nowhere"),
+):
+    try:
+        action()
+    except Exception as error:
+        failure, found = failure_of(error), rule_for(failure_of(error))
+        failures.append((failure.causes[-1].classes[0], failure.causes[-1].condition, is_transient(error),
+                         found is not None and found[0].hint, told(failure)))
+print(json.dumps(failures))
+"""
+
+
+def test_a_servers_errors_are_told_by_class_and_condition_too(server: str):
+    done = subprocess.run(
+        [sys.executable, "-c", FAILURES, server], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    refused, clerk, cast, unknown = json.loads(done.stdout.splitlines()[-1])
+    assert refused[:3] == ["java.net.ConnectException", None, True]
+    assert clerk[1:3] == ["USER_RAISED_EXCEPTION", False]
+    assert clerk[4] == "connection refused by the clerk"
+    assert cast[1:3] == ["CAST_INVALID_INPUT", False]
+    assert "(in the expression CAST(concat('connection reset', id) AS INT))" in cast[4]
+    assert unknown[1:4] == ["UNRESOLVED_COLUMN.WITHOUT_SUGGESTION", False, "use one of the columns that are there"]

@@ -12,6 +12,7 @@ from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.parquet_columns import naming_columns
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ class ReadsFiles(Extract):
             reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)
         if self.schema_ is not None:
             reader = reader.schema(self.schema_)
-        return reader.load(self.uri())
+        with naming_columns(place_of(self.uri(), credentials)):
+            return reader.load(self.uri())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         # A file that says its columns says them for those that are yet to come.

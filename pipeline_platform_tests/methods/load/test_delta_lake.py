@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +309,79 @@ def test_two_threads_append_and_merge_into_one_table_at_once(spark: SparkSession
         list(pool.map(one, range(1, 9)))
     expected = [{"id": n, "name": f"n{n}" if n % 2 else "appended"} for n in range(9)]
     assert rows_as_written(table) == [*expected, {"id": 100, "name": "shared"}]
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%b", "a b?c#d%"])
+def test_a_path_with_characters_of_urls_is_counted_and_loaded_once(
+    spark: SparkSession, tmp_path: Path, name: str
+) -> None:
+    rows = json_rows(tmp_path / "rows.json", ONE_AND_TWO, SCHEMA)
+    table = tmp_path / name
+
+    def loaded(load_id: str) -> StepMetrics:
+        return last_step(run(spark, rows, load("toDeltaLake", path=str(table)), load_id=load_id))
+
+    first = loaded("first")
+    assert (first.rows, first.version, first.files) == (2, 0, 1)
+    assert loaded("first").status == "SKIPPED"
+    assert (loaded("second").rows, rows_in_log(table)) == (2, 4)
+
+
+def test_a_path_that_delta_rs_would_read_as_an_escape_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    rows = json_rows(tmp_path / "rows.json", ONE_AND_TWO, SCHEMA)
+    with pytest.raises(PipelineExecutionException, match="must not hold '%' before two"):
+        run(spark, rows, load("toDeltaLake", path=str(tmp_path / "a%20b")))
+    assert not list(tmp_path.glob("a*"))
+
+
+@pytest.mark.parametrize("keys", [["a`b"], ["id"]])
+def test_a_merge_takes_names_with_backticks(spark: SparkSession, write: Write, table: Path, keys: list[str]) -> None:
+    schema = "id BIGINT, `a``b` STRING, `c.d` INT"
+    old, new = [{"id": 1, "a`b": "x", "c.d": 1}], [{"id": 1, "a`b": "x", "c.d": 2}, {"id": 2, "a`b": "y", "c.d": 3}]
+    write(old, schema, mode="merge", mergeKeys=keys)
+    assert write(new, schema, mode="merge", mergeKeys=keys).rows == 2
+    assert rows_as_written(table) == new
+
+
+def test_the_later_of_two_first_loads_at_once_is_tried_again(
+    spark: SparkSession, tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_found_no_table = threading.Barrier(2)
+    save = delta_lake.DeltaWrite._save
+    held: list[str] = []
+
+    def meeting(write: delta_lake.DeltaWrite, frame: Any, mode: str) -> None:
+        if len(held) < 2:
+            held.append(mode)
+            both_found_no_table.wait(60)
+        save(write, frame, mode)
+
+    monkeypatch.setattr(delta_lake.DeltaWrite, "_save", meeting)
+
+    def first_load(number: int) -> int:
+        rows = json_rows(tmp_path / f"{number}.json", [{"id": number, "name": "x"}], SCHEMA)
+        pipeline = pipeline_of([rows, load("toDeltaLake", path=str(table))], retry={"delaySeconds": 0})
+        return BatchRun(pipeline, spark).run().attempts
+
+    with ThreadPoolExecutor(2) as pool:
+        attempts = list(pool.map(first_load, [1, 2]))
+    assert [row["id"] for row in rows_as_written(table)] == [1, 2]
+    assert sorted(attempts) == [1, 2]
+
+
+def test_the_tables_type_is_widened_where_the_table_and_the_step_allow_it(
+    spark: SparkSession, write: Write, table: Path
+) -> None:
+    spark.sql(
+        f"CREATE TABLE delta.`{table}` (id INT, s STRUCT<x: SMALLINT>, d DECIMAL(5,1)) USING delta "
+        "TBLPROPERTIES ('delta.enableTypeWidening' = 'true')"
+    )
+    wide = [{"id": 3_000_000_000, "s": {"x": 70_000}, "d": 12345678.25}]
+    schema = "id BIGINT, s STRUCT<x: INT>, d DECIMAL(12,2)"
+    with pytest.raises(PipelineExecutionException) as raised:
+        write(wide, schema)
+    assert raised.value.hint == "set 'mergeSchema', which widens the table's column"
+    with pytest.raises(PipelineExecutionException, match="'id' is string"):
+        write([{"id": "1"}], "id STRING", mergeSchema=True)
+    write(wide, schema, mergeSchema=True)
+    assert rows_as_written(table) == [{"id": 3_000_000_000, "s": {"x": 70_000}, "d": Decimal("12345678.25")}]

@@ -327,3 +327,29 @@ def test_lineage_says_which_frame_a_column_is_from():
     }
     by_name = join("a", "b", "c", joinColumn="k", joinType=["right", "semi"])
     assert sources(by_name, columns, ["K", "x", "y"]) == {"K": ["b.K"], "x": ["a.x"], "y": ["b.y"]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"joinColumn": "id"},
+        {"joinConditions": ["users.id = texts.id AND true"]},
+        {"joinConditions": ["Users.ID <=> texts.other"]},
+    ],
+)
+def test_columns_of_types_that_would_change_values_are_not_compared(spark: Any, config: dict[str, Any]):
+    texts = Table("id STRING, other STRING", [("007", "007")])
+    step = join("users", "texts", **config)
+    with pytest.raises(PipelineExecutionException) as raised:
+        applied(spark, step, users=Table("id BIGINT", [(7,)]), texts=texts)
+    assert "'users' has the column 'id' as bigint, and 'texts' has '" in raised.value.message
+    assert raised.value.message.endswith("as string")
+    assert "as bigint)" in (raised.value.hint or "").lower()
+
+
+def test_a_comparison_with_a_cast_says_what_is_meant(spark: Any):
+    step = join("users", "texts", joinConditions=["CAST(users.id AS STRING) = texts.text"])
+    frames = {"users": Table("id BIGINT", [(7,)]), "texts": Table("text STRING", [("007",), ("7",)])}
+    assert_same_rows(
+        applied(spark, step, **frames), "SELECT id, text FROM users, texts WHERE text = id::text", **frames
+    )

@@ -125,3 +125,33 @@ def test_lineage_goes_to_every_frame_that_has_the_column():
         "x": ["x"],
         "note": ["feb.note"],
     }
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "told"),
+    [
+        ("id STRING", "007", "'jan' has the column 'id' as int, and 'other' has 'id' as string"),
+        ("ID DOUBLE", 0.5, None),
+        ("id TIMESTAMP", datetime(2024, 1, 1), "'id' as timestamp"),
+        ("id ARRAY<STRING>", ["007"], "'id' as array<string>"),
+    ],
+)
+def test_types_that_would_change_values_are_refused_with_frame_and_column(
+    spark: Any, schema: str, value: Any, told: str | None
+):
+    jan = Table("id INT", [(7,), (None,)])
+    other = Table(schema, [(value,)])
+    if told is None:
+        query = "SELECT * FROM jan UNION ALL BY NAME SELECT * FROM other"
+        assert_same_rows(applied(spark, union("jan", "other"), jan=jan, other=other), query, jan=jan, other=other)
+        return
+    with pytest.raises(PipelineExecutionException) as raised:
+        applied(spark, union("jan", "other"), jan=jan, other=other)
+    assert told in raised.value.message
+    assert "CAST(id AS int)" in (raised.value.hint or "")
+
+
+def test_each_frame_of_a_union_is_held_against_each_other(spark: Any):
+    frames = {"a": Table("x INT", [(1,)]), "b": Table("y INT, x INT", [(1, 1)]), "c": Table("y STRING", [("007",)])}
+    with pytest.raises(PipelineExecutionException, match="'b' has the column 'y' as int, and 'c' has 'y' as string"):
+        applied(spark, union(*frames, allowMissingColumns=True), **frames)
