@@ -13,7 +13,7 @@ from pipeline_platform.engine.failure_rules import RULES, rule_for
 from pipeline_platform.engine.failures import explained, is_transient, told
 from pipeline_platform.engine.jvm_death import JvmDeath
 from pipeline_platform.methods.causes import Cause, Failure, failure_of
-from pipeline_platform.methods.kafka_values import MALFORMED_VALUE
+from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 from pipeline_platform_tests.runs import extract, pipeline_of, transform
 
@@ -106,8 +106,8 @@ def test_what_the_data_says_is_never_a_reason_to_try_again(cause: Cause) -> None
     ("cause", "hint"),
     [
         (Cause(("X",), f"[USER_RAISED_EXCEPTION] {REPEATED_KEYS} id: 1", "USER_RAISED_EXCEPTION"), "deduplicate"),
-        (Cause(("X",), f"{MALFORMED_VALUE}: topic x", "USER_RAISED_EXCEPTION"), "onMalformed"),
-        (Cause(("X",), f"he wrote: {MALFORMED_VALUE}", "USER_RAISED_EXCEPTION"), "that the expression raises"),
+        (Cause(("X",), f"{MALFORMED_RECORD}: topic x", "USER_RAISED_EXCEPTION"), "onMalformed"),
+        (Cause(("X",), f"he wrote: {MALFORMED_RECORD}", "USER_RAISED_EXCEPTION"), "that the expression raises"),
         (Cause(("X",), condition="UNRESOLVED_COLUMN.WITH_SUGGESTION"), "columns that are there"),
         (Cause(("X",), condition="UNRESOLVED_COLUMNS"), None),
         (Cause(("X",), condition="PARQUET_TYPE_ILLEGAL"), "microseconds"),
