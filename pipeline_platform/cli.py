@@ -90,7 +90,7 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                     plan_batch(pipeline, spark, "check", credentials)
         except PipelineException as error:
             problems += 1
-            typer.echo(str(error), err=True)
+            typer.echo(str(error.at(pipeline.location)), err=True)
     return problems
 
 
@@ -156,6 +156,8 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
+            if isinstance(error, PipelineException):
+                error.at(pipeline.location)
             progress.failed(str(error) or "stopped")
             if not cancelled and isinstance(begun, BatchRun) and begun.has_loaded():
                 progress.failed(f"  some loads are done: --load-id {begun.load_name} goes on without repeating them")

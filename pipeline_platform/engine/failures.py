@@ -16,6 +16,7 @@ from pipeline_platform.exceptions import (
     PipelineException,
     PipelineExecutionException,
     StepLocation,
+    ValidationException,
 )
 from pipeline_platform.logs import about
 from pipeline_platform.methods.causes import Cause, Failure, failure_of
@@ -104,14 +105,15 @@ def naming_dead_jvm(location: StepLocation) -> Generator[None]:
     """
     try:
         yield
-    except PipelineCancelledException:
+    except (PipelineCancelledException, ValidationException):
         raise
     except Exception as error:
         death = jvm_death(error)
         if death is None:
             raise
         first = _first_told(error)
-        raise (first or death.error().at(location)) from None
+        dead = death.error()
+        raise (dead.at(first.location or location, first.config) if first else dead.at(location)) from None
 
 
 def _first_told(error: BaseException | None) -> PipelineException | None:

@@ -136,7 +136,8 @@ class _Said:
         self._thread.start()
 
     def last_words(self) -> str:
-        self._thread.join(5)
+        # Longer, if a process that the JVM started holds on to the pipe.
+        self._thread.join(1)
         return b" ".join(self._kept).decode(errors="replace").strip()
 
     def _hand_on(self, reading: int) -> None:
