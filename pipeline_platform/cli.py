@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
 from pipeline_platform.methods.vocabulary import vocabulary
+
+if TYPE_CHECKING:
+    from pipeline_platform.methods.s3 import Place
 
 app = typer.Typer(
     help="Data pipelines written as JSON, run on Spark.",
@@ -255,23 +258,56 @@ def resume(file: File) -> None:
 
 
 @app.command()
-def reset_checkpoint(file: File) -> None:
-    """Move the checkpoint of a stream aside, so that it begins anew; what it has loaded stays."""
+def reset_checkpoint(
+    file: File,
+    keep_offsets: Annotated[
+        bool,
+        typer.Option(
+            "--keep-offsets",
+            help="Go on from the offsets of the checkpoint, and load again what was loaded after them.",
+        ),
+    ] = False,
+) -> None:
+    """Move the checkpoint of a stream aside, so that it begins anew; what it has loaded stays.
+
+    With --keep-offsets the checkpoint stays, and may be a copy that is older than what was loaded: what came after it
+    is loaded once more, and nothing is left out.
+    """
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine import checkpoint
     from pipeline_platform.engine.lease import lease
+    from pipeline_platform.engine.stream_state import StreamState, state_file
 
     pipeline = _stream(file)
+    state = StreamState.read(state_file(pipeline.name))
+    last_used = state.checkpoint if state is not None else None
     try:
         with (
             lease(checkpoint.checkpoint_location(pipeline)),
             closing(RunCredentials.from_environment("reset-checkpoint", pipeline.location)) as credentials,
         ):
-            aside = checkpoint.reset_checkpoint(pipeline, credentials)
+            if keep_offsets:
+                told = _keep_offsets(pipeline, checkpoint.find_checkpoint(pipeline, credentials, last_used))
+            else:
+                moved = checkpoint.reset_checkpoint(pipeline, credentials, last_used)
+                told = f"the checkpoint is now at {' and '.join(moved)}" if moved else _NO_CHECKPOINT
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
-    typer.echo(f"the checkpoint is now at {aside}" if aside is not None else "there is no checkpoint yet", err=True)
+    typer.echo(told, err=True)
+
+
+_NO_CHECKPOINT = "there is no checkpoint yet"
+
+
+def _keep_offsets(pipeline: PipelineConfig, place: Place) -> str:
+    from pipeline_platform.engine.checkpoint import rename_query
+
+    last = rename_query(place)
+    if last is None:
+        return _NO_CHECKPOINT
+    after = f"after micro-batch {last}" if last >= 0 else "from its start"
+    return f"{pipeline.name} goes on {after}: what came then is loaded again"
 
 
 def _stream(file: Path) -> PipelineConfig:

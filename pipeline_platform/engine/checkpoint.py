@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,13 +22,24 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import spark_path
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.s3 import Place, place_of
+from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
     from upath import UPath
 
+_LOG = logging.getLogger(__name__)
 
-DAMAGED_CHECKPOINT = "put back a copy of the checkpoint, or begin anew, with reset-checkpoint"
+METADATA_LOST = (
+    "take the file 'metadata' from any copy of the checkpoint, as it never changes; without one, 'pipeline-platform "
+    "reset-checkpoint --keep-offsets' goes on as another query, which loads again what its sinks have of the last "
+    "micro-batch, if that was not finished"
+)
+DAMAGED_CHECKPOINT = (
+    "put back the newest copy of the whole checkpoint (one that is older than what was loaded is refused), or begin "
+    "anew, with reset-checkpoint"
+)
 
+_FOLDER = "stream"
 # Names, and for how long rows are waited for.
 _MAY_CHANGE = ("registerAs", "input", "cache", "cacheStorageLevel", "watermark", "watermarks")
 
@@ -42,6 +57,30 @@ class MadeWith(BaseModel):
     pipeline: str
     steps: list[dict[str, Any]]
     """For each step that counts: its method, and what of its config counts."""
+    sources: dict[str, str] = {}
+    """For each source that can be made anew under its name: an id that it has for life."""
+    load_ids: dict[str, str] = {}
+    """For each sink: by which part of its load id it knows the micro-batches."""
+
+
+@dataclass(frozen=True)
+class CheckpointPosition:
+    """How far a checkpoint is.
+
+    Args:
+        query_id: Names the query, and so the checkpoint; None for a checkpoint that is to be made.
+        planned: The last micro-batch whose offsets it holds; -1 for none.
+        finished: The last micro-batch that it knows as done; -1 for none.
+    """
+
+    query_id: str | None
+    planned: int
+    finished: int
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the stream begins here."""
+        return self.query_id is None
 
 
 def main_load(pipeline: PipelineConfig) -> Step:
@@ -50,96 +89,271 @@ def main_load(pipeline: PipelineConfig) -> Step:
 
 
 def checkpoint_location(pipeline: PipelineConfig) -> str:
-    """Path or URI of the checkpoint: as written, or fixed by the names of the pipeline and its first load.
+    """Path or URI of the checkpoint of a stream that begins now: as written, or fixed by the pipeline's name.
 
     Args:
         pipeline: A streaming pipeline.
     """
-    step = main_load(pipeline)
-    config = step.config.resolved()
-    assert isinstance(config, Load)
-    root = substitute_all(pipeline.streaming.checkpoint_root).rstrip("/")
-    return spark_path(config.checkpoint_location or f"{root}/{pipeline.name}/{step.name}")
+    return _written_location(main_load(pipeline)) or spark_path(f"{_root(pipeline)}/{_FOLDER}")
 
 
-def checkpoint_place(pipeline: PipelineConfig, credentials: RunCredentials) -> Place:
-    """The checkpoint with what it is entered with: for a bucket the credentials of the step that writes to it.
+def find_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None = None) -> Place:
+    """The checkpoint of a stream, with what it is entered with.
+
+    It belongs to the pipeline. One that an earlier version has made lies in a folder with the name of the load that
+    was the first at the time; it stays there.
 
     Args:
         pipeline: A streaming pipeline.
         credentials: Where each step gets those of its system.
+        last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
     Raises:
-        CredentialException: They are missing, incomplete, refused or can't be reached.
+        CredentialException: Those of its bucket are missing, incomplete, refused or can't be reached.
+        PipelineConfigurationException: The stream has its checkpoint elsewhere and would begin anew, or has several.
     """
-    uri = checkpoint_location(pipeline)
+    wanted = _place(pipeline, credentials, checkpoint_location(pipeline))
+    if _has_checkpoint(wanted):
+        return wanted
+    written = _written_location(main_load(pipeline))
+    if written is None and (earlier := _earlier_places(pipeline, credentials)):
+        return _chosen(pipeline, earlier, last_used)
+    elsewhere = _elsewhere(pipeline, credentials, last_used)
+    if elsewhere:
+        uri = elsewhere[0].uri
+        raise PipelineConfigurationException(
+            f"the stream would begin anew: its checkpoint is at {uri}, and there is none at {wanted.uri} yet",
+            location=pipeline.location,
+            hint=f"set 'checkpointLocation' of the first load to {uri}, or move that folder to {wanted.uri}; to begin "
+            f"anew, which loads again what the source still has: {reset_command(pipeline)}",
+        )
+    return wanted
+
+
+def first_load(pipeline: PipelineConfig, checkpoint: Place) -> str:
+    """Name of the load that was the first when the checkpoint was made, where no record says so.
+
+    Args:
+        pipeline: A streaming pipeline.
+        checkpoint: Its checkpoint; an earlier version called the folder so.
+    """
+    folder = checkpoint.uri.rstrip("/").rsplit("/", 1)[-1]
+    loads = [step.name for step in pipeline.steps if step.type == "load"]
+    return folder if folder in loads else loads[0]
+
+
+def reset_command(pipeline: PipelineConfig) -> str:
+    """What to type to begin anew.
+
+    Args:
+        pipeline: A streaming pipeline.
+    """
+    return f"pipeline-platform reset-checkpoint {pipeline.file or 'FILE'}"
+
+
+def _root(pipeline: PipelineConfig) -> str:
+    return f"{substitute_all(pipeline.streaming.checkpoint_root).rstrip('/')}/{pipeline.name}"
+
+
+def _written_location(step: Step) -> str | None:
+    config = step.config.resolved()
+    assert isinstance(config, Load)
+    return spark_path(config.checkpoint_location) if config.checkpoint_location else None
+
+
+def _place(pipeline: PipelineConfig, credentials: RunCredentials, uri: str) -> Place:
     return place_of(uri, credentials_of_bucket(credentials, pipeline.steps, uri))
 
 
-def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place) -> None:
-    """Hold a pipeline against its checkpoint, and note what a new one is made with.
+def _has_checkpoint(place: Place) -> bool:
+    folder = place.path()
+    return (folder / "metadata").exists() or bool(_batches(folder / "offsets"))
+
+
+def _elsewhere(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None) -> list[Place]:
+    """Other checkpoints that the stream may have had, the one that it had last first."""
+    wanted = checkpoint_location(pipeline)
+    written = (_written_location(step) for step in pipeline.steps if step.type == "load")
+    earlier = (place.uri for place in _earlier_places(pipeline, credentials))
+    uris = dict.fromkeys([last_used, spark_path(f"{_root(pipeline)}/{_FOLDER}"), *written, *earlier])
+    places: list[Place] = []
+    for uri in uris:
+        if uri is None or uri == wanted:
+            continue
+        try:
+            place = _place(pipeline, credentials, uri)
+            if _has_checkpoint(place):
+                places.append(place)
+        except Exception as error:  # noqa: BLE001 - it may be in a bucket that no step enters any more.
+            _LOG.warning("whether there is a checkpoint at %s can't be found out: %s", uri, redact(str(error)))
+    return places
+
+
+def _earlier_places(pipeline: PipelineConfig, credentials: RunCredentials) -> list[Place]:
+    """The checkpoints under names of loads; what `reset-checkpoint` has moved aside has a dot in its name."""
+    root = _place(pipeline, credentials, spark_path(_root(pipeline)))
+    folder = root.path()
+    if not folder.is_dir():
+        return []
+    names = sorted(path.name for path in folder.iterdir() if path.name != _FOLDER and "." not in path.name)
+    places = [_place(pipeline, credentials, f"{root.uri}/{name}") for name in names if name]
+    return [place for place in places if _has_checkpoint(place)]
+
+
+def _chosen(pipeline: PipelineConfig, places: Sequence[Place], last_used: str | None) -> Place:
+    first = main_load(pipeline).name
+    for place in places:
+        if place.uri == last_used:
+            return place
+    for place in places:
+        if len(places) == 1 or place.uri.rsplit("/", 1)[-1] == first:
+            return place
+    raise PipelineConfigurationException(
+        f"the stream has several checkpoints: {', '.join(place.uri for place in places)}",
+        location=pipeline.location,
+        hint="set 'checkpointLocation' of the first load to the one to go on from",
+    )
+
+
+def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place) -> MadeWith | None:
+    """Hold a pipeline against its checkpoint.
 
     Args:
         pipeline: A streaming pipeline.
         shape: What of it is the stream.
         checkpoint: The checkpoint.
 
+    Returns:
+        What the checkpoint was made with; None for one that is to be made, or has no record.
+
     Raises:
         PipelineConfigurationException: Spark could not go on from there; says what differs.
     """
-    folder = checkpoint.path()
-    _require_whole(pipeline, folder)
-    record = _record(folder)
-    wanted = MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape))
-    if record.exists() and (folder / "metadata").exists():
-        made_with = MadeWith.model_validate_json(record.read_text())
-        differences = _differences(made_with, wanted)
-        if differences:
-            raise PipelineConfigurationException(
-                f"the checkpoint {checkpoint.uri} can't be gone on from: {'; '.join(differences)}",
-                location=pipeline.location,
-                hint="take the change back, or begin anew: with another 'checkpointLocation', or with "
-                f"'pipeline-platform reset-checkpoint {pipeline.file or 'FILE'}', which moves the old one aside",
-            )
+    record = _record(checkpoint.path())
+    if not record.exists() or checkpoint_position(pipeline, checkpoint).is_new:
+        return None
+    made_with = MadeWith.model_validate_json(record.read_text())
+    differences = _differences(made_with, MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape)))
+    if differences:
+        raise PipelineConfigurationException(
+            f"the checkpoint {checkpoint.uri} can't be gone on from: {'; '.join(differences)}",
+            location=pipeline.location,
+            hint="take the change back, or begin anew: with another 'checkpointLocation', or with "
+            f"'{reset_command(pipeline)}', which moves the old one aside",
+        )
+    return made_with
+
+
+def note_made_with(
+    pipeline: PipelineConfig,
+    shape: StreamShape,
+    checkpoint: Place,
+    sources: Mapping[str, str],
+    load_ids: Mapping[str, str],
+) -> None:
+    """Note beside a checkpoint what it is made with.
+
+    Args:
+        pipeline: A streaming pipeline that fits it.
+        shape: What of it is the stream.
+        checkpoint: The checkpoint.
+        sources: As `MadeWith` has them.
+        load_ids: As `MadeWith` has them.
+    """
+    record = _record(checkpoint.path())
+    steps = _what_counts(pipeline, shape)
+    made_with = MadeWith(pipeline=pipeline.name, steps=steps, sources=dict(sources), load_ids=dict(load_ids))
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(wanted.model_dump_json(indent=2))
+    record.write_text(made_with.model_dump_json(indent=2))
 
 
-def _require_whole(pipeline: PipelineConfig, folder: UPath) -> None:
-    """Raise if the file is damaged that names the query; of the others Spark itself says so."""
+def checkpoint_position(pipeline: PipelineConfig, checkpoint: Place) -> CheckpointPosition:
+    """How far a checkpoint is.
+
+    Args:
+        pipeline: A streaming pipeline.
+        checkpoint: Its checkpoint.
+
+    Raises:
+        PipelineConfigurationException: The file that names the query is lost or damaged, or the checkpoint is not of
+            one piece; of the other files Spark itself says so.
+    """
+    folder = checkpoint.path()
+    planned = max(_batches(folder / "offsets"), default=-1)
+    finished = max(_batches(folder / "commits"), default=-1)
     try:
         metadata = json.loads((folder / "metadata").read_text())
     except FileNotFoundError:
-        return
+        if planned < 0:
+            return CheckpointPosition(None, -1, -1)
+        raise _damaged(
+            pipeline, folder, "its file 'metadata', which names the query, is missing", METADATA_LOST
+        ) from None
     except ValueError:
         metadata = None
     if not isinstance(metadata, dict) or "id" not in metadata:
-        raise PipelineConfigurationException(
-            f"the checkpoint {folder} is damaged: its file 'metadata' does not name a query",
-            location=pipeline.location,
-            hint=DAMAGED_CHECKPOINT,
-        )
+        raise _damaged(pipeline, folder, "its file 'metadata' does not name a query", METADATA_LOST)
+    if finished > planned:
+        told = f"it says that micro-batch {finished} is done, and has no offsets of any after {planned}"
+        raise _damaged(pipeline, folder, told, DAMAGED_CHECKPOINT)
+    return CheckpointPosition(str(cast("dict[str, Any]", metadata)["id"]), planned, finished)
 
 
-def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials) -> str | None:
+def _damaged(pipeline: PipelineConfig, folder: UPath, told: str, hint: str) -> PipelineConfigurationException:
+    return PipelineConfigurationException(
+        f"the checkpoint {folder} is damaged: {told}", location=pipeline.location, hint=hint
+    )
+
+
+def _batches(folder: UPath) -> list[int]:
+    """The micro-batches of a log of Spark's, which has a file for each and keeps a hundred."""
+    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+
+
+def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None = None) -> list[str]:
     """Move the checkpoint aside, so that the stream begins anew; nobody may be running it.
 
     Args:
         pipeline: A streaming pipeline.
         credentials: Where each step gets those of its system.
+        last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
     Returns:
-        Where it is now; None if there was none.
+        Where it is now; none if there was none. There are two if the pipeline has been given another place.
     """
-    folder = checkpoint_place(pipeline, credentials).path()
-    if not folder.exists():
-        return None
+    wanted = _place(pipeline, credentials, checkpoint_location(pipeline))
+    folders = [place.path() for place in [wanted, *_elsewhere(pipeline, credentials, last_used)]]
+    return [_set_aside(folder) for folder in folders if folder.exists()]
+
+
+def _set_aside(folder: UPath) -> str:
     aside = folder.with_name(f"{folder.name}.{datetime.now(UTC):%Y%m%dT%H%M%S}")
     record = _record(folder)
     if record.exists():
         record.unlink()
     _move(folder, aside)
     return str(aside)
+
+
+def rename_query(checkpoint: Place) -> int | None:
+    """Let a stream go on from the offsets of its checkpoint as a query that no sink knows; nobody may be running it.
+
+    What was loaded after these offsets is loaded again, and nothing is left out.
+
+    Args:
+        checkpoint: The checkpoint of a stream, perhaps a copy that is older than what was loaded.
+
+    Returns:
+        The last micro-batch that will not be loaded again, -1 if all will be; None if there is no checkpoint.
+    """
+    folder = checkpoint.path()
+    if not _has_checkpoint(checkpoint):
+        return None
+    finished = max(_batches(folder / "commits"), default=-1)
+    # Hadoop's checksum of the old one.
+    (folder / ".metadata.crc").unlink(missing_ok=True)
+    (folder / "metadata").write_text(json.dumps({"id": str(uuid.uuid4())}, separators=(",", ":")))
+    return finished
 
 
 def _move(folder: UPath, aside: UPath) -> None:
@@ -183,12 +397,17 @@ def _keeps_state(pipeline: PipelineConfig, step: Step) -> bool:
 def _differences(before: MadeWith, now: MadeWith) -> list[str]:
     if before.pipeline != now.pipeline:
         return [f"it is that of the pipeline '{before.pipeline}'"]
-    had, has = [step["method"] for step in before.steps], [step["method"] for step in now.steps]
+    # The first load counts by its output mode alone: sinks may change.
+    had, has = [_kind(step) for step in before.steps], [_kind(step) for step in now.steps]
     if had != has:
         return [f"it was made with {', '.join(had)}, and now there are {', '.join(has)}"]
     return [
         f"{old['method']} had '{key}' {json.dumps(old.get(key))}, and now has {json.dumps(new.get(key))}"
         for old, new in zip(before.steps, now.steps, strict=True)
         for key in [*old, *(key for key in new if key not in old)]
-        if old.get(key) != new.get(key)
+        if old.get(key) != new.get(key) and key != "method"
     ]
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+    return "a load" if "outputMode" in step else step["method"]

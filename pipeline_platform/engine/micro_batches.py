@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class MicroBatches:
         pipeline: A streaming pipeline.
         credentials: Where each step gets those of its system.
         shape: What of the pipeline is the stream.
+        load_ids: For each load, by its index: what its load id adds to the query's.
         stop: Looked at before each micro-batch.
         listener: Told about each step.
     """
@@ -42,12 +44,14 @@ class MicroBatches:
         pipeline: PipelineConfig,
         credentials: RunCredentials,
         shape: StreamShape,
+        load_ids: Mapping[int, str],
         stop: Stop,
         listener: Listener,
     ) -> None:
         self._pipeline = pipeline
         self._credentials = credentials
         self._shape = shape
+        self._load_ids = load_ids
         self._stop = stop
         self._listener = listener
         self._query_id: Future[str] = Future()
@@ -87,7 +91,7 @@ class MicroBatches:
         except PipelineCancelledException as error:
             raise Stopped from error
         query_id = self._query_id.result(timeout=STOP_SECONDS)
-        micro_batch = MicroBatch(frame, number, self._shape)
+        micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
         planned = plan(self._pipeline, frame.sparkSession, query_id, self._credentials, micro_batch=micro_batch)
         execution = Execution(self._pipeline, listener=self._listener)
         # A micro-batch that has begun is brought to its end.

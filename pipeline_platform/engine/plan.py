@@ -11,7 +11,6 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.step_credentials import credentials_for, credentials_of_bucket
@@ -48,6 +47,8 @@ class PlannedQuarantine:
     config: ToDeltaLake
     run: LoadRun
     takers: tuple[int, ...]
+    prepared: Prepared
+    """Of no rows, by which it was found out that the table can take them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class PlannedReject:
 
     step: Step
     prepared: Prepared
+    uri: str
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,13 @@ class MicroBatch:
         frame: The rows, as the head of the stream has them.
         number: Spark's number of them.
         shape: What of the pipeline made them.
+        load_ids: For each load, by its index: what its load id adds to that of the query.
     """
 
     frame: DataFrame
     number: int
     shape: StreamShape
+    load_ids: Mapping[int, str]
 
 
 @dataclass
@@ -120,11 +124,23 @@ class Plan:
     def load_run(self, step: Step, query_name: str, credentials: Credentials | None, part: str = "") -> LoadRun:
         """The load of a step, or of a part of it."""
         number = self.micro_batch.number if self.micro_batch is not None else None
-        load_id = f"{self.load_id}/{step.name}{part}"
-        if self.micro_batch is not None and step is main_load(self.pipeline) and not part:
-            # Spark's own sink knows the micro-batches by the query alone: one may go on where the other has stopped.
-            load_id = self.load_id
+        added = f"{step.name}{part}"
+        if self.micro_batch is not None and not part:
+            added = self.micro_batch.load_ids.get(step.index, added)
+        load_id = f"{self.load_id}/{added}" if added else self.load_id
         return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
+
+    def writes(self) -> Iterator[tuple[Step, str, Prepared]]:
+        """Everything that is written: for which step, where, and how."""
+        for action in self.actions:
+            match action:
+                case PlannedLoad():
+                    yield action.step, action.uri, action.prepared
+                case PlannedBlock():
+                    for quarantine in action.quarantines:
+                        yield quarantine.step, quarantine.config.dataset().uri, quarantine.prepared
+        for reject in self.rejects:
+            yield reject.step, reject.uri, reject.prepared
 
 
 def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[int]:
@@ -252,7 +268,8 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
         rejected = config.rejected(frame)
         assert rejected is not None
         quarantine, run = _quarantine(planned, step, rejected.path or _beside_sink(planned.pipeline, step))
-        planned.rejects.append(PlannedReject(step, quarantine.prepare(rejected.frame, run)))
+        prepared = quarantine.prepare(rejected.frame, run)
+        planned.rejects.append(PlannedReject(step, prepared, quarantine.dataset().uri))
     if config.counts_malformed():
         # The mark is gone once the records have been let through; those are the rows of the step too.
         frame, planned.tallies[step.index] = counted(frame)
@@ -335,8 +352,8 @@ def _plan_quarantines(planned: Plan, block: ValidationBlock) -> Iterator[Planned
     for path, steps in by_path.items():
         takers = tuple(step.index for step in steps)
         config, run = _quarantine(planned, steps[0], path)
-        config.prepare(taken_by(block.violators(), takers), run)
-        yield PlannedQuarantine(steps[0], config, run, takers)
+        prepared = config.prepare(taken_by(block.violators(), takers), run)
+        yield PlannedQuarantine(steps[0], config, run, takers, prepared)
 
 
 def _quarantine(planned: Plan, step: Step, path: str) -> tuple[ToDeltaLake, LoadRun]:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import atexit
 import json
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.stream_shape import StreamShape, stream_shape
+from pipeline_platform.config.stream_shape import StreamShape, plain_load, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.checkpoint import checkpoint_location, checkpoint_place, main_load, require_fit
+from pipeline_platform.engine.checkpoint import (
+    checkpoint_location,
+    checkpoint_position,
+    find_checkpoint,
+    first_load,
+    main_load,
+    note_made_with,
+    require_fit,
+)
 from pipeline_platform.engine.execution import Listener, nobody
 from pipeline_platform.engine.failures import explained, explaining, naming_dead_jvm
 from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
@@ -25,8 +33,9 @@ from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
-from pipeline_platform.engine.stream_plan import plan_stream
-from pipeline_platform.engine.stream_state import StreamState
+from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, plan_stream
+from pipeline_platform.engine.stream_sinks import load_ids, require_not_ahead, sink_names
+from pipeline_platform.engine.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -34,6 +43,7 @@ from pipeline_platform.exceptions import (
 )
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.remote import is_remote
+from pipeline_platform.methods.s3 import Place
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.metrics.exporter import Exporter
 from pipeline_platform.metrics.run import RunMetrics
@@ -118,10 +128,13 @@ class StreamRun:
         return self.record.metrics()
 
     def _work(self, stop: Stop) -> None:
-        checkpoint = checkpoint_location(self.pipeline)
+        begins_at = checkpoint_location(self.pipeline)
+        before = StreamState.read(state_file(self.pipeline.name))
+        last_used = before.checkpoint if before is not None else None
         state = StreamState(
             pipeline=self.pipeline.name,
-            checkpoint=checkpoint,
+            # What it was, until it is known that the stream goes on from another, or begins anew.
+            checkpoint=last_used or begins_at,
             run_id=self.run_id,
             phase="starting",
             started=datetime.now(UTC),
@@ -129,23 +142,29 @@ class StreamRun:
             restarts=self.restarts,
         )
         with (
-            lease(checkpoint, self.lease_seconds, stop.is_asked),
+            lease(begins_at, self.lease_seconds, stop.is_asked),
             heartbeat(state, stop, self.is_wanted) as beating,
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
             closing(
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
+            ExitStack() as held,
         ):
             shape = stream_shape(self.pipeline.steps)
-            place = checkpoint_place(self.pipeline, credentials)
-            require_fit(self.pipeline, shape, place)
-            planned = plan_stream(self.pipeline, self.spark, credentials, shape)
+            place = find_checkpoint(self.pipeline, credentials, last_used)
+            if place.uri != begins_at:
+                held.enter_context(lease(place.uri, self.lease_seconds, stop.is_asked))
+            ids, planned = self._plan(credentials, shape, place)
+            beating.note(checkpoint=place.uri)
 
             def query_to_its_end() -> None:
-                sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
-                sink = sink or self._micro_batches(credentials, shape, stop)
-                query = self._start(planned.frame, checkpoint, sink)
+                sink: OwnSink | MicroBatches | None = None
+                if "" in ids.values():
+                    # Spark's own sink knows the micro-batches by the query alone.
+                    sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
+                sink = sink or self._micro_batches(credentials, shape, ids, stop)
+                query = self._start(planned.frame, place.uri, sink)
                 self._watch(query, stop, sink, beating)
 
             # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
@@ -161,7 +180,31 @@ class StreamRun:
                 finally:
                     atexit.unregister(self.queries.stop_all)
 
-    def _micro_batches(self, credentials: RunCredentials, shape: StreamShape, stop: Stop) -> MicroBatches:
+    def _plan(
+        self, credentials: RunCredentials, shape: StreamShape, place: Place
+    ) -> tuple[Mapping[int, str], PlannedStream]:
+        """Plan the stream from where its checkpoint stands, and by which ids its loads know the micro-batches."""
+        made_with = require_fit(self.pipeline, shape, place)
+        position = checkpoint_position(self.pipeline, place)
+        plain = plain_load(self.pipeline.steps, shape)
+        by_sink = load_ids(
+            self.pipeline,
+            made_with.load_ids if made_with is not None else {},
+            first_load(self.pipeline, place),
+            plain,
+            is_between=position.planned == position.finished,
+        )
+        ids = {index: by_sink[name] for index, name in sink_names(self.pipeline).items()}
+        known = StreamIds(position.query_id or "check", position.planned + 1, ids)
+        planned = plan_stream(self.pipeline, self.spark, credentials, shape, known)
+        if not position.is_new:
+            require_not_ahead(self.pipeline, place, position, planned.checked)
+        note_made_with(self.pipeline, shape, place, {}, by_sink)
+        return ids, planned
+
+    def _micro_batches(
+        self, credentials: RunCredentials, shape: StreamShape, ids: Mapping[int, str], stop: Stop
+    ) -> MicroBatches:
         if is_remote(self.spark):
             raise PipelineConfigurationException(
                 "over Spark Connect a stream can be a load that Spark has its own sink for, and nothing beside it: "
@@ -169,7 +212,7 @@ class StreamRun:
                 location=self.pipeline.location,
                 hint="run it with SPARK_MASTER, on a cluster or here",
             )
-        return MicroBatches(self.pipeline, credentials, shape, stop, self.on_step)
+        return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
 
     def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
         step = main_load(self.pipeline)

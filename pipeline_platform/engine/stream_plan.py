@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class StreamIds:
+    """By what the micro-batches of a stream are known; by default of one that is planned and not run.
+
+    Args:
+        query_id: Of the query.
+        next_batch: The first micro-batch that was not begun.
+        load_ids: For each load, by its index: what its load id adds to the query's.
+    """
+
+    query_id: str = "check"
+    next_batch: int = 0
+    load_ids: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlannedStream:
     """A stream that every sink can take.
 
@@ -35,7 +51,11 @@ class PlannedStream:
 
 
 def plan_stream(
-    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+    pipeline: PipelineConfig,
+    spark: SparkSession,
+    credentials: RunCredentials,
+    shape: StreamShape,
+    ids: StreamIds | None = None,
 ) -> PlannedStream:
     """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
 
@@ -44,13 +64,15 @@ def plan_stream(
         spark: The session.
         credentials: Where each step gets those of its system.
         shape: What of the pipeline is the stream.
+        ids: By what its micro-batches are known.
 
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
+    ids = ids or StreamIds()
     frame = _stream_frame(pipeline, spark, credentials, shape)
-    none = MicroBatch(spark.createDataFrame([], frame.schema), 0, shape)
-    checked = plan(pipeline, spark, "check", credentials, micro_batch=none)
+    none = MicroBatch(spark.createDataFrame([], frame.schema), ids.next_batch, shape, ids.load_ids)
+    checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
     for kept in checked.cached:
         kept.unpersist()
     return PlannedStream(frame, checked)

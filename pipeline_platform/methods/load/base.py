@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -85,6 +85,15 @@ class Prepared(Protocol):
         ...
 
 
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """A prepared load of a stream whose sink keeps which of the stream's micro-batches it holds."""
+
+    def last_batch(self) -> int | None:
+        """The newest micro-batch with the load's id that the sink holds; None if it holds none."""
+        ...
+
+
 class Load(WorksOnFrame):
     """Writes a frame to a sink."""
 
@@ -95,7 +104,7 @@ class Load(WorksOnFrame):
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
     checkpoint_location: Location | None = None
-    """Streaming: folder of the checkpoint; by default under `checkpointRoot`, fixed by pipeline and step."""
+    """Streaming: folder of the checkpoint; by default under `checkpointRoot`, fixed by the pipeline's name."""
     output_mode: Annotated[Literal["append", "complete", "update"], one_of("append", "complete", "update")] = "append"
     """Streaming: Spark's output mode."""
     trigger: Trigger = "5 seconds"

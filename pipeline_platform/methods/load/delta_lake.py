@@ -192,6 +192,11 @@ class DeltaWrite:
             self._save(self.frame, self.config.mode)
         return self._written()
 
+    def last_batch(self) -> int | None:
+        """The version of the stream's transactions, which is the number of the micro-batch."""
+        table = self._table()
+        return table.transaction_version(self.run.load_id) if table is not None else None
+
     def clean(self) -> None:
         """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
 

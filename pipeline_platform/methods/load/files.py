@@ -93,7 +93,14 @@ class WritesFiles(Load):
         writer = writer.partitionBy(*self.partition_by)
         folder = place.path()
         publication = FilePublication(
-            self.uri(), folder, run.key, self.mode, writer, run.key_before, is_old_folder=folder.exists()
+            self.uri(),
+            folder,
+            run.key,
+            self.mode,
+            writer,
+            run.key_before,
+            stream=run.load_id if run.batch is not None else None,
+            is_old_folder=folder.exists(),
         )
         publication.check()
         return publication

@@ -162,6 +162,17 @@ class DatabaseWrite(ABC):
             self._drop_leftovers(session, place)
         return written
 
+    def last_batch(self) -> int | None:
+        """The newest micro-batch of the stream that the ledger knows; it keeps one of each stream."""
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            if not self.tables_named(session, place.schema, LEDGER):
+                return None
+            ledger, begins = self.sql(place.beside(LEDGER)), f"{self.run.load_id}/"
+            found = session.rows(f"SELECT load_id FROM {ledger} WHERE left(load_id, %s) = %s", len(begins), begins)
+        numbers = (str(load_id)[len(begins) :] for [load_id] in found)
+        return max((int(number) for number in numbers if number.isdigit()), default=None)
+
     def clean(self) -> None:
         """Drop the staging tables of this load; what was begun to be published is left to be finished."""
         with self.database.session() as session:

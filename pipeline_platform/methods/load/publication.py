@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LEDGER = "_pipeline_platform"
 _PENDING = "pending"
+_DONE = "done"
 _STAGED = "staged"
 _MANIFEST = "manifest.json"
 # A store of objects takes some 20 ms for each, however small.
@@ -56,6 +57,7 @@ class FilePublication:
         mode: `append`, `overwrite`, `errorIfExists` or `ignore`.
         writer: Spark's writer with format, options and partition columns set.
         load_before: A load whose record is not needed once this one is done.
+        stream: What the ids of all micro-batches of a stream begin with; None for a batch.
         is_old_folder: Whether the folder was there before, so that it stays even if it is empty.
     """
 
@@ -65,6 +67,7 @@ class FilePublication:
     mode: str
     writer: DataFrameWriter
     load_before: str | None = None
+    stream: str | None = None
     is_old_folder: bool = True
 
     def check(self) -> None:
@@ -97,6 +100,18 @@ class FilePublication:
         if self.load_before is not None:
             _record(self.folder, _name_of(self.load_before)).unlink(missing_ok=True)
         return written
+
+    def last_batch(self) -> int | None:
+        """The newest micro-batch of the stream that is published, or written in full and sure to be."""
+        if self.stream is None:
+            return None
+        pending = [_pending(self.folder, name) / _MANIFEST for name in self._left_behind()]
+        done = self.folder / LEDGER / _DONE
+        records = [path for path in done.iterdir() if path.suffix == ".json"] if done.is_dir() else []
+        with ThreadPoolExecutor(_AT_ONCE) as workers:
+            loads = workers.map(_load_in, [*pending, *records])
+        numbers = (load.removeprefix(f"{self.stream}/") for load in loads if load.startswith(f"{self.stream}/"))
+        return max((int(number) for number in numbers if number.isdigit()), default=None)
 
     def clean(self) -> None:
         """Remove the files of an attempt that was not published; one that was begun is left to be finished."""
@@ -159,7 +174,7 @@ def _pending(target: UPath, name: str) -> UPath:
 
 
 def _record(target: UPath, name: str) -> UPath:
-    return target / LEDGER / "done" / f"{name}.json"
+    return target / LEDGER / _DONE / f"{name}.json"
 
 
 def _publish(target: UPath, name: str) -> Written:
@@ -182,6 +197,11 @@ def _publish(target: UPath, name: str) -> Written:
     _write_whole(_record(target, name), json.dumps(record))
     _remove_work(target, name)
     return written
+
+
+def _load_in(path: UPath) -> str:
+    """The load that a manifest or a record is of."""
+    return str(json.loads(path.read_text())["load"])
 
 
 def _remove_work(target: UPath, name: str) -> None:
