@@ -182,19 +182,28 @@ def streams(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint."""
+    """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint.
+
+    A stream that still runs though its pipeline was renamed or removed is listed as orphaned.
+    """
+    from pipeline_platform.engine.other_streams import orphans
+    from pipeline_platform.engine.stream_state import all_states
     from pipeline_platform.stream_table import show_streams, stream_rows
 
     found: list[PipelineConfig] = []
+    broken: list[Path] = []
     for file in sorted(folder.glob("*.json")):
         try:
             pipeline = load_pipeline(file, vocabulary())
         except PipelineConfigurationException:
             typer.echo(f"{file} has mistakes, see: pipeline-platform check {file}", err=True)
+            broken.append(file)
             continue
         if pipeline.mode == "streaming":
             found.append(pipeline)
-    rows = stream_rows(found, datetime.now(UTC))
+    now = datetime.now(UTC)
+    names = [pipeline.name for pipeline in found]
+    rows = stream_rows(found, now, orphans(all_states(), folder, names, broken, now))
     if as_json:
         _print_json(rows)
     elif rows:

@@ -116,6 +116,16 @@ def _work(states: list[StreamState]) -> Iterator[Metric]:
     rows = CounterMetricFamily(
         "pipeline_platform_stream_read_rows", "Rows read since the run began.", labels=["pipeline"]
     )
+    late = CounterMetricFamily(
+        "pipeline_platform_stream_late_rows",
+        "Rows, or groups of them, that came after the watermark and were left out, since the run began.",
+        labels=["pipeline"],
+    )
+    future = CounterMetricFamily(
+        "pipeline_platform_stream_future_rows",
+        "Rows left out because their time is too far ahead, since the run began.",
+        labels=["pipeline"],
+    )
     duration = HistogramMetricFamily(
         "pipeline_platform_stream_micro_batch_duration_seconds",
         "Time of the micro-batches since the run began.",
@@ -123,10 +133,12 @@ def _work(states: list[StreamState]) -> Iterator[Metric]:
     )
     for state in states:
         rows.add_metric([state.pipeline], state.totals.rows)
+        late.add_metric([state.pipeline], state.totals.late_rows)
+        future.add_metric([state.pipeline], state.totals.future_rows)
         bounds = [*map(str, map(float, DURATION_BOUNDS)), "+Inf"]
         counts = [*state.totals.within, state.totals.micro_batches]
         duration.add_metric([state.pipeline], list(zip(bounds, counts, strict=True)), state.totals.seconds)
-    yield from (rows, duration)
+    yield from (rows, late, future, duration)
 
 
 def _steps(states: list[StreamState]) -> Iterator[Metric]:

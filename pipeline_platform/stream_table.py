@@ -13,20 +13,26 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.engine.other_streams import other_writers
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, all_states, request_file, state_file
 
 _NARROWEST = 120
-_STYLES = {"running": "green", "failed": "red", "gone": "red"}
+_STYLES = {"running": "green", "failed": "red", "gone": "red", "orphaned": "red"}
 
 
-def stream_rows(pipelines: Sequence[PipelineConfig], now: datetime) -> list[dict[str, Any]]:
+def stream_rows(
+    pipelines: Sequence[PipelineConfig], now: datetime, orphaned: Sequence[StreamState] = ()
+) -> list[dict[str, Any]]:
     """What there is to say of each stream: state, batch, lag, restarts, checkpoint.
 
     Args:
         pipelines: Streaming pipelines.
         now: The time, with its zone.
+        orphaned: Streams that run without a pipeline.
     """
-    return [_row(pipeline, now) for pipeline in pipelines]
+    states = all_states()
+    rows = [_row(pipeline.name, StreamState.read(state_file(pipeline.name)), states, now) for pipeline in pipelines]
+    return rows + [{**_row(state.pipeline, state, states, now), "state": "orphaned"} for state in orphaned]
 
 
 def show_streams(rows: Sequence[dict[str, Any]]) -> None:
@@ -56,16 +62,21 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
     console = Console(width=max(Console().width, _NARROWEST))
     console.print(table)
     for row in rows:
+        if row["state"] == "orphaned":
+            told = f"its pipeline was renamed or removed, and it runs on, on {row['host']} as process {row['pid']}"
+            console.print(Text(f"{row['stream']}: {told}", style="red"))
         if row["error"]:
             console.print(Text(f"{row['stream']}: {row['error']}", style="red"))
+        for told in (*row["other_writers"], *filter(None, [row["left_out"]])):
+            console.print(Text(f"{row['stream']}: {told}", style="yellow"))
 
 
-def _row(pipeline: PipelineConfig, now: datetime) -> dict[str, Any]:
-    state = StreamState.read(state_file(pipeline.name))
-    request = StreamRequest.read(request_file(pipeline.name))
+def _row(name: str, state: StreamState | None, states: Sequence[StreamState], now: datetime) -> dict[str, Any]:
+    request = StreamRequest.read(request_file(name))
     progress = state.progress if state is not None else None
+    is_alive = state is not None and state.is_alive(now)
     return {
-        "stream": pipeline.name,
+        "stream": name,
         "state": _state(state, request, now),
         "batch": progress.batch if progress is not None else None,
         "rows_per_second": progress.rows_per_second if progress is not None else None,
@@ -77,6 +88,10 @@ def _row(pipeline: PipelineConfig, now: datetime) -> dict[str, Any]:
         "host": state.host if state is not None else None,
         "pid": state.pid if state is not None else None,
         "error": state.error if state is not None and state.phase == "failed" else None,
+        "late_rows": state.totals.late_rows if state is not None else None,
+        "future_rows": state.totals.future_rows if state is not None else None,
+        "left_out": state.totals.left_out() if state is not None else None,
+        "other_writers": other_writers(name, state.sinks, states, now) if state is not None and is_alive else [],
     }
 
 

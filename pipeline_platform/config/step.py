@@ -90,6 +90,10 @@ class StepConfig(FormatModel):
         """
         return None
 
+    def append_mistake(self) -> str | None:
+        """Why nothing of this step could ever come out of a stream in output mode append, or None if it can."""
+        return None
+
     def hands_rows_on(self) -> bool:
         """Whether a stream that ends here passes each row on by itself, without micro-batches."""
         return False

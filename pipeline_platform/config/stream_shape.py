@@ -16,6 +16,9 @@ QUERY_KEYS = ("checkpointLocation", "trigger", "outputMode", "queryName")
 """Keys of a load that are about the query; there is one, so those of the first load count."""
 
 
+_WATERMARKS = ("watermark", "watermarks")
+
+
 class StreamShapeError(ValueError):
     """The steps can't be one query.
 
@@ -86,6 +89,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
         mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
         if mistake is not None:
             raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
+    _require_output(steps, shape)
     for step in sinks:
         if step.config.hands_rows_on() and plain_load(steps, shape) is None:
             raise StreamShapeError(
@@ -94,6 +98,21 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
                 "write an interval as trigger, such as '1 second', or make a pipeline of its own for the load",
             )
     return shape
+
+
+def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
+    """Raise for a step whose rows are never complete, where only those come out that are."""
+    load = next(step for step in steps if step.type == "load")
+    if getattr(load.config, "output_mode", "append") != "append":
+        return
+    for step in (steps[index] for index in sorted(shape.streamed)):
+        before = _upstream(steps, {edge.step for edge in step.inputs})
+        # The time of a watermark set before may be a group under another name.
+        is_timed = any(getattr(steps[index].config, key, None) for index in before for key in _WATERMARKS)
+        mistake = step.config.append_mistake() if not is_timed else None
+        if mistake is not None:
+            hint = "add a 'window' on that column, or group by it, or set 'outputMode' of the first load to update"
+            raise StreamShapeError(mistake, step.index, hint)
 
 
 def plain_load(steps: Sequence[Step], shape: StreamShape) -> Step | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -180,13 +180,27 @@ def _elsewhere(pipeline: PipelineConfig, credentials: RunCredentials, last_used:
     for uri in uris:
         if uri is None or uri == wanted:
             continue
-        try:
-            place = _place(pipeline, credentials, uri)
-            if _has_checkpoint(place):
-                places.append(place)
-        except Exception as error:  # noqa: BLE001 - it may be in a bucket that no step enters any more.
-            _LOG.warning("whether there is a checkpoint at %s can't be found out: %s", uri, redact(str(error)))
+        if has_checkpoint_at(pipeline, credentials, uri):
+            places.append(_place(pipeline, credentials, uri))
     return places
+
+
+def has_checkpoint_at(pipeline: PipelineConfig, credentials: RunCredentials, uri: str) -> bool:
+    """Whether there is a checkpoint at a place that the pipeline no longer names.
+
+    Args:
+        pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
+        uri: Path or URI.
+
+    Returns:
+        False as well, with a warning in the log, where it can't be found out.
+    """
+    try:
+        return _has_checkpoint(_place(pipeline, credentials, uri))
+    except Exception as error:  # noqa: BLE001 - it may be in a bucket that no step enters any more.
+        _LOG.warning("whether there is a checkpoint at %s can't be found out: %s", uri, redact(str(error)))
+        return False
 
 
 def _earlier_places(pipeline: PipelineConfig, credentials: RunCredentials) -> list[Place]:
@@ -215,13 +229,16 @@ def _chosen(pipeline: PipelineConfig, places: Sequence[Place], last_used: str | 
     )
 
 
-def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place) -> MadeWith | None:
+def require_fit(
+    pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place, formers: Collection[str] = ()
+) -> MadeWith | None:
     """Hold a pipeline against its checkpoint.
 
     Args:
         pipeline: A streaming pipeline.
         shape: What of it is the stream.
         checkpoint: The checkpoint.
+        formers: Names that the pipeline had.
 
     Returns:
         What the checkpoint was made with; None for one that is to be made, or has no record.
@@ -233,6 +250,9 @@ def require_fit(pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place)
     if not record.exists() or checkpoint_position(pipeline, checkpoint).is_new:
         return None
     made_with = MadeWith.model_validate_json(record.read_text())
+    if made_with.pipeline in formers or _written_location(main_load(pipeline)) is None:
+        # Who moves a checkpoint into the folder of another pipeline means it.
+        made_with = made_with.model_copy(update={"pipeline": pipeline.name})
     differences = _differences(made_with, MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape)))
     if differences:
         raise PipelineConfigurationException(

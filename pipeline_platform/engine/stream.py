@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import json
+import logging
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -16,6 +18,8 @@ from pipeline_platform.config.stream_shape import StreamShape, plain_load, strea
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.checkpoint import (
+    CheckpointPosition,
+    MadeWith,
     checkpoint_location,
     checkpoint_position,
     find_checkpoint,
@@ -29,13 +33,22 @@ from pipeline_platform.engine.failures import explained, explaining, naming_dead
 from pipeline_platform.engine.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.lease import lease
 from pipeline_platform.engine.micro_batches import MicroBatches, Stopped
+from pipeline_platform.engine.other_streams import (
+    file_of,
+    former_selves,
+    other_writers,
+    require_not_renamed,
+    sinks_of,
+    sources_of,
+)
 from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
-from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, plan_stream
-from pipeline_platform.engine.stream_sinks import load_ids, require_not_ahead, sink_names
-from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, plan_stream, refused
+from pipeline_platform.engine.stream_sinks import gaps, load_ids, require_not_ahead, sink_names, sink_positions
+from pipeline_platform.engine.stream_sources import require_same_sources, source_ids
+from pipeline_platform.engine.stream_state import StreamState, all_states, state_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -47,7 +60,7 @@ from pipeline_platform.methods.s3 import Place
 from pipeline_platform.methods.settings import spark_settings
 from pipeline_platform.metrics.exporter import Exporter
 from pipeline_platform.metrics.run import RunMetrics
-from pipeline_platform.metrics.stream import StreamProgress, stream_progress
+from pipeline_platform.metrics.stream import StreamProgress, StreamTotals, stream_progress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -56,7 +69,9 @@ if TYPE_CHECKING:
 StreamListener = Callable[[StreamProgress], None]
 """Told where the stream stands after each micro-batch."""
 
+_LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
+_WARNING_SECONDS = 60.0
 # Spark 4.1.1 fails while it tells of a micro-batch that it has repeated after a crash, if its source is Kafka; the
 # micro-batch is done by then. https://github.com/apache/spark/issues/55236
 _UNTOLD_REPLAY = (
@@ -107,6 +122,9 @@ class StreamRun:
 
     def __post_init__(self) -> None:
         self.record = RunRecord(self.pipeline, self.run_id, self.exporters, attempts=1)
+        self._totals = StreamTotals()
+        self._warned_of = ""
+        self._warn_at = 0.0
 
     def run(self) -> RunMetrics:
         """Run it until it ends by itself, as with the trigger `availableNow`, or is stopped.
@@ -135,6 +153,9 @@ class StreamRun:
             pipeline=self.pipeline.name,
             # What it was, until it is known that the stream goes on from another, or begins anew.
             checkpoint=last_used or begins_at,
+            file=before.file if before is not None else None,
+            sources=before.sources if before is not None else (),
+            sinks=before.sinks if before is not None else (),
             run_id=self.run_id,
             phase="starting",
             started=datetime.now(UTC),
@@ -155,8 +176,20 @@ class StreamRun:
             place = find_checkpoint(self.pipeline, credentials, last_used)
             if place.uri != begins_at:
                 held.enter_context(lease(place.uri, self.lease_seconds, stop.is_asked))
-            ids, planned = self._plan(credentials, shape, place)
-            beating.note(checkpoint=place.uri)
+            formers = former_selves(self.pipeline, all_states())
+            position = checkpoint_position(self.pipeline, place)
+            if position.is_new:
+                require_not_renamed(self.pipeline, place, formers, credentials, datetime.now(UTC))
+            made_with = require_fit(self.pipeline, shape, place, {former.pipeline for former in formers})
+            ids, planned = self._plan(credentials, shape, place, position, made_with)
+            beating.note(
+                checkpoint=place.uri,
+                file=file_of(self.pipeline),
+                sources=sources_of(self.pipeline),
+                sinks=sinks_of(self.pipeline),
+            )
+            for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
+                self._warn(told)
 
             def query_to_its_end() -> None:
                 sink: OwnSink | MicroBatches | None = None
@@ -180,16 +213,24 @@ class StreamRun:
                 finally:
                     atexit.unregister(self.queries.stop_all)
 
+    def _warn(self, told: str) -> None:
+        _LOG.warning("%s", told)
+        self.record.hints.append(told)
+
     def _plan(
-        self, credentials: RunCredentials, shape: StreamShape, place: Place
+        self,
+        credentials: RunCredentials,
+        shape: StreamShape,
+        place: Place,
+        position: CheckpointPosition,
+        made_with: MadeWith | None,
     ) -> tuple[Mapping[int, str], PlannedStream]:
         """Plan the stream from where its checkpoint stands, and by which ids its loads know the micro-batches."""
-        made_with = require_fit(self.pipeline, shape, place)
-        position = checkpoint_position(self.pipeline, place)
         plain = plain_load(self.pipeline.steps, shape)
+        known_ids = made_with.load_ids if made_with is not None else {}
         by_sink = load_ids(
             self.pipeline,
-            made_with.load_ids if made_with is not None else {},
+            known_ids,
             first_load(self.pipeline, place),
             plain,
             is_between=position.planned == position.finished,
@@ -198,8 +239,15 @@ class StreamRun:
         known = StreamIds(position.query_id or "check", position.planned + 1, ids)
         planned = plan_stream(self.pipeline, self.spark, credentials, shape, known)
         if not position.is_new:
-            require_not_ahead(self.pipeline, place, position, planned.checked)
-        note_made_with(self.pipeline, shape, place, {}, by_sink)
+            sinks = sink_positions(planned.checked)
+            require_not_ahead(self.pipeline, place, position, sinks)
+            for told in gaps(self.pipeline, position, known_ids, sinks):
+                self._warn(told)
+        sources = source_ids(self.pipeline, self.spark, credentials, shape)
+        known_sources = made_with.sources if made_with is not None else {}
+        require_same_sources(self.pipeline, place, known_sources, sources)
+        known_sources = known_sources | {key: source.id for key, source in sources.items()}
+        note_made_with(self.pipeline, shape, place, known_sources, by_sink)
         return ids, planned
 
     def _micro_batches(
@@ -215,6 +263,8 @@ class StreamRun:
         return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
 
     def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
+        from pyspark.errors import AnalysisException
+
         step = main_load(self.pipeline)
         config = step.config.resolved()
         assert isinstance(config, Load)
@@ -222,7 +272,11 @@ class StreamRun:
         with explaining(step):
             writer = sink.writer(frame).queryName(name)
             writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
-            query = writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+            try:
+                query = writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+            except AnalysisException as error:
+                # Over Spark Connect nobody could ask before.
+                raise refused(error, step) from error
         self.queries.register(name, query)
         sink.began(str(query.id))
         return query
@@ -241,7 +295,8 @@ class StreamRun:
             done = self.record.steps
             for index, step in sink.steps.items():
                 done[index] = done[index].and_then(step) if index in done else step
-            self.record.hints = sorted({*self.record.hints, *sink.hints})
+            left_out = self._totals.left_out()
+            self.record.hints = sorted({*self.record.hints, *sink.hints, *([left_out] if left_out else [])})
         if isinstance(sink.failure, Stopped):
             stop.check()
         step = main_load(self.pipeline)
@@ -261,6 +316,13 @@ class StreamRun:
                 retryable=told_by_spark.retryable,
             ) from error
 
+    def _warn_of_left_out(self, watermark: str | None) -> None:
+        left_out = self._totals.left_out()
+        if left_out is None or left_out == self._warned_of or time.monotonic() < self._warn_at:
+            return
+        self._warned_of, self._warn_at = left_out, time.monotonic() + _WARNING_SECONDS
+        _LOG.warning("%s, since the run began; the watermark is at %s", left_out, watermark)
+
     def _tell(
         self, query: StreamingQuery, before: StreamProgress | None, sink: OwnSink | MicroBatches, beating: Heartbeat
     ) -> StreamProgress | None:
@@ -277,6 +339,8 @@ class StreamRun:
             recent = (stream_progress(json.loads(progress.json)) for progress in query.recentProgress[:-1])
             missed = [progress for progress in recent if before is None or progress.at > before.at]
         for progress in [*(other for other in missed if other.at < last.at), last]:
+            self._totals = self._totals.and_then(progress)
+            self._warn_of_left_out(progress.watermark)
             sink.heard(progress)
             beating.got_on(progress, sink.steps.values())
             self.listener(progress)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.checkpoint import main_load
+from pipeline_platform.engine.failures import explained, explaining
 from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
 from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.extract.malformed import MALFORMED
+from pipeline_platform.methods.load.base import Load
+from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.transform.base import Transform
 from pipeline_platform.metrics.stream import MALFORMED_RECORDS
 
 if TYPE_CHECKING:
+    from pyspark.errors import AnalysisException
     from pyspark.sql import DataFrame, SparkSession
 
 
@@ -71,6 +76,7 @@ def plan_stream(
     """
     ids = ids or StreamIds()
     frame = _stream_frame(pipeline, spark, credentials, shape)
+    _require_supported(pipeline, frame)
     none = MicroBatch(spark.createDataFrame([], frame.schema), ids.next_batch, shape, ids.load_ids)
     checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
     for kept in checked.cached:
@@ -85,6 +91,41 @@ def malformed_counted(frame: DataFrame, config: Extract, step: Step) -> DataFram
     if not config.counts_malformed():
         return frame
     return frame.observe(f"{MALFORMED_RECORDS}{step.name}", F.count(MALFORMED).alias("rows"))
+
+
+def refused(error: AnalysisException, step: Step) -> PipelineConfigurationException:
+    """What Spark does not do in a stream, as a mistake in the file: it would be refused again.
+
+    Args:
+        error: Spark's.
+        step: The first load, whose output mode counts.
+    """
+    told = explained(error, step)
+    return PipelineConfigurationException(
+        f"Spark can't run these steps as a stream: {told.message}",
+        location=step.location,
+        hint="change the steps before the first validation or load, or 'outputMode'; what only a batch can do goes "
+        "into a batch pipeline that reads what this one loads",
+    )
+
+
+def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
+    """Ask Spark what it would ask itself when the query starts, if it is at hand."""
+    from pyspark.errors import AnalysisException
+
+    step = main_load(pipeline)
+    config = step.config.resolved()
+    assert isinstance(config, Load)
+    if is_remote(frame.sparkSession) or config.hands_rows_on():
+        return
+    # What belongs to the JVM has no types.
+    jvm: Any = frame.sparkSession._jvm  # pyright: ignore[reportPrivateUsage]
+    plan: Any = frame._jdf.queryExecution().analyzed()  # pyright: ignore
+    mode = getattr(jvm.org.apache.spark.sql.streaming.OutputMode, config.output_mode.capitalize())()
+    try:
+        jvm.org.apache.spark.sql.catalyst.analysis.UnsupportedOperationChecker.checkForStreaming(plan, mode)
+    except AnalysisException as error:
+        raise refused(error, step) from error
 
 
 def _stream_frame(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
@@ -68,7 +69,44 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def require_not_ahead(pipeline: PipelineConfig, checkpoint: Place, position: CheckpointPosition, planned: Plan) -> None:
+@dataclass(frozen=True)
+class SinkPosition:
+    """What a sink holds of a stream.
+
+    Args:
+        step: The step that writes to it.
+        uri: The sink.
+        last: The newest micro-batch of the stream that it holds; None for none.
+    """
+
+    step: Step
+    uri: str
+    last: int | None
+
+    def __str__(self) -> str:
+        return f"{self.uri} ({self.step.config.method})"
+
+
+def sink_positions(planned: Plan) -> list[SinkPosition]:
+    """What each sink holds that remembers micro-batches.
+
+    Args:
+        planned: What is done with a micro-batch; its load ids are those of the query.
+
+    Raises:
+        PipelineException: A sink does not answer; it names the step.
+    """
+    found: list[SinkPosition] = []
+    for step, uri, prepared in planned.writes():
+        if isinstance(prepared, RemembersBatches):
+            with explaining(step):
+                found.append(SinkPosition(step, uri, prepared.last_batch()))
+    return found
+
+
+def require_not_ahead(
+    pipeline: PipelineConfig, checkpoint: Place, position: CheckpointPosition, sinks: Sequence[SinkPosition]
+) -> None:
     """Raise if a sink holds a micro-batch that the checkpoint has not begun: it is a copy from before that.
 
     Spark notes the offsets of a micro-batch before any sink is given it. The micro-batches that would follow have other
@@ -78,28 +116,50 @@ def require_not_ahead(pipeline: PipelineConfig, checkpoint: Place, position: Che
         pipeline: A streaming pipeline.
         checkpoint: Its checkpoint.
         position: How far that is.
-        planned: What is done with a micro-batch; its load ids are those of the query.
+        sinks: How far the sinks are.
 
     Raises:
-        PipelineException: A sink is ahead, or does not answer.
+        PipelineConfigurationException: A sink is ahead.
     """
-    ahead: dict[str, int] = {}
-    for step, uri, prepared in planned.writes():
-        if not isinstance(prepared, RemembersBatches):
-            continue
-        with explaining(step):
-            last = prepared.last_batch()
-        if last is not None and last > position.planned:
-            ahead[f"{uri} ({step.config.method})"] = last
-    if ahead:
-        begun = f"ends with micro-batch {position.planned}" if position.planned >= 0 else "has begun no micro-batch"
-        holds = ", ".join(f"{sink} holds micro-batch {last}" for sink, last in ahead.items())
-        command = reset_command(pipeline)
-        raise PipelineConfigurationException(
-            f"the checkpoint {checkpoint.uri} is older than what was loaded: it {begun}, and {holds}; gone on from "
-            "there, the stream would leave out new rows",
-            location=pipeline.location,
-            hint="put back the newest copy of the checkpoint, if there is a newer one; or load once more what came "
-            f"after this one, leaving nothing out, with '{command} --keep-offsets'; or begin anew with '{command}', "
-            "which loads again all that the source still has",
-        )
+    ahead = [sink for sink in sinks if sink.last is not None and sink.last > position.planned]
+    if not ahead:
+        return
+    begun = f"ends with micro-batch {position.planned}" if position.planned >= 0 else "has begun no micro-batch"
+    holds = ", ".join(f"{sink} holds micro-batch {sink.last}" for sink in ahead)
+    command = reset_command(pipeline)
+    raise PipelineConfigurationException(
+        f"the checkpoint {checkpoint.uri} is older than what was loaded: it {begun}, and {holds}; gone on from there, "
+        "the stream would leave out new rows",
+        location=pipeline.location,
+        hint="put back the newest copy of the checkpoint, if there is a newer one; or load once more what came after "
+        f"this one, leaving nothing out: {command} --keep-offsets; or begin anew, which loads again what the source "
+        f"still has (from a topic: from 'startingOffsets', 'latest' by default): {command}",
+    )
+
+
+def gaps(
+    pipeline: PipelineConfig, position: CheckpointPosition, known: Collection[str], sinks: Sequence[SinkPosition]
+) -> list[str]:
+    """A sentence for each sink that lacks what was loaded before it was put there.
+
+    Args:
+        pipeline: A streaming pipeline.
+        position: How far its checkpoint is.
+        known: The names of the sinks that it had when it last ran; empty if that is not known.
+        sinks: How far the sinks are.
+    """
+    if position.finished < 0 or not known:
+        return []
+    names = sink_names(pipeline)
+    empty = {sink.step.index: sink for sink in sinks if sink.last is None and sink.step.index in names}
+    told: list[str] = []
+    for index, name in names.items():
+        if name not in known:
+            uri = name.rpartition("#")[0]
+            told.append(f"{uri} is new to this stream: it gets what comes after micro-batch {position.finished}")
+        elif index in empty:
+            told.append(
+                f"{empty[index]} holds no micro-batch of this stream, which has finished {position.finished + 1}: "
+                "if it was replaced, it lacks what came before"
+            )
+    return told

@@ -6,6 +6,7 @@ A supervisor, `pipeline-platform streams` and the check of a stream's health rea
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline_platform.metrics.stream import StepTotals, StreamProgress, StreamTotals
 
+_LOG = logging.getLogger(__name__)
 STREAMS_VARIABLE = "PIPELINE_PLATFORM_STREAMS"
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -35,6 +37,10 @@ class _File(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValidationError):
+            return None
+        except OSError as error:
+            # It helps others to see how a stream is; no stream stands or falls with it.
+            _LOG.warning("%s can't be read: %s", path, error)
             return None
 
     def write(self, path: Path) -> None:
@@ -60,12 +66,18 @@ class StreamState(_File):
 
     pipeline: str
     checkpoint: str
+    """That of the last run that got as far as to have one."""
     run_id: str
     phase: Phase
     started: datetime
     heartbeat: datetime
     host: str = Field(default_factory=socket.gethostname)
     pid: int = Field(default_factory=os.getpid)
+    file: str | None = None
+    """The file of the pipeline; None if an earlier version has written the state."""
+    sources: tuple[str, ...] = ()
+    sinks: tuple[str, ...] = ()
+    """URIs of what it reads and loads."""
     restarts: int = 0
     """Restarts by the supervisor since the stream last got on."""
     progress: StreamProgress | None = None
@@ -104,13 +116,22 @@ def streams_folder() -> Path:
     return Path(os.environ.get(STREAMS_VARIABLE) or (f"{home}/streams" if home else ".dagster/streams")).absolute()
 
 
+def all_states() -> list[StreamState]:
+    """What every stream that ever ran here last said of itself, whether there still is a pipeline for it or not."""
+    found = (StreamState.read(path) for path in sorted(streams_folder().glob(f"*{_STATE}")))
+    return [state for state in found if state is not None]
+
+
+_STATE = ".state.json"
+
+
 def state_file(pipeline: str) -> Path:
     """The file in which a stream says where it stands.
 
     Args:
         pipeline: Name of the pipeline.
     """
-    return streams_folder() / f"{pipeline}.state.json"
+    return streams_folder() / f"{pipeline}{_STATE}"
 
 
 def request_file(pipeline: str) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline_platform.methods.transform.event_time import FUTURE_ROWS
+
 MALFORMED_RECORDS = "malformed/"
 """What the name of the observation begins with that counts the malformed records of an extract; its step follows."""
 LOADED = "loaded"
@@ -63,6 +65,10 @@ class StreamProgress(BaseModel):
     watermark: str | None = None
     malformed: dict[str, int] = {}
     """Records that could not be used and were made null, by the extract that read them."""
+    late_rows: int = 0
+    """Rows of the micro-batch, or groups of them, that were left out because they came after the watermark."""
+    future_rows: int = 0
+    """Rows of the micro-batch that were left out because their time is further ahead than `maxFuture`."""
 
     @property
     def lag(self) -> int | None:
@@ -83,6 +89,10 @@ class StreamTotals(BaseModel):
     """Duration of all micro-batches."""
     within: tuple[int, ...] = (0,) * len(DURATION_BOUNDS)
     """For each of `DURATION_BOUNDS`: the micro-batches that took no longer."""
+    late_rows: int = 0
+    """Rows, or groups of them, that came after the watermark and were left out."""
+    future_rows: int = 0
+    """Rows that were left out because their time is too far ahead."""
 
     def and_then(self, progress: StreamProgress) -> StreamTotals:
         """With one micro-batch more."""
@@ -95,7 +105,17 @@ class StreamTotals(BaseModel):
             within=tuple(
                 count + (progress.seconds <= bound) for count, bound in zip(self.within, DURATION_BOUNDS, strict=True)
             ),
+            late_rows=self.late_rows + progress.late_rows,
+            future_rows=self.future_rows + progress.future_rows,
         )
+
+    def left_out(self) -> str | None:
+        """What rows were left out because of their event time, in words; None if none were."""
+        told = [
+            f"{self.late_rows:,} rows came too late for the watermark" if self.late_rows else "",
+            f"{self.future_rows:,} rows have a time further ahead than 'maxFuture'" if self.future_rows else "",
+        ]
+        return f"left out: {' and '.join(filter(None, told))}" if any(told) else None
 
 
 class StepTotals(BaseModel):
@@ -140,6 +160,12 @@ def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
             for name, observed in told.get("observedMetrics", {}).items()
             if name.startswith(MALFORMED_RECORDS)
         },
+        late_rows=sum(int(operator.get("numRowsDroppedByWatermark", 0)) for operator in told.get("stateOperators", ())),
+        future_rows=sum(
+            _counted(values) or 0
+            for name, values in told.get("observedMetrics", {}).items()
+            if name.startswith(FUTURE_ROWS)
+        ),
     )
 
 

@@ -21,6 +21,9 @@ from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
+LOAD_ID_TAG = "pipeline_platform/load_id"
+"""On every run of a batch, and by Dagster copied to those that re-execute it: the load id it loads under."""
+
 
 def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefinition:
     """The assets and checks of a pipeline.
@@ -61,6 +64,9 @@ def _batch_results(
 
     wanted = {step.name for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys}
     finished: dict[int, StepMetrics] = {}
+    loads_as = load_id(context.instance, context.run)
+    # For runs that re-execute this one when those before it have been deleted.
+    context.instance.add_run_tags(context.run.run_id, {LOAD_ID_TAG: loads_as})
 
     def listen(event: str, step: Step, metrics: StepMetrics | None) -> None:
         if metrics is None:
@@ -74,7 +80,7 @@ def _batch_results(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
-                load_id=load_id(context.instance, context.run),
+                load_id=loads_as,
                 selection=frozenset(wanted | {key.name for key in context.selected_asset_check_keys}),
                 listener=listen,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
@@ -94,11 +100,15 @@ def _batch_results(
 def load_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """What makes a retry leave what one clean run would have left.
 
-    A re-execution of a run that failed is a retry and has its load id; one of a run that succeeded is a new load.
+    A re-execution of a run that failed is a retry and has its load id; one of a run that succeeded is a new load. A run
+    that was deleted is taken for one that failed: those that re-execute it have noted its load id, or came before such
+    notes were made, and then the first run of all gives it.
     """
     while run.parent_run_id is not None:
         parent = instance.get_run_by_id(run.parent_run_id)
-        if parent is None or parent.status == dg.DagsterRunStatus.SUCCESS:
+        if parent is None:
+            return run.tags.get(LOAD_ID_TAG) or run.root_run_id or run.run_id
+        if parent.status == dg.DagsterRunStatus.SUCCESS:
             break
         run = parent
     return run.run_id

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
-from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 
 KeyOf = Callable[[int], dg.AssetKey]
 
@@ -47,11 +47,12 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
     return {name: value for name, value in found.items() if value is not None}
 
 
-def stream_metadata(progress: StreamProgress, load: StepMetrics | None) -> dict[str, Any]:
+def stream_metadata(progress: StreamProgress, totals: StreamTotals, load: StepMetrics | None) -> dict[str, Any]:
     """Metadata of a sink while a stream runs.
 
     Args:
         progress: Where the stream stands.
+        totals: What it did since the run began.
         load: What the load of the sink did last; None if it has done nothing yet.
     """
     offsets = {source.description: source.offsets for source in progress.sources}
@@ -70,6 +71,8 @@ def stream_metadata(progress: StreamProgress, load: StepMetrics | None) -> dict[
         "stream/state_rows": progress.state_rows,
         "stream/watermark": progress.watermark,
         "stream/malformed_records": sum(progress.malformed.values()) if progress.malformed else None,
+        "stream/late_rows": totals.late_rows if progress.watermark is not None else None,
+        "stream/future_rows": totals.future_rows or None,
         "stream/query_id": progress.query_id,
         "stream/query_run_id": progress.query_run_id,
     }

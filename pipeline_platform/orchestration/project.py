@@ -30,6 +30,7 @@ class Project:
 
     pipelines: tuple[PipelineConfig, ...]
     broken: tuple[BrokenFile, ...]
+    folder: Path | None = None
 
     @cached_property
     def _writers(self) -> dict[Dataset, list[tuple[PipelineConfig, Step]]]:
@@ -74,4 +75,4 @@ def load_project(folder: Path, vocabulary: Vocabulary) -> Project:
         if other is not pipeline:
             message = f"the name '{pipeline.name}' is taken by {other.file}; Dagster needs one for each pipeline"
             broken.append(BrokenFile(path, (Problem(path, 1, 1, message),)))
-    return Project(tuple(pipelines.values()), tuple(broken))
+    return Project(tuple(pipelines.values()), tuple(broken), folder)

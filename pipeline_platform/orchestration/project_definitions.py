@@ -14,7 +14,7 @@ from pipeline_platform.orchestration.broken import broken_file_assets
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
 from pipeline_platform.orchestration.stream_health import health_check
-from pipeline_platform.orchestration.streams_sensor import is_supervised, streams_sensor
+from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
 from pipeline_platform.resources.alerts import AlertsResource
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
@@ -49,7 +49,8 @@ def project_definitions(folder: Path) -> dg.Definitions:
         jobs=list(jobs.values()),
         sensors=[
             run_failed_sensor(),
-            *([streams_sensor(streams, jobs), stream_given_up_sensor(streams)] if streams else []),
+            *([streams_sensor(project, streams, jobs)] if streams or has_orphans(project) else []),
+            *([stream_given_up_sensor(streams)] if streams else []),
         ],
         schedules=[
             dg.ScheduleDefinition(

@@ -12,7 +12,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform.orchestration.metadata import stream_metadata
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.results import (
@@ -107,20 +107,30 @@ class _Events:
         self._ends_by_itself = main_load(pipeline).config.ends_by_itself()
         self._observed = self._materialized = float("-inf")
         self._batch: int | None = None
-        self._rows = 0
+        self._totals = StreamTotals()
+        self._left_out: str | None = None
 
     def __call__(self, progress: StreamProgress) -> None:
         now = time.monotonic()
-        self._rows += progress.rows
-        if now - self._observed >= OBSERVATION_SECONDS and progress.batch != self._batch:
+        self._totals = self._totals.and_then(progress)
+        left_out = self._totals.left_out()
+        # The first row that is left out is told at once.
+        is_news = left_out is not None and self._left_out is None
+        if (is_news or now - self._observed >= OBSERVATION_SECONDS) and progress.batch != self._batch:
+            if left_out != self._left_out:
+                self._left_out = left_out
+                self._context.log.warning(f"{left_out}, since the run began")
             self._observed, self._batch = now, progress.batch
             for index, sink in self._sinks.items():
-                metadata = stream_metadata(progress, self._latest.get(index))
+                metadata = stream_metadata(progress, self._totals, self._latest.get(index))
                 self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=metadata))
         if not self._ends_by_itself and now - self._materialized >= MATERIALIZATION_SECONDS:
             self._materialized = now
             for index, sink in self._sinks.items():
-                metadata = {**stream_metadata(progress, self._latest.get(index)), "stream/rows": self._rows}
+                metadata = {
+                    **stream_metadata(progress, self._totals, self._latest.get(index)),
+                    "stream/rows": self._totals.rows,
+                }
                 self._context.log_event(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
 
 

@@ -10,7 +10,9 @@ from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.checkpoint import main_load
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.engine.other_streams import orphans
+from pipeline_platform.engine.stream_state import StreamRequest, StreamState, all_states, request_file, state_file
+from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.stream_health import health
 from pipeline_platform.orchestration.supervisor import (
     GENERATION_TAG,
@@ -25,6 +27,7 @@ from pipeline_platform.orchestration.supervisor import (
 )
 
 SENSOR = "streams"
+_ORPHANED = "the sensor 'streams', as the pipeline was gone"
 TICK_SECONDS = 10
 
 
@@ -33,22 +36,34 @@ def is_supervised(pipeline: PipelineConfig) -> bool:
     return pipeline.mode == "streaming" and not main_load(pipeline).config.ends_by_itself()
 
 
+def has_orphans(project: Project) -> bool:
+    """Whether a stream runs whose file in the project's folder was renamed or removed.
+
+    Args:
+        project: The project.
+    """
+    return bool(_orphans(project, datetime.now(UTC)))
+
+
 def streams_sensor(
-    pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+    project: Project, pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
 ) -> dg.SensorDefinition:
     """A sensor that starts streams, restarts those that fail or stand still, and gives up those that don't get on.
 
     It is off until somebody turns it on. What it remembers stands in its cursor; it reads small files and the
     instance, and starts no JVM.
 
+    It also ends the runs of streams whose pipeline was renamed or removed.
+
     Args:
-        pipelines: The streams.
+        project: The project.
+        pipelines: Its streams.
         jobs: The job of each, by the pipeline's name.
     """
 
     @dg.sensor(
         name=SENSOR,
-        jobs=[jobs[pipeline.name] for pipeline in pipelines],
+        jobs=[jobs[pipeline.name] for pipeline in pipelines] or None,
         minimum_interval_seconds=TICK_SECONDS,
         description="Keeps the streams running: starts them, restarts them from their checkpoints, gives up loudly.",
     )
@@ -63,7 +78,7 @@ def streams_sensor(
             watch = watches.get(pipeline.name, Watch())
             run = live.get(pipeline.asset_prefix) or _run_of(context.instance, pipeline, watch)
             state = StreamState.read(state_file(pipeline.name))
-            request = StreamRequest.read(request_file(pipeline.name))
+            request = _request_of(pipeline)
             decision = decide(pipeline.streaming, watch, Seen(run, state, request), now)
             kept[pipeline.name] = decision.watch
             if decision.watch.phase != watch.phase:
@@ -76,10 +91,41 @@ def streams_sensor(
                 requests.append(_request(pipeline, decision.watch))
             if decision.watch.phase != watch.phase and decision.watch.phase not in ("requested", "wanted"):
                 events.append(health(pipeline, state, decision.watch, now))
-        idle = None if requests else _summary(kept)
+        for state in _orphans(project, now):
+            _end_orphan(context, state)
+        idle = None if requests else _summary(kept) or "no streams"
         return dg.SensorResult(run_requests=requests, skip_reason=idle, asset_events=events, cursor=_cursor(kept))
 
     return supervise
+
+
+def _orphans(project: Project, now: datetime) -> list[StreamState]:
+    if project.folder is None:
+        return []
+    names = {pipeline.name for pipeline in project.pipelines if pipeline.mode == "streaming"}
+    return orphans(all_states(), project.folder, names, [broken.path for broken in project.broken], now)
+
+
+def _end_orphan(context: dg.SensorEvaluationContext, state: StreamState) -> None:
+    """Stop the run of a stream that has no pipeline any more; somebody's own process is left to them."""
+    told = f"the stream {state.pipeline} runs on, though its pipeline was renamed or removed"
+    run = context.instance.get_run_by_id(state.run_id)
+    if run is None or run.is_finished:
+        context.log.warning(f"{told}: stop process {state.pid} on {state.host}")
+        return
+    request = StreamRequest.read(request_file(state.pipeline))
+    if request is None or request.at <= state.started:
+        StreamRequest(action="stop", by=_ORPHANED).write(request_file(state.pipeline))
+        context.log.warning(f"{told}: run {state.run_id} is stopped after its micro-batch")
+
+
+def _request_of(pipeline: PipelineConfig) -> StreamRequest | None:
+    """What a person asks of a stream; a stop by the sensor is over once the pipeline is there again."""
+    request = StreamRequest.read(request_file(pipeline.name))
+    if request is not None and request.by == _ORPHANED:
+        request_file(pipeline.name).unlink(missing_ok=True)
+        return None
+    return request
 
 
 def _summary(watches: Mapping[str, Watch]) -> str:

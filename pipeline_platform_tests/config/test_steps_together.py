@@ -172,7 +172,10 @@ KAFKA = extract("fromKafka", topic="a", registerAs="a")
 OTHER = extract("fromKafka", topic="b", registerAs="b")
 TABLE = extract("fromPostgres", table="t", registerAs="t")
 WATERMARK = {"column": "timestamp", "delay": "1 minute"}
-COUNTED = transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}, watermark=WATERMARK)
+BY_KEY = {"groupBy": "key", "aggregations": {"n": "count(*)"}, "watermark": WATERMARK}
+COUNTED = transform("aggregateData", **{**BY_KEY, "groupBy": ["key", "Timestamp"]})
+MINUTES = {"column": "timestamp", "duration": "1 minute"}
+DISTINCT = transform("deduplicate", columns="key", watermark=WATERMARK)
 RULE = validate("validateNulls", notNullColumns="key")
 ASIDE = {"valueFormat": "json", "valueSchema": "id INT", "onMalformed": "quarantine"}
 CONTINUOUS = load("toKafka", topic="b", trigger="continuous=1 second")
@@ -190,6 +193,11 @@ CONTINUOUS = load("toKafka", topic="b", trigger="continuous=1 second")
         ([TABLE, KAFKA, transform("joinDataFrames", inputDataFrames=["a", "t"], joinColumn="key"), load()], 2),
         ([KAFKA, load(), TABLE, transform("joinDataFrames", inputDataFrames=["a", "t"], joinColumn="key"), load()], 0),
         ([KAFKA, OTHER, transform("unionDataFrames", inputDataFrames=["a", "b"]), load()], 2),
+        ([KAFKA, transform("aggregateData", **BY_KEY, window=MINUTES), load()], 1),
+        ([KAFKA, transform("aggregateData", **BY_KEY), load(outputMode="update")], 1),
+        ([KAFKA, transform("aggregateData", **{**BY_KEY, "groupBy": "${env:HOME}"}), load()], 1),
+        # The time of an earlier watermark may be a group under another name.
+        ([KAFKA, DISTINCT, transform("aggregateData", **BY_KEY), load()], 2),
     ],
 )
 def test_a_stream_reaches_to_the_last_frame_that_everything_loaded_comes_from(steps: list[Json], head: int):
@@ -232,6 +240,12 @@ def test_a_sink_that_takes_micro_batches_has_no_continuous_trigger():
         ([KAFKA, load(), transform("sqlQuery", query="SELECT DISTINCT key FROM a"), load(path="b")], 2, "micro-batch"),
         ([KAFKA, transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}), load()], 1, "'watermark'"),
         ([KAFKA, transform("deduplicate", columns="key"), load()], 1, "'watermark'"),
+        ([KAFKA, transform("aggregateData", **BY_KEY), load()], 1, "none would ever come out"),
+        (
+            [KAFKA, transform("aggregateData", **BY_KEY, window={**MINUTES, "column": "other"}), load()],
+            1,
+            "once the watermark on 'timestamp' has passed it",
+        ),
         ([KAFKA, transform("toAvroSchema"), load()], 1, "no stream"),
         ([KAFKA, RULE, CONTINUOUS], 2, "a continuous stream is one load and nothing beside it"),
         ([extract("fromKafka", topic="a", **ASIDE), CONTINUOUS], 1, "a continuous stream is one load"),

@@ -390,7 +390,7 @@ def test_a_damaged_checkpoint_is_told_with_what_to_do_and_nothing_is_loaded(
     steps = arrivals(tmp_path), to_delta(tmp_path / "out")
     arrive(tmp_path / "in", "a", range(5))
     stream(spark, tmp_path, *steps)
-    damaged = tmp_path / "checkpoints" / "tested" / "to_delta_lake" / part
+    damaged = tmp_path / "checkpoints" / "tested" / "stream" / part
     damaged.write_text("sesame")
     (damaged.parent / f".{damaged.name}.crc").unlink(missing_ok=True)
     arrive(tmp_path / "in", "b", range(5, 9))

@@ -65,7 +65,7 @@ def test_while_it_runs_it_says_who_runs_it_and_how_far_it_is(spark: SparkSession
         assert state.progress == progress
         assert (state.phase, state.run_id, state.pid, state.restarts) == ("running", "mine", os.getpid(), 2)
         assert state.is_alive(datetime.now(UTC))
-        assert state.checkpoint == f"{tmp_path}/checkpoints/tested/to_delta_lake"
+        assert state.checkpoint == f"{tmp_path}/checkpoints/tested/stream"
     assert said(pipeline).phase == "stopped"
     assert not said(pipeline).is_alive(datetime.now(UTC))
 
@@ -147,7 +147,7 @@ def test_the_list_of_streams_says_what_each_does(spark: SparkSession, flow: Flow
     with pytest.raises(PipelineCancelledException):
         StreamRun(pipeline, spark, listener=listen).run()
     assert "tested running" in seen[0]
-    assert f"{tmp_path}/checkpoints/tested/to_delta_lake" in seen[0]
+    assert f"{tmp_path}/checkpoints/tested/stream" in seen[0]
     assert "tested stopping" in seen[1]
     assert "tested stopped" in listed()
 
@@ -204,7 +204,7 @@ def test_an_interpreter_that_ends_lets_the_micro_batch_come_to_its_end(flow: Flo
         [sys.executable, "-c", AT_EXIT, file], capture_output=True, text=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
-    checkpoint = tmp_path / "checkpoints" / "tested" / "to_delta_lake"
+    checkpoint = tmp_path / "checkpoints" / "tested" / "stream"
     ended = {int(path.name) for path in (checkpoint / "commits").iterdir() if path.name.isdigit()}
     last = max((tmp_path / "out" / "_delta_log").glob("*.json")).read_text().splitlines()
     [loaded] = [entry["txn"]["version"] for entry in map(json.loads, last) if "txn" in entry]

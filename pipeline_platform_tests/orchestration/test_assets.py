@@ -11,6 +11,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from pipeline_platform.orchestration.assets import LOAD_ID_TAG, load_id
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, filtered, rate_to_delta, validation
 
@@ -144,6 +145,49 @@ def flow_job() -> dg.JobDefinition:
     return project_definitions(Path(os.environ["PIPELINES_DIR"])).resolve_job_def("flow")
 
 
+def test_a_retry_has_the_load_id_of_the_first_that_failed_though_runs_between_them_are_deleted(
+    instance: dg.DagsterInstance,
+):
+    failed, good = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
+
+    def executed(run_id: str, status: dg.DagsterRunStatus, *parents: str, tags: bool = True) -> dg.DagsterRun:
+        """A run as Dagster makes one that re-executes others, which has ended."""
+        parent = instance.get_run_by_id(parents[-1]) if parents else None
+        run = dg.DagsterRun(
+            "flow",
+            run_id=run_id,
+            parent_run_id=parents[-1] if parents else None,
+            root_run_id=parents[0] if parents else None,
+            tags=parent.tags if parent is not None else {},
+            status=status,
+        )
+        instance.add_run(run)
+        if tags:
+            instance.add_run_tags(run_id, {LOAD_ID_TAG: load_id(instance, run)})
+        return run
+
+    def id_of(*parents: str, gone: str) -> str:
+        last = executed("last", dg.DagsterRunStatus.STARTED, *parents, tags=False)
+        for run_id in gone:
+            instance.delete_run(run_id)
+        found = load_id(instance, last)
+        instance.wipe()
+        return found
+
+    executed("a", failed), executed("b", failed, "a")
+    assert id_of("a", "b", gone="a") == "a"
+    # Runs of an earlier version have no tag.
+    executed("a", failed, tags=False), executed("b", failed, "a", tags=False)
+    assert id_of("a", "b", gone="a") == "a"
+    # What comes after a run that succeeded is a new load, whatever the first run was.
+    executed("a", good), executed("b", failed, "a"), executed("c", failed, "a", "b")
+    assert id_of("a", "b", "c", gone="ab") == "b"
+    executed("a", good), executed("b", failed, "a")
+    assert id_of("a", "b", gone="a") == "b"
+    executed("a", failed), executed("b", good, "a")
+    assert id_of("a", "b", gone="a") == "last"
+
+
 def test_a_retry_of_a_failed_run_loads_once_and_a_rerun_of_a_good_one_loads_again(
     define: MakeDefinitions, tmp_path: Path, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ):
@@ -171,8 +215,11 @@ def test_a_retry_of_a_failed_run_loads_once_and_a_rerun_of_a_good_one_loads_agai
         failed = execute(instance, parent=None)
         assert not failed.success
         assert rows() == 60
+        again = execute(instance, parent=failed.run_id)
+        assert not again.success
+        instance.delete_run(failed.run_id)
         monkeypatch.delenv("BAD_ROW")
-        retried = execute(instance, parent=failed.run_id)
+        retried = execute(instance, parent=again.run_id)
         assert retried.success
         assert rows() == 60
         assert execute(instance, parent=retried.run_id).success

@@ -73,6 +73,22 @@ class Extract(KeepsFrame):
         """
         raise NotImplementedError(f"'{self.method}' can't be read as a stream")
 
+    def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
+        """For a stream: what it reads, by name, and of each an id that another one of the same name would not have.
+
+        The offsets of a checkpoint mean nothing in a dataset that was made anew. Empty where that can't be told, and
+        where Spark itself finds it out.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+        """
+        return {}
+
+    def may_lose_data(self) -> bool:
+        """Whether a stream is to go on where part of what it would have read is gone."""
+        return False
+
     def reads_the_same_again(self) -> bool:
         """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
         return True

@@ -22,6 +22,7 @@ from pipeline_platform.config.values import (
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.kafka import EntersKafka, Topic
+from pipeline_platform.methods.kafka_topics import topic_ids
 from pipeline_platform.methods.kafka_values import with_values
 
 if TYPE_CHECKING:
@@ -198,6 +199,12 @@ class FromKafka(MalformedRecords, EntersKafka):
         self.require_topics(spark, options, subscription)
         options |= {**subscription, "failOnDataLoss": str(self.fail_on_data_loss).lower()}
         return options | ({"minPartitions": str(self.min_partitions)} if self.min_partitions is not None else {})
+
+    def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
+        return topic_ids(spark, self.spark_options(credentials), self.topic, self.topic_pattern)
+
+    def may_lose_data(self) -> bool:
+        return not self.fail_on_data_loss
 
     def reads_the_same_again(self) -> bool:
         # Where the topic ends is found out at each reading.

@@ -63,6 +63,19 @@ class AggregateData(Transform):
             return [(None, message)]
         return []
 
+    def append_mistake(self) -> str | None:
+        if self.watermark is None:
+            return None
+        column = self.watermark.column
+        groups = [*self.group_by, *([self.window.column] if self.window is not None else [])]
+        is_timed = column.casefold() in {name.casefold() for name in groups}
+        if is_timed or any(map(has_placeholder, (column, *groups))):
+            return None
+        return (
+            f"a group comes out once the watermark on '{column}' has passed it, and these groups have no such time, so "
+            "that none would ever come out"
+        )
+
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F
 
