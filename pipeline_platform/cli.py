@@ -295,10 +295,11 @@ def reset_checkpoint(
             lease(checkpoint.checkpoint_location(pipeline)),
             closing(RunCredentials.from_environment("reset-checkpoint", pipeline.location)) as credentials,
         ):
+            place_at = checkpoint.places_of(pipeline, credentials)
             if keep_offsets:
-                told = _keep_offsets(pipeline, checkpoint.find_checkpoint(pipeline, credentials, last_used))
+                told = _keep_offsets(pipeline, checkpoint.find_checkpoint(pipeline, place_at, last_used))
             else:
-                moved = checkpoint.reset_checkpoint(pipeline, credentials, last_used)
+                moved = checkpoint.reset_checkpoint(pipeline, place_at, last_used)
                 told = f"the checkpoint is now at {' and '.join(moved)}" if moved else _NO_CHECKPOINT
     except PipelineException as error:
         typer.echo(str(error), err=True)

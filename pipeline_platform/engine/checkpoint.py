@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -16,12 +16,13 @@ from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import spark_path
 from pipeline_platform.methods.load.base import Load
-from pipeline_platform.methods.s3 import Place, place_of
+from pipeline_platform.methods.s3 import Place, bucket_of, place_of
 from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def checkpoint_location(pipeline: PipelineConfig) -> str:
     return _written_location(main_load(pipeline)) or spark_path(f"{_root(pipeline)}/{_FOLDER}")
 
 
-def find_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None = None) -> Place:
+def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None = None) -> Place:
     """The checkpoint of a stream, with what it is entered with.
 
     It belongs to the pipeline. One that an earlier version has made lies in a folder with the name of the load that
@@ -105,20 +106,20 @@ def find_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials, last_
 
     Args:
         pipeline: A streaming pipeline.
-        credentials: Where each step gets those of its system.
+        place_at: What `places_of` gave.
         last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
     Raises:
         CredentialException: Those of its bucket are missing, incomplete, refused or can't be reached.
         PipelineConfigurationException: The stream has its checkpoint elsewhere and would begin anew, or has several.
     """
-    wanted = _place(pipeline, credentials, checkpoint_location(pipeline))
+    wanted = place_at(checkpoint_location(pipeline))
     if _has_checkpoint(wanted):
         return wanted
     written = _written_location(main_load(pipeline))
-    if written is None and (earlier := _earlier_places(pipeline, credentials)):
+    if written is None and (earlier := _earlier_places(pipeline, place_at)):
         return _chosen(pipeline, earlier, last_used)
-    elsewhere = _elsewhere(pipeline, credentials, last_used)
+    elsewhere = _elsewhere(pipeline, place_at, last_used)
     if elsewhere:
         uri = elsewhere[0].uri
         raise PipelineConfigurationException(
@@ -161,8 +162,28 @@ def _written_location(step: Step) -> str | None:
     return spark_path(config.checkpoint_location) if config.checkpoint_location else None
 
 
-def _place(pipeline: PipelineConfig, credentials: RunCredentials, uri: str) -> Place:
-    return place_of(uri, credentials_of_bucket(credentials, pipeline.steps, uri))
+PlaceAt = Callable[[str], Place]
+"""A path or URI with what it is entered with."""
+
+
+def places_of(pipeline: PipelineConfig, credentials: RunCredentials) -> PlaceAt:
+    """Where the checkpoint of a stream may be; each bucket's credentials are asked for once, as each access is noted.
+
+    Args:
+        pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
+    """
+    known: dict[str, Credentials | None] = {}
+
+    def place_at(uri: str) -> Place:
+        bucket = bucket_of(uri)
+        if bucket is None:
+            return Place(uri)
+        if bucket not in known:
+            known[bucket] = credentials_of_bucket(credentials, pipeline.steps, uri)
+        return place_of(uri, known[bucket])
+
+    return place_at
 
 
 def _has_checkpoint(place: Place) -> bool:
@@ -170,47 +191,40 @@ def _has_checkpoint(place: Place) -> bool:
     return (folder / "metadata").exists() or bool(_batches(folder / "offsets"))
 
 
-def _elsewhere(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None) -> list[Place]:
+def _elsewhere(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None) -> list[Place]:
     """Other checkpoints that the stream may have had, the one that it had last first."""
     wanted = checkpoint_location(pipeline)
     written = (_written_location(step) for step in pipeline.steps if step.type == "load")
-    earlier = (place.uri for place in _earlier_places(pipeline, credentials))
+    earlier = (place.uri for place in _earlier_places(pipeline, place_at))
     uris = dict.fromkeys([last_used, spark_path(f"{_root(pipeline)}/{_FOLDER}"), *written, *earlier])
-    places: list[Place] = []
-    for uri in uris:
-        if uri is None or uri == wanted:
-            continue
-        if has_checkpoint_at(pipeline, credentials, uri):
-            places.append(_place(pipeline, credentials, uri))
-    return places
+    return [place_at(uri) for uri in uris if uri is not None and uri != wanted and has_checkpoint_at(place_at, uri)]
 
 
-def has_checkpoint_at(pipeline: PipelineConfig, credentials: RunCredentials, uri: str) -> bool:
+def has_checkpoint_at(place_at: PlaceAt, uri: str) -> bool:
     """Whether there is a checkpoint at a place that the pipeline no longer names.
 
     Args:
-        pipeline: A streaming pipeline.
-        credentials: Where each step gets those of its system.
+        place_at: What `places_of` gave.
         uri: Path or URI.
 
     Returns:
         False as well, with a warning in the log, where it can't be found out.
     """
     try:
-        return _has_checkpoint(_place(pipeline, credentials, uri))
+        return _has_checkpoint(place_at(uri))
     except Exception as error:  # noqa: BLE001 - it may be in a bucket that no step enters any more.
         _LOG.warning("whether there is a checkpoint at %s can't be found out: %s", uri, redact(str(error)))
         return False
 
 
-def _earlier_places(pipeline: PipelineConfig, credentials: RunCredentials) -> list[Place]:
+def _earlier_places(pipeline: PipelineConfig, place_at: PlaceAt) -> list[Place]:
     """The checkpoints under names of loads; what `reset-checkpoint` has moved aside has a dot in its name."""
-    root = _place(pipeline, credentials, spark_path(_root(pipeline)))
+    root = place_at(spark_path(_root(pipeline)))
     folder = root.path()
     if not folder.is_dir():
         return []
     names = sorted(path.name for path in folder.iterdir() if path.name != _FOLDER and "." not in path.name)
-    places = [_place(pipeline, credentials, f"{root.uri}/{name}") for name in names if name]
+    places = [place_at(f"{root.uri}/{name}") for name in names if name]
     return [place for place in places if _has_checkpoint(place)]
 
 
@@ -330,19 +344,19 @@ def _batches(folder: UPath) -> list[int]:
     return [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
 
 
-def reset_checkpoint(pipeline: PipelineConfig, credentials: RunCredentials, last_used: str | None = None) -> list[str]:
+def reset_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None = None) -> list[str]:
     """Move the checkpoint aside, so that the stream begins anew; nobody may be running it.
 
     Args:
         pipeline: A streaming pipeline.
-        credentials: Where each step gets those of its system.
+        place_at: What `places_of` gave.
         last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
     Returns:
         Where it is now; none if there was none. There are two if the pipeline has been given another place.
     """
-    wanted = _place(pipeline, credentials, checkpoint_location(pipeline))
-    folders = [place.path() for place in [wanted, *_elsewhere(pipeline, credentials, last_used)]]
+    wanted = place_at(checkpoint_location(pipeline))
+    folders = [place.path() for place in [wanted, *_elsewhere(pipeline, place_at, last_used)]]
     return [_set_aside(folder) for folder in folders if folder.exists()]
 
 

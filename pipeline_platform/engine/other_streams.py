@@ -8,8 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.checkpoint import has_checkpoint_at
+from pipeline_platform.engine.checkpoint import PlaceAt, has_checkpoint_at
 from pipeline_platform.engine.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.extract.base import Extract
@@ -67,7 +66,7 @@ def require_not_renamed(
     pipeline: PipelineConfig,
     checkpoint: Place,
     formers: Sequence[StreamState],
-    credentials: RunCredentials,
+    place_at: PlaceAt,
     now: datetime,
 ) -> None:
     """Raise if a stream that has no checkpoint yet is one that ran under another name.
@@ -76,14 +75,14 @@ def require_not_renamed(
         pipeline: A streaming pipeline.
         checkpoint: Where its checkpoint is to be made.
         formers: What `former_selves` gave.
-        credentials: Where each step gets those of its system.
+        place_at: What `places_of` gave.
         now: The time, with its zone.
 
     Raises:
         PipelineConfigurationException: It would begin anew.
     """
     for former in formers:
-        if former.checkpoint == checkpoint.uri or not has_checkpoint_at(pipeline, credentials, former.checkpoint):
+        if former.checkpoint == checkpoint.uri or not has_checkpoint_at(place_at, former.checkpoint):
             continue
         runs = f"; it still runs, on {former.host} as process {former.pid}" if former.is_alive(now) else ""
         first = "stop that process, then " if runs else ""

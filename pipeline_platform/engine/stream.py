@@ -26,6 +26,7 @@ from pipeline_platform.engine.checkpoint import (
     first_load,
     main_load,
     note_made_with,
+    places_of,
     require_fit,
 )
 from pipeline_platform.engine.execution import Listener, nobody
@@ -173,13 +174,14 @@ class StreamRun:
             ExitStack() as held,
         ):
             shape = stream_shape(self.pipeline.steps)
-            place = find_checkpoint(self.pipeline, credentials, last_used)
+            place_at = places_of(self.pipeline, credentials)
+            place = find_checkpoint(self.pipeline, place_at, last_used)
             if place.uri != begins_at:
                 held.enter_context(lease(place.uri, self.lease_seconds, stop.is_asked))
             formers = former_selves(self.pipeline, all_states())
             position = checkpoint_position(self.pipeline, place)
             if position.is_new:
-                require_not_renamed(self.pipeline, place, formers, credentials, datetime.now(UTC))
+                require_not_renamed(self.pipeline, place, formers, place_at, datetime.now(UTC))
             made_with = require_fit(self.pipeline, shape, place, {former.pipeline for former in formers})
             ids, planned = self._plan(credentials, shape, place, position, made_with)
             beating.note(

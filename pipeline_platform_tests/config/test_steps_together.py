@@ -194,7 +194,7 @@ CONTINUOUS = load("toKafka", topic="b", trigger="continuous=1 second")
         ([KAFKA, load(), TABLE, transform("joinDataFrames", inputDataFrames=["a", "t"], joinColumn="key"), load()], 0),
         ([KAFKA, OTHER, transform("unionDataFrames", inputDataFrames=["a", "b"]), load()], 2),
         ([KAFKA, transform("aggregateData", **BY_KEY, window=MINUTES), load()], 1),
-        ([KAFKA, transform("aggregateData", **BY_KEY), load(outputMode="update")], 1),
+        ([KAFKA, transform("aggregateData", **BY_KEY), load(path="a", outputMode="update")], 1),
         ([KAFKA, transform("aggregateData", **{**BY_KEY, "groupBy": "${env:HOME}"}), load()], 1),
         # The time of an earlier watermark may be a group under another name.
         ([KAFKA, DISTINCT, transform("aggregateData", **BY_KEY), load()], 2),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +26,14 @@ from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.engine.stream_state import StreamState, state_file
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, PipelineExecutionException
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    PipelineException,
+    PipelineExecutionException,
+)
 from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform_tests.methods.databases import until
 from pipeline_platform_tests.runs import (
     StepValue,
     extract,
@@ -418,6 +426,73 @@ def test_offsets_that_have_expired_stop_a_stream_unless_it_may_lose_data(
         return
     StreamRun(pipeline, spark).run()
     assert len(values_of(tmp_path)) == len(NUMBERS) + 2 * 3
+
+
+def test_messages_that_expire_under_a_micro_batch_are_told_by_their_offsets(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    """The micro-batch was planned, and is repeated when part of it is gone."""
+    produce(kafka, topic, NUMBERS)
+    pipeline = flow_of(kafka, topic, tmp_path)
+    StreamRun(pipeline, spark).run()
+    [commits] = (tmp_path / "checkpoints").rglob("commits")
+    shutil.rmtree(commits)
+    # Of a sink that has not taken it.
+    shutil.rmtree(tmp_path / "out")
+    client = AdminClient({"bootstrap.servers": kafka.address})
+    for deleted in client.delete_records([TopicPartition(topic, partition, 3) for partition in range(2)]).values():
+        deleted.result(60)
+    with pytest.raises(PipelineException) as raised:
+        StreamRun(pipeline, spark).run()
+    assert re.search(rf"{topic}-[01]\b", raised.value.message), raised.value.message
+    assert "failOnDataLoss" in str(raised.value)
+    assert not raised.value.retryable
+    assert not DeltaTable.is_deltatable(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("change", ["named", "by pattern", "may lose data", "fewer partitions"])
+def test_a_topic_that_was_made_anew_is_told_before_anything_is_read(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, change: str
+):
+    """It has more messages than were read of the old one, so that the offsets fit."""
+    pipeline = flow_of(kafka, topic, tmp_path, failOnDataLoss=change != "may lose data")
+    if change == "by pattern":
+        step = {"topicPattern": f"{topic[:-1]}[{topic[-1]}]", "startingOffsets": "earliest", "valueFormat": "string"}
+        sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="availableNow")
+        checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+        source = extract("fromKafka", **kafka.credentials(), **step)
+        pipeline = pipeline_of([source, sink], mode="streaming", streaming=checkpoints)
+    produce(kafka, topic, NUMBERS)
+    StreamRun(pipeline, spark).run()
+    client = AdminClient({"bootstrap.servers": kafka.address})
+    for deleted in client.delete_topics([topic]).values():
+        deleted.result(60)
+    until(lambda: topic not in client.list_topics(timeout=10).topics)
+    kafka.make_topic(topic, 1 if change == "fewer partitions" else 2)
+    again = [(partition % (1 if change == "fewer partitions" else 2), key, value) for partition, key, value in NUMBERS]
+    produce(kafka, topic, again + again)
+    if change == "may lose data":
+        StreamRun(pipeline, spark).run()
+        assert len(values_of(tmp_path)) == 2 * len(NUMBERS)
+        return
+    if change == "fewer partitions":
+        # Found out by Spark, where an earlier version has noted no id.
+        [record] = (tmp_path / "checkpoints").rglob("*.made_with.json")
+        record.write_text(json.dumps({**json.loads(record.read_text()), "sources": {}}))
+        with pytest.raises(PipelineException) as told_by_spark:
+            StreamRun(pipeline, spark).run()
+        assert "reset-checkpoint" in str(told_by_spark.value)
+        assert len(values_of(tmp_path)) == len(NUMBERS)
+        return
+    with pytest.raises(PipelineConfigurationException) as raised:
+        StreamRun(pipeline, spark).run()
+    assert f"'{topic}' was deleted and made anew" in raised.value.message
+    assert "'startingOffsets' earliest" in str(raised.value)
+    assert len(values_of(tmp_path)) == len(NUMBERS)
+    if change == "named":
+        shutil.rmtree(tmp_path / "checkpoints")
+        StreamRun(pipeline, spark).run()
+        assert len(values_of(tmp_path)) == 3 * len(NUMBERS)
 
 
 def test_a_topic_that_is_deleted_under_a_running_stream_stops_it_saying_so(

@@ -200,3 +200,45 @@ def test_the_check_of_a_stream_can_be_made_by_itself(
     assert result().passed
     ticking.says(seconds_ago=100)
     assert "no heartbeat" in (result().description or "")
+
+
+def test_the_run_of_a_stream_whose_pipeline_is_gone_is_stopped_until_it_is_there_again(
+    define: MakeDefinitions, tmp_path: Path, ticking: Ticking
+):
+    file = tmp_path / "pipelines" / "flow.json"
+    text = file.read_text()
+    ticking.tick()
+    ticking.says(file=str(file))
+    file.write_text("{")
+    ticking.definitions = define(stream_of_rates("other", tmp_path))
+    ticking.tick()
+    assert StreamRequest.read(request_file("flow")) is None, "it may be edited at the moment"
+    # Renamed; and removed as the last stream of the folder.
+    for left in ([text.replace('"flow"', '"renamed"')], []):
+        for path in file.parent.iterdir():
+            path.unlink()
+        for changed in left:
+            file.write_text(changed)
+        request_file("flow").unlink(missing_ok=True)
+        ticking.definitions = define()
+        ticking.tick()
+        request = StreamRequest.read(request_file("flow"))
+        assert request is not None
+        assert request.action == "stop"
+    file.write_text(text)
+    ticking.definitions = define()
+    assert started(ticking.tick()) == []
+    assert StreamRequest.read(request_file("flow")) is None
+
+
+def test_a_stream_of_another_folder_and_one_that_no_run_is_left_are_left_alone(
+    define: MakeDefinitions, tmp_path: Path, ticking: Ticking, instance: dg.DagsterInstance
+):
+    ticking.tick()
+    ticking.says(file="/elsewhere/flow.json")
+    (tmp_path / "pipelines" / "flow.json").unlink()
+    ticking.definitions = define(stream_of_rates("other", tmp_path))
+    ticking.tick()
+    ticking.says(file=str(tmp_path / "pipelines" / "flow.json"), run_id="at a terminal")
+    ticking.tick()
+    assert StreamRequest.read(request_file("flow")) is None
