@@ -235,7 +235,6 @@ class StreamRun:
             known_ids,
             first_load(self.pipeline, place),
             plain,
-            is_between=position.planned == position.finished,
         )
         ids = {index: by_sink[name] for index, name in sink_names(self.pipeline).items()}
         known = StreamIds(position.query_id or "check", position.planned + 1, ids)
@@ -258,7 +257,7 @@ class StreamRun:
         if is_remote(self.spark):
             raise PipelineConfigurationException(
                 "over Spark Connect a stream can be a load that Spark has its own sink for, and nothing beside it: "
-                "an append to Delta Lake, or Kafka",
+                "an append to Delta Lake, or Kafka, that was the first load from the beginning",
                 location=self.pipeline.location,
                 hint="run it with SPARK_MASTER, on a cluster or here",
             )

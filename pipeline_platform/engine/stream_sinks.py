@@ -31,20 +31,17 @@ def sink_names(pipeline: PipelineConfig) -> dict[int, str]:
     return names
 
 
-def load_ids(
-    pipeline: PipelineConfig, known: Mapping[str, str], first: str, plain: Step | None, *, is_between: bool
-) -> dict[str, str]:
+def load_ids(pipeline: PipelineConfig, known: Mapping[str, str], first: str, plain: Step | None) -> dict[str, str]:
     """What the load id of each sink adds to that of the query, by the sink's name.
 
     A sink keeps the one that it has: with another, the micro-batch that it was given last could come to it twice.
-    Nothing is added for the load that Spark's own sink may carry out, as that knows micro-batches by the query alone.
+    Nothing is added for a sink that Spark's own may serve, as that knows micro-batches by the query alone.
 
     Args:
         pipeline: A streaming pipeline.
         known: Those of the last run; empty for a new checkpoint, or one of a version that did not note them.
         first: Name of the load for which nothing is added where none are known.
         plain: The load, where the stream is this one load.
-        is_between: Whether every micro-batch that was begun is done, so that the ids may change.
     """
     names = sink_names(pipeline)
     if not known:
@@ -53,7 +50,7 @@ def load_ids(
             for index, name in names.items()
         }
     found = dict(known)
-    if plain is not None and (is_between or names[plain.index] not in found):
+    if plain is not None and names[plain.index] not in found:
         found = {name: added for name, added in found.items() if added} | {names[plain.index]: ""}
     for index, name in names.items():
         if name not in found:

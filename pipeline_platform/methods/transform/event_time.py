@@ -80,7 +80,7 @@ class Watermark(FormatModel):
         if self.max_future is None:
             return frame
         ahead = F.expr(f"INTERVAL {_INTERVAL.sub('', self.max_future)}")
-        is_beyond = F.coalesce(F.col(name) > F.current_timestamp() + ahead, F.lit(False))
+        is_beyond = F.coalesce(F.col(quoted(name)) > F.current_timestamp() + ahead, F.lit(False))
         counted = frame.observe(f"{FUTURE_ROWS}{uuid.uuid4().hex}", F.count_if(is_beyond).alias("rows"))
         return counted.filter(~is_beyond)
 
