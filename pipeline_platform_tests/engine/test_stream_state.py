@@ -22,7 +22,7 @@ from pipeline_platform.engine import heartbeat
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.engine.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
-from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform_tests.engine.processes import write_pipeline
 from pipeline_platform_tests.runs import extract, load, pipeline_of, validate
 
@@ -210,3 +210,21 @@ def test_an_interpreter_that_ends_lets_the_micro_batch_come_to_its_end(flow: Flo
     [loaded] = [entry["txn"]["version"] for entry in map(json.loads, last) if "txn" in entry]
     assert len(ended) >= 2
     assert loaded == max(ended)
+
+
+def test_a_stream_without_a_pipeline_is_listed_as_orphaned_and_what_it_left_out_is_told(tmp_path: Path):
+    now = datetime.now(UTC)
+    told: dict[str, Any] = {"checkpoint": "c", "run_id": "r", "phase": "running", "host": "h", "pid": 7}
+    totals = StreamTotals(late_rows=1200, future_rows=3)
+    for name, file in (("gone", tmp_path / "gone.json"), ("elsewhere", Path("/elsewhere/x.json"))):
+        state = StreamState(
+            pipeline=name, file=str(file), sinks=("file:///t",), totals=totals, started=now, heartbeat=now, **told
+        )
+        state.write(state_file(name))
+    found = CliRunner().invoke(app, ["streams", str(tmp_path)], env={"COLUMNS": "200"})
+    said = " ".join(found.stdout.split())
+    assert "gone orphaned" in said
+    assert "gone: its pipeline was renamed or removed, and it runs on, on h as process 7" in said
+    assert "1,200 rows came too late for the watermark and 3 rows have a time further ahead than 'maxFuture'" in said
+    assert "gone: the stream 'elsewhere' runs too, and loads file:///t" in said
+    assert "elsewhere orphaned" not in said

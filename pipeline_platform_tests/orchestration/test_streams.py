@@ -109,3 +109,22 @@ def test_a_stream_that_a_person_stops_ends_as_canceled_and_materializes_what_it_
     state = StreamState.read(state_file("flow"))
     assert state is not None
     assert state.phase == "stopped"
+
+
+def test_rows_that_came_too_late_are_on_the_sink_and_in_the_log_of_the_run(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    timed = {"type": "transform", "method": "enrichData", "config": {"columns": {"at": "timestamp_seconds(id)"}}}
+    watermark = {"column": "at", "delay": "1 second"}
+    distinct = {"type": "transform", "method": "deduplicate", "config": {"columns": ["id"], "watermark": watermark}}
+    definitions = define(stream_of_files(tmp_path, timed, distinct))
+    with dg.DagsterInstance.ephemeral() as instance:
+        for batch, ids in enumerate([(1, 500), (2, 3, 600)]):
+            arrive(tmp_path, f"{batch}", *ids)
+            assert run(definitions, instance).success
+        [observation] = instance.fetch_observations(dg.AssetKey(["flow", "to_delta_lake"]), limit=1).records
+        assert observation.asset_observation.metadata["stream/late_rows"].value == 2
+        newest = instance.get_run_records(limit=1)[0].dagster_run.run_id
+        said = [entry.user_message for entry in instance.all_logs(newest)]
+    assert [line for line in said if "2 rows came too late for the watermark, since the run began" in line]
+    assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["id"].to_pylist()) == [1, 500, 600]
