@@ -25,7 +25,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.checkpoint import reset_checkpoint
+from pipeline_platform.engine.checkpoint import places_of, reset_checkpoint
 from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.engine.stream import StreamRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
@@ -387,17 +387,15 @@ def test_a_stream_keeps_its_place_in_a_bucket_entered_with_the_key_of_its_load(
 ):
     keys = s3.credentials()
     (tmp_path / "in").mkdir()
-    sink = load(
-        "toDeltaLake",
-        path=f"s3a://{bucket}/out",
-        checkpointLocation=f"s3a://{bucket}/checkpoints/flow",
-        trigger="availableNow",
-        **keys,
-    )
+    # As written, and fixed by the pipeline's name.
+    place = "checkpoints/flow" if validated else "checkpoints/tested/stream"
+    written = {"checkpointLocation": f"s3a://{bucket}/{place}"} if validated else {}
+    sink = load("toDeltaLake", path=f"s3a://{bucket}/out", trigger="availableNow", **written, **keys)
+    options = {"checkpointRoot": f"s3a://{bucket}/checkpoints"}
     rules = [validate("validateRanges", ranges={"id": {"max": 5}}, onFailure="quarantine")] if validated else []
     source = extract("fromFiles", path=str(tmp_path / "in"), format="json", schema="id BIGINT, at TIMESTAMP")
     distinct = transform("deduplicate", columns=["id", "at"], watermark={"column": "at", "delay": "1 hour"})
-    pipeline = pipeline_of([source, distinct, *rules, sink], mode="streaming")
+    pipeline = pipeline_of([source, distinct, *rules, sink], mode="streaming", streaming=options)
     for number in range(2):
         ids = (*range(5 * number + 5), 0)
         lines = [json.dumps({"id": number, "at": "2026-11-23T10:00:00Z"}) for number in ids]
@@ -405,13 +403,13 @@ def test_a_stream_keeps_its_place_in_a_bucket_entered_with_the_key_of_its_load(
         StreamRun(pipeline, spark).run()
     table = DeltaTable(f"s3://{bucket}/out", storage_options=place_of("s3://out", key_of(s3)).delta_rs_options())
     assert sorted(table.to_pyarrow_table()["id"].to_pylist()) == list(range(6 if validated else 10))
-    assert any("/state/" in key for key in s3.keys(bucket, "checkpoints/flow/"))
+    assert any("/state/" in key for key in s3.keys(bucket, f"{place}/"))
     settings = {**dict(spark.sparkContext.getConf().getAll()), **spark.conf.getAll}
     assert not any(s3.secret_access_key in str(value) for value in settings.values())
-    aside = reset_checkpoint(pipeline, RunCredentials.from_environment("test", pipeline.location))
-    assert aside is not None
-    assert s3.keys(bucket, "checkpoints/flow/") == []
-    assert s3.keys(bucket, f"checkpoints/{aside.rpartition('/')[2]}/")
+    place_at = places_of(pipeline, RunCredentials.from_environment("test", pipeline.location))
+    [aside] = reset_checkpoint(pipeline, place_at)
+    assert s3.keys(bucket, f"{place}/") == []
+    assert s3.keys(bucket, f"{place.rpartition('/')[0]}/{aside.rpartition('/')[2]}/")
 
 
 def key_of(s3: S3Server) -> S3Credentials:
