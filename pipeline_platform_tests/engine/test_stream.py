@@ -212,10 +212,11 @@ def test_a_change_that_a_checkpoint_can_t_take_is_refused_before_anything_happen
 
 def test_a_checkpoint_of_another_pipeline_is_refused(spark: SparkSession, tmp_path: Path):
     arrive(tmp_path / "in", "a", range(3))
-    steps = arrivals(tmp_path), to_delta(tmp_path / "out", checkpointLocation=str(tmp_path / "place"))
-    stream(spark, tmp_path, *steps)
+    source, place = arrivals(tmp_path), {"checkpointLocation": str(tmp_path / "place")}
+    stream(spark, tmp_path, source, to_delta(tmp_path / "out", **place))
+    other = source, to_delta(tmp_path / "other", **place)
     with pytest.raises(PipelineConfigurationException, match="that of the pipeline 'tested'"):
-        StreamRun(pipeline_of(steps, mode="streaming", name="other"), spark).run()
+        StreamRun(pipeline_of(other, mode="streaming", name="other"), spark).run()
 
 
 def test_a_stream_whose_checkpoint_is_reset_begins_anew(spark: SparkSession, tmp_path: Path):
