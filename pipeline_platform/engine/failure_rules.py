@@ -211,6 +211,23 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "if the topic was made anew, its offsets are others: begin anew, with 'startingOffsets' earliest and "
+        "reset-checkpoint; to go on and lose what is gone, set 'failOnDataLoss' to false for one start",
+        conditions=(
+            "KAFKA_DATA_LOSS.PARTITIONS_DELETED",
+            "KAFKA_DATA_LOSS.PARTITIONS_DELETED_AND_GROUP_ID_CONFIG_PRESENT",
+            "KAFKA_DATA_LOSS.PARTITION_OFFSET_CHANGED",
+            "KAFKA_START_OFFSET_DOES_NOT_MATCH_ASSIGNED",
+            "MISMATCHED_TOPIC_PARTITIONS_BETWEEN_START_OFFSET_AND_END_OFFSET",
+        ),
+    ),
+    Rule(
+        "messages that were still to be read are gone from the topic: find out which, then go on without them, with "
+        "'failOnDataLoss' false for one start",
+        conditions=("KAFKA_DATA_LOSS",),
+        classes=("org.apache.kafka.clients.consumer.OffsetOutOfRangeException",),
+    ),
+    Rule(
         DAMAGED_CHECKPOINT,
         classes=(
             "java.lang.IllegalStateException",
