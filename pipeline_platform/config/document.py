@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 from json_source_map import handle, types
 
-from pipeline_platform.config.problem import Problem
+from pipeline_platform.config.problem import SHOWN_WIDTH, Problem
 
 Pointer = tuple[str | int, ...]
 """Keys and indices from the root of a document."""
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?')
+# Of a string as JSON spells it: what makes one character.
+_SPELLED = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
+# Of a longer line only the part around a problem is looked at, and kept.
+_LONG_LINE = 10 * SHOWN_WIDTH
 
 
 class DocumentError(Exception):
@@ -43,8 +51,17 @@ class Document:
     value: Any
     problems: tuple[Problem, ...]
     _entries: dict[Pointer, types.Entry] = field(repr=False)
+    _strings: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict, repr=False)
 
-    def problem(self, pointer: Pointer, message: str, *, on_key: bool = False, hint: str | None = None) -> Problem:
+    def problem(
+        self,
+        pointer: Pointer,
+        message: str,
+        *,
+        on_key: bool = False,
+        hint: str | None = None,
+        offset: int | None = None,
+    ) -> Problem:
         """Make a problem that points at a value.
 
         Args:
@@ -53,9 +70,57 @@ class Document:
             message: What is wrong.
             on_key: Point at the key rather than at its value.
             hint: What was probably meant.
+            offset: Point at this character of a string, counted from 0, rather than at its beginning.
         """
         line, column = self.position(pointer, on_key=on_key)
-        return Problem(self.path, line, column, message, hint, _line_of(self.text, line))
+        if offset is not None and not on_key:
+            column += self._width_in_file(pointer, offset)
+        return self._problem_at(line, column, message, hint)
+
+    def repeated_key(self, key: str, first: types.Entry, second: types.Entry) -> Problem:
+        """The problem of a key that stands twice in one object, whose entries these are."""
+        start, before = second.key_start or second.value_start, first.key_start or first.value_start
+        message = f"the key '{key}' stands twice in one object"
+        return self._problem_at(start.line + 1, start.column + 1, message, f"first on line {before.line + 1}")
+
+    def _problem_at(self, line: int, column: int, message: str, hint: str | None) -> Problem:
+        text = self._lines[line - 1]
+        start, end = self._excerpt(line, column - 1)
+        return Problem(self.path, line, column, message, hint, text[start:end], start)
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return _lines_of(self.text)
+
+    def _excerpt(self, line: int, column: int) -> tuple[int, int]:
+        """The part of a line to show for a column, from 0.
+
+        Of a long line it is what surrounds the column, as looking at all of it for each problem would take the square
+        of its length. Strings are whole, and each has its key with it, so that a secret is recognized.
+        """
+        text = self._lines[line - 1]
+        if len(text) <= _LONG_LINE:
+            return 0, len(text)
+        if line not in self._strings:
+            found = [match.span() for match in _STRING.finditer(text)]
+            self._strings[line] = [start for start, _ in found], [end for _, end in found]
+        starts, ends = self._strings[line]
+        first = bisect_right(starts, max(0, column - SHOWN_WIDTH)) - 1
+        last = bisect_right(starts, column + SHOWN_WIDTH) - 1
+        start = starts[max(0, first - 1)] if first >= 0 else 0
+        return start, max(column + SHOWN_WIDTH, ends[last] if last >= 0 else 0)
+
+    def _width_in_file(self, pointer: Pointer, offset: int) -> int:
+        """Columns from the quote that opens a string to its character at an offset, which may be an escape."""
+        existing = self.existing(pointer)
+        start, end = self._entries[existing].value_start.position, self._entries[existing].value_end.position
+        if existing != pointer or self.text[start : start + 1] != '"':
+            return 0
+        spelled = (match.end() for match in _SPELLED.finditer(self.text, start + 1, end - 1))
+        at = start + 1
+        for _ in range(offset):
+            at = next(spelled, at)
+        return at - start
 
     def position(self, pointer: Pointer, *, on_key: bool = False) -> tuple[int, int]:
         """Line and column, both from 1, of a value or of its key."""
@@ -97,9 +162,11 @@ class Place:
     def __truediv__(self, part: str | int) -> Place:
         return Place(self.document, (*self.pointer, part))
 
-    def problem(self, message: str, *, on_key: bool = False, hint: str | None = None) -> Problem:
-        """Make a problem that points here."""
-        return self.document.problem(self.pointer, message, on_key=on_key, hint=hint)
+    def problem(
+        self, message: str, *, on_key: bool = False, hint: str | None = None, offset: int | None = None
+    ) -> Problem:
+        """Make a problem that points here; see `Document.problem`."""
+        return self.document.problem(self.pointer, message, on_key=on_key, hint=hint, offset=offset)
 
     @property
     def value(self) -> Any:
@@ -149,7 +216,7 @@ def parse_document(text: str, path: Path) -> Document:
         return _located(parsed, (entry for _, entry in entries), text, path)
     except json.JSONDecodeError as error:
         hint = _syntax_hint(text, error.pos)
-        source_line = _line_of(text, error.lineno)
+        source_line = _lines_of(text)[error.lineno - 1]
         at = Problem(path, error.lineno, error.colno, f"not JSON: {_lower_first(error.msg)}", hint, source_line)
         raise DocumentError(at) from error
     except RecursionError as error:
@@ -190,6 +257,7 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
     entries: dict[Pointer, types.Entry] = {}
     repeated: list[tuple[str, types.Entry, types.Entry]] = []
     surrogates: list[Pointer] = []
+    infinite: list[Pointer] = []
 
     def walk(value: Any, pointer: Pointer) -> Any:
         entry = next(found)
@@ -201,6 +269,8 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
             return {key: walk(item, (*pointer, key)) for key, item in pairs}
         if isinstance(value, list):
             return [walk(item, (*pointer, index)) for index, item in enumerate(cast("list[Any]", value))]
+        if isinstance(value, float) and math.isinf(value):
+            infinite.append(pointer)
         return clean(value, pointer) if isinstance(value, str) else value
 
     def clean(value: str, pointer: Pointer) -> str:
@@ -210,18 +280,12 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
 
     value = walk(parsed, ())
     document = Document(path, text, value, (), entries)
-    problems = [_repeated_key(document, *repetition) for repetition in repeated]
+    problems = [document.repeated_key(*repetition) for repetition in repeated]
     message = "a string holds half of a surrogate pair, which is no character"
     problems.extend(document.problem(pointer, message) for pointer in surrogates)
+    message = "the number is too large; write it as a string if it has to be exact"
+    problems.extend(document.problem(pointer, message) for pointer in infinite)
     return Document(path, text, value, tuple(problems), entries)
-
-
-def _repeated_key(document: Document, key: str, first: types.Entry, second: types.Entry) -> Problem:
-    start, before = second.key_start or second.value_start, first.key_start or first.value_start
-    message = f"the key '{key}' stands twice in one object"
-    hint = f"first on line {before.line + 1}"
-    source_line = _line_of(document.text, start.line + 1)
-    return Problem(document.path, start.line + 1, start.column + 1, message, hint, source_line)
 
 
 def _syntax_hint(text: str, position: int) -> str | None:
@@ -239,6 +303,5 @@ def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _line_of(text: str, line: int) -> str | None:
-    lines: Sequence[str] = text.split("\n")
-    return lines[line - 1].removesuffix("\r") if 0 < line <= len(lines) else None
+def _lines_of(text: str) -> list[str]:
+    return [line.removesuffix("\r") for line in text.split("\n")]

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from pipeline_platform.config.document import Place
-from pipeline_platform.config.problem import Problem, did_you_mean
+from pipeline_platform.config.problem import LISTED_NAMES, Problem, did_you_mean
 from pipeline_platform.config.step import Input, Step, StepConfig, StepType
 from pipeline_platform.exceptions import StepLocation
+
+# To compare a name with very many others takes long, and a guess for each of many names helps nobody.
+_GUESSES = 20
+_COMPARED_NAMES = 200
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
     registry: dict[str, Draft] = {}
     all_names = {draft.register_as: draft for draft in reversed(drafts) if draft.register_as is not None}
     names = _StepNames({_identifier(name) for name in all_names})
+    guesses = iter(range(_GUESSES))
     all_known = True
     steps: list[Step] = []
     problems: list[Problem] = []
@@ -74,11 +81,16 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
         inputs: list[Input] = []
         if draft.config is not None and draft.config.reads_primary() and primary is not None:
             inputs.append(Input(primary, None))
+        written: dict[str, dict[str, int]] = {}
         for key, name in draft.frames:
             if name in registry:
                 inputs.append(Input(registry[name].index, name))
             elif all_known:
-                problems.append(_unregistered(draft, key, name, registry, all_names))
+                if key not in written:
+                    written[key] = _positions(draft.key(key).value)
+                place = draft.key(key, written[key][name]) if name in written[key] else draft.key(key)
+                hint = _hint(draft, name, registry, all_names, guesses)
+                problems.append(place.problem(f"there is no registered frame '{name}' before this step", hint=hint))
         if draft.config is not None and draft.location is not None:
             step_name = names.take(draft.register_as, draft.config.method)
             location = replace(draft.location, step=step_name)
@@ -95,36 +107,36 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
     return tuple(steps), problems
 
 
-def _unregistered(
-    draft: Draft,
-    key: str,
-    name: str,
-    registry: Mapping[str, Draft],
-    all_names: Mapping[str, Draft],
-) -> Problem:
-    place = draft.key(key)
-    if isinstance(place.value, list) and name in place.value:
-        place /= place.value.index(name)
-    message = f"there is no registered frame '{name}' before this step"
+def _positions(value: Any) -> dict[str, int]:
+    """Where in a list each name stands first; nothing for what is no list."""
+    items = cast("list[Any]", value) if isinstance(value, list) else []
+    return {item: index for index, item in reversed(list(enumerate(items))) if isinstance(item, str)}
+
+
+def _hint(
+    draft: Draft, name: str, registry: Mapping[str, Draft], all_names: Mapping[str, Draft], guesses: Iterator[int]
+) -> str | None:
     if name in all_names:
         later = all_names[name].index
-        hint = "this step registers it itself" if later == draft.index else f"step {later} registers it, later"
-    else:
-        hint = did_you_mean(name, registry) or "no frame is registered so far"
-    return place.problem(message, hint=hint)
+        return "this step registers it itself" if later == draft.index else f"step {later + 1} registers it, later"
+    if not registry:
+        return "no frame is registered so far"
+    can_guess = len(registry) <= LISTED_NAMES or (len(registry) <= _COMPARED_NAMES and next(guesses, None) is not None)
+    return did_you_mean(name, registry) if can_guess else None
 
 
 class _StepNames:
     def __init__(self, reserved: set[str]) -> None:
         self.reserved = reserved
         self.taken: set[str] = set()
+        self.counts: Counter[str] = Counter()
 
     def take(self, register_as: str | None, method: str) -> str:
         base = _identifier(register_as or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", method).lower())
-        candidate, count = base, 1
+        candidate = base
         while candidate in self.taken or (register_as is None and candidate in self.reserved):
-            count += 1
-            candidate = f"{base}_{count}"
+            self.counts[base] = max(self.counts[base], 1) + 1
+            candidate = f"{base}_{self.counts[base]}"
         self.taken.add(candidate)
         return candidate
 

@@ -15,8 +15,8 @@ from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.inline_secrets import inline_secrets
 from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
-from pipeline_platform.config.problem import Problem, did_you_mean
-from pipeline_platform.config.step import STEP_TYPES, PipelineMode, Step, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.problem import Problem, did_you_mean, nearest
+from pipeline_platform.config.step import STEP_TYPES, Methods, PipelineMode, Step, StepConfig, StepType, Vocabulary
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 
@@ -26,7 +26,7 @@ FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
 STEP_KEYS = ("type", "method", "config", "configRef")
 
 
-def load_pipeline(path: Path, vocabulary: Vocabulary, project: Path | None = None) -> PipelineConfig:
+def load_pipeline(path: Path, vocabulary: Methods, project: Path | None = None) -> PipelineConfig:
     """Read a pipeline file.
 
     Args:
@@ -45,7 +45,7 @@ def load_pipeline(path: Path, vocabulary: Vocabulary, project: Path | None = Non
     return _Reader(document, vocabulary, (project or path.absolute().parent.parent).resolve()).read()
 
 
-def parse_pipeline(text: str, vocabulary: Vocabulary, path: Path = Path("pipeline.json")) -> PipelineConfig:
+def parse_pipeline(text: str, vocabulary: Methods, path: Path = Path("pipeline.json")) -> PipelineConfig:
     """Read a pipeline from text; `path` is named in errors and is where a `configRef` starts from.
 
     Raises:
@@ -71,10 +71,10 @@ def _in_order(path: Path, problems: Iterable[Problem]) -> list[Problem]:
 
 
 class _Reader:
-    def __init__(self, document: Document, vocabulary: Vocabulary, project: Path) -> None:
+    def __init__(self, document: Document, vocabulary: Methods, project: Path) -> None:
         self.document = document
         self.root = Place(document)
-        self.vocabulary = vocabulary
+        self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else Vocabulary(vocabulary)
         self.project = project
         self.problems = list(document.problems)
         self.warnings: list[Problem] = []
@@ -154,15 +154,25 @@ class _Reader:
         name = step.get("method")
         if isinstance(name, str) and name in methods:
             return methods[name]
-        self._wrong_name(here, "method", step, [method.method for method in methods.values()])
+        valid = [method.method for method in methods.values()]
+        self._wrong_name(here, "method", step, valid, self._instead_of(name, valid) if isinstance(name, str) else None)
         return None
 
-    def _wrong_name(self, here: Place, key: str, step: dict[str, Any], valid: Sequence[str]) -> None:
+    def _instead_of(self, method: str, valid: Sequence[str]) -> str | None:
+        """What is known of a method that there is not: why its plug-in has failed, or what was probably meant."""
+        failed = {plugin.name: str(plugin) for plugin in self.vocabulary.failed}
+        meant = self.vocabulary.misnomers.get(method.lower()) or nearest(method, valid)
+        return failed.get(method) or meant or "; ".join(failed.values()) or None
+
+    def _wrong_name(
+        self, here: Place, key: str, step: dict[str, Any], valid: Sequence[str], instead: str | None = None
+    ) -> None:
         name = step.get(key)
         if key not in step:
             self.problems.append(here.problem(f"the key '{key}' is missing", hint=f"valid: {', '.join(valid)}"))
         elif isinstance(name, str):
-            self.problems.append((here / key).problem(f"unknown {key} '{name}'", hint=did_you_mean(name, valid)))
+            hint = instead or did_you_mean(name, valid)
+            self.problems.append((here / key).problem(f"unknown {key} '{name}'", hint=hint))
         else:
             self.problems.append((here / key).problem(f"expected a string, not {json_type(name)}"))
 
@@ -295,11 +305,10 @@ def _wrong_value(place: Place, tried: Sequence[Mistake]) -> Problem:
     value, found = place.value, json_type(place.value)
     messages = list(dict.fromkeys(mistake.message for mistake in tried))
     if len(messages) == 1 and tried[0].allowed and isinstance(value, str):
-        near = did_you_mean(value, tried[0].allowed)
-        hint = near if near and near.startswith("did you mean") else None
-        return place.problem(f"{messages[0]}, not '{value}'", hint=hint)
+        return place.problem(f"{messages[0]}, not '{value}'", hint=nearest(value, tried[0].allowed))
     if not all(message.startswith("expected ") for message in messages):
-        return place.problem("; ".join(messages))
+        offset = tried[0].offset if len(tried) == 1 else None
+        return place.problem("; ".join(messages), offset=offset)
     message = f"expected {' or '.join(message.removeprefix('expected ') for message in messages)}"
     wrong_type = all(mistake.kind == "type" for mistake in tried) and found not in message
     return place.problem(f"{message}, not {found}" if wrong_type else message)

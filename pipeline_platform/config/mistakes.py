@@ -22,12 +22,14 @@ class Mistake:
         kind: `unknown` for a key that does not exist, `missing` for one that has to, `type` for a value of the
             wrong JSON type, `value` for the rest.
         allowed: The values to choose from, where there are few.
+        offset: The character of a string it is at, counted from 0; None for the string as a whole.
     """
 
     keys: Keys
     message: str
     kind: str = "value"
     allowed: tuple[str, ...] = ()
+    offset: int | None = None
 
 
 def mistakes(error: ValidationError) -> Iterator[Mistake]:
@@ -52,11 +54,15 @@ def mistakes(error: ValidationError) -> Iterator[Mistake]:
         else:
             say = _MESSAGES.get(kind)
             message = say(context) if say else _lower_first(detail["msg"].removeprefix("Value error, "))
-            yield Mistake(keys, message, "type" if kind in _WRONG_TYPE else "value")
+            yield Mistake(keys, message, "type" if kind in _WRONG_TYPE else "value", offset=context.get("offset"))
 
 
 def _lower_first(text: str) -> str:
     return text[0].lower() + text[1:] if text[1:2].islower() else text
+
+
+def _plain(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 _MESSAGES: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -69,9 +75,9 @@ _MESSAGES: dict[str, Callable[[dict[str, Any]], str]] = {
     "bool_type": lambda _: "expected true or false",
     "string_too_short": lambda _: "must not be empty",
     "too_short": lambda context: f"expected at least {context['min_length']}, found {context['actual_length']}",
-    "greater_than": lambda context: f"must be greater than {context['gt']:g}",
-    "greater_than_equal": lambda context: f"must be {context['ge']:g} or more",
-    "less_than_equal": lambda context: f"must be {context['le']:g} or less",
+    "greater_than": lambda context: f"must be greater than {_plain(context['gt'])}",
+    "greater_than_equal": lambda context: f"must be {_plain(context['ge'])} or more",
+    "less_than_equal": lambda context: f"must be {_plain(context['le'])} or less",
     "string_pattern_mismatch": lambda context: f"must match {context['pattern']}",
 }
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
 from pipeline_platform.config.environment import UnsetVariableError, substitute_all
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schedule import cron_mistake
@@ -26,17 +27,33 @@ from pipeline_platform.config.values import (
 from pipeline_platform.exceptions import CredentialException, StepLocation
 
 
+def _owner(value: str) -> str:
+    dagster_owner(value)
+    return value
+
+
+def _team(value: str) -> str:
+    dagster_team(value)
+    return value
+
+
 class Metadata(FormatModel):
     """Who owns a pipeline and what it is about."""
 
-    owner: Text | None = None
+    owner: Annotated[Text, AfterValidator(_owner)] | None = None
     """An email address, or a team as `team:name`: a Dagster owner."""
-    team: Text | None = None
+    team: Annotated[Text, AfterValidator(_team)] | None = None
     """Becomes the Dagster owner `team:<team>`."""
     version: Setting | None = None
     """Version of the pipeline, as its authors count."""
     tags: list[Text] = []
     """Dagster tags."""
+
+    def owners(self) -> list[str]:
+        """Owner and team, as Dagster takes them."""
+        owner = [dagster_owner(self.owner)] if self.owner is not None else []
+        team = [dagster_team(self.team)] if self.team is not None else []
+        return list(dict.fromkeys([*owner, *team]))
 
 
 class Retry(FormatModel):
@@ -65,6 +82,13 @@ class StreamingOptions(FormatModel):
     """Folder or URI under which every load of the pipeline has its checkpoint."""
 
 
+def _name(value: str) -> str:
+    mistake = reserved_name(value.replace("-", "_"))
+    if mistake is not None:
+        raise PydanticCustomError("reserved_name", "{mistake}", {"mistake": mistake})
+    return value
+
+
 def _schedule(value: str) -> str:
     mistake = cron_mistake(value)
     if mistake is not None:
@@ -75,7 +99,7 @@ def _schedule(value: str) -> str:
 class PipelineKeys(FormatModel):
     """The top-level keys of a pipeline file, without its steps."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$"), AfterValidator(_name)]
     """Unique in the project; the Dagster job, asset prefix and group come from it (`-` becomes `_`)."""
     mode: Annotated[PipelineMode, one_of("batch", "streaming")]
     """`batch` or `streaming`: the only thing that has to change to move a pipeline from one to the other."""

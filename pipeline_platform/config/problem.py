@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,8 @@ class Problem:
         column: Column, from 1, in characters.
         message: What is wrong and what was expected.
         hint: What was probably meant.
-        source_line: The text of that line.
+        source_line: The text of that line, or the part of a long one that surrounds the mistake.
+        source_start: Where in its line that part begins, in characters.
     """
 
     file: Path
@@ -35,6 +36,7 @@ class Problem:
     message: str
     hint: str | None = None
     source_line: str | None = None
+    source_start: int = 0
 
     def __str__(self) -> str:
         said = f"{self.message} ({self.hint})" if self.hint else self.message
@@ -43,8 +45,9 @@ class Problem:
         if self.source_line is None:
             return head
         # The two sides are redacted apart, so that a mask before the mistake moves the caret with it.
-        before = redact(self.source_line[: self.column - 1])
-        shown = _printable(redact(before + redact(self.source_line[self.column - 1 :])))
+        column = self.column - 1 - self.source_start
+        before = redact(self.source_line[:column])
+        shown = _printable(redact(before + redact(self.source_line[column:])))
         start = max(0, len(before) - SHOWN_WIDTH // 2) if len(shown) > SHOWN_WIDTH else 0
         caret = " " * _cells(shown[start : len(before)]) + "^"
         return f"{head}\n    {shown[start : start + SHOWN_WIDTH].rstrip()}\n    {caret}"
@@ -53,11 +56,25 @@ class Problem:
 def did_you_mean(name: str, valid: Iterable[str]) -> str | None:
     """The nearest valid name as a hint, or all of them when they are few and none is near."""
     names = sorted(set(valid))
-    folded = {candidate.casefold(): candidate for candidate in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean '{folded[near[0]]}'?"
-    return f"valid: {', '.join(names)}" if 0 < len(names) <= LISTED_NAMES else None
+    listed = f"valid: {', '.join(names)}" if 0 < len(names) <= LISTED_NAMES else None
+    return nearest(name, names) or listed
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The nearest valid name as a hint, for a message that lists them all itself; None when none is near."""
+    folded = {candidate.lower(): candidate for candidate in sorted(set(valid))}
+    # What all of them begin with says nothing: `fromCsv` is not near `fromS3`.
+    common = _common_start(folded) if len(folded) > 1 else ""
+    rests = {candidate.removeprefix(common): spelled for candidate, spelled in folded.items()}
+    if "" in rests or not name.lower().startswith(common):
+        common, rests = "", folded
+    near = difflib.get_close_matches(name.lower().removeprefix(common), rests, n=1, cutoff=0.6)
+    return f"did you mean '{rests[near[0]]}'?" if near else None
+
+
+def _common_start(names: Collection[str]) -> str:
+    first, last = min(names), max(names)
+    return next((first[:index] for index in range(len(first)) if first[: index + 1] != last[: index + 1]), first)
 
 
 def _printable(text: str) -> str:

@@ -4,16 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlglot
 from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.dialects.spark import Spark
 from sqlglot.errors import ParseError, SqlglotError
+from sqlglot.parsers.spark import SparkParser
 
 from pipeline_platform.config.environment import has_placeholder
 
-DIALECT = "spark"
+
+class _SparkWithVariants(Spark):
+    """Spark's SQL as of Spark 4, which takes fields out of a variant: `parse_json(text):user.id::int`."""
+
+    class Parser(SparkParser):
+        COLON_IS_VARIANT_EXTRACT = True
+        COLON_CHAIN_IS_SINGLE_EXTRACT = False
+
+
+DIALECT: type[Dialect] = _SparkWithVariants
 _SELECT = "SELECT "
+
+
+@dataclass(frozen=True)
+class SqlMistake:
+    """What is wrong with an SQL text.
+
+    Args:
+        message: In words.
+        offset: At which character, counted from 0, if that is known.
+    """
+
+    message: str
+    offset: int | None = None
 
 
 def parse_expression(text: str) -> exp.Expr:
@@ -34,7 +60,7 @@ def parse_expression(text: str) -> exp.Expr:
     return statement.expressions[0]
 
 
-def parse_query(text: str, dialect: str = DIALECT) -> exp.Expr:
+def parse_query(text: str, dialect: str | type[Dialect] = DIALECT) -> exp.Expr:
     """Parse one SQL query, by default Spark's.
 
     Raises:
@@ -46,12 +72,12 @@ def parse_query(text: str, dialect: str = DIALECT) -> exp.Expr:
     return statement
 
 
-def expression_mistake(text: str) -> str | None:
+def expression_mistake(text: str) -> SqlMistake | None:
     """What is wrong with a Spark SQL expression; None when it is right."""
-    return _mistake(parse_expression, text)
+    return _mistake(parse_expression, text, len(_SELECT))
 
 
-def query_mistake(text: str, dialect: str = DIALECT) -> str | None:
+def query_mistake(text: str, dialect: str | type[Dialect] = DIALECT) -> SqlMistake | None:
     """What is wrong with a query, by default of Spark SQL; None when it is right."""
     return _mistake(lambda query: parse_query(query, dialect), text)
 
@@ -74,27 +100,31 @@ def _is_unknown(data_type: exp.DataType) -> bool:
     return data_type.this == exp.DataType.Type.USERDEFINED
 
 
-def _mistake(parse: Callable[[str], object], text: str) -> str | None:
+def _mistake(parse: Callable[[str], object], text: str, before: int = 0) -> SqlMistake | None:
+    """What is wrong with a text that is parsed with some characters before it."""
     if not text.strip():
-        return "the SQL is empty"
+        return SqlMistake("the SQL is empty")
     if has_placeholder(text):
         # Its value is known at run time only; Spark reports what is wrong with it then.
         return None
     try:
         parse(text)
     except SqlglotError as error:
-        return f"SQL syntax: {_reason(error)}"
+        return SqlMistake(f"SQL syntax: {_reason(error)}", _offset(error, text, before))
     except RecursionError:
-        return "SQL syntax: nested too deeply"
+        return SqlMistake("SQL syntax: nested too deeply")
     return None
 
 
 def _reason(error: SqlglotError) -> str:
     details = error.errors if isinstance(error, ParseError) else []
     if not details:
-        return str(error).splitlines()[0].replace(f"'{_SELECT}", "'", 1)
+        unclosed = re.match(r"Missing (.+) from \d+:\d+$", str(error.__cause__), re.DOTALL)
+        reason = str(error).splitlines()[0].replace(f"'{_SELECT}", "'", 1)
+        return f"{reason}: {unclosed[1]} is missing at the end of what begins here" if unclosed else reason
     first = details[0]
     description = re.sub(r" for <class '[^']*'>", "", str(first.get("description", ""))).rstrip(".")
+    description = re.sub(r" but got <Token .*>$", "", description, flags=re.DOTALL)
     highlight = str(first.get("highlight") or "")
     near = f" near '{highlight}'" if highlight else ""
     return f"{description}{near}{_place(first, highlight)}"
@@ -109,7 +139,27 @@ def _place(detail: Mapping[str, Any], highlight: str) -> str:
     return f", column {start}" if line == 1 else f", line {line}, column {start}"
 
 
-def _statement(text: str, dialect: str) -> exp.Expr:
+def _offset(error: SqlglotError, text: str, before: int) -> int | None:
+    """The character that an error is about, if sqlglot says so and it stands there."""
+    first = error.errors[0] if isinstance(error, ParseError) and error.errors else None
+    if first is not None:
+        line, column, highlight = first.get("line"), first.get("col"), str(first.get("highlight") or "")
+        if line is None or column is None:
+            return None
+        start = column - max(len(highlight), 1)
+    else:
+        # What is wrong with a token stands in the error's cause only, and from where.
+        found = re.search(r" from (\d+):(\d+)", str(error.__cause__))
+        if found is None:
+            return None
+        line, highlight = int(found[1]), ""
+        start = int(found[2]) - 1 - (before if line == 1 else 0)
+    lines = text.splitlines(keepends=True)
+    offset = sum(map(len, lines[: line - 1])) + max(start, 0)
+    return offset if line <= len(lines) and text.startswith(highlight, offset) and offset < len(text) else None
+
+
+def _statement(text: str, dialect: str | type[Dialect]) -> exp.Expr:
     try:
         statements = [statement for statement in sqlglot.parse(text, dialect=dialect) if statement is not None]
     except (SqlglotError, RecursionError):

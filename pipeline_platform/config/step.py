@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -139,8 +139,50 @@ def _without_passwords(value: Any) -> Any:
     return redact_urls(value) if isinstance(value, str) else value
 
 
-Vocabulary = Mapping[StepType, Mapping[str, type[StepConfig]]]
+Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
 """Methods by step type and by name, aliases included."""
+
+
+@dataclass(frozen=True)
+class FailedPlugin:
+    """An installed package's entry point that can't be used.
+
+    Args:
+        name: Of the entry point; as a rule that of its method.
+        package: The package it comes with.
+        reason: What is wrong with it.
+    """
+
+    name: str
+    package: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the plug-in '{self.name}' of the package {self.package} can't be used: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Vocabulary(Methods):
+    """The methods that a step may name, and what is known of names that none has.
+
+    Args:
+        methods: By step type and by name.
+        misnomers: What to write in place of a name that people try, by that name in lower case.
+        failed: Plug-ins that are left out.
+    """
+
+    methods: Methods
+    misnomers: Mapping[str, str] = field(default_factory=dict)
+    failed: tuple[FailedPlugin, ...] = ()
+
+    def __getitem__(self, step_type: StepType) -> Mapping[str, type[StepConfig]]:
+        return self.methods[step_type]
+
+    def __iter__(self) -> Iterator[StepType]:
+        return iter(self.methods)
+
+    def __len__(self) -> int:
+        return len(self.methods)
 
 
 @dataclass(frozen=True)
@@ -161,7 +203,7 @@ class Step:
     """A step with its place in the pipeline.
 
     Args:
-        index: Position in `steps`, from 0.
+        index: Position in `steps`, from 0; to people it is `number`.
         name: Asset name: `registerAs`, or made from the method; unique in the pipeline.
         config: The method and its config.
         inputs: The frames it works on: for extracts none, otherwise the primary first.
@@ -173,6 +215,11 @@ class Step:
     config: StepConfig
     inputs: tuple[Input, ...]
     location: StepLocation
+
+    @property
+    def number(self) -> int:
+        """Position in `steps`, from 1, as people count."""
+        return self.index + 1
 
     @property
     def type(self) -> StepType:

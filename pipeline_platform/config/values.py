@@ -15,9 +15,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
-from pipeline_platform.config.sql import ddl_mistake, expression_mistake, query_mistake
+from pipeline_platform.config.sql import SqlMistake, ddl_mistake, expression_mistake, query_mistake
 from pipeline_platform.redaction import looks_secret
 
+_DECIMAL_DIGITS = 38
 PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
 
 # Spark's own names, `pyspark.StorageLevel`.
@@ -83,9 +84,11 @@ def _number(value: Any) -> Any:
     raise PydanticCustomError("number", "expected a number")
 
 
-def _no_flag(value: Any) -> Any:
+def _bound(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("bound", "expected a number or a string, not a boolean")
+    if isinstance(value, int) and abs(value) >= 10**_DECIMAL_DIGITS:
+        raise PydanticCustomError("bound", "no column holds a number of more than 38 digits")
     return value
 
 
@@ -107,7 +110,7 @@ class _OneOf:
         value = _substituted(value)
         if not isinstance(value, str):
             return value
-        return {name.casefold(): name for name in self.names}.get(value.strip().casefold(), value)
+        return {name.lower(): name for name in self.names}.get(value.strip().lower(), value)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self.canonical, handler(source))
@@ -139,9 +142,14 @@ def _query(text: str) -> str:
     return _right(text, query_mistake(text))
 
 
-def _right(text: str, mistake: str | None) -> str:
+def _right(text: str, mistake: SqlMistake | str | None, skipped: int = 0) -> str:
+    """The text, unless there is a mistake in it; so many characters stand before it in the file."""
+    if isinstance(mistake, SqlMistake) and mistake.offset is not None:
+        context = {"mistake": mistake.message, "offset": mistake.offset + skipped}
+        raise PydanticCustomError("text", "{mistake}", context)
     if mistake is not None:
-        raise PydanticCustomError("text", "{mistake}", {"mistake": mistake})
+        message = mistake.message if isinstance(mistake, SqlMistake) else mistake
+        raise PydanticCustomError("text", "{mistake}", {"mistake": message})
     return text
 
 
@@ -150,7 +158,7 @@ def query_in(dialect: str) -> AfterValidator:
 
     def validated(text: str) -> str:
         query = text.strip().removesuffix(";")
-        return _right(query, query_mistake(query, dialect))
+        return _right(query, query_mistake(query, dialect), len(text) - len(text.lstrip()))
 
     return AfterValidator(validated)
 
@@ -226,14 +234,26 @@ def _integer_schema(**bounds: int) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"type": "integer", **bounds}, as_text, PLACEHOLDER_SCHEMA]})
 
 
-Integer = Annotated[int, BeforeValidator(_integer), _integer_schema()]
-"""An integer, which may be written as a string."""
+# What Java's `int` and `long` hold: Spark, Delta and the JDBC drivers take no more.
+_INT, _LONG = 2**31 - 1, 2**63 - 1
 
-PositiveInteger = Annotated[int, Field(gt=0), BeforeValidator(_integer), _integer_schema(minimum=1)]
-"""An integer of 1 or more, which may be written as a string."""
+PositiveInteger = Annotated[
+    int, Field(gt=0, le=_INT), BeforeValidator(_integer), _integer_schema(minimum=1, maximum=_INT)
+]
+"""An integer from 1 to 2147483647, which may be written as a string."""
 
-Natural = Annotated[int, Field(ge=0), BeforeValidator(_integer), _integer_schema(minimum=0)]
-"""An integer of 0 or more, which may be written as a string."""
+Natural = Annotated[int, Field(ge=0, le=_INT), BeforeValidator(_integer), _integer_schema(minimum=0, maximum=_INT)]
+"""An integer from 0 to 2147483647, which may be written as a string."""
+
+PositiveLong = Annotated[int, Field(gt=0, le=_LONG), BeforeValidator(_integer), _integer_schema(minimum=1)]
+"""An integer from 1 to 9223372036854775807, which may be written as a string."""
+
+NaturalLong = Annotated[int, Field(ge=0, le=_LONG), BeforeValidator(_integer), _integer_schema(minimum=0)]
+"""An integer from 0 to 9223372036854775807, which may be written as a string."""
+
+_PORTS = 65535
+Port = Annotated[int, Field(ge=1, le=_PORTS), BeforeValidator(_integer), _integer_schema(minimum=1, maximum=_PORTS)]
+"""The port of a server, which may be written as a string."""
 
 _NUMBER_TEXT = {"type": "string", "pattern": "[0-9]"}
 _NUMBER_SCHEMA = {"anyOf": [{"type": "number", "minimum": 0}, _NUMBER_TEXT, PLACEHOLDER_SCHEMA]}
@@ -243,7 +263,7 @@ Amount = Annotated[float, Field(ge=0), BeforeValidator(_number), WithJsonSchema(
 Text = Annotated[str, Field(min_length=1)]
 """A string that is not empty."""
 
-Bound = Annotated[int | float | Text, BeforeValidator(_no_flag)]
+Bound = Annotated[int | float | Text, BeforeValidator(_bound)]
 """A number, or a string for dates, timestamps, decimals and text."""
 
 Location = Annotated[Text, BeforeValidator(_substituted), AfterValidator(_one_line)]

@@ -318,9 +318,9 @@ def _samples(validation: PlannedValidation, planned: PlannedRule, broken: Column
 def _sample(rule: Rule, config: Validate) -> Column:
     from pyspark.sql import functions as F
 
-    hidden = {name.casefold() for name in config.sensitive_columns}
+    hidden = {name.lower() for name in config.sensitive_columns}
     shown = [
-        F.lit(MASK).alias(name) if name.casefold() in hidden or looks_secret(name) else F.col(quoted(name)).alias(name)
+        F.lit(MASK).alias(name) if name.lower() in hidden or looks_secret(name) else F.col(quoted(name)).alias(name)
         for name in rule.columns
     ]
     return F.to_json(F.struct(*shown), {"ignoreNullFields": "false"}) if shown else F.lit("{}")

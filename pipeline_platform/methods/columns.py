@@ -25,7 +25,7 @@ def find_column(columns: Sequence[str], name: str) -> str | None:
     """The column of this name, as the frame spells it; Spark does not tell upper from lower case."""
     if name in columns:
         return name
-    return next((column for column in columns if column.casefold() == name.casefold()), None)
+    return next((column for column in columns if column.lower() == name.lower()), None)
 
 
 def own_column(columns: Sequence[str], name: str, frame: str | None = None) -> str:
@@ -63,8 +63,8 @@ def column(columns: Sequence[str], name: str) -> Column:
 def repeated(names: Iterable[str]) -> list[str]:
     """The names that occur more than once, however they are spelled."""
     listed = list(names)
-    counts = Counter(name.casefold() for name in listed)
-    return list({name.casefold(): name for name in listed if counts[name.casefold()] > 1}.values())
+    counts = Counter(name.lower() for name in listed)
+    return list({name.lower(): name for name in listed if counts[name.lower()] > 1}.values())
 
 
 def column_of(frame: DataFrame, name: str) -> Column:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
-from pipeline_platform.config.values import Integer, Properties, Secret, Text
+from pipeline_platform.config.values import Port, Properties, Secret, Text
 from pipeline_platform.credentials.model import Credentials, JdbcCredentials
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.database import Database
@@ -28,7 +28,7 @@ class EntersDatabase(Credentialed):
 
     host: Text | None = None
     """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
-    port: Integer | None = None
+    port: Port | None = None
     """Its port; by default the system's standard one."""
     database: Text | None = None
     """The database on it."""

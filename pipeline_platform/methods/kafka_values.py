@@ -38,7 +38,7 @@ def with_values(records: DataFrame, value_format: ValueFormat, schema: str | Non
     records = records.withColumn(_PARSED, _parsed_json(schema) if value_format == "json" else _parsed_avro(schema))
     struct: StructType = records.schema[_PARSED].dataType  # pyright: ignore[reportAssignmentType]
     fields = [name for name in struct.names if name != _CORRUPT]
-    taken = {name.casefold() for name in fields}
+    taken = {name.lower() for name in fields}
     malformed = F.col(f"{_PARSED}.{_CORRUPT}") if value_format == "json" else F.col(_PARSED)
     is_malformed = malformed.isNotNull() if value_format == "json" else malformed.isNull()
     reason = F.when(F.col("value").isNotNull() & is_malformed, F.lit(f"the value is not {value_format} of the schema"))

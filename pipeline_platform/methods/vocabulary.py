@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
-from pipeline_platform.config.loader import Vocabulary
-from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
+from pipeline_platform.config.step import STEP_TYPES, FailedPlugin, StepConfig, StepType, Vocabulary
 from pipeline_platform.methods.extract.avro import FromAvro
 from pipeline_platform.methods.extract.delta_lake import FromDeltaLake
 from pipeline_platform.methods.extract.files import FromFiles
@@ -42,6 +42,7 @@ from pipeline_platform.methods.validate.referential_integrity import ValidateRef
 from pipeline_platform.methods.validate.row_count import ValidateRowCount
 from pipeline_platform.methods.validate.schema import ValidateSchema
 from pipeline_platform.methods.validate.unique import ValidateUnique
+from pipeline_platform.redaction import redact
 
 ENTRY_POINT_GROUP = "pipeline_platform.methods"
 
@@ -84,16 +85,49 @@ METHODS: tuple[type[StepConfig], ...] = (
 )
 
 
+_FORMATS = ("csv", "json", "parquet", "orc")
+MISNOMERS: Mapping[str, str] = {
+    **{f"from{name}": f"read such files with 'fromFiles' and 'format': '{name}'" for name in _FORMATS},
+    **{f"to{name}": f"write such files with 'toFiles' and 'format': '{name}'" for name in _FORMATS},
+}
+"""What to write in place of a method that people try, by its name in lower case."""
+
+
 @cache
 def vocabulary() -> Vocabulary:
-    """Every method by step type and name, aliases included.
+    """Every method by step type and name, aliases included; a plug-in that can't be used is left out, and noted."""
+    methods: dict[StepType, dict[str, type[StepConfig]]] = {step_type: {} for step_type in STEP_TYPES}
+    for method in METHODS:
+        _add(methods, method)
+    failed: list[FailedPlugin] = []
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            _add(methods, _loaded(point))
+        # A package may raise anything when it is imported, and exit: the pipelines of others must not suffer.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            package = point.dist.name if point.dist is not None else "that is not known"
+            reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+            failed.append(FailedPlugin(point.name, package, reason))
+    return Vocabulary(methods, MISNOMERS, tuple(failed))
+
+
+def _loaded(point: EntryPoint) -> type[StepConfig]:
+    method: object = point.load()
+    if not (isinstance(method, type) and issubclass(method, StepConfig)):
+        raise TypeError(f"{point.value} is no method: expected a subclass of Extract, Transform, Validate or Load")
+    method.model_rebuild()
+    return method
+
+
+def _add(methods: Mapping[StepType, dict[str, type[StepConfig]]], method: type[StepConfig]) -> None:
+    """Add a method under all its names, or under none.
 
     Raises:
-        ValueError: Two methods of one step type claim the same name.
+        ValueError: Another method of its step type has one of them.
     """
-    methods: dict[StepType, dict[str, type[StepConfig]]] = {step_type: {} for step_type in STEP_TYPES}
-    for method in (*METHODS, *(point.load() for point in entry_points(group=ENTRY_POINT_GROUP))):
-        for name in (method.method, *method.aliases):
-            if methods[method.step_type].setdefault(name, method) is not method:
-                raise ValueError(f"two methods are called '{name}'")
-    return methods
+    of_type = methods[method.step_type]
+    names = (method.method, *method.aliases)
+    for name in names:
+        if of_type.get(name, method) is not method:
+            raise ValueError(f"there is a {method.step_type} of the name '{name}' already")
+    of_type.update(dict.fromkeys(names, method))

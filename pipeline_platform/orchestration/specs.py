@@ -22,8 +22,6 @@ from pipeline_platform.orchestration.project import Project
 MATERIALIZATION_SECONDS = 900.0
 """Between two materializations of a sink by a stream that runs."""
 
-_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-
 
 def asset_key(pipeline: PipelineConfig, step: Step) -> dg.AssetKey:
     """The key of a step's asset: pipeline, step."""
@@ -60,7 +58,7 @@ def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec
             kinds={step.config.kind, *(("spark",) if step.type == "transform" else ())},
             description=_description(pipeline, step),
             code_version=versions[step.index],
-            owners=_owners(pipeline),
+            owners=pipeline.metadata.owners(),
             tags=_tags(pipeline),
             metadata={**_uri(step), "method": step.config.method, "step": step.index},
             skippable=True,
@@ -142,21 +140,6 @@ def _description(pipeline: PipelineConfig, step: Step) -> str:
     config = json.dumps(step.config.as_config(), indent=2, ensure_ascii=False)
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
     return f"{about}Step {step.index}, `{step.config.method}`, of `{place}`:\n\n```json\n{config}\n```"
-
-
-def _owners(pipeline: PipelineConfig) -> list[str]:
-    owners: list[str] = []
-    owner = pipeline.metadata.owner
-    if owner is not None:
-        owners.append(owner if _EMAIL.fullmatch(owner) else _team(owner.removeprefix("team:")))
-    if pipeline.metadata.team is not None:
-        owners.append(_team(pipeline.metadata.team))
-    return list(dict.fromkeys(owners))
-
-
-def _team(name: str) -> str:
-    # Dagster allows letters, digits and underscores in the name of a team.
-    return "team:" + re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
 
 
 def _tags(pipeline: PipelineConfig) -> dict[str, str]:

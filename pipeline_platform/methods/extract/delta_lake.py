@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.values import Location, Natural, Text
+from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
@@ -32,11 +32,11 @@ class FromDeltaLake(Extract, EntersS3):
 
     path: Location
     """Local path or URI of the table."""
-    version: Natural | None = None
+    version: NaturalLong | None = None
     """Read this version of the table."""
     timestamp: Text | None = None
     """Read the table as it was then, such as `2026-01-31 12:00:00`."""
-    starting_version: Natural | None = None
+    starting_version: NaturalLong | None = None
     """Streaming: the first version whose changes are read."""
 
     @model_validator(mode="after")

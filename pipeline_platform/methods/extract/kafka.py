@@ -15,6 +15,7 @@ from pipeline_platform.config.values import (
     Flag,
     Location,
     PositiveInteger,
+    PositiveLong,
     avro_schema_mistake,
     ddl_mistake,
     one_of,
@@ -107,7 +108,7 @@ class FromKafka(MalformedRecords, EntersKafka):
     """In batch, where to stop: `latest`, the default, or offsets by topic and partition; a stream does not stop."""
     fail_on_data_loss: Flag = True
     """Fail when offsets are gone that were not read yet."""
-    max_offsets_per_trigger: PositiveInteger | None = None
+    max_offsets_per_trigger: PositiveLong | None = None
     """Streaming: the most records in a micro-batch."""
     min_partitions: PositiveInteger | None = None
     """Read with at least so many Spark partitions; by default one for each of Kafka's."""

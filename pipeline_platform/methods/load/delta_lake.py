@@ -330,8 +330,8 @@ class DeltaWrite:
                     yield {**commit, "version": version}
 
     def _check_partitions(self, existing: Sequence[str]) -> None:
-        wanted = [name.casefold() for name in self.config.partition_by]
-        if wanted and wanted != [name.casefold() for name in existing]:
+        wanted = [name.lower() for name in self.config.partition_by]
+        if wanted and wanted != [name.lower() for name in existing]:
             have = ", ".join(existing) or "nothing"
             raise PipelineExecutionException(
                 f"the table at {self.config.path} is partitioned by {have}, "
@@ -356,7 +356,7 @@ class DeltaWrite:
 
         reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         table = reader.load(self.place.uri).schema
-        existing = {field.name.casefold(): field for field in table}
+        existing = {field.name.lower(): field for field in table}
         added = _added(self.frame.schema, table)
         if added and not self.config.merge_schema:
             has = ", ".join(field.name for field in table)
@@ -367,7 +367,7 @@ class DeltaWrite:
         self._check_names([*added, *_new_fields(self.frame.schema, table)], properties)
         may_widen = properties.get(_TYPE_WIDENING) == "true"
         for field in self.frame.schema:
-            target = existing.get(field.name.casefold())
+            target = existing.get(field.name.lower())
             if target is not None and not _fits(
                 field.dataType, target.dataType, widens=may_widen and self.config.merge_schema
             ):
@@ -438,10 +438,10 @@ def _added(source: StructType, target: StructType, prefix: str = "") -> list[str
     """Fields, nested ones included, that only the source has."""
     from pyspark.sql.types import StructType
 
-    known = {field.name.casefold(): field.dataType for field in target}
+    known = {field.name.lower(): field.dataType for field in target}
     added: list[str] = []
     for field in source:
-        there = known.get(field.name.casefold())
+        there = known.get(field.name.lower())
         if there is None:
             added.append(prefix + field.name)
         elif isinstance(field.dataType, StructType) and isinstance(there, StructType):
@@ -470,9 +470,9 @@ def _fits(source: DataType, target: DataType, *, widens: bool) -> bool:
     from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, NullType, ShortType, StructType
 
     if isinstance(source, StructType) and isinstance(target, StructType):
-        fields = {field.name.casefold(): field.dataType for field in target}
+        fields = {field.name.lower(): field.dataType for field in target}
         return all(
-            _fits(field.dataType, fields.get(field.name.casefold(), field.dataType), widens=widens) for field in source
+            _fits(field.dataType, fields.get(field.name.lower(), field.dataType), widens=widens) for field in source
         )
     if isinstance(source, ArrayType) and isinstance(target, ArrayType):
         return _fits(source.elementType, target.elementType, widens=widens)

@@ -43,9 +43,9 @@ def require_columns(frame: DataFrame, columns: Sequence[str], key: str) -> None:
     Raises:
         PipelineExecutionException: One is missing.
     """
-    there = {name.casefold() for name in frame.columns}
+    there = {name.lower() for name in frame.columns}
     for column in columns:
-        if column.casefold() not in there:
+        if column.lower() not in there:
             has = ", ".join(frame.columns)
             raise PipelineExecutionException(
                 f"'{key}' names the column '{column}', which the frame does not have; it has {has}",
@@ -66,14 +66,14 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
             folders, or the format has no place for a type or a name.
     """
     _require_different_names(frame)
-    folders = {name.casefold() for name in partition_by}
+    folders = {name.lower() for name in partition_by}
     if partition_by and len(folders) == len(frame.columns):
         raise PipelineExecutionException(
             "'partitionBy' names every column of the frame, so that none is left for the files",
             hint="leave at least one column out of 'partitionBy'",
         )
     for field in frame.schema:
-        if field.name.casefold() in folders:
+        if field.name.lower() in folders:
             if _kind(field.dataType) in _UNPARTITIONABLE:
                 raise PipelineExecutionException(
                     f"'partitionBy' names the column '{field.name}', and {field.dataType.simpleString()} can't be the "
@@ -138,7 +138,7 @@ def field_names(data_type: DataType) -> list[str]:
 def _require_different_names(frame: DataFrame) -> None:
     seen: dict[str, str] = {}
     for name in frame.columns:
-        other = seen.setdefault(name.casefold(), name)
+        other = seen.setdefault(name.lower(), name)
         if other is not name:
             told = f"two columns '{name}'" if other == name else f"the columns '{other}' and '{name}'"
             raise PipelineExecutionException(

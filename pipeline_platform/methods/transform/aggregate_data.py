@@ -97,13 +97,13 @@ class AggregateData(Transform):
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         frame, names = next(iter(columns.items()))
-        read = {name.casefold(): [name] for name in self.group_by}
+        read = {name.lower(): [name] for name in self.group_by}
         if self.window is not None:
             read[_WINDOW] = [self.window.column]
         for name, function in self.aggregations.items():
             of = [name] if _simple(function) is not None else columns_read(function, names)
-            read[_output_name(name, function).casefold()] = of
-        found = {name: [find_column(names, column) for column in read.get(name.casefold(), [])] for name in output}
+            read[_output_name(name, function).lower()] = of
+        found = {name: [find_column(names, column) for column in read.get(name.lower(), [])] for name in output}
         return {
             name: [ColumnSource(frame, column) for column in sources if column is not None]
             for name, sources in found.items()
@@ -117,7 +117,7 @@ class AggregateData(Transform):
 
 
 def _simple(function: str) -> str | None:
-    return _FUNCTIONS.get(function.strip().casefold())
+    return _FUNCTIONS.get(function.strip().lower())
 
 
 def _output_name(name: str, function: str) -> str:

@@ -48,25 +48,25 @@ class EnrichData(Transform):
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         frame, names = next(iter(columns.items()))
-        spelled = {name.casefold(): name for name in names}
-        origin = {name.casefold(): [ColumnSource(frame, name)] for name in names}
+        spelled = {name.lower(): name for name in names}
+        origin = {name.lower(): [ColumnSource(frame, name)] for name in names}
         for name, expression in self.columns.items():
             read = columns_read(expression, list(spelled.values()))
-            sources = [source for column in read for source in origin[column.casefold()]]
-            spelled[name.casefold()] = name
-            origin[name.casefold()] = list(dict.fromkeys(sources))
-        return {name: origin.get(name.casefold(), []) for name in output}
+            sources = [source for column in read for source in origin[column.lower()]]
+            spelled[name.lower()] = name
+            origin[name.lower()] = list(dict.fromkeys(sources))
+        return {name: origin.get(name.lower(), []) for name in output}
 
     def _batches(self) -> list[list[str]]:
         batches: list[list[str]] = []
         defined: set[str] = set()
         for name, expression in self.columns.items():
             read = _names_in(expression)
-            if not batches or read is None or name.casefold() in defined or read & defined:
+            if not batches or read is None or name.lower() in defined or read & defined:
                 batches.append([])
                 defined = set()
             batches[-1].append(name)
-            defined.add(name.casefold())
+            defined.add(name.lower())
             if read is None:
                 batches.append([])
                 defined = set()
@@ -81,7 +81,7 @@ def _names_in(expression: str) -> set[str] | None:
         return None
     if parsed.find(exp.Star, exp.Query) is not None or _makes_rows(parsed):
         return None
-    return {identifier.name.casefold() for identifier in parsed.find_all(exp.Identifier)}
+    return {identifier.name.lower() for identifier in parsed.find_all(exp.Identifier)}
 
 
 def _makes_rows(parsed: exp.Expr) -> bool:

@@ -12,7 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_expression
-from pipeline_platform.config.values import Names, SqlExpressions, Text, in_any_case
+from pipeline_platform.config.values import FrameName, FrameNames, Names, SqlExpressions, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
@@ -44,7 +44,7 @@ _KINDS: Mapping[str, Kind] = {
 
 def _kinds(value: object) -> object:
     values: list[object] = list(value) if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    return [_KINDS.get(item.replace("_", "").casefold(), item) if isinstance(item, str) else item for item in values]
+    return [_KINDS.get(item.replace("_", "").lower(), item) if isinstance(item, str) else item for item in values]
 
 
 _NAMES = [*_KINDS, "left_outer", "right_outer", "full_outer", "left_semi", "left_anti"]
@@ -77,7 +77,7 @@ class JoinDataFrames(Transform):
 
     method: ClassVar[str] = "joinDataFrames"
 
-    input_data_frames: Names
+    input_data_frames: FrameNames
     """The registered frames, two or more, each under its name in the conditions."""
     join_conditions: SqlExpressions | None = None
     """One Spark SQL condition for each frame after the first, such as `users.id = orders.user_id`."""
@@ -85,9 +85,9 @@ class JoinDataFrames(Transform):
     """In place of conditions: the column, or columns, that all frames have and that must be equal."""
     join_type: JoinTypes = ("inner",)
     """`inner`, `left`, `right`, `full`, `semi`, `anti` or `cross`; one for all joins, or one for each."""
-    broadcast: Names | None = None
+    broadcast: FrameNames | None = None
     """Those of the frames that are small enough to be sent to every executor."""
-    watermarks: dict[Text, Watermark] = {}
+    watermarks: dict[FrameName, Watermark] = {}
     """By frame, how late a row of a stream may be: needed where two streams are joined, in batch without effect. A
     condition on both times, such as `b.at BETWEEN a.at AND a.at + INTERVAL 1 HOUR`, lets Spark forget rows."""
 
@@ -214,7 +214,7 @@ class JoinDataFrames(Transform):
                 continue
             pairs = _equal_columns(condition) if condition is not None else []
             for column in columns[right]:
-                here = (right.casefold(), column.casefold())
+                here = (right.lower(), column.lower())
                 equal = {
                     left if right_side == here else right_side
                     for left, right_side in pairs
@@ -232,8 +232,8 @@ class JoinDataFrames(Transform):
     def _outputs_by_name(self, columns: Mapping[str, Sequence[str]], keys: Sequence[str]) -> list[_Output]:
         first, *others = self.input_data_frames
         merged = [_output(first, own_column(columns[first], key, first)) for key in keys]
-        folded = {key.casefold() for key in keys}
-        rest = [_output(first, column) for column in columns[first] if column.casefold() not in folded]
+        folded = {key.lower() for key in keys}
+        rest = [_output(first, column) for column in columns[first] if column.lower() not in folded]
         for right, kind in zip(others, self._types(), strict=True):
             for output, key in zip(merged, keys, strict=True):
                 source = ColumnSource(right, own_column(columns[right], key, right))
@@ -242,12 +242,12 @@ class JoinDataFrames(Transform):
                 elif kind == "right":
                     output.name, output.sources = source.column, [source]
             if kind not in ("semi", "anti"):
-                rest += [_output(right, column) for column in columns[right] if column.casefold() not in folded]
+                rest += [_output(right, column) for column in columns[right] if column.lower() not in folded]
         return [*merged, *rest]
 
 
 def _output(frame: str, column: str) -> _Output:
-    return _Output(column, [ColumnSource(frame, column)], {(frame.casefold(), column.casefold())})
+    return _Output(column, [ColumnSource(frame, column)], {(frame.lower(), column.lower())})
 
 
 def _equal_columns(condition: str) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -280,13 +280,13 @@ def _of_frame(side: exp.Expr) -> tuple[str, str] | None:
     if not isinstance(side, exp.Column) or len(side.parts) != 2:
         return None
     frame, column = side.parts
-    return frame.name.casefold(), column.name.casefold()
+    return frame.name.lower(), column.name.lower()
 
 
 def _shared_names(shared: Sequence[str], outputs: Sequence[_Output]) -> PipelineExecutionException:
     described: list[str] = []
     for name in shared:
-        frames = [output.sources[0].frame or "" for output in outputs if output.name.casefold() == name.casefold()]
+        frames = [output.sources[0].frame or "" for output in outputs if output.name.lower() == name.lower()]
         described.append(f"'{name}' (in {', '.join(frames)})")
     return PipelineExecutionException(
         f"the join would have more than one column {', '.join(described)}",

@@ -42,12 +42,12 @@ def query_lineage(query: exp.Expr, columns: Mapping[str, Sequence[str]], output:
 
 
 def _sources(node: Node, columns: Mapping[str, Sequence[str]]) -> list[ColumnSource]:
-    frames = {name.casefold(): name for name in columns}
+    frames = {name.lower(): name for name in columns}
     sources: dict[ColumnSource, None] = {}
     for leaf in node.walk():
         if leaf.downstream or not isinstance(leaf.expression, exp.Table):
             continue
-        frame = frames.get(leaf.expression.name.casefold())
+        frame = frames.get(leaf.expression.name.lower())
         column = find_column(columns[frame], exp.to_column(leaf.name, dialect=DIALECT).name) if frame else None
         if column is not None:
             sources[ColumnSource(frame, column)] = None

@@ -75,12 +75,12 @@ class ReshapeData(Transform):
             kept, read = self.group_by_columns or [], [self.aggregate_column, self.pivot_column]
         else:
             kept, read = self._id_columns(names), self.value_cols or []
-        sources = {name.casefold(): [name] for name in kept}
+        sources = {name.lower(): [name] for name in kept}
         made = [name for name in read if name is not None]
         if self.operation == "unpivot":
             # The names of columns are not data that came out of them.
-            sources[(self.variable_col_name or "").casefold()] = []
-        found = {name: [find_column(names, of) for of in sources.get(name.casefold(), made)] for name in output}
+            sources[(self.variable_col_name or "").lower()] = []
+        found = {name: [find_column(names, of) for of in sources.get(name.lower(), made)] for name in output}
         return {
             name: [ColumnSource(frame, column) for column in of if column is not None] for name, of in found.items()
         }
@@ -107,8 +107,8 @@ class ReshapeData(Transform):
     def _id_columns(self, columns: Sequence[str]) -> Sequence[str]:
         if self.id_cols is not None:
             return self.id_cols
-        values = {name.casefold() for name in self.value_cols or ()}
-        return [name for name in columns if name.casefold() not in values]
+        values = {name.lower() for name in self.value_cols or ()}
+        return [name for name in columns if name.lower() not in values]
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
         given = {(field.alias or name): getattr(self, name) for name, field in type(self).model_fields.items()}

@@ -107,7 +107,7 @@ def _literal(text: str) -> str:
 
 
 def _is_known(table: exp.Table, known: frozenset[str]) -> bool:
-    return table.args.get("db") is None and table.name.casefold() in known
+    return table.args.get("db") is None and table.name.lower() in known
 
 
 def _tables(node: exp.Expr, known: frozenset[str]) -> Iterator[exp.Table]:
@@ -120,7 +120,7 @@ def _tables(node: exp.Expr, known: frozenset[str]) -> Iterator[exp.Table]:
     with_ = node.args.get("with_")
     if isinstance(with_, exp.With):
         for expression in with_.expressions:
-            name = expression.alias.casefold()
+            name = expression.alias.lower()
             inside = known | {name} if with_.recursive else known
             yield from _tables(expression.this, inside)
             known = known | {name}

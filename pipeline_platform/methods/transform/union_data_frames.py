@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.values import Flag, Names
+from pipeline_platform.config.values import Flag, FrameNames
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import find_column
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
@@ -23,7 +23,7 @@ class UnionDataFrames(Transform):
 
     method: ClassVar[str] = "unionDataFrames"
 
-    input_data_frames: Names
+    input_data_frames: FrameNames
     """Registered frames; when it is a single one, the primary frame, or that of `input`, comes before it."""
     allow_missing_columns: Flag = False
     """A column that a frame lacks is null in its rows; otherwise it is an error."""

@@ -47,11 +47,11 @@ class ValidateRanges(Validate):
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F
 
-        types = {field.name.casefold(): field.dataType for field in frame.schema}
+        types = {field.name.lower(): field.dataType for field in frame.schema}
         rules: list[Rule] = []
         for name, bounds in self.ranges.items():
             column = column_of(frame, name)
-            data_type = types[name.casefold()]
+            data_type = types[name.lower()]
             outside = F.isnan(column) if data_type.typeName() in ("double", "float") else F.lit(False)
             if bounds.min is not None:
                 outside = outside | (column < _literal(bounds.min, data_type, name))

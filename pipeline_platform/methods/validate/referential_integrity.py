@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline_platform.config.values import Text
+from pipeline_platform.config.values import FrameName, Text
 from pipeline_platform.methods.columns import HELPER_PREFIX, column_of, own_column, quoted
 from pipeline_platform.methods.validate.base import Rule, Validate
 
@@ -23,7 +23,7 @@ class ValidateReferentialIntegrity(Validate):
 
     foreign_key: Text
     """The column that refers."""
-    referenced_data_frame: Text
+    referenced_data_frame: FrameName
     """The registered frame it refers to."""
     referenced_column: Text
     """The column there."""

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.values import Natural
+from pipeline_platform.config.values import NaturalLong
 from pipeline_platform.methods.validate.base import RuleResult, Validate
 
 
@@ -18,9 +18,9 @@ class ValidateRowCount(Validate):
     method: ClassVar[str] = "validateRowCount"
     looks_at_rows: ClassVar[bool] = False
 
-    min: Natural | None = None
+    min: NaturalLong | None = None
     """Fewest rows allowed."""
-    max: Natural | None = None
+    max: NaturalLong | None = None
     """Most rows allowed."""
 
     @model_validator(mode="after")

@@ -41,12 +41,12 @@ class ValidateSchema(Validate):
     """Allow no other columns."""
 
     def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
-        actual = {field.name.casefold(): field for field in frame.schema}
+        actual = {field.name.lower(): field for field in frame.schema}
         results: list[RuleResult] = []
         for column in self.expected_columns:
             rule = f"{column.name} {column.type}"
             expected = _parsed(column.type)
-            field = actual.get(column.name.casefold())
+            field = actual.get(column.name.lower())
             if field is None:
                 near = did_you_mean(column.name, frame.columns)
                 detail = f"there is no column '{column.name}'" + (f" ({near})" if near else "")
@@ -58,8 +58,8 @@ class ValidateSchema(Validate):
                 detail = None
             results.append(RuleResult(rule, int(detail is not None), None, detail))
         if self.strict:
-            expected_names = {column.name.casefold() for column in self.expected_columns}
-            extra = [name for name in frame.columns if name.casefold() not in expected_names]
+            expected_names = {column.name.lower() for column in self.expected_columns}
+            extra = [name for name in frame.columns if name.lower() not in expected_names]
             detail = f"unexpected columns: {', '.join(extra)}" if extra else None
             results.append(RuleResult("no other columns", int(bool(extra)), None, detail))
         return results
@@ -77,4 +77,4 @@ def _parsed(name: str) -> DataType:
 
 def _plain(data_type: DataType) -> str:
     # simpleString leaves out whether nested fields may be null, which no one writes down.
-    return data_type.simpleString().casefold()
+    return data_type.simpleString().lower()
