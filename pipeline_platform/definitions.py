@@ -13,7 +13,7 @@ if is_json():
     configure_logs()
 
 defs = dg.Definitions.merge(
-    project_definitions(Path(os.environ.get("PIPELINES_DIR", "pipelines"))),
+    project_definitions(Path(os.environ.get("PIPELINES_DIR") or "pipelines")),
     # For what is materialized without a job; as part of another project the executor is that project's matter.
     dg.Definitions(executor=dg.in_process_executor),
 )

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
 from pipeline_platform.config.environment import UnsetVariableError, substitute_all
 from pipeline_platform.config.problem import Problem
-from pipeline_platform.config.schedule import cron_mistake
+from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
 from pipeline_platform.config.values import (
     Amount,
@@ -96,6 +96,13 @@ def _schedule(value: str) -> str:
     return value
 
 
+def _timezone(value: str) -> str:
+    mistake = timezone_mistake(value)
+    if mistake is not None:
+        raise PydanticCustomError("timezone", "{mistake}", {"mistake": mistake})
+    return value
+
+
 class PipelineKeys(FormatModel):
     """The top-level keys of a pipeline file, without its steps."""
 
@@ -109,6 +116,8 @@ class PipelineKeys(FormatModel):
     """Owner, team, version and tags."""
     schedule: Annotated[Location, AfterValidator(_schedule)] | None = None
     """A cron string: a Dagster schedule for a batch pipeline, or for a streaming one that runs `availableNow`."""
+    schedule_timezone: Annotated[Location, AfterValidator(_timezone)] = "UTC"
+    """The time zone of the schedule, such as `Europe/Berlin`."""
     retry: Retry = Retry()
     """Retries of transient failures."""
     spark_conf: Properties = {}

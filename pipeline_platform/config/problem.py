@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pipeline_platform.redaction import redact
 SHOWN_WIDTH = 120
 # With more valid names than this, and none of them near, a list would hide the message.
 LISTED_NAMES = 12
+
+_FIRST_WORD = re.compile(r"[a-z]+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,20 @@ def did_you_mean(name: str, valid: Iterable[str]) -> str | None:
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The nearest valid name as a hint, for a message that lists them all itself; None when none is near."""
     folded = {candidate.lower(): candidate for candidate in sorted(set(valid))}
-    # What all of them begin with says nothing: `fromCsv` is not near `fromS3`.
-    common = _common_start(folded) if len(folded) > 1 else ""
+    # A word that all of them begin with says nothing: `fromCsv` is not near `fromS3`.
+    common = _common_word(folded.values())
+    if not name.lower().startswith(common):
+        common = ""
     rests = {candidate.removeprefix(common): spelled for candidate, spelled in folded.items()}
-    if "" in rests or not name.lower().startswith(common):
-        common, rests = "", folded
     near = difflib.get_close_matches(name.lower().removeprefix(common), rests, n=1, cutoff=0.6)
     return f"did you mean '{rests[near[0]]}'?" if near else None
 
 
-def _common_start(names: Collection[str]) -> str:
-    first, last = min(names), max(names)
-    return next((first[:index] for index in range(len(first)) if first[: index + 1] != last[: index + 1]), first)
+def _common_word(names: Collection[str]) -> str:
+    """The word in lower case that several names in camelCase all begin with; an empty string if there is none."""
+    words = {_FIRST_WORD.match(name) for name in names}
+    starts = {match[0] if match is not None else "" for match in words}
+    return starts.pop() if len(names) > 1 and len(starts) == 1 else ""
 
 
 def _printable(text: str) -> str:

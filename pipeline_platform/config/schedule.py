@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _FIELDS = 5
 _LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
@@ -31,3 +32,13 @@ def _some_day_exists(days: Sequence[int | str], months: Sequence[int | str]) -> 
     first = min((day for day in days if isinstance(day, int)), default=1)
     longest = (_LONGEST_MONTHS.get(month, 31) if isinstance(month, int) else 31 for month in months)
     return any(first <= length for length in longest)
+
+
+def timezone_mistake(name: str) -> str | None:
+    """What is wrong with the name of a time zone; None when there is one."""
+    try:
+        ZoneInfo(name)
+    # Of a name that is a folder, a path or no text, it says so as the file system does.
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return f"there is no time zone '{name}'; expected a name such as 'UTC' or 'Europe/Berlin'"
+    return None

@@ -7,13 +7,15 @@ micro-batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from pipeline_platform.config.step import Step
 
 QUERY_KEYS = ("checkpointLocation", "trigger", "outputMode", "queryName")
 """Keys of a load that are about the query; there is one, so those of the first load count."""
+
+_NO_STEP = -1
 
 
 _WATERMARKS = ("watermark", "watermarks")
@@ -67,15 +69,16 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     sinks = [step for step in steps if step.type in ("validate", "load")]
     if not any(step.type == "load" for step in sinks):
         raise StreamShapeError("a streaming pipeline needs a load", steps[-1].index, "add a load, such as toDeltaLake")
+    dominators = _dominators(steps, streams)
     for sink in sinks:
-        if not _upstream(steps, {_input(sink)}) & streams:
+        if _input(sink) not in dominators:
             raise StreamShapeError(
                 f"{sink.config.method} works on a frame that is no stream", sink.index, "leave it to a batch pipeline"
             )
     wanted = {_input(sink) for sink in sinks}
     aside = {index for index in _upstream(steps, wanted) & streams if steps[index].config.keeps_aside()}
-    head = _head(steps, streams, wanted | aside)
-    if head is None:
+    head = _meeting(dominators, wanted | aside)
+    if head == _NO_STEP:
         raise StreamShapeError(
             f"{sinks[-1].config.method} works on another stream than the steps before it, and one streaming pipeline "
             "is one query",
@@ -83,15 +86,17 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
             "make two pipelines of it, or bring the streams together with a join or a union first",
         )
     shape = StreamShape(head, frozenset(_upstream(steps, {head})))
+    below = _below(steps, head)
     for step in steps:
-        _require_row_by_row(steps, step, shape)
-        named = frozenset(edge.name for edge in step.inputs if _upstream(steps, {edge.step}) & streams)
+        _require_row_by_row(steps, step, shape, below)
+        named = frozenset(edge.name for edge in step.inputs if edge.step in dominators)
         mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
         if mistake is not None:
             raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
     _require_output(steps, shape)
+    is_plain = plain_load(steps, shape) is not None
     for step in sinks:
-        if step.config.hands_rows_on() and plain_load(steps, shape) is None:
+        if step.config.hands_rows_on() and not is_plain:
             raise StreamShapeError(
                 "a continuous stream is one load and nothing beside it, and another step here needs micro-batches",
                 step.index,
@@ -122,19 +127,39 @@ def plain_load(steps: Sequence[Step], shape: StreamShape) -> Step | None:
     return sinks[0] if len(sinks) == 1 and not keeps_aside and _input(sinks[0]) == shape.head else None
 
 
-def _head(steps: Sequence[Step], streams: Set[int], wanted: Set[int]) -> int | None:
-    """The last step that every way from a stream to the wanted frames leads through."""
-    for candidate in reversed(range(min(wanted) + 1)):
-        if all(not _upstream(steps, {index}, without=candidate) & streams for index in wanted):
-            return candidate
-    return None
+def _dominators(steps: Sequence[Step], streams: Set[int]) -> dict[int, int]:
+    """For each step that a stream leads to, the last step before it that every way from a stream leads through.
+
+    One pass suffices, as a step has its inputs before it.
+    """
+    found: dict[int, int] = {}
+    for step in steps:
+        ways = [edge.step for edge in step.inputs if edge.step in found]
+        if step.index in streams:
+            found[step.index] = _NO_STEP
+        elif ways:
+            found[step.index] = _meeting(found, ways)
+    return found
 
 
-def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape) -> None:
+def _meeting(dominators: Mapping[int, int], indices: Collection[int]) -> int:
+    """The last step that every way from a stream to these steps leads through, be it one of them."""
+    meeting, *others = indices
+    for index in others:
+        other = index
+        while meeting != other:
+            if meeting > other:
+                meeting = dominators[meeting]
+            else:
+                other = dominators[other]
+    return meeting
+
+
+def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape, below: Set[int]) -> None:
     """Raise for a transform after the head that has to see more rows than those of one micro-batch."""
     if step.type != "transform" or step.index in shape.streamed:
         return
-    from_head = [edge.step for edge in step.inputs if shape.head in _upstream(steps, {edge.step})]
+    from_head = [edge.step for edge in step.inputs if edge.step in below]
     joins_itself = len(set(from_head)) > 1 and step.config.combines_rows()
     if joins_itself or (from_head and step.config.looks_across_rows()):
         raise StreamShapeError(
@@ -149,13 +174,22 @@ def _input(sink: Step) -> int:
     return sink.inputs[0].step
 
 
-def _upstream(steps: Sequence[Step], indices: Set[int], without: int | None = None) -> set[int]:
-    """These steps and all that their frames are made from, but nothing that only leads through one of them."""
+def _upstream(steps: Sequence[Step], indices: Set[int]) -> set[int]:
+    """These steps and all that their frames are made from."""
     found: set[int] = set()
-    pending = [index for index in indices if index != without]
+    pending = list(indices)
     while pending:
         index = pending.pop()
         if index not in found:
             found.add(index)
-            pending.extend(edge.step for edge in steps[index].inputs if edge.step != without)
+            pending.extend(edge.step for edge in steps[index].inputs)
+    return found
+
+
+def _below(steps: Sequence[Step], head: int) -> set[int]:
+    """The head, and all whose frames are made from it."""
+    found = {head}
+    for step in steps:
+        if any(edge.step in found for edge in step.inputs):
+            found.add(step.index)
     return found

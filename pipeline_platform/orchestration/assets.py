@@ -8,6 +8,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.results import (
     Result,
@@ -25,20 +26,21 @@ LOAD_ID_TAG = "pipeline_platform/load_id"
 """On every run of a batch, and by Dagster copied to those that re-execute it: the load id it loads under."""
 
 
-def pipeline_assets(project: Project, pipeline: PipelineConfig) -> dg.AssetsDefinition:
+def pipeline_assets(project: Project, pipeline: PipelineConfig, names: OpNames) -> dg.AssetsDefinition:
     """The assets and checks of a pipeline.
 
     Args:
         project: The project, for the lineage between pipelines.
         pipeline: The pipeline.
+        names: Of ops.
     """
 
     @dg.multi_asset(
-        # Not the name of the job: Dagster wants the names of ops and of jobs to differ.
-        name=f"run_{pipeline.asset_prefix}",
+        name=names.take(f"run_{pipeline.asset_prefix}"),
         specs=asset_specs(project, pipeline),
         check_specs=check_specs(pipeline),
-        can_subset=True,
+        # A stream is one query: a part of its assets, or a check alone, would be all of it.
+        can_subset=pipeline.mode == "batch",
         # With a limit of 1 for each pool, the instance's database sees to it that no stream runs twice.
         pool=f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None,
         description=pipeline.description,
@@ -70,7 +72,7 @@ def _batch_results(
 
     def listen(event: str, step: Step, metrics: StepMetrics | None) -> None:
         if metrics is None:
-            context.log.info(f"step {step.index}, {step.name} ({step.config.method}) {event}")
+            context.log.info(f"step {step.number}, {step.name} ({step.config.method}) {event}")
         else:
             finished[step.index] = metrics
 

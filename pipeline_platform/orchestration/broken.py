@@ -1,35 +1,118 @@
-"""A file that is no valid pipeline, as an asset that shows why."""
+"""A file that is no valid pipeline, as an asset that can't be materialized and whose check has failed."""
 
+from __future__ import annotations
+
+import hashlib
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
+from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile
 
 GROUP = "broken"
+CHECK = "file_is_valid"
+SENSOR = "broken_files"
+_TICK_SECONDS = 30
 
 
-def broken_file_assets(broken: BrokenFile) -> dg.AssetsDefinition:
-    """An asset whose description holds the errors; to materialize or check it fails with them."""
-    name = re.sub(r"\W", "_", broken.path.stem, flags=re.ASCII)
-    key = dg.AssetKey([GROUP, name])
-    errors = "\n".join(map(str, broken.problems))
-    told = f"`{broken.path}` is not a valid pipeline:\n\n```\n{errors}\n```"
+@dataclass(frozen=True)
+class BrokenAsset:
+    """A broken file in Dagster.
 
-    @dg.multi_asset(
-        name=f"{GROUP}_{name}",
-        specs=[dg.AssetSpec(key, group_name=GROUP, kinds={"json"}, description=told, skippable=True)],
-        check_specs=[dg.AssetCheckSpec("file_is_valid", asset=key, blocking=True, description=told)],
-        can_subset=True,
+    Args:
+        key: Of its asset.
+        file: What is wrong with it.
+    """
+
+    key: dg.AssetKey
+    file: BrokenFile
+
+    @property
+    def told(self) -> str:
+        """What is wrong, in Markdown."""
+        errors = "\n".join(map(str, self.file.problems))
+        return f"`{self.file.path}` is not loaded:\n\n```\n{errors}\n```"
+
+    def spec(self) -> dg.AssetSpec:
+        """An asset that nobody can materialize; its description holds the errors."""
+        return dg.AssetSpec(self.key, group_name=GROUP, kinds={"json"}, description=self.told)
+
+    def result(self) -> dg.AssetCheckResult:
+        """The check's result: it has failed."""
+        return dg.AssetCheckResult(
+            check_name=CHECK,
+            asset_key=self.key,
+            passed=False,
+            description=str(self.file.problems[0]).splitlines()[0],
+            metadata={"problems": len(self.file.problems), "errors": dg.MetadataValue.md(self.told)},
+        )
+
+
+def broken_assets(files: Sequence[BrokenFile], taken: frozenset[tuple[str, ...]]) -> list[BrokenAsset]:
+    """One for each broken file, each with a key of its own.
+
+    Args:
+        files: The files.
+        taken: Keys that other assets have.
+    """
+    found: dict[tuple[str, ...], BrokenAsset] = {}
+    for file in files:
+        name = re.sub(r"\W", "_", file.path.stem, flags=re.ASCII) or "_"
+        while (GROUP, name) in taken or (GROUP, name) in found:
+            name += "_"
+        found[GROUP, name] = BrokenAsset(dg.AssetKey([GROUP, name]), file)
+    return list(found.values())
+
+
+def broken_file_check(broken: BrokenAsset, names: OpNames) -> dg.AssetChecksDefinition:
+    """A check that whoever runs it sees fail, with the errors.
+
+    Args:
+        broken: The file.
+        names: Of ops.
+    """
+
+    @dg.multi_asset_check(
+        name=names.take(f"{GROUP}_{broken.key.path[-1]}"),
+        specs=[dg.AssetCheckSpec(CHECK, asset=broken.key, description=broken.told)],
     )
-    def compute(context: dg.AssetExecutionContext):
-        if context.selected_asset_check_keys:
-            yield dg.AssetCheckResult(
-                check_name="file_is_valid",
-                asset_key=key,
-                passed=False,
-                metadata={"problems": len(broken.problems), "errors": dg.MetadataValue.md(told)},
-            )
-        raise dg.Failure(description=f"{broken.path} is not a valid pipeline:\n{errors}", allow_retries=False)
+    def compute() -> Iterator[dg.AssetCheckResult]:
+        yield broken.result()
 
     return compute
+
+
+def broken_files_sensor(broken: Sequence[BrokenAsset]) -> dg.SensorDefinition:
+    """A sensor, on by default, that makes the check of each broken file fail, once for each state of the file.
+
+    Args:
+        broken: The files.
+    """
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes the check of each file that is not loaded fail, so that it is seen.",
+    )
+    def report(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        state = hashlib.sha256("".join(asset.told for asset in broken).encode()).hexdigest()
+        if context.cursor == state:
+            return dg.SensorResult(skip_reason=f"{len(broken)} broken files, reported already")
+        events = [
+            dg.AssetCheckEvaluation(
+                check_name=CHECK,
+                asset_key=asset.key,
+                passed=False,
+                description=result.description,
+                metadata=result.metadata,
+            )
+            for asset in broken
+            for result in [asset.result()]
+        ]
+        return dg.SensorResult(asset_events=events, cursor=state, skip_reason=f"{len(broken)} broken files")
+
+    return report

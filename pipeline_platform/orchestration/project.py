@@ -1,24 +1,31 @@
-"""A folder of pipeline files: which load, which are broken, and who writes what."""
+"""Pipeline files that stand side by side: which load, which are broken, and who writes what."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from pipeline_platform.config.loader import Vocabulary, load_pipeline
+from pipeline_platform.config.document import DocumentError, read_document
+from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
-from pipeline_platform.config.step import Step
+from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.load.base import Load
 
+_Node = tuple[str, int | None]
+"""A pipeline's asset prefix and the index of a step; None for a stream, which runs as a whole."""
+
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """A file that is no valid pipeline."""
+    """A file that is no valid pipeline, or none that can stand beside the others."""
 
     path: Path
     problems: tuple[Problem, ...]
@@ -29,7 +36,7 @@ class Project:
     """All pipelines of a folder."""
 
     pipelines: tuple[PipelineConfig, ...]
-    broken: tuple[BrokenFile, ...]
+    broken: tuple[BrokenFile, ...] = ()
     folder: Path | None = None
 
     @cached_property
@@ -40,6 +47,11 @@ class Project:
                 if isinstance(step.config, Load):
                     writers.setdefault(step.config.dataset(), []).append((pipeline, step))
         return writers
+
+    @cached_property
+    def step_keys(self) -> frozenset[tuple[str, ...]]:
+        """Pipeline and step of every step, as their assets have them."""
+        return frozenset((pipeline.asset_prefix, step.name) for pipeline in self.pipelines for step in pipeline.steps)
 
     def writers_of(self, dataset: Dataset, reader: PipelineConfig) -> list[tuple[PipelineConfig, Step]]:
         """The loads of other pipelines that write this very dataset, however its place is spelled."""
@@ -55,24 +67,158 @@ class Project:
                     found[dataset] = None
         return list(found)
 
+    def without(self, broken: Iterable[BrokenFile]) -> Project:
+        """The same project with some of its pipelines left out.
 
-def load_project(folder: Path, vocabulary: Vocabulary) -> Project:
+        Args:
+            broken: What is wrong with the files of these.
+        """
+        left_out = {file.path: file for file in broken}
+        pipelines = tuple(pipeline for pipeline in self.pipelines if pipeline.file not in left_out)
+        return Project(pipelines, (*self.broken, *left_out.values()))
+
+
+def load_project(folder: Path, methods: Methods) -> Project:
     """Read every `*.json` of a folder; a broken file does not keep the others from loading.
 
     Args:
-        folder: The folder; one that does not exist is an empty project.
-        vocabulary: The methods a step may name.
+        folder: The folder.
+        methods: The methods a step may name.
+
+    Raises:
+        PipelineConfigurationException: There is no such folder, or it can't be read.
     """
-    pipelines: dict[str, PipelineConfig] = {}
+    pipelines: list[PipelineConfig] = []
     broken: list[BrokenFile] = []
-    for path in sorted(folder.glob("*.json")):
+    for path in pipeline_files(folder):
         try:
-            pipeline = load_pipeline(path, vocabulary, project=folder.absolute().parent)
+            pipelines.append(load_pipeline(path, methods, project=folder.absolute().parent))
         except PipelineConfigurationException as error:
             broken.append(BrokenFile(path, error.problems))
+    together, clashing = side_by_side(pipelines)
+    return Project(tuple(together), (*broken, *clashing), folder)
+
+
+def pipeline_files(folder: Path) -> list[Path]:
+    """The pipeline files of a folder, sorted.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        PipelineConfigurationException: There is no such folder, or it can't be read.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise PipelineConfigurationException(
+            f"the folder of pipelines '{folder}' can't be read: {error.strerror}",
+            hint="name the folder of the *.json files; for Dagster it is what PIPELINES_DIR says, by default "
+            "'pipelines' in the folder that the command is run in",
+        ) from error
+    return sorted(folder / name for name in names if name.endswith(".json"))
+
+
+def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConfig], list[BrokenFile]]:
+    """Those pipelines that can stand in one project, and those that can't, with the reason.
+
+    Of two with the same name the later one is left out; of a cycle, in which each reads what another one writes, the
+    last one.
+
+    Args:
+        pipelines: Each right by itself, in the order of their files.
+    """
+    by_prefix: dict[str, PipelineConfig] = {}
+    broken: list[BrokenFile] = []
+    for pipeline in pipelines:
+        if (failed := _without_dataset(pipeline)) is not None:
+            broken.append(failed)
             continue
-        other = pipelines.setdefault(pipeline.asset_prefix, pipeline)
+        other = by_prefix.setdefault(pipeline.asset_prefix, pipeline)
         if other is not pipeline:
             message = f"the name '{pipeline.name}' is taken by {other.file}; Dagster needs one for each pipeline"
-            broken.append(BrokenFile(path, (Problem(path, 1, 1, message),)))
-    return Project(tuple(pipelines.values()), tuple(broken), folder)
+            broken.append(_broken(pipeline, ("name",), message))
+    while (cycle := _cycle(list(by_prefix.values()))) is not None:
+        broken.append(_left_out(by_prefix, cycle))
+    return list(by_prefix.values()), broken
+
+
+def _without_dataset(pipeline: PipelineConfig) -> BrokenFile | None:
+    """The file, if a method can't say what it reads or writes."""
+    for step in pipeline.steps:
+        try:
+            if isinstance(step.config, (Extract, Load)):
+                hash(step.config.dataset())
+        # A method may come from another package; what it fails at must not be the other pipelines' failure.
+        except Exception as error:  # noqa: BLE001
+            return broken_step(pipeline, step, f"'{step.config.method}' can't say what its dataset is: {error!r}")
+    return None
+
+
+def _cycle(pipelines: Sequence[PipelineConfig]) -> list[_Node] | None:
+    """Steps of which each is needed by the next, and the first by the last."""
+    project = Project(tuple(pipelines))
+    above: dict[_Node, set[_Node]] = {}
+    for pipeline in pipelines:
+        for step in pipeline.steps:
+            needs = above.setdefault(_node(pipeline, step), set())
+            needs.update(_node(pipeline, pipeline.steps[edge.step]) for edge in step.inputs)
+            dataset = step.config.dataset() if isinstance(step.config, Extract) else None
+            if dataset is not None:
+                needs.update(_node(*writer) for writer in project.writers_of(dataset, pipeline))
+            needs.discard(_node(pipeline, step))
+    try:
+        TopologicalSorter(above).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def _node(pipeline: PipelineConfig, step: Step) -> _Node:
+    return pipeline.asset_prefix, None if pipeline.mode == "streaming" else step.index
+
+
+def _left_out(by_prefix: dict[str, PipelineConfig], cycle: Sequence[_Node]) -> BrokenFile:
+    """Take the last pipeline of a cycle out, and say which cycle it is."""
+    places = {prefix: place for place, prefix in enumerate(by_prefix)}
+    names = [prefix for prefix, _ in cycle[:-1]]
+    last = max(names, key=lambda prefix: places[prefix])
+    pipeline = by_prefix.pop(last)
+    # Around the cycle from the one that is left out: each is read by the next. Steps of one pipeline are one place.
+    start = next(place for place, prefix in enumerate(names) if prefix == last != names[place - 1])
+    turned = [*names[start:], *names[:start]]
+    around = [prefix for place, prefix in enumerate(turned) if prefix != turned[place - 1]]
+    spelled = [pipeline.name if prefix == last else by_prefix[prefix].name for prefix in around]
+    told = "; ".join(
+        f"'{reader}' reads what '{writer}' writes"
+        for writer, reader in zip(spelled, [*spelled[1:], spelled[0]], strict=True)
+    )
+    writers = {load.config.dataset() for load in by_prefix[around[-1]].steps if isinstance(load.config, Load)}
+    reading = next(
+        step.index for step in pipeline.steps if isinstance(step.config, Extract) and step.config.dataset() in writers
+    )
+    message = f"pipelines read each other's tables in a cycle, and this one is left out: {told}"
+    return _broken(pipeline, ("steps", reading), message, hint="let one of them read or write another table")
+
+
+def broken_step(pipeline: PipelineConfig, step: Step | None, message: str) -> BrokenFile:
+    """A file that is right by itself, but whose pipeline can't be used.
+
+    Args:
+        pipeline: What was read from it.
+        step: The step that is to blame; None for the pipeline as a whole.
+        message: Why.
+    """
+    return _broken(pipeline, ("steps", step.index) if step is not None else ("name",), message)
+
+
+def _broken(
+    pipeline: PipelineConfig, pointer: tuple[str | int, ...], message: str, hint: str | None = None
+) -> BrokenFile:
+    assert pipeline.file is not None
+    try:
+        problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
+    except DocumentError:
+        # It is gone since it was read.
+        problem = Problem(pipeline.file, 1, 1, message, hint)
+    return BrokenFile(pipeline.file, (problem,))

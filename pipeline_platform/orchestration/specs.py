@@ -28,9 +28,11 @@ def asset_key(pipeline: PipelineConfig, step: Step) -> dg.AssetKey:
     return dg.AssetKey([pipeline.asset_prefix, step.name])
 
 
-def dataset_key(dataset: Dataset) -> dg.AssetKey:
+def dataset_key(project: Project, dataset: Dataset) -> dg.AssetKey:
     """The key of a dataset that no pipeline of the project writes: system, location."""
-    return dg.AssetKey(list(dataset.key))
+    # A pipeline may have the name of a system.
+    is_taken = dataset.key in project.step_keys
+    return dg.AssetKey([_SOURCES, *dataset.key] if is_taken else list(dataset.key))
 
 
 def source_keys(project: Project, pipeline: PipelineConfig, step: Step) -> list[dg.AssetKey]:
@@ -39,7 +41,7 @@ def source_keys(project: Project, pipeline: PipelineConfig, step: Step) -> list[
     if dataset is None:
         return []
     writers = project.writers_of(dataset, pipeline)
-    return [asset_key(*writer) for writer in writers] or [dataset_key(dataset)]
+    return [asset_key(*writer) for writer in writers] or [dataset_key(project, dataset)]
 
 
 def asset_steps(pipeline: PipelineConfig) -> list[Step]:
@@ -60,7 +62,7 @@ def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec
             code_version=versions[step.index],
             owners=pipeline.metadata.owners(),
             tags=_tags(pipeline),
-            metadata={**_uri(step), "method": step.config.method, "step": step.index},
+            metadata={**_uri(step), "method": step.config.method, "step": step.number},
             skippable=True,
             freshness_policy=_freshness(pipeline) if step.type == "load" else None,
         )
@@ -86,10 +88,10 @@ def external_specs(project: Project) -> list[dg.AssetSpec]:
     """One spec for each dataset that is read and that no pipeline of the project writes."""
     specs: dict[dg.AssetKey, dg.AssetSpec] = {}
     for dataset in project.external_datasets():
-        key = dataset_key(dataset)
+        key = dataset_key(project, dataset)
         specs[key] = dg.AssetSpec(
             key=key,
-            group_name="sources",
+            group_name=_SOURCES,
             kinds={_KINDS.get(dataset.system, dataset.system)},
             description=f"Read from {dataset.uri}; no pipeline of this project writes it.",
             metadata={"dagster/uri": dataset.uri},
@@ -97,6 +99,7 @@ def external_specs(project: Project) -> list[dg.AssetSpec]:
     return list(specs.values())
 
 
+_SOURCES = "sources"
 _KINDS = {"files": "file", "delta": "deltalake"}
 
 
@@ -139,7 +142,7 @@ def _description(pipeline: PipelineConfig, step: Step) -> str:
     place = f"{pipeline.file}:{step.location.line}" if pipeline.file is not None else pipeline.name
     config = json.dumps(step.config.as_config(), indent=2, ensure_ascii=False)
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
-    return f"{about}Step {step.index}, `{step.config.method}`, of `{place}`:\n\n```json\n{config}\n```"
+    return f"{about}Step {step.number}, `{step.config.method}`, of `{place}`:\n\n```json\n{config}\n```"
 
 
 def _tags(pipeline: PipelineConfig) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Whether a stream is healthy: an asset check, made by the supervisor and by whoever runs it in the UI."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,29 +9,36 @@ import dagster as dg
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.specs import asset_key
 from pipeline_platform.orchestration.supervisor import Watch
 
 HEALTH_CHECK = "stream_healthy"
 
 
-def health_check(pipeline: PipelineConfig) -> dg.AssetChecksDefinition:
+def health_check(pipeline: PipelineConfig, names: OpNames) -> dg.AssetChecksDefinition:
     """A check of the stream's first sink: it runs, beats, keeps up, and was not restarted again and again.
 
     Args:
         pipeline: A stream.
+        names: Of ops.
     """
     key = _sink(pipeline)
+    about = "Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts."
 
-    @dg.asset_check(
-        asset=key,
-        name=HEALTH_CHECK,
-        description="Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts.",
+    @dg.multi_asset_check(
+        name=names.take(f"{'__'.join(key.path)}_{HEALTH_CHECK}"),
+        specs=[dg.AssetCheckSpec(HEALTH_CHECK, asset=key, description=about)],
     )
-    def compute() -> dg.AssetCheckResult:
+    def compute() -> Iterator[dg.AssetCheckResult]:
         found = health(pipeline, StreamState.read(state_file(pipeline.name)), None, datetime.now(UTC))
-        return dg.AssetCheckResult(
-            passed=found.passed, description=found.description, metadata=found.metadata, severity=found.severity
+        yield dg.AssetCheckResult(
+            check_name=HEALTH_CHECK,
+            asset_key=key,
+            passed=found.passed,
+            description=found.description,
+            metadata=found.metadata,
+            severity=found.severity,
         )
 
     return compute

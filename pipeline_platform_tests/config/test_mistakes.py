@@ -37,7 +37,7 @@ def test_five_different_mistakes_are_reported_together_each_at_its_place():
         (3, 11, "expected 'batch' or 'streaming', not 'bach'"),
         (5, 90, "unknown key 'heading'"),
         (6, 37, "unknown method 'filterRow'"),
-        (7, 75, "SQL syntax: Required keyword: 'expression' missing near '>', column 3"),
+        (7, 78, "SQL syntax: Required keyword: 'expression' missing near '>', column 3"),
         (8, 95, "there is no registered frame 'flihgts' before this step"),
     ]
 

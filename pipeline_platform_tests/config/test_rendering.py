@@ -25,9 +25,9 @@ pipeline.json:5:90: unknown key 'heading' (did you mean 'header'?)
 pipeline.json:6:37: unknown method 'filterRow' (did you mean 'filterRows'?)
         {"type": "transform", "method": "filterRow", "config": {"condition": "a > 1"}},
                                         ^
-pipeline.json:7:75: SQL syntax: Required keyword: 'expression' missing near '>', column 3
+pipeline.json:7:78: SQL syntax: Required keyword: 'expression' missing near '>', column 3
         {"type": "transform", "method": "filterRows", "config": {"condition": "a > "}},
-                                                                              ^
+                                                                                 ^
 pipeline.json:8:95: there is no registered frame 'flihgts' before this step (no frame is registered so far)
      {"type": "validate", "method": "validateNulls", "config": {"notNullColumns": ["a"], "input": "flihgts"}},
                                                                                                   ^"""

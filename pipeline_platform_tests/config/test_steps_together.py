@@ -74,7 +74,7 @@ def test_a_mistake_in_the_first_step_makes_the_second_no_first():
 
 def test_a_frame_that_is_registered_later_is_said_to_be_later():
     assert messages_of(pipeline(rate(), keep(input="late"), rate(registerAs="late"))) == [
-        "there is no registered frame 'late' before this step (step 2 registers it, later)",
+        "there is no registered frame 'late' before this step (step 3 registers it, later)",
     ]
 
 
