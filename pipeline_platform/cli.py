@@ -17,6 +17,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
 from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.orchestration.project import pipeline_files, side_by_side
 
 if TYPE_CHECKING:
     from pipeline_platform.methods.s3 import Place
@@ -44,7 +45,10 @@ def check(
     files: Files,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
 ) -> None:
-    """Check pipeline files: silent and exit code 0 when all is well, else every mistake with its line and 1."""
+    """Check pipeline files: silent and exit code 0 when all is well, else every mistake with its line and 1.
+
+    Several files are also held against each other: their names, and whether they read each other's tables in a cycle.
+    """
     pipelines: list[PipelineConfig] = []
     problems = 0
     for file in files:
@@ -53,6 +57,10 @@ def check(
         except PipelineConfigurationException as error:
             problems += len(error.problems)
             typer.echo("\n".join(map(str, error.problems)), err=True)
+    if not problems:
+        for broken in side_by_side(pipelines)[1]:
+            problems += len(broken.problems)
+            typer.echo("\n".join(map(str, broken.problems)), err=True)
     if plan and not problems:
         problems += _plan_all(pipelines)
     if problems:
@@ -79,14 +87,24 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.config.stream_shape import stream_shape
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_batch
-    from pipeline_platform.engine.session import spark_session
+    from pipeline_platform.engine.session import planning_session
     from pipeline_platform.engine.stream_plan import plan_stream
 
     problems = 0
+    ready: list[PipelineConfig] = []
     for pipeline in pipelines:
         try:
-            spark = spark_session(pipeline.name, pipeline.spark_settings())
-            with closing(RunCredentials.from_environment("check", pipeline.location)) as credentials:
+            pipeline.require_variables()
+            ready.append(pipeline)
+        except PipelineException as error:
+            problems += 1
+            typer.echo(str(error), err=True)
+    for pipeline in ready:
+        try:
+            with (
+                planning_session(pipeline) as spark,
+                closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
+            ):
                 if pipeline.mode == "streaming":
                     plan_stream(pipeline, spark, credentials, stream_shape(pipeline.steps))
                 else:
@@ -134,6 +152,7 @@ def _interrupt(*_: object) -> None:
 
 def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: str | None, *, as_json: bool) -> int:
     from pipeline_platform.engine.batch import BatchRun
+    from pipeline_platform.engine.plan import needed_steps
     from pipeline_platform.engine.session import spark_session
     from pipeline_platform.engine.stream import StreamRun
     from pipeline_platform.metrics.exporter import exporters_from_environment
@@ -143,6 +162,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
         begun: BatchRun | StreamRun | None = None
         try:
             exporters = exporters_from_environment()
+            pipeline.require_variables(needed_steps(pipeline, selection))
             progress.say("starting Spark")
             spark = spark_session(pipeline.name, pipeline.spark_settings())
             if pipeline.mode == "streaming":
@@ -192,7 +212,12 @@ def streams(
 
     found: list[PipelineConfig] = []
     broken: list[Path] = []
-    for file in sorted(folder.glob("*.json")):
+    try:
+        files = pipeline_files(folder)
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+    for file in files:
         try:
             pipeline = load_pipeline(file, vocabulary())
         except PipelineConfigurationException:
@@ -223,7 +248,11 @@ def metrics(
 
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        pipeline_files(folder)
         server = serve_stream_metrics(folder, host, port)
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
     except OSError as error:
         typer.echo(f"{host}:{port} can't be listened on: {error.strerror}; choose another --port", err=True)
         raise typer.Exit(FAILED) from error

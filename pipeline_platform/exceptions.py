@@ -18,7 +18,7 @@ class StepLocation:
         pipeline: Name of the pipeline.
         file: The JSON file; None for a pipeline that was not read from one.
         line: Line of the step in that file, counted from 1.
-        step_index: Position in `steps`, counted from 0; None for the pipeline as a whole.
+        step_index: Position in `steps`, counted from 0, told from 1; None for the pipeline as a whole.
         step_type: `extract`, `transform`, `validate` or `load`.
         method: The step's method.
         step: The step's asset name.
@@ -35,7 +35,7 @@ class StepLocation:
     def __str__(self) -> str:
         place = f"pipeline '{self.pipeline}'"
         if self.step_index is not None:
-            place += f", step {self.step_index} ({self.step_type} {self.method})"
+            place += f", step {self.step_index + 1} ({self.step_type} {self.method})"
         if self.file is not None:
             place += f", {self.file}" + (f":{self.line}" if self.line is not None else "")
         return place

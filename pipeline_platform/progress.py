@@ -70,7 +70,7 @@ class ProgressTable:
     def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step, as a listener of the run."""
         if event == "started":
-            self.say(f"step {step.index + 1} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
+            self.say(f"step {step.number} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
 
     def on_micro_batch(self, progress: StreamProgress) -> None:
         """Hear where a stream stands, as its listener: on a terminal the last micro-batches are a table."""

@@ -57,8 +57,8 @@ def dagster_owner(owner: str) -> str:
         return owner
     if _ANY_EMAIL.fullmatch(owner):
         raise ValueError(
-            "Dagster takes no such email address: expected ASCII letters and digits, and a top-level domain of two to "
-            "seven letters"
+            "not an email address that Dagster takes: expected ASCII letters and digits, and two to seven letters "
+            "after the last dot"
         )
     return dagster_team(owner.removeprefix("team:"))
 

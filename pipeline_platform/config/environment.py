@@ -83,3 +83,27 @@ def substitute_all(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [substitute_all(item) for item in cast("list[Any]", value)]
     return value
+
+
+def unset_variables(value: Any, environment: Mapping[str, str] | None = None) -> list[str]:
+    """The variables that the strings of a JSON-like value need, and that are not set, each once.
+
+    Args:
+        value: The value.
+        environment: Where to look; the process's environment by default.
+    """
+    variables = os.environ if environment is None else environment
+    found: dict[str, None] = {}
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, SecretStr):
+            item = item.get_secret_value()
+        if isinstance(item, str):
+            names = (match["name"] for match in _PLACEHOLDER.finditer(item) if match["default"] is None)
+            found |= dict.fromkeys(name for name in names if name not in variables)
+        elif isinstance(item, Mapping):
+            pending.extend(reversed(list(cast("Mapping[Any, Any]", item).values())))
+        elif isinstance(item, (list, tuple)):
+            pending.extend(reversed(cast("list[Any]", item)))
+    return list(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -9,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
-from pipeline_platform.config.environment import UnsetVariableError, substitute_all
+from pipeline_platform.config.environment import UnsetVariableError, substitute_all, unset_variables
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
@@ -159,6 +160,35 @@ class PipelineConfig(PipelineKeys):
             return legible(substitute_all(self.spark_conf))
         except UnsetVariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
+
+    def require_variables(self, steps: Collection[int] | None = None) -> None:
+        """Make sure that every environment variable is set which is needed at run time.
+
+        Args:
+            steps: Indices of the steps that are to run; None for all.
+
+        Raises:
+            CredentialException: One is not; it names all of them, and is located at the first step that needs one.
+        """
+        needed: dict[str, list[str]] = {}
+        first: StepLocation | None = None
+        for name in unset_variables(self.spark_conf):
+            needed.setdefault(name, []).append("sparkConf")
+        for step in self.steps:
+            if steps is None or step.index in steps:
+                for name in unset_variables(step.config.model_dump(by_alias=True, exclude_unset=True)):
+                    needed.setdefault(name, []).append(f"step {step.number}")
+                    first = first or step.location
+        if not needed:
+            return
+        told = ", ".join(f"{name} (in {' and '.join(places)})" for name, places in needed.items())
+        subject, verb, them = ("variables", "are", "them") if len(needed) > 1 else ("variable", "is", "it")
+        raise CredentialException(
+            f"the environment {subject} {told} {verb} not set",
+            credential_type="environment",
+            location=first or self.location,
+            hint=f"set {them}, or write a default into the file, as in ${{env:{next(iter(needed))}:-default}}",
+        )
 
     def step(self, name: str) -> Step:
         """The step with this asset name.

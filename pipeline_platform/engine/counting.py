@@ -104,11 +104,11 @@ def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
     for other in downstream:
         config = other.config
         if isinstance(config, Transform) and config.may_stop_early():
-            return f"not counted: step {other.index} ({config.method}) may leave rows unread"
+            return f"not counted: step {other.number} ({config.method}) may leave rows unread"
     if isinstance(step.config, Extract) and step.config.skips_rows_at_source():
         for other in _through_row_keeping(pipeline, step):
             if isinstance(other.config, Transform) and other.config.filters_rows:
-                return f"not counted: the filter of step {other.index} is carried out while reading"
+                return f"not counted: the filter of step {other.number} is carried out while reading"
     return None
 
 

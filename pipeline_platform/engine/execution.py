@@ -108,7 +108,8 @@ class Execution:
             held.append(result.violators)
         seconds = time.monotonic() - began
         for validation in action.block.validations:
-            self._record_validation(validation.step, validation.config, result, started, seconds)
+            written = any(validation.step.index in quarantine.takers for quarantine in action.quarantines)
+            self._record_validation(validation.step, validation.config, result, started, seconds, written=written)
         for validation in action.block.validations:
             metrics = self.steps[validation.step.index]
             if not metrics.passed and validation.config.on_failure == "fail":
@@ -120,7 +121,7 @@ class Execution:
                     quarantine.config.prepare(rows, quarantine.run).write()
 
     def _record_validation(
-        self, step: Step, config: Validate, result: BlockResult, started: datetime, seconds: float
+        self, step: Step, config: Validate, result: BlockResult, started: datetime, seconds: float, *, written: bool
     ) -> None:
         rules = list(result.rules[step.index])
         passed = all(rule.passed for rule in rules)
@@ -135,7 +136,7 @@ class Execution:
                 started=started,
                 seconds=seconds,
                 rules=rules,
-                quarantined=result.quarantined[step.index],
+                quarantined=result.quarantined[step.index] if written else None,
                 blocking=config.on_failure == "fail",
             ),
             step,

@@ -267,6 +267,7 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
         planned.cached.append(frame)
         rejected = config.rejected(frame)
         assert rejected is not None
+    if rejected is not None and _takes_out(planned, step, step.index):
         quarantine, run = _quarantine(planned, step, rejected.path or _beside_sink(planned.pipeline, step))
         prepared = quarantine.prepare(rejected.frame, run)
         planned.rejects.append(PlannedReject(step, prepared, quarantine.dataset().uri))
@@ -297,7 +298,8 @@ def _plan_block(planned: Plan, first: Step) -> set[int]:
         members.append((step, config, named))
     kept = _kept_for_two_reads(planned, source, steps[-1])
     block = plan_block(planned.frames[source], source, members)
-    planned.actions.append(PlannedBlock(block, tuple(_plan_quarantines(planned, block))))
+    takes_out = _takes_out(planned, steps[-1], source)
+    planned.actions.append(PlannedBlock(block, tuple(_plan_quarantines(planned, block)) if takes_out else ()))
     if block.quarantines:
         planned.frames[source] = block.survivors()
     if block.needs_pass() and not kept and _is_loaded_after(planned.pipeline, steps[-1]):
@@ -340,6 +342,20 @@ def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
 
 def _is_loaded_after(pipeline: PipelineConfig, last: Step) -> bool:
     return any(step.type == "load" for step in pipeline.steps[last.index :])
+
+
+def _takes_out(planned: Plan, after: Step, source: int) -> bool:
+    """Whether rows of a frame that can't be used are written to quarantine.
+
+    They are when the load of the others is part of the run: a check alone, or an extract alone, would write them again
+    each time. A pipeline without such a load is there for its quarantine.
+    """
+    loads = {
+        step.index
+        for step in planned.pipeline.steps[after.index + 1 :]
+        if step.type == "load" and source in planned.pipeline.upstream_of({step.index})
+    }
+    return not loads or bool(loads & planned.needed)
 
 
 def _plan_quarantines(planned: Plan, block: ValidationBlock) -> Iterator[PlannedQuarantine]:

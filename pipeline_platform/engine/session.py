@@ -180,6 +180,39 @@ def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSes
 
 
 @contextmanager
+def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
+    """A session with a pipeline's own settings, of which none is left when the block ends.
+
+    Args:
+        pipeline: The pipeline.
+
+    Raises:
+        PipelineException: As `spark_session` and `pipeline_settings`.
+    """
+    from pyspark.sql import SparkSession
+
+    is_first = SparkSession.getActiveSession() is None
+    settings = pipeline.spark_settings()
+    session = spark_session(pipeline.name, settings if is_first else None)
+    if is_first:
+        # It was started with them, as some can't be set later. The next pipeline must not find the others.
+        for key in settings:
+            if is_modifiable(session, key):
+                _set_to_default(session, key)
+    with pipeline_settings(pipeline, session):
+        yield session
+
+
+def _set_to_default(session: SparkSession, key: str) -> None:
+    is_local = session.conf.get("spark.master", "").startswith("local")
+    default = {**EVERYWHERE_CONF, **(LOCAL_CONF if is_local else {})}.get(key)
+    if default is None:
+        session.conf.unset(key)
+    else:
+        session.conf.set(key, default)
+
+
+@contextmanager
 def pipeline_settings(pipeline: PipelineConfig, spark: SparkSession) -> Generator[None]:
     """Let a pipeline's own settings hold while the block lasts.
 
@@ -196,7 +229,7 @@ def pipeline_settings(pipeline: PipelineConfig, spark: SparkSession) -> Generato
         raise PipelineConfigurationException(
             f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
             location=pipeline.location,
-            hint="run the pipeline in a process of its own",
+            hint="run the pipeline, or check it, in a process of its own",
         )
     with spark_settings(spark, {key: value for key, value in wanted.items() if is_modifiable(spark, key)}):
         yield

@@ -63,6 +63,7 @@ def _batch_results(
     pipeline: PipelineConfig,
 ) -> Iterator[Result]:
     from pipeline_platform.engine.batch import BatchRun
+    from pipeline_platform.engine.plan import needed_steps
 
     wanted = {step.name for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys}
     finished: dict[int, StepMetrics] = {}
@@ -78,12 +79,14 @@ def _batch_results(
 
     with failing_as_dagster_does(context):
         try:
+            selection = frozenset(wanted | {key.name for key in context.selected_asset_check_keys})
+            pipeline.require_variables(needed_steps(pipeline, selection))
             done = BatchRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
                 load_id=loads_as,
-                selection=frozenset(wanted | {key.name for key in context.selected_asset_check_keys}),
+                selection=selection,
                 listener=listen,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),

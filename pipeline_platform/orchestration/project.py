@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,7 +74,7 @@ class Project:
         """
         left_out = {file.path: file for file in broken}
         pipelines = tuple(pipeline for pipeline in self.pipelines if pipeline.file not in left_out)
-        return Project(pipelines, (*self.broken, *left_out.values()))
+        return Project(pipelines, (*self.broken, *left_out.values()), self.folder)
 
 
 def load_project(folder: Path, methods: Methods) -> Project:
@@ -109,14 +108,13 @@ def pipeline_files(folder: Path) -> list[Path]:
         PipelineConfigurationException: There is no such folder, or it can't be read.
     """
     try:
-        names = os.listdir(folder)
+        return sorted(path for path in folder.iterdir() if path.name.endswith(".json"))
     except OSError as error:
         raise PipelineConfigurationException(
             f"the folder of pipelines '{folder}' can't be read: {error.strerror}",
             hint="name the folder of the *.json files; for Dagster it is what PIPELINES_DIR says, by default "
             "'pipelines' in the folder that the command is run in",
         ) from error
-    return sorted(folder / name for name in names if name.endswith(".json"))
 
 
 def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConfig], list[BrokenFile]]:

@@ -67,6 +67,7 @@ def stream_results(
 
     with failing_as_dagster_does(context):
         try:
+            pipeline.require_variables()
             found = StreamRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
