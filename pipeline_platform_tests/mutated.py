@@ -157,9 +157,7 @@ def _at(file: Any, way: Sequence[str | int]) -> Any:
 
 
 def _mutate(file: dict[str, Any], chance: random.Random) -> None:
-    kind = chance.choice(
-        ("value", "value", "value", "string", "remove", "key", "swap", "repeat", "top", "table", "table")
-    )
+    kind = chance.choice((*["value"] * 3, "string", "remove", "key", "swap", "repeat", "top", *["table"] * 2))
     if kind == "top":
         _mutate_keys(file, chance)
         return
@@ -205,9 +203,7 @@ def _like(value: Any, chance: random.Random) -> Any:
 
 
 def _mutate_keys(file: dict[str, Any], chance: random.Random) -> None:
-    key = chance.choice(
-        ("name", "name", "mode", "owner", "team", "tags", "schedule", "scheduleTimezone", "description")
-    )
+    key = chance.choice(("name", "name", "mode", "owner", "team", "tags", "schedule", "scheduleTimezone"))
     odd = chance.choice(_ODD_STRINGS)
     if key == "name":
         file["name"] = chance.choice(_ODD_NAMES)
@@ -223,12 +219,9 @@ def _mutate_keys(file: dict[str, Any], chance: random.Random) -> None:
 
 def _move(file: dict[str, Any], chance: random.Random) -> None:
     """Let a step read or write a table that others read and write too."""
-    steps = (
-        [step for step in file.get("steps", ()) if isinstance(step, dict)]
-        if isinstance(file.get("steps"), list)
-        else []
-    )
-    ends = [step for step in steps if step.get("type") in ("extract", "load")]
+    steps = file.get("steps")
+    found = [step for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    ends = [step for step in found if step.get("type") in ("extract", "load")]
     if not ends:
         return
     step = chance.choice(ends)
