@@ -129,5 +129,5 @@ def _add(methods: Mapping[StepType, dict[str, type[StepConfig]]], method: type[S
     names = (method.method, *method.aliases)
     for name in names:
         if of_type.get(name, method) is not method:
-            raise ValueError(f"there is a {method.step_type} of the name '{name}' already")
+            raise ValueError(f"another method of the type {method.step_type} is called '{name}'")
     of_type.update(dict.fromkeys(names, method))

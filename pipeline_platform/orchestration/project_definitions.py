@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.definitions.utils import check_valid_name
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -141,6 +142,8 @@ def _made(project: Project) -> tuple[Project, list[_Pipeline]]:
 
 
 def _make(project: Project, pipeline: PipelineConfig, names: OpNames) -> _Pipeline:
+    # Dagster itself looks at it only when it resolves the job, with all the others.
+    check_valid_name(pipeline.asset_prefix)
     job = _job(pipeline)
     return _Pipeline(
         pipeline,

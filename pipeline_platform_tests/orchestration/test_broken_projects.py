@@ -203,7 +203,7 @@ def test_a_plug_in_that_fails_is_left_out_and_named_for_its_method(define: MakeD
         "fromAbsent": "ModuleNotFoundError: No module named 'no_such_library'",
         "fromExits": "SystemExit: no licence",
         "fromNumber": "is no method: expected a subclass of Extract",
-        "fromTwin": "there is a extract of the name 'fromKafka' already",
+        "fromTwin": "another method of the type extract is called 'fromKafka'",
     }
     definitions = define(
         rate_to_delta("good", tmp_path / "t"), texts={f"{method}.json": using(method) for method in reasons}
@@ -252,7 +252,7 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path, what: str):
 def test_a_broken_file_can_t_be_materialized_and_its_check_fails_when_the_definitions_are_loaded(
     define: MakeDefinitions, tmp_path: Path
 ):
-    definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"bad.json": '{"name": "bad", "mode": "btach"}'})
+    definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"bad.json": '{"name": "bad", "mode": 3}'})
     key = dg.AssetKey(["broken", "bad"])
     graph = definitions.get_repository_def().asset_graph
     assert key in graph.get_all_asset_keys()
@@ -264,7 +264,8 @@ def test_a_broken_file_can_t_be_materialized_and_its_check_fails_when_the_defini
         [event] = said.asset_events
         assert isinstance(event, dg.AssetCheckEvaluation)
         assert (event.asset_key, event.passed) == (key, False)
-        assert "expected 'batch' or 'streaming'" in str(event.description)
+        assert "bad.json:1:1: expected 'steps'" in str(event.description)
+        assert event.metadata["problems"].value == 2
         again = sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=said.cursor))
         assert not again.asset_events
         by_hand = definitions.get_implicit_global_asset_job_def().get_subset(
