@@ -32,10 +32,10 @@ def widen_without_loss(one: DataType, other: DataType) -> bool:
         case T.MapType(), T.MapType():
             return widen_without_loss(one.keyType, other.keyType) and widen_without_loss(one.valueType, other.valueType)
         case T.StructType(), T.StructType():
-            fields = {field.name.casefold(): field.dataType for field in other}
+            fields = {field.name.lower(): field.dataType for field in other}
             # Whether both need the same fields is not for here to say.
             return all(
-                widen_without_loss(field.dataType, fields.get(field.name.casefold(), field.dataType)) for field in one
+                widen_without_loss(field.dataType, fields.get(field.name.lower(), field.dataType)) for field in one
             )
         case ((T.StringType() | T.VarcharType() | T.CharType()), (T.StringType() | T.VarcharType() | T.CharType())):
             return True

@@ -152,11 +152,11 @@ class JoinDataFrames(Transform):
             pairs = [((first, key), (other, key)) for other in others for key in self.join_column]
         else:
             pairs = [pair for condition in self._conditions() if condition for pair in _equalities(condition)]
-        spelled = {name.casefold(): name for name in self.input_data_frames}
+        spelled = {name.lower(): name for name in self.input_data_frames}
         for pair in pairs:
             sides: list[tuple[str, str, DataType]] = []
             for frame, column in pair:
-                name = spelled.get(frame.casefold())
+                name = spelled.get(frame.lower())
                 found = find_column(named[name].columns, column) if name is not None else None
                 if name is not None and found is not None:
                     sides.append((f"'{name}'", found, named[name].schema[found].dataType))
