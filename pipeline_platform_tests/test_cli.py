@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 from urllib.request import urlopen
 
+import dagster as dg
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.orchestration.project_definitions import project_definitions
 
 FIVE_MISTAKES = """{
   "name": "five-mistakes",
@@ -101,7 +103,7 @@ def test_a_failed_run_says_where_and_what_next_and_exits_with_1(cli: CliRunner, 
     result = cli.invoke(app, ["run", "--json", str(path)])
     assert result.exit_code == 1
     told = result.stderr.replace("\n", " ")
-    assert "step 2 (load toDeltaLake)" in told
+    assert "step 3 (load toDeltaLake)" in told
     assert "nowhere" in told
     assert "Traceback" not in told
     assert json.loads(result.stdout)["status"] == "FAILED"
@@ -160,3 +162,75 @@ def test_a_port_that_is_taken_is_told(cli: CliRunner, tmp_path: Path):
         result = cli.invoke(app, ["metrics", str(tmp_path), "--port", str(port)])
     assert result.exit_code == 1
     assert result.stderr == f"127.0.0.1:{port} can't be listened on: Address already in use; choose another --port\n"
+
+
+def flow(folder: Path, name: str, *between: dict[str, object], **keys: object) -> Path:
+    """A pipeline of generated rows, some steps, and a Delta table."""
+    path = folder / f"{name}.json"
+    steps = [
+        {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}},
+        *between,
+        {"type": "load", "method": "toDeltaLake", "config": {"path": str(folder / name)}},
+    ]
+    path.write_text(json.dumps({"name": name, "mode": "batch", **keys, "steps": steps}, indent=2))
+    return path
+
+
+def test_a_variable_that_is_not_set_is_told_before_spark_starts(
+    cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def no_session(*_: object) -> None:
+        raise AssertionError("Spark was started")
+
+    for module in ("pipeline_platform.engine.session", "pipeline_platform.resources.spark"):
+        monkeypatch.setattr(f"{module}.spark_session", no_session, raising=False)
+    limited = {"type": "transform", "method": "filterRows", "config": {"condition": "value < ${env:NO_LIMIT}"}}
+    batch = flow(tmp_path, "batch", limited)
+    stream = flow(tmp_path, "stream", limited, mode="streaming")
+    assert cli.invoke(app, ["check", str(batch), str(stream)]).output == ""
+    for file in (batch, stream):
+        for command in (["run"], ["check", "--plan"]):
+            result = cli.invoke(app, [*command, str(file)])
+            assert result.exit_code == 1
+            told = " ".join(result.output.split())
+            assert "step 2 (transform filterRows)" in told
+            assert "the environment variable NO_LIMIT (in step 2) is not set" in told
+    definitions = project_definitions(tmp_path)
+    for job in ("batch", "stream"):
+        with dg.DagsterInstance.ephemeral() as instance:
+            run = definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False)
+        failure = run.failure_data_for_node(f"run_{job}")
+        assert failure is not None
+        assert failure.user_failure_data is not None
+        assert "the environment variable NO_LIMIT" in str(failure.user_failure_data.description)
+
+
+def test_check_plan_gives_each_pipeline_its_own_settings_alone(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    strict = flow(tmp_path, "strict", sparkConf={"spark.sql.caseSensitive": True})
+    upper = {"type": "transform", "method": "filterRows", "config": {"condition": "VALUE < 10"}}
+    lax = flow(tmp_path, "lax", upper)
+    assert cli.invoke(app, ["check", "--plan", str(strict), str(lax)]).exit_code == 0
+    wrong = flow(tmp_path, "wrong", upper, sparkConf={"spark.sql.caseSensitive": True})
+    result = cli.invoke(app, ["check", "--plan", str(strict), str(wrong), str(lax)])
+    assert result.exit_code == 1
+    assert "1 problem" in result.output
+    assert "pipeline 'wrong', step 2 (transform filterRows)" in result.output
+
+
+def test_column_names_are_told_apart_as_spark_does(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    added = {"straße": "value", "strasse": "value + 1", "ﬁn": "value", "fin": "value + 2"}
+    variant = "parse_json(concat('{\"x\": {\"y\": [', value, ']}}')):x.y[0]::int = value"
+    file = flow(
+        tmp_path,
+        "sharp",
+        {"type": "transform", "method": "enrichData", "config": {"columns": added}},
+        {"type": "transform", "method": "filterRows", "config": {"condition": variant}},
+        {"type": "validate", "method": "validateNulls", "config": {"notNullColumns": list(added)}},
+        {"type": "transform", "method": "deduplicate", "config": {"columns": ["straße", "strasse"]}},
+    )
+    result = cli.invoke(app, ["run", str(file)])
+    assert result.exit_code == 0, result.output
+    rows = DeltaTable(tmp_path / "sharp").to_pyarrow_table().sort_by("value").to_pylist()
+    assert [{name: row[name] for name in added} for row in rows] == [
+        {"straße": value, "strasse": value + 1, "ﬁn": value, "fin": value + 2} for value in range(60)
+    ]

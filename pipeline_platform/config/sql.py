@@ -142,21 +142,20 @@ def _place(detail: Mapping[str, Any], highlight: str) -> str:
 def _offset(error: SqlglotError, text: str, before: int) -> int | None:
     """The character that an error is about, if sqlglot says so and it stands there."""
     first = error.errors[0] if isinstance(error, ParseError) and error.errors else None
-    if first is not None:
-        line, column, highlight = first.get("line"), first.get("col"), str(first.get("highlight") or "")
-        if line is None or column is None:
-            return None
-        start = column - max(len(highlight), 1)
+    # What is wrong with a token stands in the error's cause only.
+    unclosed = re.search(r"Missing (.+) from (\d+):(\d+)$", str(error.__cause__), re.DOTALL)
+    lines = text.split("\n")
+    if first is not None and first.get("line") is not None and first.get("col") is not None:
+        line, end, wanted = int(first["line"]), int(first["col"]), str(first.get("highlight") or "")
+    elif unclosed is not None:
+        # The column is counted from 0 in the first line, and from 1 in others.
+        wanted, line, end = unclosed[1], int(unclosed[2]), int(unclosed[3]) + 1
+        end -= before if line == 1 else 0
     else:
-        # What is wrong with a token stands in the error's cause only, and from where.
-        found = re.search(r" from (\d+):(\d+)", str(error.__cause__))
-        if found is None:
-            return None
-        line, highlight = int(found[1]), ""
-        start = int(found[2]) - 1 - (before if line == 1 else 0)
-    lines = text.splitlines(keepends=True)
-    offset = sum(map(len, lines[: line - 1])) + max(start, 0)
-    return offset if line <= len(lines) and text.startswith(highlight, offset) and offset < len(text) else None
+        return None
+    # sqlglot counts to the end of the token.
+    start = lines[line - 1].rfind(wanted, 0, max(end, 1)) if line <= len(lines) else -1
+    return sum(len(other) + 1 for other in lines[: line - 1]) + start if start >= 0 and wanted else None
 
 
 def _statement(text: str, dialect: str | type[Dialect]) -> exp.Expr:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.problem import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def own_column(columns: Sequence[str], name: str, frame: str | None = None) -> s
         where = f" in '{frame}'" if frame is not None else ""
         raise PipelineExecutionException(
             f"there is no column '{name}'{where}; there are {', '.join(columns)}",
-            hint=did_you_mean(name, columns),
+            hint=nearest(name, columns) or "write the name as one of them is spelled",
         )
     return found
 

@@ -129,3 +129,33 @@ def test_a_placeholder_is_replaced_by_value_or_default(text: str, result: str):
 
 def test_the_names_of_variables_stand_in_for_them_in_names():
     assert variable_names("${env:PG_HOST:-localhost}:5432") == "PG_HOST:5432"
+
+
+def test_variables_that_are_not_set_are_all_told_with_their_steps(monkeypatch: pytest.MonkeyPatch):
+    for name in ("NO_LIMIT", "NO_HEAP", "NO_KEY", "NO_DEFAULT"):
+        monkeypatch.delenv(name, raising=False)
+    read_in = read(
+        pipeline(
+            extract(
+                "fromMySQL", table="t", password="${env:NO_KEY}", properties={"trustStorePassword": "${env:NO_KEY}"}
+            ),
+            transform("filterRows", condition="a > ${env:NO_LIMIT} AND b < ${env:NO_DEFAULT:-3}"),
+            transform("enrichData", columns={"b": "a + ${env:NO_LIMIT}"}),
+            load(),
+            sparkConf={"spark.driver.memory": "${env:NO_HEAP}"},
+        )
+    )
+    with pytest.raises(CredentialException) as error:
+        read_in.require_variables()
+    assert error.value.message == (
+        "the environment variables NO_HEAP (in sparkConf), NO_KEY (in step 1), NO_LIMIT (in step 2 and step 3) are not "
+        "set"
+    )
+    assert error.value.location == read_in.steps[0].location
+    monkeypatch.setenv("NO_HEAP", "1g")
+    read_in.require_variables({3})
+    with pytest.raises(CredentialException, match=r"variable NO_LIMIT \(in step 2\) is not set"):
+        read_in.require_variables({1})
+    monkeypatch.setenv("NO_LIMIT", "")
+    monkeypatch.setenv("NO_KEY", "x")
+    read_in.require_variables()

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.problem import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import repeated
 
@@ -49,7 +49,7 @@ def require_columns(frame: DataFrame, columns: Sequence[str], key: str) -> None:
             has = ", ".join(frame.columns)
             raise PipelineExecutionException(
                 f"'{key}' names the column '{column}', which the frame does not have; it has {has}",
-                hint=did_you_mean(column, frame.columns) or f"name one of its columns in '{key}'",
+                hint=nearest(column, frame.columns) or f"name one of its columns in '{key}'",
             )
 
 

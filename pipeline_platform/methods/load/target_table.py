@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.problem import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import find_column
 
@@ -75,7 +75,7 @@ def paired(schema: StructType, columns: Sequence[TargetColumn], table: str) -> l
         if name is None:
             raise PipelineExecutionException(
                 f"the table {table} has no column '{field.name}'; it has {', '.join(by_name)}",
-                hint=did_you_mean(field.name, list(by_name)) or "drop the column, or add it to the table",
+                hint=nearest(field.name, by_name) or "drop the column, or add it to the table",
             )
         pairs.append(_fitting(Pair(field, by_name[name]), table))
     given = {pair.column.name for pair in pairs}

@@ -136,5 +136,6 @@ def _mistake(function: str) -> str | None:
         return "the SQL is nested too deeply"
     if isinstance(parsed, exp.Column) and len(parsed.parts) == 1:
         hint = did_you_mean(parsed.name, _FUNCTIONS)
-        return f"unknown function '{function}' ({hint}); an SQL aggregate is written like sum(amount)"
+        about = f" ({hint})" if hint else ""
+        return f"unknown function '{function}'{about}; an SQL aggregate is written like sum(amount)"
     return None
