@@ -142,7 +142,7 @@ def test_a_secret_without_a_vault_says_what_to_set(log: AuditLog):
     with pytest.raises(CredentialException, match="no Vault is configured") as raised:
         entered(log, "fromPostgres", table="t", credentialPath="secret/postgres")
     assert "VAULT_ADDR" in str(raised.value)
-    assert "pipeline 'sales', step 0 (extract fromPostgres), sales.json:4" in str(raised.value)
+    assert "pipeline 'sales', step 1 (extract fromPostgres), sales.json:4" in str(raised.value)
 
 
 def test_a_vault_without_a_login_says_what_to_set(monkeypatch: pytest.MonkeyPatch):

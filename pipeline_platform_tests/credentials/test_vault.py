@@ -338,7 +338,7 @@ def test_a_secret_without_a_field_names_the_field_and_the_secret(vault: VaultSer
     told = str(raised.value)
     assert "'password' is missing" in told
     assert "secret/half" in told
-    assert "step 0 (extract fromPostgres), sales.json:4" in told
+    assert "step 1 (extract fromPostgres), sales.json:4" in told
 
 
 @pytest.mark.parametrize(

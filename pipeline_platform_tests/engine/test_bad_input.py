@@ -203,7 +203,7 @@ def test_a_value_that_is_too_large_for_a_cast_is_told_with_the_casts_it_may_be(s
         transform("enrichData", columns={"n": "int(a)", "big": "CAST(a AS BIGINT)", "safe": "try_cast(a AS INT)"}),
         load("toDeltaLake", path=str(tmp_path / "out")),
     )
-    assert "CAST(a AS INT) of 'n' in step 1 (enrichData)" in error.message
+    assert "CAST(a AS INT) of 'n' in step 2 (enrichData)" in error.message
     assert "'big'" not in error.message
     assert "'safe'" not in error.message
     assert "try_cast" in (error.hint or "")

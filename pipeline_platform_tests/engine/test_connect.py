@@ -149,7 +149,7 @@ def test_a_missing_column_is_found_before_any_load(tmp_path: Path):
         load("toDeltaLake", path=str(tmp_path / "table")),
     ]
     said = refused(write_pipeline(tmp_path, steps))
-    assert "step 2 (validate validateBusinessRules)" in said
+    assert "step 3 (validate validateBusinessRules)" in said
     assert "quantiyt" in said
     assert listing(tmp_path) == ["orders.json", "pipeline.json"]
 

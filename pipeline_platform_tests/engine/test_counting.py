@@ -107,7 +107,7 @@ def test_what_lies_before_a_limit_is_not_counted_and_what_comes_after_is(spark: 
         to_delta(tmp_path / "few"),
     )
     assert found["all"].rows is None
-    assert found["all"].rows_note == "not counted: step 1 (sqlQuery) may leave rows unread"
+    assert found["all"].rows_note == "not counted: step 2 (sqlQuery) may leave rows unread"
     assert found["few"].rows == 3
 
 

@@ -59,7 +59,7 @@ def test_a_setting_that_spark_does_not_take_is_told(ended: list[str]) -> None:
 
 
 def test_a_jvm_that_is_killed_is_called_dead_and_not_asked_again(ended: list[str]) -> None:
-    assert "step 1 (load toFiles)" in ended[2]
+    assert "step 2 (load toFiles)" in ended[2]
     assert "Spark's process (Java) was killed" in ended[2]
     assert "next: give the machine or the container more memory than 'spark.driver.memory'" in ended[2]
     assert "attempt" not in ended[2]

@@ -112,7 +112,7 @@ def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any,
     assert (error.rule, error.violations, error.rows) == ("age between 0 and 120", 2, 6)
     assert {"age": -1} in error.samples
     text = str(error)
-    assert "step 1 (validate validateRanges)" in text
+    assert "step 2 (validate validateRanges)" in text
     assert "2 of 6 rows (33.33%) break 'age between 0 and 120'" in text
     assert '{"age": -1}' in text
     assert wrote_nothing(tmp_path / "sink")

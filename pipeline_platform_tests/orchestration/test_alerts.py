@@ -99,7 +99,7 @@ def test_a_run_that_failed_is_told_with_its_step_and_what_to_do(
     [told] = webhook.posted
     assert told["alert"]["kind"] == "run_failed"
     assert told["alert"]["run_id"] in told["text"]
-    assert "step 1 (load toDeltaLake), " in told["text"]
+    assert "step 2 (load toDeltaLake), " in told["text"]
     assert "next: " in told["text"]
     assert "Traceback" not in told["text"]
 

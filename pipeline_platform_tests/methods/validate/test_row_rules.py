@@ -239,6 +239,6 @@ def test_a_missing_column_is_an_error_with_step_and_line_and_the_right_name(spar
     with pytest.raises(PipelineException) as raised:
         planned(frame, first, check, named={"sales": frame})
     text = str(raised.value)
-    assert f"step 2 (validate {check.method}), checks.json:11" in text
+    assert f"step 3 (validate {check.method}), checks.json:11" in text
     assert "amuont" in text
     assert "amount" in text
