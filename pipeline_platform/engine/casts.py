@@ -24,7 +24,7 @@ def casts_to(target: str, steps: Sequence[Step]) -> list[str]:
         for key, text in _texts(step.config.as_config(), ""):
             for cast in _casts(text):
                 if cast.to.sql(dialect="spark").upper() == target.strip('"').upper():
-                    found[f"{cast.sql(dialect='spark')} of '{key}' in step {step.index} ({step.config.method})"] = None
+                    found[f"{cast.sql(dialect='spark')} of '{key}' in step {step.number} ({step.config.method})"] = None
     return list(found)
 
 
