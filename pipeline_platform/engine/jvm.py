@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import shlex
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +35,7 @@ _TRAINING_SECONDS = 300
 # As many as a JVM writes that crashes.
 _KEPT_LINES = 20
 _END_SECONDS = 10
+_SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
 # A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
 _launches = ThreadPoolExecutor(1, "jvm-launch")
 _latest: list[_Said] = []
@@ -61,21 +65,18 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
     Raises:
         PipelineExecutionException: It did not start; the message has what it said.
     """
-    from pyspark import SparkConf
     from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
 
-    conf = SparkConf(loadDefaults=False)
-    for key, value in settings.items():
-        conf.set(key, value)
     reading, writing = os.pipe()
     said = _Said(reading)
     _latest[:] = [said]
 
     def launched() -> JavaGateway:
         try:
-            # What it says on its standard output belongs to no one who reads ours.
-            return launch_gateway(conf, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
+            with _given_by_file(settings):
+                # What it says on its standard output belongs to no one who reads ours.
+                return launch_gateway(None, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
         finally:
             os.close(writing)
 
@@ -120,6 +121,41 @@ def end_jvm(gateway: JavaGateway) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
+    """Let a JVM that is started in the block read the settings from a file of ours, which is gone afterwards.
+
+    Every user of the machine can read a command line.
+    """
+    before = os.environ.get(_SUBMIT_ARGUMENTS)
+    with tempfile.TemporaryDirectory(prefix="pipeline-platform-") as folder:
+        file = Path(folder) / "spark.properties"
+        file.touch(mode=0o600)
+        file.write_text("".join(f"{_escaped(key)}={_escaped(value)}\n" for key, value in settings.items()))
+        options = shlex.join(["--properties-file", str(file), "--load-spark-defaults"])
+        # The one way that pyspark has to give more arguments.
+        os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before or 'pyspark-shell'}"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_SUBMIT_ARGUMENTS]
+            else:
+                os.environ[_SUBMIT_ARGUMENTS] = before
+
+
+def _escaped(text: str) -> str:
+    """A key or a value as Java's property files have it."""
+    return "".join(
+        character if re.fullmatch(r"[\w./-]", character, re.ASCII) else _code_units(character) for character in text
+    )
+
+
+def _code_units(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[place] << 8 | units[place + 1]:04x}" for place in range(0, len(units), 2))
 
 
 def _end(launching: Future[JavaGateway]) -> None:

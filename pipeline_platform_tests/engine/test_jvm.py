@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, cast
 
+import psutil
 import pytest
 
 from pipeline_platform.engine import jvm
@@ -27,6 +34,52 @@ def test_what_the_jvm_says_is_handed_on_but_the_noise(capfd: pytest.CaptureFixtu
     assert "stack size specified is too small" in said.err
     assert "incubator" not in said.err
     assert said.out == ""
+
+
+def test_settings_reach_spark_and_stand_neither_on_a_command_line_nor_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path / "conf"))
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "spark-defaults.conf").write_text("spark.test.default kept\nspark.test.secret replaced\n")
+    secret = "canary/\u00fc\U0001f511 \\ = : \"'%"
+    settings = {"spark.driver.memory": "300m", "spark.test.secret": secret, DRIVER_OPTIONS: "-Dtest.option=given"}
+    seen: set[str] = set()
+    modes: set[int] = set()
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.is_set():
+            with suppress(psutil.Error):
+                for child in psutil.Process().children(recursive=True):
+                    seen.add(" ".join([*child.cmdline(), *child.environ().values()]))
+            time.sleep(0.02)
+            modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob("*/*.properties"))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        gateway = launch(settings)
+    finally:
+        ended.set()
+        watching.join()
+    process = psutil.Process(cast("subprocess.Popen[bytes]", gateway.proc).pid)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        seen.add(" ".join([*process.cmdline(), *process.environ().values()]))
+        system: Any = gateway.jvm.java.lang.System
+        assert system.getProperty("spark.test.secret") == secret
+        assert system.getProperty("spark.test.default") == "kept"
+        assert system.getProperty("test.option") == "given"
+        assert gateway.jvm.java.lang.Runtime.getRuntime().maxMemory() <= 300 * 2**20  # pyright: ignore
+    finally:
+        gateway.shutdown()
+        process.terminate()
+    assert any("org.apache.spark.launcher.Main" in line for line in seen)
+    assert any("org.apache.spark.deploy.SparkSubmit" in line for line in seen)
+    assert not [line for line in seen if "canary" in line]
+    assert modes == {0o600}
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
 def test_options_that_were_asked_for_come_last_and_so_win() -> None:
