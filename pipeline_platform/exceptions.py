@@ -48,7 +48,7 @@ class PipelineException(Exception):
         message: What happened and what was expected; redacted before it is kept.
         location: Pipeline, step and line; may be added later with `at`.
         config: The step's config, kept without its secrets.
-        hint: What to do next, in a sentence.
+        hint: What to do next, in a sentence; redacted.
         retryable: Whether the same run may succeed when it is tried again unchanged.
     """
 
@@ -65,7 +65,7 @@ class PipelineException(Exception):
         self.message = redact(message)
         self.location = location
         self.config = redact_config(config or {})
-        self.hint = hint
+        self.hint = redact(hint) if hint is not None else None
         self.retryable = retryable
 
     def at(self, location: StepLocation, config: Mapping[str, Any] | None = None) -> PipelineException:

@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline_platform.redaction import redact_strings
+from pipeline_platform.redaction import redact, redact_strings
 
 LOG_VARIABLE = "PIPELINE_PLATFORM_LOG"
 _PACKAGE = "pipeline_platform"
@@ -67,13 +67,13 @@ def fields_now() -> dict[str, Any]:
 
 
 def jvm_line(line: str) -> str:
-    """A line that Spark has logged, as this process's own lines are.
+    """A line that Spark has logged, as this process's own lines are, without secrets.
 
     Args:
         line: As the JVM wrote it.
     """
     if not is_json():
-        return line
+        return redact(line)
     try:
         told: dict[str, Any] = json.loads(line)
     except ValueError:
@@ -87,7 +87,7 @@ def configure_logs() -> None:
     if any(isinstance(handler, _Handler) for handler in logger.handlers):
         return
     handler = _Handler()
-    handler.setFormatter(_json_formatter() if is_json() else logging.Formatter(_TEXT))
+    handler.setFormatter(_json_formatter() if is_json() else _TextFormatter(_TEXT))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if is_json() else logging.WARNING)
     logging.getLogger(_ASKED_FOR).setLevel(logging.INFO)
@@ -107,6 +107,11 @@ class _Handler(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgum
         for name, value in fields_now().items():
             setattr(record, name, value)
         super().emit(record)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 def _json_formatter() -> logging.Formatter:

@@ -50,7 +50,7 @@ class RunRecord:
             attempts=self.attempts,
             retried=self.retried,
             steps=[self.steps[index] for index in sorted(self.steps)],
-            hints=self.hints,
+            hints=[redact(hint) for hint in self.hints],
             error=self.error,
         )
 
