@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import re
+import sys
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -190,7 +191,9 @@ def _parts(secret: str) -> Iterator[str]:
 
 _BACKSLASH = rb"(?:\\|%(?:25)*5[Cc]|&(?:amp;)*#(?:0*92|[xX]0*5[cC]);)"
 _ESCAPE = re.compile(
-    rb"(?P<control>" + _BACKSLASH + rb"+(?:u(?P<unit>[0-9a-fA-F]{4})|x(?P<byte>[0-9a-fA-F]{2})|(?P<letter>[nrtbf]))?)"
+    rb"(?P<control>"
+    + _BACKSLASH
+    + rb"+(?:u(?P<unit>[0-9a-fA-F]{4})|U(?P<code>[0-9a-fA-F]{8})|x(?P<byte>[0-9a-fA-F]{2})|(?P<letter>[nrtbf]))?)"
     rb"|%(?:25)*(?P<percent>[0-9a-fA-F]{2})"
     rb"|&(?:amp;)*(?P<entity>\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z]{2,8});"
     rb"|(?P<quote>[\"'`])"
@@ -254,7 +257,8 @@ def _plain_form(raw: bytes) -> _PlainForm:
 
 def _decoded(escape: re.Match[bytes], kind: str | None) -> bytes:
     if kind == "control":
-        content = chr(int(escape["byte"], 16)).encode() if escape["byte"] else _CONTROLS.get(escape["letter"], b"")
+        code = int(escape["code"] or escape["byte"] or b"0", 16)
+        content = chr(code).encode() if 0 < code <= sys.maxunicode else _CONTROLS.get(escape["letter"], b"")
     elif kind == "percent":
         content = bytes([int(escape["percent"], 16)])
     elif kind == "entity":
@@ -308,9 +312,12 @@ def _wanted(secrets: frozenset[str]) -> _Wanted:
         )
         spellings |= {text.encode(errors="surrogatepass") for text in texts}
         spellings |= {raw.hex().encode(), raw.hex().upper().encode()}
-        # Quotes at the ends are left where they are: one may belong to what stands around it.
-        form = bytes(_plain_form(secret.encode(errors="surrogatepass")).text).strip(b"".join(_QUOTES))
-        plain |= {form} if len(form) >= SHORTEST_SECRET else set()
+        encoded = secret.encode(errors="surrogatepass")
+        # Where each byte is encoded, a backslash is not followed by the letter that it makes a control character of.
+        for content in (encoded, encoded.replace(b"\\", b"")):
+            # Quotes at the ends are left where they are: one may belong to what stands around it.
+            form = bytes(_plain_form(content).text).strip(b"".join(_QUOTES))
+            plain |= {form} if len(form) >= SHORTEST_SECRET else set()
         parts.update(_base64_parts(raw))
     return _Wanted(frozenset(spellings), frozenset(plain), frozenset(parts))
 
