@@ -311,15 +311,17 @@ def _wanted(secrets: frozenset[str]) -> _Wanted:
             *(json.dumps(secret, ensure_ascii=a)[1:-1] for a in (False, True)),
         )
         spellings |= {text.encode(errors="surrogatepass") for text in texts}
-        spellings |= {raw.hex().encode(), raw.hex().upper().encode()}
-        encoded = secret.encode(errors="surrogatepass")
-        # Where each byte is encoded, a backslash is not followed by the letter that it makes a control character of.
-        for content in (encoded, encoded.replace(b"\\", b"")):
-            # Quotes at the ends are left where they are: one may belong to what stands around it.
-            form = bytes(_plain_form(content).text).strip(b"".join(_QUOTES))
-            plain |= {form} if len(form) >= SHORTEST_SECRET else set()
+        spellings |= {spelled.encode() for digits in (raw.hex(), raw.hex().upper()) for spelled in _hexadecimal(digits)}
+        # Quotes at the ends are left where they are: one may belong to what stands around it.
+        form = bytes(_plain_form(secret.encode(errors="surrogatepass")).text).strip(b"".join(_QUOTES))
+        plain |= {form} if len(form) >= SHORTEST_SECRET else set()
         parts.update(_base64_parts(raw))
     return _Wanted(frozenset(spellings), frozenset(plain), frozenset(parts))
+
+
+def _hexadecimal(digits: str) -> Iterator[str]:
+    yield digits
+    yield "".join(f"%{digits[place : place + 2]}" for place in range(0, len(digits), 2))
 
 
 def _base64_parts(raw: bytes) -> Iterator[_Base64Part]:
