@@ -311,17 +311,16 @@ def _wanted(secrets: frozenset[str]) -> _Wanted:
             *(json.dumps(secret, ensure_ascii=a)[1:-1] for a in (False, True)),
         )
         spellings |= {text.encode(errors="surrogatepass") for text in texts}
-        spellings |= {spelled.encode() for digits in (raw.hex(), raw.hex().upper()) for spelled in _hexadecimal(digits)}
-        # Quotes at the ends are left where they are: one may belong to what stands around it.
-        form = bytes(_plain_form(secret.encode(errors="surrogatepass")).text).strip(b"".join(_QUOTES))
-        plain |= {form} if len(form) >= SHORTEST_SECRET else set()
+        spellings |= {raw.hex().encode(), raw.hex().upper().encode()}
+        encoded = secret.encode(errors="surrogatepass")
+        # What looks like an escape in a secret is one for who encodes it in the same way, and text for others.
+        undone = re.sub(rb"([\"'`])[\"'`]+", rb"\1", encoded.replace(b"\\", b"")).replace(b"+", b" ")
+        for form in (bytes(_plain_form(encoded).text), undone):
+            # Quotes at the ends are left where they are: one may belong to what stands around it.
+            stripped = form.strip(b"".join(_QUOTES))
+            plain |= {stripped} if len(stripped) >= SHORTEST_SECRET else set()
         parts.update(_base64_parts(raw))
     return _Wanted(frozenset(spellings), frozenset(plain), frozenset(parts))
-
-
-def _hexadecimal(digits: str) -> Iterator[str]:
-    yield digits
-    yield "".join(f"%{digits[place : place + 2]}" for place in range(0, len(digits), 2))
 
 
 def _base64_parts(raw: bytes) -> Iterator[_Base64Part]:

@@ -221,7 +221,7 @@ SECRETS = st.text(
 ).filter(lambda secret: len(re.findall("[a-zA-Z0-9]", secret)) >= 6)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SECRETS)
 def test_a_secret_is_redacted_however_it_is_encoded(secret: str):
     redaction._known.clear()  # pyright: ignore[reportPrivateUsage]
