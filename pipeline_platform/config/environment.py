@@ -9,12 +9,23 @@ from typing import Any, cast
 
 from pydantic import SecretStr
 
-from pipeline_platform.redaction import remember_secret
+from pipeline_platform.config.permissions import how_to_allow, is_allowed
+from pipeline_platform.redaction import looks_secret, remember_secret, remember_value
 
 _PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+# With what the platform logs in to Vault, to its own database and to those who watch it.
+_OF_THE_PLATFORM = re.compile(
+    r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
+)
+# What steps without a `credentialPath` enter their system with.
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD", "MYSQL_PASSWORD")
 
 
-class UnsetVariableError(ValueError):
+class VariableError(ValueError):
+    """A variable can't be had."""
+
+
+class UnsetVariableError(VariableError):
     """A variable that a string needs is not in the environment and has no default."""
 
     def __init__(self, name: str) -> None:
@@ -22,6 +33,34 @@ class UnsetVariableError(ValueError):
             f"the environment variable {name} is not set; set it, or write ${{env:{name}:-default}}",
         )
         self.name = name
+
+
+class RefusedVariableError(VariableError):
+    """A variable holds a credential of the platform's own."""
+
+
+def variable_limit(text: str, *, in_secret: bool) -> str | None:
+    """Why a string may not have its variables replaced; None if it may.
+
+    Args:
+        text: The string.
+        in_secret: Whether it is the value of a key for secrets, which is never shown.
+    """
+    if is_allowed("platform-variables"):
+        return None
+    for match in _PLACEHOLDER.finditer(text):
+        name = match["name"].upper()
+        if _OF_THE_PLATFORM.fullmatch(name):
+            return (
+                f"the environment variable {match['name']} is for the platform alone; "
+                f"{how_to_allow('platform-variables')}"
+            )
+        if name in _CREDENTIALS and not in_secret:
+            return (
+                f"the environment variable {match['name']} is a credential, and would be shown here; leave it to the "
+                f"step's own keys for credentials, which use it by themselves; {how_to_allow('platform-variables')}"
+            )
+    return None
 
 
 def has_placeholder(text: str) -> bool:
@@ -40,17 +79,27 @@ def variable_names(text: str) -> str:
     return _PLACEHOLDER.sub(lambda match: match["name"], text)
 
 
-def substitute(text: str, environment: Mapping[str, str] | None = None, *, secret: bool = False) -> str:
+def substitute(
+    text: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    at_run_time: bool = False,
+    in_secret: bool = False,
+) -> str:
     """Replace every placeholder.
 
     Args:
         text: The string.
         environment: Where to look; the process's environment by default.
-        secret: Hide the values from every later output.
+        at_run_time: Hide the values from every later output, but numbers, dates and short words.
+        in_secret: It is the value of a key for secrets: hide whatever they are.
 
     Raises:
         UnsetVariableError: A variable without a default is not set.
+        RefusedVariableError: A variable holds a credential of the platform's own.
     """
+    if (limit := variable_limit(text, in_secret=in_secret)) is not None:
+        raise RefusedVariableError(limit)
     variables = os.environ if environment is None else environment
 
     def value_of(match: re.Match[str]) -> str:
@@ -59,8 +108,10 @@ def substitute(text: str, environment: Mapping[str, str] | None = None, *, secre
         value = variables.get(name, default)
         if value is None:
             raise UnsetVariableError(name)
-        if secret and name in variables:
+        if name in variables and in_secret:
             remember_secret(value)
+        elif name in variables and (at_run_time or looks_secret(name)):
+            remember_value(name, value)
         return value
 
     return _PLACEHOLDER.sub(value_of, text)
@@ -70,12 +121,12 @@ def substitute_all(value: Any) -> Any:
     """Replace placeholders in every string of a JSON-like value, for use at run time only.
 
     Raises:
-        UnsetVariableError: As `substitute`.
+        VariableError: As `substitute`.
     """
     if isinstance(value, str):
-        return substitute(value, secret=True)
+        return substitute(value, at_run_time=True)
     if isinstance(value, SecretStr):
-        legible = substitute(value.get_secret_value())
+        legible = substitute(value.get_secret_value(), in_secret=True)
         remember_secret(legible)
         return SecretStr(legible)
     if isinstance(value, Mapping):

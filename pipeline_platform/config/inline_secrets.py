@@ -1,4 +1,4 @@
-"""Finds secrets that are written in a pipeline file instead of being kept in Vault or the environment."""
+"""Finds what of secrets stands in a pipeline file: those that are kept in neither Vault nor the environment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr
 
 from pipeline_platform.config.document import Place
-from pipeline_platform.config.environment import has_placeholder, is_placeholder
+from pipeline_platform.config.environment import has_placeholder, is_placeholder, variable_limit
 from pipeline_platform.config.problem import Problem
-from pipeline_platform.redaction import redact_urls, remember_secret
+from pipeline_platform.redaction import remember_secret, url_secrets
 
 _ADVICE = "keep it in Vault and name its 'credentialPath', or write ${env:NAME}"
+_WAY_OUT = (
+    "take it out of the URL: keep it in Vault and name its 'credentialPath', or use the step's keys for credentials"
+)
 
 
 def inline_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[Problem]:
@@ -22,29 +25,53 @@ def inline_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[P
         config: What was read.
         places: Where each of its keys was written.
     """
-    for keys, text in _secrets(config):
-        if text and not is_placeholder(text) and keys[0] in places:
+    for keys, text, is_secret in _strings(config):
+        if is_secret and text and not is_placeholder(text) and keys[0] in places:
             if not has_placeholder(text):
                 remember_secret(text)
-            place = places[keys[0]]
-            for part in keys[1:]:
-                place /= part
-            yield place.problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
-    for key, place in places.items():
-        if isinstance(place.value, str) and redact_urls(place.value) != place.value:
-            yield place.problem(f"there is a password in the URL of '{key}'", hint=_ADVICE)
+            yield _place(keys, places).problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
 
 
-def _secrets(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, SecretStr):
-        yield cast("tuple[str, ...]", keys), value.get_secret_value()
+def exposed_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[Problem]:
+    """An error for each string that would show a secret: a password in a URL, or a credential of the platform's own.
+
+    Args:
+        config: What was read.
+        places: Where each of its keys was written.
+    """
+    for keys, text, is_secret in _strings(config):
+        if keys[0] not in places:
+            continue
+        if (limit := variable_limit(text, in_secret=is_secret)) is not None:
+            yield _place(keys, places).problem(limit)
+        # A variable that is left in a string is replaced when the string is used, and is redacted from then on.
+        passwords = [] if is_secret else [found for found in url_secrets(text) if not has_placeholder(found)]
+        for password in passwords:
+            remember_secret(password)
+        if passwords:
+            message = f"there is a password in the URL of '{keys[-1]}', which would be shown with it"
+            yield _place(keys, places).problem(message, hint=_WAY_OUT)
+
+
+def _place(keys: tuple[str | int, ...], places: Mapping[str, Place]) -> Place:
+    place = places[str(keys[0])]
+    for part in keys[1:]:
+        place /= part
+    return place
+
+
+def _strings(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str, bool]]:
+    """The strings in a config, with the keys that lead to them, and whether they are secrets."""
+    if isinstance(value, (str, SecretStr)):
+        is_secret = isinstance(value, SecretStr)
+        yield keys, value.get_secret_value() if is_secret else value, is_secret
     elif isinstance(value, BaseModel):
         for name, item in value:
             field = type(value).model_fields.get(name)
-            yield from _secrets(item, (*keys, (field.alias if field else None) or name))
+            yield from _strings(item, (*keys, (field.alias if field else None) or name))
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[str, Any]", value).items():
-            yield from _secrets(item, (*keys, key))
+            yield from _strings(item, (*keys, key))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(cast("list[Any]", value)):
-            yield from _secrets(item, (*keys, index))
+            yield from _strings(item, (*keys, index))

@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline_platform.config.config_reference import follow
 from pipeline_platform.config.document import Document, DocumentError, Place, json_type, parse_document, read_document
-from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
+from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
 from pipeline_platform.config.graph import Draft, connect
-from pipeline_platform.config.inline_secrets import inline_secrets
+from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
 from pipeline_platform.config.mistakes import Mistake, mistakes
+from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
 from pipeline_platform.config.problem import Problem, did_you_mean, nearest
 from pipeline_platform.config.step import STEP_TYPES, Methods, PipelineMode, Step, StepConfig, StepType, Vocabulary
@@ -84,6 +85,8 @@ class _Reader:
         if not isinstance(value, dict):
             raise _refused(path, [self.root.problem(f"expected a pipeline object, not {json_type(value)}")])
         written = cast("dict[str, Any]", value)
+        if (wrong := allow_mistake()) is not None:
+            self.problems.append(self.root.problem(wrong))
         keys = self._read_keys({key: item for key, item in written.items() if key != "steps"})
         drafts = self._read_steps(written, str(written.get("name", path.stem)))
         steps, unconnected = connect(drafts)
@@ -102,6 +105,7 @@ class _Reader:
         except ValidationError as error:
             self._report(mistakes(error), PipelineKeys, places, self.root, also_valid=("steps",))
             return None
+        self.problems.extend(exposed_secrets(keys, places))
         self.warnings.extend(inline_secrets(keys, places))
         return keys
 
@@ -217,6 +221,7 @@ class _Reader:
             # A method may come from another package; whatever its validation raises is a mistake in this file.
             self.problems.append(whole.problem(f"'{method.method}' can't take this config: {error!r}"))
         else:
+            self.problems.extend(exposed_secrets(config, places))
             self.warnings.extend(inline_secrets(config, places))
             return config
         return None
@@ -287,7 +292,7 @@ def _unchecked_name(values: Mapping[str, Any], step_type: StepType | None) -> tu
     name = values["registerAs"]
     try:
         return (substitute(name), True) if isinstance(name, str) and name else (None, False)
-    except UnsetVariableError:
+    except VariableError:
         return None, False
 
 

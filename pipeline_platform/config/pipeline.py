@@ -10,16 +10,16 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
-from pipeline_platform.config.environment import UnsetVariableError, substitute_all, unset_variables
+from pipeline_platform.config.environment import VariableError, substitute_all, unset_variables
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
+from pipeline_platform.config.spark_limits import SparkSettings
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
 from pipeline_platform.config.values import (
     Amount,
     Location,
     Natural,
     PositiveInteger,
-    Properties,
     Setting,
     Text,
     legible,
@@ -121,7 +121,7 @@ class PipelineKeys(FormatModel):
     """The time zone of the schedule, such as `Europe/Berlin`."""
     retry: Retry = Retry()
     """Retries of transient failures."""
-    spark_conf: Properties = {}
+    spark_conf: SparkSettings = {}
     """Spark session settings of this pipeline alone."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
@@ -154,11 +154,11 @@ class PipelineConfig(PipelineKeys):
         """`sparkConf` with its environment variables replaced and its secrets legible: for the session alone.
 
         Raises:
-            CredentialException: A variable is not set.
+            CredentialException: A variable is not set, or not for pipelines.
         """
         try:
             return legible(substitute_all(self.spark_conf))
-        except UnsetVariableError as error:
+        except VariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
 
     def require_variables(self, steps: Collection[int] | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pipeline_platform.config.environment import UnsetVariableError, substitute_all
+from pipeline_platform.config.environment import VariableError, substitute_all
 from pipeline_platform.config.mistakes import mistakes
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.redaction import redact_urls
@@ -113,13 +113,13 @@ class StepConfig(FormatModel):
         """A copy with the environment variables in its strings replaced, for use at run time only.
 
         Raises:
-            CredentialException: A variable is not set.
+            CredentialException: A variable is not set, or not for pipelines.
             PipelineConfigurationException: With the variables' values the config is not what the format allows.
         """
         written = self.model_dump(by_alias=True, exclude_unset=True)
         try:
             config = substitute_all(written)
-        except UnsetVariableError as error:
+        except VariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
         if config == written:
             return self

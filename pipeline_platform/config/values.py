@@ -14,8 +14,9 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from pipeline_platform.config.environment import UnsetVariableError, has_placeholder, substitute
+from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
 from pipeline_platform.config.sql import SqlMistake, ddl_mistake, expression_mistake, query_mistake
+from pipeline_platform.config.sql_limits import expression_limit, query_limit
 from pipeline_platform.redaction import looks_secret
 
 _DECIMAL_DIGITS = 38
@@ -48,8 +49,8 @@ def _substituted(value: Any) -> Any:
         return value
     try:
         return substitute(value)
-    except UnsetVariableError as error:
-        raise PydanticCustomError("unset_variable", "{reason}", {"reason": str(error)}) from error
+    except VariableError as error:
+        raise PydanticCustomError("variable", "{reason}", {"reason": str(error)}) from error
 
 
 def _flag(value: Any) -> Any:
@@ -135,11 +136,11 @@ def in_any_case(*names: str) -> JsonSchemaValue:
 
 
 def _expression(text: str) -> str:
-    return _right(text, expression_mistake(text))
+    return _right(text, expression_mistake(text) or expression_limit(text))
 
 
 def _query(text: str) -> str:
-    return _right(text, query_mistake(text))
+    return _right(text, query_mistake(text) or query_limit(text))
 
 
 def _right(text: str, mistake: SqlMistake | str | None, skipped: int = 0) -> str:
@@ -184,7 +185,7 @@ def _ddl(text: str) -> str:
 
 
 def _storage_level(value: Any) -> Any:
-    value = _substituted(value)
+    written, value = value, _substituted(value)
     if not isinstance(value, str):
         return value
     name = value.strip().upper()
@@ -193,7 +194,7 @@ def _storage_level(value: Any) -> Any:
         raise PydanticCustomError(
             "storage_level",
             "unknown storage level '{value}'; valid: {valid}",
-            {"value": value, "valid": ", ".join(STORAGE_LEVELS)},
+            {"value": written, "valid": ", ".join(STORAGE_LEVELS)},
         )
     return name
 

@@ -204,7 +204,7 @@ def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
 
 
 def _set_to_default(session: SparkSession, key: str) -> None:
-    is_local = session.conf.get("spark.master", "").startswith("local")
+    is_local = (session.conf.get("spark.master", "") or "").startswith("local")
     default = {**EVERYWHERE_CONF, **(LOCAL_CONF if is_local else {})}.get(key)
     if default is None:
         session.conf.unset(key)

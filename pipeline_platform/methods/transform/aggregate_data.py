@@ -13,6 +13,7 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.methods.columns import find_column, own_column, quoted, repeated
@@ -126,7 +127,11 @@ def _output_name(name: str, function: str) -> str:
 
 
 def _mistake(function: str) -> str | None:
-    if _simple(function) is not None or has_placeholder(function):
+    if _simple(function) is not None:
+        return None
+    if (limit := expression_limit(function)) is not None:
+        return limit
+    if has_placeholder(function):
         return None
     try:
         parsed = parse_expression(function)

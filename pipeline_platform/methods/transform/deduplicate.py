@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.methods.columns import HELPER_PREFIX, own_column, quoted
@@ -29,6 +30,8 @@ def _ranking(groups: str, order: str) -> str:
 
 
 def _order(value: str) -> str:
+    if (limit := expression_limit(_ranking("1", value))) is not None:
+        raise PydanticCustomError("order", "{limit}", {"limit": limit})
     if has_placeholder(value):
         return value
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import model_validator
@@ -12,7 +12,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.sql import DIALECT, parse_query
+from pipeline_platform.config.sql import parse_query
+from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import quoted
@@ -38,20 +39,13 @@ class SqlQueryTransform(Transform):
         if self.input is not None:
             raise PydanticCustomError("query", "a query reads the frames it names", {"key": "input"})
         try:
-            tables = list(_tables(self._parsed(), frozenset()))
+            self._parsed()
         except SqlglotError as error:
             raise PydanticCustomError(
                 "query",
                 "an environment variable may only stand for a value in a query, not for a part of its structure",
                 {"key": "query"},
             ) from error
-        for table in tables:
-            if table.args.get("db") is not None:
-                raise PydanticCustomError(
-                    "query",
-                    "'{table}' is not a registered name; read it with an extract first",
-                    {"table": table.sql(dialect=DIALECT), "key": "query"},
-                )
         return self
 
     def reads_primary(self) -> bool:
@@ -98,35 +92,11 @@ class SqlQueryTransform(Transform):
         return parse_query(_ENVIRONMENT.sub("1", self.query) if has_placeholder(self.query) else self.query)
 
     def _names(self) -> list[str]:
-        return list(dict.fromkeys(table.name for table in _tables(self._parsed(), frozenset())))
+        # Where tables of a catalog may be read, they have the name of what they are in before theirs.
+        read = (table for table in tables_read(self._parsed()) if isinstance(table.this, exp.Identifier))
+        return list(dict.fromkeys(table.name for table in read if table.args.get("db") is None))
 
 
 def _literal(text: str) -> str:
     """Text that str.format leaves as it is."""
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def _is_known(table: exp.Table, known: frozenset[str]) -> bool:
-    return table.args.get("db") is None and table.name.lower() in known
-
-
-def _tables(node: exp.Expr, known: frozenset[str]) -> Iterator[exp.Table]:
-    """The tables a query reads that are not its own common table expressions.
-
-    Args:
-        node: The query, or a part of it.
-        known: Folded names of the common table expressions in scope.
-    """
-    with_ = node.args.get("with_")
-    if isinstance(with_, exp.With):
-        for expression in with_.expressions:
-            name = expression.alias.lower()
-            inside = known | {name} if with_.recursive else known
-            yield from _tables(expression.this, inside)
-            known = known | {name}
-    # A function that makes a table, such as range(10), has no identifier.
-    if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier) and not _is_known(node, known):
-        yield node
-    for child in node.iter_expressions():
-        if child is not with_:
-            yield from _tables(child, known)
