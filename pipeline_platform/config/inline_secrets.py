@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from pydantic import BaseModel, SecretStr
+from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.document import Place
 from pipeline_platform.config.environment import has_placeholder, is_placeholder, variable_limit
@@ -14,7 +15,7 @@ from pipeline_platform.redaction import remember_secret, url_secrets
 
 _ADVICE = "keep it in Vault and name its 'credentialPath', or write ${env:NAME}"
 _WAY_OUT = (
-    "take it out of the URL: keep it in Vault and name its 'credentialPath', or use the step's keys for credentials"
+    "keep it in Vault and name its 'credentialPath', or write it as ${env:NAME} into the step's keys for credentials"
 )
 
 
@@ -25,11 +26,11 @@ def inline_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[P
         config: What was read.
         places: Where each of its keys was written.
     """
-    for keys, text, is_secret in _strings(config):
-        if is_secret and text and not is_placeholder(text) and keys[0] in places:
+    for place, keys, text, is_secret in _written(config, places):
+        if is_secret and text and not is_placeholder(text):
             if not has_placeholder(text):
                 remember_secret(text)
-            yield _place(keys, places).problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
+            yield place.problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
 
 
 def exposed_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[Problem]:
@@ -39,25 +40,29 @@ def exposed_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[
         config: What was read.
         places: Where each of its keys was written.
     """
-    for keys, text, is_secret in _strings(config):
-        if keys[0] not in places:
-            continue
+    for place, keys, text, is_secret in _written(config, places):
         if (limit := variable_limit(text, in_secret=is_secret)) is not None:
-            yield _place(keys, places).problem(limit)
+            yield place.problem(limit)
         # A variable that is left in a string is replaced when the string is used, and is redacted from then on.
         passwords = [] if is_secret else [found for found in url_secrets(text) if not has_placeholder(found)]
         for password in passwords:
             remember_secret(password)
         if passwords:
             message = f"there is a password in the URL of '{keys[-1]}', which would be shown with it"
-            yield _place(keys, places).problem(message, hint=_WAY_OUT)
+            yield place.problem(message, hint=_WAY_OUT)
 
 
-def _place(keys: tuple[str | int, ...], places: Mapping[str, Place]) -> Place:
-    place = places[str(keys[0])]
-    for part in keys[1:]:
-        place /= part
-    return place
+def _written(
+    config: BaseModel, places: Mapping[str, Place]
+) -> Iterator[tuple[Place, tuple[str | int, ...], str, bool]]:
+    """The strings that a file has for the config, with their places and keys, and whether they are secrets."""
+    # A key may also be written with underscores.
+    by_key = {**{to_camel(key): place for key, place in places.items()}, **places}
+    for keys, text, is_secret in _strings(config):
+        if (place := by_key.get(str(keys[0]))) is not None:
+            for part in keys[1:]:
+                place /= part
+            yield place, keys, text, is_secret
 
 
 def _strings(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str, bool]]:
