@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.methods.causes import keep_error_details
+from pipeline_platform.methods.s3 import NO_KEPT_CLIENTS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,6 +34,9 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
     try:
         _require_answer(remote)
         session = SparkSession.builder.remote(remote).appName(app_name).getOrCreate()
+        # The server's clients of S3 are those of all its sessions, whatever keys they come with.
+        for key, value in NO_KEPT_CLIENTS.items():
+            session.conf.set(key, value)
     except (ImportError, PySparkImportError) as error:
         raise PipelineExecutionException(
             f"Spark Connect needs packages that are not installed: {error}",

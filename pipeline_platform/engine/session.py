@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.config.permissions import is_allowed
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
 from pipeline_platform.engine.connect import remote_session
 from pipeline_platform.engine.failures import told
 from pipeline_platform.engine.jars import connector_jars, say
@@ -25,7 +27,7 @@ from pipeline_platform.methods.settings import spark_settings
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-SECRET_NAMES = "secret|password|passphrase|token|access[.]?key|jaas|keystore[.]key|user[.]info"
+SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
 EVERYWHERE_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -36,7 +38,9 @@ EVERYWHERE_CONF = {
     # In plans, where options stand as text.
     # A word is tried from its beginning only: Spark does this several times for each micro-batch.
     "spark.sql.redaction.string.regex": (
-        rf"(?i)jaas\.config=.*?;(?=[,)\s]|$)|(?<![\w.-])[\w.-]*({SECRET_NAMES})[\w.-]*=[^,)\s]+"
+        # The passwords of a login are quoted and may hold what ends it elsewhere.
+        rf'(?i)jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
+        rf'|(?<![\w.-])[\w.-]*({SECRET_NAMES})[\w.-]*=(?:"[^"\n]*"|)[^,)\s]*'
     ),
 }
 
@@ -124,6 +128,8 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
         session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
         # Spark makes what a session needs, and looks at its settings, when it is first asked for any of it.
         _ = session.conf
+        if not is_allowed("sql-code"):
+            _forget_code_functions(session)
     except Exception as error:
         failed = _not_started(error)
         # The next session is made in another JVM: what this one has made of the settings is not known.
@@ -145,6 +151,13 @@ def _not_started(error: Exception) -> PipelineException:
         f"Spark does not start with these settings: {told(failure_of(error))}",
         hint="correct the value in sparkConf, in SPARK_MASTER or in Spark's own configuration",
     )
+
+
+def _forget_code_functions(session: Any) -> None:
+    """Take the functions that run Java code from a session, in case it reads SQL otherwise than `check` does."""
+    functions = session._jsparkSession.sessionState().functionRegistry()
+    for name in CODE_FUNCTIONS:
+        functions.dropFunction(session._jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name))
 
 
 def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[str, str]:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 # Hadoop's own let a store that is down take five minutes; a run has attempts of its own.
 _PATIENCE = {"fs.s3a.attempts.maximum": "3", "fs.s3a.retry.limit": "4"}
 _PROVIDERS = "org.apache.hadoop.fs.s3a."
-# Hadoop keeps one file system for each bucket, with the keys of whoever asked first.
+NO_KEPT_CLIENTS = {"fs.s3a.impl.disable.cache": "true"}
+"""Setting, or option, with which Hadoop makes a client of S3 for each use, in place of one for each bucket."""
+# Hadoop keeps one file system for each bucket, with the keys of whoever asked first. This JVM is ours alone; those of
+# Spark Connect are not, and sessions there keep none.
 _keys_of_kept: dict[str, str] = {}
 _lock = threading.Lock()
 
@@ -148,15 +151,17 @@ class Place:
                 "fs.s3a.path.style.access": str(_path_style(key)).lower(),
             }
         options = {name: value for name, value in options.items() if value}
-        return options | ({} if _keeps(bucket, options) else {"fs.s3a.impl.disable.cache": "true"})
+        return options | ({} if _keeps(bucket, options) else NO_KEPT_CLIENTS)
 
     def session_settings(self) -> dict[str, str]:
-        """Settings of a session, for what takes no options, such as a checkpoint; they hold for this bucket alone."""
+        """Settings of a session, for what takes no options, such as a checkpoint.
+
+        They hold for this bucket alone, except that clients of all buckets are not kept where this one's is another's.
+        """
         bucket = bucket_of(self.uri)
         return {
-            name.replace("fs.s3a.", f"fs.s3a.bucket.{bucket}.", 1): value
+            name if name in NO_KEPT_CLIENTS else name.replace("fs.s3a.", f"fs.s3a.bucket.{bucket}.", 1): value
             for name, value in self.spark_options().items()
-            if name != "fs.s3a.impl.disable.cache"
         }
 
     def delta_rs_options(self) -> dict[str, str]:

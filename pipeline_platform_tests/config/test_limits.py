@@ -1,4 +1,4 @@
-"""What a pipeline may not do unless the deployment allows it: run code, read what no step has read, show credentials."""
+"""What a pipeline may not do unless the deployment allows it: run code, read what no step has read, show secrets."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_tables_and_files_may_be_read_by_sql_where_the_deployment_allows_it(monk
         filtered("reflection = 'reflect(a)' AND \"java_method('x')\" <> name -- reflect('a', 'b')"),
         transform("enrichData", columns={"x": "explode_outer(xs)", "reflect": "json_tuple(a, 'b')"}),
         query("WITH a AS (SELECT * FROM flights) SELECT * FROM a JOIN flights USING (id), range(10)"),
-        query("SELECT * FROM flights LATERAL VIEW explode(xs) e AS x, LATERAL (SELECT x + 1)"),
+        query("SELECT * FROM flights JOIN LATERAL (SELECT id + 1) LATERAL VIEW explode(xs) e AS x"),
         query("SELECT * FROM flights, LATERAL posexplode_outer(flights.xs), inline(array(struct(1)))"),
         query("SELECT * FROM flights, LATERAL variant_explode(flights.v), stack(2, 1, 2)"),
         query("SELECT (SELECT max(id) FROM flights) AS `text.x` FROM VALUES (1) AS t(a)"),

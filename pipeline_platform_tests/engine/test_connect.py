@@ -39,6 +39,7 @@ from pipeline_platform_tests.engine.processes import (
 from pipeline_platform_tests.runs import extract, json_rows, listing, load, transform, validate
 from pipeline_platform_tests.services.kafka import Kafka
 from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder
+from pipeline_platform_tests.services.s3 import S3Server
 
 ORDERS = "id BIGINT, customer STRING, quantity INT"
 
@@ -254,6 +255,49 @@ def test_a_stream_that_spark_has_no_sink_for_is_refused_before_it_begins(tmp_pat
     assert "run it with SPARK_MASTER" in said
     assert not (tmp_path / "t").exists()
     assert not [*tmp_path.rglob("offsets")]
+
+
+CLIENT = """
+import json, sys
+from pipeline_platform.credentials.model import S3Credentials
+from pipeline_platform.engine.session import spark_session
+from pipeline_platform.methods.s3 import place_of
+
+for uri, *keys in json.load(sys.stdin):
+    place = place_of(uri, S3Credentials.model_validate(keys[0]) if keys else None)
+    spark = spark_session("client", {})
+    if uri.endswith("new"):
+        spark.range(3).write.mode("overwrite").options(**place.spark_options()).parquet(uri)
+    try:
+        print(spark.read.options(**place.spark_options()).parquet(uri).count())
+    except Exception as error:
+        print(type(error).__name__)
+"""
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_client_with_other_keys_for_a_bucket_is_not_given_those_of_the_client_before(s3: S3Server):
+    s3.make_bucket("over-connect")
+    uri, right = "s3a://over-connect/new", s3.credentials()
+    wrong = {**right, "secretAccessKey": "not-the-key-of-anyone"}
+
+    def printed(*uses: list[Any]) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", CLIENT],
+            input=json.dumps(uses),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    assert printed([uri, right]) == ["3"]
+    refused_keys, kept, again = printed([f"{uri}/", wrong], [f"{uri}/", right], [f"{uri}/", wrong])
+    assert not refused_keys.isdigit()
+    assert kept == "3"
+    assert not again.isdigit()
 
 
 def test_a_server_without_delta_is_named_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
