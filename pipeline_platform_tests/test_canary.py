@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -23,6 +22,7 @@ from pipeline_platform_tests.services.postgres import Postgres
 from pipeline_platform_tests.services.process import free_port
 from pipeline_platform_tests.services.s3 import S3Server
 from pipeline_platform_tests.services.vault import VaultServer
+from pipeline_platform_tests.test_redaction import ENCODINGS
 
 ROOT = Path(__file__).parent.parent
 NOTE = 'canary/note "&%+='
@@ -175,11 +175,11 @@ def world(
 
 
 def spellings(secret: str) -> set[bytes]:
-    """A secret as it is, and as it stands in URLs, JSON, HTML and, but for its ends, in base64 at each offset."""
+    """A secret in every encoding, in base64 but for its ends, at each offset."""
     raw = secret.encode()
-    escaped = secret.replace("&", "&amp;").replace('"', "&quot;")
-    found = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], escaped}
-    shifted = (base64.b64encode(b"x" * offset + raw)[4:].rstrip(b"=")[:-2] for offset in range(3))
+    found = {encode(secret) for name, encode in ENCODINGS.items() if not name.startswith("base64")}
+    coded = (base64.b64encode(b"x" * offset + raw)[4:].rstrip(b"=")[:-2] for offset in range(3))
+    shifted = {spelled for part in coded for spelled in (part, part.translate(bytes.maketrans(b"+/", b"-_")))}
     return {text.encode() for text in found} | {part for part in shifted if len(part) >= 8}
 
 

@@ -38,9 +38,10 @@ EVERYWHERE_CONF = {
     # In plans, where options stand as text.
     # A word is tried from its beginning only: Spark does this several times for each micro-batch.
     "spark.sql.redaction.string.regex": (
-        # The passwords of a login are quoted and may hold what ends it elsewhere.
-        rf'(?i)jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
-        rf'|(?<![\w.-])[\w.-]*({SECRET_NAMES})[\w.-]*=(?:"[^"\n]*"|)[^,)\s]*'
+        # The passwords of a login are quoted and may hold what ends a value elsewhere.
+        r"(?i)(?<![\w.-])[\w.-]{0,80}"
+        r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
+        rf'|({SECRET_NAMES})[\w.-]{{0,80}}=(?:"[^"\n]*"|)[^,)\s]*)'
     ),
 }
 

@@ -1,0 +1,53 @@
+"""What a session of ours has and what it hides."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from pyspark.errors import AnalysisException
+from pyspark.sql import SparkSession
+
+from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
+from pipeline_platform.engine.session import EVERYWHERE_CONF
+
+IN_PLANS = EVERYWHERE_CONF["spark.sql.redaction.string.regex"]
+
+
+def test_a_session_has_no_function_that_runs_java_code_whatever_it_is_called_by(spark: SparkSession):
+    for name in CODE_FUNCTIONS:
+        for called in (name, f"IDENTIFIER('{name}')"):
+            with pytest.raises(AnalysisException, match="Cannot resolve routine"):
+                spark.sql(f"SELECT {called}('java.lang.System', 'getenv', 'HOME')")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            '[kafka.sasl.jaas.config=x required username="u" password="a;,b) "c";,kafka.client.id=d]',
+            "[***,kafka.client.id=d]",
+        ),
+        ('(jaas.config=x required password="a" b="c";)', "(***)"),
+        ("[sasl.jaas.config=x useKeyTab=true;, a=b]", "[***, a=b]"),
+        ('[x.password="a, b)"c, d=e]', "[***, d=e]"),
+        ("[pwd=a, url=b, password=c, fs.s3a.secret.key=d", "[***, url=b, ***, ***"),
+        ("[token=, a=b]", "[***, a=b]"),
+        ("Filter (a#1 > 5 AND b#2 = x)", "Filter (a#1 > 5 AND b#2 = x)"),
+    ],
+)
+def test_a_secret_among_the_options_of_a_plan_is_hidden_whole(text: str, shown: str):
+    # What the pattern uses means the same to Java.
+    assert re.sub(IN_PLANS, "***", text) == shown
+
+
+@pytest.mark.parametrize("piece", ["a.b-c", "jaas.config=", 'jaas.config="', "password", 'password="', "x=y, ", ";"])
+def test_a_plan_is_searched_in_time_that_grows_with_it(piece: str):
+    def seconds(length: int) -> float:
+        text = piece * (length // len(piece))
+        start = time.process_time()
+        re.sub(IN_PLANS, "***", text)
+        return time.process_time() - start
+
+    assert seconds(32_000) < 16 * seconds(4_000) + 0.05
