@@ -36,12 +36,12 @@ EVERYWHERE_CONF = {
     # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
     "spark.redaction.regex": f"(?i){SECRET_NAMES}",
     # In plans, where options stand as text.
-    # A word is tried from its beginning only: Spark does this several times for each micro-batch.
+    # A word is tried from its beginning only, and if it has a value: Spark does this several times for each micro-batch.
     "spark.sql.redaction.string.regex": (
         # The passwords of a login are quoted and may hold what ends a value elsewhere.
-        r"(?i)(?<![\w.-])[\w.-]{0,80}"
+        r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
         r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
-        rf'|({SECRET_NAMES})[\w.-]{{0,80}}=(?:"[^"\n]*"|)[^,)\s]*)'
+        rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
     ),
 }
 
