@@ -36,7 +36,7 @@ EVERYWHERE_CONF = {
     # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
     "spark.redaction.regex": f"(?i){SECRET_NAMES}",
     # In plans, where options stand as text.
-    # A word is tried from its beginning only, and if it has a value: Spark does this several times for each micro-batch.
+    # A word is tried once, and if it has a value: Spark does this several times for each micro-batch.
     "spark.sql.redaction.string.regex": (
         # The passwords of a login are quoted and may hold what ends a value elsewhere.
         r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
