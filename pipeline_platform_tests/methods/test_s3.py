@@ -20,6 +20,7 @@ import pyarrow.orc
 import pyarrow.parquet
 import pytest
 from deltalake import DeltaTable
+from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
 from pipeline_platform.credentials.model import S3Credentials
@@ -414,3 +415,15 @@ def test_a_stream_keeps_its_place_in_a_bucket_entered_with_the_key_of_its_load(
 
 def key_of(s3: S3Server) -> S3Credentials:
     return S3Credentials.model_validate(s3.credentials())
+
+
+def test_a_checkpoint_is_not_written_with_the_keys_that_another_step_has_for_its_bucket():
+    def settings(access_key_id: str) -> dict[str, str]:
+        keys = S3Credentials(access_key_id=SecretStr(access_key_id), secret_access_key=SecretStr("s"))
+        return place_of("s3a://kept-for-the-first/x", keys).session_settings()
+
+    first, second = settings("first"), settings("second")
+    assert first["fs.s3a.bucket.kept-for-the-first.access.key"] == "first"
+    assert "fs.s3a.impl.disable.cache" not in first
+    assert second["fs.s3a.bucket.kept-for-the-first.access.key"] == "second"
+    assert second["fs.s3a.impl.disable.cache"] == "true"
