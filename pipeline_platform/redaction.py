@@ -63,7 +63,8 @@ _ASSIGNMENTS = (
 _MARKED = (
     # A login of Kafka: any of its options may be a secret.
     re.compile(
-        r"(?P<mark>LoginModule\s{1,3}\w{1,20}\s{1,3})(?:[^\n]{1,2000}?(?:[\"'];(?=[\"'\\,)\s\]}]|$)|\w;(?=[,)\s\]}]|$))|[^\n]{1,2000})",
+        r"(?P<mark>LoginModule\s{1,3}\w{1,20}\s{1,3})"
+        r"(?:[^\n]{1,2000}?(?:[\"'];(?=[\"'\\,)\s\]}]|$)|\w;(?=[,)\s\]}]|$))|[^\n]{1,2000})",
         _FLAGS,
     ),
     re.compile(
