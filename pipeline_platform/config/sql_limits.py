@@ -59,11 +59,11 @@ def tables_read(node: exp.Expr, known: frozenset[str] = frozenset()) -> Iterator
     with_ = node.args.get("with_")
     if isinstance(with_, exp.With):
         for expression in with_.expressions:
-            name = expression.alias.casefold()
+            name = expression.alias.lower()
             inside = known | {name} if with_.recursive else known
             yield from tables_read(expression.this, inside)
             known = known | {name}
-    if isinstance(node, exp.Table) and not (node.args.get("db") is None and node.name.casefold() in known):
+    if isinstance(node, exp.Table) and not (node.args.get("db") is None and node.name.lower() in known):
         yield node
     for child in node.iter_expressions():
         if child is not with_:

@@ -69,7 +69,7 @@ class AggregateData(Transform):
             return None
         column = self.watermark.column
         groups = [*self.group_by, *([self.window.column] if self.window is not None else [])]
-        is_timed = column.casefold() in {name.casefold() for name in groups}
+        is_timed = column.lower() in {name.lower() for name in groups}
         if is_timed or any(map(has_placeholder, (column, *groups))):
             return None
         return (
