@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.redaction import redact, remember_secret
+from pipeline_platform.redaction import MASK, redact, remember_secret
 
 ALERTS_VARIABLE = "PIPELINE_PLATFORM_ALERTS"
 ENTRY_POINT_GROUP = "pipeline_platform.notifiers"
@@ -110,14 +110,17 @@ def notifiers_from_environment() -> list[Notifier]:
     Any other is looked for among the entry points `pipeline_platform.notifiers` of the environment's packages; it is
     called with what stands behind its colon.
 
+    One whose package fails is left out, with an error in the log; if nobody is left, the log is told.
+
     Raises:
         PipelineConfigurationException: It lists something else.
     """
     listed = os.environ.get(ALERTS_VARIABLE) or "log"
-    return [_notifier(entry.strip()) for entry in listed.split(",") if entry.strip()]
+    found = [_notifier(entry.strip()) for entry in listed.split(",") if entry.strip()]
+    return [notifier for notifier in found if notifier is not None] or [LogNotifier()]
 
 
-def _notifier(entry: str) -> Notifier:
+def _notifier(entry: str) -> Notifier | None:
     kind, _, url = entry.partition(":")
     if kind == "webhook" and url.startswith(("http://", "https://")):
         return WebhookNotifier(url)
@@ -125,7 +128,13 @@ def _notifier(entry: str) -> Notifier:
         return LogNotifier()
     known = entry_points(group=ENTRY_POINT_GROUP)
     if kind in known.names:
-        return known[kind].load()(url)
+        try:
+            return known[kind].load()(url)
+        # A package may raise anything when it is imported, and exit: the others must be told all the same.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            reason = redact(f"{type(error).__name__}: {str(error).replace(url, MASK) if url else error}")
+            _LOG.error("the plug-in '%s' that %s names can't be used: %s", kind, ALERTS_VARIABLE, reason)
+            return None
     others = "".join(f", {name}" for name in sorted(known.names))
     raise PipelineConfigurationException(
         f"'{kind}' in {ALERTS_VARIABLE} is nobody who can be told", hint=f"there are log, webhook:URL{others}"

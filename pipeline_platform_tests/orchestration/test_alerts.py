@@ -192,6 +192,25 @@ def test_a_package_may_bring_a_notifier_of_its_own(monkeypatch: pytest.MonkeyPat
     assert getattr(bell, "rung", None) == ["tower", "password=*** failed"]
 
 
+def test_a_package_whose_notifier_fails_keeps_nobody_else_from_being_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "cracked.py").write_text("raise ImportError('no clapper')\n")
+    (tmp_path / "rusty.py").write_text("def rusty(place): raise OSError(f'{place} is shut')\n")
+    metadata = tmp_path / "cracked-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: cracked\nVersion: 1\n")
+    points = "cracked = cracked:Bell\nrusty = rusty:rusty\n"
+    (metadata / "entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n{points}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv(ALERTS_VARIABLE, "cracked:tower,rusty:secret-place,log")
+    assert [type(notifier).__name__ for notifier in notifiers_from_environment()] == ["LogNotifier"]
+    assert "'cracked' that PIPELINE_PLATFORM_ALERTS names can't be used: ImportError: no clapper" in caplog.text
+    assert "OSError: *** is shut" in caplog.text
+    monkeypatch.setenv(ALERTS_VARIABLE, "cracked:tower")
+    assert [type(notifier).__name__ for notifier in notifiers_from_environment()] == ["LogNotifier"]
+
+
 @pytest.mark.parametrize("who", ["mail", "webhook:", "webhook:ftp://x"])
 def test_nobody_that_there_is_not_can_be_named(monkeypatch: pytest.MonkeyPatch, who: str):
     monkeypatch.setenv(ALERTS_VARIABLE, who)
