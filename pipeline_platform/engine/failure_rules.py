@@ -21,7 +21,7 @@ class Rule:
     """What a cause means, if it is any of these.
 
     Args:
-        hint: What to do next; None where a rule only says what is no more than a wrapping.
+        hint: What to do next.
         transient: Whether the same run may succeed when tried again unchanged.
         conditions: Error conditions of Spark and Delta, with their subclasses.
         states: SQL states, or how they begin.

@@ -362,7 +362,7 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(
     assert sum(len(read_by_others("parquet", body, Path())) for body in bodies(s3, bucket)) == len(ROWS)
 
 
-@pytest.mark.parametrize("config", [{}, {"version": 1}, {"timestamp": "2024-01-01"}])
+@pytest.mark.parametrize("config", [{}, {"timestamp": "2024-01-01"}])
 def test_a_table_that_is_not_in_the_bucket_is_told_with_what_to_do(
     spark: SparkSession, s3: S3Server, bucket: str, tmp_path: Path, config: dict[str, Any]
 ):
