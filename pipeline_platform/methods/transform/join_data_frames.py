@@ -72,7 +72,8 @@ class JoinDataFrames(Transform):
 
     Of two columns of the same name that a condition makes equal, as `users.id = orders.id` does, one is
     kept; in a right or full join it has the value of the side that has one. Any other column name that
-    two frames share is an error.
+    two frames share is an error. So are columns that are made equal and of types that Spark would change values of to
+    compare them, such as a number and a text: cast one of them in the condition.
     """
 
     method: ClassVar[str] = "joinDataFrames"

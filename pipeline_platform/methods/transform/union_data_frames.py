@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class UnionDataFrames(Transform):
-    """Puts the rows of frames below each other, column by column of the same name."""
+    """Puts the rows of frames below each other, column by column of the same name.
+
+    The types of a column may differ where one holds every value of the other, as `BIGINT` those of `INT`; others are
+    refused, as Spark would make the number 7 of the text `007`.
+    """
 
     method: ClassVar[str] = "unionDataFrames"
 
