@@ -59,8 +59,8 @@ class ToDeltaLake(Load, EntersS3):
     partition_by: Names = []
     """Columns the table is partitioned by."""
     merge_schema: Flag = False
-    """Add columns to the table that it does not have yet, and widen the types of those it has, where the table's property
-    `delta.enableTypeWidening` is true."""
+    """Add columns to the table that it does not have yet; where its property `delta.enableTypeWidening` is true, widen
+    the types of others, too."""
     overwrite_schema: Flag = False
     """With mode `overwrite`: give the table the frame's columns."""
     merge_keys: Names = []
