@@ -18,7 +18,15 @@ from pipeline_platform.engine.connect import remote_session
 from pipeline_platform.engine.failures import told
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
-from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, end_jvm, launch
+from pipeline_platform.engine.jvm import (
+    DRIVER_OPTIONS,
+    EXECUTOR_OPTIONS,
+    IN_UTC,
+    class_archive,
+    driver_options,
+    end_jvm,
+    launch,
+)
 from pipeline_platform.engine.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.methods.causes import failure_of
@@ -43,6 +51,14 @@ EVERYWHERE_CONF = {
         r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
         rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
     ),
+    # Otherwise the zone of the machine: a timestamp without a zone would be another instant on every machine.
+    "spark.sql.session.timeZone": "UTC",
+    # Spark's default, INT96, is read as UTC by some and without a zone by others, and overflows before 1677 and after
+    # 2262 for who reads it as nanoseconds: pyarrow and deltalake.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # The calendar that every other reader has.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
 }
 
 # For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.
@@ -54,7 +70,6 @@ LOCAL_CONF = {
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
     "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
-    "spark.sql.session.timeZone": "UTC",
     "spark.driver.memory": "2g",
 }
 
@@ -108,6 +123,8 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     archive = class_archive(java, jars, say) if is_local else None
     settings |= wanted
     settings[DRIVER_OPTIONS] = driver_options(wanted.get(DRIVER_OPTIONS), archive)
+    if not is_local:
+        settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
     return _started(settings)
 
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 from pipeline_platform.credentials.model import JdbcCredentials
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
+from pipeline_platform.methods.silence import SilentServerError
 
 CONNECT_SECONDS = 10
 """How long a server may take to answer the first time."""
+SILENCE_SECONDS = 3600
+"""How long a server may be silent after that, unless a step says otherwise: a query may compute for long."""
+
+_QUOTED_NAME = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`')
 
 Trouble = Literal["login", "database", "schema", "table", "column", "permission", "passing", "clash", "value", "other"]
 """What kind of error a server's code means; `passing` is one that a second attempt may not meet."""
@@ -22,6 +28,11 @@ class Cursor(Protocol):
     """What the cursors of all drivers have in common."""
 
     rowcount: int
+
+    @property
+    def description(self) -> Sequence[Any] | None:
+        """The columns of its result."""
+        ...
 
     def execute(self, sql: str, parameters: Sequence[Any] | None = None, /) -> object:
         """Send a statement."""
@@ -37,16 +48,25 @@ class Session:
     """A connection in which each statement is committed by itself, unless a transaction is open."""
 
     cursor: Cursor
+    silence_limit: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Within which each statement is sent and answered, where the driver itself has no limit."""
 
     def rows(self, sql: str, *parameters: Any) -> Sequence[Sequence[Any]]:
         """The rows of a query; `%s` stands for a parameter if there are any."""
-        self.cursor.execute(sql, parameters or None)
-        return self.cursor.fetchall()
+        with self.silence_limit():
+            self.cursor.execute(*_statement(sql, parameters))
+            return self.cursor.fetchall()
+
+    def description(self, sql: str) -> Sequence[Any]:
+        """The columns of a query's result, as the driver describes them."""
+        self.rows(sql)
+        return self.cursor.description or ()
 
     def execute(self, sql: str, *parameters: Any) -> int:
         """Run a statement: how many rows it touched."""
-        self.cursor.execute(sql, parameters or None)
-        return self.cursor.rowcount
+        with self.silence_limit():
+            self.cursor.execute(*_statement(sql, parameters))
+            return self.cursor.rowcount
 
     @contextmanager
     def transaction(self) -> Generator[None]:
@@ -62,6 +82,15 @@ class Session:
         self.execute("COMMIT")
 
 
+def escaped(sql: str) -> str:
+    """A statement that has parameters, with every `%` in the quoted names of it as the drivers want it."""
+    return _QUOTED_NAME.sub(lambda name: name[0].replace("%", "%%"), sql)
+
+
+def _statement(sql: str, parameters: Sequence[Any]) -> tuple[str, Sequence[Any] | None]:
+    return (escaped(sql), parameters) if parameters else (sql, None)
+
+
 @dataclass(frozen=True)
 class Database(ABC):
     """A database and the user that enters it.
@@ -69,10 +98,12 @@ class Database(ABC):
     Args:
         credentials: Where it is, and the user.
         secret: Where in Vault they are; None if they came from elsewhere.
+        silence_seconds: How long the server may be silent.
     """
 
     credentials: JdbcCredentials
     secret: str | None = None
+    silence_seconds: int = SILENCE_SECONDS
 
     product: ClassVar[str]
     """The system's name as people write it."""
@@ -114,8 +145,8 @@ class Database(ABC):
         """Arguments to the connect function of the Python driver."""
 
     @abstractmethod
-    def _connection(self) -> AbstractContextManager[Cursor]:
-        """A cursor of a new connection that commits each statement by itself."""
+    def _connection(self) -> AbstractContextManager[Session]:
+        """A new connection that commits each statement by itself."""
 
     @abstractmethod
     def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
@@ -130,6 +161,14 @@ class Database(ABC):
             said: The server's or the driver's words.
         """
 
+    @abstractmethod
+    def hold(self, session: Session, name: str) -> None:
+        """Hold a lock of this name until the session ends."""
+
+    @abstractmethod
+    def is_held(self, session: Session, name: str) -> bool:
+        """Whether some session holds the lock of this name."""
+
     @contextmanager
     def session(self, table: str | None = None) -> Generator[Session]:
         """A connection, closed at the end of the block; what goes wrong in the block is told in the platform's words.
@@ -142,10 +181,12 @@ class Database(ABC):
             PipelineExecutionException: Anything else that the driver or the server says.
         """
         try:
-            with self._connection() as cursor:
-                yield Session(cursor)
+            with self._connection() as session:
+                yield session
         except PipelineException:
             raise
+        except SilentServerError as error:
+            raise self.failure("passing", str(error), table) from error
         except Exception as error:
             found = self.failure_of(error)
             if found is None:

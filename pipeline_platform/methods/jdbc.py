@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from pipeline_platform.config.environment import variable_names
-from pipeline_platform.config.values import Port, Properties, Secret, Text
+from pipeline_platform.config.values import Port, PositiveInteger, Properties, Secret, Text
 from pipeline_platform.credentials.model import Credentials, JdbcCredentials
 from pipeline_platform.methods.base import Credentialed, CredentialType
-from pipeline_platform.methods.database import Database
+from pipeline_platform.methods.database import SILENCE_SECONDS, Database
 from pipeline_platform.methods.dataset import Dataset, vault_secret
 from pipeline_platform.methods.mysql import MySQL
 from pipeline_platform.methods.postgres import Postgres
 
+MOST_SECONDS = 2_000_000
+"""The drivers count in milliseconds, up to a number of 32 bits."""
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 
 
@@ -38,6 +43,8 @@ class EntersDatabase(Credentialed):
     """The user's password."""
     properties: Properties = {}
     """More properties of the JDBC driver."""
+    timeout_seconds: Annotated[PositiveInteger, Field(le=MOST_SECONDS)] = SILENCE_SECONDS
+    """How long the server may be silent, while a query computes or rows are sent, before the run takes it for gone."""
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")
@@ -69,14 +76,20 @@ class EntersDatabase(Credentialed):
 
     def known_database(self) -> list[str]:
         """The database as written, if it is; one that only Vault knows is not."""
-        return [variable_names(self.database)] if self.database is not None else []
+        database = self.database or self._variable("database")
+        return [variable_names(database)] if database is not None else []
 
     def server_uri(self) -> str:
         """The server, or the secret that names it."""
         if self.host is None and self.credential_path is not None:
             return f"{self.system}://{vault_secret(self.credential_path)}"
-        host = variable_names(self.host or "localhost").lower()
-        return f"{self.system}://{host}:{self.port or self.standard_port}"
+        host = variable_names(self.host or self._variable("host") or "localhost").lower()
+        return f"{self.system}://{host}:{self.port or self._variable('port') or self.standard_port}"
+
+    def _variable(self, field: str) -> str | None:
+        """A credential field that stands in the environment; it counts where the step names no secret."""
+        name = self.credential_variables.get(field)
+        return os.environ.get(name) or None if name is not None and self.credential_path is None else None
 
 
 class EntersPostgres(EntersDatabase):
@@ -97,7 +110,7 @@ class EntersPostgres(EntersDatabase):
 
     def entered(self, credentials: Credentials | None) -> Postgres:
         assert isinstance(credentials, JdbcCredentials)
-        return Postgres(credentials, self.credential_path)
+        return Postgres(credentials, self.credential_path, self.timeout_seconds)
 
     def unquoted(self, part: str) -> str:
         return super().unquoted(part) if part.startswith('"') else part.lower()
@@ -125,7 +138,7 @@ class EntersMySQL(EntersDatabase):
 
     def entered(self, credentials: Credentials | None) -> MySQL:
         assert isinstance(credentials, JdbcCredentials)
-        return MySQL(credentials, self.credential_path)
+        return MySQL(credentials, self.credential_path, self.timeout_seconds)
 
     def qualified(self, parts: list[str]) -> list[str]:
         return parts[-2:] if len(parts) > 1 else [*self.known_database(), parts[0]]

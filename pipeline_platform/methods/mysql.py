@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
-from pipeline_platform.methods.database import CONNECT_SECONDS, Cursor, Database, Trouble
+from pipeline_platform.methods.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html; those of both systems.
 _TROUBLES: dict[str, Trouble] = {
@@ -27,6 +27,7 @@ _TROUBLES: dict[str, Trouble] = {
     **dict.fromkeys(("1048", "1062", "1264", "1265", "1292", "1366", "1406", "1452", "4025", "3819", "1153"), "value"),
 }
 _STATEMENT_SECONDS = 60
+_MONTH_SECONDS = 2_592_000
 # Connector/J reads a whole partition into memory, whatever the fetch size, unless it is this one, which makes it
 # stream, or there is a cursor, which took 1.4 times as long. https://dev.mysql.com/doc/connector-j/en/
 _ROW_BY_ROW = -(2**31)
@@ -53,8 +54,13 @@ class MySQL(Database):
         server = f"[{host}]" if ":" in host else host
         return {
             "connectTimeout": str(CONNECT_SECONDS * 1000),
+            "socketTimeout": str(self.silence_seconds * 1000),
             "tcpKeepAlive": "true",
-            **self.properties,
+            # An older name of `connectionTimeZone`.
+            **{key: value for key, value in self.properties.items() if key.lower() != "servertimezone"},
+            # A TIMESTAMP comes and goes in the zone of the session, which would be the server's.
+            "connectionTimeZone": "UTC",
+            "forceConnectionTimeZoneToSession": "true",
             "url": f"jdbc:mysql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
             "driver": "com.mysql.cj.jdbc.Driver",
             "user": self.credentials.username,
@@ -69,6 +75,8 @@ class MySQL(Database):
         properties = {key.lower(): value for key, value in self.properties.items()}
         return {
             "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": self.silence_seconds,
+            "write_timeout": self.silence_seconds,
             "program_name": "pipeline_platform",
             **_encryption(properties.get("sslmode", "PREFERRED").upper()),
             "host": self.credentials.host,
@@ -80,14 +88,21 @@ class MySQL(Database):
         }
 
     @contextmanager
-    def _connection(self) -> Generator[Cursor]:
+    def _connection(self) -> Generator[Session]:
         import pymysql
 
         with (
             closing(pymysql.connect(**self.entry(), autocommit=True, init_command=SESSION_SETTINGS)) as connection,
             connection.cursor() as cursor,
         ):
-            yield cast(Cursor, cast(object, cursor))
+            yield Session(cast(Cursor, cast(object, cursor)))
+
+    def hold(self, session: Session, name: str) -> None:
+        session.execute(f"SET SESSION wait_timeout = {_MONTH_SECONDS}")
+        session.rows("SELECT get_lock(%s, 0)", name)
+
+    def is_held(self, session: Session, name: str) -> bool:
+        return not session.rows("SELECT is_free_lock(%s)", name)[0][0]
 
     def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
         import pymysql

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
-from pipeline_platform.methods.database import CONNECT_SECONDS, Cursor, Database, Trouble
+from pipeline_platform.methods.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
+from pipeline_platform.methods.silence import silence_limited
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the two-letter ones are whole classes.
 _TROUBLES: dict[str, Trouble] = {
@@ -42,6 +43,8 @@ _ENDS_WITH_ITS_CLIENT = (
     "SELECT set_config('client_connection_check_interval', '5s', false) "
     "WHERE current_setting('server_version_num')::int >= 140000"
 )
+SESSION_SETTINGS = "SET TimeZone = 'UTC'"
+"""How every connection of psycopg begins: what has no zone is read at UTC, whatever zone the server or the user has."""
 # What of the JDBC driver's properties libpq has too, under its own name.
 _LIBPQ = {
     "sslmode": "sslmode",
@@ -68,6 +71,7 @@ class Postgres(Database):
         server = f"[{host}]" if ":" in host else host
         return {
             "connectTimeout": str(CONNECT_SECONDS),
+            "socketTimeout": str(self.silence_seconds),
             "tcpKeepAlive": "true",
             **self.properties,
             "url": f"jdbc:postgresql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
@@ -84,6 +88,10 @@ class Postgres(Database):
         schema = properties.get("currentschema")
         return {
             "connect_timeout": CONNECT_SECONDS,
+            # A machine that is gone is noticed after two minutes, not after two hours.
+            "keepalives_idle": 60,
+            "keepalives_interval": 15,
+            "keepalives_count": 4,
             "application_name": "pipeline_platform",
             **{libpq: properties[jdbc] for jdbc, libpq in _LIBPQ.items() if jdbc in properties},
             **({"options": f"-c search_path={schema}"} if schema else {}),
@@ -96,11 +104,26 @@ class Postgres(Database):
         }
 
     @contextmanager
-    def _connection(self) -> Generator[Cursor]:
+    def _connection(self) -> Generator[Session]:
         import psycopg
 
         with psycopg.connect(**self.entry(), autocommit=True) as connection, connection.cursor() as cursor:
-            yield cast(Cursor, cast(object, cursor))
+            session = Session(
+                cast(Cursor, cast(object, cursor)), lambda: silence_limited(connection.fileno(), self.silence_seconds)
+            )
+            session.execute(SESSION_SETTINGS)
+            yield session
+
+    def hold(self, session: Session, name: str) -> None:
+        session.rows(
+            "SELECT set_config('idle_session_timeout', '0', false) "
+            "WHERE current_setting('server_version_num')::int >= 140000"
+        )
+        session.rows("SELECT pg_advisory_lock(hashtextextended(%s, 0))", name)
+
+    def is_held(self, session: Session, name: str) -> bool:
+        # It ends with the statement, which is a transaction.
+        return not session.rows("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", name)[0][0]
 
     def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
         import psycopg

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -10,17 +10,20 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_query
-from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text
+from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
 from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.extract.partition_range import range_kind
+from pipeline_platform.methods.extract.source_columns import SourceColumn, guarded, in_own_types
 from pipeline_platform.methods.jdbc import EntersDatabase
+from pipeline_platform.methods.jvm_zone import require_utc
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType
 
     from pipeline_platform.credentials.model import Credentials
-    from pipeline_platform.methods.database import Session
+    from pipeline_platform.methods.database import Database, Session
 
 
 class ReadsDatabase(Extract, EntersDatabase):
@@ -40,6 +43,12 @@ class ReadsDatabase(Extract, EntersDatabase):
     """With `partitionColumn`: how many partitions there are."""
     fetch_size: Natural = 10000
     """Rows for each round trip."""
+    invalid_dates: Annotated[Literal["fail", "null"], one_of("fail", "null")] = "fail"
+    """What happens to a date or time that a frame can't hold; with `null` it is NULL.
+
+    In PostgreSQL that is infinity, what is before the year 1 or after 9999, and 24:00; in MySQL a date with a zero in
+    it, and a time of no day, such as 25:00.
+    """
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -86,19 +95,43 @@ class ReadsDatabase(Extract, EntersDatabase):
             f"({self.query}\n) AS source" if self.query else database.quoted_path(self.table_parts(self.table or ""))
         )
         reader = spark.read.format("jdbc").options(**database.spark_options())
-        reader = reader.option("dbtable", source).options(**database.fetch_options(self.fetch_size))
+        reader = reader.options(**database.fetch_options(self.fetch_size))
         with database.session(f"table {self.table}" if self.table else "query") as session:
-            session.rows(f"SELECT * FROM {source} LIMIT 0")
-            frame = reader.load()
+            described = session.description(f"SELECT * FROM {source} LIMIT 0")
+            frame = reader.option("dbtable", source).load()
+            columns = [
+                self.source_column(database, one, field.dataType)
+                for one, field in zip(described, frame.schema, strict=True)
+            ]
+            if any(_has_time(field.dataType) for field in frame.schema):
+                require_utc(spark)
+            guarded_source = guarded(source, [(database.quoted(column.name), column) for column in columns])
+            reader = reader.option("dbtable", guarded_source)
+            if guarded_source != source:
+                frame = reader.load()
             if self.partition_column is None:
-                return frame
+                return in_own_types(frame, columns)
             kind = range_kind(frame, self.partition_column)
             bounds = self._bounds(session, database.quoted(kind.column), source)
         range_of = kind.range_between(*bounds)
         if range_of is None:
-            return frame
+            return in_own_types(frame, columns)
         reader = reader.option("partitionColumn", kind.column).option("numPartitions", self.num_partitions)
-        return reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
+        frame = reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
+        return in_own_types(frame, columns)
+
+    def source_column(self, database: Database, described: Any, data_type: DataType) -> SourceColumn:
+        """How a column is read.
+
+        Args:
+            database: Where it is.
+            described: What the driver says of it.
+            data_type: What Spark takes it for.
+
+        Raises:
+            PipelineExecutionException: A frame can't hold its type.
+        """
+        raise NotImplementedError
 
     def _bounds(self, session: Session, column: str, source: str) -> tuple[Any, Any]:
         asked = [
@@ -111,6 +144,14 @@ class ReadsDatabase(Extract, EntersDatabase):
         found = iter(session.rows(f"SELECT {', '.join(asked)} FROM {source}")[0])
         lower = next(found) if self.lower_bound is None else self.lower_bound
         return lower, next(found) if self.upper_bound is None else self.upper_bound
+
+
+def _has_time(data_type: DataType) -> bool:
+    from pyspark.sql.types import ArrayType, TimestampType
+
+    return isinstance(data_type, TimestampType) or (
+        isinstance(data_type, ArrayType) and _has_time(data_type.elementType)
+    )
 
 
 def _tables(query: str, dialect: str) -> list[str]:

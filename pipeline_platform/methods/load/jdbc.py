@@ -3,14 +3,17 @@
 Beside the target, in its schema, lie
 
 - `pipeline_platform_loads`, the ledger: a row for each load that is complete;
-- while a load runs, a staging table of its attempt, and a table of the partitions of the frame that are in it.
+- while a load runs, a staging table of its attempt, and a table of the partitions of the frame that are in it. The
+  attempt holds a lock of the staging table's name.
 
-An attempt that finds its load in the ledger has nothing to do. What an earlier attempt left is dropped by the next one.
+An attempt that finds its load in the ledger has nothing to do. What an earlier attempt left is dropped by the next one,
+and what a load left whose process is gone, so that nobody holds its lock, by the next load of the schema.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -36,6 +39,8 @@ LEDGER = "pipeline_platform_loads"
 ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
 _STAGING = "pipeline_platform_staging_"
 _PARTITIONS = "_parts"
+# Those of attempts that hold a lock. An older version's attempts, with a shorter name, held none.
+_OWNED = re.compile(rf"(?P<staging>{_STAGING}[0-9a-f]{{12}}_[0-9a-f]{{12}})({_PARTITIONS})?")
 
 
 class WritesDatabase(Load, EntersDatabase):
@@ -102,7 +107,7 @@ class DatabaseWrite(ABC):
     frame: DataFrame
     run: LoadRun
     database: Database
-    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     new_table: ClassVar[str] = ""
     """What follows the columns where a table is made."""
@@ -135,6 +140,7 @@ class DatabaseWrite(ABC):
             self.make_ledger(session, place)
             finished = self.finished(session, place)
             self._drop_leftovers(session, place)
+            self._drop_orphans(session, place)
             if finished is not None:
                 return finished
             columns = self.columns(session, place)
@@ -142,7 +148,16 @@ class DatabaseWrite(ABC):
                 if self.config.mode == "ignore":
                     return _IGNORED
                 self._require_mode(place)
-            staging = self.staging(place)
+        staging = self.staging(place)
+        with self.database.session() as owner:
+            self.database.hold(owner, staging.name)
+            return self._write_by_way_of(staging, place, columns)
+
+    def _write_by_way_of(
+        self, staging: TablePlace, place: TablePlace, columns: list[TargetColumn] | None
+    ) -> Written:
+        about = f"table {self.config.table}"
+        with self.database.session(about) as session:
             if columns is None:
                 self.make_as_spark_does(session, staging)
                 columns = self.columns(session, staging)
@@ -152,11 +167,10 @@ class DatabaseWrite(ABC):
                 pairs = paired(self.frame.schema, columns, str(place))
                 self.make_staging(session, staging, pairs)
             self.make_partitions(session, self._partitions(staging))
-        self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
-        with self.database.session(f"table {self.config.table}") as session:
-            rows = int(
-                session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {self.sql(self._partitions(staging))}")[0][0]
-            )
+        rows = self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
+        with self.database.session(about) as session:
+            if self.columns(session, self._partitions(staging)) is None and not self.is_begun(session, place):
+                raise self._staging_removed()
             written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
             self.forget_before(session, place)
             self._drop_leftovers(session, place)
@@ -241,7 +255,58 @@ class DatabaseWrite(ABC):
     def publish(
         self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
     ) -> Written:
-        """Make the staged rows the table's, and note the load in the ledger, both or neither."""
+        """Make the staged rows the table's, and note the load in the ledger, both or neither.
+
+        Args:
+            session: A session.
+            place: The table.
+            staging: Its staging table.
+            columns: The columns of both.
+            rows: How many rows Spark's tasks say they staged.
+
+        Raises:
+            PipelineExecutionException: That many are not there; the table is as it was.
+        """
+
+    def require_staged(self, session: Session, staging: TablePlace, rows: int) -> None:
+        """Raise unless the partitions that are staged are those that the tasks say; within the transaction.
+
+        Both tables are emptied where a crashed server recovers: they are unlogged, or were not yet on its disk.
+
+        Raises:
+            PipelineExecutionException: The server lost some.
+        """
+        partitions = self.sql(self._partitions(staging))
+        staged = int(session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {partitions}")[0][0])
+        if staged != rows:
+            raise self._rows_lost(staged, rows)
+
+    def require_taken(self, session: Session, staging: TablePlace, taken: int, rows: int) -> None:
+        """Raise if the table took other rows than the tasks staged, unless a trigger or rule of the table's did that.
+
+        Raises:
+            PipelineExecutionException: The staging table had no longer what was staged.
+        """
+        if taken != rows:
+            staged = session.rows(f"SELECT count(*) FROM {self.sql(staging)}")[0][0]
+            if staged != rows:
+                raise self._rows_lost(staged, rows)
+
+    def _rows_lost(self, staged: int, rows: int) -> PipelineExecutionException:
+        return PipelineExecutionException(
+            f"{self.database.address}, table {self.config.table}: {rows} rows were staged, and the server has "
+            f"{staged} of them: it was stopped hard meanwhile, and lost the others",
+            hint="run again: the table is as it was before",
+            retryable=True,
+        )
+
+    def _staging_removed(self) -> PipelineExecutionException:
+        return PipelineExecutionException(
+            f"{self.database.address}, table {self.config.table}: the staging table is gone: another attempt at this "
+            "load began meanwhile, or the server ended the session that marks it as being in use",
+            hint="run again: the table is as it was before",
+            retryable=True,
+        )
 
     @property
     def load_key(self) -> str:
@@ -282,6 +347,21 @@ class DatabaseWrite(ABC):
             if not self.is_needed(session, place.beside(name)):
                 session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
 
+    def _drop_orphans(self, session: Session, place: TablePlace) -> None:
+        """Drop the staging tables of loads whose process is gone."""
+        for name in self.tables_named(session, place.schema, _STAGING):
+            owned = _OWNED.fullmatch(name)
+            if owned is None or self.database.is_held(session, owned["staging"]):
+                continue
+            if not self.is_needed(session, place.beside(name)):
+                try:
+                    session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
+                except Exception as error:
+                    # Another user's, who is left to drop it.
+                    found = self.database.failure_of(error)
+                    if found is None or found[0] != "permission":
+                        raise
+
     def _require_mode(self, place: TablePlace) -> None:
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
@@ -305,16 +385,19 @@ class DatabaseWrite(ABC):
         writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
         writer.mode("error").save()
 
-    def _fill(self, lines: DataFrame, fill: FillsStaging) -> None:
+    def _fill(self, lines: DataFrame, fill: FillsStaging) -> int:
+        """Stage the rows: how many the tasks say there are."""
         if self.config.num_partitions is not None:
             lines = lines.coalesce(self.config.num_partitions)
         try:
-            lines.mapInArrow(fill, FILLED).collect()
+            return sum(row[0] for row in lines.mapInArrow(fill, FILLED).collect())
         except Exception as error:
             text = str(error)
             told = database_error_in(text)
             if told is not None:
                 trouble = self.database.trouble(*told)
+                if trouble == "table":
+                    raise self._staging_removed() from error
                 raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
             if NOT_FINITE in text:
                 raise _not_finite(text) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.database import Session
+from pipeline_platform.methods.database import Session, escaped
 from pipeline_platform.methods.jdbc import EntersMySQL
 from pipeline_platform.methods.load import target_table as holds
 from pipeline_platform.methods.load.base import LoadRun, Written
@@ -171,7 +171,8 @@ class MySQLWrite(DatabaseWrite):
         names = self.names([pair.column.name for pair in pairs])
         statements = Staging(
             into=f"INSERT INTO {self.sql(staging)} ({names})",
-            done=f"INSERT IGNORE INTO {self.sql(partitions)} VALUES (%s, %s)",
+            done=escaped(f"INSERT IGNORE INTO {self.sql(partitions)} VALUES (%s, %s)"),
+            noted=escaped(f"SELECT row_count FROM {self.sql(partitions)} WHERE number = %s"),
         )
         return inserts_lines(self.database.entry(), SESSION_SETTINGS, statements, self.config.batch_size)
 
@@ -190,8 +191,11 @@ class MySQLWrite(DatabaseWrite):
             )
             if noted == 0:
                 return Written(skipped=ALREADY_LOADED)
+            self.require_staged(session, staging, rows)
             if not is_new:
-                rows = self._insert(session, place, staging, columns)
+                taken = self._insert(session, place, staging, columns)
+                self.require_taken(session, staging, taken, rows)
+                rows = taken
         if is_new:
             self._finish(session, place, staging)
         return Written(rows=rows)

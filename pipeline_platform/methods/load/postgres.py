@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.database import Session
+from pipeline_platform.methods.database import Session, escaped
 from pipeline_platform.methods.jdbc import EntersPostgres
 from pipeline_platform.methods.load import target_table as holds
 from pipeline_platform.methods.load.base import LoadRun, Written
@@ -15,6 +15,7 @@ from pipeline_platform.methods.load.jdbc import ALREADY_LOADED, LEDGER, Database
 from pipeline_platform.methods.load.row_text import csv_lines
 from pipeline_platform.methods.load.staging import FillsStaging, Staging, copies_lines
 from pipeline_platform.methods.load.target_table import Pair, TargetColumn
+from pipeline_platform.methods.postgres import SESSION_SETTINGS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -150,9 +151,10 @@ class PostgresWrite(DatabaseWrite):
         names = self.names([pair.column.name for pair in pairs])
         statements = Staging(
             into=f"COPY {self.sql(staging)} ({names}) FROM STDIN (FORMAT csv)",
-            done=f"INSERT INTO {self.sql(partitions)} VALUES (%s, %s) ON CONFLICT DO NOTHING",
+            done=escaped(f"INSERT INTO {self.sql(partitions)} VALUES (%s, %s) ON CONFLICT DO NOTHING"),
+            noted=escaped(f"SELECT row_count FROM {self.sql(partitions)} WHERE number = %s"),
         )
-        return copies_lines(self.database.entry(), statements)
+        return copies_lines(self.database.entry(), SESSION_SETTINGS, statements, self.database.silence_seconds)
 
     def publish(
         self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
@@ -167,6 +169,7 @@ class PostgresWrite(DatabaseWrite):
             )
             if noted == 0:
                 return Written(skipped=ALREADY_LOADED)
+            self.require_staged(session, staging, rows)
             self._lock(session, place)
             if not session.rows("SELECT 1 WHERE to_regclass(%s) IS NOT NULL", target):
                 session.execute(f"ALTER TABLE {self.sql(staging)} SET LOGGED")
@@ -176,6 +179,7 @@ class PostgresWrite(DatabaseWrite):
                 self._empty(session, place)
             names = self.names(columns)
             taken = session.execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {self.sql(staging)}")
+            self.require_taken(session, staging, taken, rows)
             return Written(rows=taken)
 
     def _empty(self, session: Session, place: TablePlace) -> None:

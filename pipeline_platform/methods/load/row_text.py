@@ -93,8 +93,9 @@ def _plain(value: Column, pair: Pair, data_type: DataType, zone: str, offset: st
     match data_type:
         case BinaryType():
             return F.concat(F.lit("\\x"), F.hex(value))
-        case TimestampType() if pair.column.is_instant:
-            return F.concat(_utc(value, zone), F.lit(offset))
+        case TimestampType() if "string" not in pair.column.holds:
+            # Also where the column has no zone: there it is read at UTC, whatever zone the session has.
+            return F.concat(_utc(value, zone), F.lit(offset if pair.column.is_instant else ""))
         case _:
             return value.cast("string")
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.methods.silence import SilentServerError, silence_limited
 
 if TYPE_CHECKING:
     import psycopg
@@ -39,18 +41,22 @@ class Staging:
         into: The statement that takes the lines.
         done: Statement that notes a partition as done, with its number and its rows as parameters; it touches no row
             where the partition is noted already.
+        noted: Query for the rows of a partition that is noted, with its number as parameter.
     """
 
     into: str
     done: str
+    noted: str
 
 
-def copies_lines(entry: dict[str, Any], staging: Staging) -> FillsStaging:
+def copies_lines(entry: dict[str, Any], settings: str, staging: Staging, silence_seconds: float) -> FillsStaging:
     """Fill a staging table of PostgreSQL with COPY.
 
     Args:
         entry: Arguments to psycopg's connect.
+        settings: Statement that the connection begins with.
         staging: Where to.
+        silence_seconds: How long the server may be silent.
     """
 
     def fill(batches: Iterable[RecordBatch]) -> Iterable[RecordBatch]:
@@ -61,13 +67,15 @@ def copies_lines(entry: dict[str, Any], staging: Staging) -> FillsStaging:
         if first is None:
             return
         with (
-            _telling(psycopg.Error, _code_and_words),
+            _telling((psycopg.Error, SilentServerError), _code_and_words),
             psycopg.connect(**entry) as connection,
             connection.cursor() as cursor,
+            silence_limited(connection.fileno(), silence_seconds) as paused,
         ):
             sent = 0
+            cursor.execute(settings.encode())
             with cursor.copy(staging.into.encode()) as copy:
-                for batch in _and_then(first, others):
+                for batch in _and_then(first, others, paused):
                     text, starts = _lines(batch)
                     copy.write(text[starts[0] : starts[-1]])
                     sent += batch.num_rows
@@ -100,7 +108,7 @@ def inserts_lines(entry: dict[str, Any], settings: str, staging: Staging, rows: 
             connection.cursor() as cursor,
         ):
             sent = taken = 0
-            for batch in _and_then(first, others):
+            for batch in _and_then(first, others, nullcontext):
                 text, starts = _lines(batch)
                 for begin, end in _pieces(starts, rows):
                     # Each line ends with the comma that stands between two of them.
@@ -143,7 +151,10 @@ def _noted(
     if cursor.rowcount == 1:
         connection.commit()
     else:
+        # Spark ran the task twice; what is staged is what the other one sent.
         connection.rollback()
+        cursor.execute(staging.noted, (context.partitionId(),))
+        [[sent]] = cursor.fetchall()
     return pa.RecordBatch.from_pydict({"rows": [sent]})
 
 
@@ -170,19 +181,28 @@ def _pieces(starts: Any, rows: int) -> Iterator[tuple[int, int]]:
         begin = end
 
 
-def _and_then(first: RecordBatch, others: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
-    yield first
-    yield from others
+def _and_then(
+    first: RecordBatch, others: Iterator[RecordBatch], waiting: Callable[[], AbstractContextManager[None]]
+) -> Iterator[RecordBatch]:
+    batch = first
+    while batch is not None:
+        yield batch
+        with waiting():
+            batch = next(others, None)
 
 
 def _code_and_words(error: Any) -> tuple[str | None, str]:
+    if isinstance(error, SilentServerError):
+        return None, str(error)
     said = error.diag.message_primary or str(error)
     column = re.search(r"column \S+", error.diag.context or "")
     return error.sqlstate, f"{said} ({column[0].rstrip(':,')})" if column else said
 
 
 @contextmanager
-def _telling(kind: type[Exception], code_and_words: Callable[[Any], tuple[str | None, str]]) -> Generator[None]:
+def _telling(
+    kind: type[Exception] | tuple[type[Exception], ...], code_and_words: Callable[[Any], tuple[str | None, str]]
+) -> Generator[None]:
     """Tell a server's error so that it can be found in what Spark makes of it."""
     try:
         yield
