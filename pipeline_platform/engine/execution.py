@@ -21,6 +21,7 @@ from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform.logs import about
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.load.base import Written
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
@@ -81,7 +82,7 @@ class Execution:
                         self._keep_rejects(planned, rejected)
                         above = self.pipeline.upstream_of({action.step.index})
                         covered |= above
-                        if self._load(planned, action):
+                        if self._load(planned, action, rejected):
                             ran |= above
             self._keep_rejects(planned, rejected)
             ran |= self._run_uncovered(planned, covered | ran, stop)
@@ -142,7 +143,7 @@ class Execution:
             step,
         )
 
-    def _load(self, planned: Plan, action: PlannedLoad) -> bool:
+    def _load(self, planned: Plan, action: PlannedLoad, rejected: Mapping[int, int | None]) -> bool:
         """Load, and say whether anything had to be done for it."""
         step = action.step
         self.listener("started", step, None)
@@ -167,6 +168,8 @@ class Execution:
                 files=written.files,
                 version=written.version,
                 skipped=written.skipped,
+                quarantined=rejected.get(step.index),
+                malformed=rejected[step.index] if step.index in rejected else _made_null(action, written),
                 columns=planned.columns[step.index],
                 lineage=planned.lineage[step.index],
                 detail=dict(written.detail),
@@ -243,6 +246,10 @@ class Execution:
         inputs = [self.steps[edge.step].rows if edge.step in self.steps else None for edge in step.inputs]
         known = [rows for rows in inputs if rows is not None]
         return sum(known) if len(known) == len(inputs) else None
+
+
+def _made_null(action: PlannedLoad, written: Written) -> int | None:
+    return action.tally.malformed() if action.tally is not None and written.skipped is None else None
 
 
 def _malformed(planned: Plan, step: Step, rejected: Mapping[int, int | None]) -> int | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pipeline_platform.engine.checkpoint import DAMAGED_CHECKPOINT
 from pipeline_platform.methods.causes import Cause, Failure
 from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
+from pipeline_platform.methods.extract.source_columns import UNHELD_VALUE
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
 
 
@@ -37,6 +38,13 @@ class Rule:
     classes: tuple[str, ...] = ()
     codes: frozenset[int | str] | None = None
     says: str | None = None
+    quotes: bool = False
+    """Whether what `says` matches is all that is told: the platform's own words, in what the system made of them."""
+
+    def told(self, cause: Cause) -> str | None:
+        """What is told of the cause; None for its message."""
+        found = re.search(self.says, cause.message) if self.quotes and self.says is not None else None
+        return found[0] if found is not None else None
 
     def fits(self, cause: Cause) -> bool:
         """Whether the rule is about this cause."""
@@ -121,6 +129,13 @@ RULES: tuple[Rule, ...] = (
         "make the rows unique first, for example with deduplicate",
         conditions=("USER_RAISED_EXCEPTION",),
         says=rf"^(\[\w+\] )?{re.escape(REPEATED_KEYS)}",
+    ),
+    Rule(
+        "take the value out, or cast the column to what a frame can hold, in 'query'; of a date or time 'invalidDates' "
+        "can make null",
+        classes=("java.sql.SQLException",),
+        says=UNHELD_VALUE,
+        quotes=True,
     ),
     Rule("mend the rows that the expression raises this for, or filter them", conditions=("USER_RAISED_EXCEPTION",)),
     # Values.

@@ -66,7 +66,7 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
         return death.error().at(step.location, step.config.as_config())
     failure = failure_of(error)
     found = rule_for(failure)
-    message = told(failure) or type(error).__name__
+    message = (found[0].told(found[1]) if found else None) or told(failure) or type(error).__name__
     if pipeline is not None and (casts := _casts_of(failure, steps_above(pipeline, step))):
         message += f" (it may be {' or '.join(casts)})"
     return PipelineExecutionException(

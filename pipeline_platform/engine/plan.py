@@ -17,7 +17,9 @@ from pipeline_platform.engine.step_credentials import credentials_for, credentia
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.methods.base import KeepsFrame
+from pipeline_platform.methods.columns import quoted
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.malformed import MALFORMED
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.delta_lake import ToDeltaLake
 from pipeline_platform.methods.transform.base import Frames, Transform
@@ -401,12 +403,36 @@ def _plan_load(planned: Plan, step: Step) -> None:
     planned.columns[step.index] = planned.columns[source]
     planned.lineage[step.index] = {column: [(source, column)] for column in frame.columns}
     name = config.query_name or f"{planned.pipeline.name}-{step.name}"
-    tally: Tally | None = None
-    if not config.reports_rows():
+    frame, tally = _storable(planned, step, config, frame)
+    if tally is None and not config.reports_rows():
         frame, tally = counted(frame)
     credentials = credentials_for(planned.credentials, config, step)
     prepared = config.prepare(frame, planned.load_run(step, name, credentials))
     planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
+
+
+def _storable(planned: Plan, step: Step, config: Load, frame: DataFrame) -> tuple[DataFrame, Tally | None]:
+    """What of a frame a load is given, and what counts the values that it was given null for."""
+    from pyspark.sql import functions as F
+
+    reason = config.malformed(frame)
+    if reason is None:
+        return frame, None
+    if not config.keeps_aside():
+        marked, tally = counted(frame.withColumn(MALFORMED, reason))
+        return config.without_malformed(marked.drop(MALFORMED)), tally
+    # What goes on and what does not have to be parts of one reading.
+    frame = frame.persist()
+    planned.cached.append(frame)
+    quarantine, run = _quarantine(planned, step, config.quarantine() or _beside_sink(planned.pipeline, step))
+    # Other readers of the quarantine can't open a file whose text is not UTF-8.
+    fields = [
+        F.make_valid_utf8(quoted(name)).alias(name) if kind == "string" else F.col(quoted(name))
+        for name, kind in frame.dtypes
+    ]
+    rows = frame.filter(reason.isNotNull()).select(*fields, reason.alias("reason"))
+    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run)))
+    return frame.filter(reason.isNull()), None
 
 
 def selected_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> Sequence[Step]:

@@ -18,8 +18,8 @@ from pipeline_platform.methods.dataset import Dataset, vault_secret
 from pipeline_platform.methods.mysql import MySQL
 from pipeline_platform.methods.postgres import Postgres
 
-MOST_SECONDS = 2_000_000
-"""The drivers count in milliseconds, up to a number of 32 bits."""
+MOST_SECONDS = 100_000
+"""More than a day; the drivers count in milliseconds, up to a number of 32 bits."""
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 
 
@@ -84,12 +84,13 @@ class EntersDatabase(Credentialed):
         if self.host is None and self.credential_path is not None:
             return f"{self.system}://{vault_secret(self.credential_path)}"
         host = variable_names(self.host or self._variable("host") or "localhost").lower()
-        return f"{self.system}://{host}:{self.port or self._variable('port') or self.standard_port}"
+        port = self.port or os.environ.get(self._variable("port") or "") or self.standard_port
+        return f"{self.system}://{host}:{port}"
 
     def _variable(self, field: str) -> str | None:
-        """A credential field that stands in the environment; it counts where the step names no secret."""
-        name = self.credential_variables.get(field)
-        return os.environ.get(name) or None if name is not None and self.credential_path is None else None
+        """The variable that has a credential field, where the step names no secret and the variable is set."""
+        name = self.credential_variables[field]
+        return name if self.credential_path is None and os.environ.get(name) else None
 
 
 class EntersPostgres(EntersDatabase):

@@ -37,6 +37,9 @@ def kafka(**config: Any) -> Json:
             "'upperBound' must be above 'lowerBound'",
         ),
         (postgres(table="t", numPartitions="0"), "must be greater than 0"),
+        (postgres(table="t", timeoutSeconds=0), "must be greater than 0"),
+        (postgres(table="t", timeoutSeconds=100_001), "must be 100000 or less"),
+        (postgres(table="t", invalidDates="zero"), "expected 'fail' or 'null', not 'zero'"),
         (postgres(table="t", port="high"), "expected an integer, not a string"),
         (postgres(table="t", properties={"ssl": []}), "expected a string"),
         (
@@ -135,6 +138,30 @@ def test_a_server_that_only_vault_knows_is_named_by_its_secret_however_that_is_s
 
 def test_a_server_that_only_the_environment_knows_is_named_by_its_variable():
     assert location(postgres(table="t", host="${env:PG_HOST:-db}")) == "postgres://pg_host:5432/public.t"
+
+
+@pytest.mark.parametrize(
+    ("method", "variables", "uri"),
+    [
+        ("Postgres", {"PGHOST": "db.example"}, "postgres://pghost:5432/public.t"),
+        (
+            "Postgres",
+            {"PGHOST": "db.example", "PGPORT": "6543", "PGDATABASE": "shop"},
+            "postgres://pghost:6543/PGDATABASE/public.t",
+        ),
+        ("MySQL", {"MYSQL_HOST": "db.example", "MYSQL_DATABASE": "stock"}, "mysql://mysql_host:3306/MYSQL_DATABASE/t"),
+    ],
+)
+def test_a_server_that_a_variable_of_the_systems_own_names_is_not_called_localhost(
+    method: str, variables: dict[str, str], uri: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert location(extract(f"from{method}", table="t")) == uri
+    assert location(load(f"to{method}", table="t")) == uri
+    # What the step says itself wins, and a secret that does not say leaves it to Vault.
+    assert "//here:" in location(extract(f"from{method}", table="t", host="here"))
+    assert "//secret/db" in location(extract(f"from{method}", table="t", credentialPath="secret/db"))
 
 
 def test_what_is_written_and_what_is_read_is_one_dataset():

@@ -41,6 +41,15 @@ class Schema:
         """All rows of a statement, by the system's own client."""
         return self.server.query(sql)
 
+    def at_utc(self, sql: str) -> list[tuple[Any, ...]]:
+        """As `query`, in a session at UTC."""
+        options: dict[str, Any] = {"init_command": "SET time_zone = '+00:00'"}
+        if self.is_postgres:
+            options = {"options": "-c TimeZone=UTC"}
+        with self.server.connect(**options) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall()) if cursor.description else []
+
     def rows(self, table: str = "t", columns: str = "*") -> list[tuple[Any, ...]]:
         """What a table holds, in the order of its first column."""
         return self.query(f"SELECT {columns} FROM {self.name}.{table} ORDER BY 1")

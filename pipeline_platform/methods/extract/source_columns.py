@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 MOST_DIGITS = 38
+UNHELD_VALUE = r"a value that a frame cannot hold, in the column \[.*\] of the source"
+"""What the database says of such a value: a regular expression, as the column's name is part of it."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,13 @@ def in_own_types(frame: DataFrame, columns: Sequence[SourceColumn]) -> DataFrame
     if not types:
         return frame
     fields = [(name, F.col(quoted(name)), types.get(name)) for name in frame.columns]
-    return frame.select(*[field.cast(type_).alias(name) if type_ is not None else field for name, field, type_ in fields])
+    return frame.select(
+        *[field.cast(type_).alias(name) if type_ is not None else field for name, field, type_ in fields]
+    )
 
 
 def complaint(name: str) -> str:
-    """What the error says of a value of this column."""
+    """What the error says of a value of this column; as `UNHELD_VALUE` finds it."""
     return f"a value that a frame cannot hold, in the column [{name}] of the source"
 
 

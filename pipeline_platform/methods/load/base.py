@@ -15,7 +15,7 @@ from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.methods.base import WorksOnFrame
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from pipeline_platform.credentials.model import Credentials
@@ -158,6 +158,26 @@ class Load(WorksOnFrame):
             None if Spark has no sink of its own that leaves the same.
         """
         return None
+
+    def malformed(self, frame: DataFrame) -> Column | None:
+        """Why a row of the frame can't be stored as it is, null for one that can.
+
+        Returns:
+            None if every row can be, or if a row that can't is to fail the load.
+        """
+        return None
+
+    def keeps_aside(self) -> bool:
+        """Whether such rows go to a quarantine; otherwise they are stored with null for such values."""
+        return False
+
+    def quarantine(self) -> str | None:
+        """Where to, if the config says."""
+        return None
+
+    def without_malformed(self, frame: DataFrame) -> DataFrame:
+        """The frame with nulls for the values that can't be stored."""
+        return frame
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         """Hold the frame against the sink: columns, partition columns, types; writes nothing.

@@ -18,22 +18,24 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pipeline_platform.config.values import Location, PositiveInteger
+from pipeline_platform.config.values import Location, PositiveInteger, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.columns import quoted
 from pipeline_platform.methods.database import Database, Session
 from pipeline_platform.methods.dataset import Dataset
+from pipeline_platform.methods.extract.malformed import OnMalformed
 from pipeline_platform.methods.jdbc import EntersDatabase
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
 from pipeline_platform.methods.load.files import SaveMode
-from pipeline_platform.methods.load.row_text import NOT_FINITE
+from pipeline_platform.methods.load.row_text import UNHELD, unheld, unheld_text
 from pipeline_platform.methods.load.sink import require_storable
 from pipeline_platform.methods.load.staging import FILLED, FillsStaging, database_error_in
 from pipeline_platform.methods.load.target_table import Pair, TargetColumn, kind_of, paired
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 LEDGER = "pipeline_platform_loads"
 ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
@@ -54,12 +56,51 @@ class WritesDatabase(Load, EntersDatabase):
     """Rows for each round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
     num_partitions: PositiveInteger | None = None
     """How many connections write side by side; by default as many as the frame has partitions."""
+    on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
+    """What happens to a text that the system can't hold, one that is not UTF-8, or that has the character NUL in
+    PostgreSQL: `fail` fails the run, `null` makes it null, `quarantine` takes the row out.
+
+    The rows are counted, and a quarantine keeps each with the reason.
+    """
+    quarantine_path: Location | None = None
+    """With `onMalformed` `quarantine`: Delta table for those rows; by default beside the first sink."""
+
+    product: ClassVar[str]
+    """The system's name as people write it."""
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)
 
     def reports_rows(self) -> bool:
-        return True
+        # With a quarantine it takes fewer rows than the frame has.
+        return not self.keeps_aside()
+
+    def keeps_aside(self) -> bool:
+        return self.on_malformed == "quarantine"
+
+    def quarantine(self) -> str | None:
+        return self.quarantine_path
+
+    def malformed(self, frame: DataFrame) -> Column | None:
+        from pyspark.sql import functions as F
+
+        reasons = [
+            F.when(is_unheld, F.lit(unheld(self.product, what, column.name)))
+            for column in frame.schema
+            for is_unheld, what in unheld_text(self.product, F.col(quoted(column.name)), column.dataType)
+        ]
+        return F.coalesce(*reasons) if reasons and self.on_malformed != "fail" else None
+
+    def without_malformed(self, frame: DataFrame) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        columns: dict[str, Column] = {}
+        for column in frame.schema:
+            kept = value = F.col(quoted(column.name))
+            for is_unheld, _ in unheld_text(self.product, value, column.dataType):
+                kept = F.when(~is_unheld, kept)
+            columns[column.name] = kept
+        return frame.select(*(column.alias(name) for name, column in columns.items()))
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         write = self.write_of(frame, run)
@@ -153,9 +194,7 @@ class DatabaseWrite(ABC):
             self.database.hold(owner, staging.name)
             return self._write_by_way_of(staging, place, columns)
 
-    def _write_by_way_of(
-        self, staging: TablePlace, place: TablePlace, columns: list[TargetColumn] | None
-    ) -> Written:
+    def _write_by_way_of(self, staging: TablePlace, place: TablePlace, columns: list[TargetColumn] | None) -> Written:
         about = f"table {self.config.table}"
         with self.database.session(about) as session:
             if columns is None:
@@ -399,8 +438,9 @@ class DatabaseWrite(ABC):
                 if trouble == "table":
                     raise self._staging_removed() from error
                 raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
-            if NOT_FINITE in text:
-                raise _not_finite(text) from error
+            found = UNHELD.search(text)
+            if found is not None:
+                raise _unheld(found) from error
             raise
 
 
@@ -414,9 +454,12 @@ def _ledger_key(load_id: str) -> str:
 _IGNORED = Written(skipped="there is a table already, and mode is ignore")
 
 
-def _not_finite(text: str) -> PipelineExecutionException:
-    column = text.split(NOT_FINITE, 1)[1].split("'")[1]
-    return PipelineExecutionException(
-        f"{NOT_FINITE} '{column}'",
-        hint=f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows",
-    )
+def _unheld(found: re.Match[str]) -> PipelineExecutionException:
+    column, what = found["column"], found["what"]
+    if "NaN" in what:
+        hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
+    elif "digits" in what:
+        hint = f"round it first, with enrichData: round({column}, {what.split()[2]})"
+    else:
+        hint = "set 'onMalformed' to quarantine or null, or mend the text first"
+    return PipelineExecutionException(found[0], hint=hint)

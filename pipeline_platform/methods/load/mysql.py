@@ -42,6 +42,7 @@ class ToMySQL(WritesDatabase, EntersMySQL):
     """
 
     method: ClassVar[str] = "toMySQL"
+    product: ClassVar[str] = "MySQL"
 
     def write_of(self, frame: DataFrame, run: LoadRun) -> MySQLWrite:
         return MySQLWrite(self, frame, run, self.entered(run.credentials))

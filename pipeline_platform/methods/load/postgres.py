@@ -44,6 +44,7 @@ class ToPostgres(WritesDatabase, EntersPostgres):
     """
 
     method: ClassVar[str] = "toPostgres"
+    product: ClassVar[str] = "PostgreSQL"
 
     def write_of(self, frame: DataFrame, run: LoadRun) -> PostgresWrite:
         return PostgresWrite(self, frame, run, self.entered(run.credentials))

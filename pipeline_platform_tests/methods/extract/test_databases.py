@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
+import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,8 +15,10 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline_platform.credentials.model import JdbcCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
+from pipeline_platform.methods.postgres import Postgres as PostgresDatabase
 from pipeline_platform_tests.duckdb_rows import comparable, rows_of
 from pipeline_platform_tests.methods.databases import Schema, until
 from pipeline_platform_tests.runs import StepValue, last_step, load, pipeline_of, run, transform
@@ -242,6 +249,189 @@ def test_mysql_streams_a_table_so_that_it_need_not_fit_into_memory(spark: SparkS
 
     assert running() == 1
     assert running(fetchSize=0) == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "type_"),
+    [
+        ("1::numeric(50,10) AS n", "numeric(50,10)"),
+        ("ARRAY[1]::numeric(39,2)[] AS n", "numeric(39,2)"),
+    ],
+)
+def test_a_number_of_more_digits_than_a_frame_has_is_refused_at_planning(
+    spark: SparkSession, in_postgres: Schema, column: str, type_: str
+) -> None:
+    in_postgres.query(f"CREATE TABLE {in_postgres.name}.t AS SELECT {column}")
+    for step in (in_postgres.extract(), in_postgres.extract(query=f"SELECT * FROM {in_postgres.name}.t")):
+        with pytest.raises(
+            PipelineExecutionException, match=re.escape(f"the column 'n' of the source is {type_}")
+        ) as raised:
+            read(spark, step)
+        assert "CAST(n AS numeric(38," in (raised.value.hint or "")
+
+
+def test_a_decimal_of_mysql_of_more_digits_than_a_frame_has_is_refused_at_planning(
+    spark: SparkSession, in_mysql: Schema
+) -> None:
+    in_mysql.query(f"CREATE TABLE {in_mysql.name}.t (n decimal(65,30))")
+    with pytest.raises(PipelineExecutionException, match=r"the column 'n' of the source is decimal\(65,30\)") as raised:
+        read(spark, in_mysql.extract())
+    assert "CAST(n AS char)" in (raised.value.hint or "")
+
+
+POSTGRES_CANT = (
+    "1.1234567890123456789::numeric",
+    "'NaN'::numeric",
+    "1e20::numeric",
+    "ARRAY[1, NULL, 1e-19]::numeric[]",
+    "timestamp 'infinity'",
+    "timestamptz '-infinity'",
+    "date 'infinity'",
+    "date '0044-03-15 BC'",
+    "timestamptz '10000-01-01 00:00:00+00'",
+    "ARRAY[timestamp 'infinity']",
+    "time '24:00'",
+)
+MYSQL_CANT = (
+    "CAST(1.12345678901234567890123456789 AS decimal(65,30))",
+    "CAST('2024-00-10' AS date)",
+    "CAST('0000-01-01' AS datetime)",
+    "CAST('25:00:00' AS time)",
+)
+
+
+def test_a_value_that_a_frame_cannot_hold_is_an_error_that_names_the_column(
+    spark: SparkSession, schema: Schema, tmp_path: Path
+) -> None:
+    cases = POSTGRES_CANT if schema.is_postgres else MYSQL_CANT
+    if not schema.is_postgres:
+        schema.query(f"CREATE TABLE {schema.name}.t (v date)")
+        schema.query(f"SET STATEMENT sql_mode = '' FOR INSERT INTO {schema.name}.t VALUES ('0000-00-00')")
+        cases = (*cases, f"(SELECT v FROM {schema.name}.t)")
+    for value in cases:
+        # Not a constant, which would be looked at before there is a row.
+        query = f"SELECT id, CASE WHEN id = 2 THEN {value} END AS odd FROM (SELECT 1 AS id UNION ALL SELECT 2) ids"
+        error, attempts = failed(spark, schema.extract(query=query), tmp_path / "out")
+        assert error.message == "a value that a frame cannot hold, in the column [odd] of the source", value
+        assert "'invalidDates'" in (error.hint or "")
+        assert attempts == 1
+        if not any(kind in value for kind in ("numeric", "decimal")):
+            frame = read(spark, schema.extract(query=query, invalidDates="null"))
+            found = frame.collect()
+            assert [row[0] for row in found] == [1, 2]
+            assert [row[1] for row in found] in ([None, None], [None, [None]]), value
+
+
+def test_numbers_that_fit_are_read_however_wide_their_type_is(spark: SparkSession, schema: Schema) -> None:
+    wide = "numeric" if schema.is_postgres else "decimal(65,30)"
+    query = f"SELECT CAST(12345678901234567890.5 AS {wide}) AS a, sum(n) AS b FROM (SELECT 9223372036854775807 AS n) s"
+    if not schema.is_postgres:
+        query = query.replace("12345678901234567890.5", "12345678901234567890")
+    frame = read(spark, schema.extract(query=query))
+    expected = schema.query(query)
+    assert [tuple(row) for row in frame.collect()] == expected
+
+
+def test_bits_and_floats_of_mysql_are_what_they_are(spark: SparkSession, in_mysql: Schema) -> None:
+    in_mysql.query(
+        f"CREATE TABLE {in_mysql.name}.t (id int, b bit(8), w bit(16), one bit(1), flag tinyint(1), f float)"
+    )
+    in_mysql.query(
+        f"INSERT INTO {in_mysql.name}.t VALUES (1, b'10101010', b'1010101011111111', 1, 2, 16777217), "
+        "(2, 0, 1, 0, -1, 1.1), (3, NULL, NULL, NULL, NULL, NULL)"
+    )
+    frame = read(spark, in_mysql.extract())
+    assert frame.dtypes[-1] == ("f", "float")
+    rows = [tuple(row) for row in frame.orderBy("id").collect()]
+    assert [row[:5] for row in rows] == [
+        (1, b"\xaa", b"\xaa\xff", True, True),
+        (2, b"\0", b"\0\x01", False, True),
+        (3, None, None, None, None),
+    ]
+    # As single precision has them.
+    assert [row[5] for row in rows] == [16777216.0, struct.unpack("f", struct.pack("f", 1.1))[0], None]
+    number = read(spark, in_mysql.extract(properties={"tinyInt1isBit": "false"}))
+    assert [row.flag for row in number.orderBy("id").collect()] == [2, -1, None]
+
+
+def test_bits_of_postgres_are_the_text_of_them(spark: SparkSession, in_postgres: Schema) -> None:
+    in_postgres.query(f"CREATE TABLE {in_postgres.name}.t AS SELECT b'1010'::bit(4) AS b, b'1'::bit(1) AS one")
+    assert [tuple(row) for row in read(spark, in_postgres.extract()).collect()] == [("1010", True)]
+
+
+def test_a_filter_of_a_guarded_source_uses_the_index(spark: SparkSession, in_postgres: Schema) -> None:
+    in_postgres.query(
+        f"CREATE TABLE {in_postgres.name}.t AS SELECT i AS id, timestamp '2024-01-01' + i * interval '1 min' AS at "
+        "FROM generate_series(1, 20000) i"
+    )
+    in_postgres.query(f"CREATE INDEX ON {in_postgres.name}.t (at)")
+    in_postgres.query(f"ANALYZE {in_postgres.name}.t")
+    before = len(in_postgres.server.log())
+    condition = "at > TIMESTAMP '2024-01-14 21:19:30'"
+    assert read(spark, in_postgres.extract()).filter(condition).count() == 1
+    asked = re.findall(r"(SELECT [^\n]*WHERE[^\n]*21:19:30[^\n]*)", in_postgres.server.log()[before:])
+    assert "Index" in str(in_postgres.query(f"EXPLAIN {asked[0]}"))
+
+
+def test_timestamps_are_not_read_by_a_jvm_in_another_zone(spark: SparkSession, schema: Schema) -> None:
+    zones: Any = spark._jvm.java.util.TimeZone  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+    before = zones.getDefault()
+    zones.setDefault(zones.getTimeZone("Europe/Berlin"))
+    try:
+        with pytest.raises(PipelineExecutionException, match="in the time zone Europe/Berlin") as raised:
+            read(
+                spark,
+                schema.extract(
+                    query="SELECT 1 AS id, CAST('2024-07-01 12:00:00' AS %s) AS at"
+                    % ("timestamp" if schema.is_postgres else "datetime")
+                ),
+            )
+        assert read(spark, schema.extract(query="SELECT 1 AS id")).collect()[0][0] == 1
+    finally:
+        zones.setDefault(before)
+    assert "-Duser.timezone=UTC" in (raised.value.hint or "")
+
+
+def test_a_server_that_falls_silent_is_given_up(spark: SparkSession, schema: Schema, tmp_path: Path) -> None:
+    query = "SELECT 1 AS id, CAST(%s AS char(9)) AS waited" % ("pg_sleep(20)" if schema.is_postgres else "sleep(20)")
+    began = time.monotonic()
+    error, attempts = failed(spark, schema.extract(query=query, timeoutSeconds=1), tmp_path / "out", maxAttempts=2)
+    assert attempts == 2
+    assert time.monotonic() - began < 15
+    assert "can be reached" in (error.hint or "")
+
+
+def test_a_session_of_a_server_that_stands_still_is_cut(postgres: Postgres) -> None:
+    database = PostgresDatabase(JdbcCredentials.model_validate(postgres.credentials()), silence_seconds=1)
+
+    def ask_who_stands_still() -> None:
+        with database.session("table t") as session:
+            [[backend]] = session.rows("SELECT pg_backend_pid()")
+            os.kill(backend, signal.SIGSTOP)
+            try:
+                session.rows("SELECT 1")
+            finally:
+                os.kill(backend, signal.SIGCONT)
+
+    with pytest.raises(PipelineExecutionException, match="silent for 1 s; 'timeoutSeconds'") as raised:
+        ask_who_stands_still()
+    assert raised.value.retryable
+
+
+def test_a_schema_with_a_percent_sign_is_read_and_written(spark: SparkSession, schema: Schema, tmp_path: Path) -> None:
+    quote = '"' if schema.is_postgres else "`"
+    name = f"{quote}50%_{schema.name}%s{quote}"
+    schema.query(f"CREATE SCHEMA {name}")
+    try:
+        for load_id in ("a", "a", "b"):
+            step = schema.load()
+            step["config"]["table"] = f"{name}.t"
+            run(spark, schema.extract(query="SELECT 1 AS id"), step, load_id=load_id)
+        extract = schema.extract()
+        extract["config"]["table"] = f"{name}.t"
+        assert rows_of(read(spark, extract)) == schema.query(f"SELECT id FROM {name}.t") == [(1,), (1,)]
+    finally:
+        schema.query(f"DROP SCHEMA {name}{' CASCADE' if schema.is_postgres else ''}")
 
 
 def test_a_database_that_is_stopped_in_the_middle_is_read_in_full_when_it_is_back(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +16,7 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.settings import spark_settings
-from pipeline_platform_tests.methods.databases import Schema
+from pipeline_platform_tests.methods.databases import Schema, until
 from pipeline_platform_tests.methods.load.test_databases import COLUMNS, THREE, prepared
 from pipeline_platform_tests.runs import json_rows, last_step, run
 
@@ -139,6 +142,43 @@ def test_a_connection_that_is_cut_while_rows_are_copied_is_made_again(
     metrics = run(spark, *steps, retry={"delaySeconds": 0})
     assert metrics.attempts == 2
     assert [row[0] for row in in_postgres.rows()] == list(range(3000))
+    assert in_postgres.tables() == ["t"]
+
+
+def test_rows_that_a_crash_took_out_of_staging_are_loaded_again(
+    spark: SparkSession, in_postgres: Schema, tmp_path: Path
+) -> None:
+    server, gate = in_postgres.server, tmp_path / "open"
+    in_postgres.query(f"CREATE TABLE {in_postgres.name}.t (id bigint)")
+
+    def wait(batches: Iterator[Any]) -> Iterator[Any]:
+        from pyspark import TaskContext
+
+        context = TaskContext.get()
+        while context is not None and context.partitionId() > 0 and not gate.exists():
+            time.sleep(0.05)
+        yield from batches
+
+    frame = spark.range(0, 60, numPartitions=4).mapInArrow(wait, "id BIGINT")
+    load = prepared(in_postgres, frame, "a")
+
+    def is_noted() -> bool:
+        parts = [name for name in in_postgres.tables() if name.endswith("_parts")]
+        return bool(parts and in_postgres.rows(parts[0]))
+
+    with ThreadPoolExecutor(1) as aside:
+        running = aside.submit(load.write)
+        until(is_noted)
+        # At its recovery the server empties what is unlogged.
+        server.server.kill()
+        server.server.start()
+        gate.touch()
+        with pytest.raises(PipelineExecutionException, match="60 rows were staged, and the server has 45") as raised:
+            running.result()
+    assert raised.value.retryable
+    assert in_postgres.rows() == []
+    assert prepared(in_postgres, frame, "a").write().rows == 60
+    assert in_postgres.rows() == [(n,) for n in range(60)]
     assert in_postgres.tables() == ["t"]
 
 
