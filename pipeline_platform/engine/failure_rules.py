@@ -253,6 +253,11 @@ RULES: tuple[Rule, ...] = (
         says=r"^(assertion failed: )?(Log file was malformed|Failed to read log file|Incomplete log file)",
     ),
     # Other systems that are away for a while, or busy.
+    Rule(
+        f"{UNREACHABLE}; 'timeoutSeconds' says how long a database may be silent",
+        transient=True,
+        classes=("java.net.SocketTimeoutException",),
+    ),
     Rule(UNREACHABLE, transient=True, classes=_NO_CONNECTION),
     Rule(
         "check the host name, and that this machine can resolve it",

@@ -79,7 +79,16 @@ def pipelines_of(schema: Schema, folder: Path) -> list[dict[str, Any]]:
         load("toFiles", path=f"{folder}/filtered", format="parquet"),
     ]
     if not schema.is_postgres:
-        return [{"steps": [*read, load("toFiles", path=f"{folder}/parquet"), schema.load("there"), *filtered]}]
+        return [
+            {
+                "steps": [
+                    *read,
+                    load("toFiles", path=f"{folder}/parquet", format="parquet"),
+                    schema.load("there"),
+                    *filtered,
+                ]
+            }
+        ]
     files = [load("toFiles", path=f"{folder}/{format_}", format=format_) for format_ in FILES]
     by_clock = f"{folder}/by_clock"
     partitioned = load("toDeltaLake", path=by_clock, partitionBy=["clock"])

@@ -25,7 +25,10 @@ _log = logging.getLogger(__name__)
 
 
 class FromDeltaLake(Extract, EntersS3):
-    """Reads a Delta table, by default its newest version."""
+    """Reads a Delta table, by default its newest version.
+
+    Values of a partition column that is a timestamp, written without a time zone by an older writer, are read as UTC.
+    """
 
     method: ClassVar[str] = "fromDeltaLake"
     kind: ClassVar[str] = "deltalake"

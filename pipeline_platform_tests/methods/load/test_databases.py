@@ -302,9 +302,9 @@ def test_a_partition_that_spark_writes_twice_is_staged_once(spark: SparkSession,
     load = prepared(table, spark.range(100, 1100, numPartitions=4).selectExpr("id", "'x' AS name"), "a")
     fills = DatabaseWrite._fill  # pyright: ignore[reportPrivateUsage]
 
-    def twice(self: DatabaseWrite, *arguments: Any) -> None:
+    def twice(self: DatabaseWrite, *arguments: Any) -> int:
         fills(self, *arguments)
-        fills(self, *arguments)
+        return fills(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DatabaseWrite, "_fill", twice)
@@ -455,10 +455,13 @@ def test_what_dead_loads_left_is_swept_and_what_living_ones_use_is_not(
     spark: SparkSession, table: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame = spark.range(100, 110).selectExpr("id", "'x' AS name")
+
+    def die(*_: Any) -> None:
+        raise Stopped
+
     with monkeypatch.context() as patch:
         dead = prepared(table, frame, "dead")
-        # Staged, and not yet published.
-        stop_before(patch, "BEGIN")
+        patch.setattr(type(dead), "publish", die)
         with pytest.raises(Stopped):
             dead.write()
     left = [name for name in table.tables() if "staging" in name]
@@ -469,9 +472,9 @@ def test_what_dead_loads_left_is_swept_and_what_living_ones_use_is_not(
         table.query(f"CREATE TABLE {table.name}.{name} (id bigint)")
     with dead.database.session() as owner:
         dead.database.hold(owner, living)
-        prepared(table, frame, "another").write()
+        prepared(table, frame, "another", mode="overwrite").write()
         assert table.tables() == sorted(["t", before_locks, living, f"{living}_parts"])
-    prepared(table, frame, "a third").write()
+    prepared(table, frame, "a third", mode="overwrite").write()
     assert table.tables() == sorted(["t", before_locks])
 
 
