@@ -431,7 +431,7 @@ def _storable(planned: Plan, step: Step, config: Load, frame: DataFrame) -> tupl
         for name, kind in frame.dtypes
     ]
     rows = frame.filter(reason.isNotNull()).select(*fields, reason.alias("reason"))
-    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run)))
+    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run), quarantine.dataset().uri))
     return frame.filter(reason.isNull()), None
 
 
