@@ -18,7 +18,7 @@ from pipeline_platform_tests.config.valid_files import FILES
 from pipeline_platform_tests.mutated import example_files, mutated_texts
 
 ROOT = Path(__file__).parent.parent.parent
-COUNT = int(os.environ.get("MUTATED_PIPELINES", "1000"))
+COUNT = int(os.environ.get("MUTATED_PIPELINES", "600"))
 IN_A_FOLDER = 250
 """Files that stand in one folder."""
 
