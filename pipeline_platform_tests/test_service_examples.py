@@ -460,7 +460,7 @@ def test_what_is_wrong_is_told_with_its_step_and_nothing_is_written(
         services.run(name, change)
     text = str(raised.value)
     assert told in text
-    assert f"step {index} (" in text
+    assert f"step {index + 1} (" in text
     assert f"pipelines/{name}.json:" in text
     assert "\n  next: " in text
     for secret in (services.postgres.password, services.mysql.password, services.s3.secret_access_key):

@@ -32,7 +32,7 @@ def failure(spark: SparkSession, folder: Path, *steps: StepValue) -> PipelineExc
     lines = path.read_text().splitlines()
     step_lines = [number for number, line in enumerate(lines, 1) if line == "    {"]
     assert location.line == step_lines[location.step_index]
-    assert f"step {location.step_index} ({location.step_type} {location.method})" in str(error)
+    assert f"step {location.step_index + 1} ({location.step_type} {location.method})" in str(error)
     assert "\tat " not in str(error)
     assert "SQLSTATE" not in str(error)
     return error

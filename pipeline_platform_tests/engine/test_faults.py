@@ -51,7 +51,7 @@ def fails(spark: SparkSession, steps: list[StepValue], index: int) -> PipelineEx
     method = steps[index]["method"]
     line = next(n for n, line in enumerate(lines, 1) if f'"method": "{method}"' in line) - 2
     told = str(error)
-    assert f"step {index} ({steps[index]['type']} {method}), tested.json:{line}: " in told
+    assert f"step {index + 1} ({steps[index]['type']} {method}), tested.json:{line}: " in told
     assert "\n  next: " in told
     for clutter in ("SQLSTATE", "\tat ", "org.apache", "An error occurred while calling", "Traceback", "\x1b"):
         assert clutter not in told
