@@ -139,7 +139,7 @@ def by_duckdb(folder: Path, format_: str) -> list[tuple[Any, ...]]:
     columns = "{id: 'INT', clock: 'VARCHAR', instant: 'VARCHAR', day: 'VARCHAR', local: 'VARCHAR', zoned: 'VARCHAR'}"
     options = {"csv": ", all_varchar = true", "json": f", columns = {columns}"}.get(format_, "")
     kinds = "id::INT, clock::TIMESTAMPTZ, instant::TIMESTAMPTZ, day::DATE, local::TIMESTAMP, zoned::TIMESTAMP"
-    with duckdb.connect(config={"TimeZone": "UTC"}) as connection:
+    with duckdb.connect() as connection:
         query = f"SELECT {kinds} FROM read_{format_}('{folder}/*.{format_}'{options}) ORDER BY 1"
         rows = connection.execute(query).fetchall()
     return [tuple(in_utc(value) for value in row) for row in rows]
