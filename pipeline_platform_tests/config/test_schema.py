@@ -44,7 +44,10 @@ def test_an_example_fits_the_schema(path: Path):
     VALIDATOR.validate(json.loads(path.read_text()))
 
 
-FREE_KEYS = {"sparkConf", "properties", "columns", "aggregations", "startingOffsets", "avroSchema", "targetSchema"}
+FREE_KEYS = {
+    *("sparkConf", "properties", "columns", "aggregations", "startingOffsets"),
+    *("avroSchema", "targetSchema", "valueSchema", "writerSchemas"),
+}
 """Keys whose objects have names that people give."""
 
 

@@ -70,6 +70,27 @@ def kafka(**config: Any) -> Json:
         (kafka(topic="a", valueSchema="id INT"), "'valueSchema' goes with 'valueFormat' json or avro"),
         (kafka(topic="a", valueFormat="json", valueSchema="id INTT"), "expected a schema in Spark DDL"),
         (kafka(topic="a", valueFormat="avro", valueSchema="id INT"), "the Avro schema is not JSON: "),
+        (
+            kafka(topic="a", valueFormat="string", valueFraming="confluent"),
+            "'valueFraming' goes with 'valueFormat' json or avro",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent"),
+            "'valueFraming' confluent needs 'writerSchemas' for avro",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", valueSchema={}, writerSchemas={"1": {}}),
+            "'writerSchemas' goes with 'valueFormat' avro and 'valueFraming' confluent",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent", writerSchemas={"one": {}}),
+            "'one' is not the id of a schema, which is a number",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent", writerSchemas={"1": "{"}),
+            "the Avro schema is not JSON: ",
+        ),
+        (kafka(topic="a", tombstones="ignore"), "expected 'keep' or 'drop', not 'ignore'"),
         (kafka(topic="a", Foo=[1]), "unknown key 'Foo'"),
         (
             kafka(topic="a", **{"bootstrap.server": "b:9092"}),

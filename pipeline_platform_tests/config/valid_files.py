@@ -99,6 +99,8 @@ FILES: list[Json] = [
             maxOffsetsPerTrigger="1000",
             valueFormat="json",
             valueSchema="origin STRING, delay INT",
+            valueFraming="Confluent",
+            tombstones="DROP",
             onMalformed="quarantine",
             **{
                 "bootstrap.servers": "localhost:9092",
@@ -107,7 +109,16 @@ FILES: list[Json] = [
                 "kafka.request.timeout.ms": 3000,
             },
         ),
-        extract("fromKafka", topicPattern="fl.*", minPartitions=2, credentialPath="secret/kafka"),
+        extract(
+            "fromKafka",
+            topicPattern="fl.*",
+            minPartitions=2,
+            credentialPath="secret/kafka",
+            valueFormat="avro",
+            valueFraming="confluent",
+            valueSchema={"type": "record", "name": "F", "fields": [{"name": "a", "type": "long"}]},
+            writerSchemas={"17": {"type": "record", "name": "F", "fields": [{"name": "a", "type": "int"}]}},
+        ),
         transform(
             "aggregateData",
             groupBy="origin",

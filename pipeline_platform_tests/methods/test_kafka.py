@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import io
 import itertools
 import json
+import random
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -116,6 +122,73 @@ def test_values_are_decoded_as_text(spark: SparkSession, kafka: Kafka, topic: st
     assert sorted((row["value"] for row in rows), key=str) == [None, "grün"]
 
 
+def test_a_text_that_is_not_utf8_is_kept_aside_and_tombstones_are_left_out_where_asked(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    latin = "grün".encode("latin-1")
+    produce(kafka, topic, [(0, "a", "grün".encode()), (1, "b", latin), (0, "c", None), (1, "d", b"")])
+    source = read_from(kafka, topic, valueFormat="string", onMalformed="quarantine", tombstones="drop")
+    found = run_by_name(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
+    rows = DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
+    assert sorted((row["key"], row["value"]) for row in rows) == [(b"a", "grün"), (b"d", "")]
+    [kept] = DeltaTable(tmp_path / "out_quarantine").to_pyarrow_table().to_pylist()
+    assert (kept["value"], kept["partition"], kept["offset"], kept["reason"]) == (latin, 1, 0, "not UTF-8")
+    assert (found["from_kafka"].malformed, found["to_delta_lake"].rows) == (1, 2)
+
+
+def send_in_transactions(kafka: Kafka, topic: str) -> Producer:
+    """Two messages of a transaction that is committed, one of one that is aborted, two plain ones, one more aborted.
+
+    And one of a transaction that stays open: its producer is returned.
+    """
+    producer = Producer({"bootstrap.servers": kafka.address, "transactional.id": f"{topic}-writer"})
+    producer.init_transactions(30)
+    for value, ends in (
+        (b"committed", producer.commit_transaction),
+        (b"aborted", producer.abort_transaction),
+        (b"committed too", producer.commit_transaction),
+        (b"aborted too", producer.abort_transaction),
+    ):
+        producer.begin_transaction()
+        producer.produce(topic, value, partition=0)
+        # What an aborted transaction had not sent yet would never be in the topic.
+        producer.flush(30)
+        ends(30)
+    producer.begin_transaction()
+    producer.produce(topic, b"open", partition=0)
+    producer.flush(30)
+    return producer
+
+
+def test_messages_of_transactions_that_were_not_committed_are_not_loaded(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+):
+    seen: list[StreamProgress] = []
+    open_one = send_in_transactions(kafka, topic)
+    by_default = loaded(spark, tmp_path / "batch", read_from(kafka, topic, valueFormat="string"))
+    uncommitted = read_from(kafka, topic, valueFormat="string", **{"isolation.level": "read_uncommitted"})
+    everything = loaded(spark, tmp_path / "everything", uncommitted)
+    assert sorted(row["value"] for row in by_default) == ["committed", "committed too"]
+    assert sorted(row["value"] for row in everything) == [
+        "aborted",
+        "aborted too",
+        "committed",
+        "committed too",
+        "open",
+    ]
+    for values in (["committed", "committed too"], ["committed", "committed too", "open"]):
+        # The gaps of what was aborted, and of the markers that end a transaction, are no loss of data.
+        found = StreamRun(flow_of(kafka, topic, tmp_path, failOnDataLoss=True), spark, listener=seen.append).run()
+        rows = DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
+        assert sorted(row["value"] for row in rows) == values
+        assert seen[-1].lag == 0
+        assert sum(step.rows or 0 for step in found.steps if step.type == "load") in (2, 1)
+        if len(values) == 2:
+            open_one.commit_transaction(30)
+    # An end that lies behind the last message is reached too.
+    assert len(loaded(spark, tmp_path / "again", read_from(kafka, topic, valueFormat="string"))) == 3
+
+
 def test_fields_of_json_become_columns_and_one_of_kafka_s_name_wins(
     spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
 ):
@@ -140,7 +213,7 @@ def test_avro_of_another_implementation_is_read(spark: SparkSession, kafka: Kafk
     assert sorted((row["id"], row["what"]) for row in rows) == [(number, f"é{number}") for number in range(6)]
 
 
-MALFORMED = [b"no json", b"[1]", b"7", b'{"id": "x"}', b'{"id": 1']
+MALFORMED = [b"no json", b"[1]", b"7", b'{"id": "x"}', b'{"id": 1', b'{"id":8}{"id":9}', b" "]
 MIXED: Messages = [
     *((number % 2, "good", json.dumps({"id": number}).encode()) for number in range(20)),
     *((number % 2, "bad", value) for number, value in enumerate(MALFORMED)),
@@ -163,7 +236,15 @@ def test_each_message_is_let_through_or_kept_aside_once(
         return
     kept = DeltaTable(tmp_path / "out_quarantine").to_pyarrow_table().to_pylist()
     assert sorted(row["value"] for row in kept) == sorted(MALFORMED)
-    assert {row["reason"] for row in kept} == {"the value is not json of the schema"}
+    assert {row["value"]: row["reason"] for row in kept} == {
+        b"no json": "not JSON",
+        b"[1]": "not a JSON object",
+        b"7": "not a JSON object",
+        b'{"id": "x"}': "'id' is not INT",
+        b'{"id": 1': "not JSON",
+        b'{"id":8}{"id":9}': "something follows the JSON object",
+        b" ": "empty",
+    }
     places = {(row["partition"], row["offset"]) for row in [*rows, *kept]}
     assert len(places) == len(rows) + len(kept) == len(MIXED)
     assert found["from_kafka"].quarantined == len(MALFORMED)
@@ -208,7 +289,7 @@ def test_a_micro_batch_that_was_cut_off_before_its_commit_is_repeated_without_a_
     produce(kafka, topic, NUMBERS)
     StreamRun(pipeline, spark).run()
     values = [row["value"] for row in DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()]
-    assert sorted(values) == sorted(2 * [value.decode() for _, _, value in NUMBERS])
+    assert sorted(values) == sorted(2 * [(value or b"").decode() for _, _, value in NUMBERS])
 
 
 def test_a_stream_into_spark_s_own_sink_counts_the_values_that_it_made_null(
@@ -231,7 +312,7 @@ def test_a_malformed_value_stops_the_run_and_is_told_by_its_place(
     source = read_from(kafka, topic, valueFormat="json", valueSchema="id INT")
     with pytest.raises(PipelineExecutionException) as raised:
         loaded(spark, tmp_path / "out", source)
-    assert f"the value is not json of the schema: topic {topic}, partition 1, offset 1" in raised.value.message
+    assert f"not JSON: topic {topic}, partition 1, offset 1" in raised.value.message
     assert "onMalformed" in str(raised.value)
     assert "sesame-value" not in str(raised.value)
     assert not raised.value.retryable
@@ -303,6 +384,103 @@ def test_columns_key_and_value_are_sent_as_they_are(spark: SparkSession, kafka: 
     as_they_are = transform("enrichData", columns={"key": "CAST(id AS STRING)", "value": "encode(name, 'UTF-8')"})
     run(spark, rows, as_they_are, write_to(kafka, topic))
     assert {message.key(): message.value() for message in consumed(kafka, topic)} == {b"1": b"one", b"2": None}
+
+
+def wide_rows(chance: random.Random) -> Any:
+    """Rows with any text, number, date and time that JSON and Avro have a way to write."""
+    characters = 'aZ 09\0\n\r\t"\\/{}é€\u2028\ufffd\U0001f600'
+
+    def some(make: Callable[[], Any]) -> list[Any]:
+        return [make() if chance.random() < 0.9 else None for _ in range(300)]
+
+    first, span = dt.datetime(1700, 1, 1), 500 * 365 * 86400 * 10**6
+    columns: dict[str, Any] = {
+        "id": pa.array(range(300), pa.int64()),
+        "text": pa.array(some(lambda: "".join(chance.choices(characters, k=chance.randrange(9))))),
+        "large": pa.array(some(lambda: chance.choice([-(2**63), 2**63 - 1, chance.randrange(2**62)])), pa.int64()),
+        "real": pa.array(some(lambda: chance.choice([0.1, -0.0, 5e-324, 1.7976931348623157e308, chance.random()]))),
+        "price": pa.array(
+            some(lambda: Decimal(chance.randrange(-(10**20), 10**20)).scaleb(-10)), pa.decimal128(20, 10)
+        ),
+        "yes": pa.array(some(lambda: chance.random() < 0.5)),
+        "day": pa.array(some(lambda: dt.date(chance.randrange(1, 10000), 2, 28)), pa.date32()),
+        "at": pa.array(
+            some(lambda: first + dt.timedelta(microseconds=chance.randrange(span))), pa.timestamp("us", "UTC")
+        ),
+        "local": pa.array(some(lambda: first + dt.timedelta(microseconds=chance.randrange(span))), pa.timestamp("us")),
+        "data": pa.array(some(lambda: chance.randbytes(chance.randrange(5))), pa.binary()),
+    }
+    return pa.table(columns)
+
+
+WIDE = (
+    "id BIGINT NOT NULL, text STRING, large BIGINT, real DOUBLE, price DECIMAL(20,10), yes BOOLEAN, day DATE, "
+    "at TIMESTAMP, local TIMESTAMP_NTZ, data BINARY"
+)
+WIDE_AVRO = {
+    "type": "record",
+    "name": "Wide",
+    "fields": [
+        {"name": "id", "type": "long"},
+        *(
+            {"name": name, "type": ["null", kind]}
+            for name, kind in {
+                "text": "string",
+                "large": "long",
+                "real": "double",
+                "price": {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 10},
+                "yes": "boolean",
+                "day": {"type": "int", "logicalType": "date"},
+                "at": {"type": "long", "logicalType": "timestamp-micros"},
+                "local": {"type": "long", "logicalType": "local-timestamp-micros"},
+                "data": "bytes",
+            }.items()
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ["json", "avro"])
+def test_texts_numbers_dates_and_times_are_sent_and_read_back_unchanged(
+    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path, kind: str
+):
+    table = wide_rows(random.Random(12))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    rows = extract("fromFiles", path=str(tmp_path / "rows.parquet"), format="parquet")
+    encoded = f"to_avro(struct({', '.join(table.column_names)}), '{json.dumps(WIDE_AVRO)}')"
+    steps = [transform("enrichData", columns={"key": "CAST(id AS STRING)", "value": encoded})] if kind == "avro" else []
+    keys = {"keyColumn": "id"} if kind == "json" else {}
+    run(spark, rows, *steps, write_to(kafka, topic, **keys))
+    wanted = {row["id"]: row for row in table.to_pylist()}
+    sent = {int(message.key()): message.value() for message in consumed(kafka, topic)}
+    if kind == "avro":
+        schema = fastavro.parse_schema(WIDE_AVRO)
+        assert {
+            key: fastavro.schemaless_reader(io.BytesIO(value), schema, None) for key, value in sent.items()
+        } == wanted
+    else:
+        texts: dict[str, Callable[[Any], Any]] = {
+            "price": lambda value: json.loads(str(value), parse_int=Decimal, parse_float=Decimal),
+            "day": dt.date.isoformat,
+            "at": lambda value: value.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "local": lambda value: value.strftime("%Y-%m-%dT%H:%M:%S.%f"),
+            "data": lambda value: base64.b64encode(value).decode(),
+        }
+        found = {key: json.loads(value, parse_float=Decimal) for key, value in sent.items()}
+        assert {
+            key: {name: float(value) if name == "real" else value for name, value in row.items()}
+            for key, row in found.items()
+        } == {
+            key: {
+                name: texts[name](value) if name in texts else value for name, value in row.items() if value is not None
+            }
+            for key, row in wanted.items()
+        }
+    source = read_from(kafka, topic, valueFormat=kind, valueSchema=WIDE if kind == "json" else WIDE_AVRO)
+    columns = {
+        row["id"]: {name: row[name] for name in table.column_names} for row in loaded(spark, tmp_path / "out", source)
+    }
+    assert columns == wanted
 
 
 def no_such_topic(kafka: Kafka, topic: str) -> StepValue:

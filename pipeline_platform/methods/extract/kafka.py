@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import (
+    AvroSchema,
     Flag,
     Location,
     PositiveInteger,
@@ -24,7 +25,7 @@ from pipeline_platform.methods.dataset import Dataset
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.kafka import EntersKafka, Topic
 from pipeline_platform.methods.kafka_topics import topic_ids
-from pipeline_platform.methods.kafka_values import with_values
+from pipeline_platform.methods.kafka_values import LARGEST_ID, ValueFormat, ValueFraming, Values, with_values
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 _LATEST = -1
 _EARLIEST = -2
+_ID_DIGITS = len(str(LARGEST_ID))
+# Kafka's own default hands on what a transaction wrote that was then aborted.
+_COMMITTED = {"kafka.isolation.level": "read_committed"}
 
 
 def _topics(value: Any) -> Any:
@@ -80,7 +84,11 @@ Offsets = Annotated[
 
 
 class FromKafka(MalformedRecords, EntersKafka):
-    """Reads topics; beside Kafka's own columns come those parsed from the value."""
+    """Reads topics; beside Kafka's own columns come those parsed from the value.
+
+    Messages of transactions that were aborted, or are still open, are not read, unless the property `isolation.level`
+    is `read_uncommitted`.
+    """
 
     method: ClassVar[str] = "fromKafka"
     record_place: ClassVar[tuple[str, ...]] = ("topic", "partition", "offset")
@@ -112,11 +120,25 @@ class FromKafka(MalformedRecords, EntersKafka):
     """Streaming: the most records in a micro-batch."""
     min_partitions: PositiveInteger | None = None
     """Read with at least so many Spark partitions; by default one for each of Kafka's."""
-    value_format: Annotated[
-        Literal["raw", "string", "json", "avro"],
-        one_of("raw", "string", "json", "avro"),
-    ] = "raw"
-    """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it, the others parse it."""
+    tombstones: Annotated[Literal["keep", "drop"], one_of("keep", "drop")] = "keep"
+    """What happens to a message without a value, which says that its key was deleted.
+
+    `keep` keeps it as a row, in which `value`, or each column that is parsed from it, is null; `drop` leaves it out,
+    and it counts for nothing. It is never malformed.
+    """
+    value_format: Annotated[ValueFormat, one_of("raw", "string", "json", "avro")] = "raw"
+    """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it as UTF-8, the others parse it.
+
+    A value that is not whole and of its format is malformed: text that is not UTF-8, or json or avro that is empty,
+    cut off, followed by anything else, or not of `valueSchema`. The key stays bytes.
+    """
+    value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
+    """What stands before a value of json or avro: `confluent` is the header of a schema registry, a zero and four bytes
+    of the schema's id.
+
+    Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json the id
+    has no meaning.
+    """
     value_schema: Annotated[
         str | None,
         BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (dict, list)) else value),
@@ -126,6 +148,21 @@ class FromKafka(MalformedRecords, EntersKafka):
 
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
     name, the Kafka column is called `kafka_<name>`.
+
+    JSON is taken as RFC 8259 and I-JSON have it, and what a column can't hold unchanged is malformed. A value is one
+    object; fields that the schema lacks are ignored, and one that is missing is null, or malformed if the schema says
+    NOT NULL. Names are told apart by case, also `ID` and `id`. Malformed are: a key that occurs twice, single quotes,
+    leading zeros, comments, a bare `NaN`; a number too large for its type; a fraction, also 1.0, for an integer, and
+    one with more digits than a DECIMAL has; a number in quotes, except for a DECIMAL; anything but `true` and `false`
+    for a BOOLEAN. "NaN" and "Infinity" in quotes are a DOUBLE, whose precision a number may exceed. A STRING takes
+    any value, as its JSON text. A DATE is `2026-01-31`, a TIMESTAMP `2026-01-31T12:00:00.123456+01:00`, also with a
+    space, without seconds, time or offset (then it is UTC), or a whole number of seconds since 1970; of more than six
+    digits of a second the rest is cut off. Both lie in the years 1 to 9999. BINARY is base64.
+    """
+    writer_schemas: Annotated[dict[str, AvroSchema], Field(min_length=1)] | None = None
+    """For framed avro: the schema that values were written with, by its id in the registry, such as `{"17": {…}}`.
+
+    Values are resolved to `valueSchema` by Avro's rules. One with another id is malformed.
     """
 
     @model_validator(mode="after")
@@ -158,11 +195,29 @@ class FromKafka(MalformedRecords, EntersKafka):
         if not parses and self.value_schema is not None:
             message = "'valueSchema' goes with 'valueFormat' json or avro"
             raise PydanticCustomError("schema", message, {"key": "valueSchema"})
+        if self.value_framing != "none" and not parses:
+            message = "'valueFraming' goes with 'valueFormat' json or avro"
+            raise PydanticCustomError("framing", message, {"key": "valueFraming"})
         if self.value_schema is not None:
             judge = ddl_mistake if self.value_format == "json" else avro_schema_mistake
             mistake = judge(self.value_schema)
             if mistake is not None:
                 raise PydanticCustomError("schema", "{mistake}", {"mistake": mistake, "key": "valueSchema"})
+        return self
+
+    @model_validator(mode="after")
+    def _writer_schemas_fit(self) -> Self:
+        needed = self.value_format == "avro" and self.value_framing == "confluent"
+        if needed and self.writer_schemas is None:
+            message = "'valueFraming' confluent needs 'writerSchemas' for avro: the schema of each id"
+            raise PydanticCustomError("framing", message, {"key": "valueFraming"})
+        if not needed and self.writer_schemas is not None:
+            message = "'writerSchemas' goes with 'valueFormat' avro and 'valueFraming' confluent"
+            raise PydanticCustomError("framing", message, {"key": "writerSchemas"})
+        for key in self.writer_schemas or ():
+            if not (key.isascii() and key.isdigit() and len(key) <= _ID_DIGITS and int(key) <= LARGEST_ID):
+                message = "'{id}' is not the id of a schema, which is a number"
+                raise PydanticCustomError("framing", message, {"id": key, "key": "writerSchemas"})
         return self
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
@@ -182,21 +237,27 @@ class FromKafka(MalformedRecords, EntersKafka):
             "startingOffsets": self.starting_offsets or "earliest",
             "endingOffsets": self.ending_offsets or "latest",
         }
-        return with_values(reader.options(**offsets).load(), self.value_format, self.value_schema)
+        return self._with_values(reader.options(**offsets).load())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         reader = spark.readStream.format("kafka").options(**self._options(spark, credentials))
         reader = reader.option("startingOffsets", self.starting_offsets or "latest")
         if self.max_offsets_per_trigger is not None:
             reader = reader.option("maxOffsetsPerTrigger", self.max_offsets_per_trigger)
-        return with_values(reader.load(), self.value_format, self.value_schema)
+        return self._with_values(reader.load())
+
+    def _with_values(self, records: DataFrame) -> DataFrame:
+        if self.tombstones == "drop":
+            records = records.filter("value IS NOT NULL")
+        writer_schemas = {int(key): schema for key, schema in (self.writer_schemas or {}).items()}
+        return with_values(records, Values(self.value_format, self.value_schema, self.value_framing, writer_schemas))
 
     def _options(self, spark: SparkSession, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the topics are there."""
         subscription = (
             {"subscribe": ",".join(self.topic)} if self.topic else {"subscribePattern": self.topic_pattern or ""}
         )
-        options = self.spark_options(credentials)
+        options = {**_COMMITTED, **self.spark_options(credentials)}
         self.require_topics(spark, options, subscription)
         options |= {**subscription, "failOnDataLoss": str(self.fail_on_data_loss).lower()}
         return options | ({"minPartitions": str(self.min_partitions)} if self.min_partitions is not None else {})
@@ -216,7 +277,7 @@ class FromKafka(MalformedRecords, EntersKafka):
         return {"topic": self.topic} if self.topic is not None else {"topicPattern": self.topic_pattern}
 
     def may_be_malformed(self) -> bool:
-        return self.value_format not in ("raw", "string")
+        return self.value_format != "raw"
 
 
 def _by_topic(offsets: str | None) -> dict[str, dict[str, int]]:

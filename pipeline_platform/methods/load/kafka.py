@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
+# Spark's own formats end with milliseconds.
+_JSON = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+
+
 class ToKafka(Load, EntersKafka):
-    """Writes to a topic: the columns `key` and `value` if there is a `value`, else all columns as one JSON value."""
+    """Writes to a topic: the columns `key` and `value` if there is a `value`, else all columns as one JSON value.
+
+    The two are sent as they are, text as UTF-8; where `value` is null, the message is a tombstone. In JSON, fields
+    that are null are left out, times have microseconds and their offset, BINARY is base64, and NaN and infinities are
+    texts.
+    """
 
     method: ClassVar[str] = "toKafka"
     can_be_continuous: ClassVar[bool] = True
@@ -55,7 +67,7 @@ class ToKafka(Load, EntersKafka):
             columns = [F.col(name) for name in ("key", "value") if name in frame.columns]
             _require_bytes(frame, ("key", "value"))
         else:
-            columns = [F.to_json(F.struct("*")).alias("value")]
+            columns = [F.to_json(F.struct("*"), _JSON).alias("value")]
             if self.key_column is not None:
                 require_columns(frame, [self.key_column], "keyColumn")
                 columns.append(column(frame.columns, self.key_column).cast("string").alias("key"))

@@ -1,0 +1,282 @@
+"""JSON texts as columns, without a value that was changed or lost in silence: for messages, and for lines of files.
+
+Spark's own reader takes the first value of a text and ignores the rest, rounds decimals, makes -56 of 200 in a TINYINT,
+infinity of 1e400 and the year 57385 of the date "20240101", and the last of several equal keys wins. Here a text is
+whole and of its schema, or there is a reason why it can't be used. What is taken, and what is not, stands in the
+documentation of `valueSchema` of `fromKafka`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.methods.columns import HELPER_PREFIX
+from pipeline_platform.methods.nested_values import anywhere, types_in
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType, DecimalType, StructField, StructType
+
+NOT_UTF8 = "not UTF-8"
+"""Why a text can't be used whose bytes are none."""
+EMPTY = "empty"
+"""Why a record can't be used that has to hold a value, and holds nothing."""
+
+_PARSED = f"{HELPER_PREFIX}parsed"
+_BROKEN = f"{HELPER_PREFIX}broken"
+_NUMBERS = f"{HELPER_PREFIX}numbers"
+_CORRUPT = f"{HELPER_PREFIX}corrupt"
+_VALUE = "value"
+
+_TIME = "yyyy-MM-dd[['T'][ ]HH:mm[:ss][.SSSSSSSSS]]"
+_OPTIONS = {
+    "mode": "PERMISSIVE",
+    "columnNameOfCorruptRecord": _CORRUPT,
+    "allowSingleQuotes": "false",
+    "dateFormat": "yyyy-MM-dd",
+    "timestampFormat": f"{_TIME}[XXX][XX][X]",
+    "timestampNTZFormat": _TIME,
+    # Of Spark 1: a date of digits is a number of days.
+    "enableDateTimeParsingFallback": "false",
+}
+_STRICT_NUMBERS = {**_OPTIONS, "allowNonNumericNumbers": "false"}
+_FOLLOWED = "something follows the JSON object"
+_BLANK = r"^[ \t\r\n]*$"
+_ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
+_SURROGATE_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_EXPONENT = r"^-?([0-9]+)(?:\.([0-9]+))?[eE]([+-]?[0-9]{1,4})$"
+
+
+@dataclass(frozen=True)
+class JsonValues:
+    """Texts that were parsed.
+
+    Args:
+        frame: The frame of the texts, with helper columns that `fields` and `reason` refer to.
+        fields: The value of each field of the schema, by its name; null where it could not be read.
+        reason: Why a text can't be used; null for one that can, and for a null.
+    """
+
+    frame: DataFrame
+    fields: Mapping[str, Column]
+    reason: Column
+
+
+def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
+    """Parse the JSON object in each text.
+
+    Args:
+        frame: The frame.
+        text: The texts, of its columns; bytes that are no UTF-8 may stand in them.
+        schema: Of the objects. Other fields are ignored; one that is not nullable has to be there.
+    """
+    from pyspark.sql import functions as F
+
+    frame = frame.withColumn(_PARSED, once(_parsed(text, schema, _OPTIONS)))
+    frame = frame.withColumn(_BROKEN, once(_broken(text, schema)))
+    value = F.col(_PARSED)[_VALUE]
+    any_infinite = anywhere(value, schema, _infinite)
+    if any_infinite is not None:
+        # Unless the text says so in words, it was a number too large; looked at where there is one.
+        without_words = F.when(any_infinite, _parsed(text, schema, _STRICT_NUMBERS)[_VALUE])
+        frame = frame.withColumn(_NUMBERS, once(without_words))
+    fields: dict[str, Column] = {}
+    unfit: list[Column] = []
+    for field in schema.fields:
+        read, kind = value.getField(field.name), field.dataType.simpleString().upper()[:60]
+        rounds = anywhere(read, field.dataType, _unfit)
+        infinite = anywhere(F.col(_NUMBERS).getField(field.name), field.dataType, _infinite)
+        tests = [test for test in (rounds, infinite) if test is not None]
+        is_unfit = functools.reduce(operator.or_, tests) if tests else None
+        whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
+        fields[field.name] = F.when(whole, _converted(read, field.dataType))
+        if is_unfit is not None:
+            unfit.append(F.when(is_unfit, F.lit(f"'{field.name}' does not fit {kind}")))
+        lacks = anywhere(read, field.dataType, _lacks_field)
+        if not field.nullable:
+            unfit.append(F.when(read.isNull(), F.lit(f"'{field.name}' is missing or null")))
+        if lacks is not None:
+            unfit.append(F.when(lacks, F.lit(f"'{field.name}' lacks a field that is NOT NULL")))
+    # What follows within an object alone is found here.
+    misread = F.when(F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull(), _why_misread(text, schema, value))
+    reason = F.when(text.isNotNull(), F.coalesce(F.col(_BROKEN), misread, *unfit))
+    return JsonValues(frame, fields, reason)
+
+
+def once(column: Column) -> Column:
+    """The same column, which Spark does not compute anew wherever it is used, as it would in a filter after it."""
+    from pyspark.sql import functions as F
+
+    return F.when(F.spark_partition_id() >= 0, column)
+
+
+def _parsed(text: Column, schema: StructType, options: Mapping[str, str]) -> Column:
+    """The struct of the value and of the text that could not be read; the value is parsed within another object.
+
+    So the parser has to find the end of that other object after it.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    read = T.StructType([T.StructField(_VALUE, _read_type(schema)), T.StructField(_CORRUPT, T.StringType())])
+    return F.from_json(F.concat(F.lit(f'{{"{_VALUE}":'), text, F.lit("}")), read, dict(options))
+
+
+def _broken(text: Column, schema: StructType) -> Column:
+    """Why no part of a text can be relied on."""
+    from pyspark.sql import functions as F
+
+    surrogates = F.regexp_replace(F.regexp_replace(text, r"\\\\", "__"), _SURROGATE_PAIR, "")
+    has_half = text.contains(r"\u") & text.rlike(_ESCAPED_SURROGATE) & surrogates.rlike(_ESCAPED_SURROGATE)
+    return (
+        F.when(~F.is_valid_utf8(text), F.lit(NOT_UTF8))
+        # A variant is made of strict JSON with unique keys. It ends with the first value: what may follow that within
+        # an array may not within an object, where it was parsed.
+        .when(text.isNotNull() & F.try_parse_json(_in_array(text)).isNull(), _why_broken(text, schema))
+        .when(has_half, F.lit("a text in it has half of a surrogate pair"))
+    )
+
+
+def _why_broken(text: Column, schema: StructType) -> Column:
+    from pyspark.sql import functions as F
+
+    names = F.json_object_keys(text)
+    twice = F.lit("a key occurs twice in it")
+    is_one_item = F.coalesce(F.json_array_length(_in_array(text)), F.lit(0)) == 1
+    is_json = _parsed(text, schema, _STRICT_NUMBERS)[_CORRUPT].isNull()
+    return (
+        F.when(F.size(names) > F.size(F.array_distinct(names)), twice)
+        .when(names.isNotNull() & ~is_one_item, F.lit(_FOLLOWED))
+        .otherwise(F.when(is_json, twice).otherwise(F.lit("not JSON")))
+    )
+
+
+def _in_array(text: Column) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.concat(F.lit("["), text, F.lit("]"))
+
+
+def _why_misread(text: Column, schema: StructType, value: Column) -> Column:
+    """What follows the value, or else the first field that is there and could not be read."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    def first_misread(texts: Column) -> Column:
+        misread = [
+            F.when(
+                texts[field.name].isNotNull() & value.getField(field.name).isNull(),
+                F.lit(f"'{field.name}' is not {field.dataType.simpleString().upper()[:60]}"),
+            )
+            for field in schema.fields
+        ]
+        return F.coalesce(*misread, F.lit("not JSON of the schema"))
+
+    fields = F.transform(F.array(F.from_json(text, "MAP<STRING, STRING>")), first_misread)[0]
+    read = T.StructType([*_read_fields(schema), T.StructField(_CORRUPT, T.StringType())])
+    is_first = F.from_json(text, read, _OPTIONS)[_CORRUPT].isNull()
+    return (
+        F.when(text.rlike(_BLANK), F.lit(EMPTY))
+        .when(F.json_object_keys(text).isNull(), F.lit("not a JSON object"))
+        .when(is_first, F.lit(_FOLLOWED))
+        .otherwise(fields)
+    )
+
+
+def _read_fields(wanted: StructType) -> list[StructField]:
+    from pyspark.sql import types as T
+
+    return [T.StructField(field.name, _read_type(field.dataType)) for field in wanted.fields]
+
+
+def _read_type(wanted: DataType) -> DataType:
+    """The type that shows whether a value fits the wanted one."""
+    from pyspark.sql import types as T
+
+    match wanted:
+        case T.ByteType():
+            return T.ShortType()
+        case T.DecimalType():
+            return T.StringType()
+        case T.StructType():
+            return T.StructType(_read_fields(wanted))
+        case T.ArrayType():
+            return T.ArrayType(_read_type(wanted.elementType))
+        case T.MapType():
+            return T.MapType(wanted.keyType, _read_type(wanted.valueType))
+        case _:
+            return wanted
+
+
+def _converted(read: Column, wanted: DataType) -> Column:
+    """What was read, as the wanted type."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    if not any(isinstance(kind, (T.ByteType, T.DecimalType)) for kind in types_in(wanted)):
+        return read
+    match wanted:
+        case T.StructType():
+            fields = [
+                _converted(read.getField(field.name), field.dataType).alias(field.name) for field in wanted.fields
+            ]
+            return F.when(read.isNotNull(), F.struct(*fields))
+        case T.ArrayType():
+            return F.transform(read, lambda item: _converted(item, wanted.elementType))
+        case T.MapType():
+            return F.transform_values(read, lambda _, item: _converted(item, wanted.valueType))
+        case _:
+            return read.try_cast(wanted)
+
+
+def _unfit(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    match wanted:
+        case T.ByteType():
+            return ~read.between(-128, 127)
+        case T.DecimalType():
+            return read.isNotNull() & ~_fits(read, wanted)
+        case T.DateType():
+            return ~read.between(F.lit("0001-01-01").cast(wanted), F.lit("9999-12-31").cast(wanted))
+        case T.TimestampType() | T.TimestampNTZType():
+            zone = "Z" if isinstance(wanted, T.TimestampType) else ""
+            first, last = f"0001-01-01T00:00:00{zone}", f"9999-12-31T23:59:59.999999{zone}"
+            return ~read.between(F.lit(first).cast(wanted), F.lit(last).cast(wanted))
+        case _:
+            return None
+
+
+def _infinite(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    if not isinstance(wanted, (T.FloatType, T.DoubleType)):
+        return None
+    return F.abs(read) == F.lit(float("inf")).cast(wanted)
+
+
+def _lacks_field(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import types as T
+
+    required = [field.name for field in wanted.fields if not field.nullable] if isinstance(wanted, T.StructType) else []
+    missing = [read.getField(name).isNull() for name in required]
+    return read.isNotNull() & functools.reduce(operator.or_, missing) if missing else None
+
+
+def _fits(text: Column, wanted: DecimalType) -> Column:
+    """Whether the text is a number that the decimal type holds without rounding it."""
+    from pyspark.sql import functions as F
+
+    plain = text.rlike(rf"^-?[0-9]+(\.[0-9]{{0,{wanted.scale}}}0*)?$")
+    whole, fraction, exponent = (F.regexp_extract(text, _EXPONENT, group) for group in (1, 2, 3))
+    digits = F.concat(whole, fraction)
+    significant = F.rtrim(digits, F.lit("0"))
+    places = F.length(fraction) - (F.length(digits) - F.length(significant)) - exponent.try_cast("int")
+    scaled = text.rlike(_EXPONENT) & ((significant == "") | (places <= wanted.scale))
+    return (plain | scaled) & text.try_cast(wanted).isNotNull()

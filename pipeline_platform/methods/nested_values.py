@@ -1,0 +1,69 @@
+"""What holds somewhere within a value: in itself, its fields, its items, its keys."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+    from pyspark.sql.types import DataType
+
+Test = Callable[["Column", "DataType"], "Column | None"]
+"""Makes of a value and its type the test of this value alone; None where values of the type need none."""
+
+
+def types_in(data_type: DataType) -> Iterator[DataType]:
+    """The type itself, and every type in it."""
+    from pyspark.sql import types as T
+
+    yield data_type
+    match data_type:
+        case T.StructType():
+            for field in data_type.fields:
+                yield from types_in(field.dataType)
+        case T.ArrayType():
+            yield from types_in(data_type.elementType)
+        case T.MapType():
+            yield from types_in(data_type.keyType)
+            yield from types_in(data_type.valueType)
+        case _:
+            pass
+
+
+def anywhere(value: Column, data_type: DataType, test: Test) -> Column | None:
+    """Whether a value or anything in it passes the test; never null. None where no type in it needs the test.
+
+    Args:
+        value: The value.
+        data_type: Its type.
+        test: The test; null, as it may be for a null, counts as false.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    def among(items: Column, item_type: DataType) -> Column | None:
+        # Whether the items need the test has to be known before there is an item.
+        if all(test(items, inner) is None for inner in types_in(item_type)):
+            return None
+        return F.exists(items, lambda item: _required(anywhere(item, item_type, test)))
+
+    inner: list[Column | None] = []
+    match data_type:
+        case T.StructType():
+            inner = [anywhere(value.getField(field.name), field.dataType, test) for field in data_type.fields]
+        case T.ArrayType():
+            inner = [among(value, data_type.elementType)]
+        case T.MapType():
+            inner = [among(F.map_keys(value), data_type.keyType), among(F.map_values(value), data_type.valueType)]
+        case _:
+            pass
+    tests = [F.coalesce(found, F.lit(False)) for found in (test(value, data_type), *inner) if found is not None]
+    return functools.reduce(operator.or_, tests) if tests else None
+
+
+def _required(found: Column | None) -> Column:
+    assert found is not None
+    return found
