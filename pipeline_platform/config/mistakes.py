@@ -33,13 +33,14 @@ class Mistake:
 
 
 def mistakes(error: ValidationError) -> Iterator[Mistake]:
-    """Every mistake that pydantic found; one that a model found may name its key in the error's context."""
+    """Every mistake that pydantic found; one that a model found may name its key, or keys, in the error's context."""
     unknown: set[Keys] = set()
     for detail in error.errors(include_url=False, include_input=False):
         context = detail.get("ctx", {})
         keys: Keys = tuple(detail["loc"])
         if "key" in context:
             keys = (*keys, str(context["key"]))
+        keys = (*keys, *context.get("keys", ()))
         kind = detail["type"]
         if any(keys[: len(key)] == key for key in unknown):
             continue
