@@ -15,6 +15,7 @@ from pipeline_platform.methods.causes import Cause, Failure
 from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
 from pipeline_platform.methods.extract.source_columns import UNHELD_VALUE
 from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
+from pipeline_platform.methods.load.exact_text import LOST_TEXT
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,11 @@ RULES: tuple[Rule, ...] = (
         classes=("java.sql.SQLException",),
         says=UNHELD_VALUE,
         quotes=True,
+    ),
+    Rule(
+        "change the key that the error names, or the value first, for example with enrichData",
+        conditions=("USER_RAISED_EXCEPTION",),
+        says=rf"^(\[\w+\] )?{re.escape(LOST_TEXT)}",
     ),
     Rule("mend the rows that the expression raises this for, or filter them", conditions=("USER_RAISED_EXCEPTION",)),
     # Values.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.values import Setting, Text
 
@@ -15,6 +18,45 @@ Use = Literal["reading", "writing"]
 
 Options = dict[Annotated[Text, "name of an option"], Setting]
 """Options of Spark's reader or writer by name; `require_known_options` checks the names."""
+
+
+# Spark has these and no others, under these names; by Python's names of them.
+ENCODINGS: Mapping[str, str] = {
+    "utf-8": "UTF-8",
+    "iso8859-1": "ISO-8859-1",
+    "ascii": "US-ASCII",
+    "utf-16": "UTF-16",
+    "utf-16-be": "UTF-16BE",
+    "utf-16-le": "UTF-16LE",
+    "utf-32": "UTF-32",
+}
+
+
+def _encoding(name: str) -> str:
+    if has_placeholder(name):
+        return name
+    try:
+        known = ENCODINGS.get(codecs.lookup(name.strip()).name)
+    except (LookupError, ValueError):
+        known = None
+    if known is None:
+        message = "Spark does not know the encoding '{name}'; it knows {known}"
+        raise PydanticCustomError("encoding", message, {"name": name, "known": ", ".join(ENCODINGS.values())})
+    return known
+
+
+Encoding = Annotated[Text, AfterValidator(_encoding)]
+"""The encoding of text files, by any of its usual names, such as `UTF-8` or `latin-1`."""
+
+
+def _character(value: str) -> str:
+    if not has_placeholder(value) and len(value) != 1:
+        raise PydanticCustomError("character", "expected one character")
+    return value
+
+
+Character = Annotated[str, AfterValidator(_character)]
+"""One character."""
 
 
 @dataclass(frozen=True)

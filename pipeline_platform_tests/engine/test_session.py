@@ -18,7 +18,7 @@ IN_PLANS = EVERYWHERE_CONF["spark.sql.redaction.string.regex"]
 def test_a_session_has_no_function_that_runs_java_code_whatever_it_is_called_by(spark: SparkSession):
     for name in CODE_FUNCTIONS:
         for called in (name, f"IDENTIFIER('{name}')"):
-            with pytest.raises(AnalysisException, match="Cannot resolve routine|cannot be found"):
+            with pytest.raises(AnalysisException, match=r"Cannot resolve routine|cannot be found"):
                 spark.sql(f"SELECT {called}('java.lang.System', 'getenv', 'HOME')")
 
 

@@ -21,5 +21,5 @@ class ToAvro(WritesFiles, EntersS3):
     def file_format(self) -> str:
         return "avro"
 
-    def options(self) -> dict[str, str]:
-        return {**super().options(), **({"avroSchema": self.avro_schema} if self.avro_schema else {})}
+    def writer_options(self) -> dict[str, str]:
+        return {**super().writer_options(), **({"avroSchema": self.avro_schema} if self.avro_schema else {})}

@@ -20,7 +20,13 @@ from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
-from pipeline_platform.methods.load.sink import field_names, require_columns, require_storable
+from pipeline_platform.methods.load.sink import (
+    PartitionOverwrite,
+    field_names,
+    require_columns,
+    require_partition_overwrite,
+    require_storable,
+)
 from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 from pipeline_platform.methods.settings import spark_settings
@@ -58,6 +64,9 @@ class ToDeltaLake(Load, EntersS3):
     """What happens to rows that are there already; `merge` updates those with equal `mergeKeys` and adds the others."""
     partition_by: Names = []
     """Columns the table is partitioned by."""
+    partition_overwrite: PartitionOverwrite | None = None
+    """With mode `overwrite` and `partitionBy`: replace all rows (`static`), or those of the partitions only that the \
+frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOverwriteMode` says, so `static`."""
     merge_schema: Flag = False
     """Add columns to the table that it does not have yet; where its property `delta.enableTypeWidening` is true, widen
     the types of others, too."""
@@ -77,6 +86,10 @@ class ToDeltaLake(Load, EntersS3):
             raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
         if self.overwrite_schema and self.mode != "overwrite":
             message = "'overwriteSchema' goes with mode overwrite"
+            raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
+        require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
+        if self.partition_overwrite == "dynamic" and self.overwrite_schema:
+            message = "'overwriteSchema' gives the whole table other columns: it goes with 'partitionOverwrite' static"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
         if self.partition_by and self.cluster_by:
             message = "'partitionBy' and 'clusterBy' exclude each other"
@@ -214,6 +227,8 @@ class DeltaWrite:
         }
         if self.config.overwrite_schema:
             options["overwriteSchema"] = "true"
+        if self.config.partition_overwrite is not None:
+            options["partitionOverwriteMode"] = self.config.partition_overwrite
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
     def _create(self, frame: DataFrame, mode: str) -> None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.problem import nearest
+from pipeline_platform.config.values import one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import repeated
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType, StructField
+
+PartitionOverwrite = Annotated[Literal["static", "dynamic"], one_of("static", "dynamic")]
+"""What mode `overwrite` replaces of a partitioned sink: all, or the partitions that the frame has rows for."""
 
 _NESTED = frozenset({"array", "map", "struct"})
 # Sinks without a type for what has others in it.
@@ -22,13 +28,15 @@ _UNSTORABLE = {
     "parquet": frozenset({"interval", "time"}),
     "orc": frozenset({"void", "variant", "interval", "time"}),
     "json": frozenset({"interval", "time"}),
-    "csv": frozenset({"void", "variant", "interval", "time"}) | _NESTED,
+    "csv": frozenset({"void", "variant", "interval", "time", "binary"}) | _NESTED,
     "avro": frozenset({"variant", "interval", "time"}),
     "delta": frozenset({"interval", "interval_ym", "interval_dt", "time"}),
     "PostgreSQL": frozenset({"map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
     "MySQL": frozenset({"array", "map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
 }
 _AVRO_NAME = re.compile(r"[^\W\d]\w*")
+# What JSON writes as the number that Spark keeps, or as the name of a Java object, where it is the key of a map.
+_NO_JSON_KEYS = frozenset({"date", "timestamp", "binary", "interval_ym", "interval_dt"}) | _NESTED
 _UNPARTITIONABLE = frozenset({"void", "variant", "interval"}) | _NESTED
 
 
@@ -53,6 +61,21 @@ def require_columns(frame: DataFrame, columns: Sequence[str], key: str) -> None:
             )
 
 
+def require_partition_overwrite(overwrite: str | None, mode: str, partition_by: Sequence[str]) -> None:
+    """Raise unless a `partitionOverwrite` goes with the other keys of a step.
+
+    Raises:
+        PydanticCustomError: The mode overwrites nothing, or there are no partitions.
+    """
+    message = None
+    if overwrite is not None and mode != "overwrite":
+        message = "'partitionOverwrite' goes with mode overwrite"
+    elif overwrite == "dynamic" and not partition_by:
+        message = "'partitionOverwrite' dynamic needs 'partitionBy'"
+    if message is not None:
+        raise PydanticCustomError("overwrite", "{message}", {"message": message, "key": "partitionOverwrite"})
+
+
 def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[str] = ()) -> None:
     """Raise unless files of this format, or tables of this system, can hold the frame.
 
@@ -65,6 +88,8 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
         PipelineExecutionException: Two columns, or two fields of one, have the same name, all columns would be
             folders, or the format has no place for a type or a name.
     """
+    from pyspark.sql.types import MapType
+
     _require_different_names(frame)
     folders = {name.lower() for name in partition_by}
     if partition_by and len(folders) == len(frame.columns):
@@ -74,7 +99,9 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
         )
     for field in frame.schema:
         if field.name.lower() in folders:
-            if _kind(field.dataType) in _UNPARTITIONABLE:
+            kind = _kind(field.dataType)
+            # Delta writes bytes as text of their numbers, and Spark those of a folder as if they were text.
+            if kind in _UNPARTITIONABLE or (kind == "binary" and file_format != "delta"):
                 raise PipelineExecutionException(
                     f"'partitionBy' names the column '{field.name}', and {field.dataType.simpleString()} can't be the "
                     "name of a folder",
@@ -87,6 +114,12 @@ def require_storable(frame: DataFrame, file_format: str, partition_by: Sequence[
                 raise PipelineExecutionException(
                     f"{file_format} can't hold the column '{field.name}', {field.dataType.simpleString()}",
                     hint=f"cast it first, for example with enrichData: {_cast(field.name, file_format, data_type)}",
+                )
+            if file_format == "json" and isinstance(data_type, MapType) and _kind(data_type.keyType) in _NO_JSON_KEYS:
+                raise PipelineExecutionException(
+                    f"json can't hold the column '{field.name}', {field.dataType.simpleString()}: the names in an "
+                    "object are texts",
+                    hint="make texts of the keys first, with transform_keys",
                 )
 
 
@@ -177,10 +210,16 @@ def _kind(data_type: DataType) -> str:
         (T.YearMonthIntervalType, "interval_ym"),
         (T.DayTimeIntervalType, "interval_dt"),
         (T.TimeType, "time"),
+        (T.BinaryType, "binary"),
+        (T.DateType, "date"),
+        (T.TimestampType, "timestamp"),
+        (T.TimestampNTZType, "timestamp"),
     )
     return next((kind for type_, kind in kinds if isinstance(data_type, type_)), "simple")
 
 
 def _cast(column: str, file_format: str, data_type: DataType) -> str:
+    if _kind(data_type) == "binary":
+        return f"base64({column})"
     nested = _kind(data_type) in (*_NESTED, "variant")
     return f"to_json({column})" if file_format in _FLAT and nested else f"CAST({column} AS STRING)"
