@@ -176,6 +176,8 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
                     listener=progress.on_step,
                     exporters=exporters,
                 )
+                # A run that is killed can't say it any more.
+                progress.note(f"load id {begun.load_name}, which --load-id takes to go on if the run is cut off")
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))

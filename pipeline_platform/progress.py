@@ -67,6 +67,12 @@ class ProgressTable:
         else:
             self.console.print(Text(text))
 
+    def note(self, what: str) -> None:
+        """Say what has to stay on the screen, whatever becomes of the run."""
+        if is_json():
+            _LOG.info("%s", what)
+        self.console.print(Text(f"{self.pipeline.name}: {what}"), soft_wrap=True)
+
     def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step, as a listener of the run."""
         if event == "started":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_a_run_with_the_load_id_of_an_earlier_one_loads_nothing_twice(
 ):
     for _ in range(2):
         assert cli.invoke(app, ["run", "--load-id", "monday", str(written(tmp_path))]).exit_code == 0
+    assert DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows == 10
+
+
+def test_a_run_says_its_load_id_before_it_loads_so_that_one_that_is_killed_can_be_repeated(
+    cli: CliRunner, tmp_path: Path, spark: SparkSession
+):
+    told = cli.invoke(app, ["run", str(written(tmp_path))]).stderr
+    load_id = re.search(r"load id (\w+)", told)
+    assert load_id is not None
+    assert load_id.start() < told.index("step 1 of")
+    assert cli.invoke(app, ["run", "--load-id", load_id[1], str(written(tmp_path))]).exit_code == 0
     assert DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows == 10
 
 

@@ -16,7 +16,7 @@ from pipeline_platform.config.values import Setting, Text
 
 Use = Literal["reading", "writing"]
 
-Options = dict[Annotated[Text, "name of an option"], Setting]
+Options = dict[Text, Setting]
 """Options of Spark's reader or writer by name; `require_known_options` checks the names."""
 
 
@@ -40,7 +40,7 @@ def _encoding(name: str) -> str:
     except (LookupError, ValueError):
         known = None
     if known is None:
-        message = "Spark does not know the encoding '{name}'; it knows {known}"
+        message = "the encoding '{name}' is not one of those that Spark knows: {known}"
         raise PydanticCustomError("encoding", message, {"name": name, "known": ", ".join(ENCODINGS.values())})
     return known
 

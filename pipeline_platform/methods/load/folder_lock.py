@@ -21,7 +21,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from filelock import FileLock, Timeout
 
@@ -77,7 +77,9 @@ def only_writer(folder: UPath, place: UPath) -> Generator[Held]:
                 lock.release()
             return
         _LOG.warning(
-            "%s ignores conditions on writes, so that two machines that write to it at once are not kept apart", folder
+            "the store of %s knows no conditional writes, so that two machines that write there at once are not kept "
+            "apart",
+            folder,
         )
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:20]
     with _machine_lock(folder, Path(tempfile.gettempdir()) / f"pipeline-platform-{name}.lock"):
@@ -186,7 +188,15 @@ class _S3Lock:
         self._renewal = threading.Thread(target=self._renew, daemon=True, name=f"lock of {self.folder}")
 
     def acquire(self) -> bool:
-        """Wait for the lock and take it; False if the store ignores conditions."""
+        """Wait for the lock and take it; False if the store has no conditions, or ignores them."""
+        try:
+            return self._wait()
+        except OSError as error:
+            if _code(error) in _UNSUPPORTED:
+                return False
+            raise
+
+    def _wait(self) -> bool:
         deadline = time.monotonic() + WAIT_SECONDS
         seen, since = "", time.monotonic()
         while True:
@@ -253,7 +263,7 @@ class _S3Lock:
             answer = self._call("put_object", Body=json.dumps(written).encode(), Metadata=written, **condition)
             return str(answer["ETag"])
         except OSError as error:
-            if not _is_refused(error):
+            if _code(error) not in _REFUSED:
                 raise
         # A write that went through, and whose answer was lost, is refused when it is sent again.
         there = self._look()
@@ -273,14 +283,15 @@ class _S3Lock:
         return fs.call_s3(method, Bucket=bucket, Key=key, **arguments)
 
 
-_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict")
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
+_UNSUPPORTED = ("NotImplemented", "501", "InvalidArgument", "InvalidRequest", "400")
 
 
-def _is_refused(error: BaseException | None) -> bool:
-    """Whether a store did not write because a condition does not hold."""
+def _code(error: BaseException | None) -> str | None:
+    """The code of a store's answer that s3fs made an error of."""
     while error is not None:
         response = getattr(error, "response", None)
         if isinstance(response, dict):
-            return str(response.get("Error", {}).get("Code")) in (*_REFUSED, "412", "409")  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+            return str(cast("dict[str, Any]", response).get("Error", {}).get("Code"))
         error = error.__cause__
-    return False
+    return None

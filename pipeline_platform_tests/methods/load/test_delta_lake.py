@@ -73,6 +73,20 @@ def test_a_retried_append_leaves_every_row_once(write: Write, table: Path, confi
     assert DeltaTable(table.as_uri()).version() == 1
 
 
+def test_overwrite_replaces_the_partitions_it_has_rows_for_if_so_asked(write: Write, table: Path) -> None:
+    dynamic = {"mode": "overwrite", "partitionBy": "name"}
+    write([*ONE_AND_TWO, *THREE], partitionBy="name")
+    write([{"id": 4, "name": "two"}], **dynamic, partitionOverwrite="dynamic", load_id="first")
+    assert write([{"id": 4, "name": "two"}], **dynamic, partitionOverwrite="dynamic", load_id="first").skipped
+    left = [ONE_AND_TWO[0], *THREE, {"id": 4, "name": "two"}]
+    assert rows_as_written(table) == left
+    session = {"spark.sql.sources.partitionOverwriteMode": "dynamic"}
+    write([{"id": 5, "name": "one"}], **dynamic, conf=session)
+    assert [row["id"] for row in rows_as_written(table)] == [3, 4, 5]
+    write(THREE, **dynamic, conf=session, partitionOverwrite="static")
+    assert rows_as_written(table) == THREE
+
+
 def test_a_new_load_of_the_same_rows_appends_them_again(write: Write, table: Path) -> None:
     write(ONE_AND_TWO, load_id="first")
     write(ONE_AND_TWO, load_id="second")

@@ -77,7 +77,7 @@ def read_back(folder: Path, file_format: str) -> list[dict[str, Any]]:
             case "json":
                 rows += duckdb.connect().read_json(str(path)).df().to_dict("records")
             case _:
-                found = duckdb.connect().read_csv(str(path), header=True, escapechar="\\", quotechar='"')
+                found = duckdb.connect().read_csv(str(path), header=True, escapechar='"', quotechar='"')
                 rows += found.df().to_dict("records")
     return sorted(rows, key=lambda row: row["id"])
 
@@ -210,7 +210,7 @@ POINTS = {
     "before the first move": ("_move", 1),
     "between two moves": ("_move", 2),
     "before the record": ("_write_whole", 2),
-    "before the staging is removed": ("_remove_tree", 2),
+    "before the staging is removed": ("_remove_tree", 1),
 }
 
 
