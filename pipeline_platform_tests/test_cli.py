@@ -105,7 +105,7 @@ def test_a_run_says_its_load_id_before_it_loads_so_that_one_that_is_killed_can_b
     told = cli.invoke(app, ["run", str(written(tmp_path))]).stderr
     load_id = re.search(r"load id (\w+)", told)
     assert load_id is not None
-    assert load_id.start() < told.index("step 1 of")
+    assert load_id.start() < told.index(": step ")
     assert cli.invoke(app, ["run", "--load-id", load_id[1], str(written(tmp_path))]).exit_code == 0
     assert DeltaTable(tmp_path / "t").to_pyarrow_table().num_rows == 10
 

@@ -99,7 +99,7 @@ class FilePublication:
 
     def write(self) -> Written:
         """Write aside, then publish."""
-        if not self._record.exists() and _left_behind(self.folder):
+        if not self._record.exists() and self._manifest.exists():
             with only_writer(self.folder, self._lock):
                 finished = _finish(self.folder)
             if self._name in finished:
