@@ -304,7 +304,7 @@ class StreamRun:
         with explaining(step):
             if sink.failure is not None:
                 raise sink.failure
-        error = query.exception()
+        error = _thrown_by(query)
         if error is not None:
             told_by_spark = explained(error, step, self.pipeline)
             raise StreamingQueryException(
@@ -346,3 +346,14 @@ class StreamRun:
             beating.got_on(progress, sink.steps.values())
             self.listener(progress)
         return last
+
+
+def _thrown_by(query: StreamingQuery) -> Exception | None:
+    """What a query failed at, with the JVM's own exception, of whose causes pyspark keeps no more than the text."""
+    error = query.exception()
+    in_jvm: Any = getattr(query, "_jsq", None)
+    if error is None or in_jvm is None:
+        return error
+    from pyspark.errors.exceptions.captured import convert_exception
+
+    return convert_exception(in_jvm.exception().get())
