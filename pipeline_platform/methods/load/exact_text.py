@@ -47,8 +47,8 @@ def exact_csv(frame: DataFrame, text: CsvText, partition_by: Sequence[str]) -> D
     """
     from pyspark.sql import functions as F
 
-    folders = {name.casefold() for name in partition_by}
-    columns = [name for name in frame.columns if name.casefold() not in folders]
+    folders = {name.lower() for name in partition_by}
+    columns = [name for name in frame.columns if name.lower() not in folders]
     lost: list[tuple[Callable[[Column], Column], str]] = []
     if text.quotes_all or text.null_value:
         lost.append((lambda column: column == text.null_value, f"the text '{text.null_value}' is read as NULL"))
@@ -73,8 +73,8 @@ def exact_partitions(frame: DataFrame, partition_by: Sequence[str]) -> DataFrame
         frame: The frame.
         partition_by: Columns that become folders.
     """
-    folders = {name.casefold() for name in partition_by}
-    columns = [name for name in frame.columns if name.casefold() in folders]
+    folders = {name.lower() for name in partition_by}
+    columns = [name for name in frame.columns if name.lower() in folders]
     return _failing(
         frame,
         _texts(frame, columns),
