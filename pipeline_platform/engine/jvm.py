@@ -91,7 +91,7 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
     except PySparkRuntimeError as error:
         raise PipelineExecutionException(
             f"Java did not start: {said.last_words() or error}",
-            hint="check the values in sparkConf, JAVA_HOME and the memory of the machine",
+            hint=f"check the values in sparkConf, such as {DRIVER_OPTIONS}, JAVA_HOME and the memory of the machine",
         ) from error
     except BaseException:
         launching.add_done_callback(_end)

@@ -111,6 +111,8 @@ def _chain(error: BaseException) -> Iterator[Cause]:
         # pyspark keeps what a query failed at there.
         inner = getattr(current, "_cause", None)
         current = inner if isinstance(inner, BaseException) else current.__cause__
+        if current is None and cause.condition is None:
+            yield from _task_failure(cause.message)
 
 
 def _thrown_in_jvm(error: BaseException) -> Any:

@@ -334,7 +334,7 @@ def test_lineage_says_which_frame_a_column_is_from():
     [
         {"joinColumn": "id"},
         {"joinConditions": ["users.id = texts.id AND true"]},
-        {"joinConditions": ["Users.ID <=> texts.other"]},
+        {"joinConditions": ["users.id = texts.id AND Users.ID <=> texts.other"]},
     ],
 )
 def test_columns_of_types_that_would_change_values_are_not_compared(spark: Any, config: dict[str, Any]):
