@@ -15,12 +15,15 @@ from typing import Any
 
 import psutil
 
+from pipeline_platform.config.permissions import ALLOW_VARIABLE
 from pipeline_platform_tests.runs import StepValue, json_rows, pipeline_text, transform
 
 COMMAND = str(Path(sys.executable).with_name("pipeline-platform"))
 # Far longer than it should take, since the machine may be busy.
 PATIENCE_SECONDS = 240.0
 WAITING = "id BIGINT, wait BIGINT"
+WAITING_ALLOWED = {ALLOW_VARIABLE: "sql-code"}
+"""What the environment of a process has to say that runs `waiting`."""
 
 
 def write_rows(folder: Path, *, wait_milliseconds: int) -> StepValue:
@@ -48,7 +51,7 @@ def started(file: Path, *options: str, environment: Mapping[str, str] | None = N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "SPARK_MASTER": "local[2]", "COLUMNS": "200", **(environment or {})},
+        env={**os.environ, **WAITING_ALLOWED, "SPARK_MASTER": "local[2]", "COLUMNS": "200", **(environment or {})},
         # A shell's background process, as which these tests may run, ignores it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

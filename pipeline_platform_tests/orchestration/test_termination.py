@@ -12,7 +12,7 @@ import pytest
 from dagster_graphql import DagsterGraphQLClient
 
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
-from pipeline_platform_tests.engine.processes import waiting, write_rows
+from pipeline_platform_tests.engine.processes import WAITING_ALLOWED, waiting, write_rows
 from pipeline_platform_tests.orchestration.deployment import deploy
 from pipeline_platform_tests.runs import listing, load
 
@@ -33,7 +33,7 @@ def test_a_batch_that_is_terminated_in_the_ui_is_cancelled_and_leaves_nothing(tm
     deployment = deploy(
         tmp_path / "deployment",
         {"slow": {"name": "slow", "mode": "batch", "steps": steps}},
-        {METRICS_VARIABLE: f"jsonl:{told}"},
+        {METRICS_VARIABLE: f"jsonl:{told}", **WAITING_ALLOWED},
     )
     try:
         address = urlsplit(deployment.address)
