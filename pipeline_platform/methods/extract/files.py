@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import PipelineMode
-from pipeline_platform.config.values import Ddl, Flag, Location, Text, one_of
+from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
-from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.csv_files import CsvFormat
+from pipeline_platform.methods.extract.file_heads import CsvDialect
+from pipeline_platform.methods.extract.file_listing import FileListing
+from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.extract.parquet_columns import naming_columns
+from pipeline_platform.methods.extract.text_values import Formats
+from pipeline_platform.methods.file_options import Character, Encoding, Options, require_known_options
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 
 if TYPE_CHECKING:
@@ -25,24 +31,113 @@ FileFormat = Annotated[
     one_of("parquet", "json", "csv", "avro", "orc"),
 ]
 
+_KEYS_OF_FORMATS: Mapping[tuple[str, ...], Sequence[str]] = {
+    ("csv",): ("quote", "escape", "null_value", "comment"),
+    ("csv", "json"): ("date_format", "timestamp_format", "encoding", "on_malformed", "quarantine_path"),
+    ("csv", "parquet", "orc"): ("merge_schema",),
+}
+# What finds out records that can't be used; and what stands in keys under another name.
+_NOT_OPTIONS = ("columnPruning", "enforceSchema", "unescapedQuoteHandling", "emptyValue", "singleVariantColumn")
+_LISTING = (
+    "basePath",
+    "ignoreCorruptFiles",
+    "ignoreMissingFiles",
+    "modifiedAfter",
+    "modifiedBefore",
+    "pathGlobFilter",
+    "recursiveFileLookup",
+)
+_BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
-class ReadsFiles(Extract):
+
+class ReadsFiles(MalformedRecords):
     """Keys of the methods that read files."""
 
+    record_place: ClassVar[tuple[str, ...]] = ("file",)
+
     path: Location
-    """Where the files are."""
+    """Where the files are.
+
+    Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
+    dates if each is written as that type writes it (`7`, not `07`), and text if not.
+    """
     format: FileFormat
-    """Their format."""
+    """Their format. A file that begins as one of another format is refused."""
     header: Flag = True
-    """csv: the first line holds the column names."""
+    """csv: the first line holds the column names, by which the columns of each file are found."""
     infer_schema: Flag = True
-    """csv: derive the types from the data, at the price of one more pass; not with `schema`."""
+    """csv: derive the types from the data, at the price of one more pass; not with `schema`.
+
+    A column is a number only if each value is written as that number is: `01067`, `1D`, `+49` and `2e5` are text, and
+    so are numbers of more digits than the type holds. Dates and timestamps are those of ISO 8601, booleans `true` and
+    `false`.
+    """
     delimiter: Text = ","
     """csv: what separates the values."""
-    multi_line: Flag = False
-    """json: a record may span lines."""
+    quote: Character = '"'
+    """csv: what stands around a value that holds a delimiter, a quote or a line break."""
+    escape: Character | None = None
+    """csv: what stands before a quote within a value; by default the quote itself, as RFC 4180 says."""
+    null_value: Names | None = None
+    """csv: the text that stands for null, or a list of them, beside nothing between two delimiters.
+
+    Two quotes are an empty text, and null for any other type.
+    """
+    comment: Character | None = None
+    """csv: lines that begin with it are skipped."""
+    date_format: Text | None = None
+    """csv and json: pattern of dates in Spark's letters; by default `2013-01-31`, and nothing else."""
+    timestamp_format: Text | None = None
+    """csv and json: pattern of timestamps; by default ISO 8601, in UTC if there is no offset."""
+    encoding: Encoding | None = None
+    """csv and json: encoding of the files; by default UTF-8. A file that is not in it is refused.
+
+    What shows only beyond the first 64 kB makes its record malformed.
+    """
+    multi_line: Flag | None = None
+    """json: a record may span lines, and a file is read in one task.
+
+    csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
+    more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
+    then, whatever `onMalformed` says. `true` and `false` decide it for all files.
+    """
+    merge_schema: Flag = False
+    """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
+
+    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared.
+    """
     schema_: Annotated[Ddl | None, Field(alias="schema")] = None
-    """A Spark DDL string such as `id BIGINT, name STRING`; a csv or json value that does not fit becomes null."""
+    """A Spark DDL string such as `id BIGINT, name STRING`.
+
+    A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If it
+    has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its type
+    makes its record malformed. Of csv, numbers are decimal digits, with as many of them after the point as a DECIMAL
+    has at the most, dates and timestamps are those of ISO 8601; for json see `valueSchema` of `fromKafka`.
+    """
+    options: Options = Field(default_factory=dict)
+    """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
+
+    @model_validator(mode="after")
+    def _keys_fit_format(self) -> Self:
+        for formats, fields in _KEYS_OF_FORMATS.items():
+            for name in fields:
+                if name in self.model_fields_set and self.format not in formats:
+                    key = type(self).model_fields[name].alias or name
+                    message = "'{key}' is for {formats} files, and format is {format}"
+                    told = {"key": key, "formats": " and ".join(formats), "format": self.format}
+                    raise PydanticCustomError("format", message, told)
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_known(self) -> Self:
+        keys = [field.alias or name for name, field in type(self).model_fields.items()]
+        require_known_options(self.options, self.format, "reading", keys)
+        taken = {name.casefold() for name in _NOT_OPTIONS}
+        for option in self.options:
+            if option.casefold() in taken:
+                message = "the option '{option}' can't be set: records that can't be used are found with it"
+                raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
+        return self
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
@@ -52,6 +147,9 @@ class ReadsFiles(Extract):
     def is_stream(self) -> bool:
         return True
 
+    def may_be_malformed(self) -> bool:
+        return self.format in ("csv", "json")
+
     def skips_rows_at_source(self) -> bool:
         return self.format in ("parquet", "orc")
 
@@ -60,30 +158,44 @@ class ReadsFiles(Extract):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        reader = spark.read.format(self.format).options(**self._options(credentials))
-        if self.format == "csv":
-            reader = reader.option("inferSchema", self.infer_schema and self.schema_ is None)
-        if self.schema_ is not None:
-            reader = reader.schema(self.schema_)
+        from pipeline_platform.methods.extract.reading import read_files
+
         with naming_columns(place_of(self.uri(), credentials)):
-            return reader.load(self.uri())
+            return read_files(spark, self._listing(credentials), self)
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        # A file that says its columns says them for those that are yet to come.
-        schema = self.schema_ if self.schema_ is not None else self.read(spark, credentials).schema
-        reader = spark.readStream.format(self.format).options(**self._options(credentials))
-        return reader.schema(schema).load(watched_path(place_of(self.uri(), credentials)))
+        from pipeline_platform.methods.extract.reading import stream_files
 
-    def _options(self, credentials: Credentials | None) -> dict[str, str]:
-        """What a reader needs in either mode; the bucket is there."""
+        return stream_files(spark, self._listing(credentials), self)
+
+    def _listing(self, credentials: Credentials | None) -> FileListing:
+        """The files; their bucket is there."""
         place = place_of(self.uri(), credentials)
         require_bucket(place)
-        options = place.spark_options()
-        if self.format == "csv":
-            options |= {"header": str(self.header).lower(), "sep": self.delimiter}
-        if self.format == "json":
-            options |= {"multiLine": str(self.multi_line).lower()}
-        return options
+        names = {name.casefold() for name in _LISTING}
+        return FileListing(place, {name: value for name, value in self.options.items() if name.casefold() in names})
+
+    def formats(self) -> Formats:
+        """Patterns of dates and times."""
+        return Formats(self.date_format, self.timestamp_format)
+
+    def csv_format(self, *, is_split: bool) -> CsvFormat:
+        """How the csv files are written.
+
+        Args:
+            is_split: Whether a file is read in parts, unless a key decides it.
+        """
+        delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
+        wide = (self.encoding or "").startswith(("UTF-16", "UTF-32"))
+        return CsvFormat(
+            CsvDialect(delimiter, self.quote, self.escape or self.quote, self.comment),
+            has_header=self.header,
+            encoding=self.encoding or "UTF-8",
+            null_values=tuple(self.null_value or ()),
+            formats=self.formats(),
+            is_split=not wide and (is_split if self.multi_line is None else not self.multi_line),
+            options=self.options,
+        )
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())

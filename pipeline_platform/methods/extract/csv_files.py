@@ -1,0 +1,356 @@
+"""Csv files as a frame: RFC 4180, columns by the names in each header, and a mark on each record that can't be used.
+
+Spark's reader says which records have too many or too few fields, or a value that is no number of the type. What it
+takes too easily (`1D`, `2013` for a date, decimals that it rounds) is read as text and converted here. A file is read
+as a whole, since a record may go over several lines; a big one is split at its lines, and then no quoted value may go
+over the end of one, which is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
+from pipeline_platform.methods.extract.file_heads import CsvDialect
+from pipeline_platform.methods.extract.malformed import MALFORMED, MALFORMED_RECORD, RECORD, marked
+from pipeline_platform.methods.extract.text_values import Formats, can_be_read, converted, is_read_by_spark, kind_of
+from pipeline_platform.methods.json_values import once
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType, StructField, StructType
+
+_CORRUPT = f"{HELPER_PREFIX}corrupt"
+_EXTRA = f"{HELPER_PREFIX}extra"
+_VALUE = f"{HELPER_PREFIX}value_"
+_REASON = f"{HELPER_PREFIX}reason"
+# Spark puts this in place of an empty value, and takes it for null; no file has it.
+_NO_NULL = "\0null"
+_REPLACED = "\ufffd"
+
+Reader = Any
+"""Spark's reader of a batch or of a stream."""
+
+
+@dataclass(frozen=True)
+class CsvFormat:
+    """How csv files are written.
+
+    Args:
+        dialect: How values are set apart.
+        has_header: Whether the first record holds the names.
+        encoding: Of the text, by Spark's name.
+        null_values: Texts that stand for null, beside an empty one without quotes.
+        formats: Patterns of dates and times.
+        is_split: Whether a file is read in parts, cut at its lines.
+        options: Other options of Spark's reader.
+    """
+
+    dialect: CsvDialect
+    has_header: bool
+    encoding: str
+    null_values: tuple[str, ...]
+    formats: Formats
+    is_split: bool
+    options: Mapping[str, str]
+
+    def reader_options(self, *, checks_header: bool) -> dict[str, str]:
+        """Options of Spark's reader."""
+        own = {
+            "header": _flag(self.has_header),
+            "multiLine": _flag(not self.is_split),
+            "encoding": self.encoding,
+            "columnPruning": "false",
+            # Where the next record begins is not known after a broken quote.
+            "unescapedQuoteHandling": "STOP_AT_DELIMITER" if self.is_split else "RAISE_ERROR",
+            "enforceSchema": _flag(not checks_header),
+        }
+        return {**self.record_options(), **own, **self.options}
+
+    def record_options(self) -> dict[str, str]:
+        """Options of a parser of one record."""
+        dialect = self.dialect
+        return {
+            "sep": dialect.delimiter,
+            "quote": dialect.quote,
+            "escape": dialect.escape,
+            "mode": "PERMISSIVE",
+            "columnNameOfCorruptRecord": _CORRUPT,
+            "nullValue": self.null_values[0] if self.null_values else _NO_NULL,
+            "emptyValue": "",
+            **({"comment": dialect.comment} if dialect.comment is not None else {}),
+        }
+
+
+@dataclass(frozen=True)
+class CsvGroup:
+    """Files with the same header.
+
+    Args:
+        header: The values of their first record; None if Spark has to tell.
+        names: Of the columns, in the order of the files.
+        load: Has Spark's reader read them.
+    """
+
+    header: tuple[str, ...] | None
+    names: tuple[str, ...]
+    load: Callable[[Reader], DataFrame]
+
+
+def column_names(values: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
+    """The names of columns by their header, as Spark gives them: one that is empty or there twice gets its number."""
+    if not has_header:
+        return tuple(f"_c{index}" for index in range(len(values)))
+    folded = [value.casefold() for value in values]
+    return tuple(
+        f"_c{index}" if not value else f"{value}{index}" if folded.count(value.casefold()) > 1 else value
+        for index, value in enumerate(values)
+    )
+
+
+def read_group(
+    reader: Reader, group: CsvGroup, wanted: StructType, partitions: StructType, form: CsvFormat
+) -> DataFrame:
+    """The wanted columns of files with the same header, and a mark on each record that can't be used.
+
+    Args:
+        reader: Of a batch or of a stream.
+        group: The files.
+        wanted: The columns, by name; one that the files lack is null.
+        partitions: Columns whose values stand in the names of folders.
+        form: How the files are written.
+
+    Raises:
+        PipelineExecutionException: Csv files hold no values of a wanted type.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    kinds = {field.name.casefold(): field.dataType for field in wanted.fields}
+    fields = [T.StructField(name, kinds.get(name.casefold(), T.StringType())) for name in group.names]
+    for field in fields:
+        if not can_be_read(field.dataType):
+            raise PipelineExecutionException(
+                f"a csv file holds no values of type {field.dataType.simpleString()}, as the column '{field.name}' is",
+                hint="give it a simple type in 'schema', such as STRING, and parse it in a step of its own",
+            )
+    frame = _raw(reader, group, fields, partitions, form)
+    texts = {field.name: _text(F.col(quoted(field.name)), field, form) for field in fields}
+    values = {
+        field.name: converted(texts[field.name], field.dataType, form.formats)
+        for field in fields
+        if not isinstance(field.dataType, T.StringType) and not _is_native(field, form)
+    }
+    frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
+    unfit = [
+        F.when(texts[name].isNotNull() & F.col(quoted(f"{_VALUE}{name}")).isNull(), _is_not(field))
+        for name, field in ((field.name, field) for field in fields)
+        if name in values
+    ]
+    frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
+    read = [*group.names, *([_EXTRA] if form.is_split else [])]
+    in_file = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in read))))
+    record = {"record": F.when(F.col(_REASON).isNotNull(), in_file), "file": F.col("_metadata.file_path")}
+    frame = marked(frame, F.col(_REASON), record)
+
+    def value(field: StructField) -> Column:
+        name = next((name for name in group.names if name.casefold() == field.name.casefold()), None)
+        if field.name in partitions.names:
+            return F.col(quoted(field.name))
+        if name is None:
+            return F.lit(None).cast(field.dataType)
+        return F.col(quoted(f"{_VALUE}{name}")) if name in values else texts[name]
+
+    return frame.select(*(value(field).alias(field.name) for field in wanted.fields), RECORD, MALFORMED)
+
+
+def inferred(frames: Sequence[DataFrame], names: Sequence[str]) -> StructType:
+    """The type of each column, with one reading: a number, date or boolean if each value is the canonical text of one.
+
+    Args:
+        frames: What `texts_of` gives for each group.
+        names: Of the columns.
+    """
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
+    kinds = whole.agg(*(F.bit_or(kind_of(F.col(quoted(name)))).alias(name) for name in names)).first()
+    assert kinds is not None
+    return T.StructType([T.StructField(name, _type_of(kinds[index] or 0)) for index, name in enumerate(names)])
+
+
+def texts_of(reader: Reader, group: CsvGroup, form: CsvFormat) -> DataFrame:
+    """The records of files with the same header as texts; those with too many or too few fields left out."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    fields = [T.StructField(name, T.StringType()) for name in group.names]
+    frame = _raw(reader, group, fields, T.StructType([]), replace(form, is_split=False), splits=form.is_split)
+    empty_is_null = {name: F.nullif(_text(F.col(quoted(name)), None, form), F.lit("")) for name in group.names}
+    return frame.filter(once(F.col(_CORRUPT)).isNull()).select(
+        *(text.alias(name) for name, text in empty_is_null.items())
+    )
+
+
+def _type_of(kinds: int) -> DataType:
+    from pyspark.sql import types as T
+
+    # By what `kind_of` gives.
+    choices: list[tuple[int, DataType]] = [
+        (1, T.IntegerType()),
+        (1 | 2 | 4, T.LongType()),
+        (1 | 2 | 8, T.DoubleType()),
+        (16, T.BooleanType()),
+        (32, T.DateType()),
+        (32 | 64, T.TimestampType()),
+    ]
+    return next((kind for mask, kind in choices if kinds and kinds & ~mask == 0), T.StringType())
+
+
+def _raw(
+    reader: Reader,
+    group: CsvGroup,
+    fields: Sequence[StructField],
+    partitions: StructType,
+    form: CsvFormat,
+    *,
+    splits: bool = False,
+) -> DataFrame:
+    """What Spark reads: every record, and its text where it has a field too many or too few or a value that is none."""
+    from pyspark.sql import types as T
+
+    text = T.StringType()
+    columns = [T.StructField(f.name, f.dataType if _is_native(f, form) else text) for f in fields]
+    # With a column that no file has, each record is one with too few fields, and comes with its text.
+    extra = [T.StructField(_EXTRA, text)] if form.is_split else []
+    corrupt = T.StructField(_CORRUPT, text)
+    checks_header = form.has_header and not form.is_split and group.header == group.names
+    options = form.reader_options(checks_header=checks_header)
+    if splits:
+        options |= {"multiLine": "false", "unescapedQuoteHandling": "STOP_AT_DELIMITER"}
+    schema = T.StructType([*columns, *extra, *partitions.fields, corrupt])
+    return group.load(reader.format("csv").options(**options).schema(schema))
+
+
+def _is_native(field: StructField, form: CsvFormat) -> bool:
+    return is_read_by_spark(field.dataType) and not form.is_split
+
+
+def _text(column: Column, field: StructField | None, form: CsvFormat) -> Column:
+    """A value as text, null for what stands for null; a number is never empty."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    if field is not None and _is_native(field, form):
+        return column
+    nulls = list(form.null_values)
+    if field is not None and not isinstance(field.dataType, T.StringType):
+        nulls.append("")
+    # Spark takes the first for null itself.
+    nulls = nulls[1:] if form.null_values else nulls
+    return F.when(~column.isin(nulls), column) if nulls else column
+
+
+def _is_not(field: StructField) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.lit(f"the value of '{field.name}' is no {field.dataType.simpleString().upper()}")
+
+
+def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFormat) -> Column:
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    raw = F.col(_CORRUPT)
+    not_decoded = F.lit(f"bytes in it are not {form.encoding}")
+    if form.is_split:
+        open_quote = f"{MALFORMED_RECORD}: a quote in it does not end on its line: the file can't be read in parts"
+        count = _fields_in(raw, form.dialect)
+        one_more = len(fields) + 1
+        checked = (
+            F.when(raw.isNull(), _is_ragged(F.lit(one_more), len(fields)))
+            .when(_has_odd_quote(raw, form.dialect), F.raise_error(open_quote).cast("string"))
+            .when(count != len(fields), _is_ragged(count, len(fields)))
+            .when(F.contains(raw, F.lit(_REPLACED)), not_decoded)
+        )
+        return F.coalesce(checked, *unfit)
+    replaced = [
+        F.when(F.contains(F.col(quoted(field.name)), F.lit(_REPLACED)), not_decoded)
+        for field in fields
+        if isinstance(field.dataType, T.StringType) and form.encoding in ("UTF-8", "US-ASCII")
+    ]
+    none: list[Column] = [F.lit(None).cast("string")]
+    # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
+    every = F.to_csv(F.struct(*(quoted(field.name) for field in fields)))
+    why = F.when(every == _NO_NULL, F.lit(_NO_NULL)).otherwise(_why(raw, fields, form))
+    return F.when(raw.isNotNull(), why).otherwise(F.coalesce(*unfit, *replaced, *none))
+
+
+def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:
+    """Why a record that Spark could not read can't be used; null if it just has texts for null."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    texts = T.StructType(
+        [*(T.StructField(f.name, T.StringType()) for f in fields), T.StructField(_CORRUPT, T.StringType())]
+    )
+
+    def first_reason(record: Column) -> Column:
+        as_text = replace(form, is_split=True)
+        found: list[Column] = []
+        for field in fields:
+            if not isinstance(field.dataType, T.StringType):
+                text = _text(record.getField(field.name), field, as_text)
+                no_value = text.isNotNull() & converted(text, field.dataType, form.formats).isNull()
+                found.append(F.when(no_value, _is_not(field)))
+        is_ragged = F.when(
+            record.getField(_CORRUPT).isNotNull(), _is_ragged(_fields_in(raw, form.dialect), len(fields))
+        )
+        replaced = F.when(F.contains(raw, F.lit(_REPLACED)), F.lit(f"bytes in it are not {form.encoding}"))
+        return F.coalesce(is_ragged, *found, replaced)
+
+    return F.transform(F.array(F.from_csv(raw, texts.simpleString(), form.record_options())), first_reason)[0]
+
+
+def _is_ragged(count: Column, expected: int) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.concat(F.lit("it has "), count.cast("string"), F.lit(f" fields, and its file {expected} columns"))
+
+
+def _without_quoted(raw: Column, dialect: CsvDialect) -> Column:
+    """The record without its quoted values; what is left of quotes is not in its place."""
+    from pyspark.sql import functions as F
+
+    quote, sep = re.escape(dialect.quote), re.escape(dialect.delimiter)
+    escaped = f"{quote}{quote}" if dialect.escape == dialect.quote else f"{re.escape(dialect.escape)}."
+    plain = F.regexp_replace(raw, escaped, "")
+    bare = F.regexp_replace(plain, f"(^|{sep}){quote}[^{quote}]*{quote}[ \\t]*(?={sep}|$)", "$1")
+    return F.when(F.contains(raw, F.lit(dialect.quote)), bare).otherwise(raw)
+
+
+def _has_odd_quote(raw: Column, dialect: CsvDialect) -> Column:
+    from pyspark.sql import functions as F
+
+    quote, sep = re.escape(dialect.quote), re.escape(dialect.delimiter)
+    after_empty = raw.rlike(f"(^|{sep}){quote}{quote}[^{quote}{sep}]") & F.lit(dialect.escape == dialect.quote)
+    has_quote = F.contains(raw, F.lit(dialect.quote))
+    return has_quote & (F.contains(_without_quoted(raw, dialect), F.lit(dialect.quote)) | after_empty)
+
+
+def _fields_in(raw: Column, dialect: CsvDialect) -> Column:
+    from pyspark.sql import functions as F
+
+    bare = _without_quoted(raw, dialect)
+    lost = F.length(bare) - F.length(F.replace(bare, F.lit(dialect.delimiter), F.lit("")))
+    return (lost / len(dialect.delimiter)).cast("int") + 1
+
+
+def _flag(value: bool) -> str:
+    return str(value).lower()

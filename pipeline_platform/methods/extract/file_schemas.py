@@ -1,0 +1,191 @@
+"""What files say of their own columns: in their footers, their headers, and the names of their folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pipeline_platform.credentials.model import S3Credentials
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.extract.file_heads import FileHead
+from pipeline_platform.methods.s3 import Place
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructField
+
+MOST_FOOTERS = 200
+"""Of so many files, spread over all of them, the columns are compared."""
+_THREADS = 16
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_CANONICAL = {
+    "int": r"0|-?[1-9][0-9]*",
+    "bigint": r"0|-?[1-9][0-9]*",
+    "double": r"-?(0|[1-9][0-9]*)[.][0-9]+",
+    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "timestamp": r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].*",
+}
+
+Columns = dict[str, str]
+"""The type of each column, as the library that read it spells it."""
+
+
+def folder_values(paths: Sequence[str]) -> dict[str, set[str]]:
+    """The values of each column that stands in the names of folders, `name=value`."""
+    found: dict[str, set[str]] = {}
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        for part in folder.split("/"):
+            name, is_value, value = part.partition("=")
+            if is_value and name:
+                found.setdefault(unquote(name), set()).add(unquote(value))
+    return found
+
+
+def partition_field(field: StructField, values: set[str]) -> StructField:
+    """A column of folder names: of the type that Spark made of them if each is its canonical text, else text.
+
+    Args:
+        field: As Spark has it.
+        values: Its values in the names of folders.
+    """
+    from pyspark.sql import types as T
+
+    pattern = _CANONICAL.get(field.dataType.simpleString())
+    is_canonical = pattern is not None and all(v == _NO_VALUE or re.fullmatch(pattern, v) for v in values)
+    kind: DataType = field.dataType if is_canonical else T.StringType()
+    return T.StructField(field.name, kind)
+
+
+def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_format: str, place: Place) -> None:
+    """Raise unless the files have the same columns: Spark takes those of one of them, and leaves out the others'.
+
+    Args:
+        paths: All files.
+        heads: How they begin, for Avro, whose schema stands there.
+        file_format: Spark's name of it; others than parquet, orc and avro have no schema of their own.
+        place: Where they are.
+
+    Raises:
+        PipelineExecutionException: Two of them differ.
+    """
+    if len(paths) < 2:
+        return
+    if file_format == "avro":
+        found = [(head.path, avro_columns(head.data)) for head in heads]
+        hint = "read them with fromAvro, whose 'avroSchema' says what becomes of the columns"
+    elif file_format in ("parquet", "orc"):
+        found = _footers(paths, file_format, place.credentials)
+        hint = "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
+    else:
+        return
+    known = [(path, columns) for path, columns in found if columns is not None]
+    for path, columns in known[1:]:
+        first_path, first = known[0]
+        names = sorted(name for name in {*first, *columns} if first.get(name) != columns.get(name))
+        if names:
+            told = ", ".join(f"'{n}' ({first.get(n, 'none')} and {columns.get(n, 'none')})" for n in names[:5])
+            raise PipelineExecutionException(f"{first_path} and {path} differ in their columns: {told}", hint=hint)
+
+
+def nanosecond_columns(paths: Sequence[str], credentials: S3Credentials | None) -> list[str]:
+    """The columns of Parquet files that count nanoseconds, which Spark does not read."""
+
+    def of(file: Any) -> Columns:
+        import pyarrow.parquet as pq
+
+        schema: Any = pq.ParquetFile(file).schema
+        columns = [schema.column(index) for index in range(len(schema))]
+        return {c.path: "" for c in columns if c.physical_type == "INT64" and "nanoseconds" in str(c.logical_type)}
+
+    footers = _each(paths[:1] if len(paths) == 1 else paths[:MOST_FOOTERS], credentials, of)
+    return sorted({name for _, columns in footers for name in columns or ()})
+
+
+def _footers(
+    paths: Sequence[str], file_format: str, credentials: S3Credentials | None
+) -> list[tuple[str, Columns | None]]:
+    def of(file: Any) -> Columns:
+        import pyarrow.orc as po
+        import pyarrow.parquet as pq
+
+        schema: Any = pq.read_schema(file) if file_format == "parquet" else po.ORCFile(file).schema
+        return {field.name: _spelled(field.type) for field in schema}
+
+    chosen = paths if len(paths) <= MOST_FOOTERS else paths[:: -(-len(paths) // MOST_FOOTERS)]
+    return _each(chosen, credentials, of)
+
+
+def _each(
+    paths: Sequence[str], credentials: S3Credentials | None, of: Callable[[Any], Columns]
+) -> list[tuple[str, Columns | None]]:
+    import pyarrow as pa
+
+    def look(path: str) -> tuple[str, Columns | None]:
+        try:
+            with Place(path, credentials).path().open("rb") as file:
+                return path, of(file)
+        except (OSError, ValueError, ImportError, NotImplementedError, pa.ArrowException):
+            # Not seen from here, or damaged, which Spark says better.
+            return path, None
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(look, paths))
+
+
+def _spelled(kind: Any) -> str:
+    """A type of Arrow, where what is the same for Spark is spelled the same."""
+    text = str(kind).replace("large_", "").replace(" not null", "").replace("item:", "element:")
+    return re.sub(r"timestamp\[[^]]*\]", "timestamp", text)
+
+
+def avro_columns(data: bytes) -> Columns | None:
+    """The columns in the header of an Avro file; None if they do not stand there.
+
+    Args:
+        data: How the file begins.
+    """
+    try:
+        schema = _avro_schema(data)
+    except (IndexError, ValueError):
+        return None
+    fields: Any = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list):
+        return None
+    return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
+
+
+def _avro_schema(data: bytes) -> Any:
+    # https://avro.apache.org/docs/current/specification/#object-container-files
+    position = len(b"Obj\x01")
+    if not data.startswith(b"Obj\x01"):
+        return None
+
+    def long() -> int:
+        nonlocal position
+        shift = result = 0
+        while True:
+            byte = data[position]
+            position += 1
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return (result >> 1) ^ -(result & 1)
+
+    def text() -> bytes:
+        nonlocal position
+        length = long()
+        position += length
+        return data[position - length : position]
+
+    while (count := long()) != 0:
+        if count < 0:
+            long()
+        for _ in range(abs(count)):
+            if (key := text()) == b"avro.schema":
+                return json.loads(text())
+            assert key is not None
+            text()
+    return None

@@ -1,0 +1,323 @@
+"""Reads files of each format as their step says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.extract.csv_files import (
+    CsvFormat,
+    CsvGroup,
+    column_names,
+    inferred,
+    read_group,
+    texts_of,
+)
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, header_of, require_format
+from pipeline_platform.methods.extract.file_schemas import nanosecond_columns, require_one_schema
+from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
+from pipeline_platform.methods.extract.json_files import STRICT, read_documents, read_lines
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+    from pipeline_platform.methods.extract.file_listing import FileListing
+
+SPLIT_BYTES = 128 << 20
+"""A csv file larger than that is read in parts; Spark reads so much in a task, `spark.sql.files.maxPartitionBytes`."""
+
+
+def read_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+    """The files as a batch.
+
+    Raises:
+        PipelineExecutionException: There are none, or they are not what the step says.
+    """
+    match step.format:
+        case "csv":
+            return _read_csv(spark, listing, step)
+        case "json":
+            return _read_json(spark, listing, step)
+        case _:
+            return _read_typed(spark, listing, step)
+
+
+def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+    """The files, and those that come, as a stream.
+
+    Raises:
+        PipelineExecutionException: As for `read_files`, of the files that are there.
+    """
+    path = watched_path(listing.place)
+    if step.format not in ("csv", "json"):
+        # A file that says its columns says them for those that are yet to come.
+        schema = step.schema_ if step.schema_ is not None else read_files(spark, listing, step).schema
+        reader = spark.readStream.format(step.format).options(**_options(listing, step))
+        return reader.schema(schema).load(path)
+    wanted = _wanted(step)
+    assert wanted is not None
+    there = listing.of_any_kind(spark)
+    paths = listing.paths(there)
+    heads = listing.heads(paths)
+    partitions = listing.partitions(there, paths, wanted)
+    own = [name for name in wanted.names if name not in partitions.names]
+    partitions = _only(partitions, wanted)
+    reader = spark.readStream.options(**listing.reader_options())
+
+    def load(given: Any) -> DataFrame:
+        return given.load(path)
+
+    require_format(heads, step.format, step.encoding or "UTF-8")
+    if step.format == "json":
+        return _json(reader, load, wanted, partitions, heads, step)
+    form = step.csv_format(is_split=False)
+    group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
+    return read_group(reader, group, wanted, partitions, form)
+
+
+def _options(listing: FileListing, step: ReadsFiles) -> dict[str, str]:
+    merged = {"mergeSchema": "true"} if step.merge_schema else {}
+    return {**step.options, **merged, **listing.reader_options()}
+
+
+def _wanted(step: ReadsFiles) -> StructType | None:
+    from pyspark.sql.types import StructType
+
+    if step.schema_ is None:
+        return None
+    schema = StructType.fromDDL(step.schema_)
+    assert isinstance(schema, StructType)
+    return schema
+
+
+def _only(partitions: StructType, wanted: StructType) -> StructType:
+    """Those columns that are wanted, as they are called there."""
+    from pyspark.sql.types import StructType
+
+    names = {name.casefold() for name in wanted.names}
+    return StructType([field for field in partitions.fields if field.name.casefold() in names])
+
+
+def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+    """Files that say the types of their columns."""
+    from pyspark.errors import PySparkException
+
+    reader = spark.read.format(step.format).options(**_options(listing, step))
+    if step.schema_ is not None:
+        return reader.schema(step.schema_).load(listing.place.uri)
+    try:
+        frame = reader.load(listing.place.uri)
+    except PySparkException as error:
+        if not re.search(r"TIMESTAMP\(NANOS", str(error)):
+            raise
+        paths = listing.paths(listing.of_any_kind(spark))
+        names = ", ".join(nanosecond_columns(paths, listing.place.credentials)) or "a column"
+        raise PipelineExecutionException(
+            f"the files count nanoseconds in {names}, and Spark reads microseconds",
+            hint="write microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' to true in sparkConf",
+        ) from error
+    paths = listing.paths(frame)
+    heads = listing.heads(paths) if step.format == "avro" else []
+    if not step.merge_schema:
+        require_one_schema(paths, heads, step.format, listing.place)
+    partitions = {field.name: field for field in listing.partitions(frame, paths).fields}
+    schema = replace_fields(frame.schema, partitions)
+    return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
+
+
+def replace_fields(schema: StructType, given: dict[str, Any]) -> StructType:
+    """The schema with the fields that are given in place of those of the same name."""
+    from pyspark.sql.types import StructType
+
+    return StructType([given.get(field.name, field) for field in schema.fields])
+
+
+def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+    from pyspark.sql import types as T
+
+    there = listing.of_any_kind(spark)
+    paths = listing.paths(there)
+    heads = listing.heads(paths)
+    require_format(heads, "json", step.encoding or "UTF-8")
+    wanted = _wanted(step)
+    partitions = listing.partitions(there, paths, wanted)
+    if wanted is None:
+        listing.require_any(paths)
+        corrupt = "_corrupt_record"
+        options = {**STRICT, **_json_options(step), **listing.reader_options()}
+        found = spark.read.format("json").options(**options).load(listing.place.uri).schema
+        fields = [f for f in found.fields if f.name != corrupt and f.name not in partitions.names]
+        if not fields and corrupt in found.names:
+            raise PipelineExecutionException(
+                f"there is no JSON object in the files of {listing.place.uri}",
+                hint="one object is expected on each line; for objects over several lines set 'multiLine'",
+            )
+        wanted = T.StructType([*fields, *partitions.fields])
+    reader = spark.read.options(**listing.reader_options())
+    return _json(reader, lambda given: given.load(listing.place.uri), wanted, _only(partitions, wanted), heads, step)
+
+
+def _json_options(step: ReadsFiles) -> dict[str, str]:
+    options = {**step.options, "multiLine": str(bool(step.multi_line)).lower()}
+    if step.encoding is not None:
+        options["encoding"] = step.encoding
+        if not step.multi_line and step.encoding.startswith(("UTF-16", "UTF-32")):
+            # Spark finds the end of a line by itself in encodings of single bytes alone.
+            options.setdefault("lineSep", "\n")
+    return options
+
+
+def _json(
+    reader: Any, load: Any, wanted: StructType, partitions: StructType, heads: Sequence[FileHead], step: ReadsFiles
+) -> DataFrame:
+    in_arrays = any((head.content() or b"").lstrip()[:1] == b"[" for head in heads)
+    plain = step.encoding in (None, "UTF-8") and not step.date_format and not step.timestamp_format
+    if plain and not step.multi_line and not in_arrays and not step.options:
+        return read_lines(reader, load, wanted, partitions)
+    return read_documents(reader, load, wanted, partitions, _json_options(step), step.formats())
+
+
+def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+    from pyspark.sql import types as T
+
+    there = listing.of_any_kind(spark)
+    paths = listing.paths(there)
+    heads = listing.heads(paths)
+    wanted = _wanted(step)
+    if wanted is None:
+        listing.require_any(paths)
+    require_format(heads, "csv", step.encoding or "UTF-8")
+    is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
+    form = step.csv_format(is_split=is_big and len(paths) <= MOST_HEADS)
+    partitions = listing.partitions(there, paths, wanted)
+    groups = _groups(spark, listing, form, paths, heads)
+    if not groups:
+        assert wanted is not None
+        groups = [_whole(listing, None, tuple(wanted.names))]
+    _require_no_column_twice(groups, partitions)
+    names = _columns(groups, step)
+    reader = spark.read.options(**listing.reader_options())
+    if wanted is None:
+        if step.infer_schema:
+            wanted = inferred([texts_of(reader, group, form) for group in groups], names)
+        else:
+            wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
+        wanted = T.StructType([*wanted.fields, *partitions.fields])
+    else:
+        groups = [_fitted(group, wanted, partitions, step) for group in groups]
+    partitions = _only(partitions, wanted)
+    frames = [read_group(reader, group, wanted, partitions, form) for group in groups]
+    return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _groups(
+    spark: SparkSession, listing: FileListing, form: CsvFormat, paths: Sequence[str], heads: Sequence[FileHead]
+) -> list[CsvGroup]:
+    """The files by their header."""
+    if not paths:
+        return []
+    by_header: dict[tuple[str, ...], list[str]] = {}
+    for head in heads:
+        text = head.text(form.encoding)
+        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
+        if header is None:
+            by_header.clear()
+            break
+        if header:
+            by_header.setdefault(header if form.has_header else (), []).append(head.path)
+            if not form.has_header:
+                by_header.setdefault(header, [])
+    if not form.has_header and by_header:
+        # The first record says how many columns there are.
+        first = next(header for header in by_header if header)
+        return [_whole(listing, None, column_names(first, has_header=False))]
+    if not by_header:
+        options = {**form.reader_options(checks_header=False), **listing.reader_options()}
+        found = spark.read.format("csv").options(**options).load(listing.place.uri)
+        return [_whole(listing, None, tuple(name for name in found.columns if "=" not in name))]
+    if len(by_header) == 1:
+        header = next(iter(by_header))
+        return [_whole(listing, header, column_names(header, has_header=True))]
+    if len(paths) > len(heads):
+        one, other, *_ = by_header.items()
+        raise PipelineExecutionException(
+            f"{one[1][0]} and {other[1][0]} have different headers, and there are {len(paths):,} files",
+            hint=f"files with different headers are read if there are at most {MOST_HEADS}: read them folder by folder",
+        )
+    return [
+        CsvGroup(header, column_names(header, has_header=True), _loader(listing, files))
+        for header, files in by_header.items()
+    ]
+
+
+def _whole(listing: FileListing, header: tuple[str, ...] | None, names: tuple[str, ...]) -> CsvGroup:
+    return CsvGroup(header, names, lambda reader: reader.load(listing.place.uri))
+
+
+def _loader(listing: FileListing, files: list[str]) -> Any:
+    place = listing.place
+
+    def load(reader: Any) -> DataFrame:
+        # Of a pattern the folders that it stands for are none of its columns.
+        base = {} if re.search(r"[*?\[{]", place.uri) or place.uri in files else {"basePath": place.uri}
+        return reader.options(**base).load(files)
+
+    return load
+
+
+def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
+    """The names of all columns.
+
+    Raises:
+        PipelineExecutionException: Files differ in them, and nobody asked for that.
+    """
+    first = groups[0]
+    names = {name.casefold(): name for name in first.names}
+    for group in groups[1:]:
+        other = {name.casefold(): name for name in group.names}
+        differ = sorted({*names} ^ {*other})
+        if differ and not step.merge_schema and step.schema_ is None:
+            raise PipelineExecutionException(
+                f"csv files of the folder differ in their columns: {', '.join(differ[:5])} "
+                f"{'is' if len(differ) == 1 else 'are'} not in all of them",
+                hint="set 'mergeSchema' to have all columns, or name those to read in 'schema'",
+            )
+        names = {**other, **names}
+    return list({**{name.casefold(): name for name in first.names}, **names}.values())
+
+
+def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: ReadsFiles) -> CsvGroup:
+    """The group with its columns named as the schema has them.
+
+    Raises:
+        PipelineExecutionException: The schema and the header do not fit together.
+    """
+    own = [name for name in wanted.names if name.casefold() not in {p.casefold() for p in partitions.names}]
+    there = [name.casefold() for name in group.names]
+    missing = [name for name in own if name.casefold() not in there]
+    if not missing or (step.merge_schema and len(missing) < len(own)):
+        return group
+    in_place = all(name.casefold() not in there or there[index] == name.casefold() for index, name in enumerate(own))
+    if len(own) == len(there) and in_place:
+        # A schema that names the columns anew, in their order.
+        return replace(group, names=tuple(own))
+    raise PipelineExecutionException(
+        f"the schema has the columns {', '.join(missing[:5])}, and the header of the files has not; "
+        f"there are {', '.join(group.names)}",
+        hint="call the columns as the header does; 'mergeSchema' makes null of columns that some files lack",
+    )
+
+
+def _require_no_column_twice(groups: Sequence[CsvGroup], partitions: StructType) -> None:
+    folders = {name.casefold() for name in partitions.names}
+    twice = sorted({name for group in groups for name in group.names if name.casefold() in folders})
+    if twice:
+        raise PipelineExecutionException(
+            f"the column {twice[0]} stands in the files and in the names of their folders",
+            hint="rename the folders, or read them one by one",
+        )

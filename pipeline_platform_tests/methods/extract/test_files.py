@@ -1,0 +1,319 @@
+"""Files as the world has them, read right, refused, or set aside with a reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+
+from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.methods.extract.files import FromFiles
+from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD
+from pipeline_platform_tests.runs import extract, load, run_by_name, transform
+
+
+def read(spark: SparkSession, path: Path, file_format: str = "csv", **keys: Any) -> DataFrame:
+    return FromFiles.model_validate({"path": str(path), "format": file_format, **keys}).read(spark, None)
+
+
+def rows(frame: DataFrame) -> list[tuple[Any, ...]]:
+    """The values of each row, without the mark."""
+    return [tuple(row[:-2]) if frame.columns[-1] == MALFORMED else tuple(row) for row in frame.collect()]
+
+
+def reasons(frame: DataFrame) -> dict[str, str]:
+    """Why each record can't be used, by the record."""
+    return {row[RECORD]["record"]: row[MALFORMED] for row in frame.collect() if row[MALFORMED] is not None}
+
+
+def refusal(spark: SparkSession, path: Path, file_format: str = "csv", **keys: Any) -> str:
+    with pytest.raises(PipelineExecutionException) as error:
+        read(spark, path, file_format, **keys)
+    return " ".join(str(error.value).split())
+
+
+RFC = 'id,note,n\r\n1,"say ""hi"", please",5\r\n2,"line\r\nbreak",6\r\n3,"",\r\n4,,8\r\n5,  pad  ,9\r\n6,"5"" pipe",10\r\n'
+
+
+def test_csv_is_read_as_rfc_4180_has_it(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(RFC.encode())
+    frame = read(spark, tmp_path)
+    assert frame.dtypes[:3] == [("id", "int"), ("note", "string"), ("n", "int")]
+    expected = [
+        (int(row["id"]), row["note"], int(row["n"]) if row["n"] else None)
+        for row in csv.DictReader(io.StringIO(RFC, newline=""))
+    ]
+    # Only quotes tell an empty text from none.
+    expected[3] = (4, None, 8)
+    assert rows(frame) == expected
+    assert reasons(frame) == {}
+
+
+DIRTY = "id,note,n\n1,a,5\n2,b\n3,c,7,8\n4,d,NA\n5,e,1.5\nx,f,6\n7,g,9999999999\n8,,\n"
+DIRTY_REASONS = {
+    "2,b": "it has 2 fields, and its file 3 columns",
+    "3,c,7,8": "it has 4 fields, and its file 3 columns",
+    "4,d,NA": "the value of 'n' is no INT",
+    "5,e,1.5": "the value of 'n' is no INT",
+    "x,f,6": "the value of 'id' is no INT",
+    "7,g,9999999999": "the value of 'n' is no INT",
+}
+
+
+@pytest.mark.parametrize("multi_line", [None, False])
+def test_what_does_not_fit_the_schema_is_malformed(
+    spark: SparkSession, tmp_path: Path, multi_line: bool | None
+) -> None:
+    (tmp_path / "a.csv").write_text(DIRTY)
+    frame = read(spark, tmp_path, schema="id INT, note STRING, n INT", multiLine=multi_line)
+    assert reasons(frame) == DIRTY_REASONS
+    # Whatever is looked at, and whatever is filtered.
+    assert frame.filter("id > 6").select(MALFORMED).filter(f"{MALFORMED} IS NOT NULL").count() == 1
+    assert frame.select(MALFORMED).filter(f"{MALFORMED} IS NOT NULL").count() == len(DIRTY_REASONS)
+
+
+def test_a_malformed_record_goes_where_the_policy_says(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text(DIRTY)
+    source = {
+        "path": f"{tmp_path}/in",
+        "format": "csv",
+        "schema": "id INT, note STRING, n INT",
+        "nullValue": ["-", "NA"],
+    }
+    steps = [transform("filterRows", condition="id < 3"), load("toDeltaLake", path=f"{tmp_path}/out")]
+    with pytest.raises(PipelineException, match="a record can't be used: it has 2 fields.*in/a.csv"):
+        run_by_name(spark, extract("fromFiles", **source), *steps)
+    assert not deltalake.DeltaTable.is_deltatable(f"{tmp_path}/out")
+    done = run_by_name(spark, extract("fromFiles", **source, onMalformed="null"), *steps)
+    assert done["from_files"].malformed == len(DIRTY_REASONS) - 1
+    assert deltalake.DeltaTable(f"{tmp_path}/out").to_pyarrow_table().to_pylist() == [
+        {"id": 1, "note": "a", "n": 5},
+        {"id": 2, "note": "b", "n": None},
+    ]
+    done = run_by_name(
+        spark, extract("fromFiles", **source, onMalformed="quarantine", quarantinePath=f"{tmp_path}/bad"), *steps
+    )
+    assert done["from_files"].quarantined == len(DIRTY_REASONS) - 1
+    kept = deltalake.DeltaTable(f"{tmp_path}/bad").to_pyarrow_table().to_pylist()
+    expected = {record: reason for record, reason in DIRTY_REASONS.items() if not record.endswith("NA")}
+    assert {row["record"]: row["reason"] for row in kept} == expected
+    assert {row["file"] for row in kept} == {f"file://{tmp_path}/in/a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("record", "multi_line"),
+    [('1,"a"b,5', None), ('1,"two\nlines",5', False), ('1,x,"5', False), ('1,5" pipe,5', False)],
+)
+def test_a_broken_quote_fails_whatever_the_policy(
+    spark: SparkSession, tmp_path: Path, record: str, multi_line: bool | None
+) -> None:
+    (tmp_path / "a.csv").write_text(f"id,note,n\n{record}\n2,y,6\n")
+    frame = read(spark, tmp_path, schema="id INT, note STRING, n INT", multiLine=multi_line, onMalformed="quarantine")
+    with pytest.raises(Exception, match="Unescaped quote|a quote in it does not end on its line"):
+        frame.collect()
+
+
+def test_columns_are_found_by_the_name_in_the_header_of_their_file(spark: SparkSession, tmp_path: Path) -> None:
+    for folder in ("day=01", "day=02"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "day=01/a.csv").write_text("id,amount\n1,100\n")
+    (tmp_path / "day=02/b.csv").write_text("Amount,id\n200,2\n")
+    expected = [(1, 100, "01"), (2, 200, "02")]
+    assert sorted(rows(read(spark, tmp_path))) == expected
+    assert sorted(rows(read(spark, tmp_path, schema="id INT, amount INT, day STRING"))) == expected
+    assert sorted(rows(read(spark, tmp_path, schema="day INT, amount INT"))) == [(1, 100), (2, 200)]
+    (tmp_path / "day=02/c.csv").write_text("id,total\n3,300\n")
+    assert "amount, total are not in all of them next: set 'mergeSchema'" in refusal(spark, tmp_path)
+    assert "the columns amount, and the header of the files has not" in refusal(
+        spark, tmp_path, schema="amount INT, id INT"
+    )
+    merged = read(spark, tmp_path, mergeSchema=True)
+    assert sorted(rows(merged), key=str) == [(1, 100, None, "01"), (2, 200, None, "02"), (3, None, 300, "02")]
+    only = read(spark, tmp_path / "day=01", schema="n INT, value INT")
+    assert rows(only) == [(1, 100)]
+
+
+def test_a_stream_refuses_a_file_whose_columns_stand_in_another_order(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.csv").write_text("amount,id\n100,1\n")
+    steps = [
+        extract("fromFiles", path=f"{tmp_path}/in", format="csv", schema="id INT, amount INT"),
+        load("toDeltaLake", path=f"{tmp_path}/out", trigger="availableNow"),
+    ]
+    frame = FromFiles.model_validate(steps[0]["config"]).read_stream(spark, None)
+    query = frame.writeStream.format("memory").queryName("order_of_columns").trigger(availableNow=True).start()
+    with pytest.raises(Exception, match="CSV header does not conform to the schema"):
+        query.awaitTermination()
+
+
+IDENTIFIERS = {
+    "plz": ["01067", "99999"],
+    "code": ["1D", "2F"],
+    "power": ["1e5", "2"],
+    "phone": ["+49", "7"],
+    "card": ["4111111111111111111111", "1"],
+    "mixed": ["1", "x"],
+    "moment": ["12:30", "13:00"],
+    "year": ["2013-01", "2014-02"],
+    "precise": ["0.1234567890123456", "1.5"],
+    "none": ["", ""],
+    "nan": ["NaN", "1.5"],
+}
+VALUES = {
+    "whole": (["1", "-7"], "int"),
+    "big": (["1", "9999999999"], "bigint"),
+    "price": (["1.50", "2"], "double"),
+    "yes": (["true", "False"], "boolean"),
+    "day": (["2013-01-31", "2013-02-01"], "date"),
+    "at": (["2013-01-31T10:00:00.5", "2013-02-01"], "timestamp"),
+}
+
+
+def test_types_are_derived_that_keep_every_value_as_it_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    columns = {**IDENTIFIERS, **{name: values for name, (values, _) in VALUES.items()}}
+    lines = [",".join(columns), *(",".join(values) for values in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    frame = read(spark, tmp_path / "a.csv")
+    expected = {**dict.fromkeys(IDENTIFIERS, "string"), **{name: kind for name, (_, kind) in VALUES.items()}}
+    assert dict(frame.dtypes[:-2]) == expected
+    first = frame.collect()[0].asDict()
+    assert {name: first[name] for name in IDENTIFIERS} == {
+        name: values[0] or None for name, values in IDENTIFIERS.items()
+    }
+
+
+LENIENT = {
+    "DOUBLE": (["1.5", "-1e3", "NaN", "Infinity"], ["1D", "0x1p3", "1e999", "1,5", "x"]),
+    "DECIMAL(6,2)": (["1.50", "-7", "1.5000"], ["1.999", "1,5", "12345.00", "1e1"]),
+    "DATE": (["2013-01-31"], ["2013", "2013-02-30", "2013-01-31 10:00:00", "31.01.2013"]),
+    "TIMESTAMP": (
+        ["2013-01-31T10:00:00Z", "2013-01-31 10:00:00.123456"],
+        ["12:30", "2013", "2013-01-31T10:00:00.1234567"],
+    ),
+    "BOOLEAN": (["true", "FALSE"], ["1", "yes"]),
+    "TINYINT": (["127", "-1"], ["128", "1.0"]),
+}
+
+
+@pytest.mark.parametrize("multi_line", [True, False])
+def test_a_value_is_of_its_type_or_malformed(spark: SparkSession, tmp_path: Path, multi_line: bool) -> None:
+    frames: list[DataFrame] = []
+    expected: set[tuple[str, str, bool]] = set()
+    for index, (kind, (good, bad)) in enumerate(LENIENT.items()):
+        with (tmp_path / f"{index}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["text", "value", "end"], *([text, text, "."] for text in (*good, *bad))])
+        expected |= {(kind, text, text in bad) for text in (*good, *bad)}
+        schema = f"text STRING, value {kind}, end STRING"
+        frame = read(spark, tmp_path / f"{index}.csv", schema=schema, multiLine=multi_line)
+        frames.append(
+            frame.selectExpr(f"'{kind}' AS kind", "text", f"{MALFORMED} IS NOT NULL AS bad", "value IS NULL AS none")
+        )
+    found: list[Any] = []
+    whole = frames[0]
+    for frame in frames[1:]:
+        whole = whole.union(frame)
+    found = whole.collect()
+    assert {tuple(row[:3]) for row in found} == expected
+    assert all(row.bad == row.none for row in found)
+
+
+def test_keys_say_how_a_file_is_written(spark: SparkSession, tmp_path: Path) -> None:
+    text = "# made today\nid|day|at|city\n1|31.01.2013|31.01.2013 10:30|'K\\'\u00f6ln|'\n-|-|-|?\n"
+    (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    frame = read(
+        spark,
+        tmp_path,
+        schema="id INT, day DATE, at TIMESTAMP, city STRING",
+        delimiter="|",
+        quote="'",
+        escape="\\",
+        comment="#",
+        nullValue=["-", "?"],
+        dateFormat="dd.MM.yyyy",
+        timestampFormat="dd.MM.yyyy HH:mm",
+        encoding="latin-1",
+        options={"pathGlobFilter": "*.csv"},
+    )
+    assert [tuple(map(str, row)) for row in rows(frame)] == [
+        ("1", "2013-01-31", "2013-01-31 10:30:00", "K'\u00f6ln|"),
+        ("None", "None", "None", "None"),
+    ]
+    assert reasons(frame) == {}
+
+
+def test_bytes_of_another_encoding_are_never_replaced_in_silence(spark: SparkSession, tmp_path: Path) -> None:
+    filler = "".join(f"{number},Ulm\n" for number in range(20_000))
+    (tmp_path / "a.csv").write_bytes(f"id,city\n{filler}".encode() + b"20000,K\xf6ln\n")
+    (tmp_path / "b.json").write_bytes(b'{"id": 1, "city": "Ulm"}\n' * 4_000 + b'{"id": 2, "city": "K\xf6ln"}\n')
+    (tmp_path / "c.csv").write_bytes("id,city\n1,Köln\n".encode("utf-16"))
+    assert reasons(read(spark, tmp_path / "a.csv")) == {"20000,K\ufffdln": "bytes in it are not UTF-8"}
+    found = read(spark, tmp_path / "b.json", "json").filter(f"{MALFORMED} IS NOT NULL").selectExpr(MALFORMED).collect()
+    assert [tuple(row) for row in found] == [("not UTF-8",)]
+    assert rows(read(spark, tmp_path / "c.csv", encoding="UTF-16")) == [(1, "Köln")]
+
+
+def test_values_of_folders_keep_their_text(spark: SparkSession, tmp_path: Path) -> None:
+    table = pa.table({"id": pa.array([1], pa.int32())})
+    for plz, year in (("01067", "2023"), ("99999", "2024")):
+        folder = tmp_path / f"pq/plz={plz}/year={year}"
+        folder.mkdir(parents=True)
+        pq.write_table(table, folder / "a.parquet")
+        other = tmp_path / f"js/plz={plz}/year={year}"
+        other.mkdir(parents=True)
+        (other / "a.json").write_text('{"id": 1}\n')
+    expected = [(1, "01067", 2023), (1, "99999", 2024)]
+    assert sorted(rows(read(spark, tmp_path / "pq", "parquet"))) == expected
+    assert sorted(rows(read(spark, tmp_path / "js", "json"))) == expected
+
+
+def test_files_of_several_schemas_are_refused_or_merged(spark: SparkSession, tmp_path: Path) -> None:
+    import fastavro
+
+    (tmp_path / "pq").mkdir()
+    (tmp_path / "av").mkdir()
+    for name, columns in (("a", ["id"]), ("b", ["id", "note"])):
+        pq.write_table(pa.table({column: ["x"] for column in columns}), tmp_path / f"pq/{name}.parquet")
+        fields = [{"name": column, "type": "string"} for column in columns]
+        with (tmp_path / f"av/{name}.avro").open("wb") as file:
+            fastavro.writer(file, {"type": "record", "name": "r", "fields": fields}, [dict.fromkeys(columns, "x")])
+    assert "differ in their columns: 'note' (none and string) next: set 'mergeSchema'" in refusal(
+        spark, tmp_path / "pq", "parquet"
+    )
+    assert "differ in their columns: 'note'" in refusal(spark, tmp_path / "av", "avro")
+    merged = read(spark, tmp_path / "pq", "parquet", mergeSchema=True)
+    assert sorted(rows(merged), key=str) == [("x", "x"), ("x", None)]
+    pq.write_table(
+        pa.table({"id": [1], "at": pa.array([1], pa.timestamp("ns"))}), tmp_path / "nanos.parquet", version="2.6"
+    )
+    assert "count nanoseconds in at, and Spark reads microseconds" in refusal(
+        spark, tmp_path / "nanos.parquet", "parquet"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "there are no files" in refusal(spark, tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"options": {"mode": "DROPMALFORMED"}}, "the option 'mode' has a key of its own: write 'onMalformed'"),
+        ({"options": {"enforceSchema": True}}, "the option 'enforceSchema' can't be set"),
+        ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
+        ({"quote": "''"}, "expected one character"),
+        ({"format": "parquet", "nullValue": "NA"}, "'nullValue' is for csv files, and format is parquet"),
+        ({"encoding": "latin-9"}, "Spark does not know the encoding"),
+    ],
+)
+def test_keys_that_can_not_be_are_told(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=".") as error:
+        FromFiles.model_validate({"path": "in", "format": "csv", **keys})
+    assert told in str(error.value)
