@@ -143,6 +143,16 @@ RULES: tuple[Rule, ...] = (
         conditions=("USER_RAISED_EXCEPTION",),
         says=rf"^(\[\w+\] )?{re.escape(LOST_TEXT)}",
     ),
+    Rule(
+        "write a quote within a quoted value twice, or after 'escape'; the file can't be read beyond it",
+        classes=("com.univocity.parsers.common.TextParsingException",),
+        says="Unescaped quote character",
+    ),
+    Rule(
+        "give the file the columns that 'schema' has, in its order; a batch finds them by name",
+        classes=("java.lang.IllegalArgumentException",),
+        says=r"^(CSV header does not conform to the schema|Number of column in CSV header is not equal)",
+    ),
     Rule("mend the rows that the expression raises this for, or filter them", conditions=("USER_RAISED_EXCEPTION",)),
     # Values.
     Rule(

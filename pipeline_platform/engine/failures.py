@@ -31,6 +31,8 @@ _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+
 # A Java exception that says no more than which exception it wraps.
 _NAMED = re.compile(r"^(?:[\w$]+\.)+[A-Z][\w$]*(?:Exception|Error)(?:: |$)")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# The parser of csv files tells its settings and the data too.
+_BROKEN_QUOTE = re.compile(r"(Unescaped quote character .*? CSV field)\..*?(line=\d+).*", re.DOTALL)
 # What says more together with what is around it.
 _SHORT = 60
 
@@ -170,5 +172,5 @@ def _with_place(message: str, failure: Failure) -> str:
 def _said(cause: Cause) -> str:
     # A query's plan, in which everything stands that it might have failed with.
     said = cause.message.split("\n=== Streaming Query ===", 1)[0].split("\n\tat ", 1)[0]
-    said = _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1)))
+    said = _BROKEN_QUOTE.sub(r"\1, \2", _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1))))
     return " ".join(_COLOUR.sub("", said).split())

@@ -8,6 +8,8 @@ from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
+from pipeline_platform.methods.extract.file_heads import heads_of, plain_path
+from pipeline_platform.methods.extract.file_schemas import require_one_schema
 from pipeline_platform.methods.extract.files import watched_path
 from pipeline_platform.methods.s3 import EntersS3, place_of
 
@@ -26,7 +28,7 @@ class FromAvro(Extract, EntersS3):
     path: Location
     """Local path or URI of the files."""
     avro_schema: AvroSchema | None = None
-    """The reader's schema; by default the one the files were written with."""
+    """The reader's schema; by default that of the files, which has to have the same columns in all."""
 
     def is_stream(self) -> bool:
         return True
@@ -35,7 +37,12 @@ class FromAvro(Extract, EntersS3):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        return spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
+        frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
+        if self.avro_schema is None:
+            place = place_of(self.uri(), credentials)
+            paths = sorted(plain_path(uri) for uri in frame.inputFiles())
+            require_one_schema(paths, heads_of(paths, place.credentials), "avro", place)
+        return frame
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         reader = spark.readStream.format("avro").options(**self._options(credentials))

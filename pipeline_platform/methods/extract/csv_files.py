@@ -95,11 +95,13 @@ class CsvGroup:
         header: The values of their first record; None if Spark has to tell.
         names: Of the columns, in the order of the files.
         load: Has Spark's reader read them.
+        line_sep: What ends a line, where Spark is not to find it out: it makes one of the other in quotes too.
     """
 
     header: tuple[str, ...] | None
     names: tuple[str, ...]
     load: Callable[[Reader], DataFrame]
+    line_sep: str | None = None
 
 
 def column_names(values: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
@@ -232,6 +234,8 @@ def _raw(
     corrupt = T.StructField(_CORRUPT, text)
     checks_header = form.has_header and not form.is_split and group.header == group.names
     options = form.reader_options(checks_header=checks_header)
+    if group.line_sep is not None and not form.is_split and not splits:
+        options = {"lineSep": group.line_sep, **options}
     if splits:
         options |= {"multiLine": "false", "unescapedQuoteHandling": "STOP_AT_DELIMITER"}
     schema = T.StructType([*columns, *extra, *partitions.fields, corrupt])
@@ -270,7 +274,7 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
     raw = F.col(_CORRUPT)
     not_decoded = F.lit(f"bytes in it are not {form.encoding}")
     if form.is_split:
-        open_quote = f"{MALFORMED_RECORD}: a quote in it does not end on its line: the file can't be read in parts"
+        open_quote = f"{MALFORMED_RECORD}: a quote in it does not end on its line: set 'multiLine' to true"
         count = _fields_in(raw, form.dialect)
         one_more = len(fields) + 1
         checked = (

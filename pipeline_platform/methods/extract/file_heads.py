@@ -6,6 +6,7 @@ import bz2
 import codecs
 import csv
 import io
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,8 @@ def heads_of(paths: Sequence[str], credentials: S3Credentials | None) -> list[Fi
     if not chosen:
         return []
     with ThreadPoolExecutor(min(_THREADS, len(chosen))) as threads:
-        return [head for head in threads.map(lambda path: _head(path, credentials), chosen) if head is not None]
+        found = [threads.submit(_head, path, credentials) for path in chosen]
+    return [head for future in found if (head := future.result()) is not None]
 
 
 def _head(path: str, credentials: S3Credentials | None) -> FileHead | None:
@@ -244,3 +246,15 @@ def _records_begin(lines: io.StringIO, comment: str | None) -> Iterator[str]:
         begun = begun or not (line.strip() == "" or (comment is not None and line.startswith(comment)))
         if begun:
             yield line
+
+
+def ends_in_crlf(text: str, dialect: CsvDialect) -> bool:
+    """Whether each line ends in a carriage return and a line feed, those within quotes left aside.
+
+    Args:
+        text: The first characters of a file.
+        dialect: How values are set apart.
+    """
+    quote = re.escape(dialect.quote)
+    bare = re.sub(f"{quote}[^{quote}]*({quote}|$)", "", text)
+    return "\r\n" in bare and re.search(r"(?<!\r)\n|\r(?!\n|$)", bare) is None

@@ -75,7 +75,7 @@ def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_for
         return
     if file_format == "avro":
         found = [(head.path, avro_columns(head.data)) for head in heads]
-        hint = "read them with fromAvro, whose 'avroSchema' says what becomes of the columns"
+        hint = "read them with fromAvro and an 'avroSchema', which says what becomes of the columns"
     elif file_format in ("parquet", "orc"):
         found = _footers(paths, file_format, place.credentials)
         hint = "set 'mergeSchema' to have all columns, or name those to read in 'schema'"

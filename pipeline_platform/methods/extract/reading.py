@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from pipeline_platform.methods.extract.csv_files import (
     read_group,
     texts_of,
 )
-from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, header_of, require_format
-from pipeline_platform.methods.extract.file_schemas import nanosecond_columns, require_one_schema
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, ends_in_crlf, header_of, require_format
+from pipeline_platform.methods.extract.file_schemas import folder_values, nanosecond_columns, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, read_documents, read_lines
 
@@ -159,7 +159,7 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
             )
         wanted = T.StructType([*fields, *partitions.fields])
     reader = spark.read.options(**listing.reader_options())
-    return _json(reader, lambda given: given.load(listing.place.uri), wanted, _only(partitions, wanted), heads, step)
+    return _json(reader, _loader(listing, None), wanted, _only(partitions, wanted), heads, step)
 
 
 def _json_options(step: ReadsFiles) -> dict[str, str]:
@@ -173,7 +173,12 @@ def _json_options(step: ReadsFiles) -> dict[str, str]:
 
 
 def _json(
-    reader: Any, load: Any, wanted: StructType, partitions: StructType, heads: Sequence[FileHead], step: ReadsFiles
+    reader: Any,
+    load: Callable[[Any], DataFrame],
+    wanted: StructType,
+    partitions: StructType,
+    heads: Sequence[FileHead],
+    step: ReadsFiles,
 ) -> DataFrame:
     in_arrays = any((head.content() or b"").lstrip()[:1] == b"[" for head in heads)
     plain = step.encoding in (None, "UTF-8") and not step.date_format and not step.timestamp_format
@@ -218,51 +223,59 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
 def _groups(
     spark: SparkSession, listing: FileListing, form: CsvFormat, paths: Sequence[str], heads: Sequence[FileHead]
 ) -> list[CsvGroup]:
-    """The files by their header."""
-    if not paths:
-        return []
-    by_header: dict[tuple[str, ...], list[str]] = {}
+    """The files by what their first record says, and how their lines end."""
+    by_kind: dict[tuple[tuple[str, ...], bool], list[str]] = {}
+    first: tuple[str, ...] | None = None
     for head in heads:
         text = head.text(form.encoding)
         header = header_of(text, head.is_whole, form.dialect) if text is not None else None
-        if header is None:
-            by_header.clear()
+        if text is None or header is None:
+            by_kind.clear()
             break
         if header:
-            by_header.setdefault(header if form.has_header else (), []).append(head.path)
-            if not form.has_header:
-                by_header.setdefault(header, [])
-    if not form.has_header and by_header:
-        # The first record says how many columns there are.
-        first = next(header for header in by_header if header)
-        return [_whole(listing, None, column_names(first, has_header=False))]
-    if not by_header:
-        options = {**form.reader_options(checks_header=False), **listing.reader_options()}
-        found = spark.read.format("csv").options(**options).load(listing.place.uri)
-        return [_whole(listing, None, tuple(name for name in found.columns if "=" not in name))]
-    if len(by_header) == 1:
-        header = next(iter(by_header))
-        return [_whole(listing, header, column_names(header, has_header=True))]
-    if len(paths) > len(heads):
-        one, other, *_ = by_header.items()
+            first = first or header
+            # Without a header, the first record says how many columns there are.
+            kind = header if form.has_header else first
+            by_kind.setdefault((kind, ends_in_crlf(text, form.dialect)), []).append(head.path)
+    if not by_kind:
+        return [_told_by_spark(spark, listing, form)] if paths else []
+    kinds = [
+        (header if form.has_header else None, column_names(header, has_header=form.has_header), is_crlf, files)
+        for (header, is_crlf), files in by_kind.items()
+    ]
+    if len(kinds) == 1:
+        kinds = [(*kinds[0][:3], None)]
+    elif len(paths) > len(heads):
+        one, other, *_ = by_kind.values()
         raise PipelineExecutionException(
-            f"{one[1][0]} and {other[1][0]} have different headers, and there are {len(paths):,} files",
-            hint=f"files with different headers are read if there are at most {MOST_HEADS}: read them folder by folder",
+            f"{one[0]} and {other[0]} differ in their headers or line ends, and there are {len(paths):,} files",
+            hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
         )
     return [
-        CsvGroup(header, column_names(header, has_header=True), _loader(listing, files))
-        for header, files in by_header.items()
+        CsvGroup(header, names, _loader(listing, files), "\r\n" if is_crlf else None)
+        for header, names, is_crlf, files in kinds
     ]
 
 
+def _told_by_spark(spark: SparkSession, listing: FileListing, form: CsvFormat) -> CsvGroup:
+    """All files with the columns of one of them, where this process can't look into them."""
+    options = {**form.reader_options(checks_header=False), **listing.reader_options()}
+    found = spark.read.format("csv").options(**options).load(listing.place.uri)
+    folders = folder_values(found.inputFiles())
+    return _whole(listing, None, tuple(name for name in found.columns if name not in folders))
+
+
 def _whole(listing: FileListing, header: tuple[str, ...] | None, names: tuple[str, ...]) -> CsvGroup:
-    return CsvGroup(header, names, lambda reader: reader.load(listing.place.uri))
+    return CsvGroup(header, names, _loader(listing, None))
 
 
-def _loader(listing: FileListing, files: list[str]) -> Any:
+def _loader(listing: FileListing, files: list[str] | None) -> Callable[[Any], DataFrame]:
+    """Has Spark's reader read some files of the listing; None for all."""
     place = listing.place
 
     def load(reader: Any) -> DataFrame:
+        if files is None:
+            return reader.load(place.uri)
         # Of a pattern the folders that it stands for are none of its columns.
         base = {} if re.search(r"[*?\[{]", place.uri) or place.uri in files else {"basePath": place.uri}
         return reader.options(**base).load(files)

@@ -94,13 +94,14 @@ def kind_of(text: Column) -> Column:
     is_whole = number.cast("string").eqNullSafe(text)
     # Fifteen digits are what every double holds.
     digits = F.length(F.translate(text, "-.", "")) <= 15
+    is_shortest = text.try_cast("double").cast("string").eqNullSafe(text)
     is_whole_int = is_whole & number.between(-(2**31), 2**31 - 1)
     return (
         F.when(text.isNull(), F.lit(None).cast("int"))
         .when(is_whole_int, F.lit(1))
         .when(is_whole & digits, F.lit(2))
         .when(is_whole, F.lit(4))
-        .when(text.rlike(r"^-?(0|[1-9][0-9]*)[.][0-9]+$") & digits, F.lit(8))
+        .when(text.rlike(r"^-?(0|[1-9][0-9]*)[.][0-9]+$") & (digits | is_shortest), F.lit(8))
         .when(F.lower(text).isin("true", "false"), F.lit(16))
         .when(text.rlike(_ISO_DATE) & text.try_cast("date").isNotNull(), F.lit(32))
         .when(text.rlike(_ISO_TIMESTAMP) & text.try_cast("timestamp").isNotNull(), F.lit(64))

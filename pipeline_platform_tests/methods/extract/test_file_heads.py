@@ -14,7 +14,7 @@ import pytest
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.extract.csv_files import column_names
-from pipeline_platform.methods.extract.file_heads import CsvDialect, header_of, heads_of, require_format
+from pipeline_platform.methods.extract.file_heads import CsvDialect, ends_in_crlf, header_of, heads_of, require_format
 from pipeline_platform.methods.extract.file_schemas import avro_columns, folder_values
 
 RFC_4180 = CsvDialect(",", '"', '"', None)
@@ -107,3 +107,17 @@ def test_the_columns_of_an_avro_file_stand_in_its_header() -> None:
 def test_values_of_folders_are_found_by_name() -> None:
     paths = ["/a=b/x/plz=01067/d=a%3Db/1.csv", "/a=b/x/plz=99999/2.csv"]
     assert folder_values(paths) == {"a": {"b"}, "plz": {"01067", "99999"}, "d": {"a=b"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_crlf"),
+    [
+        ('a,b\r\n1,"x\ny"\r\n', True),
+        ('a,b\n1,"x\r\ny"\n', False),
+        ("a,b\r\n1,2\n", False),
+        ('a,b\r\n1,"cut o\n', True),
+        ("a,b", False),
+    ],
+)
+def test_how_lines_end_is_found_outside_of_quotes(text: str, is_crlf: bool) -> None:
+    assert ends_in_crlf(text, RFC_4180) is is_crlf
