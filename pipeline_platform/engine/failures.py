@@ -19,20 +19,12 @@ from pipeline_platform.exceptions import (
     ValidationException,
 )
 from pipeline_platform.logs import about
-from pipeline_platform.methods.causes import Cause, Failure, failure_of
+from pipeline_platform.methods.causes import Failure, failure_of
 
 _HINT = "mend the step or its data and run again"
 _LONGEST = 600
 _MOST_CASTS = 3
-# A message of Spark's: its condition before it, its SQL state and what comes after that behind it.
-_CONDITION = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
-_STATE = re.compile(r";?\s*SQLSTATE: \w{5}\b.*", re.DOTALL)
 _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?(?:\s|$)")
-# A Java exception that says no more than which exception it wraps.
-_NAMED = re.compile(r"^(?:[\w$]+\.)+[A-Z][\w$]*(?:Exception|Error)(?:: |$)")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-# The parser of csv files tells its settings and the data too.
-_BROKEN_QUOTE = re.compile(r"(Unescaped quote character .*? CSV field)\..*?(line=\d+).*", re.DOTALL)
 # What says more together with what is around it.
 _SHORT = 60
 
@@ -133,7 +125,7 @@ def told(failure: Failure) -> str:
     Args:
         failure: The failure.
     """
-    causes = [(cause, said) for cause in failure.causes if (said := _said(cause))]
+    causes = [(cause, said) for cause in failure.causes if (said := cause.text)]
     if not causes:
         return ""
     *outer, (_, message) = causes
@@ -167,10 +159,3 @@ def _with_place(message: str, failure: Failure) -> str:
     if files and files[0] not in message:
         message += f" (while reading {files[0]})"
     return message
-
-
-def _said(cause: Cause) -> str:
-    # A query's plan, in which everything stands that it might have failed with.
-    said = cause.message.split("\n=== Streaming Query ===", 1)[0].split("\n\tat ", 1)[0]
-    said = _BROKEN_QUOTE.sub(r"\1, \2", _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1))))
-    return " ".join(_COLOUR.sub("", said).split())

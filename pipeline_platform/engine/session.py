@@ -30,9 +30,10 @@ from pipeline_platform.engine.jvm import (
 from pipeline_platform.engine.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.methods.causes import failure_of
-from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.methods.settings import set_on, spark_settings
 
 if TYPE_CHECKING:
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
 SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
@@ -142,9 +143,10 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     interrupted = signal.getsignal(signal.SIGINT)
     try:
-        SparkContext(conf=conf, gateway=gateway)
+        context = SparkContext(conf=conf, gateway=gateway)
+        _require_sql_settings(context, settings)
         session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
-        # Spark makes what a session needs, and looks at its settings, when it is first asked for any of it.
+        # Spark makes what a session needs when it is first asked for any of it.
         _ = session.conf
         if not is_allowed("sql-code"):
             _forget_code_functions(session)
@@ -160,6 +162,18 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
             # Runs interrupt Spark's jobs themselves.
             signal.signal(signal.SIGINT, interrupted)
     return session
+
+
+def _require_sql_settings(context: SparkContext, settings: Mapping[str, str]) -> None:
+    """Have Spark look at each value before a session is made of them.
+
+    A session with a wrong one can't be asked for its settings. pyspark asks for one whenever it makes text of an
+    exception, fails at that with another exception, and goes on so without end.
+    """
+    jvm: Any = context._jvm  # pyright: ignore[reportPrivateUsage]
+    checked = jvm.org.apache.spark.sql.internal.SQLConf()
+    for key, value in settings.items():
+        checked.setConfString(key, value)
 
 
 def _not_started(error: Exception) -> PipelineException:
@@ -206,7 +220,7 @@ def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSes
         )
     for key, value in wanted.items():
         if is_modifiable(session, key):
-            session.conf.set(key, value)
+            set_on(session, key, value)
     return session
 
 

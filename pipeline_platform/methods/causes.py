@@ -32,6 +32,14 @@ _CALLS_PYTHON = (
     "py4j.Py4JException",
 )
 _LONGEST_CHAIN = 30
+# A message of Spark's: its condition before it, its SQL state and what comes after that behind it.
+_CONDITION = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
+_STATE = re.compile(r";?\s*SQLSTATE: \w{5}\b.*", re.DOTALL)
+# A Java exception that says no more than which exception it wraps.
+_NAMED = re.compile(r"^(?:[\w$]+\.)+[A-Z][\w$]*(?:Exception|Error)(?:: |$)")
+# The parser of csv files tells its settings and the data too.
+_BROKEN_QUOTE = re.compile(r"(Unescaped quote character .*? CSV field)\..*?(line=\d+).*", re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,14 @@ class Cause:
     def has_condition(self, *names: str) -> bool:
         """Whether it has one of these conditions; a condition stands for its subclasses, too."""
         return self.condition is not None and any(f"{self.condition}.".startswith(f"{name}.") for name in names)
+
+    @property
+    def text(self) -> str:
+        """The message in one line, for people: without condition, SQL state, stack and plan."""
+        # A query's plan, in which everything stands that it might have failed with.
+        said = self.message.split("\n=== Streaming Query ===", 1)[0].split("\n\tat ", 1)[0]
+        said = _BROKEN_QUOTE.sub(r"\1, \2", _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1))))
+        return " ".join(_COLOUR.sub("", said).split())
 
     def has_state(self, *prefixes: str) -> bool:
         """Whether its SQL state begins with one of these."""
