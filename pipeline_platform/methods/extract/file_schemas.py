@@ -90,20 +90,6 @@ def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_for
             raise PipelineExecutionException(f"{first_path} and {path} differ in their columns: {told}", hint=hint)
 
 
-def nanosecond_columns(paths: Sequence[str], credentials: S3Credentials | None) -> list[str]:
-    """The columns of Parquet files that count nanoseconds, which Spark does not read."""
-
-    def of(file: Any) -> Columns:
-        import pyarrow.parquet as pq
-
-        schema: Any = pq.ParquetFile(file).schema
-        columns = [schema.column(index) for index in range(len(schema))]
-        return {c.path: "" for c in columns if c.physical_type == "INT64" and "nanoseconds" in str(c.logical_type)}
-
-    footers = _each(paths[:1] if len(paths) == 1 else paths[:MOST_FOOTERS], credentials, of)
-    return sorted({name for _, columns in footers for name in columns or ()})
-
-
 def _footers(
     paths: Sequence[str], file_format: str, credentials: S3Credentials | None
 ) -> list[tuple[str, Columns | None]]:

@@ -18,7 +18,7 @@ from pipeline_platform.methods.extract.csv_files import (
     texts_of,
 )
 from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, ends_in_crlf, header_of, require_format
-from pipeline_platform.methods.extract.file_schemas import folder_values, nanosecond_columns, require_one_schema
+from pipeline_platform.methods.extract.file_schemas import folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, read_documents, read_lines
 
@@ -66,7 +66,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     heads = listing.heads(paths)
     partitions = listing.partitions(there, paths, wanted)
     own = [name for name in wanted.names if name not in partitions.names]
-    partitions = _only(partitions, wanted)
+    wanted = _with_folders(wanted, partitions)
     reader = spark.readStream.options(**listing.reader_options())
 
     def load(given: Any) -> DataFrame:
@@ -95,37 +95,24 @@ def _wanted(step: ReadsFiles) -> StructType | None:
     return schema
 
 
-def _only(partitions: StructType, wanted: StructType) -> StructType:
-    """Those columns that are wanted, as they are called there."""
+def _with_folders(wanted: StructType, partitions: StructType) -> StructType:
+    """The schema, and after it those columns of folder names that it does not name, as Spark has them."""
     from pyspark.sql.types import StructType
 
-    names = {name.casefold() for name in wanted.names}
-    return StructType([field for field in partitions.fields if field.name.casefold() in names])
+    named = {name.casefold() for name in wanted.names}
+    return StructType([*wanted.fields, *(field for field in partitions.fields if field.name.casefold() not in named)])
 
 
 def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
     """Files that say the types of their columns."""
-    from pyspark.errors import PySparkException
-
     reader = spark.read.format(step.format).options(**_options(listing, step))
-    if step.schema_ is not None:
-        return reader.schema(step.schema_).load(listing.place.uri)
-    try:
-        frame = reader.load(listing.place.uri)
-    except PySparkException as error:
-        if not re.search(r"TIMESTAMP\(NANOS", str(error)):
-            raise
-        paths = listing.paths(listing.of_any_kind(spark))
-        names = ", ".join(nanosecond_columns(paths, listing.place.credentials)) or "a column"
-        raise PipelineExecutionException(
-            f"the files count nanoseconds in {names}, and Spark reads microseconds",
-            hint="write microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' to true in sparkConf",
-        ) from error
+    wanted = _wanted(step)
+    frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
     paths = listing.paths(frame)
-    heads = listing.heads(paths) if step.format == "avro" else []
-    if not step.merge_schema:
+    heads = listing.heads(paths) if step.format == "avro" and wanted is None else []
+    if not step.merge_schema and wanted is None:
         require_one_schema(paths, heads, step.format, listing.place)
-    partitions = {field.name: field for field in listing.partitions(frame, paths).fields}
+    partitions = {field.name: field for field in listing.partitions(frame, paths, wanted).fields}
     schema = replace_fields(frame.schema, partitions)
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
 
@@ -157,9 +144,9 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
                 f"there is no JSON object in the files of {listing.place.uri}",
                 hint="one object is expected on each line; for objects over several lines set 'multiLine'",
             )
-        wanted = T.StructType([*fields, *partitions.fields])
+        wanted = T.StructType(fields)
     reader = spark.read.options(**listing.reader_options())
-    return _json(reader, _loader(listing, None), wanted, _only(partitions, wanted), heads, step)
+    return _json(reader, _loader(listing, None), _with_folders(wanted, partitions), partitions, heads, step)
 
 
 def _json_options(step: ReadsFiles) -> dict[str, str]:
@@ -212,10 +199,9 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
             wanted = inferred([texts_of(reader, group, form) for group in groups], names)
         else:
             wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
-        wanted = T.StructType([*wanted.fields, *partitions.fields])
     else:
         groups = [_fitted(group, wanted, partitions, step) for group in groups]
-    partitions = _only(partitions, wanted)
+    wanted = _with_folders(wanted, partitions)
     frames = [read_group(reader, group, wanted, partitions, form) for group in groups]
     return reduce(lambda one, other: one.unionByName(other), frames)
 
