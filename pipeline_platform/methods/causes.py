@@ -37,8 +37,8 @@ _CONDITION = re.compile(r"\[[A-Z][A-Z0-9_.]+\] ?")
 _STATE = re.compile(r";?\s*SQLSTATE: \w{5}\b.*", re.DOTALL)
 # A Java exception that says no more than which exception it wraps.
 _NAMED = re.compile(r"^(?:[\w$]+\.)+[A-Z][\w$]*(?:Exception|Error)(?:: |$)")
-# The parser of csv files tells its settings and the data too.
-_BROKEN_QUOTE = re.compile(r"(Unescaped quote character .*? CSV field)\..*?(line=\d+).*", re.DOTALL)
+# The parser of csv files tells its settings and the data too, and counts lines from 0.
+_BROKEN_QUOTE = re.compile(r"^.*?(Unescaped quote character .*? CSV field)\..*?line=(\d+).*", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -77,7 +77,8 @@ class Cause:
         """The message in one line, for people: without condition, SQL state, stack and plan."""
         # A query's plan, in which everything stands that it might have failed with.
         said = self.message.split("\n=== Streaming Query ===", 1)[0].split("\n\tat ", 1)[0]
-        said = _BROKEN_QUOTE.sub(r"\1, \2", _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1))))
+        said = _NAMED.sub("", _STATE.sub("", _CONDITION.sub("", said, count=1)))
+        said = _BROKEN_QUOTE.sub(lambda found: f"{found[1]}, in line {int(found[2]) + 1}", said)
         return " ".join(_COLOUR.sub("", said).split())
 
     def has_state(self, *prefixes: str) -> bool:

@@ -141,7 +141,7 @@ def test_a_broken_quote_fails_whatever_the_policy(
     with pytest.raises((PySparkException, Py4JJavaError)) as error:
         frame.collect()
     told = told_of(error.value)
-    assert ("CSV field, line=2" if multi_line is None else "does not end on its line: set 'multiLine'") in told
+    assert ("CSV field, in line 2" if multi_line is None else "does not end on its line: set 'multiLine'") in told
 
 
 def test_columns_are_found_by_the_name_in_the_header_of_their_file(spark: SparkSession, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_files_of_several_schemas_are_refused_or_merged(spark: SparkSession, tmp
         ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
         ({"quote": "''"}, "expected one character"),
         ({"format": "parquet", "nullValue": "NA"}, "'nullValue' is for csv files, and format is parquet"),
-        ({"encoding": "latin-9"}, "Spark does not know the encoding"),
+        ({"encoding": "latin-9"}, "is not one of those that Spark knows"),
     ],
 )
 def test_keys_that_can_not_be_are_told(keys: dict[str, Any], told: str) -> None:
