@@ -79,6 +79,8 @@ class CsvFormat:
             "sep": dialect.delimiter,
             "quote": dialect.quote,
             "escape": dialect.escape,
+            # The parser's own is NUL where a quote is escaped by a quote: it would drop each NUL in quotes.
+            "charToEscapeQuoteEscaping": dialect.escape,
             "mode": "PERMISSIVE",
             "columnNameOfCorruptRecord": _CORRUPT,
             "nullValue": self.null_values[0] if self.null_values else _NO_NULL,
