@@ -24,7 +24,7 @@ def test_a_jvm_that_does_not_start_says_why() -> None:
     with pytest.raises(PipelineExecutionException) as raised:
         launch({DRIVER_OPTIONS: "-Xss1"})
     assert "stack size specified is too small" in raised.value.message
-    assert DRIVER_OPTIONS in (raised.value.hint or "")
+    assert "sparkConf" in (raised.value.hint or "")
 
 
 def test_what_the_jvm_says_is_handed_on_but_the_noise(capfd: pytest.CaptureFixture[str]) -> None:
