@@ -81,6 +81,6 @@ def test_what_a_micro_batch_logs_bears_its_query_and_its_number(tmp_path: Path):
     source = extract("fromFiles", path=str(tmp_path / "in"), format="json", schema="id INT")
     sinks = [load("toDeltaLake", path=str(tmp_path / name), trigger="availableNow") for name in ("a", "b")]
     lines = logged(tmp_path, source, *sinks, mode="streaming", streaming={"checkpointRoot": str(tmp_path / "c")})
-    query = json.loads((tmp_path / "c" / "tested" / "to_delta_lake" / "metadata").read_text())["id"]
+    query = json.loads((tmp_path / "c" / "tested" / "stream" / "metadata").read_text())["id"]
     steps = {line["step"] for line in lines if line.get("batch") == 0 and line.get("query") == query and "step" in line}
     assert steps == {"from_files", "to_delta_lake", "to_delta_lake_2"}

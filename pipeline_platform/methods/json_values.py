@@ -29,6 +29,8 @@ EMPTY = "empty"
 _PARSED = f"{HELPER_PREFIX}parsed"
 _BROKEN = f"{HELPER_PREFIX}broken"
 _NUMBERS = f"{HELPER_PREFIX}numbers"
+_DECIMALS = f"{HELPER_PREFIX}decimals"
+_FINER = f"{HELPER_PREFIX}finer"
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
 _VALUE = "value"
 
@@ -48,6 +50,9 @@ _FOLLOWED = "something follows the JSON object"
 _BLANK = r"^[ \t\r\n]*$"
 _ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
 _SURROGATE_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_MOST_DIGITS = 38
+# Spark writes the zeros out before it looks whether the number fits a DECIMAL, and takes forever for some.
+_HUGE_EXPONENT = r"""[:,\[{]\s*"?-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{4,}"""
 _EXPONENT = r"^-?([0-9]+)(?:\.([0-9]+))?[eE]([+-]?[0-9]{1,4})$"
 
 
@@ -75,10 +80,23 @@ def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
         schema: Of the objects. Other fields are ignored; one that is not nullable has to be there.
     """
     from pyspark.sql import functions as F
+    from pyspark.sql import types as T
 
+    has_decimals = any(isinstance(kind, T.DecimalType) for kind in types_in(schema))
+    broken = _broken(text, schema)
+    if has_decimals:
+        huge = text.rlike(_HUGE_EXPONENT)
+        broken = F.when(huge, F.lit("a number in it has an exponent of four digits or more")).otherwise(broken)
     frame = frame.withColumn(_PARSED, once(_parsed(text, schema, _OPTIONS)))
-    frame = frame.withColumn(_BROKEN, once(_broken(text, schema)))
+    frame = frame.withColumn(_BROKEN, once(broken))
     value = F.col(_PARSED)[_VALUE]
+    if has_decimals:
+        # The text of a decimal tells what was written, but Spark makes it of a double: the digits are read once more.
+        usable = F.when(F.col(_BROKEN).isNull(), text)
+        frame = frame.withColumn(_DECIMALS, once(_parsed(usable, schema, _OPTIONS, _with_decimals(schema))[_VALUE]))
+        if any(_is_widest(kind) for kind in types_in(schema)):
+            finer = _with_decimals(schema, finer=True)
+            frame = frame.withColumn(_FINER, once(_parsed(usable, schema, _OPTIONS, finer)[_VALUE]))
     any_infinite = anywhere(value, schema, _infinite)
     if any_infinite is not None:
         # Unless the text says so in words, it was a number too large; looked at where there is one.
@@ -90,10 +108,14 @@ def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
         read, kind = value.getField(field.name), field.dataType.simpleString().upper()[:60]
         rounds = anywhere(read, field.dataType, _unfit)
         infinite = anywhere(F.col(_NUMBERS).getField(field.name), field.dataType, _infinite)
-        tests = [test for test in (rounds, infinite) if test is not None]
+        digits = F.col(_DECIMALS).getField(field.name)
+        lost = anywhere(digits, field.dataType, _rounded)
+        finer_lost = anywhere(F.col(_FINER).getField(field.name), field.dataType, _finer_rounded)
+        tests = [test for test in (rounds, lost, finer_lost, infinite) if test is not None]
         is_unfit = functools.reduce(operator.or_, tests) if tests else None
         whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
-        fields[field.name] = F.when(whole, _converted(read, field.dataType))
+        is_exact = any(isinstance(kind, T.DecimalType) for kind in types_in(field.dataType))
+        fields[field.name] = F.when(whole, _converted(digits if is_exact else read, field.dataType))
         if is_unfit is not None:
             unfit.append(F.when(is_unfit, F.lit(f"'{field.name}' does not fit {kind}")))
         lacks = anywhere(read, field.dataType, _lacks_field)
@@ -114,7 +136,7 @@ def once(column: Column) -> Column:
     return F.when(F.spark_partition_id() >= 0, column)
 
 
-def _parsed(text: Column, schema: StructType, options: Mapping[str, str]) -> Column:
+def _parsed(text: Column, schema: StructType, options: Mapping[str, str], read_type: DataType | None = None) -> Column:
     """The struct of the value and of the text that could not be read; the value is parsed within another object.
 
     So the parser has to find the end of that other object after it.
@@ -122,7 +144,9 @@ def _parsed(text: Column, schema: StructType, options: Mapping[str, str]) -> Col
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    read = T.StructType([T.StructField(_VALUE, _read_type(schema)), T.StructField(_CORRUPT, T.StringType())])
+    read = T.StructType(
+        [T.StructField(_VALUE, read_type or _read_type(schema)), T.StructField(_CORRUPT, T.StringType())]
+    )
     return F.from_json(F.concat(F.lit(f'{{"{_VALUE}":'), text, F.lit("}")), read, dict(options))
 
 
@@ -280,3 +304,55 @@ def _fits(text: Column, wanted: DecimalType) -> Column:
     places = F.length(fraction) - (F.length(digits) - F.length(significant)) - exponent.try_cast("int")
     scaled = text.rlike(_EXPONENT) & ((significant == "") | (places <= wanted.scale))
     return (plain | scaled) & text.try_cast(wanted).isNotNull()
+
+
+def _with_decimals(wanted: DataType, *, finer: bool = False) -> DataType:
+    """The type by which all digits of a decimal are read.
+
+    Args:
+        wanted: The type of the schema.
+        finer: With one place more for the widest decimals, which have no room for all digits before the point then.
+    """
+    from pyspark.sql import types as T
+
+    match wanted:
+        case T.DecimalType() if _is_widest(wanted):
+            return T.DecimalType(_MOST_DIGITS, wanted.scale + 1) if finer else wanted
+        case T.DecimalType():
+            return T.DecimalType(_MOST_DIGITS, _MOST_DIGITS - (wanted.precision - wanted.scale))
+        case T.StructType():
+            fields = [T.StructField(field.name, _with_decimals(field.dataType, finer=finer)) for field in wanted.fields]
+            return T.StructType(fields)
+        case T.ArrayType():
+            return T.ArrayType(_with_decimals(wanted.elementType, finer=finer))
+        case T.MapType():
+            return T.MapType(wanted.keyType, _with_decimals(wanted.valueType, finer=finer))
+        case _:
+            return _read_type(wanted)
+
+
+def _is_widest(wanted: DataType) -> bool:
+    from pyspark.sql import types as T
+
+    return isinstance(wanted, T.DecimalType) and wanted.precision == _MOST_DIGITS > wanted.scale
+
+
+def _rounded(read: Column, wanted: DataType) -> Column | None:
+    """Whether a decimal was read with digits that the wanted type has no place for."""
+    from pyspark.sql import types as T
+
+    if not isinstance(wanted, T.DecimalType) or wanted.precision == _MOST_DIGITS:
+        return None
+    return ~_same_in(read, wanted, _with_decimals(wanted))
+
+
+def _finer_rounded(read: Column, wanted: DataType) -> Column | None:
+    """As `_rounded`, for the widest decimals."""
+    return ~_same_in(read, wanted, _with_decimals(wanted, finer=True)) if _is_widest(wanted) else None
+
+
+def _same_in(read: Column, wanted: DataType, wide: DataType) -> Column:
+    """Whether a decimal of the wide type is one of the wanted type; true of a null."""
+    from pyspark.sql import functions as F
+
+    return F.coalesce(read.try_cast(wanted).try_cast(wide) == read, read.isNull())

@@ -216,7 +216,7 @@ def test_a_stream_tells_rows_and_offsets_and_goes_on_from_its_checkpoint(kafka: 
 
 
 @pytest.mark.usefixtures("remote")
-def test_a_stream_that_was_killed_goes_on_without_a_second_writer(tmp_path: Path):
+def test_a_stream_that_was_killed_goes_on_without_a_second_writer(tmp_path: Path, streams: Path):
     steps = [extract("fromRate", rowsPerSecond=10), load("toDeltaLake", path=str(tmp_path / "t"), trigger="1 second")]
     keys = {"mode": "streaming", "streaming": {"checkpointRoot": str(tmp_path / "checkpoints")}}
     file = write_pipeline(tmp_path, steps, **keys)
@@ -224,11 +224,17 @@ def test_a_stream_that_was_killed_goes_on_without_a_second_writer(tmp_path: Path
     def versions() -> int:
         return len([*(tmp_path / "t" / "_delta_log").glob("*.json")])
 
+    def is_running(pid: int) -> bool:
+        state = StreamState.read(streams / "tested.state.json")
+        return state is not None and state.pid == pid and state.progress is not None
+
     with started(file) as process:
         wait_until(lambda: versions() >= 3, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
     with started(file) as process:
+        # Until this process has taken over, the server goes on with the query of the one that is gone.
+        wait_until(lambda: is_running(process.pid), process)
         before = versions()
         wait_until(lambda: versions() >= before + 3, process)
         process.send_signal(signal.SIGINT)

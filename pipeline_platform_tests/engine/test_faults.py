@@ -230,4 +230,4 @@ def test_a_setting_that_is_fixed_at_the_start_is_an_error_that_names_it(spark: S
         run(spark, rows, sparkConf={"spark.driver.memory": "17g", "spark.sql.ansi.enabled": "true"})
     assert "spark.driver.memory, which are fixed when it starts" in raised.value.message
     assert "17g" not in raised.value.message
-    assert raised.value.hint == "run the pipeline in a process of its own"
+    assert raised.value.hint == "run the pipeline, or check it, in a process of its own"
