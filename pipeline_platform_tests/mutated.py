@@ -113,7 +113,7 @@ _ODD_NUMBERS = (
     1e300,
 )
 _ODD_VALUES: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": ""}, {"a": {"b": []}})
-_TABLES = tuple(f"lake/table{index}" for index in range(6))
+TABLES = tuple(f"lake/table{index}" for index in range(6))
 """Tables that many of the pipelines read and write, so that there are cycles between them."""
 
 
@@ -225,7 +225,7 @@ def _move(file: dict[str, Any], chance: random.Random) -> None:
     if not ends:
         return
     step = chance.choice(ends)
-    config = {"path": chance.choice(_TABLES)}
+    config = {"path": chance.choice(TABLES)}
     if step["type"] == "extract":
         name = step["config"].get("registerAs") if isinstance(step.get("config"), dict) else None
         config |= {"registerAs": name} if name is not None else {}

@@ -9,7 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
@@ -19,8 +21,19 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform_tests.config.reading import extract, load, pipeline, transform, validate
-from pipeline_platform_tests.mutated import mutated_texts
+from pipeline_platform_tests.mutated import TABLES, mutated_texts
 
+ROWS = pa.table(
+    {
+        "id": pa.array([1, 2], pa.int64()),
+        "name": pa.array(["one", "two"]),
+        "at": pa.array([0, 0], pa.timestamp("us", "UTC")),
+        "amount": pa.array([1.5, 2.5]),
+        "value": pa.array([1, 2], pa.int64()),
+        "timestamp": pa.array([0, 0], pa.timestamp("us", "UTC")),
+    }
+)
+"""What the tables hold that mutated pipelines read and write: all that the pipelines look for."""
 COUNT = int(os.environ.get("MUTATED_PLANS", "10"))
 NOT_FOR_PEOPLE = ("Traceback", "An error occurred while calling", "Py4J", "java.lang.", "NoneType", "object at 0x")
 """None of these stands in an error that somebody can act on."""
@@ -84,6 +97,8 @@ def test_mutated_pipelines_are_planned_or_refused_in_a_sentence(
     Path("in").mkdir()
     Path("in/a.csv").write_text("id,name\n1,one\n2,two\n")
     Path("in/b.json").write_text('{"id": 1, "at": "2026-01-01T00:00:00", "amount": 1.5}\n')
+    for table in TABLES:
+        write_deltalake(table, ROWS)
     planned: list[str] = []
     cli = CliRunner()
     for index, text in enumerate(mutated_texts(FILES, 20 * COUNT, "plans")):

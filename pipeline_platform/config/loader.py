@@ -217,6 +217,9 @@ class _Reader:
             config = method.model_validate(values)
         except ValidationError as error:
             self._report(mistakes(error), method, places, whole)
+        except RecursionError:
+            message = f"an expression of '{method.method}' is nested too deeply; divide it among several steps"
+            self.problems.append(whole.problem(message))
         except Exception as error:  # noqa: BLE001
             # A method may come from another package; whatever its validation raises is a mistake in this file.
             self.problems.append(whole.problem(f"'{method.method}' can't take this config: {error!r}"))

@@ -32,6 +32,11 @@ EXECUTOR_OPTIONS = "spark.executor.defaultJavaOptions"
 """Those that Spark puts before `spark.executor.extraJavaOptions`, which stay the user's."""
 IN_UTC = "-Duser.timezone=UTC"
 """JDBC makes timestamps in the zone of the JVM, which would be that of its machine."""
+STACK = "-Xss16m"
+"""Spark goes through a plan by recursion, for which Java's 1 MB is too little from some 200 steps on.
+
+What a thread does not use of it takes no memory.
+"""
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 # Spark asks for this module itself, and no option of the JVM keeps it from saying so.
 _NOISE = b"WARNING: Using incubator modules"
@@ -53,7 +58,7 @@ def driver_options(own: str | None, archive: Path | None) -> str:
         archive: The class archive to start from.
     """
     layout = "json" if is_json() else "text"
-    options = [IN_UTC, f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
+    options = [IN_UTC, STACK, f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
     if archive is not None:
         # An archive that does not fit, after an upgrade of Java, is passed over in silence.
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds*=off", "-Xlog:class+path=off"]

@@ -326,3 +326,10 @@ def test_a_frame_whose_variable_is_not_set_is_told_at_its_place():
     assert "the environment variable NO_FRAME is not set" in problem.message
     assert problem.source_line is not None
     assert "NO_FRAME" in problem.source_line
+
+
+@pytest.mark.parametrize("terms", [2_000, 20_000])
+def test_an_expression_that_is_too_deep_is_told_in_words(terms: int):
+    (problem,) = problems_of(pipeline(extract(), transform("enrichData", columns={"b": " + ".join(["a"] * terms)})))
+    assert "nested too deeply" in problem.message
+    assert "RecursionError" not in problem.message

@@ -84,7 +84,7 @@ def test_settings_reach_spark_and_stand_neither_on_a_command_line_nor_in_the_env
 
 def test_options_that_were_asked_for_come_last_and_so_win() -> None:
     assert driver_options("-Xss4m", None).endswith(" -Xss4m")
-    assert driver_options(None, None).startswith("-Duser.timezone=UTC ")
+    assert driver_options(None, None).startswith("-Duser.timezone=UTC -Xss16m ")
     assert "-XX:SharedArchiveFile=/x.jsa" in driver_options(None, Path("/x.jsa"))
 
 
