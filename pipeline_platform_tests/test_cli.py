@@ -229,18 +229,6 @@ def test_check_plan_gives_each_pipeline_its_own_settings_alone(cli: CliRunner, t
     assert "pipeline 'wrong', step 2 (transform filterRows)" in result.output
 
 
-def test_a_plan_of_very_many_steps_is_no_stack_overflow(cli: CliRunner, tmp_path: Path, spark: SparkSession):
-    steps = [
-        {"type": "transform", "method": "filterRows", "config": {"condition": f"value <> {index} AND value >= 0"}}
-        for index in range(50, 250)
-    ]
-    # Each of these is one plan in another, and the sum is as deep as many more.
-    deep = {"type": "transform", "method": "enrichData", "config": {"columns": {"sum": " + ".join(["value"] * 300)}}}
-    file = flow(tmp_path, "deep", *steps, deep)
-    result = cli.invoke(app, ["check", "--plan", str(file)])
-    assert result.exit_code == 0, result.output
-
-
 def test_column_names_are_told_apart_as_spark_does(cli: CliRunner, tmp_path: Path, spark: SparkSession):
     added = {"straße": "value", "strasse": "value + 1", "ﬁn": "value", "fin": "value + 2"}
     variant = "parse_json(concat('{\"x\": {\"y\": [', value, ']}}')):x.y[0]::int = value"
