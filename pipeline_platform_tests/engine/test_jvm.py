@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import psutil
 import pytest
-from pyspark.sql import SparkSession
 
 from pipeline_platform.engine import jvm
 from pipeline_platform.engine.jars import CACHE_VARIABLE
@@ -131,9 +130,3 @@ def test_an_archive_that_another_process_is_making_is_not_waited_for(trained: li
     archive.unlink()
     with jvm.FileLock(f"{archive}.lock"):
         assert class_archive(java, [], lambda line: None) is None
-
-
-def test_threads_have_the_stack_that_a_plan_of_hundreds_of_steps_takes(spark: SparkSession) -> None:
-    # 300 steps take a minute. A regular expression of Java's recurses too, with each character.
-    (row,) = spark.sql("SELECT repeat('ab', 10000) RLIKE '^(a|b)*$' AS matches").collect()
-    assert row.matches
