@@ -159,7 +159,8 @@ def read_group(
     frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
     read = [*group.names, *([_EXTRA] if form.is_split else [])]
     in_file = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in read))))
-    record = {"record": F.when(F.col(_REASON).isNotNull(), in_file), "file": F.col("_metadata.file_path")}
+    # Not to be put into the filter of the policy: Spark would rewrite that for each set of columns that are renamed.
+    record = {"record": once(F.when(F.col(_REASON).isNotNull(), in_file)), "file": F.col("_metadata.file_path")}
     frame = marked(frame, F.col(_REASON), record)
 
     def value(field: StructField) -> Column:

@@ -105,7 +105,7 @@ def read_documents(
     frame = marked(
         frame,
         F.col(_REASON),
-        {"record": F.when(F.col(_REASON).isNotNull(), record), "file": F.col("_metadata.file_path")},
+        {"record": once(F.when(F.col(_REASON).isNotNull(), record)), "file": F.col("_metadata.file_path")},
     )
     columns = (F.col(quoted(f"{_VALUE}{f.name}" if f.name in values else f.name)).alias(f.name) for f in wanted.fields)
     return frame.select(*columns, RECORD, MALFORMED)
