@@ -23,7 +23,7 @@ FIVE_MISTAKES = """\
   "name": "flights",
   "mode": "bach",
   "steps": [
-    {"type": "extract", "method": "fromFiles", "config": {"path": "in", "format": "csv", "heading": true}},
+    {"type": "extract", "method": "fromFiles", "config": {"path": "in", "format": "csv", "headr": true}},
     {"type": "transform", "method": "filterRow", "config": {"condition": "a > 1"}},
     {"type": "transform", "method": "filterRows", "config": {"condition": "a > "}},
 \t{"type": "validate", "method": "validateNulls", "config": {"notNullColumns": ["a"], "input": "flihgts"}},
@@ -37,7 +37,7 @@ def test_five_different_mistakes_are_reported_together_each_at_its_place():
     found = [(problem.line, problem.column, problem.message) for problem in problems_of(FIVE_MISTAKES)]
     assert found == [
         (3, 11, "expected 'batch' or 'streaming', not 'bach'"),
-        (5, 90, "unknown key 'heading'"),
+        (5, 90, "unknown key 'headr'"),
         (6, 37, "unknown method 'filterRow'"),
         (7, 78, "SQL syntax: Required keyword: 'expression' missing near '>', column 3"),
         (8, 95, "there is no registered frame 'flihgts' before this step"),

@@ -19,8 +19,8 @@ def test_the_five_mistakes_as_they_are_shown():
 pipeline.json:3:11: expected 'batch' or 'streaming', not 'bach' (did you mean 'batch'?)
       "mode": "bach",
               ^
-pipeline.json:5:90: unknown key 'heading' (did you mean 'header'?)
-        {"type": "extract", "method": "fromFiles", "config": {"path": "in", "format": "csv", "heading": true}},
+pipeline.json:5:90: unknown key 'headr' (did you mean 'header'?)
+        {"type": "extract", "method": "fromFiles", "config": {"path": "in", "format": "csv", "headr": true}},
                                                                                              ^
 pipeline.json:6:37: unknown method 'filterRow' (did you mean 'filterRows'?)
         {"type": "transform", "method": "filterRow", "config": {"condition": "a > 1"}},

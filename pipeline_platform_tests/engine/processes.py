@@ -75,7 +75,7 @@ def completed(file: Path, *options: str) -> dict[str, Any]:
         [COMMAND, "run", str(file), "--json", *options],
         capture_output=True,
         text=True,
-        env={**os.environ, "SPARK_MASTER": "local[2]"},
+        env={**os.environ, **WAITING_ALLOWED, "SPARK_MASTER": "local[2]"},
         timeout=PATIENCE_SECONDS,
         check=False,
     )
