@@ -87,7 +87,7 @@ def sales(folder: Path) -> dict[str, Any]:
             step(
                 "transform",
                 "sqlQuery",
-                query="SELECT name, Ulm AS amount FROM cities WHERE Ulm IS NOT NULL",
+                query="SELECT name, CAST(Ulm AS DOUBLE) AS amount FROM cities WHERE Ulm IS NOT NULL",
                 registerAs="ulm",
             ),
             step(
