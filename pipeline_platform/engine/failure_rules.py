@@ -153,6 +153,10 @@ RULES: tuple[Rule, ...] = (
         classes=("java.lang.IllegalArgumentException",),
         says=r"^(CSV header does not conform to the schema|Number of column in CSV header is not equal)",
     ),
+    Rule(
+        "cast the column to the type that the table has, for example with enrichData",
+        conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),
+    ),
     Rule("mend the rows that the expression raises this for, or filter them", conditions=("USER_RAISED_EXCEPTION",)),
     # Values.
     Rule(

@@ -26,7 +26,7 @@ _LONGEST = 600
 _MOST_CASTS = 3
 _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+?)\.?(?:\s|$)")
 # What says more together with what is around it.
-_SHORT = 60
+_SHORT = 64
 
 
 @contextmanager
