@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
@@ -76,8 +76,8 @@ class FormatOptions:
         return self.reading if use == "reading" else self.writing
 
 
-# `FileSourceOptions`, `PathFilterFactory` and `FileStreamOptions`.
-_ANY_SOURCE = frozenset(
+# `FileSourceOptions` and `PathFilterFactory`.
+LISTING = frozenset(
     [
         "basePath",
         "ignoreCorruptFiles",
@@ -86,6 +86,13 @@ _ANY_SOURCE = frozenset(
         "modifiedBefore",
         "pathGlobFilter",
         "recursiveFileLookup",
+    ]
+)
+"""Options that say which files are read, whatever their format."""
+
+# And `FileStreamOptions`.
+_ANY_SOURCE = LISTING | frozenset(
+    [
         "cleanSource",
         "discardCachedInputRatio",
         "fileNameOnly",
@@ -315,6 +322,28 @@ def require_known_options(options: Collection[str], file_format: str, use: Use, 
         near = did_you_mean(option, known)
         hint = f" ({near})" if near else ""
         raise _mistake(option, f"Spark has no option '{option}' for {use} {file_format} files{hint}")
+
+
+def require_keys_of_format(
+    step: BaseModel, file_format: str, keys_of_formats: Mapping[tuple[str, ...], Sequence[str]]
+) -> None:
+    """Raise unless the keys that the step has are for files of its format.
+
+    Args:
+        step: The config of a step that reads or writes files.
+        file_format: Spark's name of its format.
+        keys_of_formats: By the formats, the fields that are for these alone.
+
+    Raises:
+        PydanticCustomError: Of the first key that is not.
+    """
+    for formats, fields in keys_of_formats.items():
+        for name in fields:
+            if name in step.model_fields_set and file_format not in formats:
+                key = type(step).model_fields[name].alias or name
+                message = "'{key}' is for {formats} files, and format is {format}"
+                told = {"key": key, "formats": " and ".join(formats), "format": file_format}
+                raise PydanticCustomError("format", message, told)
 
 
 def _mistake(option: str, message: str) -> PydanticCustomError:

@@ -18,7 +18,14 @@ from pipeline_platform.methods.extract.file_listing import FileListing
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.extract.parquet_columns import naming_columns
 from pipeline_platform.methods.extract.text_values import Formats
-from pipeline_platform.methods.file_options import Character, Encoding, Options, require_known_options
+from pipeline_platform.methods.file_options import (
+    LISTING,
+    Character,
+    Encoding,
+    Options,
+    require_keys_of_format,
+    require_known_options,
+)
 from pipeline_platform.methods.s3 import EntersS3, Place, place_of
 
 if TYPE_CHECKING:
@@ -38,15 +45,6 @@ _KEYS_OF_FORMATS: Mapping[tuple[str, ...], Sequence[str]] = {
 }
 # What finds out records that can't be used; and what stands in keys under another name.
 _NOT_OPTIONS = ("columnPruning", "enforceSchema", "unescapedQuoteHandling", "emptyValue", "singleVariantColumn")
-_LISTING = (
-    "basePath",
-    "ignoreCorruptFiles",
-    "ignoreMissingFiles",
-    "modifiedAfter",
-    "modifiedBefore",
-    "pathGlobFilter",
-    "recursiveFileLookup",
-)
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
@@ -119,13 +117,7 @@ class ReadsFiles(MalformedRecords):
 
     @model_validator(mode="after")
     def _keys_fit_format(self) -> Self:
-        for formats, fields in _KEYS_OF_FORMATS.items():
-            for name in fields:
-                if name in self.model_fields_set and self.format not in formats:
-                    key = type(self).model_fields[name].alias or name
-                    message = "'{key}' is for {formats} files, and format is {format}"
-                    told = {"key": key, "formats": " and ".join(formats), "format": self.format}
-                    raise PydanticCustomError("format", message, told)
+        require_keys_of_format(self, self.format, _KEYS_OF_FORMATS)
         return self
 
     @model_validator(mode="after")
@@ -172,7 +164,7 @@ class ReadsFiles(MalformedRecords):
         """The files; their bucket is there."""
         place = place_of(self.uri(), credentials)
         require_bucket(place)
-        names = {name.casefold() for name in _LISTING}
+        names = {name.casefold() for name in LISTING}
         return FileListing(place, {name: value for name, value in self.options.items() if name.casefold() in names})
 
     def formats(self) -> Formats:

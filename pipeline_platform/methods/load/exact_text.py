@@ -24,14 +24,12 @@ class CsvText:
 
     Args:
         null_value: What NULL is written as.
-        empty_value: What an empty text is written as.
         quotes_all: Whether every value is quoted, NULL too.
         encoding: The encoding of the files, if it lacks characters.
         line_sep: What ends a line, if it is not a line feed.
     """
 
     null_value: str
-    empty_value: str
     quotes_all: bool
     encoding: str | None
     line_sep: str | None

@@ -14,7 +14,13 @@ from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.files import FileFormat
-from pipeline_platform.methods.file_options import Character, Encoding, Options, require_known_options
+from pipeline_platform.methods.file_options import (
+    Character,
+    Encoding,
+    Options,
+    require_keys_of_format,
+    require_known_options,
+)
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
 from pipeline_platform.methods.load.exact_text import CsvText, exact_csv, exact_partitions
 from pipeline_platform.methods.load.publication import FilePublication
@@ -177,13 +183,7 @@ without a zone is the option `timestampNTZFormat`."""
 
     @model_validator(mode="after")
     def _keys_fit_format(self) -> Self:
-        for formats, fields in _KEYS_OF_FORMATS.items():
-            for name in fields:
-                if name in self.model_fields_set and self.format not in formats:
-                    key = type(self).model_fields[name].alias or name
-                    message = "'{key}' is for {formats} files, and format is {format}"
-                    told = {"key": key, "formats": " and ".join(formats), "format": self.format}
-                    raise PydanticCustomError("format", message, told)
+        require_keys_of_format(self, self.format, _KEYS_OF_FORMATS)
         return self
 
     def file_format(self) -> str:
@@ -218,7 +218,6 @@ without a zone is the option `timestampNTZFormat`."""
         options = {name.casefold(): value for name, value in self.writer_options().items()}
         text = CsvText(
             null_value=options["nullvalue"],
-            empty_value=options["emptyvalue"],
             quotes_all=options.get("quoteall", "").lower() == "true",
             encoding=self.encoding if self.encoding in _NARROW_ENCODINGS else None,
             line_sep=self.line_sep,
