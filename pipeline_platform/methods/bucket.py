@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from pipeline_platform.exceptions import CredentialException, PipelineExecutionException
 from pipeline_platform.methods.s3 import Place, bucket_of
@@ -49,10 +49,22 @@ def require_bucket(place: Place) -> None:
         ) from None
 
 
+def code_of_answer(error: BaseException | None) -> str | None:
+    """The code of the store's answer that an error is made of; None for an error without an answer.
+
+    Args:
+        error: Of botocore, or of s3fs, which makes an OSError of botocore's and keeps that as its cause.
+    """
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return cast("dict[str, Any]", response).get("Error", {}).get("Code")
+        error = error.__cause__
+    return None
+
+
 def _explained(bucket: str, store: str, error: Exception) -> PipelineExecutionException | CredentialException:
-    # s3fs makes an OSError of what botocore raised, and keeps that as its cause.
-    cause: Any = error if hasattr(error, "response") else error.__cause__
-    code = str((getattr(cause, "response", None) or {}).get("Error", {}).get("Code", ""))
+    code = code_of_answer(error)
     if code in _REFUSED_KEYS:
         return CredentialException(
             f"{store} does not accept the access key for the bucket '{bucket}' ({code})",
@@ -72,7 +84,7 @@ def _explained(bucket: str, store: str, error: Exception) -> PipelineExecutionEx
             f"{store} has no bucket '{bucket}'", hint="check the bucket, the endpoint and the region"
         )
     return PipelineExecutionException(
-        f"{store} could not be asked for the bucket '{bucket}': {code or type(cause or error).__name__}",
+        f"{store} could not be asked for the bucket '{bucket}': {code or type(error.__cause__ or error).__name__}",
         hint="check 'endpoint', and that the store is up and can be reached",
         retryable=True,
     )

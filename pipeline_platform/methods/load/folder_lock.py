@@ -21,11 +21,12 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.bucket import code_of_answer
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -192,7 +193,7 @@ class _S3Lock:
         try:
             return self._wait()
         except OSError as error:
-            if _code(error) in _UNSUPPORTED:
+            if code_of_answer(error) in _UNSUPPORTED:
                 return False
             raise
 
@@ -263,7 +264,7 @@ class _S3Lock:
             answer = self._call("put_object", Body=json.dumps(written).encode(), Metadata=written, **condition)
             return str(answer["ETag"])
         except OSError as error:
-            if _code(error) not in _REFUSED:
+            if code_of_answer(error) not in _REFUSED:
                 raise
         # A write that went through, and whose answer was lost, is refused when it is sent again.
         there = self._look()
@@ -285,13 +286,3 @@ class _S3Lock:
 
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409")
 _UNSUPPORTED = ("NotImplemented", "501", "InvalidArgument", "InvalidRequest", "400")
-
-
-def _code(error: BaseException | None) -> str | None:
-    """The code of a store's answer that s3fs made an error of."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if isinstance(response, dict):
-            return str(cast("dict[str, Any]", response).get("Error", {}).get("Code"))
-        error = error.__cause__
-    return None
