@@ -42,15 +42,17 @@ class Tally:
 
     def rows(self) -> int | None:
         """Rows counted, or None if the plan was never run in full, or a stage of it twice."""
-        metrics = observed(self.observation)
-        if metrics is None or metrics["tasks"] != len(metrics["partitions"]):
-            return None
-        return int(metrics["rows"])
+        metrics = self._certain()
+        return int(metrics["rows"]) if metrics is not None else None
 
     def malformed(self) -> int | None:
         """Marked records among the rows, or None as for `rows`, and where none could be marked."""
-        metrics = observed(self.observation) if self.rows() is not None else None
+        metrics = self._certain()
         return int(metrics["malformed"]) if metrics is not None and "malformed" in metrics else None
+
+    def _certain(self) -> dict[str, Any] | None:
+        metrics = observed(self.observation)
+        return metrics if metrics is not None and metrics["tasks"] == len(metrics["partitions"]) else None
 
     def partitions(self) -> int | None:
         """Partitions that had rows, or None if the plan was never run in full."""

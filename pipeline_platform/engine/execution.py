@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import Stop
-from pipeline_platform.engine.counting import counting_note, reporting_loads
+from pipeline_platform.engine.counting import Tally, counting_note, reporting_loads
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selected_steps
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform.logs import about
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.load.base import Written
 from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
@@ -150,9 +149,8 @@ class Execution:
         began, started = time.monotonic(), datetime.now(UTC)
         with explaining(step, self.pipeline):
             written = action.prepared.write()
-        rows = written.rows
-        if rows is None and action.tally is not None and written.skipped is None:
-            rows = action.tally.rows()
+        tally = action.tally if written.skipped is None else None
+        rows = tally.rows() if written.rows is None and tally is not None else written.rows
         self._record(
             StepMetrics(
                 index=step.index,
@@ -169,7 +167,7 @@ class Execution:
                 version=written.version,
                 skipped=written.skipped,
                 quarantined=rejected.get(step.index),
-                malformed=rejected[step.index] if step.index in rejected else _made_null(action, written),
+                malformed=_malformed(step, rejected, tally),
                 columns=planned.columns[step.index],
                 lineage=planned.lineage[step.index],
                 detail=dict(written.detail),
@@ -222,7 +220,7 @@ class Execution:
                     rows_note=(note or UNCERTAIN) if rows is None else None,
                     partitions=tally.partitions() if tally is not None and rows is not None else None,
                     quarantined=rejected.get(step.index),
-                    malformed=_malformed(planned, step, rejected),
+                    malformed=_malformed(step, rejected, planned.tallies.get(step.index)),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],
                     lineage=planned.lineage.get(step.index, {}),
@@ -248,12 +246,8 @@ class Execution:
         return sum(known) if len(known) == len(inputs) else None
 
 
-def _made_null(action: PlannedLoad, written: Written) -> int | None:
-    return action.tally.malformed() if action.tally is not None and written.skipped is None else None
-
-
-def _malformed(planned: Plan, step: Step, rejected: Mapping[int, int | None]) -> int | None:
-    tally = planned.tallies.get(step.index)
+def _malformed(step: Step, rejected: Mapping[int, int | None], tally: Tally | None) -> int | None:
+    """Records that a step took out or made null."""
     return rejected[step.index] if step.index in rejected else tally.malformed() if tally is not None else None
 
 

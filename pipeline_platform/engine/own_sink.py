@@ -95,11 +95,11 @@ def own_sink(
     config = load.config.resolved()
     assert isinstance(config, Load)
     frame, source = planned.frame, head.config.resolved()
+    # A continuous query allows no observation.
+    is_observed = not config.hands_rows_on()
     if isinstance(source, Extract):
-        # A continuous query allows no observation.
-        frame = source.accepted(frame if config.hands_rows_on() else malformed_counted(frame, source, head))
-    if not config.hands_rows_on():
-        # A continuous query allows no observation.
+        frame = source.accepted(malformed_counted(frame, source, head) if is_observed else frame)
+    if is_observed:
         frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
     run = LoadRun(pipeline.name, load.name, credentials_for(credentials, config, load), run_id=credentials.run_id)
     writer = config.own_sink(frame, run)

@@ -270,13 +270,17 @@ def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> D
         rejected = config.rejected(frame)
         assert rejected is not None
     if rejected is not None and _takes_out(planned, step, step.index):
-        quarantine, run = _quarantine(planned, step, rejected.path or _beside_sink(planned.pipeline, step))
-        prepared = quarantine.prepare(rejected.frame, run)
-        planned.rejects.append(PlannedReject(step, prepared, quarantine.dataset().uri))
+        _plan_reject(planned, step, rejected.frame, rejected.path)
     if config.counts_malformed():
         # The mark is gone once the records have been let through; those are the rows of the step too.
         frame, planned.tallies[step.index] = counted(frame)
     return config.accepted(frame)
+
+
+def _plan_reject(planned: Plan, step: Step, rows: DataFrame, path: str | None) -> None:
+    """Have rows that can't be used written to a quarantine; None for the one beside the first sink."""
+    quarantine, run = _quarantine(planned, step, path or _beside_sink(planned.pipeline, step))
+    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run), quarantine.dataset().uri))
 
 
 def inputs_of(planned: Plan, step: Step, spark: SparkSession) -> Frames:
@@ -424,14 +428,13 @@ def _storable(planned: Plan, step: Step, config: Load, frame: DataFrame) -> tupl
     # What goes on and what does not have to be parts of one reading.
     frame = frame.persist()
     planned.cached.append(frame)
-    quarantine, run = _quarantine(planned, step, config.quarantine() or _beside_sink(planned.pipeline, step))
     # Other readers of the quarantine can't open a file whose text is not UTF-8.
     fields = [
         F.make_valid_utf8(quoted(name)).alias(name) if kind == "string" else F.col(quoted(name))
         for name, kind in frame.dtypes
     ]
     rows = frame.filter(reason.isNotNull()).select(*fields, reason.alias("reason"))
-    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run), quarantine.dataset().uri))
+    _plan_reject(planned, step, rows, config.quarantine())
     return frame.filter(reason.isNull()), None
 
 
