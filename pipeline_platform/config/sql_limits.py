@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -29,11 +29,7 @@ def expression_limit(text: str) -> str | None:
     Args:
         text: A Spark SQL expression; one that can't be parsed has other mistakes.
     """
-    try:
-        parsed = parse_expression(_PLACEHOLDER.sub("1", text))
-    except (SqlglotError, RecursionError):
-        return None
-    return _code(parsed) or _other_tables(parsed)
+    return _limit(text, parse_expression, registered=False)
 
 
 def query_limit(text: str) -> str | None:
@@ -42,11 +38,15 @@ def query_limit(text: str) -> str | None:
     Args:
         text: A Spark SQL query; one that can't be parsed has other mistakes.
     """
+    return _limit(text, parse_query, registered=True)
+
+
+def _limit(text: str, parse: Callable[[str], exp.Expr], *, registered: bool) -> str | None:
     try:
-        parsed = parse_query(_PLACEHOLDER.sub("1", text))
+        parsed = parse(_PLACEHOLDER.sub("1", text))
     except (SqlglotError, RecursionError):
         return None
-    return _code(parsed) or _other_tables(parsed, registered=True)
+    return _code(parsed) or _other_tables(parsed, registered=registered)
 
 
 def tables_read(node: exp.Expr, known: frozenset[str] = frozenset()) -> Iterator[exp.Table]:
@@ -81,7 +81,7 @@ def _code(parsed: exp.Expr) -> str | None:
     return None
 
 
-def _other_tables(parsed: exp.Expr, *, registered: bool = False) -> str | None:
+def _other_tables(parsed: exp.Expr, *, registered: bool) -> str | None:
     if is_allowed("sql-tables"):
         return None
     for table in tables_read(parsed):

@@ -119,18 +119,18 @@ _CONFLICTS = (
     "ConcurrentTransactionException",
 )
 
+
+def _raised(words: str, hint: str) -> Rule:
+    """The rule for what an expression of the platform's raises in these words."""
+    return Rule(hint, conditions=("USER_RAISED_EXCEPTION",), says=rf"^(\[\w+\] )?{re.escape(words)}")
+
+
 RULES: tuple[Rule, ...] = (
     # What the platform's own expressions raise.
-    Rule(
-        "mend the record or the schema it is read with, or set 'onMalformed' to quarantine or null",
-        conditions=("USER_RAISED_EXCEPTION",),
-        says=rf"^(\[\w+\] )?{re.escape(MALFORMED_RECORD)}",
+    _raised(
+        MALFORMED_RECORD, "mend the record or the schema it is read with, or set 'onMalformed' to quarantine or null"
     ),
-    Rule(
-        "make the rows unique first, for example with deduplicate",
-        conditions=("USER_RAISED_EXCEPTION",),
-        says=rf"^(\[\w+\] )?{re.escape(REPEATED_KEYS)}",
-    ),
+    _raised(REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
     Rule(
         "take the value out, or cast the column to what a frame can hold, in 'query'; of a date or time 'invalidDates' "
         "can make null",
@@ -138,11 +138,7 @@ RULES: tuple[Rule, ...] = (
         says=UNHELD_VALUE,
         quotes=True,
     ),
-    Rule(
-        "change the key that the error names, or the value first, for example with enrichData",
-        conditions=("USER_RAISED_EXCEPTION",),
-        says=rf"^(\[\w+\] )?{re.escape(LOST_TEXT)}",
-    ),
+    _raised(LOST_TEXT, "change the key that the error names, or the value first, for example with enrichData"),
     Rule(
         "write a quote within a quoted value twice, or after 'escape'; the file can't be read beyond it",
         classes=("com.univocity.parsers.common.TextParsingException",),

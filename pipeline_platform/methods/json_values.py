@@ -110,7 +110,8 @@ def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
         infinite = anywhere(F.col(_NUMBERS).getField(field.name), field.dataType, _infinite)
         digits = F.col(_DECIMALS).getField(field.name)
         lost = anywhere(digits, field.dataType, _rounded)
-        finer_lost = anywhere(F.col(_FINER).getField(field.name), field.dataType, _finer_rounded)
+        in_finer = functools.partial(_rounded, finer=True)
+        finer_lost = anywhere(F.col(_FINER).getField(field.name), field.dataType, in_finer)
         tests = [test for test in (rounds, lost, finer_lost, infinite) if test is not None]
         is_unfit = functools.reduce(operator.or_, tests) if tests else None
         whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
@@ -337,22 +338,18 @@ def _is_widest(wanted: DataType) -> bool:
     return isinstance(wanted, T.DecimalType) and wanted.precision == _MOST_DIGITS > wanted.scale
 
 
-def _rounded(read: Column, wanted: DataType) -> Column | None:
-    """Whether a decimal was read with digits that the wanted type has no place for."""
+def _rounded(read: Column, wanted: DataType, *, finer: bool = False) -> Column | None:
+    """Whether a decimal was read with digits that the wanted type has no place for.
+
+    Args:
+        read: Of the type that `_with_decimals` gives.
+        wanted: The type of the schema.
+        finer: As there: the widest decimals alone, instead of all others.
+    """
+    from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    if not isinstance(wanted, T.DecimalType) or wanted.precision == _MOST_DIGITS:
+    if not isinstance(wanted, T.DecimalType) or finer != _is_widest(wanted):
         return None
-    return ~_same_in(read, wanted, _with_decimals(wanted))
-
-
-def _finer_rounded(read: Column, wanted: DataType) -> Column | None:
-    """As `_rounded`, for the widest decimals."""
-    return ~_same_in(read, wanted, _with_decimals(wanted, finer=True)) if _is_widest(wanted) else None
-
-
-def _same_in(read: Column, wanted: DataType, wide: DataType) -> Column:
-    """Whether a decimal of the wide type is one of the wanted type; true of a null."""
-    from pyspark.sql import functions as F
-
-    return F.coalesce(read.try_cast(wanted).try_cast(wide) == read, read.isNull())
+    wide = _with_decimals(wanted, finer=finer)
+    return ~F.coalesce(read.try_cast(wanted).try_cast(wide) == read, read.isNull())
