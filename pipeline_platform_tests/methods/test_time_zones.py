@@ -72,8 +72,7 @@ def servers_far_east(in_postgres: Schema, in_mysql: Schema) -> Iterator[None]:
 
 def pipelines_of(schema: Schema, folder: Path) -> list[dict[str, Any]]:
     """From the schema to every kind of sink; partitioned by a timestamp under another zone of Spark's, and back."""
-    columns = {"local": "CAST(clock AS TIMESTAMP_NTZ)", "zoned": "CAST(clock AS TIMESTAMP_NTZ)"}
-    read = [schema.extract(table="source"), transform("enrichData", columns=columns)]
+    read = [schema.extract(table="source"), with_clocks("CAST(clock AS TIMESTAMP_NTZ)")]
     filtered = [
         transform("filterRows", condition="clock > TIMESTAMP '2024-07-01 11:59:59' AND id < 6"),
         load("toFiles", path=f"{folder}/filtered", format="parquet"),
@@ -91,16 +90,24 @@ def pipelines_of(schema: Schema, folder: Path) -> list[dict[str, Any]]:
         ]
     files = [load("toFiles", path=f"{folder}/{format_}", format=format_) for format_ in FILES]
     by_clock = f"{folder}/by_clock"
+    # What a cast shows is the clock of the session's zone.
+    in_utc_again = "convert_timezone('America/Los_Angeles', 'UTC', CAST(clock AS TIMESTAMP_NTZ))"
+    read_in_the_west = [schema.extract(table="source"), with_clocks(in_utc_again)]
     partitioned = load("toDeltaLake", path=by_clock, partitionBy=["clock"])
     again = load("toFiles", path=f"{folder}/from_partitions", format="parquet")
     return [
         {"steps": [*read, *files, schema.load("there"), schema.load("new"), *filtered]},
         {
-            "steps": [*read, partitioned, schema.load("elsewhere")],
+            "steps": [*read_in_the_west, partitioned, schema.load("elsewhere")],
             "sparkConf": {"spark.sql.session.timeZone": "America/Los_Angeles"},
         },
         {"steps": [extract("fromDeltaLake", path=by_clock), again]},
     ]
+
+
+def with_clocks(expression: str) -> dict[str, Any]:
+    """Two columns of this expression; one of them goes into a column with a zone."""
+    return transform("enrichData", columns={"local": expression, "zoned": expression})
 
 
 @pytest.mark.usefixtures("servers_far_east")
