@@ -307,17 +307,17 @@ def require_known_options(options: Collection[str], file_format: str, use: Use, 
         PydanticCustomError: Of the first option that is not right; found at its line.
     """
     known = FORMATS[file_format].of(use)
-    folded = {name.casefold() for name in known}
+    folded = {name.lower() for name in known}
     other: Use = "writing" if use == "reading" else "reading"
     for option in options:
         # Settings of Parquet may be for one column: `parquet.bloom.filter.enabled#id`.
-        name = (option.split("#", 1)[0] if file_format == "parquet" else option).casefold()
+        name = (option.split("#", 1)[0] if file_format == "parquet" else option).lower()
         key = KEYS.get(name)
         if key is not None and key in keys:
             raise _mistake(option, f"the option '{option}' has a key of its own: write '{key}' beside 'options'")
         if name in folded:
             continue
-        if name in {known_name.casefold() for known_name in FORMATS[file_format].of(other)}:
+        if name in {known_name.lower() for known_name in FORMATS[file_format].of(other)}:
             raise _mistake(option, f"'{option}' is an option for {other} {file_format} files, not for {use} them")
         near = did_you_mean(option, known)
         hint = f" ({near})" if near else ""

@@ -2,22 +2,22 @@
 
 Spark's reader says which records have too many or too few fields, or a value that is no number of the type. What it
 takes too easily (`1D`, `2013` for a date, decimals that it rounds) is read as text and converted here. A file is read
-as a whole, since a record may go over several lines; a big one is split at its lines, and then no quoted value may go
-over the end of one, which is told.
+as a whole, since a record may go over several lines; a big one is split at its lines, each of which is looked at as
+text before it is parsed: no quoted value may go over the end of one, which is told.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.extract.file_heads import CsvDialect
-from pipeline_platform.methods.extract.malformed import MALFORMED, MALFORMED_RECORD, RECORD, marked
+from pipeline_platform.methods.extract.malformed import MALFORMED, MALFORMED_RECORD, RECORD, marked_in_file
 from pipeline_platform.methods.extract.text_values import Formats, can_be_read, converted, is_read_by_spark, kind_of
 from pipeline_platform.methods.json_values import once
 
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructField, StructType
 
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
-_EXTRA = f"{HELPER_PREFIX}extra"
+_LINE = f"{HELPER_PREFIX}line"
+_PARSED = f"{HELPER_PREFIX}parsed"
 _VALUE = f"{HELPER_PREFIX}value_"
 _REASON = f"{HELPER_PREFIX}reason"
 # Spark puts this in place of an empty value, and takes it for null; no file has it.
 _NO_NULL = "\0null"
 _REPLACED = "\ufffd"
+# No text holds them, says Unicode; so a line is one value, whatever stands in it.
+_WHOLE_LINE = {"sep": "\uffff", "quote": "\ufffe", "escape": "\ufffe", "nullValue": _NO_NULL}
 
 Reader = Any
 """Spark's reader of a batch or of a stream."""
@@ -67,7 +70,7 @@ class CsvFormat:
             "encoding": self.encoding,
             "columnPruning": "false",
             # Where the next record begins is not known after a broken quote.
-            "unescapedQuoteHandling": "STOP_AT_DELIMITER" if self.is_split else "RAISE_ERROR",
+            "unescapedQuoteHandling": "RAISE_ERROR",
             "enforceSchema": _flag(not checks_header),
         }
         return {**self.record_options(), **own, **self.options}
@@ -110,9 +113,9 @@ def column_names(values: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
     """The names of columns by their header, as Spark gives them: one that is empty or there twice gets its number."""
     if not has_header:
         return tuple(f"_c{index}" for index in range(len(values)))
-    folded = [value.casefold() for value in values]
+    folded = [value.lower() for value in values]
     return tuple(
-        f"_c{index}" if not value else f"{value}{index}" if folded.count(value.casefold()) > 1 else value
+        f"_c{index}" if not value else f"{value}{index}" if folded.count(value.lower()) > 1 else value
         for index, value in enumerate(values)
     )
 
@@ -135,8 +138,8 @@ def read_group(
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    kinds = {field.name.casefold(): field.dataType for field in wanted.fields}
-    fields = [T.StructField(name, kinds.get(name.casefold(), T.StringType())) for name in group.names]
+    kinds = {field.name.lower(): field.dataType for field in wanted.fields}
+    fields = [T.StructField(name, kinds.get(name.lower(), T.StringType())) for name in group.names]
     for field in fields:
         if not can_be_read(field.dataType):
             raise PipelineExecutionException(
@@ -144,11 +147,16 @@ def read_group(
                 hint="give it a simple type in 'schema', such as STRING, and parse it in a step of its own",
             )
     frame = _raw(reader, group, fields, partitions, form)
-    texts = {field.name: _text(F.col(quoted(field.name)), field, form) for field in fields}
+    texts = {
+        field.name: F.col(quoted(field.name))
+        if is_read_by_spark(field.dataType)
+        else _text(F.col(quoted(field.name)), field.dataType, form.null_values)
+        for field in fields
+    }
     values = {
         field.name: converted(texts[field.name], field.dataType, form.formats)
         for field in fields
-        if not isinstance(field.dataType, T.StringType) and not _is_native(field, form)
+        if not isinstance(field.dataType, T.StringType) and not is_read_by_spark(field.dataType)
     }
     frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
     unfit = [
@@ -157,14 +165,12 @@ def read_group(
         if name in values
     ]
     frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
-    read = [*group.names, *([_EXTRA] if form.is_split else [])]
-    in_file = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in read))))
-    # Not to be put into the filter of the policy: Spark would rewrite that for each set of columns that are renamed.
-    record = {"record": once(F.when(F.col(_REASON).isNotNull(), in_file)), "file": F.col("_metadata.file_path")}
-    frame = marked(frame, F.col(_REASON), record)
+    # Spark gives the text of those alone that it finds fault with.
+    in_file = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
+    frame = marked_in_file(frame, F.col(_REASON), in_file)
 
     def value(field: StructField) -> Column:
-        name = next((name for name in group.names if name.casefold() == field.name.casefold()), None)
+        name = next((name for name in group.names if name.lower() == field.name.lower()), None)
         if field.name in partitions.names:
             return F.col(quoted(field.name))
         if name is None:
@@ -196,8 +202,9 @@ def texts_of(reader: Reader, group: CsvGroup, form: CsvFormat) -> DataFrame:
     from pyspark.sql import types as T
 
     fields = [T.StructField(name, T.StringType()) for name in group.names]
-    frame = _raw(reader, group, fields, T.StructType([]), replace(form, is_split=False), splits=form.is_split)
-    empty_is_null = {name: F.nullif(_text(F.col(quoted(name)), None, form), F.lit("")) for name in group.names}
+    frame = _raw(reader, group, fields, T.StructType([]), form)
+    texts = {name: _text(F.col(quoted(name)), T.StringType(), form.null_values) for name in group.names}
+    empty_is_null = {name: F.nullif(text, F.lit("")) for name, text in texts.items()}
     return frame.filter(once(F.col(_CORRUPT)).isNull()).select(
         *(text.alias(name) for name, text in empty_is_null.items())
     )
@@ -219,48 +226,40 @@ def _type_of(kinds: int) -> DataType:
 
 
 def _raw(
-    reader: Reader,
-    group: CsvGroup,
-    fields: Sequence[StructField],
-    partitions: StructType,
-    form: CsvFormat,
-    *,
-    splits: bool = False,
+    reader: Reader, group: CsvGroup, fields: Sequence[StructField], partitions: StructType, form: CsvFormat
 ) -> DataFrame:
-    """What Spark reads: every record, and its text where it has a field too many or too few or a value that is none."""
-    from pyspark.sql import types as T
+    """What Spark reads: every record, and its text where it has a field too many or too few or a value that is none.
 
-    text = T.StringType()
-    columns = [T.StructField(f.name, f.dataType if _is_native(f, form) else text) for f in fields]
-    # With a column that no file has, each record is one with too few fields, and comes with its text.
-    extra = [T.StructField(_EXTRA, text)] if form.is_split else []
-    corrupt = T.StructField(_CORRUPT, text)
-    checks_header = form.has_header and not form.is_split and group.header == group.names
-    options = form.reader_options(checks_header=checks_header)
-    if group.line_sep is not None and not form.is_split and not splits:
-        options = {"lineSep": group.line_sep, **options}
-    if splits:
-        options |= {"multiLine": "false", "unescapedQuoteHandling": "STOP_AT_DELIMITER"}
-    schema = T.StructType([*columns, *extra, *partitions.fields, corrupt])
-    return group.load(reader.format("csv").options(**options).schema(schema))
-
-
-def _is_native(field: StructField, form: CsvFormat) -> bool:
-    return is_read_by_spark(field.dataType) and not form.is_split
-
-
-def _text(column: Column, field: StructField | None, form: CsvFormat) -> Column:
-    """A value as text, null for what stands for null; a number is never empty."""
+    Of a file that is split, `_LINE` is the text of every record.
+    """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    if field is not None and _is_native(field, form):
-        return column
-    nulls = list(form.null_values)
-    if field is not None and not isinstance(field.dataType, T.StringType):
-        nulls.append("")
+    text = T.StringType()
+    columns = [T.StructField(f.name, f.dataType if is_read_by_spark(f.dataType) else text) for f in fields]
+    corrupt = T.StructField(_CORRUPT, text)
+    checks_header = form.has_header and not form.is_split and group.header == group.names
+    options = form.reader_options(checks_header=checks_header)
+    if form.is_split:
+        # Spark leaves the header out at the start of each file. More than one value, and it gives the text.
+        schema = T.StructType([T.StructField(_LINE, text), *partitions.fields, corrupt])
+        frame = group.load(reader.format("csv").options(**{**options, **_WHOLE_LINE}).schema(schema))
+        frame = frame.withColumn(_LINE, F.coalesce(F.col(_CORRUPT), F.col(_LINE))).drop(_CORRUPT)
+        parsed = F.from_csv(F.col(_LINE), T.StructType([*columns, corrupt]).toDDL(), form.record_options())
+        return frame.withColumn(_PARSED, once(parsed)).select("*", f"{_PARSED}.*")
+    if group.line_sep is not None:
+        options = {"lineSep": group.line_sep, **options}
+    schema = T.StructType([*columns, *partitions.fields, corrupt])
+    return group.load(reader.format("csv").options(**options).schema(schema))
+
+
+def _text(column: Column, kind: DataType, null_values: Sequence[str]) -> Column:
+    """The text of a value of this type, null for what stands for null; a number is never empty."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
     # Spark takes the first for null itself.
-    nulls = nulls[1:] if form.null_values else nulls
+    nulls = [*null_values[1:], *([] if isinstance(kind, T.StringType) else [""])]
     return F.when(~column.isin(nulls), column) if nulls else column
 
 
@@ -278,13 +277,11 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
     not_decoded = F.lit(f"bytes in it are not {form.encoding}")
     if form.is_split:
         open_quote = f"{MALFORMED_RECORD}: a quote in it does not end on its line: set 'multiLine' to true"
-        count = _fields_in(raw, form.dialect)
-        one_more = len(fields) + 1
+        line = F.col(_LINE)
         checked = (
-            F.when(raw.isNull(), _is_ragged(F.lit(one_more), len(fields)))
-            .when(_has_odd_quote(raw, form.dialect), F.raise_error(open_quote).cast("string"))
-            .when(count != len(fields), _is_ragged(count, len(fields)))
-            .when(F.contains(raw, F.lit(_REPLACED)), not_decoded)
+            F.when(_has_odd_quote(line, form.dialect), F.raise_error(open_quote).cast("string"))
+            .when(raw.isNotNull(), _why(raw, fields, form))
+            .when(F.contains(line, F.lit(_REPLACED)), not_decoded)
         )
         return F.coalesce(checked, *unfit)
     replaced = [
@@ -309,11 +306,10 @@ def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:
     )
 
     def first_reason(record: Column) -> Column:
-        as_text = replace(form, is_split=True)
         found: list[Column] = []
         for field in fields:
             if not isinstance(field.dataType, T.StringType):
-                text = _text(record.getField(field.name), field, as_text)
+                text = _text(record.getField(field.name), field.dataType, form.null_values)
                 no_value = text.isNotNull() & converted(text, field.dataType, form.formats).isNull()
                 found.append(F.when(no_value, _is_not(field)))
         is_ragged = F.when(
@@ -322,7 +318,7 @@ def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:
         replaced = F.when(F.contains(raw, F.lit(_REPLACED)), F.lit(f"bytes in it are not {form.encoding}"))
         return F.coalesce(is_ragged, *found, replaced)
 
-    return F.transform(F.array(F.from_csv(raw, texts.simpleString(), form.record_options())), first_reason)[0]
+    return F.transform(F.array(F.from_csv(raw, texts.toDDL(), form.record_options())), first_reason)[0]
 
 
 def _is_ragged(count: Column, expected: int) -> Column:

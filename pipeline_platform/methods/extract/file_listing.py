@@ -58,10 +58,10 @@ class FileListing:
         from pyspark.sql import types as T
 
         values = folder_values(paths)
-        given = {field.name.casefold(): field for field in (own.fields if own is not None else ())}
+        given = {field.name.lower(): field for field in (own.fields if own is not None else ())}
         return T.StructType(
             [
-                given.get(field.name.casefold()) or partition_field(field, values[field.name])
+                given.get(field.name.lower()) or partition_field(field, values[field.name])
                 for field in frame.schema.fields
                 if field.name in values
                 and (frame.columns[: len(_OF_FILE)] != list(_OF_FILE) or field.name not in _OF_FILE)

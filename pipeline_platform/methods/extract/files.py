@@ -124,9 +124,9 @@ class ReadsFiles(MalformedRecords):
     def _options_are_known(self) -> Self:
         keys = [field.alias or name for name, field in type(self).model_fields.items()]
         require_known_options(self.options, self.format, "reading", keys)
-        taken = {name.casefold() for name in _NOT_OPTIONS}
+        taken = {name.lower() for name in _NOT_OPTIONS}
         for option in self.options:
-            if option.casefold() in taken:
+            if option.lower() in taken:
                 message = "the option '{option}' can't be set: records that can't be used are found with it"
                 raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
         return self
@@ -164,8 +164,8 @@ class ReadsFiles(MalformedRecords):
         """The files; their bucket is there."""
         place = place_of(self.uri(), credentials)
         require_bucket(place)
-        names = {name.casefold() for name in LISTING}
-        return FileListing(place, {name: value for name, value in self.options.items() if name.casefold() in names})
+        names = {name.lower() for name in LISTING}
+        return FileListing(place, {name: value for name, value in self.options.items() if name.lower() in names})
 
     def formats(self) -> Formats:
         """Patterns of dates and times."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
-from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD, marked
+from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD, marked_in_file
 from pipeline_platform.methods.extract.text_values import Formats, can_be_read, converted
 from pipeline_platform.methods.json_values import once, with_json
 
@@ -44,7 +44,6 @@ def read_lines(reader: Any, load: Load, wanted: StructType, partitions: StructTy
     lines = lines.select(
         F.col("value").alias(_LINE),
         *(F.col(quoted(name)) for name in names),
-        F.col("_metadata.file_path").alias(RECORD),
     ).filter(F.length(F.trim(F.col(_LINE))) > 0)
     fields = T.StructType([field for field in wanted.fields if field.name not in partitions.names])
     parsed = with_json(lines, F.col(_LINE), fields)
@@ -53,8 +52,8 @@ def read_lines(reader: Any, load: Load, wanted: StructType, partitions: StructTy
         (parsed.fields[field.name] if field.name in parsed.fields else F.col(quoted(field.name))).alias(field.name)
         for field in wanted.fields
     ]
-    record = F.struct(F.col(_LINE).alias("record"), F.col(RECORD).alias("file"))
-    return frame.select(*columns, record.alias(RECORD), F.col(_REASON).alias(MALFORMED))
+    frame = marked_in_file(frame, F.col(_REASON), F.col(_LINE))
+    return frame.select(*columns, RECORD, MALFORMED)
 
 
 def read_documents(
@@ -102,10 +101,6 @@ def read_documents(
     reason = F.coalesce(F.when(F.col(_CORRUPT).isNotNull(), why), *unfit)
     frame = frame.withColumn(_REASON, once(reason))
     record = F.coalesce(F.col(_CORRUPT), F.to_json(F.struct(*(quoted(f.name) for f in fields))))
-    frame = marked(
-        frame,
-        F.col(_REASON),
-        {"record": once(F.when(F.col(_REASON).isNotNull(), record)), "file": F.col("_metadata.file_path")},
-    )
+    frame = marked_in_file(frame, F.col(_REASON), record)
     columns = (F.col(quoted(f"{_VALUE}{f.name}" if f.name in values else f.name)).alias(f.name) for f in wanted.fields)
     return frame.select(*columns, RECORD, MALFORMED)

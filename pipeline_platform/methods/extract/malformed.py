@@ -40,6 +40,22 @@ def marked(frame: DataFrame, reason: Column, record: Mapping[str, Column]) -> Da
     return frame.withColumns({RECORD: whole, MALFORMED: reason})
 
 
+def marked_in_file(frame: DataFrame, reason: Column, record: Column) -> DataFrame:
+    """As `marked`, for records of files: nothing is made of a record that can be used.
+
+    Args:
+        frame: What was read of files, and nothing else.
+        reason: As for `marked`.
+        record: The record as it came.
+    """
+    from pyspark.sql import functions as F
+
+    # The name of the file is not deterministic to Spark, so that this is not put into the filter of the policy: for
+    # many columns, all memory would go into rewriting that.
+    place = F.struct(record.alias("record"), F.input_file_name().alias("file"))
+    return frame.withColumns({RECORD: F.when(reason.isNotNull(), place), MALFORMED: reason})
+
+
 class MalformedRecords(Extract):
     """Keys of the extracts whose source may hold records that can't be used."""
 

@@ -99,8 +99,8 @@ def _with_folders(wanted: StructType, partitions: StructType) -> StructType:
     """The schema, and after it those columns of folder names that it does not name, as Spark has them."""
     from pyspark.sql.types import StructType
 
-    named = {name.casefold() for name in wanted.names}
-    return StructType([*wanted.fields, *(field for field in partitions.fields if field.name.casefold() not in named)])
+    named = {name.lower() for name in wanted.names}
+    return StructType([*wanted.fields, *(field for field in partitions.fields if field.name.lower() not in named)])
 
 
 def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
@@ -276,9 +276,9 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
         PipelineExecutionException: Files differ in them, and nobody asked for that.
     """
     first = groups[0]
-    names = {name.casefold(): name for name in first.names}
+    names = {name.lower(): name for name in first.names}
     for group in groups[1:]:
-        other = {name.casefold(): name for name in group.names}
+        other = {name.lower(): name for name in group.names}
         differ = sorted({*names} ^ {*other})
         if differ and not step.merge_schema and step.schema_ is None:
             raise PipelineExecutionException(
@@ -287,7 +287,7 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
                 hint="set 'mergeSchema' to have all columns, or name those to read in 'schema'",
             )
         names = {**other, **names}
-    return list({**{name.casefold(): name for name in first.names}, **names}.values())
+    return list({**{name.lower(): name for name in first.names}, **names}.values())
 
 
 def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: ReadsFiles) -> CsvGroup:
@@ -296,12 +296,12 @@ def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: R
     Raises:
         PipelineExecutionException: The schema and the header do not fit together.
     """
-    own = [name for name in wanted.names if name.casefold() not in {p.casefold() for p in partitions.names}]
-    there = [name.casefold() for name in group.names]
-    missing = [name for name in own if name.casefold() not in there]
+    own = [name for name in wanted.names if name.lower() not in {p.lower() for p in partitions.names}]
+    there = [name.lower() for name in group.names]
+    missing = [name for name in own if name.lower() not in there]
     if not missing or (step.merge_schema and len(missing) < len(own)):
         return group
-    in_place = all(name.casefold() not in there or there[index] == name.casefold() for index, name in enumerate(own))
+    in_place = all(name.lower() not in there or there[index] == name.lower() for index, name in enumerate(own))
     if len(own) == len(there) and in_place:
         # A schema that names the columns anew, in their order.
         return replace(group, names=tuple(own))
@@ -313,8 +313,8 @@ def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: R
 
 
 def _require_no_column_twice(groups: Sequence[CsvGroup], partitions: StructType) -> None:
-    folders = {name.casefold() for name in partitions.names}
-    twice = sorted({name for group in groups for name in group.names if name.casefold() in folders})
+    folders = {name.lower() for name in partitions.names}
+    twice = sorted({name for group in groups for name in group.names if name.lower() in folders})
     if twice:
         raise PipelineExecutionException(
             f"the column {twice[0]} stands in the files and in the names of their folders",

@@ -14,6 +14,11 @@ _ISO_TIME = r"([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?( ?(Z|UTC|[+-][0
 _ISO_TIMESTAMP = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_ISO_TIME}$"
 
 
+_WORDS = ("NaN", "Infinity", "+Infinity", "-Infinity", "Inf", "+Inf", "-Inf", "inf", "+inf", "-inf")
+# A number of so many digits is finite.
+_DIGITS_OF_A_FLOAT = 38
+
+
 @dataclass(frozen=True)
 class Formats:
     """Patterns of dates and times, in Spark's own letters; None for ISO 8601."""
@@ -52,12 +57,18 @@ def converted(text: Column, kind: DataType, formats: Formats) -> Column:
         case T.StringType():
             return text
         case T.DoubleType() | T.FloatType():
-            # What Java reads beside decimal digits: 1D, 2F, 0x1p3; and 1e999 as infinity.
-            value, last = text.try_cast(kind), F.lower(F.right(text, F.lit(1)))
-            is_word = text.isin("Infinity", "+Infinity", "-Infinity", "Inf", "+Inf", "-Inf", "inf", "+inf", "-inf")
-            is_javas = last.isin("d", "f") | F.contains(F.lower(text), F.lit("x"))
-            is_infinite = F.abs(value) == F.lit(float("inf"))
-            return F.when(is_word, value).when(~is_javas & ~is_infinite, value)
+            # What Java reads beside decimal digits: 1D, 2F, 0x1p3; and 1e999 as infinity. The usual number first, since
+            # this is done for each row.
+            value, last = text.try_cast(kind), F.right(text, F.lit(1))
+            ends_well = last.between("0", "9") | (last == ".")
+            is_hexadecimal = F.contains(text, F.lit("x")) | F.contains(text, F.lit("X"))
+            has_exponent = F.contains(text, F.lit("e")) | F.contains(text, F.lit("E"))
+            is_short = F.length(text) < _DIGITS_OF_A_FLOAT
+            return (
+                F.when(ends_well & ~is_hexadecimal & ~has_exponent & is_short, value)
+                .when(ends_well & ~is_hexadecimal & (F.abs(value) < float("inf")), value)
+                .when(text.isin(*_WORDS), value)
+            )
         case T.DecimalType():
             # A cast rounds.
             fraction = F.when(F.contains(text, F.lit(".")), F.rtrim(F.substring_index(text, ".", -1), F.lit("0")))
@@ -67,19 +78,28 @@ def converted(text: Column, kind: DataType, formats: Formats) -> Column:
             if formats.date is not None:
                 return F.try_to_timestamp(text, F.lit(formats.date)).try_cast(kind)
             # A cast takes the year alone, and leaves off what follows the day.
-            return F.when(text.rlike(_ISO_DATE), text.try_cast(kind))
+            digit = F.substring(text, 10, 1).between("0", "9")
+            return F.when((F.length(text) == len("2013-01-31")) & _has_dashes(text) & digit, text.try_cast(kind))
         case T.TimestampType() | T.TimestampNTZType():
             if formats.timestamp is not None:
                 return F.try_to_timestamp(text, F.lit(formats.timestamp)).try_cast(kind)
             # A cast takes a time alone, for one of today, and leaves off what is below a microsecond.
-            dashes = F.substring(text, 5, 1).eqNullSafe("-") & F.substring(text, 8, 1).eqNullSafe("-")
-            exact = dashes & (F.length(text) <= len("2013-01-01T00:00:00.123456")) | text.rlike(_ISO_TIMESTAMP)
+            exact = _has_dashes(text) & (F.length(text) <= len("2013-01-01T00:00:00.123456")) | text.rlike(
+                _ISO_TIMESTAMP
+            )
             return F.when(exact & (F.length(text) >= len("2013-01-01")), text.try_cast(kind))
         case T.BooleanType():
             lower = F.lower(text)
             return F.when(lower == "true", F.lit(True)).when(lower == "false", F.lit(False))
         case _:
             return F.when(text.rlike(r"^[+-]?[0-9]+$"), text.try_cast(kind))
+
+
+def _has_dashes(text: Column) -> Column:
+    """Whether a date begins with four digits of a year and two of a month, if it is one at all."""
+    from pyspark.sql import functions as F
+
+    return (F.substring(text, 5, 1) == "-") & (F.substring(text, 8, 1) == "-")
 
 
 def kind_of(text: Column) -> Column:

@@ -215,7 +215,7 @@ without a zone is the option `timestampNTZFormat`."""
         frame = super().exact(frame)
         if self.format != "csv":
             return frame
-        options = {name.casefold(): value for name, value in self.writer_options().items()}
+        options = {name.lower(): value for name, value in self.writer_options().items()}
         text = CsvText(
             null_value=options["nullvalue"],
             quotes_all=options.get("quoteall", "").lower() == "true",
@@ -240,5 +240,5 @@ def keys_of(method: type[StepConfig]) -> list[str]:
 
 def _without_regard_to_case(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
     """Both, where what is given wins; Spark would take one of two spellings, whichever it comes across last."""
-    names = {name.casefold() for name in given}
-    return {**{name: value for name, value in defaults.items() if name.casefold() not in names}, **given}
+    names = {name.lower() for name in given}
+    return {**{name: value for name, value in defaults.items() if name.lower() not in names}, **given}
