@@ -185,8 +185,9 @@ class Place:
         key = self.credentials
         if bucket_of(self.uri) is None:
             return {}
-        # Spark writes to the same folders, of which a kept listing would know nothing.
-        fresh = {"use_listings_cache": False}
+        # Spark writes to the same folders, of which a kept listing would know nothing; and of a file just what is read
+        # is fetched, since s3fs would fetch 50 MB with it.
+        fresh = {"use_listings_cache": False, "default_cache_type": "none"}
         if key is None:
             return fresh
         return fresh | {

@@ -8,6 +8,7 @@ text before it is parsed: no quoted value may go over the end of one, which is t
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
-from pipeline_platform.methods.extract.file_heads import CsvDialect
+from pipeline_platform.methods.extract.csv_dialect import CsvDialect
+from pipeline_platform.methods.extract.file_heads import HEAD_BYTES
 from pipeline_platform.methods.extract.malformed import MALFORMED, MALFORMED_RECORD, RECORD, marked_in_file
 from pipeline_platform.methods.extract.text_values import Formats, can_be_read, converted, is_read_by_spark, kind_of
 from pipeline_platform.methods.json_values import once
@@ -33,6 +35,8 @@ _REASON = f"{HELPER_PREFIX}reason"
 # Spark puts this in place of an empty value, and takes it for null; no file has it.
 _NO_NULL = "\0null"
 _REPLACED = "\ufffd"
+# So many of the last characters tell one file from another.
+_END = 200
 # No text holds them, says Unicode; so a line is one value, whatever stands in it.
 _WHOLE_LINE = {"sep": "\uffff", "quote": "\ufffe", "escape": "\ufffe", "nullValue": _NO_NULL}
 
@@ -52,6 +56,7 @@ class CsvFormat:
         formats: Patterns of dates and times.
         is_split: Whether a file is read in parts, cut at its lines.
         options: Other options of Spark's reader.
+        ends: What `file_end` gives for the files that may end within quotes.
     """
 
     dialect: CsvDialect
@@ -61,6 +66,7 @@ class CsvFormat:
     formats: Formats
     is_split: bool
     options: Mapping[str, str]
+    ends: frozenset[str] = frozenset()
 
     def reader_options(self, *, checks_header: bool) -> dict[str, str]:
         """Options of Spark's reader."""
@@ -118,6 +124,11 @@ def column_names(values: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
         f"_c{index}" if not value else f"{value}{index}" if folded.count(value.lower()) > 1 else value
         for index, value in enumerate(values)
     )
+
+
+def file_end(text: str) -> str:
+    """A hash of the last characters of a file, with which a value ends that was never closed."""
+    return hashlib.md5(text[-_END:].encode(), usedforsecurity=False).hexdigest()
 
 
 def read_group(
@@ -289,11 +300,24 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
         for field in fields
         if isinstance(field.dataType, T.StringType) and form.encoding in ("UTF-8", "US-ASCII")
     ]
-    none: list[Column] = [F.lit(None).cast("string")]
+    none: list[Column] = [F.lit(None).cast("string"), *_never_closed(fields[-1], form)]
     # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
     every = F.to_csv(F.struct(*(quoted(field.name) for field in fields)))
     why = F.when(every == _NO_NULL, F.lit(_NO_NULL)).otherwise(_why(raw, fields, form))
     return F.when(raw.isNotNull(), why).otherwise(F.coalesce(*unfit, *replaced, *none))
+
+
+def _never_closed(field: StructField, form: CsvFormat) -> list[Column]:
+    """Fails the run for a value that goes on to the end of its file: the records that should follow are in it."""
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    if not form.ends or not isinstance(field.dataType, T.StringType):
+        return []
+    value = F.col(quoted(field.name))
+    is_end = F.md5(F.encode(F.right(value, F.lit(_END)), "UTF-8")).isin(*sorted(form.ends))
+    told = f"{MALFORMED_RECORD}: its file ends within a value in quotes: close the quote"
+    return [F.when((F.octet_length(value) >= HEAD_BYTES) & is_end, F.raise_error(told).cast("string"))]
 
 
 def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:

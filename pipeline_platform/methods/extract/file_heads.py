@@ -1,14 +1,12 @@
-"""The first bytes of files: whether they are of the format they are read as, and what the header of a csv file says."""
+"""The first bytes of files, which show whether they are of the format they are read as; and the last ones."""
 
 from __future__ import annotations
 
 import bz2
 import codecs
-import csv
 import io
-import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -19,7 +17,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.s3 import Place
 
 HEAD_BYTES = 1 << 16
-"""So much of a file is looked at."""
+"""So much of a file is looked at, at either end."""
 MOST_HEADS = 1000
 """So many files of a dataset are looked at when a run is planned, spread over all of them."""
 _THREADS = 16
@@ -52,21 +50,25 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _TEXT_FORMATS = ("csv", "json")
+# Encodings in which a line break is more than one byte.
+_WIDE = ("UTF-16", "UTF-32")
 
 
 @dataclass(frozen=True)
 class FileHead:
-    """How a file begins.
+    """How a file begins, and how it ends.
 
     Args:
         path: As Spark takes it.
         size: Its bytes, as they lie there.
         data: Its first bytes, as they lie there.
+        tail: Its last bytes that are not among them.
     """
 
     path: str
     size: int
     data: bytes
+    tail: bytes
 
     @property
     def suffix(self) -> str:
@@ -112,6 +114,18 @@ class FileHead:
                 hint="set 'encoding' to the encoding of the file, such as ISO-8859-1 or UTF-16",
             ) from None
 
+    def end(self, encoding: str) -> tuple[str, bool] | None:
+        """The last characters, and whether they are all; None where they can't be told.
+
+        Args:
+            encoding: Of the text; bytes that are not of it are replaced.
+        """
+        is_whole = self.size == len(self.data) + len(self.tail)
+        if self.is_compressed or (not is_whole and encoding.startswith(_WIDE)):
+            return None
+        data = self.data + self.tail if is_whole else self.tail
+        return codecs.decode(data, "utf-8-sig" if encoding == "UTF-8" else encoding, "replace"), is_whole
+
 
 def plain_path(uri: str) -> str:
     """The path of a file that Spark has listed, as Spark and Hadoop take it: nothing in it is quoted."""
@@ -138,11 +152,13 @@ def _head(path: str, credentials: S3Credentials | None) -> FileHead | None:
         place = Place(path, credentials).path()
         with place.open("rb") as file:
             data = file.read(HEAD_BYTES)
-        size = len(data) if len(data) < HEAD_BYTES else place.stat().st_size
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(len(data), size - HEAD_BYTES))
+            tail = file.read()
     except (OSError, ValueError, ImportError, NotImplementedError):
         # A file of a cluster that this machine does not see: Spark will say what it finds there.
         return None
-    return FileHead(path, size, data)
+    return FileHead(path, size, data, tail)
 
 
 def require_format(heads: Sequence[FileHead], file_format: str, encoding: str) -> None:
@@ -179,7 +195,7 @@ def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
     if content is None:
         return
     bom = next((name for mark, name in _BOMS if content.startswith(mark)), None)
-    wide = encoding.startswith(("UTF-16", "UTF-32"))
+    wide = encoding.startswith(_WIDE)
     if bom is not None and not wide:
         raise PipelineExecutionException(f"{head.path} is {bom}, not {encoding}", hint=f"set 'encoding' to {bom}")
     if not wide and b"\0" in content:
@@ -193,68 +209,3 @@ def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
             f"{head.path} is read as {file_format}, but it is a page of HTML or XML",
             hint="look into the file: a server may have answered with an error page or a form to log in",
         )
-
-
-@dataclass(frozen=True)
-class CsvDialect:
-    """How values are set apart.
-
-    Args:
-        delimiter: Between two values.
-        quote: Around a value.
-        escape: Before a quote within a value; the quote itself, as in RFC 4180.
-        comment: What lines begin with that are skipped; None for no such lines.
-    """
-
-    delimiter: str
-    quote: str
-    escape: str
-    comment: str | None
-
-
-def header_of(text: str, is_whole: bool, dialect: CsvDialect) -> tuple[str, ...] | None:
-    """The values of the first record; None where it can't be told, () for no record.
-
-    Args:
-        text: The first characters of a file.
-        is_whole: Whether they are all.
-        dialect: How values are set apart.
-    """
-    if len(dialect.delimiter) != 1:
-        return None
-    lines = io.StringIO(text, newline="")
-    doubles = dialect.escape == dialect.quote
-    reader = csv.reader(
-        _records_begin(lines, dialect.comment),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote,
-        doublequote=doubles,
-        escapechar=None if doubles else dialect.escape,
-    )
-    try:
-        header = next(reader, [])
-    except csv.Error:
-        return None
-    is_cut = not is_whole and not lines.read(1)
-    return None if is_cut else tuple(header)
-
-
-def _records_begin(lines: io.StringIO, comment: str | None) -> Iterator[str]:
-    """The lines, without blank ones and comments before the first record."""
-    begun = False
-    for line in lines:
-        begun = begun or not (line.strip() == "" or (comment is not None and line.startswith(comment)))
-        if begun:
-            yield line
-
-
-def ends_in_crlf(text: str, dialect: CsvDialect) -> bool:
-    """Whether each line ends in a carriage return and a line feed, those within quotes left aside.
-
-    Args:
-        text: The first characters of a file.
-        dialect: How values are set apart.
-    """
-    quote = re.escape(dialect.quote)
-    bare = re.sub(f"{quote}[^{quote}]*({quote}|$)", "", text)
-    return "\r\n" in bare and re.search(r"(?<!\r)\n|\r(?!\n|$)", bare) is None

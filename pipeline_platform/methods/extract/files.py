@@ -12,8 +12,8 @@ from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
+from pipeline_platform.methods.extract.csv_dialect import CsvDialect
 from pipeline_platform.methods.extract.csv_files import CsvFormat
-from pipeline_platform.methods.extract.file_heads import CsvDialect
 from pipeline_platform.methods.extract.file_listing import FileListing
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.extract.parquet_columns import naming_columns

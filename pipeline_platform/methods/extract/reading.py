@@ -9,15 +9,17 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.extract.csv_dialect import ends_in_crlf, ends_in_quotes, header_of
 from pipeline_platform.methods.extract.csv_files import (
     CsvFormat,
     CsvGroup,
     column_names,
+    file_end,
     inferred,
     read_group,
     texts_of,
 )
-from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, ends_in_crlf, header_of, require_format
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, require_format
 from pipeline_platform.methods.extract.file_schemas import folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, read_documents, read_lines
@@ -186,6 +188,8 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     require_format(heads, "csv", step.encoding or "UTF-8")
     is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
     form = step.csv_format(is_split=is_big and len(paths) <= MOST_HEADS)
+    if not form.is_split:
+        form = replace(form, ends=_ends(heads, form))
     partitions = listing.partitions(there, paths, wanted)
     groups = _groups(spark, listing, form, paths, heads)
     if not groups:
@@ -204,6 +208,27 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     wanted = _with_folders(wanted, partitions)
     frames = [read_group(reader, group, wanted, partitions, form) for group in groups]
     return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
+    """What `file_end` gives for files whose last characters do not tell whether they end within quotes.
+
+    Raises:
+        PipelineExecutionException: A file ends within quotes, so that nobody knows where its last record begins.
+    """
+    ends: set[str] = set()
+    for head in heads:
+        text, is_whole = head.end(form.encoding) or ("", True)
+        in_quotes = ends_in_quotes(text, form.dialect, is_whole=is_whole)
+        if in_quotes:
+            raise PipelineExecutionException(
+                f"{head.path} ends within a value in quotes",
+                hint=f"close the quote, or double it if it is part of a value; if {form.dialect.quote} is no quote in "
+                "this file, set 'quote'",
+            )
+        if in_quotes is None and not is_whole:
+            ends.add(file_end(text))
+    return frozenset(ends)
 
 
 def _groups(

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.extract.csv_dialect import CsvDialect, ends_in_crlf, ends_in_quotes, header_of
 from pipeline_platform.methods.extract.csv_files import column_names
-from pipeline_platform.methods.extract.file_heads import CsvDialect, ends_in_crlf, header_of, heads_of, require_format
+from pipeline_platform.methods.extract.file_heads import heads_of, require_format
 from pipeline_platform.methods.extract.file_schemas import avro_columns, folder_values
 
 RFC_4180 = CsvDialect(",", '"', '"', None)
@@ -121,3 +122,28 @@ def test_values_of_folders_are_found_by_name() -> None:
 )
 def test_how_lines_end_is_found_outside_of_quotes(text: str, is_crlf: bool) -> None:
     assert ends_in_crlf(text, RFC_4180) is is_crlf
+
+
+@pytest.mark.parametrize(
+    ("text", "in_quotes"),
+    [
+        ('a,b\n1,"x"\n', False),
+        ('a,b\n1,"x\n2,y\n', True),
+        ('a,b\n1,"x', True),
+        ('a,b\n1,"\n2,y', True),
+        ('a,b\n1,"say ""hi\n', True),
+        ('a,b\n1,5" pipe\n', False),
+        ('a,b\n1,"x\n\n"', False),
+        ("a,b\n1,x\n", False),
+    ],
+)
+def test_a_file_that_ends_within_quotes_is_found(tmp_path: Path, text: str, in_quotes: bool) -> None:
+    assert ends_in_quotes(text, RFC_4180, is_whole=True) is in_quotes
+    # Of a large one the last characters are there, wherever they begin.
+    lines = "".join(f'{index},"a ""b"", c\n{index},d"\n' for index in range(20_000))
+    (tmp_path / "a.csv").write_text("a,b\n" + lines + text.removeprefix("a,b\n"), newline="")
+    (head,) = heads_of([str(tmp_path / "a.csv")], None)
+    end, is_whole = head.end("UTF-8") or ("", True)
+    assert not is_whole
+    assert ends_in_quotes(end, RFC_4180, is_whole=False) is in_quotes
+    assert ends_in_quotes("1,2\n" * 1000, RFC_4180, is_whole=False) is None

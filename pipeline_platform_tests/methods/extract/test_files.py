@@ -144,6 +144,21 @@ def test_a_broken_quote_fails_whatever_the_policy(
     assert ("CSV field, in line 2" if multi_line is None else "does not end on its line: set 'multiLine'") in told
 
 
+def test_a_quote_that_is_never_closed_takes_no_record_in_silence(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id,note\n1,"x\n2,y\n3,z\n')
+    assert "a.csv ends within a value in quotes next: close the quote" in refusal(spark, tmp_path / "a.csv")
+    # Nothing at the end of this one tells, and its last value is all that follows the quote.
+    lines = "".join(f"{index},y\n" for index in range(20_000))
+    (tmp_path / "b.csv").write_text(f'id,note\n{lines}1,"x\n{lines}')
+    frame = read(spark, tmp_path / "b.csv", schema="id INT, note STRING")
+    with pytest.raises((PySparkException, Py4JJavaError)) as error:
+        frame.filter("id > 19999").collect()
+    assert "its file ends within a value in quotes" in told_of(error.value)
+    # Long values are no fault.
+    (tmp_path / "c.csv").write_text(f'id,note\n1,"{lines}"\n2,{"z" * 200_000}\n')
+    assert [len(row[1]) for row in rows(read(spark, tmp_path / "c.csv"))] == [len(lines), 200_000]
+
+
 def test_columns_are_found_by_the_name_in_the_header_of_their_file(spark: SparkSession, tmp_path: Path) -> None:
     for folder in ("day=01", "day=02"):
         (tmp_path / folder).mkdir()
