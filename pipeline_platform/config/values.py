@@ -252,6 +252,15 @@ PositiveLong = Annotated[int, Field(gt=0, le=_LONG), BeforeValidator(_integer), 
 NaturalLong = Annotated[int, Field(ge=0, le=_LONG), BeforeValidator(_integer), _integer_schema(minimum=0)]
 """An integer from 0 to 9223372036854775807, which may be written as a string."""
 
+_SECONDS = 100_000
+Timeout = Annotated[
+    int, Field(gt=0, le=_SECONDS), BeforeValidator(_integer), _integer_schema(minimum=1, maximum=_SECONDS)
+]
+"""Seconds from 1 to 100000, more than a day, which may be written as a string.
+
+Drivers count in milliseconds, up to a number of 32 bits.
+"""
+
 _PORTS = 65535
 Port = Annotated[int, Field(ge=1, le=_PORTS), BeforeValidator(_integer), _integer_schema(minimum=1, maximum=_PORTS)]
 """The port of a server, which may be written as a string."""

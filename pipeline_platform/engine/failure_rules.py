@@ -83,7 +83,6 @@ _NO_CONNECTION = (
     "java.net.ConnectException",
     "java.net.NoRouteToHostException",
     "java.net.SocketException",
-    "java.net.SocketTimeoutException",
     "java.net.http.HttpTimeoutException",
     "org.apache.hadoop.net.ConnectTimeoutException",
     "org.apache.http.conn.ConnectTimeoutException",
@@ -95,8 +94,12 @@ _NO_CONNECTION = (
     "botocore.exceptions.EndpointConnectionError",
     "botocore.exceptions.ConnectionClosedError",
     "botocore.exceptions.ConnectTimeoutError",
+)
+_NO_ANSWER = (
+    "java.net.SocketTimeoutException",
     "botocore.exceptions.ReadTimeoutError",
     "software.amazon.awssdk.core.exception.ApiCallTimeoutException",
+    "software.amazon.awssdk.core.exception.ApiCallAttemptTimeoutException",
     "org.apache.hadoop.fs.s3a.AWSApiCallTimeoutException",
 )
 _STORE_ANSWERS = (
@@ -270,9 +273,9 @@ RULES: tuple[Rule, ...] = (
     ),
     # Other systems that are away for a while, or busy.
     Rule(
-        f"{UNREACHABLE}; 'timeoutSeconds' says how long a database may be silent",
+        f"{UNREACHABLE}; 'timeoutSeconds' says how long it may take to answer",
         transient=True,
-        classes=("java.net.SocketTimeoutException",),
+        classes=_NO_ANSWER,
     ),
     Rule(UNREACHABLE, transient=True, classes=_NO_CONNECTION),
     Rule(

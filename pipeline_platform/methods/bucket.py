@@ -10,6 +10,7 @@ from pipeline_platform.methods.s3 import Place, bucket_of
 _REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthFailure")
 _REFUSED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 _MISSING = ("NoSuchBucket", "404")
+_NO_ANSWER = "check 'endpoint', and that the store is up and can be reached; 'timeoutSeconds' limits its answers"
 
 
 def require_bucket(place: Place) -> None:
@@ -44,7 +45,7 @@ def require_bucket(place: Place) -> None:
     except BotoCoreError as error:
         raise PipelineExecutionException(
             f"{store} does not answer, so the bucket '{bucket}' can't be entered ({type(error).__name__})",
-            hint="check 'endpoint', and that the store is up and can be reached",
+            hint=_NO_ANSWER,
             retryable=True,
         ) from None
 
@@ -85,6 +86,6 @@ def _explained(bucket: str, store: str, error: Exception) -> PipelineExecutionEx
         )
     return PipelineExecutionException(
         f"{store} could not be asked for the bucket '{bucket}': {code or type(error.__cause__ or error).__name__}",
-        hint="check 'endpoint', and that the store is up and can be reached",
+        hint=_NO_ANSWER,
         retryable=True,
     )

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
-from pipeline_platform.config.values import Port, PositiveInteger, Properties, Secret, Text
+from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
 from pipeline_platform.credentials.model import Credentials, JdbcCredentials
 from pipeline_platform.methods.base import Credentialed, CredentialType
 from pipeline_platform.methods.database import SILENCE_SECONDS, Database
@@ -18,8 +16,6 @@ from pipeline_platform.methods.dataset import Dataset, vault_secret
 from pipeline_platform.methods.mysql import MySQL
 from pipeline_platform.methods.postgres import Postgres
 
-MOST_SECONDS = 100_000
-"""More than a day; the drivers count in milliseconds, up to a number of 32 bits."""
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 
 
@@ -43,7 +39,7 @@ class EntersDatabase(Credentialed):
     """The user's password."""
     properties: Properties = {}
     """More properties of the JDBC driver."""
-    timeout_seconds: Annotated[PositiveInteger, Field(le=MOST_SECONDS)] = SILENCE_SECONDS
+    timeout_seconds: Timeout = SILENCE_SECONDS
     """How long the server may be silent, while a query computes or rows are sent, before the run takes it for gone."""
 
     def inline_credentials(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
-from pipeline_platform.config.values import Flag, Location, Secret, Text
+from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
 from pipeline_platform.credentials.model import Credentials, S3Credentials
 from pipeline_platform.credentials.need import CredentialNeed
 from pipeline_platform.methods.base import Credentialed, CredentialType
@@ -23,8 +23,16 @@ from pipeline_platform.methods.dataset import normalized_uri
 if TYPE_CHECKING:
     from upath import UPath
 
+CONNECT_SECONDS = 10
+"""How long a store may take to accept a connection."""
+ANSWER_SECONDS = 60
+"""How long a store may take to answer a request, unless `timeoutSeconds` says otherwise; S3A's own default."""
 # Hadoop's own let a store that is down take five minutes; a run has attempts of its own.
-_PATIENCE = {"fs.s3a.attempts.maximum": "3", "fs.s3a.retry.limit": "4"}
+_PATIENCE = {
+    "fs.s3a.attempts.maximum": "3",
+    "fs.s3a.retry.limit": "4",
+    "fs.s3a.connection.establish.timeout": f"{CONNECT_SECONDS}s",
+}
 _PROVIDERS = "org.apache.hadoop.fs.s3a."
 NO_KEPT_CLIENTS = {"fs.s3a.impl.disable.cache": "true"}
 """Setting, or option, with which Hadoop makes a client of S3 for each use, in place of one for each bucket."""
@@ -59,10 +67,16 @@ class EntersS3(Credentialed):
     """On S3: URL of a store other than AWS."""
     path_style_access: Flag | None = None
     """On S3: put the bucket into the path instead of the host name; the default where there is an `endpoint`."""
+    timeout_seconds: Timeout = ANSWER_SECONDS
+    """On S3: how long an answer may take; each request is tried a few times."""
 
     def uri(self) -> str:
         """Where the files are, as Spark is to read or write it."""
         raise NotImplementedError
+
+    def place(self, credentials: Credentials | None) -> Place:
+        """Where the files are, with these credentials."""
+        return replace(place_of(self.uri(), credentials), timeout_seconds=self.timeout_seconds)
 
     def may_enter_without(self) -> bool:
         # A machine may have a role that lets it in.
@@ -111,10 +125,12 @@ class Place:
     Args:
         uri: As Spark takes it.
         credentials: Those of S3; None for a local path, or where the machine itself is let in.
+        timeout_seconds: How long the answer to a request may take.
     """
 
     uri: str
     credentials: S3Credentials | None = None
+    timeout_seconds: int = ANSWER_SECONDS
 
     def endpoint(self) -> str | None:
         """URL of a store other than AWS."""
@@ -138,7 +154,8 @@ class Place:
         key, bucket = self.credentials, bucket_of(self.uri)
         if bucket is None:
             return {}
-        options = dict(_PATIENCE)
+        limit = f"{self.timeout_seconds}s"
+        options = _PATIENCE | {"fs.s3a.connection.timeout": limit, "fs.s3a.connection.request.timeout": limit}
         if key is not None:
             provider = "TemporaryAWSCredentialsProvider" if key.session_token else "SimpleAWSCredentialsProvider"
             options |= {
@@ -166,10 +183,12 @@ class Place:
 
     def delta_rs_options(self) -> dict[str, str]:
         """Storage options of delta-rs."""
-        key = self.credentials
-        if key is None:
+        if bucket_of(self.uri) is None:
             return {}
-        options = {
+        key, limits = self.credentials, {"timeout": f"{self.timeout_seconds}s"}
+        if key is None:
+            return limits
+        options = limits | {
             "AWS_ACCESS_KEY_ID": key.access_key_id.get_secret_value(),
             "AWS_SECRET_ACCESS_KEY": key.secret_access_key.get_secret_value(),
             "AWS_SESSION_TOKEN": _legible(key.session_token),
@@ -187,20 +206,25 @@ class Place:
             return {}
         # Spark writes to the same folders, of which a kept listing would know nothing; and of a file just what is read
         # is fetched, since s3fs would fetch 50 MB with it.
-        fresh = {"use_listings_cache": False, "default_cache_type": "none"}
+        limits = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": self.timeout_seconds,
+            "retries": {"total_max_attempts": 3},
+        }
+        options: dict[str, Any] = {
+            "use_listings_cache": False,
+            "default_cache_type": "none",
+            "config_kwargs": limits,
+        }
         if key is None:
-            return fresh
-        return fresh | {
+            return options
+        return options | {
             "key": key.access_key_id.get_secret_value(),
             "secret": key.secret_access_key.get_secret_value(),
             "token": _legible(key.session_token) or None,
             "endpoint_url": key.endpoint,
             "client_kwargs": {"region_name": key.region},
-            "config_kwargs": {
-                "s3": {"addressing_style": "path" if _path_style(key) else "auto"},
-                "connect_timeout": 10,
-                "retries": {"total_max_attempts": 3},
-            },
+            "config_kwargs": {**limits, "s3": {"addressing_style": "path" if _path_style(key) else "auto"}},
         }
 
 

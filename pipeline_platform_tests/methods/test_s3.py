@@ -8,7 +8,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -360,6 +360,27 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(
     assert next(refusals) > REFUSALS
     assert found.attempts > 1
     assert sum(len(read_by_others("parquet", body, Path())) for body in bodies(s3, bucket)) == len(ROWS)
+
+
+@pytest.mark.parametrize("is_planned", [False, True], ids=["at once", "while loading"])
+def test_a_store_that_does_not_answer_is_not_waited_for_longer_than_the_key_says(
+    spark: SparkSession, s3: S3Server, bucket: str, rows: StepValue, is_planned: bool
+):
+    silent, released = threading.Event(), threading.Event()
+
+    def busy() -> bool:
+        return silent.is_set() and released.wait()
+
+    with busy_store(s3.endpoint, busy) as endpoint, ExitStack() as stack:
+        stack.callback(released.set)
+        keys = {**s3.credentials(), "endpoint": endpoint, "timeoutSeconds": 1}
+        pipeline = pipeline_of((rows, to_s3(keys, bucket)), retry={"maxAttempts": 1})
+        if not is_planned:
+            silent.set()
+        with pytest.raises(PipelineException) as raised:
+            BatchRun(pipeline, spark, listener=lambda *_: silent.set()).run()
+    assert raised.value.retryable
+    assert "timeoutSeconds" in (raised.value.hint or "")
 
 
 @pytest.mark.parametrize("config", [{}, {"timestamp": "2024-01-01"}])

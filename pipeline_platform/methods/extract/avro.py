@@ -11,7 +11,7 @@ from pipeline_platform.methods.extract.base import Extract
 from pipeline_platform.methods.extract.file_heads import heads_of, plain_path
 from pipeline_platform.methods.extract.file_schemas import require_one_schema
 from pipeline_platform.methods.extract.files import watched_path
-from pipeline_platform.methods.s3 import EntersS3, place_of
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -39,18 +39,18 @@ class FromAvro(Extract, EntersS3):
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
         if self.avro_schema is None:
-            place = place_of(self.uri(), credentials)
+            place = self.place(credentials)
             paths = sorted(plain_path(uri) for uri in frame.inputFiles())
-            require_one_schema(paths, heads_of(paths, place.credentials), "avro", place)
+            require_one_schema(paths, heads_of(paths, place), "avro", place)
         return frame
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         reader = spark.readStream.format("avro").options(**self._options(credentials))
-        return reader.schema(self.read(spark, credentials).schema).load(watched_path(place_of(self.uri(), credentials)))
+        return reader.schema(self.read(spark, credentials).schema).load(watched_path(self.place(credentials)))
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the bucket is there."""
-        place = place_of(self.uri(), credentials)
+        place = self.place(credentials)
         require_bucket(place)
         return place.spark_options() | ({"avroSchema": self.avro_schema} if self.avro_schema is not None else {})
 

@@ -13,7 +13,7 @@ from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.s3 import EntersS3, Place, bucket_of, place_of
+from pipeline_platform.methods.s3 import EntersS3, Place, bucket_of
 from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class FromDeltaLake(Extract, EntersS3):
         return spark_path(self.path)
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        place = place_of(self.uri(), credentials)
+        place = self.place(credentials)
         require_bucket(place)
         reader = spark.read.format("delta").options(**place.spark_options())
         if self.timestamp is not None:
@@ -70,7 +70,7 @@ class FromDeltaLake(Extract, EntersS3):
         return reader.load(self.uri())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
-        place = place_of(self.uri(), credentials)
+        place = self.place(credentials)
         require_bucket(place)
         reader = spark.readStream.format("delta").options(**place.spark_options())
         if self.starting_version is not None:

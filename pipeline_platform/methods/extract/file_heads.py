@@ -8,11 +8,10 @@ import io
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.s3 import Place
 
@@ -132,25 +131,24 @@ def plain_path(uri: str) -> str:
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else unquote(uri)
 
 
-def heads_of(paths: Sequence[str], credentials: S3Credentials | None) -> list[FileHead]:
+def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:
     """How the files begin, as far as this process can look; at most `MOST_HEADS` of them, spread over all.
 
     Args:
         paths: Files, as Spark takes them.
-        credentials: Those of S3, if they are there.
+        place: Where they are; says how to enter it.
     """
     chosen = paths if len(paths) <= MOST_HEADS else paths[:: -(-len(paths) // MOST_HEADS)]
     if not chosen:
         return []
     with ThreadPoolExecutor(min(_THREADS, len(chosen))) as threads:
-        found = [threads.submit(_head, path, credentials) for path in chosen]
+        found = [threads.submit(_head, path, place) for path in chosen]
     return [head for future in found if (head := future.result()) is not None]
 
 
-def _head(path: str, credentials: S3Credentials | None) -> FileHead | None:
+def _head(path: str, place: Place) -> FileHead | None:
     try:
-        place = Place(path, credentials).path()
-        with place.open("rb") as file:
+        with replace(place, uri=path).path().open("rb") as file:
             data = file.read(HEAD_BYTES)
             size = file.seek(0, io.SEEK_END)
             file.seek(max(len(data), size - HEAD_BYTES))

@@ -45,7 +45,7 @@ class FileListing:
 
     def heads(self, paths: list[str]) -> list[FileHead]:
         """How the files begin."""
-        return heads_of(paths, self.place.credentials)
+        return heads_of(paths, self.place)
 
     def partitions(self, frame: DataFrame, paths: list[str], own: StructType | None = None) -> StructType:
         """The columns whose values stand in the names of folders.

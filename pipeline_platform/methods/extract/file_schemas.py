@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.extract.file_heads import FileHead
 from pipeline_platform.methods.s3 import Place
@@ -77,7 +77,7 @@ def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_for
         found = [(head.path, avro_columns(head.data)) for head in heads]
         hint = "read them with fromAvro and an 'avroSchema', which says what becomes of the columns"
     elif file_format in ("parquet", "orc"):
-        found = _footers(paths, file_format, place.credentials)
+        found = _footers(paths, file_format, place)
         hint = "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
     else:
         return
@@ -90,9 +90,7 @@ def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_for
             raise PipelineExecutionException(f"{first_path} and {path} differ in their columns: {told}", hint=hint)
 
 
-def _footers(
-    paths: Sequence[str], file_format: str, credentials: S3Credentials | None
-) -> list[tuple[str, Columns | None]]:
+def _footers(paths: Sequence[str], file_format: str, place: Place) -> list[tuple[str, Columns | None]]:
     def of(file: Any) -> Columns:
         import pyarrow.orc as po
         import pyarrow.parquet as pq
@@ -101,17 +99,15 @@ def _footers(
         return {field.name: _spelled(field.type) for field in schema}
 
     chosen = paths if len(paths) <= MOST_FOOTERS else paths[:: -(-len(paths) // MOST_FOOTERS)]
-    return _each(chosen, credentials, of)
+    return _each(chosen, place, of)
 
 
-def _each(
-    paths: Sequence[str], credentials: S3Credentials | None, of: Callable[[Any], Columns]
-) -> list[tuple[str, Columns | None]]:
+def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns]) -> list[tuple[str, Columns | None]]:
     import pyarrow as pa
 
     def look(path: str) -> tuple[str, Columns | None]:
         try:
-            with Place(path, credentials).path().open("rb") as file:
+            with replace(place, uri=path).path().open("rb") as file:
                 return path, of(file)
         except (OSError, ValueError, ImportError, NotImplementedError, pa.ArrowException):
             # Not seen from here, or damaged, which Spark says better.

@@ -26,7 +26,7 @@ from pipeline_platform.methods.file_options import (
     require_keys_of_format,
     require_known_options,
 )
-from pipeline_platform.methods.s3 import EntersS3, Place, place_of
+from pipeline_platform.methods.s3 import EntersS3, Place
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -48,7 +48,7 @@ _NOT_OPTIONS = ("columnPruning", "enforceSchema", "unescapedQuoteHandling", "emp
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
-class ReadsFiles(MalformedRecords):
+class ReadsFiles(MalformedRecords, EntersS3):
     """Keys of the methods that read files."""
 
     record_place: ClassVar[tuple[str, ...]] = ("file",)
@@ -152,7 +152,7 @@ class ReadsFiles(MalformedRecords):
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pipeline_platform.methods.extract.reading import read_files
 
-        with naming_columns(place_of(self.uri(), credentials)):
+        with naming_columns(self.place(credentials)):
             return read_files(spark, self._listing(credentials), self)
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
@@ -162,7 +162,7 @@ class ReadsFiles(MalformedRecords):
 
     def _listing(self, credentials: Credentials | None) -> FileListing:
         """The files; their bucket is there."""
-        place = place_of(self.uri(), credentials)
+        place = self.place(credentials)
         require_bucket(place)
         names = {name.lower() for name in LISTING}
         return FileListing(place, {name: value for name, value in self.options.items() if name.lower() in names})
@@ -202,7 +202,7 @@ def watched_path(place: Place) -> str:
     return f"{place.uri[:-1]}[{place.uri[-1]}]" if place.path().is_file() else place.uri
 
 
-class FromFiles(ReadsFiles, EntersS3):
+class FromFiles(ReadsFiles):
     """Reads files at a local path or any URI that Spark can read."""
 
     method: ClassVar[str] = "fromFiles"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pipeline_platform.methods.extract.files import ReadsFiles
-from pipeline_platform.methods.s3 import EntersS3, InBucket
+from pipeline_platform.methods.s3 import InBucket
 
 
-class FromS3(InBucket, ReadsFiles, EntersS3):
+class FromS3(InBucket, ReadsFiles):
     """Reads files in a bucket of S3."""
 
     method: ClassVar[str] = "fromS3"

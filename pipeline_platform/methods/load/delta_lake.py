@@ -28,7 +28,7 @@ from pipeline_platform.methods.load.sink import (
     require_storable,
 )
 from pipeline_platform.methods.remote import is_remote
-from pipeline_platform.methods.s3 import EntersS3, Place, place_of
+from pipeline_platform.methods.s3 import EntersS3, Place
 from pipeline_platform.methods.settings import spark_settings
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
     def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         if self.mode != "append" or self.output_mode != "append" or self.cluster_by:
             return None
-        place = place_of(self.uri(), run.credentials)
+        place = self.place(run.credentials)
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
         writer = frame.writeStream.format("delta").options(**options)
         return writer.partitionBy(*self.partition_by) if self.partition_by else writer
@@ -127,7 +127,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
                 f"the path of a Delta table must not hold '%' before two digits or letters A to F: {self.path}",
                 hint="delta-rs, which finds out what was loaded already, reads it as an escape; use another path",
             )
-        place = place_of(self.uri(), run.credentials)
+        place = self.place(run.credentials)
         require_bucket(place)
         if self.cluster_by and place.credentials is not None:
             raise PipelineExecutionException(

@@ -30,7 +30,7 @@ from pipeline_platform.methods.load.sink import (
     require_partition_overwrite,
     require_storable,
 )
-from pipeline_platform.methods.s3 import EntersS3, place_of
+from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -63,7 +63,7 @@ _TIMESTAMP_NTZ = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
 _DYNAMIC = "spark.sql.sources.partitionOverwriteMode"
 
 
-class WritesFiles(Load):
+class WritesFiles(Load, EntersS3):
     """Keys of the methods that write files."""
 
     path: Location
@@ -128,7 +128,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, self.file_format(), self.partition_by)
-        place = place_of(self.uri(), run.credentials)
+        place = self.place(run.credentials)
         require_bucket(place)
         writer = self.exact(frame).write.format(self.file_format())
         writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
@@ -152,7 +152,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
         return bool(self.partition_by) and overwrite == "dynamic"
 
 
-class ToFiles(WritesFiles, EntersS3):
+class ToFiles(WritesFiles):
     """Writes files at a local path or any URI; readers see them when all are there."""
 
     method: ClassVar[str] = "toFiles"

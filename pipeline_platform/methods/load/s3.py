@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pipeline_platform.methods.load.files import ToFiles
-from pipeline_platform.methods.s3 import EntersS3, InBucket
+from pipeline_platform.methods.s3 import InBucket
 
 
-class ToS3(InBucket, ToFiles, EntersS3):
+class ToS3(InBucket, ToFiles):
     """Writes files to a bucket of S3; readers see them when all are there."""
 
     method: ClassVar[str] = "toS3"
