@@ -20,6 +20,7 @@ from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.delta_table import open_table
 from pipeline_platform.methods.load.base import Load, LoadRun, Prepared, Written
+from pipeline_platform.methods.load.exact_text import exact_partitions
 from pipeline_platform.methods.load.sink import (
     PartitionOverwrite,
     field_names,
@@ -114,8 +115,19 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
             return None
         place = self.place(run.credentials)
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
-        writer = frame.writeStream.format("delta").options(**options)
+        writer = self.exact(frame, open_table(place)).writeStream.format("delta").options(**options)
         return writer.partitionBy(*self.partition_by) if self.partition_by else writer
+
+    def exact(self, frame: DataFrame, table: DeltaTable | None) -> DataFrame:
+        """The frame, made to fail while it is read at a text that the table would give back as NULL.
+
+        Args:
+            frame: The frame.
+            table: The table, if it is there.
+        """
+        if self.partition_by or self.overwrite_schema or table is None:
+            return exact_partitions(frame, self.partition_by)
+        return exact_partitions(frame, table.metadata().partition_columns)
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
@@ -193,17 +205,18 @@ class DeltaWrite:
         table = self._table()
         if table is not None and self._is_done(table):
             return Written(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        frame = self.config.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
-            self._save(self.frame, "append")
+            self._save(frame, "append")
             return self._written()
         if table is not None and self.config.mode == "ignore":
             return Written(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
-            self._merge(into_existing=table is not None)
+            self._merge(frame, into_existing=table is not None)
         elif table is None:
-            self._create(self.frame, self.config.mode)
+            self._create(frame, self.config.mode)
         else:
-            self._save(self.frame, self.config.mode)
+            self._save(frame, self.config.mode)
         return self._written()
 
     def last_batch(self) -> int | None:
@@ -247,8 +260,8 @@ class DeltaWrite:
         )
         self._save(frame, "append")
 
-    def _merge(self, *, into_existing: bool) -> None:
-        source = _with_unique_keys(self.frame, self.config.merge_keys)
+    def _merge(self, frame: DataFrame, *, into_existing: bool) -> None:
+        source = _with_unique_keys(frame, self.config.merge_keys)
         if not into_existing:
             self._create(source, "append")
             return

@@ -183,6 +183,19 @@ def test_partition_values_of_any_letters_survive(write: Write, table: Path) -> N
     assert DeltaTable(table.as_uri()).metadata().partition_columns == ["name"]
 
 
+@pytest.mark.parametrize("config", [{}, {"mode": "merge", "mergeKeys": "id"}])
+@pytest.mark.parametrize("name", ["", "__HIVE_DEFAULT_PARTITION__"])
+def test_a_partition_value_that_delta_takes_for_null_is_refused(
+    write: Write, table: Path, name: str, config: dict[str, Any]
+) -> None:
+    write(ONE_AND_TWO, partitionBy="name")
+    with pytest.raises(PipelineExecutionException, match="would not give back what is in the column 'name'"):
+        write([{"id": 3, "name": name}], **config)
+    assert rows_as_written(table) == ONE_AND_TWO
+    write([{"id": 3, "name": name}], mode="overwrite", overwriteSchema=True, clusterBy="id")
+    assert rows_as_written(table) == [{"id": 3, "name": name}]
+
+
 def test_a_path_of_any_letters_is_one_place_for_every_reader(spark: SparkSession, tmp_path: Path) -> None:
     table = tmp_path / "a b=ü"
     steps = [json_rows(tmp_path / "rows.json", ONE_AND_TWO, SCHEMA), load("toDeltaLake", path=str(table))]
