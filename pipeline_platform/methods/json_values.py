@@ -45,7 +45,7 @@ _OPTIONS = {
     # Of Spark 1: a date of digits is a number of days.
     "enableDateTimeParsingFallback": "false",
 }
-_STRICT_NUMBERS = {**_OPTIONS, "allowNonNumericNumbers": "false"}
+_STRICT_NUMBERS = {"allowNonNumericNumbers": "false"}
 _FOLLOWED = "something follows the JSON object"
 _BLANK = r"^[ \t\r\n]*$"
 _ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
@@ -71,36 +71,41 @@ class JsonValues:
     reason: Column
 
 
-def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
+def with_json(
+    frame: DataFrame, text: Column, schema: StructType, options: Mapping[str, str] | None = None
+) -> JsonValues:
     """Parse the JSON object in each text.
 
     Args:
         frame: The frame.
         text: The texts, of its columns; bytes that are no UTF-8 may stand in them.
         schema: Of the objects. Other fields are ignored; one that is not nullable has to be there.
+        options: Of Spark's parser, beside those that keep it to JSON. Those that have it take more, `allow…`, also have
+            it take the last of equal keys.
     """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
+    options = {**_OPTIONS, **(options or {})}
     has_decimals = any(isinstance(kind, T.DecimalType) for kind in types_in(schema))
-    broken = _broken(text, schema)
+    broken = _broken(text, options)
     if has_decimals:
         huge = text.rlike(_HUGE_EXPONENT)
         broken = F.when(huge, F.lit("a number in it has an exponent of four digits or more")).otherwise(broken)
-    frame = frame.withColumn(_PARSED, once(_parsed(text, schema, _OPTIONS)))
+    frame = frame.withColumn(_PARSED, once(_parsed(text, options, _read_type(schema))))
     frame = frame.withColumn(_BROKEN, once(broken))
     value = F.col(_PARSED)[_VALUE]
     if has_decimals:
         # The text of a decimal tells what was written, but Spark makes it of a double: the digits are read once more.
         usable = F.when(F.col(_BROKEN).isNull(), text)
-        frame = frame.withColumn(_DECIMALS, once(_parsed(usable, schema, _OPTIONS, _with_decimals(schema))[_VALUE]))
+        frame = frame.withColumn(_DECIMALS, once(_parsed(usable, options, _with_decimals(schema))[_VALUE]))
         if any(_is_widest(kind) for kind in types_in(schema)):
             finer = _with_decimals(schema, finer=True)
-            frame = frame.withColumn(_FINER, once(_parsed(usable, schema, _OPTIONS, finer)[_VALUE]))
+            frame = frame.withColumn(_FINER, once(_parsed(usable, options, finer)[_VALUE]))
     any_infinite = anywhere(value, schema, _infinite)
     if any_infinite is not None:
         # Unless the text says so in words, it was a number too large; looked at where there is one.
-        without_words = F.when(any_infinite, _parsed(text, schema, _STRICT_NUMBERS)[_VALUE])
+        without_words = F.when(any_infinite, _parsed(text, {**options, **_STRICT_NUMBERS}, _read_type(schema))[_VALUE])
         frame = frame.withColumn(_NUMBERS, once(without_words))
     fields: dict[str, Column] = {}
     unfit: list[Column] = []
@@ -125,7 +130,7 @@ def with_json(frame: DataFrame, text: Column, schema: StructType) -> JsonValues:
         if lacks is not None:
             unfit.append(F.when(lacks, F.lit(f"'{field.name}' lacks a field that is NOT NULL")))
     # What follows within an object alone is found here.
-    misread = F.when(F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull(), _why_misread(text, schema, value))
+    misread = F.when(F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull(), _why_misread(text, schema, value, options))
     reason = F.when(text.isNotNull(), F.coalesce(F.col(_BROKEN), misread, *unfit))
     return JsonValues(frame, fields, reason)
 
@@ -137,7 +142,7 @@ def once(column: Column) -> Column:
     return F.when(F.spark_partition_id() >= 0, column)
 
 
-def _parsed(text: Column, schema: StructType, options: Mapping[str, str], read_type: DataType | None = None) -> Column:
+def _parsed(text: Column, options: Mapping[str, str], kind: DataType) -> Column:
     """The struct of the value and of the text that could not be read; the value is parsed within another object.
 
     So the parser has to find the end of that other object after it.
@@ -145,34 +150,33 @@ def _parsed(text: Column, schema: StructType, options: Mapping[str, str], read_t
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    read = T.StructType(
-        [T.StructField(_VALUE, read_type or _read_type(schema)), T.StructField(_CORRUPT, T.StringType())]
-    )
+    read = T.StructType([T.StructField(_VALUE, kind), T.StructField(_CORRUPT, T.StringType())])
     return F.from_json(F.concat(F.lit(f'{{"{_VALUE}":'), text, F.lit("}")), read, dict(options))
 
 
-def _broken(text: Column, schema: StructType) -> Column:
+def _broken(text: Column, options: Mapping[str, str]) -> Column:
     """Why no part of a text can be relied on."""
     from pyspark.sql import functions as F
 
     surrogates = F.regexp_replace(F.regexp_replace(text, r"\\\\", "__"), _SURROGATE_PAIR, "")
     has_half = text.contains(r"\u") & text.rlike(_ESCAPED_SURROGATE) & surrogates.rlike(_ESCAPED_SURROGATE)
-    return (
-        F.when(~F.is_valid_utf8(text), F.lit(NOT_UTF8))
+    broken = F.when(~F.is_valid_utf8(text), F.lit(NOT_UTF8))
+    if not any(name.lower().startswith("allow") for name in options.keys() - _OPTIONS.keys()):
         # A variant is made of strict JSON with unique keys. It ends with the first value: what may follow that within
         # an array may not within an object, where it was parsed.
-        .when(text.isNotNull() & F.try_parse_json(_in_array(text)).isNull(), _why_broken(text, schema))
-        .when(has_half, F.lit("a text in it has half of a surrogate pair"))
-    )
+        is_broken = text.isNotNull() & F.try_parse_json(_in_array(text)).isNull()
+        broken = broken.when(is_broken, _why_broken(text, options))
+    return broken.when(has_half, F.lit("a text in it has half of a surrogate pair"))
 
 
-def _why_broken(text: Column, schema: StructType) -> Column:
+def _why_broken(text: Column, options: Mapping[str, str]) -> Column:
     from pyspark.sql import functions as F
+    from pyspark.sql import types as T
 
     names = F.json_object_keys(text)
     twice = F.lit("a key occurs twice in it")
     is_one_item = F.coalesce(F.json_array_length(_in_array(text)), F.lit(0)) == 1
-    is_json = _parsed(text, schema, _STRICT_NUMBERS)[_CORRUPT].isNull()
+    is_json = _parsed(text, {**options, **_STRICT_NUMBERS}, T.StringType())[_CORRUPT].isNull()
     return (
         F.when(F.size(names) > F.size(F.array_distinct(names)), twice)
         .when(names.isNotNull() & ~is_one_item, F.lit(_FOLLOWED))
@@ -186,7 +190,7 @@ def _in_array(text: Column) -> Column:
     return F.concat(F.lit("["), text, F.lit("]"))
 
 
-def _why_misread(text: Column, schema: StructType, value: Column) -> Column:
+def _why_misread(text: Column, schema: StructType, value: Column, options: Mapping[str, str]) -> Column:
     """What follows the value, or else the first field that is there and could not be read."""
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
@@ -201,9 +205,9 @@ def _why_misread(text: Column, schema: StructType, value: Column) -> Column:
         ]
         return F.coalesce(*misread, F.lit("not JSON of the schema"))
 
-    fields = F.transform(F.array(F.from_json(text, "MAP<STRING, STRING>")), first_misread)[0]
+    fields = F.transform(F.array(F.from_json(text, "MAP<STRING, STRING>", dict(options))), first_misread)[0]
     read = T.StructType([*_read_fields(schema), T.StructField(_CORRUPT, T.StringType())])
-    is_first = F.from_json(text, read, _OPTIONS)[_CORRUPT].isNull()
+    is_first = F.from_json(text, read, dict(options))[_CORRUPT].isNull()
     return (
         F.when(text.rlike(_BLANK), F.lit(EMPTY))
         .when(F.json_object_keys(text).isNull(), F.lit("not a JSON object"))

@@ -19,6 +19,8 @@ HEAD_BYTES = 1 << 16
 """So much of a file is looked at, at either end."""
 MOST_HEADS = 1000
 """So many files of a dataset are looked at when a run is planned, spread over all of them."""
+WIDE = ("UTF-16", "UTF-32")
+"""What encodings begin with in which a line break is more than one byte."""
 _THREADS = 16
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
@@ -49,8 +51,6 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
 _TEXT_FORMATS = ("csv", "json")
-# Encodings in which a line break is more than one byte.
-_WIDE = ("UTF-16", "UTF-32")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class FileHead:
             encoding: Of the text; bytes that are not of it are replaced.
         """
         is_whole = self.size == len(self.data) + len(self.tail)
-        if self.is_compressed or (not is_whole and encoding.startswith(_WIDE)):
+        if self.is_compressed or (not is_whole and encoding.startswith(WIDE)):
             return None
         data = self.data + self.tail if is_whole else self.tail
         return codecs.decode(data, "utf-8-sig" if encoding == "UTF-8" else encoding, "replace"), is_whole
@@ -193,7 +193,7 @@ def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
     if content is None:
         return
     bom = next((name for mark, name in _BOMS if content.startswith(mark)), None)
-    wide = encoding.startswith(_WIDE)
+    wide = encoding.startswith(WIDE)
     if bom is not None and not wide:
         raise PipelineExecutionException(f"{head.path} is {bom}, not {encoding}", hint=f"set 'encoding' to {bom}")
     if not wide and b"\0" in content:

@@ -93,7 +93,7 @@ class ReadsFiles(MalformedRecords, EntersS3):
     What shows only beyond the first 64 kB makes its record malformed.
     """
     multi_line: Flag | None = None
-    """json: a record may span lines, and a file is read in one task.
+    """json: a file is one record or an array of them, over any lines, and is read in one task, whole in its memory.
 
     csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
     more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error

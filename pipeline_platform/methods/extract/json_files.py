@@ -1,106 +1,124 @@
-"""Json files as a frame, with each record that can't be used marked."""
+"""Json files as a frame, with each record that can't be used marked; each is read as a message is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
+from pipeline_platform.methods.extract.file_heads import WIDE
 from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD, marked_in_file
-from pipeline_platform.methods.extract.text_values import Formats, can_be_read, converted
 from pipeline_platform.methods.json_values import once, with_json
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-    from pyspark.sql.types import StructField, StructType
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import StructType
 
-_CORRUPT = f"{HELPER_PREFIX}corrupt"
 _REASON = f"{HELPER_PREFIX}reason"
-_LINE = f"{HELPER_PREFIX}line"
-_VALUE = f"{HELPER_PREFIX}value_"
+_TEXT = f"{HELPER_PREFIX}text"
+_UNREADABLE = f"{HELPER_PREFIX}unreadable"
 
 STRICT = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 """Options of Spark's reader, which by itself takes more than JSON."""
+# Numbers in an array that a variant would round: of more than 38 digits, or with an exponent beside many.
+_ROUNDED = r"[:,\[]\s*-?([0-9.]{39,}|[0-9.]{17,}[eE]|[0-9.]+[eE][+-]?[0-9]{3,})"
 
 Load = Callable[[Any], "DataFrame"]
 """Has Spark's reader read the files."""
 
 
-def read_lines(reader: Any, load: Load, wanted: StructType, partitions: StructType) -> DataFrame:
-    """The wanted fields of the object in each line of UTF-8; what is taken stands with `valueSchema` of `fromKafka`.
+@dataclass(frozen=True)
+class JsonFormat:
+    """How json files are written.
+
+    Args:
+        encoding: Of the text, by Spark's name.
+        is_whole: Whether a file is one text; else each line is.
+        has_arrays: Whether a text may be an array of records.
+        line_sep: What ends a line; None for any of the usual line ends.
+        options: Of Spark's parser: patterns of dates and times, and what it takes beside JSON.
+    """
+
+    encoding: str
+    is_whole: bool
+    has_arrays: bool
+    line_sep: str | None
+    options: Mapping[str, str]
+
+
+def read_records(reader: Any, load: Load, wanted: StructType, partitions: StructType, form: JsonFormat) -> DataFrame:
+    """The wanted fields of the object in each text; what is taken stands with `valueSchema` of `fromKafka`.
 
     Args:
         reader: Spark's, of a batch or of a stream.
         load: Has it read the files.
         wanted: The columns, by name.
         partitions: Those of them whose values stand in the names of folders.
+        form: How the files are written.
     """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    # The column is called `value`, whatever the files hold.
-    names = {name: name for name in partitions.names}
-    lines = load(reader.format("text").schema(T.StructType([T.StructField("value", T.StringType()), *partitions])))
-    lines = lines.select(
-        F.col("value").alias(_LINE),
-        *(F.col(quoted(name)) for name in names),
-    ).filter(F.length(F.trim(F.col(_LINE))) > 0)
+    texts = _texts(reader, load, partitions, form).filter(F.length(F.trim(F.col(_TEXT))) > 0)
     fields = T.StructType([field for field in wanted.fields if field.name not in partitions.names])
-    parsed = with_json(lines, F.col(_LINE), fields)
-    frame = parsed.frame.withColumn(_REASON, once(parsed.reason))
+    parsed = with_json(texts, F.col(_TEXT), fields, form.options)
+    reason = F.when(F.col(_TEXT).isNotNull(), F.coalesce(F.col(_UNREADABLE), parsed.reason))
+    frame = parsed.frame.withColumn(_REASON, once(reason))
     columns = [
         (parsed.fields[field.name] if field.name in parsed.fields else F.col(quoted(field.name))).alias(field.name)
         for field in wanted.fields
     ]
-    frame = marked_in_file(frame, F.col(_REASON), F.col(_LINE))
+    frame = marked_in_file(frame, F.col(_REASON), F.col(_TEXT))
     return frame.select(*columns, RECORD, MALFORMED)
 
 
-def read_documents(
-    reader: Any,
-    load: Load,
-    wanted: StructType,
-    partitions: StructType,
-    options: Mapping[str, str],
-    formats: Formats,
-) -> DataFrame:
-    """The wanted fields of objects that Spark's own reader finds: over several lines, in arrays, in other encodings.
-
-    Args:
-        reader: Spark's, of a batch or of a stream.
-        load: Has it read the files.
-        wanted: The columns, by name.
-        partitions: Those of them whose values stand in the names of folders.
-        options: Of the reader.
-        formats: Patterns of dates and times.
-    """
+def _texts(reader: Any, load: Load, partitions: StructType, form: JsonFormat) -> DataFrame:
+    """The text of each record, and why one can't be looked at; an array is taken apart into its records."""
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    def is_converted(field: StructField) -> bool:
-        lenient = (T.DecimalType, T.DateType, T.TimestampType, T.TimestampNTZType)
-        return isinstance(field.dataType, lenient) and can_be_read(field.dataType)
+    reads_files = form.is_whole or form.encoding.startswith(WIDE)
+    options = {"wholetext": str(reads_files).lower()}
+    if form.line_sep is not None and not reads_files:
+        options["lineSep"] = form.line_sep
+    # The column is called `value`, whatever the files hold.
+    schema = T.StructType([T.StructField("value", T.StringType()), *partitions])
+    frame = load(reader.format("text").options(**options).schema(schema))
+    text = F.col("value")
+    unreadable: Column = F.lit(None).cast("string")
+    if form.encoding == "US-ASCII":
+        unreadable = F.when(F.octet_length(text) != F.length(text), F.lit("bytes in it are not US-ASCII"))
+    elif form.encoding != "UTF-8":
+        text = F.decode(text.cast("binary"), form.encoding)
+    if reads_files:
+        text = F.ltrim(text, F.lit("\ufeff"))
+    if reads_files and not form.is_whole:
+        text = F.explode(F.split(text, "\r?\n|\r" if form.line_sep is None else rf"\Q{form.line_sep}\E"))
+    folders = [F.col(quoted(name)) for name in partitions.names]
+    frame = frame.select(text.alias(_TEXT), unreadable.alias(_UNREADABLE), *folders)
+    if not form.has_arrays:
+        return frame
+    return frame.select(F.inline(_one_by_one(F.col(_TEXT), F.col(_UNREADABLE))), *folders)
 
-    fields = [field for field in wanted.fields if field.name not in partitions.names]
-    read = [T.StructField(f.name, T.StringType() if is_converted(f) else f.dataType) for f in fields]
-    schema = T.StructType([*read, *partitions, T.StructField(_CORRUPT, T.StringType())])
-    own = {**STRICT, "columnNameOfCorruptRecord": _CORRUPT}
-    frame = load(reader.format("json").options(**{**own, **options}).schema(schema))
-    values = {f.name: converted(F.col(quoted(f.name)), f.dataType, formats) for f in fields if is_converted(f)}
-    frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
-    unfit = [
-        F.when(
-            F.col(quoted(name)).isNotNull() & F.col(quoted(f"{_VALUE}{name}")).isNull(),
-            F.lit(f"'{name}' is not {wanted[name].dataType.simpleString().upper()}"),
-        )
-        for name in values
-    ]
-    # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
-    every = F.to_json(F.struct(*(quoted(f.name) for f in fields)))
-    why = F.when(every == "", F.lit("")).otherwise(F.lit("not JSON of the schema"))
-    reason = F.coalesce(F.when(F.col(_CORRUPT).isNotNull(), why), *unfit)
-    frame = frame.withColumn(_REASON, once(reason))
-    record = F.coalesce(F.col(_CORRUPT), F.to_json(F.struct(*(quoted(f.name) for f in fields))))
-    frame = marked_in_file(frame, F.col(_REASON), record)
-    columns = (F.col(quoted(f"{_VALUE}{f.name}" if f.name in values else f.name)).alias(f.name) for f in wanted.fields)
-    return frame.select(*columns, RECORD, MALFORMED)
+
+def _one_by_one(text: Column, unreadable: Column) -> Column:
+    """An array of structs: the texts of the objects in an array, or the text itself if it is none."""
+    from pyspark.sql import functions as F
+
+    def one(text: Column, unreadable: Column) -> Column:
+        return F.struct(text.alias(_TEXT), unreadable.alias(_UNREADABLE))
+
+    def parsed(begin: str, end: str, path: str) -> Column:
+        whole = F.try_parse_json(F.concat(F.lit(begin), text, F.lit(end)))
+        return F.try_variant_get(whole, path, "array<variant>")
+
+    # A variant ends with the first value: what may follow it within an object may not within an array.
+    items, alone = parsed('{"value":', "}", "$.value"), F.size(parsed("[", "]", "$")) == 1
+    is_array = text.rlike(r"^[ \t\r\n]*\[") & unreadable.isNull() & items.isNotNull() & F.coalesce(alone, F.lit(False))
+    rounded = F.lit("a number in its array has more than 38 digits, or an exponent and more than 16")
+    return (
+        F.when(~is_array, F.array(one(text, unreadable)))
+        .when(text.rlike(_ROUNDED), F.array(one(text, rounded)))
+        .otherwise(F.transform(items, lambda item: one(F.to_json(item), unreadable)))
+    )

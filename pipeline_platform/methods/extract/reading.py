@@ -19,10 +19,10 @@ from pipeline_platform.methods.extract.csv_files import (
     read_group,
     texts_of,
 )
-from pipeline_platform.methods.extract.file_heads import MOST_HEADS, FileHead, require_format
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileHead, require_format
 from pipeline_platform.methods.extract.file_schemas import folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
-from pipeline_platform.methods.extract.json_files import STRICT, read_documents, read_lines
+from pipeline_platform.methods.extract.json_files import STRICT, JsonFormat, read_records
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -152,10 +152,11 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
 
 
 def _json_options(step: ReadsFiles) -> dict[str, str]:
+    """Options of Spark's own reader of json, which finds the types."""
     options = {**step.options, "multiLine": str(bool(step.multi_line)).lower()}
     if step.encoding is not None:
         options["encoding"] = step.encoding
-        if not step.multi_line and step.encoding.startswith(("UTF-16", "UTF-32")):
+        if not step.multi_line and step.encoding.startswith(WIDE):
             # Spark finds the end of a line by itself in encodings of single bytes alone.
             options.setdefault("lineSep", "\n")
     return options
@@ -169,11 +170,30 @@ def _json(
     heads: Sequence[FileHead],
     step: ReadsFiles,
 ) -> DataFrame:
-    in_arrays = any((head.content() or b"").lstrip()[:1] == b"[" for head in heads)
-    plain = step.encoding in (None, "UTF-8") and not step.date_format and not step.timestamp_format
-    if plain and not step.multi_line and not in_arrays and not step.options:
-        return read_lines(reader, load, wanted, partitions)
-    return read_documents(reader, load, wanted, partitions, _json_options(step), step.formats())
+    multi_line, encoding = bool(step.multi_line), step.encoding or "UTF-8"
+    arrays = [head for head in heads if (head.text(encoding) or "").lstrip()[:1] == "["]
+    if not multi_line:
+        _require_arrays_on_lines(arrays, encoding)
+    patterns = {"dateFormat": step.date_format, "timestampFormat": step.timestamp_format}
+    options = {**step.options, **{name: pattern for name, pattern in patterns.items() if pattern is not None}}
+    line_sep = next((value for name, value in step.options.items() if name.lower() == "linesep"), None)
+    form = JsonFormat(encoding, multi_line, multi_line or bool(arrays), line_sep, options)
+    return read_records(reader.options(**step.options), load, wanted, partitions, form)
+
+
+def _require_arrays_on_lines(arrays: Sequence[FileHead], encoding: str) -> None:
+    """Raise for the first of files that begin with an array whose array goes on after its first line.
+
+    Raises:
+        PipelineExecutionException: There is one.
+    """
+    for head in arrays:
+        first, line_end, _ = (head.text(encoding) or "").strip().partition("\n")
+        if line_end and not first.rstrip().endswith("]"):
+            raise PipelineExecutionException(
+                f"{head.path} holds an array over several lines, and one record is expected on each line",
+                hint="set 'multiLine' to true",
+            )
 
 
 def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -513,10 +514,21 @@ LINES = (
 )
 
 
-def test_json_lines_are_as_python_has_them_or_malformed(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "lines.json").write_text("\n".join(LINES) + "\n")
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"options": {"pathGlobFilter": "*.json"}, "dateFormat": "yyyy-MM-dd"},
+        {"encoding": "latin-1"},
+        {"encoding": "UTF-16"},
+    ],
+)
+def test_json_lines_are_as_python_has_them_or_malformed(
+    spark: SparkSession, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    (tmp_path / "lines.json").write_text("\n".join(LINES) + "\n", encoding=keys.get("encoding"))
     schema = "id INT, n INT, amount DOUBLE, price DECIMAL(6,2), day DATE, note STRING"
-    frame = read(spark, tmp_path / "lines.json", "json", schema=schema)
+    frame = read(spark, tmp_path / "lines.json", "json", schema=schema, **keys)
     found = frame.collect()
     good = {row.id: row for row in found if row[MALFORMED] is None}
     bad = {row[RECORD]["record"] for row in found if row[MALFORMED] is not None}
@@ -529,13 +541,50 @@ def test_json_lines_are_as_python_has_them_or_malformed(spark: SparkSession, tmp
     assert good[None].id is None
 
 
-def test_json_over_several_lines_is_read_and_what_is_none_told(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[{"id": 1, "price": 1.5},\n {"id": 2, "price": 1.999}]')
-    frame = read(spark, tmp_path / "a.json", "json", multiLine=True, schema="id INT, price DECIMAL(6,2)")
-    assert [(row.id, str(row.price), row[MALFORMED]) for row in frame.collect()] == [
-        (1, "1.50", None),
-        (2, "None", "'price' is not DECIMAL(6,2)"),
+@pytest.mark.parametrize("encoding", [None, "UTF-16"])
+def test_json_over_several_lines_is_read_and_what_is_none_told(
+    spark: SparkSession, tmp_path: Path, encoding: str | None
+) -> None:
+    def found(text: str, schema: str, **keys: Any) -> list[tuple[Any, ...]]:
+        (tmp_path / "a.json").write_text(text, encoding=encoding)
+        frame = read(spark, tmp_path / "a.json", "json", schema=schema, encoding=encoding, **keys)
+        return [(*row[:-2], row[MALFORMED]) for row in frame.collect()]
+
+    array = (
+        '[{"id": 1, "price": 1.50,\n "s": {"p": 0.12}}, {"id": 2, "price": 1.999},\n {"id": 3, "s": {"p": 0.123}}, '
+        '{"id": 4, "tiny": 200}, 5]'
+    )
+    schema = "id INT, price DECIMAL(6,2), s STRUCT<p: DECIMAL(3,2)>, tiny TINYINT"
+    assert found(array, schema, multiLine=True) == [
+        (1, Decimal("1.50"), (Decimal("0.12"),), None, None),
+        (2, None, None, None, "'price' does not fit DECIMAL(6,2)"),
+        (3, None, None, None, "'s' does not fit STRUCT<P:DECIMAL(3,2)>"),
+        (4, None, None, None, "'tiny' does not fit TINYINT"),
+        (None, None, None, None, "not a JSON object"),
     ]
+    many_digits = f'[{{"amount": 0.{"1" * 40}}}, {{"amount": 1}}]'
+    rounded = "a number in its array has more than 38 digits, or an exponent and more than 16"
+    followed = "something follows the JSON object"
+    for text, expected in (
+        ('{"amount":\n 1}', [(1.0, None)]),
+        ('{"amount": 1}\n{"amount": 2}\n', [(None, followed)]),
+        ('[{"amount": 1}] {"amount": 2}', [(None, "not JSON")]),
+        ('[{"amount": 1}]]', [(None, "not a JSON object")]),
+        ('[{"amount": 1}, {"amount": 2, "amount": 3}]', [(None, "a key occurs twice in it")]),
+        (many_digits, [(None, rounded)]),
+        ("[]", []),
+    ):
+        assert found(text, "amount DOUBLE", multiLine=True) == expected, text
+    assert found('[{"amount": 1}, {"amount": 2}]\n{"amount": 3}\n', "amount DOUBLE") == [
+        (1.0, None),
+        (2.0, None),
+        (3.0, None),
+    ]
+    with pytest.raises(PipelineExecutionException, match="holds an array over several lines"):
+        found(array, schema)
+
+
+def test_the_types_of_json_are_found_and_a_file_without_objects_is_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text("{'id': 1}\n{broken\n")
     assert "there is no JSON object in the files" in refusal(spark, tmp_path / "b.json", "json")
     (tmp_path / "c.json").write_text('{"id": 1, "plz": "01067"}\n{broken\n{"id": 2}\n')
