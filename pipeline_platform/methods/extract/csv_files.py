@@ -38,7 +38,15 @@ _REPLACED = "\ufffd"
 # So many of the last characters tell one file from another.
 _END = 200
 # No text holds them, says Unicode; so a line is one value, whatever stands in it.
-_WHOLE_LINE = {"sep": "\uffff", "quote": "\ufffe", "escape": "\ufffe", "nullValue": _NO_NULL}
+_WHOLE_LINE = {
+    "sep": "\uffff",
+    "quote": "\ufffe",
+    "escape": "\ufffe",
+    "nullValue": _NO_NULL,
+    "maxCharsPerColumn": "-1",
+    "ignoreLeadingWhiteSpace": "false",
+    "ignoreTrailingWhiteSpace": "false",
+}
 
 Reader = Any
 """Spark's reader of a batch or of a stream."""
@@ -79,7 +87,7 @@ class CsvFormat:
             "unescapedQuoteHandling": "RAISE_ERROR",
             "enforceSchema": _flag(not checks_header),
         }
-        return {**self.record_options(), **own, **self.options}
+        return {**self.record_options(), **own}
 
     def record_options(self) -> dict[str, str]:
         """Options of a parser of one record."""
@@ -95,6 +103,7 @@ class CsvFormat:
             "nullValue": self.null_values[0] if self.null_values else _NO_NULL,
             "emptyValue": "",
             **({"comment": dialect.comment} if dialect.comment is not None else {}),
+            **self.options,
         }
 
 
@@ -106,12 +115,14 @@ class CsvGroup:
         header: The values of their first record; None if Spark has to tell.
         names: Of the columns, in the order of the files.
         load: Has Spark's reader read them.
+        columns: What the columns are called in the frame; as in the files if it is empty.
         line_sep: What ends a line, where Spark is not to find it out: it makes one of the other in quotes too.
     """
 
     header: tuple[str, ...] | None
     names: tuple[str, ...]
     load: Callable[[Reader], DataFrame]
+    columns: tuple[str, ...] = ()
     line_sep: str | None = None
 
 
@@ -150,7 +161,8 @@ def read_group(
     from pyspark.sql import types as T
 
     kinds = {field.name.lower(): field.dataType for field in wanted.fields}
-    fields = [T.StructField(name, kinds.get(name.lower(), T.StringType())) for name in group.names]
+    in_file = {column.lower(): name for column, name in zip(group.columns or group.names, group.names, strict=True)}
+    fields = [T.StructField(name, kinds.get(column, T.StringType())) for column, name in in_file.items()]
     for field in fields:
         if not can_be_read(field.dataType):
             raise PipelineExecutionException(
@@ -177,11 +189,11 @@ def read_group(
     ]
     frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
     # Spark gives the text of those alone that it finds fault with.
-    in_file = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
-    frame = marked_in_file(frame, F.col(_REASON), in_file)
+    record = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
+    frame = marked_in_file(frame, F.col(_REASON), record)
 
     def value(field: StructField) -> Column:
-        name = next((name for name in group.names if name.lower() == field.name.lower()), None)
+        name = in_file.get(field.name.lower())
         if field.name in partitions.names:
             return F.col(quoted(field.name))
         if name is None:
@@ -280,12 +292,19 @@ def _is_not(field: StructField) -> Column:
     return F.lit(f"the value of '{field.name}' is no {field.dataType.simpleString().upper()}")
 
 
+def _not_decoded(form: CsvFormat) -> Column:
+    from pyspark.sql import functions as F
+
+    # Spark puts that character in their place, so that nobody can tell the two.
+    return F.lit(f"bytes in it are not {form.encoding}, or it has the character U+FFFD that stands for such")
+
+
 def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFormat) -> Column:
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
     raw = F.col(_CORRUPT)
-    not_decoded = F.lit(f"bytes in it are not {form.encoding}")
+    not_decoded = _not_decoded(form)
     if form.is_split:
         open_quote = f"{MALFORMED_RECORD}: a quote in it does not end on its line: set 'multiLine' to true"
         line = F.col(_LINE)
@@ -298,7 +317,7 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
     replaced = [
         F.when(F.contains(F.col(quoted(field.name)), F.lit(_REPLACED)), not_decoded)
         for field in fields
-        if isinstance(field.dataType, T.StringType) and form.encoding in ("UTF-8", "US-ASCII")
+        if isinstance(field.dataType, T.StringType)
     ]
     none: list[Column] = [F.lit(None).cast("string"), *_never_closed(fields[-1], form)]
     # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
@@ -339,7 +358,7 @@ def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:
         is_ragged = F.when(
             record.getField(_CORRUPT).isNotNull(), _is_ragged(_fields_in(raw, form.dialect), len(fields))
         )
-        replaced = F.when(F.contains(raw, F.lit(_REPLACED)), F.lit(f"bytes in it are not {form.encoding}"))
+        replaced = F.when(F.contains(raw, F.lit(_REPLACED)), _not_decoded(form))
         return F.coalesce(is_ragged, *found, replaced)
 
     return F.transform(F.array(F.from_csv(raw, texts.toDDL(), form.record_options())), first_reason)[0]

@@ -188,6 +188,14 @@ def _instead(kind: str, head: FileHead) -> str:
     return f"put the data into a file of its own, and take {PurePosixPath(head.path).name} out of the folder"
 
 
+def _is_no_text(content: bytes, encoding: str) -> bool:
+    """Whether NULs show that these are other characters than those of single bytes, or none at all."""
+    if encoding != "UTF-8":
+        return b"\0" in content
+    # A text may hold one. Of UTF-16 every other byte is, as long as it is Latin.
+    return max(content[::2].count(0), content[1::2].count(0)) * 4 > len(content)
+
+
 def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
     content = head.content()
     if content is None:
@@ -196,7 +204,7 @@ def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
     wide = encoding.startswith(WIDE)
     if bom is not None and not wide:
         raise PipelineExecutionException(f"{head.path} is {bom}, not {encoding}", hint=f"set 'encoding' to {bom}")
-    if not wide and b"\0" in content:
+    if not wide and _is_no_text(content, encoding):
         raise PipelineExecutionException(
             f"{head.path} is not text in {encoding}: there is a NUL in it at byte {content.index(0)}",
             hint="set 'encoding' if it is UTF-16 or UTF-32; else the file is no text, or damaged",

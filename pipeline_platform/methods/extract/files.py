@@ -45,6 +45,21 @@ _KEYS_OF_FORMATS: Mapping[tuple[str, ...], Sequence[str]] = {
 }
 # What finds out records that can't be used; and what stands in keys under another name.
 _NOT_OPTIONS = ("columnPruning", "enforceSchema", "unescapedQuoteHandling", "emptyValue", "singleVariantColumn")
+# What Spark's own conversion goes by, where the platform converts texts so that no value is changed.
+_NO_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "csv": (
+        "enableDateTimeParsingFallback",
+        "locale",
+        "nanValue",
+        "negativeInf",
+        "positiveInf",
+        "preferDate",
+        "samplingRatio",
+        "timeZone",
+        "timestampNTZFormat",
+    ),
+    "json": ("enableDateTimeParsingFallback",),
+}
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
@@ -97,7 +112,8 @@ class ReadsFiles(MalformedRecords, EntersS3):
 
     csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
     more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
-    then, whatever `onMalformed` says. `true` and `false` decide it for all files.
+    then, whatever `onMalformed` says. `true` and `false` decide it for all files; those of a stream, and more than
+    1,000 of them, are never read in parts.
     """
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
@@ -125,7 +141,11 @@ class ReadsFiles(MalformedRecords, EntersS3):
         keys = [field.alias or name for name, field in type(self).model_fields.items()]
         require_known_options(self.options, self.format, "reading", keys)
         taken = {name.lower() for name in _NOT_OPTIONS}
+        without_effect = {name.lower() for name in _NO_EFFECT.get(self.format, ())}
         for option in self.options:
+            if option.lower() in without_effect:
+                message = "the option '{option}' would have no effect: read the column as STRING, and convert it later"
+                raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
             if option.lower() in taken:
                 message = "the option '{option}' can't be set: records that can't be used are found with it"
                 raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
@@ -171,11 +191,12 @@ class ReadsFiles(MalformedRecords, EntersS3):
         """Patterns of dates and times."""
         return Formats(self.date_format, self.timestamp_format)
 
-    def csv_format(self, *, is_split: bool) -> CsvFormat:
+    def csv_format(self, *, may_be_split: bool, is_big: bool) -> CsvFormat:
         """How the csv files are written.
 
         Args:
-            is_split: Whether a file is read in parts, unless a key decides it.
+            may_be_split: Whether a file can be read in parts at all.
+            is_big: Whether there is a file for which that pays.
         """
         delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
         wide = (self.encoding or "").startswith(("UTF-16", "UTF-32"))
@@ -185,7 +206,7 @@ class ReadsFiles(MalformedRecords, EntersS3):
             encoding=self.encoding or "UTF-8",
             null_values=tuple(self.null_value or ()),
             formats=self.formats(),
-            is_split=not wide and (is_split if self.multi_line is None else not self.multi_line),
+            is_split=may_be_split and not wide and (is_big if self.multi_line is None else not self.multi_line),
             options=self.options,
         )
 

@@ -77,7 +77,8 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     require_format(heads, step.format, step.encoding or "UTF-8")
     if step.format == "json":
         return _json(reader, load, wanted, partitions, heads, step)
-    form = step.csv_format(is_split=False)
+    # Where a file is read in parts, nobody compares its header.
+    form = step.csv_format(may_be_split=False, is_big=False)
     group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
     return read_group(reader, group, wanted, partitions, form)
 
@@ -207,7 +208,8 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
         listing.require_any(paths)
     require_format(heads, "csv", step.encoding or "UTF-8")
     is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
-    form = step.csv_format(is_split=is_big and len(paths) <= MOST_HEADS)
+    # Where a file is read in parts, its header is compared here or nowhere.
+    form = step.csv_format(may_be_split=_are_known(paths, heads, step), is_big=is_big)
     if not form.is_split:
         form = replace(form, ends=_ends(heads, form))
     partitions = listing.partitions(there, paths, wanted)
@@ -224,10 +226,20 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
         else:
             wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
     else:
-        groups = [_fitted(group, wanted, partitions, step) for group in groups]
+        same = len({tuple(name.lower() for name in group.names) for group in groups}) == 1
+        groups = [_fitted(group, wanted, partitions, step, may_rename=same) for group in groups]
     wanted = _with_folders(wanted, partitions)
     frames = [read_group(reader, group, wanted, partitions, form) for group in groups]
     return reduce(lambda one, other: one.unionByName(other), frames)
+
+
+def _are_known(paths: Sequence[str], heads: Sequence[FileHead], step: ReadsFiles) -> bool:
+    """Whether the header of each file can be told from its head, if there are headers."""
+    if not step.header:
+        return True
+    form = step.csv_format(may_be_split=False, is_big=False)
+    headers = (header_of(head.text(form.encoding) or "", head.is_whole, form.dialect) for head in heads)
+    return len(heads) == len(paths) and all(header is not None for header in headers)
 
 
 def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
@@ -283,7 +295,7 @@ def _groups(
             hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
         )
     return [
-        CsvGroup(header, names, _loader(listing, files), "\r\n" if is_crlf else None)
+        CsvGroup(header, names, _loader(listing, files), line_sep="\r\n" if is_crlf else None)
         for header, names, is_crlf, files in kinds
     ]
 
@@ -293,7 +305,8 @@ def _told_by_spark(spark: SparkSession, listing: FileListing, form: CsvFormat) -
     options = {**form.reader_options(checks_header=False), **listing.reader_options()}
     found = spark.read.format("csv").options(**options).load(listing.place.uri)
     folders = folder_values(found.inputFiles())
-    return _whole(listing, None, tuple(name for name in found.columns if name not in folders))
+    names = tuple(name for name in found.columns if name not in folders)
+    return _whole(listing, names if form.has_header else None, names)
 
 
 def _whole(listing: FileListing, header: tuple[str, ...] | None, names: tuple[str, ...]) -> CsvGroup:
@@ -335,8 +348,17 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
     return list({**{name.lower(): name for name in first.names}, **names}.values())
 
 
-def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: ReadsFiles) -> CsvGroup:
+def _fitted(
+    group: CsvGroup, wanted: StructType, partitions: StructType, step: ReadsFiles, *, may_rename: bool
+) -> CsvGroup:
     """The group with its columns named as the schema has them.
+
+    Args:
+        group: Files with the same header.
+        wanted: The columns of the schema.
+        partitions: Columns whose values stand in the names of folders.
+        step: The step.
+        may_rename: Whether the columns may have other names in the schema, by which their order is told.
 
     Raises:
         PipelineExecutionException: The schema and the header do not fit together.
@@ -347,9 +369,9 @@ def _fitted(group: CsvGroup, wanted: StructType, partitions: StructType, step: R
     if not missing or (step.merge_schema and len(missing) < len(own)):
         return group
     in_place = all(name.lower() not in there or there[index] == name.lower() for index, name in enumerate(own))
-    if len(own) == len(there) and in_place:
+    if may_rename and len(own) == len(there) and in_place:
         # A schema that names the columns anew, in their order.
-        return replace(group, names=tuple(own))
+        return replace(group, columns=tuple(own))
     raise PipelineExecutionException(
         f"the schema has the columns {', '.join(missing[:5])}, and the header of the files has not; "
         f"there are {', '.join(group.names)}",

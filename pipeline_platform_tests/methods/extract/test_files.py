@@ -179,11 +179,37 @@ def test_columns_are_found_by_the_name_in_the_header_of_their_file(spark: SparkS
     assert sorted(rows(merged), key=str) == [(1, 100, None, "01"), (2, 200, None, "02"), (3, None, 300, "02")]
     only = read(spark, tmp_path / "day=01", schema="n INT, value INT")
     assert rows(only) == [(1, 100)]
+    (tmp_path / "day=02/c.csv").unlink()
+    assert "the schema has the columns n, value" in refusal(spark, tmp_path, schema="n INT, value INT")
 
 
-def test_a_stream_refuses_a_file_whose_columns_stand_in_another_order(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [None, "id INT, amount INT", "n INT, value INT"])
+def test_columns_in_another_order_are_refused_where_only_spark_sees_the_header(
+    spark: SparkSession, tmp_path: Path, schema: str | None
+) -> None:
+    (tmp_path / "a.csv").write_text("id||amount\n1||100\n")
+    (tmp_path / "b.csv").write_text("id||amount\n2||200\n")
+    assert len(rows(read(spark, tmp_path, delimiter="||", schema=schema))) == 2
+    (tmp_path / "b.csv").write_text("amount||id\n200||2\n")
+    with pytest.raises((PySparkException, Py4JJavaError)) as error:
+        read(spark, tmp_path, delimiter="||", schema=schema, multiLine=False).collect()
+    assert "CSV header does not conform to the schema" in told_of(error.value)
+
+
+@pytest.mark.parametrize("multi_line", [None, False])
+def test_options_hold_however_a_file_is_read(spark: SparkSession, tmp_path: Path, multi_line: bool | None) -> None:
+    (tmp_path / "a.csv").write_text('id,note\n 7,  x \n8," y"\n')
+    options = {"ignoreLeadingWhiteSpace": True}
+    frame = read(spark, tmp_path, schema="id INT, note STRING", multiLine=multi_line, options=options)
+    assert rows(frame) == [(7, "x "), (8, " y")]
+
+
+@pytest.mark.parametrize("multi_line", [None, False])
+def test_a_stream_refuses_a_file_whose_columns_stand_in_another_order(
+    spark: SparkSession, tmp_path: Path, multi_line: bool | None
+) -> None:
     (tmp_path / "a.csv").write_text("amount,id\n100,1\n")
-    source = {"path": str(tmp_path), "format": "csv", "schema": "id INT, amount INT"}
+    source = {"path": str(tmp_path), "format": "csv", "schema": "id INT, amount INT", "multiLine": multi_line}
     frame = FromFiles.model_validate(source).read_stream(spark, None)
     query = frame.writeStream.format("memory").queryName("order_of_columns").trigger(availableNow=True).start()
     with pytest.raises(StreamingQueryException) as error:
@@ -294,7 +320,9 @@ def test_bytes_of_another_encoding_are_never_replaced_in_silence(spark: SparkSes
     (tmp_path / "a.csv").write_bytes(f"id,city\n{filler}".encode() + b"20000,K\xf6ln\n")
     (tmp_path / "b.json").write_bytes(b'{"id": 1, "city": "Ulm"}\n' * 4_000 + b'{"id": 2, "city": "K\xf6ln"}\n')
     (tmp_path / "c.csv").write_bytes("id,city\n1,Köln\n".encode("utf-16"))
-    assert reasons(read(spark, tmp_path / "a.csv")) == {"20000,K\ufffdln": "bytes in it are not UTF-8"}
+    assert reasons(read(spark, tmp_path / "a.csv")) == {
+        "20000,K\ufffdln": "bytes in it are not UTF-8, or it has the character U+FFFD that stands for such"
+    }
     found = read(spark, tmp_path / "b.json", "json").filter(f"{MALFORMED} IS NOT NULL").selectExpr(MALFORMED).collect()
     assert [tuple(row) for row in found] == [("not UTF-8",)]
     assert rows(read(spark, tmp_path / "c.csv", encoding="UTF-16")) == [(1, "Köln")]
@@ -356,6 +384,7 @@ def test_files_of_several_schemas_are_refused_or_merged(spark: SparkSession, tmp
     [
         ({"options": {"mode": "DROPMALFORMED"}}, "the option 'mode' has a key of its own: write 'onMalformed'"),
         ({"options": {"enforceSchema": True}}, "the option 'enforceSchema' can't be set"),
+        ({"options": {"timezone": "Europe/Berlin"}}, "the option 'timezone' would have no effect"),
         ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
         ({"quote": "''"}, "expected one character"),
         ({"format": "parquet", "nullValue": "NA"}, "'nullValue' is for csv files, and format is parquet"),
