@@ -2,15 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One JVM serves a test process; a process for each part keeps it from growing with all of them.
+# One JVM serves a test process; a process for each part keeps it from growing with all of them. Tests of processes wait
+# more than they compute, so two parts run at once; the long ones begin.
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py $(TESTS)/test_survival.py
+PARTS := test-dagster test-servers test-methods test-engine test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SERVICES := $(BIN)/python -m pipeline_platform_tests.services
 
-.PHONY: help install data demo dev services services-down test lint format bench docs wheel constraints picture clean
+.PHONY: $(PARTS) help install data demo dev services services-down test lint format bench docs wheel constraints picture clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,11 +52,16 @@ services-down:  ## End what `make services` has started.
 test: data  ## Run every test.
 	docker/install-servers.sh
 	$(SERVICES) prepare
-	$(BIN)/python -m pytest $(TESTS)/config $(TESTS)/credentials $(TESTS)/services
-	$(BIN)/python -m pytest $(TESTS)/engine $(TESTS)/metrics
-	$(BIN)/python -m pytest $(TESTS)/methods
-	$(BIN)/python -m pytest $(TESTS)/orchestration $(TESTS)/docs $(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py))
-	$(BIN)/python -m pytest $(WITH_SERVERS)
+	$(MAKE) --jobs=2 --output-sync=target $(PARTS)
+
+test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py)))
+test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
+test-methods: PART = methods
+test-engine: PART = engine metrics
+test-config: PART = config credentials services
+
+$(PARTS):
+	$(BIN)/python -m pytest $(addprefix $(TESTS)/,$(PART))
 
 lint: install  ## Check style, types, the direction of imports and the Dockerfile.
 	$(BIN)/ruff check .
