@@ -108,8 +108,8 @@ class Execution:
             held.append(result.violators)
         seconds = time.monotonic() - began
         for validation in action.block.validations:
-            written = any(validation.step.index in quarantine.takers for quarantine in action.quarantines)
-            self._record_validation(validation.step, validation.config, result, started, seconds, written=written)
+            quarantine = planned.quarantine_of(validation.step)
+            self._record_validation(validation.step, validation.config, result, started, seconds, quarantine)
         for validation in action.block.validations:
             metrics = self.steps[validation.step.index]
             if not metrics.passed and validation.config.on_failure == "fail":
@@ -121,7 +121,13 @@ class Execution:
                     quarantine.config.prepare(rows, quarantine.run).write()
 
     def _record_validation(
-        self, step: Step, config: Validate, result: BlockResult, started: datetime, seconds: float, *, written: bool
+        self,
+        step: Step,
+        config: Validate,
+        result: BlockResult,
+        started: datetime,
+        seconds: float,
+        quarantine: str | None,
     ) -> None:
         rules = list(result.rules[step.index])
         passed = all(rule.passed for rule in rules)
@@ -136,7 +142,8 @@ class Execution:
                 started=started,
                 seconds=seconds,
                 rules=rules,
-                quarantined=result.quarantined[step.index] if written else None,
+                quarantined=result.quarantined[step.index] if quarantine is not None else None,
+                quarantine=quarantine,
                 blocking=config.on_failure == "fail",
             ),
             step,
@@ -167,6 +174,7 @@ class Execution:
                 version=written.version,
                 skipped=written.skipped,
                 quarantined=rejected.get(step.index),
+                quarantine=planned.quarantine_of(step),
                 malformed=_malformed(step, rejected, tally),
                 columns=planned.columns[step.index],
                 lineage=planned.lineage[step.index],
@@ -220,6 +228,7 @@ class Execution:
                     rows_note=(note or UNCERTAIN) if rows is None else None,
                     partitions=tally.partitions() if tally is not None and rows is not None else None,
                     quarantined=rejected.get(step.index),
+                    quarantine=planned.quarantine_of(step),
                     malformed=_malformed(step, rejected, planned.tallies.get(step.index)),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -143,6 +144,18 @@ class Plan:
                         yield quarantine.step, quarantine.config.dataset().uri, quarantine.prepared
         for reject in self.rejects:
             yield reject.step, reject.uri, reject.prepared
+
+    def quarantine_of(self, step: Step) -> str | None:
+        """URI of the table with what a step takes out; None if it takes nothing out, or that is not kept."""
+        rejects = (reject.uri for reject in self.rejects if reject.step.index == step.index)
+        blocks = (action for action in self.actions if isinstance(action, PlannedBlock))
+        taken = (
+            quarantine.config.dataset().uri
+            for block in blocks
+            for quarantine in block.quarantines
+            if step.index in quarantine.takers
+        )
+        return next(chain(rejects, taken), None)
 
 
 def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[int]:

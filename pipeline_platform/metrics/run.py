@@ -72,6 +72,8 @@ class StepMetrics(_Record):
     """Why a load wrote nothing though nothing is wrong."""
     quarantined: int | None = None
     """Rows taken out by this validation, or malformed records by this extract."""
+    quarantine: str | None = None
+    """URI of the Delta table where they are."""
     malformed: int | None = None
     """For an extract: records that could not be used, made null or taken out; None where there can be none, or where
     they can't be counted in the pass that does the work."""

@@ -32,6 +32,7 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
         "skipped": metrics.skipped,
         "malformed_records": metrics.malformed,
         "quarantined": metrics.quarantined,
+        "quarantine": metrics.quarantine,
         **{f"delta/{name}": value for name, value in metrics.detail.items()},
     }
     if metrics.columns:
@@ -101,6 +102,7 @@ def check_result(metrics: StepMetrics, name: str, key: dg.AssetKey) -> dg.AssetC
         "rows": metrics.rows,
         "violations": sum(rule.violations for rule in metrics.rules),
         "quarantined": metrics.quarantined,
+        "quarantine": metrics.quarantine,
         "rules": dg.TableMetadataValue(records=[_record(rule) for rule in metrics.rules], schema=_RULE_SCHEMA),
         "samples": dg.MetadataValue.json(samples) if samples else None,
     }

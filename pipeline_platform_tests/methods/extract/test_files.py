@@ -124,6 +124,7 @@ def test_a_malformed_record_goes_where_the_policy_says(spark: SparkSession, tmp_
         spark, extract("fromFiles", **source, onMalformed="quarantine", quarantinePath=f"{tmp_path}/bad"), *steps
     )
     assert done["from_files"].quarantined == len(DIRTY_REASONS) - 1
+    assert done["from_files"].quarantine == f"file://{tmp_path}/bad"
     kept = deltalake.DeltaTable(f"{tmp_path}/bad").to_pyarrow_table().to_pylist()
     expected = {record: reason for record, reason in DIRTY_REASONS.items() if not record.endswith("NA")}
     assert {row["record"]: row["reason"] for row in kept} == expected
