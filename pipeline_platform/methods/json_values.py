@@ -31,6 +31,7 @@ _BROKEN = f"{HELPER_PREFIX}broken"
 _NUMBERS = f"{HELPER_PREFIX}numbers"
 _DECIMALS = f"{HELPER_PREFIX}decimals"
 _FINER = f"{HELPER_PREFIX}finer"
+_TEXTS = f"{HELPER_PREFIX}texts"
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
 _VALUE = "value"
 
@@ -53,6 +54,8 @@ _SURROGATE_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _MOST_DIGITS = 38
 # Spark writes the zeros out before it looks whether the number fits a DECIMAL, and takes forever for some.
 _HUGE_EXPONENT = r"""[:,\[{]\s*"?-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{4,}"""
+# What Spark makes of a number in a text column is that of the nearest double.
+_FRACTION = r"^-?[0-9]+[.][0-9]+(E-?[0-9]+)?$|^[{\[].*[0-9.]{17}"
 _EXPONENT = r"^-?([0-9]+)(?:\.([0-9]+))?[eE]([+-]?[0-9]{1,4})$"
 
 
@@ -102,6 +105,11 @@ def with_json(
         if any(_is_widest(kind) for kind in types_in(schema)):
             finer = _with_decimals(schema, finer=True)
             frame = frame.withColumn(_FINER, once(_parsed(usable, options, finer)[_VALUE]))
+    any_fraction = anywhere(value, schema, _may_lack_digits)
+    if any_fraction is not None:
+        # A variant keeps them; looked at where there is one.
+        exact = F.when(any_fraction, _parsed(text, options, _with_variants(schema))[_VALUE])
+        frame = frame.withColumn(_TEXTS, once(exact))
     any_infinite = anywhere(value, schema, _infinite)
     if any_infinite is not None:
         # Unless the text says so in words, it was a number too large; looked at where there is one.
@@ -121,7 +129,11 @@ def with_json(
         is_unfit = functools.reduce(operator.or_, tests) if tests else None
         whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
         is_exact = any(isinstance(kind, T.DecimalType) for kind in types_in(field.dataType))
-        fields[field.name] = F.when(whole, _converted(digits if is_exact else read, field.dataType))
+        converted = _converted(digits if is_exact else read, field.dataType)
+        if any(isinstance(kind, T.StringType) for kind in types_in(field.dataType)):
+            exact = _converted(F.col(_TEXTS).getField(field.name), field.dataType, texts=True)
+            converted = F.when(F.col(_TEXTS).isNotNull(), exact).otherwise(converted)
+        fields[field.name] = F.when(whole, converted)
         if is_unfit is not None:
             unfit.append(F.when(is_unfit, F.lit(f"'{field.name}' does not fit {kind}")))
         lacks = anywhere(read, field.dataType, _lacks_field)
@@ -241,23 +253,31 @@ def _read_type(wanted: DataType) -> DataType:
             return wanted
 
 
-def _converted(read: Column, wanted: DataType) -> Column:
-    """What was read, as the wanted type."""
+def _converted(read: Column, wanted: DataType, *, texts: bool = False) -> Column:
+    """What was read, as the wanted type.
+
+    Args:
+        read: Of the type that `_read_type`, `_with_decimals` or `_with_variants` gives.
+        wanted: The type of the schema.
+        texts: Whether texts were read as variants.
+    """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    if not any(isinstance(kind, (T.ByteType, T.DecimalType)) for kind in types_in(wanted)):
+    other = (T.ByteType, T.DecimalType, *((T.StringType,) if texts else ()))
+    if not any(isinstance(kind, other) for kind in types_in(wanted)):
         return read
     match wanted:
         case T.StructType():
             fields = [
-                _converted(read.getField(field.name), field.dataType).alias(field.name) for field in wanted.fields
+                _converted(read.getField(field.name), field.dataType, texts=texts).alias(field.name)
+                for field in wanted.fields
             ]
             return F.when(read.isNotNull(), F.struct(*fields))
         case T.ArrayType():
-            return F.transform(read, lambda item: _converted(item, wanted.elementType))
+            return F.transform(read, lambda item: _converted(item, wanted.elementType, texts=texts))
         case T.MapType():
-            return F.transform_values(read, lambda _, item: _converted(item, wanted.valueType))
+            return F.transform_values(read, lambda _, item: _converted(item, wanted.valueType, texts=texts))
         case _:
             return read.try_cast(wanted)
 
@@ -279,6 +299,29 @@ def _unfit(read: Column, wanted: DataType) -> Column | None:
             return ~read.between(F.lit(first).cast(wanted), F.lit(last).cast(wanted))
         case _:
             return None
+
+
+def _may_lack_digits(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import types as T
+
+    return read.rlike(_FRACTION) if isinstance(wanted, T.StringType) else None
+
+
+def _with_variants(wanted: DataType) -> DataType:
+    """The type by which the digits of numbers in texts are read, and those of decimals."""
+    from pyspark.sql import types as T
+
+    match wanted:
+        case T.StringType():
+            return T.VariantType()
+        case T.StructType():
+            return T.StructType([T.StructField(field.name, _with_variants(field.dataType)) for field in wanted.fields])
+        case T.ArrayType():
+            return T.ArrayType(_with_variants(wanted.elementType))
+        case T.MapType():
+            return T.MapType(wanted.keyType, _with_variants(wanted.valueType))
+        case _:
+            return _with_decimals(wanted)
 
 
 def _infinite(read: Column, wanted: DataType) -> Column | None:

@@ -155,9 +155,11 @@ class FromKafka(MalformedRecords, EntersKafka):
     leading zeros, comments, a bare `NaN`; a number too large for its type; a fraction, also 1.0, for an integer, and
     one with more digits than a DECIMAL has; a number in quotes, except for a DECIMAL; anything but `true` and `false`
     for a BOOLEAN. "NaN" and "Infinity" in quotes are a DOUBLE, whose precision a number may exceed. A STRING takes
-    any value, as its JSON text. A DATE is `2026-01-31`, a TIMESTAMP `2026-01-31T12:00:00.123456+01:00`, also with a
-    space, without seconds, time or offset (then it is UTC), or a whole number of seconds since 1970; of more than six
-    digits of a second the rest is cut off. Both lie in the years 1 to 9999. BINARY is base64.
+    any value, as its JSON text, without zeros at the end of a fraction; a number with more than 38 digits or with
+    an exponent is that of the nearest double. A DATE is `2026-01-31`, a TIMESTAMP
+    `2026-01-31T12:00:00.123456+01:00`, also with a space, without seconds, time or offset (then it is UTC), or a
+    whole number of seconds since 1970; of more than six digits of a second the rest is cut off. Both lie in the
+    years 1 to 9999. BINARY is base64.
     """
     writer_schemas: Annotated[dict[str, AvroSchema], Field(min_length=1)] | None = None
     """For framed avro: the schema that values were written with, by its id in the registry, such as `{"17": {…}}`.
