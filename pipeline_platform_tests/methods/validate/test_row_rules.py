@@ -132,10 +132,9 @@ def assert_breaks_query(found: Outcome, query: str, **tables: Table) -> None:
 REFERENCES = [
     ("code", Table("key STRING", [("a",), ("a",), (None,), ("b",)]), "code NOT IN ('a', 'b')"),
     ("id", Table("key INT", [(1,), (3,), (3,)]), "id NOT IN (1, 3)"),
-    ("id", Table("key DOUBLE", [(1.0,), (2.5,), (3.0,)]), "id NOT IN (1, 3)"),
+    ("id", Table("key DECIMAL(20,1)", [(Decimal("1.0"),), (Decimal("2.5"),), (Decimal("3.0"),)]), "id NOT IN (1, 3)"),
+    ("net weight", Table("key DOUBLE", [(10.0,), (-1.0,), (11.5,)]), '"net weight" NOT IN (10, -1)'),
     ("unit.price", Table("key BIGINT", [(2**40 + 1,), (5,)]), '"unit.price" <> 5'),
-    ("net weight", Table("key STRING", [("10",), ("ten",), ("-1",)]), '"net weight" NOT IN (10, -1)'),
-    ("code", Table("key INT", [(1,)]), "code IS NOT NULL"),
     ("CODE", Table("key STRING", []), "code IS NOT NULL"),
     ("day", Table("key DATE", [(date(2024, 1, 1),)]), "day <> DATE '2024-01-01'"),
 ]
@@ -154,6 +153,35 @@ def test_a_value_that_the_other_frame_does_not_have_breaks_referential_integrity
     )
     found = outcome(SALES.frame(spark), check, named={"keys": referenced.frame(spark)})
     assert_breaks(found, condition)
+
+
+REFUSED_REFERENCES = [
+    (
+        "net weight",
+        Table("key STRING", [("010",)]),
+        "'sales' has the column 'net weight' as int, and 'keys' has 'key' as",
+    ),
+    ("id", Table("key DOUBLE", [(2.0**53,)]), "'sales' has the column 'id' as bigint, and 'keys' has 'key' as double"),
+    ("code", Table("key INT", [(1,)]), "'sales' has the column 'code' as string, and 'keys' has 'key' as int"),
+    ("day", Table("key STRING", []), "'sales' has the column 'day' as date, and 'keys' has 'key' as string"),
+]
+
+
+@pytest.mark.parametrize(("foreign", "referenced", "told"), REFUSED_REFERENCES)
+def test_a_reference_between_types_that_spark_would_convert_is_refused_before_anything_runs(
+    spark: Any, foreign: str, referenced: Table, told: str
+):
+    check = validation(
+        "validateReferentialIntegrity",
+        input="sales",
+        foreignKey=foreign,
+        referencedDataFrame="keys",
+        referencedColumn="key",
+    )
+    with pytest.raises(PipelineException, match=told) as raised:
+        planned(SALES.frame(spark), check, named={"keys": referenced.frame(spark)})
+    assert "step 2 (validate validateReferentialIntegrity), checks.json:10" in str(raised.value)
+    assert "cast one of them before" in (raised.value.hint or "")
 
 
 def test_a_frame_may_refer_to_itself(spark: Any):
