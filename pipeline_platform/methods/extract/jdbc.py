@@ -112,7 +112,8 @@ class ReadsDatabase(Extract, EntersDatabase):
             if self.partition_column is None:
                 return in_own_types(frame, columns)
             kind = range_kind(frame, self.partition_column)
-            bounds = self._bounds(session, database.quoted(kind.column), source)
+            held = next(column.held for column in columns if column.name == kind.column)
+            bounds = self._bounds(session, database.quoted(kind.column), source, held)
         range_of = kind.range_between(*bounds)
         if range_of is None:
             return in_own_types(frame, columns)
@@ -133,7 +134,7 @@ class ReadsDatabase(Extract, EntersDatabase):
         """
         raise NotImplementedError
 
-    def _bounds(self, session: Session, column: str, source: str) -> tuple[Any, Any]:
+    def _bounds(self, session: Session, column: str, source: str, held: str | None) -> tuple[Any, Any]:
         asked = [
             f"{function}({column})"
             for function, bound in (("min", self.lower_bound), ("max", self.upper_bound))
@@ -141,7 +142,9 @@ class ReadsDatabase(Extract, EntersDatabase):
         ]
         if not asked:
             return self.lower_bound, self.upper_bound
-        found = iter(session.rows(f"SELECT {', '.join(asked)} FROM {source}")[0])
+        # What a frame can't hold is told, or made NULL, where its row is read.
+        where = f" WHERE {held}" if held is not None else ""
+        found = iter(session.rows(f"SELECT {', '.join(asked)} FROM {source}{where}")[0])
         lower = next(found) if self.lower_bound is None else self.lower_bound
         return lower, next(found) if self.upper_bound is None else self.upper_bound
 

@@ -62,13 +62,15 @@ class FromMySQL(ReadsDatabase, EntersMySQL):
                 return SourceColumn(name)
             most = 10 ** (data_type.precision - data_type.scale)
             held = f"{column} = truncate({column}, {data_type.scale}) AND abs({column}) < {most}"
-            return SourceColumn(name, condition=_held(column, name, held))
-        if kind not in _RANGES or self._driver_takes_zero_dates(database):
+            return SourceColumn(name, condition=_held(column, name, held), held=held)
+        if kind not in _RANGES:
             return SourceColumn(name)
         held = _RANGES[kind].format(column)
+        if self._driver_takes_zero_dates(database):
+            return SourceColumn(name, held=held)
         if self.invalid_dates == "null":
-            return SourceColumn(name, f"CASE WHEN {held} THEN {column} END")
-        return SourceColumn(name, condition=_held(column, name, held))
+            return SourceColumn(name, f"CASE WHEN {held} THEN {column} END", held=held)
+        return SourceColumn(name, condition=_held(column, name, held), held=held)
 
     def _driver_takes_zero_dates(self, database: Database) -> bool:
         behaviour = {key.lower(): value for key, value in database.properties.items()}.get("zerodatetimebehavior")

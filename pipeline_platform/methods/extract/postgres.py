@@ -56,12 +56,14 @@ class FromPostgres(ReadsDatabase, EntersPostgres):
                 raise too_wide(name, written, f"numeric(38,{min(described.scale, 18)})", "text")
             if (described.precision, described.scale) == (single.precision, single.scale):
                 return SourceColumn(name)
-            return SourceColumn(name, condition=_all(column, name, is_array, lambda value: _is_held(value, single)))
+            condition = _all(column, name, is_array, lambda value: _is_held(value, single))
+            return SourceColumn(name, condition=condition, held=None if is_array else _is_held(column, single))
         if of not in _RANGES:
             return SourceColumn(name)
+        held = None if is_array else _RANGES[of].format(column)
         if self.invalid_dates == "null":
-            return SourceColumn(name, _or_null(column, is_array, _RANGES[of]))
-        return SourceColumn(name, condition=_all(column, name, is_array, _RANGES[of].format))
+            return SourceColumn(name, _or_null(column, is_array, _RANGES[of]), held=held)
+        return SourceColumn(name, condition=_all(column, name, is_array, _RANGES[of].format), held=held)
 
 
 def _is_held(value: str, data_type: DecimalType) -> str:

@@ -33,12 +33,14 @@ class SourceColumn:
         condition: Raises an error, as the system's SQL, for a value that a frame can't hold, and is true of any other;
             None if a frame can hold all.
         data_type: What the frame has in place of the expression's type.
+        held: True of the values that a frame can hold, as the system's SQL; None if it can hold all.
     """
 
     name: str
     expression: str | None = None
     condition: str | None = None
     data_type: DataType | None = None
+    held: str | None = None
 
 
 def guarded(source: str, columns: Sequence[tuple[str, SourceColumn]]) -> str:

@@ -322,6 +322,35 @@ def test_a_value_that_a_frame_cannot_hold_is_an_error_that_names_the_column(
             assert [row[1] for row in found] in ([None, None], [None, [None]]), value
 
 
+def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
+    spark: SparkSession, schema: Schema, tmp_path: Path
+) -> None:
+    kinds = ("timestamp", "numeric") if schema.is_postgres else ("datetime", "int")
+    odd = ("infinity", "NaN") if schema.is_postgres else ("0000-00-00", "4")
+    schema.query(f"CREATE TABLE {schema.name}.t (id int, at {kinds[0]} NULL, day date, n {kinds[1]})")
+    days = ["2024-01-01", odd[0], "2024-03-01"]
+    values = ", ".join(f"({n}, '{day}', '{day}', '{n}')" for n, day in enumerate(days))
+    insert = f"INSERT INTO {schema.name}.t VALUES {values}, (3, NULL, NULL, '{odd[1]}')"
+    schema.query(insert if schema.is_postgres else f"SET STATEMENT sql_mode = '' FOR {insert}")
+    for column in ("at", "day"):
+        dated = f"SELECT id, {column} FROM {schema.name}.t"
+        config = {"query": dated, "partitionColumn": column, "numPartitions": 2}
+        frame = read(spark, schema.extract(**config, invalidDates="null"))
+        assert frame.rdd.getNumPartitions() == 2
+        found = [(row[0], row[1] and str(row[1])[:10]) for row in frame.sort("id").collect()]
+        assert found == [(0, days[0]), (1, None), (2, days[2]), (3, None)]
+    error, _ = failed(spark, schema.extract(**config), tmp_path / "out")
+    assert error.message == "a value that a frame cannot hold, in the column [day] of the source"
+    assert "'invalidDates'" in (error.hint or "")
+    config = {"query": f"SELECT id, n FROM {schema.name}.t", "partitionColumn": "n", "numPartitions": 2}
+    if schema.is_postgres:
+        error, _ = failed(spark, schema.extract(**config), tmp_path / "out")
+        assert error.message == "a value that a frame cannot hold, in the column [n] of the source"
+        return
+    forgiving = {"properties": {"zeroDateTimeBehavior": "CONVERT_TO_NULL"}, "partitionColumn": "at", "numPartitions": 2}
+    assert read(spark, schema.extract(**forgiving)).count() == 4
+
+
 def test_numbers_that_fit_are_read_however_wide_their_type_is(spark: SparkSession, schema: Schema) -> None:
     wide = "numeric" if schema.is_postgres else "decimal(65,30)"
     query = f"SELECT CAST(12345678901234567890.5 AS {wide}) AS a, sum(n) AS b FROM (SELECT 9223372036854775807 AS n) s"
