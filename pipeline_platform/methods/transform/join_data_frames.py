@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -72,8 +73,8 @@ class JoinDataFrames(Transform):
 
     Of two columns of the same name that a condition makes equal, as `users.id = orders.id` does, one is
     kept; in a right or full join it has the value of the side that has one. Any other column name that
-    two frames share is an error. So are columns that are made equal and of types that Spark would change values of to
-    compare them, such as a number and a text: cast one of them in the condition.
+    two frames share is an error. So are columns that are compared for equality and of types that Spark would change
+    values of to compare them, such as a number and a text: cast one of them in the condition.
     """
 
     method: ClassVar[str] = "joinDataFrames"
@@ -127,7 +128,7 @@ class JoinDataFrames(Transform):
         outputs = self._outputs({name: frames.named[name].columns for name in self.input_data_frames})
         if shared := repeated(output.name for output in outputs):
             raise _shared_names(shared, outputs)
-        self._require_types(frames.named)
+        self._require_types(frames.named, outputs)
         joined = inputs[0]
         for right, kind, condition in zip(inputs[1:], self._types(), self._conditions(), strict=True):
             if self.join_column is not None:
@@ -146,23 +147,21 @@ class JoinDataFrames(Transform):
         outputs = self._outputs({name: columns[name] for name in self.input_data_frames})
         return {column.name: column.sources for column in outputs if column.name in output}
 
-    def _require_types(self, named: Mapping[str, DataFrame]) -> None:
-        """Raise where columns are compared that Spark would make other values of, as of text a number."""
+    def _require_types(self, named: Mapping[str, DataFrame], outputs: Sequence[_Output]) -> None:
+        """Raise where columns are compared, or put into one, that Spark would change, as a text into a number."""
+        columns = {name: named[name].columns for name in self.input_data_frames}
         if self.join_column is not None:
-            first, *others = self.input_data_frames
-            pairs = [((first, key), (other, key)) for other in others for key in self.join_column]
+            together = [[(name, key) for name in self.input_data_frames] for key in self.join_column]
         else:
-            pairs = [pair for condition in self._conditions() if condition for pair in _equalities(condition)]
-        spelled = {name.lower(): name for name in self.input_data_frames}
-        for pair in pairs:
+            together = [pair for condition in self._conditions() if condition for pair in _compared(condition, columns)]
+            together += [[(source.frame or "", source.column) for source in output.sources] for output in outputs]
+        for same in together:
             sides: list[tuple[str, str, DataType]] = []
-            for frame, column in pair:
-                name = spelled.get(frame.lower())
-                found = find_column(named[name].columns, column) if name is not None else None
-                if name is not None and found is not None:
-                    sides.append((f"'{name}'", found, named[name].schema[found].dataType))
-            if len(sides) == len(pair):
-                require_same_types(sides[0], sides[1], "the join")
+            for name, column in same:
+                found = own_column(columns[name], column, name)
+                sides.append((f"'{name}'", found, named[name].schema[found].dataType))
+            for one, other in combinations(sides, 2):
+                require_same_types(one, other, "the join")
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:
         names, joins = self.input_data_frames, len(self.input_data_frames) - 1
@@ -275,6 +274,35 @@ def _equalities(condition: str) -> list[tuple[tuple[str, str], tuple[str, str]]]
             if left is not None and right is not None:
                 found.append((left, right))
     return found
+
+
+def _compared(condition: str, columns: Mapping[str, Sequence[str]]) -> Iterator[list[tuple[str, str]]]:
+    """Pairs of columns, each with its frame, of which a condition asks anywhere whether they are equal.
+
+    Args:
+        condition: The condition.
+        columns: Those of each frame; a column without a frame is that of the only one that has it.
+    """
+    try:
+        parsed = parse_expression(condition)
+    except (SqlglotError, RecursionError):
+        return
+    pairs = [(part.left, part.right) for part in parsed.find_all(exp.EQ, exp.NullSafeEQ)]
+    pairs += [(part.this, item) for part in parsed.find_all(exp.In) for item in part.expressions]
+    for pair in pairs:
+        found = [place for side in pair if (place := _place(side, columns)) is not None]
+        if len(found) == len(pair):
+            yield found
+
+
+def _place(side: exp.Expr, columns: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """Frame and column that a side of a comparison is; None for an expression, or a column that is not there."""
+    if not isinstance(side, exp.Column) or len(side.parts) > 2:
+        return None
+    *frames, name = (part.name for part in side.parts)
+    candidates = [frame for frame in columns if not frames or frame.lower() == frames[0].lower()]
+    found = [(frame, column) for frame in candidates if (column := find_column(columns[frame], name)) is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def _of_frame(side: exp.Expr) -> tuple[str, str] | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,14 +16,17 @@ from pipeline_platform.config.values import Names, Text, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.columns import column, find_column, own_column, quoted, repeated
 from pipeline_platform.methods.transform.base import ColumnLineage, ColumnSource, Frames, Transform
+from pipeline_platform.methods.widening import require_same_types
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import DataType
 
 _KEYS = {
     "pivot": ("pivotColumn", "groupByColumns", "aggregateColumn", "pivotValues"),
     "unpivot": ("valueCols", "variableColName", "valueColName", "idCols"),
 }
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 _REQUIRED = ("pivotColumn", "groupByColumns", "valueCols", "variableColName", "valueColName")
 
 
@@ -38,7 +44,8 @@ class ReshapeData(Transform):
     aggregate_column: Text | None = None
     """pivot: the column whose sum the new columns hold; by default they hold the number of rows."""
     pivot_values: Annotated[list[bool | int | float | str], Field(min_length=1)] | None = None
-    """pivot: the values that become columns; by default all there are, which takes a pass over the data to find."""
+    """pivot: the values that become columns, as values of the column's type; by default all there are, which takes a
+    pass over the data to find."""
     value_cols: Names | None = None
     """unpivot: the columns that become rows."""
     variable_col_name: Text | None = None
@@ -96,11 +103,18 @@ class ReshapeData(Transform):
         else:
             aggregate = F.sum(F.col(quoted(own_column(columns, self.aggregate_column))))
         values = list(self.pivot_values) if self.pivot_values is not None else None
+        for value in values or ():
+            _require_value_of(pivot_column, frame.schema[pivot_column].dataType, value)
         return frame.groupBy(*groups).pivot(quoted(pivot_column), values).agg(aggregate)
 
     def _unpivot(self, frame: DataFrame) -> DataFrame:
         columns = frame.columns
-        values = [column(columns, name) for name in self.value_cols or ()]
+        named = [own_column(columns, name) for name in self.value_cols or ()]
+        where = f"'{self.input}'" if self.input is not None else "the primary frame"
+        for one, other in combinations(named, 2):
+            kinds = (frame.schema[one].dataType, frame.schema[other].dataType)
+            require_same_types((where, one, kinds[0]), (where, other, kinds[1]), "unpivot")
+        values = [column(columns, name) for name in named]
         ids = [column(columns, name) for name in self._id_columns(columns)]
         return frame.unpivot(tuple(ids), tuple(values), self.variable_col_name or "", self.value_col_name or "")
 
@@ -123,3 +137,41 @@ class ReshapeData(Transform):
         made = [name for name in (self.variable_col_name, self.value_col_name, *(self.id_cols or ())) if name]
         if same := repeated(made):
             yield "variableColName", f"the result would have more than one column {', '.join(same)}"
+
+
+def _require_value_of(name: str, data_type: DataType, value: bool | int | float | str) -> None:
+    """Raise for a pivot value that Spark would make another one of, as of `007` or 7.5 the whole number 7."""
+    from pyspark.sql import types as T
+
+    match data_type:
+        case T.BooleanType():
+            fits = isinstance(value, bool) or value in ("true", "false")
+        case T.NumericType():
+            fits = _is_number_of(data_type, value)
+        case T.DateType() | T.TimestampType() | T.TimestampNTZType():
+            fits = isinstance(value, str)
+        case _:
+            return
+    if not fits:
+        raise PipelineExecutionException(
+            f"the pivot value {value!r} is not one that the column '{name}' can have, which is "
+            f"{data_type.simpleString()}",
+            hint="write it in 'pivotValues' as a value of this type, or cast the column with enrichData before",
+        )
+
+
+def _is_number_of(data_type: DataType, value: bool | int | float | str) -> bool:
+    from pyspark.sql.types import DecimalType, IntegralType
+
+    if isinstance(value, bool) or (isinstance(value, str) and not _NUMBER.fullmatch(value)):
+        return False
+    number = Decimal(str(value))
+    match data_type:
+        case IntegralType() | DecimalType() if not number.is_finite():
+            return False
+        case IntegralType():
+            return number == int(number)
+        case DecimalType():
+            return number == round(number, data_type.scale)
+        case _:
+            return not isinstance(value, int) or int(float(value)) == value

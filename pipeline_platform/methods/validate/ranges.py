@@ -89,10 +89,15 @@ def _literal(bound: Bound, data_type: DataType, column: str) -> Column:
     return F.lit(bound).cast(data_type)
 
 
+def _without_zone(bound: str) -> None:
+    if datetime.fromisoformat(bound).tzinfo is not None:
+        raise ValueError("Spark would leave the zone out")
+
+
 _PARSERS: dict[str, Callable[[str], object]] = {
     "date": date.fromisoformat,
     "timestamp": datetime.fromisoformat,
-    "timestamp_ntz": datetime.fromisoformat,
+    "timestamp_ntz": _without_zone,
 }
 
 

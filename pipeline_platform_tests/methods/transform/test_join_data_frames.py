@@ -347,6 +347,38 @@ def test_columns_of_types_that_would_change_values_are_not_compared(spark: Any, 
     assert "as bigint)" in (raised.value.hint or "").lower()
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["id = text", "users.id IN (1, texts.text)", "NOT (users.id IS NULL OR texts.Text = users.id)"],
+)
+def test_a_comparison_is_found_wherever_it_stands_and_however_its_columns_are_written(spark: Any, condition: str):
+    step = join("users", "texts", joinConditions=[condition])
+    frames = {"users": Table("id BIGINT", [(7,)]), "texts": Table("text STRING", [("007",)])}
+    with pytest.raises(PipelineExecutionException, match="the join would change values: '") as raised:
+        applied(spark, step, **frames)
+    assert all(said in raised.value.message for said in ("'users' has ", "'id' as bigint", "'texts' has "))
+
+
+@pytest.mark.parametrize(
+    ("config", "is_refused"),
+    [
+        ({"joinColumn": "k", "joinType": "full"}, True),
+        ({"joinConditions": ["small.k = whole.k", "small.k = double.k"], "joinType": "full"}, True),
+        ({"joinConditions": ["small.k = whole.k", "small.k = double.k"]}, False),
+    ],
+)
+def test_columns_that_become_one_are_all_held_against_each_other(spark: Any, config: dict[str, Any], is_refused: bool):
+    # Each of the two goes with TINYINT.
+    kinds = {"small": "TINYINT", "whole": "BIGINT", "double": "DOUBLE"}
+    frames = {name: spark.createDataFrame([], f"k {kind}, {name} INT") for name, kind in kinds.items()}
+    step = join(*frames, **config)
+    if not is_refused:
+        assert applied(spark, step, **frames).schema["k"].dataType.simpleString() == "tinyint"
+        return
+    with pytest.raises(PipelineExecutionException, match="'whole' has the column 'k' as bigint, and 'double' has"):
+        applied(spark, step, **frames)
+
+
 def test_a_comparison_with_a_cast_says_what_is_meant(spark: Any):
     step = join("users", "texts", joinConditions=["CAST(users.id AS STRING) = texts.text"])
     frames = {"users": Table("id BIGINT", [(7,)]), "texts": Table("text STRING", [("007",), ("7",)])}

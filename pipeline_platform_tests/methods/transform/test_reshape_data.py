@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pyspark.errors import AnalysisException
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.methods.transform.reshape_data import ReshapeData
@@ -117,11 +116,48 @@ def test_unpivot_keeps_the_id_columns_named(spark: Any, ids: list[str], kept: st
     )
 
 
-def test_unpivot_of_columns_without_a_common_type_is_sparks_own_error(spark: Any):
-    step = reshape(operation="unpivot", valueCols=["id", "day"], variableColName="v", valueColName="x", idCols=[])
-    table = Table("id INT, day DATE", [])
-    with pytest.raises(AnalysisException, match="UNPIVOT_VALUE_DATA_TYPE_MISMATCH"):
-        applied(spark, step, table).schema  # noqa: B018
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        ("a BIGINT, b DOUBLE", "'sold' has the column 'a' as bigint, and 'sold' has 'b' as double"),
+        ("a SMALLINT, b BIGINT, c FLOAT", "'sold' has the column 'b' as bigint, and 'sold' has 'c' as float"),
+        ("a INT, b DATE", "'sold' has the column 'a' as int, and 'sold' has 'b' as date"),
+        ("a INT, b DOUBLE, c SMALLINT", None),
+    ],
+)
+def test_unpivot_takes_columns_that_become_one_type_with_their_values(spark: Any, schema: str, told: str | None):
+    frame = spark.createDataFrame([], schema)
+    config = {"valueCols": frame.columns, "variableColName": "v", "valueColName": "x", "idCols": []}
+    step = reshape(operation="unpivot", input="sold", **config)
+    if told is None:
+        assert applied(spark, step, frame).schema["x"].dataType.simpleString() == "double"
+        return
+    with pytest.raises(PipelineExecutionException, match=told) as raised:
+        applied(spark, step, frame)
+    assert "cast one of them before" in (raised.value.hint or "")
+
+
+PIVOT_VALUES = [
+    ("INT", [7, "-8", 9.0, "0"], [1.5, "007", "7.5", "x", True, "+7", "7 "]),
+    ("DOUBLE", [7, 1.5, "1.25"], ["1e3", "01.5", True, 2**53 + 1]),
+    ("DECIMAL(5,2)", [1.5, "1.25", 3], [1.255, "1.255", "01", False]),
+    ("BOOLEAN", [True, "false"], ["yes", 1, 0, "1"]),
+    ("DATE", ["2024-01-02"], [20240102, True]),
+    ("STRING", ["007", 7], []),
+]
+
+
+@pytest.mark.parametrize(("kind", "values", "others"), PIVOT_VALUES, ids=lambda value: str(value))
+def test_a_pivot_value_that_would_become_another_in_the_column_is_refused(
+    spark: Any, kind: str, values: list[Any], others: list[Any]
+):
+    frame = spark.createDataFrame([], f"g INT, p {kind}")
+    config = {"operation": "pivot", "pivotColumn": "P", "groupByColumns": "g"}
+    assert applied(spark, reshape(**config, pivotValues=values), frame).columns[0] == "g"
+    for value in others:
+        with pytest.raises(PipelineExecutionException, match="is not one that the column 'p' can have") as raised:
+            applied(spark, reshape(**config, pivotValues=[value]), frame)
+        assert repr(value) in raised.value.message
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,11 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
         ("day", 20240101, "the bound 20240101 is a number, and 'day' is date"),
         ("day", "January", "'January' is no date, and 'day' is one"),
         ("moment", "noon", "'noon' is no timestamp"),
+        (
+            "shown",
+            "2024-01-01T13:00:00+01:00",
+            "01:00' is no timestamp_ntz, and 'shown' is one",
+        ),
         ("id", "many", "'many' is no number, and 'id' is long"),
         ("code", 5, "the bound 5 is a number, and 'code' is string"),
     ],
@@ -98,8 +103,9 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
 def test_a_bound_that_does_not_go_with_its_column_is_found_before_anything_runs(
     spark: Any, column: str, bound: Any, message: str
 ):
+    frame = SALES.frame(spark).selectExpr("*", "CAST(moment AS TIMESTAMP_NTZ) AS shown")
     with pytest.raises(PipelineException, match=message):
-        planned(SALES.frame(spark), validation("validateRanges", ranges={column: {"min": bound}}))
+        planned(frame, validation("validateRanges", ranges={column: {"min": bound}}))
 
 
 UNIQUE = [
