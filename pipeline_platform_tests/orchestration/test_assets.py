@@ -167,6 +167,28 @@ def test_a_check_or_an_extract_alone_writes_no_quarantine_and_a_load_writes_it_o
     assert DeltaTable(quarantine).to_pyarrow_table().num_rows == 9
 
 
+def test_an_extract_alone_writes_no_malformed_records_to_quarantine(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
+):
+    quarantine = tmp_path / "malformed"
+    (tmp_path / "in.csv").write_text("id\n1\nNA\n3\n")
+    config = {
+        "path": str(tmp_path / "in.csv"),
+        "format": "csv",
+        "schema": "id INT",
+        "onMalformed": "quarantine",
+        "quarantinePath": str(quarantine),
+    }
+    pipeline = rate_to_delta("raw", tmp_path / "t")
+    pipeline["steps"][0] = {"type": "extract", "method": "fromFiles", "config": config}
+    definitions = define(pipeline)
+    assert run(definitions, "raw", instance, asset_selection=[dg.AssetKey(["raw", "from_files"])]).success
+    assert not quarantine.exists()
+    assert run(definitions, "raw", instance, asset_selection=[dg.AssetKey(["raw", "to_delta_lake"])]).success
+    assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["id"].to_pylist()) == [1, 3]
+    assert DeltaTable(quarantine).to_pyarrow_table().num_rows == 1
+
+
 def flow_job() -> dg.JobDefinition:
     """The job `flow` of the folder in the environment, for runs that have to be found again by their name."""
     return project_definitions(Path(os.environ["PIPELINES_DIR"])).resolve_job_def("flow")

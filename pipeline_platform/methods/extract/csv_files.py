@@ -321,7 +321,8 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
     ]
     none: list[Column] = [F.lit(None).cast("string"), *_never_closed(fields[-1], form)]
     # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
-    every = F.to_csv(F.struct(*(quoted(field.name) for field in fields)))
+    # Of a single null Spark would make no text, and fail.
+    every = F.to_csv(F.struct(*(quoted(field.name) for field in fields)), {"nullValue": "-"})
     why = F.when(every == _NO_NULL, F.lit(_NO_NULL)).otherwise(_why(raw, fields, form))
     return F.when(raw.isNotNull(), why).otherwise(F.coalesce(*unfit, *replaced, *none))
 
