@@ -229,6 +229,22 @@ def test_check_plan_gives_each_pipeline_its_own_settings_alone(cli: CliRunner, t
     assert "pipeline 'wrong', step 2 (transform filterRows)" in result.output
 
 
+def test_check_plan_tells_types_that_clash_with_frame_and_column(cli: CliRunner, tmp_path: Path, spark: SparkSession):
+    file = flow(
+        tmp_path,
+        "clash",
+        {"type": "transform", "method": "enrichData", "config": {"columns": {"id": "value"}, "registerAs": "numbers"}},
+        {"type": "transform", "method": "enrichData", "config": {"columns": {"id": "'007'"}, "registerAs": "texts"}},
+        {"type": "transform", "method": "unionDataFrames", "config": {"inputDataFrames": ["numbers", "texts"]}},
+    )
+    result = cli.invoke(app, ["check", "--plan", str(file)])
+    assert result.exit_code == 1
+    told = " ".join(result.output.split())
+    assert "step 4 (transform unionDataFrames)" in told
+    assert "'numbers' has the column 'id' as bigint, and 'texts' has 'id' as string" in told
+    assert "CAST(id AS bigint)" in told
+
+
 def test_column_names_are_told_apart_as_spark_does(cli: CliRunner, tmp_path: Path, spark: SparkSession):
     added = {"straße": "value", "strasse": "value + 1", "ﬁn": "value", "fin": "value + 2"}
     variant = "parse_json(concat('{\"x\": {\"y\": [', value, ']}}')):x.y[0]::int = value"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,28 @@ def test_five_different_mistakes_are_reported_together_each_at_its_place():
 def test_the_nearest_valid_name_is_offered():
     hints = [problem.hint for problem in problems_of(FIVE_MISTAKES)]
     assert hints[:3] == ["did you mean 'batch'?", "did you mean 'header'?", "did you mean 'filterRows'?"]
+
+
+@pytest.mark.parametrize(
+    ("step", "values"),
+    [
+        (
+            load(path="out", mode="replace"),
+            "'append', 'overwrite', 'errorIfExists', 'ignore' or 'merge', not 'replace'",
+        ),
+        (extract(path="in", format="xlsx"), "'parquet', 'json', 'csv', 'avro' or 'orc', not 'xlsx'"),
+        (validate("validateNulls", notNullColumns="a", onFailure="x"), "'fail', 'warn' or 'quarantine', not 'x'"),
+        (transform("joinDataFrames", inputDataFrames=["a", "b"], joinColumn="k", joinType="up"), None),
+    ],
+)
+def test_a_wrong_value_is_told_with_the_valid_ones_once(step: dict[str, Any], values: str | None):
+    named = [extract(path="in", format="csv", registerAs=name) for name in ("a", "b")]
+    [problem] = problems_of(pipeline(*named, step, load()))
+    values = values or "'inner', 'left', 'right', 'full', 'semi', 'anti' or 'cross', not 'up'"
+    assert problem.message == f"expected {values}"
+    assert problem.hint is None
+    assert str(problem).count("expected") == 1
+    assert "valid" not in str(problem)
 
 
 def test_all_mistakes_of_one_step_are_reported():

@@ -194,8 +194,11 @@ def test_a_column_with_nanoseconds_is_named(spark: SparkSession, tmp_path: Path)
     assert "microseconds" in (error.hint or "")
 
 
-def test_a_value_that_is_too_large_for_a_cast_is_told_with_the_casts_it_may_be(spark: SparkSession, tmp_path: Path):
-    rows = json_rows(tmp_path / "rows.json", [{"a": 1.5}, {"a": 1e12}], "a DOUBLE")
+@pytest.mark.parametrize("value", [1e12, "NaN"])
+def test_a_value_that_no_whole_number_holds_is_told_with_the_casts_it_may_be(
+    spark: SparkSession, tmp_path: Path, value: float | str
+):
+    rows = json_rows(tmp_path / "rows.json", [{"a": 1.5}, {"a": value}], "a DOUBLE")
     error = failure(
         spark,
         tmp_path,

@@ -531,6 +531,24 @@ def test_a_text_that_the_system_cannot_hold_is_named_made_null_or_put_in_quarant
     assert all("in the column [text]" in row["reason"] for row in aside)
 
 
+def test_a_text_within_an_array_that_postgresql_cannot_hold_is_put_in_quarantine(
+    spark: SparkSession, in_postgres: Schema, tmp_path: Path
+) -> None:
+    texts = [["ok", None, ""], ["ok", "a\0b"], None, []]
+    arrays = "VALUES (1, array('ok', NULL, '')), (2, array('ok', 'a\\u0000b')), (3, NULL), (4, array()) AS t(id, texts)"
+    source = (
+        json_rows(tmp_path / "one.json", [{"x": 1}], "x INT"),
+        transform("sqlQuery", query=f"SELECT * FROM {arrays}"),
+    )
+    path = str(tmp_path / "quarantine")
+    kept = last_step(run(spark, *source, in_postgres.load(onMalformed="quarantine", quarantinePath=path)))
+    assert (kept.rows, kept.malformed, kept.quarantined) == (3, 1, 1)
+    assert in_postgres.rows() == [(id_, texts[id_ - 1]) for id_ in (1, 3, 4)]
+    [aside] = DeltaTable(path).to_pyarrow_table().to_pylist()
+    assert (aside["id"], aside["texts"]) == (2, texts[1])
+    assert aside["reason"] == "PostgreSQL can't hold a text with the character NUL, which is in the column [texts]"
+
+
 def test_a_decimal_is_not_rounded_to_the_digits_of_the_tables_column(spark: SparkSession, schema: Schema) -> None:
     schema.query(f"CREATE TABLE {schema.name}.t (id int, n decimal(6,2), whole decimal(6,0))")
     fits = spark.sql("SELECT 1 AS id, CAST(1.25 AS DECIMAL(38,18)) AS n, CAST(7.0 AS DECIMAL(9,1)) AS whole")

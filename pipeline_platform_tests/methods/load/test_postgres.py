@@ -145,6 +145,22 @@ def test_a_connection_that_is_cut_while_rows_are_copied_is_made_again(
     assert in_postgres.tables() == ["t"]
 
 
+def test_a_server_that_falls_silent_while_rows_are_copied_is_given_up(spark: SparkSession, in_postgres: Schema) -> None:
+    where = in_postgres.name
+    in_postgres.query(
+        f"CREATE FUNCTION {where}.passes(id bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN "
+        "IF id = 2500 THEN PERFORM pg_sleep(4); END IF; RETURN true; END $$"
+    )
+    in_postgres.query(f"CREATE DOMAIN {where}.key AS bigint CHECK ({where}.passes(VALUE))")
+    in_postgres.query(f"CREATE TABLE {where}.t (id {where}.key)")
+    in_postgres.query(f"INSERT INTO {where}.t VALUES (9)")
+    load = prepared(in_postgres, spark.range(0, 3000, numPartitions=1), "a", timeoutSeconds=1, mode="overwrite")
+    with pytest.raises(PipelineExecutionException, match=r"the server was silent for 1 s; 'timeoutSeconds'") as raised:
+        load.write()
+    assert raised.value.retryable
+    assert in_postgres.rows() == [(9,)]
+
+
 def test_rows_that_a_crash_took_out_of_staging_are_loaded_again(
     spark: SparkSession, in_postgres: Schema, tmp_path: Path
 ) -> None:
