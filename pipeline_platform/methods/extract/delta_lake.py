@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 class FromDeltaLake(Extract, EntersS3):
     """Reads a Delta table, by default its newest version.
 
-    Values of a partition column that is a timestamp, written without a time zone by an older writer, are read as UTC.
+    Values of a partition column that is a timestamp, written without a time zone as delta-rs does, are read in the
+    session's zone: as UTC, as other readers have them, unless `spark.sql.session.timeZone` in `sparkConf` is another.
     """
 
     method: ClassVar[str] = "fromDeltaLake"
