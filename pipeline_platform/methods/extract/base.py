@@ -85,6 +85,13 @@ class Extract(KeepsFrame):
         """
         return {}
 
+    def takes_columns_of_files(self) -> bool:
+        """For a stream: whether it has the columns of the files that are there when it starts.
+
+        Those of each micro-batch have to be held against them then: see `stream_columns`.
+        """
+        return False
+
     def may_lose_data(self) -> bool:
         """Whether a stream is to go on where part of what it would have read is gone."""
         return False

@@ -118,7 +118,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
 
-    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared.
+    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared. A stream of
+    parquet, orc or avro files without a `schema` ends before it loads a file that has other columns than it began with;
+    with this key one that lacks columns is loaded, and a new column is there when the stream is started again.
     """
     schema_: Annotated[Ddl | None, Field(alias="schema")] = None
     """A Spark DDL string such as `id BIGINT, name STRING`.
@@ -158,6 +160,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
 
     def is_stream(self) -> bool:
         return True
+
+    def takes_columns_of_files(self) -> bool:
+        return self.format not in ("csv", "json") and self.schema_ is None
 
     def may_be_malformed(self) -> bool:
         return self.format in ("csv", "json")

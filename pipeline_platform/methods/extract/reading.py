@@ -23,6 +23,7 @@ from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileH
 from pipeline_platform.methods.extract.file_schemas import folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, JsonFormat, read_records
+from pipeline_platform.methods.extract.stream_columns import columns_of_stream
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -57,10 +58,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     """
     path = watched_path(listing.place)
     if step.format not in ("csv", "json"):
-        # A file that says its columns says them for those that are yet to come.
-        schema = step.schema_ if step.schema_ is not None else read_files(spark, listing, step).schema
-        reader = spark.readStream.format(step.format).options(**_options(listing, step))
-        return reader.schema(schema).load(path)
+        return _stream_typed(spark, listing, step, path)
     wanted = _wanted(step)
     assert wanted is not None
     there = listing.of_any_kind(spark)
@@ -81,6 +79,23 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     form = step.csv_format(may_be_split=False, is_big=False)
     group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
     return read_group(reader, group, wanted, partitions, form)
+
+
+def _stream_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles, path: str) -> DataFrame:
+    """Files that say their columns, and say them for those that are yet to come."""
+    reader = spark.readStream.format(step.format).options(**_options(listing, step))
+    if step.schema_ is not None:
+        return reader.schema(step.schema_).load(path)
+    there = read_files(spark, listing, step)
+    columns = columns_of_stream(
+        listing.paths(there),
+        step.format,
+        listing.place,
+        merged=there.schema if step.merge_schema else None,
+        has_folder_columns=not listing.is_recursive(),
+    )
+    reader = reader.options(**(columns.option() if columns is not None else {}))
+    return reader.schema(there.schema).load(path)
 
 
 def _options(listing: FileListing, step: ReadsFiles) -> dict[str, str]:
@@ -112,9 +127,8 @@ def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> 
     wanted = _wanted(step)
     frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
     paths = listing.paths(frame)
-    heads = listing.heads(paths) if step.format == "avro" and wanted is None else []
     if not step.merge_schema and wanted is None:
-        require_one_schema(paths, heads, step.format, listing.place)
+        require_one_schema(paths, step.format, listing.place)
     partitions = {field.name: field for field in listing.partitions(frame, paths, wanted).fields}
     schema = replace_fields(frame.schema, partitions)
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
