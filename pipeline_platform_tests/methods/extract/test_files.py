@@ -18,6 +18,7 @@ import deltalake
 import duckdb
 import fastavro
 import pyarrow as pa
+import pyarrow.orc as po
 import pyarrow.parquet as pq
 import pytest
 from py4j.protocol import Py4JJavaError
@@ -28,6 +29,7 @@ from pyspark.sql.functions import lit
 
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.methods.extract.avro import FromAvro
 from pipeline_platform.methods.extract.files import FromFiles
 from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD
 from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform
@@ -362,20 +364,57 @@ def test_values_of_folders_keep_their_text(spark: SparkSession, tmp_path: Path) 
     assert sorted(rows(read(spark, tmp_path / "js", "json"))) == expected
 
 
-def test_files_of_several_schemas_are_refused_or_merged(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "pq").mkdir()
-    (tmp_path / "av").mkdir()
-    for name, columns in (("a", ["id"]), ("b", ["id", "note"])):
-        pq.write_table(pa.table({column: ["x"] for column in columns}), tmp_path / f"pq/{name}.parquet")
-        fields = [{"name": column, "type": "string"} for column in columns]
-        with (tmp_path / f"av/{name}.avro").open("wb") as file:
-            fastavro.writer(file, {"type": "record", "name": "r", "fields": fields}, [dict.fromkeys(columns, "x")])
-    assert "differ in their columns: 'note' (none and string) next: set 'mergeSchema'" in refusal(
-        spark, tmp_path / "pq", "parquet"
-    )
-    assert "differ in their columns: 'note'" in refusal(spark, tmp_path / "av", "avro")
-    merged = read(spark, tmp_path / "pq", "parquet", mergeSchema=True)
-    assert sorted(rows(merged), key=str) == [("x", "x"), ("x", None)]
+OTHERS = {
+    "more": ({"id": "x", "note": "n"}, "'note' (none and string)"),
+    "fewer": ({}, "'id' (string and none)"),
+    "types": ({"id": 1}, "'id' (string and int64)"),
+}
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc", "avro"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_files_that_differ_in_their_columns_are_refused(
+    spark: SparkSession, tmp_path: Path, file_format: str, kind: str
+) -> None:
+    first = {"id": "x", "at": {"x": 1}}
+    other, told = OTHERS[kind]
+    for name, row in (("a", first), ("b", {**other, "at": {"x": 1}})):
+        write_row(tmp_path / f"in/{name}.{file_format}", row)
+    told = told.replace("string", '"string"').replace("int64", '"long"') if file_format == "avro" else told
+    way_out = "'avroSchema'" if file_format == "avro" else "'mergeSchema'"
+    said = [refusal(spark, tmp_path / "in", file_format)]
+    if file_format == "avro":
+        with pytest.raises(PipelineExecutionException) as error:
+            FromAvro.model_validate({"path": str(tmp_path / "in")}).read(spark, None)
+        said.append(" ".join(str(error.value).split()))
+    for text in said:
+        assert f"a.{file_format} and {tmp_path}/in/b.{file_format} differ in their columns: {told} next: " in text
+        assert way_out in text
+
+
+def write_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Write a file of one row, in the format that its name ends with."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".avro":
+        at = {"type": "record", "name": "at", "fields": [{"name": "x", "type": "long"}]}
+        types = {str: "string", int: "long", dict: at}
+        fields = [{"name": name, "type": types[type(value)]} for name, value in row.items()]
+        with path.open("wb") as file:
+            fastavro.writer(file, {"type": "record", "name": "r", "fields": fields}, [row])
+    else:
+        write = pq.write_table if path.suffix == ".parquet" else po.write_table
+        write(pa.Table.from_pylist([dict(row)]), str(path))
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc"])
+def test_files_of_several_schemas_are_merged_where_asked(spark: SparkSession, tmp_path: Path, file_format: str) -> None:
+    write_row(tmp_path / f"in/a.{file_format}", {"id": "x"})
+    write_row(tmp_path / f"in/b.{file_format}", {"note": "n", "id": "y"})
+    merged = read(spark, tmp_path / "in", file_format, mergeSchema=True).select("id", "note")
+    assert sorted(rows(merged)) == [("x", None), ("y", "n")]
+
+
+def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "there are no files" in refusal(spark, tmp_path / "empty")
 
