@@ -47,7 +47,7 @@ from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
 from pipeline_platform.engine.stream_files import steps_with_columns_of_files
-from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, plan_stream, refused
+from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, malformed_before_head, plan_stream, refused
 from pipeline_platform.engine.stream_sinks import gaps, load_ids, require_not_ahead, sink_names, sink_positions
 from pipeline_platform.engine.stream_sources import require_same_sources, source_ids
 from pipeline_platform.engine.stream_state import StreamState, all_states, state_file
@@ -352,6 +352,8 @@ class StreamRun:
             self._totals = self._totals.and_then(progress)
             self._warn_of_left_out(progress.watermark)
             sink.heard(progress)
+            for did in malformed_before_head(self.pipeline, progress):
+                sink.steps[did.index] = sink.steps[did.index].and_then(did) if did.index in sink.steps else did
             beating.got_on(progress, sink.steps.values())
             self.listener(progress)
         return last
