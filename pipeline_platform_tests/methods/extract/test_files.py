@@ -259,6 +259,17 @@ def test_types_are_derived_that_keep_every_value_as_it_is_written(spark: SparkSe
     }
 
 
+def test_columns_stay_text_where_no_types_are_to_be_derived(spark: SparkSession, tmp_path: Path) -> None:
+    columns = {**IDENTIFIERS, **{name: values for name, (values, _) in VALUES.items()}}
+    lines = [",".join(columns), *(",".join(values) for values in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n1,2\n")
+    frame = read(spark, tmp_path / "a.csv", inferSchema=False)
+    assert {kind for _, kind in frame.dtypes[:-2]} == {"string"}
+    expected = [tuple(value or None for value in row) for row in csv.reader(lines[1:])]
+    assert rows(frame.filter(f"{MALFORMED} IS NULL")) == expected
+    assert list(reasons(frame)) == ["1,2"]
+
+
 LENIENT = {
     "DOUBLE": (["1.5", "-1e3", "NaN", "Infinity"], ["1D", "0x1p3", "1e999", "1,5", "x"]),
     "DECIMAL(6,2)": (["1.50", "-7", "1.5000"], ["1.999", "1,5", "12345.00", "1e1"]),
