@@ -13,7 +13,7 @@ from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.execution import Execution, Listener
 from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.queries import STOP_SECONDS
-from pipeline_platform.engine.stream_files import require_columns_of_stream, steps_with_columns_of_files
+from pipeline_platform.engine.stream_files import require_columns_of_stream, steps_that_compare_files
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.logs import about
 from pipeline_platform.metrics.run import StepMetrics
@@ -56,7 +56,7 @@ class MicroBatches:
         self._load_ids = load_ids
         self._stop = stop
         self._listener = listener
-        self._with_columns_of_files = steps_with_columns_of_files(pipeline, shape)
+        self._that_compare_files = steps_that_compare_files(pipeline, shape)
         self._query: Future[StreamingQuery] = Future()
         self.failure: BaseException | None = None
         """What the last micro-batch failed at; Spark hands on no more than the text of it."""
@@ -94,8 +94,8 @@ class MicroBatches:
         except PipelineCancelledException as error:
             raise Stopped from error
         query = self._query.result(timeout=STOP_SECONDS)
-        if self._with_columns_of_files:
-            require_columns_of_stream(query, self._with_columns_of_files, self._credentials)
+        if self._that_compare_files:
+            require_columns_of_stream(query, self._that_compare_files, self._credentials)
         micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
         planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
         execution = Execution(self._pipeline, listener=self._listener)

@@ -46,7 +46,7 @@ from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
-from pipeline_platform.engine.stream_files import steps_with_columns_of_files
+from pipeline_platform.engine.stream_files import steps_that_compare_files
 from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, malformed_before_head, plan_stream, refused
 from pipeline_platform.engine.stream_sinks import gaps, load_ids, require_not_ahead, sink_names, sink_positions
 from pipeline_platform.engine.stream_sources import require_same_sources, source_ids
@@ -194,7 +194,7 @@ class StreamRun:
             for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
                 self._warn(told)
             # Spark's own sink asks nobody before a micro-batch.
-            looks_at_files = bool(steps_with_columns_of_files(self.pipeline, shape))
+            looks_at_files = bool(steps_that_compare_files(self.pipeline, shape))
             if looks_at_files and is_remote(self.spark):
                 looks_at_files = False
                 self._warn(

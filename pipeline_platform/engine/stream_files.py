@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
 
-def steps_with_columns_of_files(pipeline: PipelineConfig, shape: StreamShape) -> list[Step]:
-    """The steps of a stream that take their columns from the files that are there when it starts.
+def steps_that_compare_files(pipeline: PipelineConfig, shape: StreamShape) -> list[Step]:
+    """The steps of a stream that hold the files of each micro-batch against those that are there when it starts.
 
     Args:
         pipeline: A streaming pipeline.
@@ -30,7 +30,7 @@ def steps_with_columns_of_files(pipeline: PipelineConfig, shape: StreamShape) ->
     return [
         step
         for step in pipeline.steps
-        if step.index in shape.streamed and isinstance(step.config, Extract) and step.config.takes_columns_of_files()
+        if step.index in shape.streamed and isinstance(step.config, Extract) and step.config.compares_new_files()
     ]
 
 
@@ -39,7 +39,7 @@ def require_columns_of_stream(query: StreamingQuery, steps: list[Step], credenti
 
     Args:
         query: The query, which has planned the micro-batch.
-        steps: Those that take their columns from files.
+        steps: Those that compare files.
         credentials: Where each step gets those of its system.
 
     Raises:

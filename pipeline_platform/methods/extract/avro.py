@@ -51,12 +51,12 @@ class FromAvro(Extract, EntersS3):
         place = self.place(credentials)
         reader = spark.readStream.format("avro").options(**self._options(credentials))
         there = self.read(spark, credentials)
-        if self.takes_columns_of_files():
+        if self.compares_new_files():
             columns = columns_of_stream(_paths(there), "avro", place, merged=None, has_folder_columns=True)
             reader = reader.options(**(columns.option() if columns is not None else {}))
         return reader.schema(there.schema).load(watched_path(place))
 
-    def takes_columns_of_files(self) -> bool:
+    def compares_new_files(self) -> bool:
         return self.avro_schema is None
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:

@@ -85,11 +85,8 @@ class Extract(KeepsFrame):
         """
         return {}
 
-    def takes_columns_of_files(self) -> bool:
-        """For a stream: whether it has the columns of the files that are there when it starts.
-
-        Those of each micro-batch have to be held against them then: see `stream_columns`.
-        """
+    def compares_new_files(self) -> bool:
+        """For a stream: whether the files of each micro-batch are held against those of the start: `stream_columns`."""
         return False
 
     def may_lose_data(self) -> bool:

@@ -34,6 +34,7 @@ class StreamColumns:
         types: By column, the types that the files of the start have; none where that is not known.
         merges: Whether a file may lack columns.
         has_folder_columns: Whether folders `name=value` below `uri` are columns.
+        leaves_out: Whether columns that are not among the types are left out, as a schema wants it.
     """
 
     uri: str
@@ -41,6 +42,7 @@ class StreamColumns:
     types: dict[str, list[str]]
     merges: bool
     has_folder_columns: bool
+    leaves_out: bool = False
 
     def option(self) -> dict[str, str]:
         """The option that goes along with the reader of the stream."""
@@ -91,11 +93,17 @@ class StreamColumns:
 
     def _takes(self, name: str, kind: str) -> bool:
         types = self.types.get(name)
-        return types is not None and (not types or kind in types)
+        return self.leaves_out if types is None else not types or kind in types
 
 
 def columns_of_stream(
-    paths: Sequence[str], file_format: str, place: Place, *, merged: StructType | None, has_folder_columns: bool
+    paths: Sequence[str],
+    file_format: str,
+    place: Place,
+    *,
+    merged: StructType | None,
+    has_folder_columns: bool,
+    leaves_out: bool = False,
 ) -> StreamColumns | None:
     """What the files of a stream have to hold, by those that are there; None if this process can't look into them.
 
@@ -103,8 +111,9 @@ def columns_of_stream(
         paths: The files that are there.
         file_format: Spark's name of it.
         place: Where they are.
-        merged: The columns of all files, if they may have different ones.
+        merged: The columns of the stream, if files may lack some of them.
         has_folder_columns: Whether folders `name=value` are columns.
+        leaves_out: Whether others than those are left out.
     """
     types: dict[str, list[str]] = {}
     for path, columns in file_columns(paths, file_format, place):
@@ -118,8 +127,9 @@ def columns_of_stream(
         return None
     if merged is not None:
         # More files than were looked at may have made it.
-        types = {name.lower(): [] for name in _leaves(merged, "")} | types
-    return StreamColumns(place.uri, file_format, types, merged is not None, has_folder_columns)
+        wanted = [name.lower() for name in _leaves(merged, "")]
+        types = {name: types.get(name, []) for name in wanted} | ({} if leaves_out else types)
+    return StreamColumns(place.uri, file_format, types, merged is not None, has_folder_columns, leaves_out)
 
 
 def _with_folders(path: str, columns: Columns, root: str | None) -> Columns:

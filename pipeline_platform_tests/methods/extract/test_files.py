@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -423,6 +423,44 @@ def test_files_of_several_schemas_are_merged_where_asked(spark: SparkSession, tm
     write_row(tmp_path / f"in/b.{file_format}", {"note": "n", "id": "y"})
     merged = read(spark, tmp_path / "in", file_format, mergeSchema=True).select("id", "note")
     assert sorted(rows(merged)) == [("x", None), ("y", "n")]
+
+
+KEPT_BY_ORC: Mapping[str, tuple[Any, Sequence[str], Sequence[str]]] = {
+    "whole": (2**40, ["BIGINT", "DECIMAL(19,0)", "STRING"], ["INT", "DOUBLE", "BOOLEAN", "DECIMAL(20,5)", "TIMESTAMP"]),
+    "real": (1.9, ["DOUBLE", "STRING"], ["INT", "FLOAT", "DECIMAL(5,1)", "TIMESTAMP"]),
+    "exact": (Decimal("1.999"), ["DECIMAL(4,3)", "DECIMAL(9,5)", "STRING"], ["DECIMAL(6,2)", "DOUBLE", "INT"]),
+    "text": ("07", ["STRING"], ["INT", "DATE", "BOOLEAN", "BINARY"]),
+    "yes": (True, ["BOOLEAN", "STRING"], ["INT"]),
+    "day": (date(2020, 1, 31), ["DATE", "TIMESTAMP"], ["INT"]),
+    "at": (datetime(2020, 1, 31, 12), ["TIMESTAMP"], ["DATE", "BIGINT", "BOOLEAN"]),
+    "bytes": (b"\x07", ["BINARY"], ["STRING"]),
+    "inner": ({"x": 300}, ["STRUCT<x: BIGINT>"], ["STRUCT<x: TINYINT>"]),
+    "list": ([300], ["ARRAY<BIGINT>"], ["ARRAY<TINYINT>"]),
+}
+
+
+def test_a_schema_keeps_the_values_of_orc_files_or_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    po.write_table(pa.table({"other": [1]}), str(tmp_path / "in/a{1}.orc"))
+    po.write_table(pa.table({name: [value] for name, (value, _, _) in KEPT_BY_ORC.items()}), str(tmp_path / "in/b.orc"))
+    for name, (value, kept, lost) in KEPT_BY_ORC.items():
+        for kind in lost:
+            told = refusal(spark, tmp_path / "in", "orc", schema=f"{name} {kind}")
+            assert f"b.orc has the column '{name}' as " in told
+            assert f", and 'schema' as {kind.lower().replace(': ', ':')}, which does not have all values" in told
+        for kind in kept:
+            assert name in read(spark, tmp_path / "in", "orc", schema=f"{name} {kind}").columns, value
+    whole = ", ".join(f"{name} {kinds[0]}" for name, (_, kinds, _) in KEPT_BY_ORC.items())
+    found = read(spark, tmp_path / "in", "orc", schema=whole).filter("whole IS NOT NULL").collect()
+    assert [row.asDict(recursive=True) for row in found] == [{n: value for n, (value, _, _) in KEPT_BY_ORC.items()}]
+
+
+def test_no_number_of_parquet_loses_its_first_bits(spark: SparkSession, tmp_path: Path) -> None:
+    whole = {"n": pa.array([300], pa.int32()), "short": pa.array([7], pa.int16()), "text": [b"x"]}
+    pq.write_table(pa.table(whole), tmp_path / "a.parquet")
+    for schema in ("n TINYINT", "n SMALLINT, text STRING", "short BYTE"):
+        assert "which does not have all values of that type" in refusal(spark, tmp_path, "parquet", schema=schema)
+    assert rows(read(spark, tmp_path, "parquet", schema="n BIGINT, short SMALLINT, text STRING")) == [(300, 7, "x")]
 
 
 def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> None:

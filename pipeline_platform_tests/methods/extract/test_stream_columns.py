@@ -100,6 +100,21 @@ def test_a_file_may_lack_columns_where_schemas_are_merged_and_have_none_more(tmp
             assert told in str(error.value)
 
 
+def test_a_file_may_have_columns_more_where_a_schema_leaves_them_out(tmp_path: Path) -> None:
+    write(tmp_path / "a.orc", {**BEFORE, "other": [1]})
+    write(tmp_path / "b.orc", {"id": [2], "other": ["x"], "new": [1]})
+    write(tmp_path / "c.orc", {"id": ["2"]})
+    place = Place(str(tmp_path))
+    wanted = T.StructType([T.StructField("Id", T.LongType()), T.StructField("unseen", T.LongType())])
+    columns = columns_of_stream(
+        [f"{tmp_path}/a.orc"], "orc", place, merged=wanted, has_folder_columns=True, leaves_out=True
+    )
+    assert columns is not None
+    columns.require([f"{tmp_path}/b.orc"], place)
+    with pytest.raises(PipelineExecutionException, match=r"'id' \(int64 and string\)"):
+        columns.require([f"{tmp_path}/c.orc"], place)
+
+
 def test_a_column_that_stands_in_the_names_of_new_folders_is_one_more(tmp_path: Path) -> None:
     write(tmp_path / "n=1/a.parquet", BEFORE)
     write(tmp_path / "n=1/day=2/b.parquet", BEFORE)
