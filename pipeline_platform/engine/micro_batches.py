@@ -13,6 +13,7 @@ from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.execution import Execution, Listener
 from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.queries import STOP_SECONDS
+from pipeline_platform.engine.stream_files import require_columns_of_stream, steps_that_compare_files
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.logs import about
 from pipeline_platform.metrics.run import StepMetrics
@@ -20,6 +21,7 @@ from pipeline_platform.metrics.stream import StreamProgress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
@@ -54,7 +56,8 @@ class MicroBatches:
         self._load_ids = load_ids
         self._stop = stop
         self._listener = listener
-        self._query_id: Future[str] = Future()
+        self._that_compare_files = steps_that_compare_files(pipeline, shape)
+        self._query: Future[StreamingQuery] = Future()
         self.failure: BaseException | None = None
         """What the last micro-batch failed at; Spark hands on no more than the text of it."""
         self.steps: dict[int, StepMetrics] = {}
@@ -69,16 +72,16 @@ class MicroBatches:
         """
         return frame.writeStream.foreachBatch(self._take_noting_failure)
 
-    def began(self, query_id: str) -> None:
-        """Hear under which id the query runs: it is the same as long as its checkpoint is."""
-        self._query_id.set_result(query_id)
+    def began(self, query: StreamingQuery) -> None:
+        """Hear which query it is; its id is the same as long as its checkpoint is."""
+        self._query.set_result(query)
 
     def heard(self, progress: StreamProgress) -> None:
         """Hear what Spark says of a micro-batch: nothing that was not known."""
 
     def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
         try:
-            with about(query=self._query_id.result(timeout=STOP_SECONDS), batch=number):
+            with about(query=str(self._query.result(timeout=STOP_SECONDS).id), batch=number):
                 self._take(frame, number)
         except BaseException as error:
             self.failure = error
@@ -90,9 +93,11 @@ class MicroBatches:
             self._stop.check()
         except PipelineCancelledException as error:
             raise Stopped from error
-        query_id = self._query_id.result(timeout=STOP_SECONDS)
+        query = self._query.result(timeout=STOP_SECONDS)
+        if self._that_compare_files:
+            require_columns_of_stream(query, self._that_compare_files, self._credentials)
         micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
-        planned = plan(self._pipeline, frame.sparkSession, query_id, self._credentials, micro_batch=micro_batch)
+        planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
         execution = Execution(self._pipeline, listener=self._listener)
         # A micro-batch that has begun is brought to its end.
         execution.of(planned, Stop())

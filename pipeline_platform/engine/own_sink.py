@@ -19,6 +19,7 @@ from pipeline_platform.metrics.stream import LOADED, StreamProgress
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
@@ -50,8 +51,8 @@ class OwnSink:
         """The writer of Spark's own sink."""
         return self._writer
 
-    def began(self, query_id: str) -> None:
-        """Hear under which id the query runs, which Spark's own sink knows by itself."""
+    def began(self, query: StreamingQuery) -> None:
+        """Hear which query it is; its id is known to Spark's own sink."""
 
     def heard(self, progress: StreamProgress) -> None:
         """Hear what Spark says of a micro-batch."""

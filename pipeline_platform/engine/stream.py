@@ -46,7 +46,8 @@ from pipeline_platform.engine.own_sink import OwnSink, own_sink
 from pipeline_platform.engine.queries import STOP_SECONDS, Queries
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.session import pipeline_settings
-from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, plan_stream, refused
+from pipeline_platform.engine.stream_files import steps_that_compare_files
+from pipeline_platform.engine.stream_plan import PlannedStream, StreamIds, malformed_before_head, plan_stream, refused
 from pipeline_platform.engine.stream_sinks import gaps, load_ids, require_not_ahead, sink_names, sink_positions
 from pipeline_platform.engine.stream_sources import require_same_sources, source_ids
 from pipeline_platform.engine.stream_state import StreamState, all_states, state_file
@@ -192,10 +193,18 @@ class StreamRun:
             )
             for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
                 self._warn(told)
+            # Spark's own sink asks nobody before a micro-batch.
+            looks_at_files = bool(steps_that_compare_files(self.pipeline, shape))
+            if looks_at_files and is_remote(self.spark):
+                looks_at_files = False
+                self._warn(
+                    "over Spark Connect the columns of files are looked at only when the stream starts: of a later "
+                    "file other columns are left out"
+                )
 
             def query_to_its_end() -> None:
                 sink: OwnSink | MicroBatches | None = None
-                if "" in ids.values():
+                if "" in ids.values() and not looks_at_files:
                     # Spark's own sink knows the micro-batches by the query alone.
                     sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
                 sink = sink or self._micro_batches(credentials, shape, ids, stop)
@@ -279,7 +288,7 @@ class StreamRun:
                 # Over Spark Connect nobody could ask before.
                 raise refused(error, step) from error
         self.queries.register(name, query)
-        sink.began(str(query.id))
+        sink.began(query)
         return query
 
     def _watch(self, query: StreamingQuery, stop: Stop, sink: OwnSink | MicroBatches, beating: Heartbeat) -> None:
@@ -343,6 +352,8 @@ class StreamRun:
             self._totals = self._totals.and_then(progress)
             self._warn_of_left_out(progress.watermark)
             sink.heard(progress)
+            for did in malformed_before_head(self.pipeline, progress):
+                sink.steps[did.index] = sink.steps[did.index].and_then(did) if did.index in sink.steps else did
             beating.got_on(progress, sink.steps.values())
             self.listener(progress)
         return last

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.checkpoint import main_load
 from pipeline_platform.engine.failures import explained, explaining
@@ -20,7 +20,8 @@ from pipeline_platform.methods.extract.malformed import MALFORMED
 from pipeline_platform.methods.load.base import Load
 from pipeline_platform.methods.remote import is_remote
 from pipeline_platform.methods.transform.base import Transform
-from pipeline_platform.metrics.stream import MALFORMED_RECORDS
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import MALFORMED_RECORDS, StreamProgress
 
 if TYPE_CHECKING:
     from pyspark.errors import AnalysisException
@@ -91,6 +92,33 @@ def malformed_counted(frame: DataFrame, config: Extract, step: Step) -> DataFram
     if not config.counts_malformed():
         return frame
     return frame.observe(f"{MALFORMED_RECORDS}{step.name}", F.count(MALFORMED).alias("rows"))
+
+
+def malformed_before_head(pipeline: PipelineConfig, progress: StreamProgress) -> list[StepMetrics]:
+    """What the extracts made null in a micro-batch whose frames the stream does not end with: no sink knows of them.
+
+    Args:
+        pipeline: A streaming pipeline.
+        progress: What Spark says of the micro-batch.
+    """
+    head = stream_shape(pipeline.steps).head
+    found: list[StepMetrics] = []
+    for step in pipeline.steps:
+        if step.name in progress.malformed and step.index != head:
+            config = step.config.resolved()
+            dataset = config.dataset() if isinstance(config, Extract) else None
+            found.append(
+                StepMetrics(
+                    index=step.index,
+                    name=step.name,
+                    type=step.type,
+                    method=config.method,
+                    status="COMPLETED",
+                    uri=dataset.uri if dataset is not None else None,
+                    malformed=progress.malformed[step.name],
+                )
+            )
+    return found
 
 
 def refused(error: AnalysisException, step: Step) -> PipelineConfigurationException:

@@ -47,6 +47,52 @@ def widen_without_loss(one: DataType, other: DataType) -> bool:
             )
 
 
+def holds(wanted: DataType, found: DataType) -> bool:
+    """Whether a type has every value of another one, or the text of it.
+
+    Args:
+        wanted: The type that values are to have.
+        found: The type that they have.
+    """
+    from pyspark.sql import types as T
+
+    if wanted == found or isinstance(found, T.NullType):
+        return True
+    match wanted, found:
+        case T.ArrayType(), T.ArrayType():
+            return holds(wanted.elementType, found.elementType)
+        case T.MapType(), T.MapType():
+            return holds(wanted.keyType, found.keyType) and holds(wanted.valueType, found.valueType)
+        case T.StructType(), T.StructType():
+            fields = {field.name.lower(): field.dataType for field in found}
+            return all(holds(field.dataType, fields.get(field.name.lower(), field.dataType)) for field in wanted)
+        case T.StringType(), _:
+            return isinstance(found, T.AtomicType) and not isinstance(found, T.BinaryType)
+        case T.NumericType(), T.NumericType():
+            return _number_holds(wanted, found)
+        case _:
+            times = ("timestamp", "timestamp_ntz")
+            return wanted.typeName() in times and found.typeName() in ("date", *times)
+
+
+def _number_holds(wanted: DataType, found: DataType) -> bool:
+    from pyspark.sql.types import DecimalType
+
+    whole, real = wanted.simpleString() in _DIGITS, wanted.simpleString() in _HELD
+    match found:
+        case DecimalType():
+            return isinstance(wanted, DecimalType) and (
+                wanted.scale >= found.scale and wanted.precision - wanted.scale >= found.precision - found.scale
+            )
+        case _ if found.simpleString() in _HELD:
+            return real and _HELD[wanted.simpleString()] >= _HELD[found.simpleString()]
+        case _:
+            digits = _DIGITS[found.simpleString()]
+            if isinstance(wanted, DecimalType):
+                return wanted.precision - wanted.scale >= digits
+            return digits <= (_DIGITS if whole else _HELD)[wanted.simpleString()]
+
+
 def _numbers_widen(one: DataType, other: DataType) -> bool:
     from pyspark.sql.types import DecimalType
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +66,11 @@ class S3Server:
         """Names of all objects in a bucket."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         return sorted(item["Key"] for page in pages for item in page.get("Contents", ()))
+
+    def set_age(self, bucket: str, key: str, *, days: float) -> None:
+        """Have an object be that old: its time is that of its file."""
+        then = time.time() - days * 24 * 3600
+        os.utime(self.server.folder / "data" / bucket / key, (then, then))
 
     def credentials(self) -> dict[str, Any]:
         """The fields of its secret in Vault."""

@@ -8,9 +8,10 @@ from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.extract.file_heads import heads_of, plain_path
+from pipeline_platform.methods.extract.file_heads import plain_path
 from pipeline_platform.methods.extract.file_schemas import require_one_schema
 from pipeline_platform.methods.extract.files import watched_path
+from pipeline_platform.methods.extract.stream_columns import columns_of_stream
 from pipeline_platform.methods.s3 import EntersS3
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ class FromAvro(Extract, EntersS3):
     path: Location
     """Local path or URI of the files."""
     avro_schema: AvroSchema | None = None
-    """The reader's schema; by default that of the files, which has to have the same columns in all."""
+    """The reader's schema; by default that of the files, which has to have the same columns in all.
+
+    A stream without one ends before it loads a file that has other columns than it began with.
+    """
 
     def is_stream(self) -> bool:
         return True
@@ -40,13 +44,20 @@ class FromAvro(Extract, EntersS3):
         frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
         if self.avro_schema is None:
             place = self.place(credentials)
-            paths = sorted(plain_path(uri) for uri in frame.inputFiles())
-            require_one_schema(paths, heads_of(paths, place), "avro", place)
+            require_one_schema(_paths(frame), "avro", place)
         return frame
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = self.place(credentials)
         reader = spark.readStream.format("avro").options(**self._options(credentials))
-        return reader.schema(self.read(spark, credentials).schema).load(watched_path(self.place(credentials)))
+        there = self.read(spark, credentials)
+        if self.compares_new_files():
+            columns = columns_of_stream(_paths(there), "avro", place, merged=None, has_folder_columns=True)
+            reader = reader.options(**(columns.option() if columns is not None else {}))
+        return reader.schema(there.schema).load(watched_path(place))
+
+    def compares_new_files(self) -> bool:
+        return self.avro_schema is None
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the bucket is there."""
@@ -56,3 +67,8 @@ class FromAvro(Extract, EntersS3):
 
     def dataset(self) -> Dataset:
         return at_path(self.path)
+
+
+def _paths(frame: DataFrame) -> list[str]:
+    """The files of a frame, in order."""
+    return sorted(plain_path(uri) for uri in frame.inputFiles())

@@ -85,6 +85,10 @@ class Extract(KeepsFrame):
         """
         return {}
 
+    def compares_new_files(self) -> bool:
+        """For a stream: whether the files of each micro-batch are held against those of the start: `stream_columns`."""
+        return False
+
     def may_lose_data(self) -> bool:
         """Whether a stream is to go on where part of what it would have read is gone."""
         return False

@@ -35,6 +35,11 @@ class FileListing:
         """Options of any reader of the files."""
         return {**self.options, **self.place.spark_options()}
 
+    def is_recursive(self) -> bool:
+        """Whether files of all folders below are read, whose names are no columns then."""
+        lower = {name.lower(): value for name, value in self.options.items()}
+        return lower.get("recursivefilelookup", "").lower() == "true"
+
     def of_any_kind(self, spark: SparkSession) -> DataFrame:
         """The files; nothing of them is read."""
         return spark.read.format("binaryFile").options(**self.reader_options()).load(self.place.uri)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.extract.file_heads import FileHead
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS
 from pipeline_platform.methods.s3 import Place
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 MOST_FOOTERS = 200
 """Of so many files, spread over all of them, the columns are compared."""
 _THREADS = 16
+# The header holds the schema, with all that is said about its columns.
+_AVRO_HEADER_BYTES = 1 << 20
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _CANONICAL = {
     "int": r"0|-?[1-9][0-9]*",
@@ -59,13 +61,12 @@ def partition_field(field: StructField, values: set[str]) -> StructField:
     return T.StructField(field.name, kind)
 
 
-def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_format: str, place: Place) -> None:
+def require_one_schema(paths: Sequence[str], file_format: str, place: Place) -> None:
     """Raise unless the files have the same columns: Spark takes those of one of them, and leaves out the others'.
 
     Args:
         paths: All files.
-        heads: How they begin, for Avro, whose schema stands there.
-        file_format: Spark's name of it; others than parquet, orc and avro have no schema of their own.
+        file_format: Spark's name of it.
         place: Where they are.
 
     Raises:
@@ -73,36 +74,55 @@ def require_one_schema(paths: Sequence[str], heads: Sequence[FileHead], file_for
     """
     if len(paths) < 2:
         return
-    if file_format == "avro":
-        found = [(head.path, avro_columns(head.data)) for head in heads]
-        hint = "read them with fromAvro and an 'avroSchema', which says what becomes of the columns"
-    elif file_format in ("parquet", "orc"):
-        found = _footers(paths, file_format, place)
-        hint = "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
-    else:
-        return
+    found = file_columns(paths, file_format, place)
     known = [(path, columns) for path, columns in found if columns is not None]
     for path, columns in known[1:]:
         first_path, first = known[0]
         names = sorted(name for name in {*first, *columns} if first.get(name) != columns.get(name))
         if names:
             told = ", ".join(f"'{n}' ({first.get(n, 'none')} and {columns.get(n, 'none')})" for n in names[:5])
-            raise PipelineExecutionException(f"{first_path} and {path} differ in their columns: {told}", hint=hint)
+            raise PipelineExecutionException(
+                f"{first_path} and {path} differ in their columns: {told}", hint=hint_for_columns(file_format)
+            )
 
 
-def _footers(paths: Sequence[str], file_format: str, place: Place) -> list[tuple[str, Columns | None]]:
-    def of(file: Any) -> Columns:
+def hint_for_columns(file_format: str) -> str:
+    """What to do about files of different columns.
+
+    Args:
+        file_format: Spark's name of it.
+    """
+    if file_format == "avro":
+        return "read them with fromAvro and an 'avroSchema', which says what becomes of the columns"
+    return "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
+
+
+def file_columns(paths: Sequence[str], file_format: str, place: Place) -> list[tuple[str, Columns | None]]:
+    """The columns of each file by itself; None for a file that this process can't look into.
+
+    Of nested columns in parquet and orc each part is one, such as `address.zip`.
+
+    Args:
+        paths: The files; of avro up to `MOST_HEADS` are looked at, of the others `MOST_FOOTERS`, spread over all.
+        file_format: `parquet`, `orc` or `avro`.
+        place: Where they are.
+    """
+
+    def of(file: Any) -> Columns | None:
         import pyarrow.orc as po
         import pyarrow.parquet as pq
 
+        if file_format == "avro":
+            return avro_columns(file.read(_AVRO_HEADER_BYTES))
         schema: Any = pq.read_schema(file) if file_format == "parquet" else po.ORCFile(file).schema
-        return {field.name: _spelled(field.type) for field in schema}
+        return {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
 
-    chosen = paths if len(paths) <= MOST_FOOTERS else paths[:: -(-len(paths) // MOST_FOOTERS)]
+    most = MOST_HEADS if file_format == "avro" else MOST_FOOTERS
+    chosen = paths if len(paths) <= most else paths[:: -(-len(paths) // most)]
     return _each(chosen, place, of)
 
 
-def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns]) -> list[tuple[str, Columns | None]]:
+def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns | None]) -> list[tuple[str, Columns | None]]:
     import pyarrow as pa
 
     def look(path: str) -> tuple[str, Columns | None]:
@@ -117,10 +137,23 @@ def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns]) -> l
         return list(threads.map(look, paths))
 
 
-def _spelled(kind: Any) -> str:
-    """A type of Arrow, where what is the same for Spark is spelled the same."""
-    text = str(kind).replace("large_", "").replace(" not null", "").replace("item:", "element:")
-    return re.sub(r"timestamp\[[^]]*\]", "timestamp", text)
+def _leaves(name: str, kind: Any) -> Iterator[tuple[str, str]]:
+    """The parts of a column of Arrow, and their types; what is the same for Spark is spelled the same."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        for index in range(kind.num_fields):
+            field = kind.field(index)
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    elif pa.types.is_map(kind):
+        yield from _leaves(f"{name}.key", kind.key_type)
+        yield from _leaves(f"{name}.value", kind.item_type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _leaves(f"{name}.element", kind.value_type)
+    else:
+        yield name, re.sub(r"timestamp\[[^]]*\]", "timestamp", str(kind).replace("large_", ""))
 
 
 def avro_columns(data: bytes) -> Columns | None:

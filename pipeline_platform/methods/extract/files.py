@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
@@ -118,7 +119,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
 
-    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared.
+    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared. A stream of
+    parquet, orc or avro files without a `schema` ends before it loads a file that has other columns than it began with;
+    with this key one that lacks columns is loaded, and a new column is there when the stream is started again.
     """
     schema_: Annotated[Ddl | None, Field(alias="schema")] = None
     """A Spark DDL string such as `id BIGINT, name STRING`.
@@ -126,7 +129,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
     A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If it
     has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its type
     makes its record malformed. Of csv, numbers are decimal digits, with as many of them after the point as a DECIMAL
-    has at the most, dates and timestamps are those of ISO 8601; for json see `valueSchema` of `fromKafka`.
+    has at the most, dates and timestamps are those of ISO 8601; for json see `valueSchema` of `fromKafka`. A type that
+    does not have all values of the type in the files is refused for orc, as are TINYINT and SMALLINT for larger numbers
+    in parquet; any other fails the run.
     """
     options: Options = Field(default_factory=dict)
     """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
@@ -158,6 +163,18 @@ class ReadsFiles(MalformedRecords, EntersS3):
 
     def is_stream(self) -> bool:
         return True
+
+    def compares_new_files(self) -> bool:
+        return self.format not in ("csv", "json") and (self.schema_ is None or self.may_change_values())
+
+    def may_change_values(self) -> bool:
+        """Whether Spark may make other values of those in the files, to have them of the types in `schema`.
+
+        It does so for orc; and of parquet's INT32, which is also what smaller numbers are written as, it takes the
+        last bits.
+        """
+        is_small = re.search(r"(?i)\b(tinyint|smallint|byte|short)\b", self.schema_ or "") is not None
+        return self.schema_ is not None and (self.format == "orc" or (self.format == "parquet" and is_small))
 
     def may_be_malformed(self) -> bool:
         return self.format in ("csv", "json")

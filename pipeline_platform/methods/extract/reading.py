@@ -20,9 +20,11 @@ from pipeline_platform.methods.extract.csv_files import (
     texts_of,
 )
 from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileHead, require_format
-from pipeline_platform.methods.extract.file_schemas import folder_values, require_one_schema
+from pipeline_platform.methods.extract.file_schemas import file_columns, folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, JsonFormat, read_records
+from pipeline_platform.methods.extract.stream_columns import columns_of_stream
+from pipeline_platform.methods.widening import holds
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -57,10 +59,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     """
     path = watched_path(listing.place)
     if step.format not in ("csv", "json"):
-        # A file that says its columns says them for those that are yet to come.
-        schema = step.schema_ if step.schema_ is not None else read_files(spark, listing, step).schema
-        reader = spark.readStream.format(step.format).options(**_options(listing, step))
-        return reader.schema(schema).load(path)
+        return _stream_typed(spark, listing, step, path)
     wanted = _wanted(step)
     assert wanted is not None
     there = listing.of_any_kind(spark)
@@ -81,6 +80,24 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     form = step.csv_format(may_be_split=False, is_big=False)
     group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
     return read_group(reader, group, wanted, partitions, form)
+
+
+def _stream_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles, path: str) -> DataFrame:
+    """Files that say their columns, and say them for those that are yet to come."""
+    reader = spark.readStream.format(step.format).options(**_options(listing, step))
+    if step.schema_ is not None and not step.compares_new_files():
+        return reader.schema(step.schema_).load(path)
+    there = read_files(spark, listing, step)
+    columns = columns_of_stream(
+        listing.paths(there),
+        step.format,
+        listing.place,
+        merged=there.schema if step.merge_schema or step.schema_ is not None else None,
+        has_folder_columns=not listing.is_recursive(),
+        leaves_out=step.schema_ is not None,
+    )
+    reader = reader.options(**(columns.option() if columns is not None else {}))
+    return reader.schema(there.schema if step.schema_ is None else step.schema_).load(path)
 
 
 def _options(listing: FileListing, step: ReadsFiles) -> dict[str, str]:
@@ -112,12 +129,48 @@ def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> 
     wanted = _wanted(step)
     frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
     paths = listing.paths(frame)
-    heads = listing.heads(paths) if step.format == "avro" and wanted is None else []
+    if wanted is not None and step.may_change_values():
+        _require_types_of_files(spark, listing, paths, wanted, step.format)
     if not step.merge_schema and wanted is None:
-        require_one_schema(paths, heads, step.format, listing.place)
+        require_one_schema(paths, step.format, listing.place)
     partitions = {field.name: field for field in listing.partitions(frame, paths, wanted).fields}
     schema = replace_fields(frame.schema, partitions)
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
+
+
+def _require_types_of_files(
+    spark: SparkSession, listing: FileListing, paths: Sequence[str], wanted: StructType, file_format: str
+) -> None:
+    """Raise unless the schema's types have every value of the files' types; of many files up to 200 are looked at.
+
+    Of ORC Spark makes another value, or null, of one that the type does not have: 2.0 of 1.999, 1 of 1.9; of Parquet 44
+    of 300 for a TINYINT.
+
+    Raises:
+        PipelineExecutionException: A type does not have them.
+    """
+    kinds = {
+        field.name.lower(): field.dataType
+        for field in wanted.fields
+        if file_format == "orc" or re.search("tinyint|smallint", field.dataType.simpleString())
+    }
+    seen: dict[str, str] = {}
+    for path, columns in file_columns(paths, file_format, listing.place):
+        news = {name: kind for name, kind in (columns or {}).items() if seen.get(name) != kind}
+        seen |= news
+        tops = {name.partition(".")[0].lower() for name in news}
+        if not tops & {*kinds}:
+            continue
+        pattern = re.sub(r"([*?{}\[\]\\])", r"\\\1", path)
+        for field in spark.read.format(file_format).options(**listing.reader_options()).load(pattern).schema.fields:
+            kind = kinds.get(field.name.lower())
+            if kind is not None and not holds(kind, field.dataType):
+                was = field.dataType.simpleString()
+                raise PipelineExecutionException(
+                    f"{path} has the column '{field.name}' as {was}, and 'schema' as {kind.simpleString()}, which does "
+                    "not have all values of that type",
+                    hint=f"write {was} in 'schema', and bring it to another type in a step of its own",
+                )
 
 
 def replace_fields(schema: StructType, given: dict[str, Any]) -> StructType:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -18,6 +18,7 @@ import deltalake
 import duckdb
 import fastavro
 import pyarrow as pa
+import pyarrow.orc as po
 import pyarrow.parquet as pq
 import pytest
 from py4j.protocol import Py4JJavaError
@@ -28,6 +29,7 @@ from pyspark.sql.functions import lit
 
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.methods.extract.avro import FromAvro
 from pipeline_platform.methods.extract.files import FromFiles
 from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD
 from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform
@@ -265,6 +267,17 @@ def test_types_are_derived_that_keep_every_value_as_it_is_written(spark: SparkSe
     }
 
 
+def test_columns_stay_text_where_no_types_are_to_be_derived(spark: SparkSession, tmp_path: Path) -> None:
+    columns = {**IDENTIFIERS, **{name: values for name, (values, _) in VALUES.items()}}
+    lines = [",".join(columns), *(",".join(values) for values in zip(*columns.values(), strict=True))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n1,2\n")
+    frame = read(spark, tmp_path / "a.csv", inferSchema=False)
+    assert {kind for _, kind in frame.dtypes[:-2]} == {"string"}
+    expected = [tuple(value or None for value in row) for row in csv.reader(lines[1:])]
+    assert rows(frame.filter(f"{MALFORMED} IS NULL")) == expected
+    assert list(reasons(frame)) == ["1,2"]
+
+
 LENIENT = {
     "DOUBLE": (["1.5", "-1e3", "NaN", "Infinity"], ["1D", "0x1p3", "1e999", "1,5", "x"]),
     "DECIMAL(6,2)": (["1.50", "-7", "1.5000"], ["1.999", "1,5", "12345.00", "1e1"]),
@@ -370,20 +383,95 @@ def test_values_of_folders_keep_their_text(spark: SparkSession, tmp_path: Path) 
     assert sorted(rows(read(spark, tmp_path / "js", "json"))) == expected
 
 
-def test_files_of_several_schemas_are_refused_or_merged(spark: SparkSession, tmp_path: Path) -> None:
-    (tmp_path / "pq").mkdir()
-    (tmp_path / "av").mkdir()
-    for name, columns in (("a", ["id"]), ("b", ["id", "note"])):
-        pq.write_table(pa.table({column: ["x"] for column in columns}), tmp_path / f"pq/{name}.parquet")
-        fields = [{"name": column, "type": "string"} for column in columns]
-        with (tmp_path / f"av/{name}.avro").open("wb") as file:
-            fastavro.writer(file, {"type": "record", "name": "r", "fields": fields}, [dict.fromkeys(columns, "x")])
-    assert "differ in their columns: 'note' (none and string) next: set 'mergeSchema'" in refusal(
-        spark, tmp_path / "pq", "parquet"
-    )
-    assert "differ in their columns: 'note'" in refusal(spark, tmp_path / "av", "avro")
-    merged = read(spark, tmp_path / "pq", "parquet", mergeSchema=True)
-    assert sorted(rows(merged), key=str) == [("x", "x"), ("x", None)]
+OTHERS = {
+    "more": ({"id": "x", "note": "n"}, "'note' (none and string)"),
+    "fewer": ({}, "'id' (string and none)"),
+    "types": ({"id": 1}, "'id' (string and int64)"),
+}
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc", "avro"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_files_that_differ_in_their_columns_are_refused(
+    spark: SparkSession, tmp_path: Path, file_format: str, kind: str
+) -> None:
+    first = {"id": "x", "at": {"x": 1}}
+    other, told = OTHERS[kind]
+    for name, row in (("a", first), ("b", {**other, "at": {"x": 1}})):
+        write_row(tmp_path / f"in/{name}.{file_format}", row)
+    told = told.replace("string", '"string"').replace("int64", '"long"') if file_format == "avro" else told
+    way_out = "'avroSchema'" if file_format == "avro" else "'mergeSchema'"
+    said = [refusal(spark, tmp_path / "in", file_format)]
+    if file_format == "avro":
+        with pytest.raises(PipelineExecutionException) as error:
+            FromAvro.model_validate({"path": str(tmp_path / "in")}).read(spark, None)
+        said.append(" ".join(str(error.value).split()))
+    for text in said:
+        assert f"a.{file_format} and {tmp_path}/in/b.{file_format} differ in their columns: {told} next: " in text
+        assert way_out in text
+
+
+def write_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Write a file of one row, in the format that its name ends with."""
+    path.parent.mkdir(exist_ok=True)
+    if path.suffix == ".avro":
+        at = {"type": "record", "name": "at", "fields": [{"name": "x", "type": "long"}]}
+        types = {str: "string", int: "long", dict: at}
+        fields = [{"name": name, "type": types[type(value)]} for name, value in row.items()]
+        with path.open("wb") as file:
+            fastavro.writer(file, {"type": "record", "name": "r", "fields": fields}, [row])
+    else:
+        write = pq.write_table if path.suffix == ".parquet" else po.write_table
+        write(pa.Table.from_pylist([dict(row)]), str(path))
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "orc"])
+def test_files_of_several_schemas_are_merged_where_asked(spark: SparkSession, tmp_path: Path, file_format: str) -> None:
+    write_row(tmp_path / f"in/a.{file_format}", {"id": "x"})
+    write_row(tmp_path / f"in/b.{file_format}", {"note": "n", "id": "y"})
+    merged = read(spark, tmp_path / "in", file_format, mergeSchema=True).select("id", "note")
+    assert sorted(rows(merged)) == [("x", None), ("y", "n")]
+
+
+KEPT_BY_ORC: Mapping[str, tuple[Any, Sequence[str], Sequence[str]]] = {
+    "whole": (2**40, ["BIGINT", "DECIMAL(19,0)", "STRING"], ["INT", "DOUBLE", "BOOLEAN", "DECIMAL(20,5)", "TIMESTAMP"]),
+    "real": (1.9, ["DOUBLE", "STRING"], ["INT", "FLOAT", "DECIMAL(5,1)", "TIMESTAMP"]),
+    "exact": (Decimal("1.999"), ["DECIMAL(4,3)", "DECIMAL(9,5)", "STRING"], ["DECIMAL(6,2)", "DOUBLE", "INT"]),
+    "text": ("07", ["STRING"], ["INT", "DATE", "BOOLEAN", "BINARY"]),
+    "yes": (True, ["BOOLEAN", "STRING"], ["INT"]),
+    "day": (date(2020, 1, 31), ["DATE", "TIMESTAMP"], ["INT"]),
+    "at": (datetime(2020, 1, 31, 12), ["TIMESTAMP"], ["DATE", "BIGINT", "BOOLEAN"]),
+    "bytes": (b"\x07", ["BINARY"], ["STRING"]),
+    "inner": ({"x": 300}, ["STRUCT<x: BIGINT>"], ["STRUCT<x: TINYINT>"]),
+    "list": ([300], ["ARRAY<BIGINT>"], ["ARRAY<TINYINT>"]),
+}
+
+
+def test_a_schema_keeps_the_values_of_orc_files_or_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    po.write_table(pa.table({"other": [1]}), str(tmp_path / "in/a{1}.orc"))
+    po.write_table(pa.table({name: [value] for name, (value, _, _) in KEPT_BY_ORC.items()}), str(tmp_path / "in/b.orc"))
+    for name, (value, kept, lost) in KEPT_BY_ORC.items():
+        for kind in lost:
+            told = refusal(spark, tmp_path / "in", "orc", schema=f"{name} {kind}")
+            assert f"b.orc has the column '{name}' as " in told
+            assert f", and 'schema' as {kind.lower().replace(': ', ':')}, which does not have all values" in told
+        for kind in kept:
+            assert name in read(spark, tmp_path / "in", "orc", schema=f"{name} {kind}").columns, value
+    whole = ", ".join(f"{name} {kinds[0]}" for name, (_, kinds, _) in KEPT_BY_ORC.items())
+    found = read(spark, tmp_path / "in", "orc", schema=whole).filter("whole IS NOT NULL").collect()
+    assert [row.asDict(recursive=True) for row in found] == [{n: value for n, (value, _, _) in KEPT_BY_ORC.items()}]
+
+
+def test_no_number_of_parquet_loses_its_first_bits(spark: SparkSession, tmp_path: Path) -> None:
+    whole = {"n": pa.array([300], pa.int32()), "short": pa.array([7], pa.int16()), "text": [b"x"]}
+    pq.write_table(pa.table(whole), tmp_path / "a.parquet")
+    for schema in ("n TINYINT", "n SMALLINT, text STRING", "short BYTE"):
+        assert "which does not have all values of that type" in refusal(spark, tmp_path, "parquet", schema=schema)
+    assert rows(read(spark, tmp_path, "parquet", schema="n BIGINT, short SMALLINT, text STRING")) == [(300, 7, "x")]
+
+
+def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "there are no files" in refusal(spark, tmp_path / "empty")
 

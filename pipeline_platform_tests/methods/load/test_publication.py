@@ -309,6 +309,24 @@ def test_of_two_overwrites_of_a_folder_on_s3_at_once_one_wins_whole(
     assert s3.keys("locked", f"two/{LEDGER}/pending") == s3.keys("locked", f"two/{LEDGER}/lock") == []
 
 
+def test_on_s3_what_a_dead_load_left_is_swept_when_it_is_a_week_old(
+    spark: SparkSession, bucket_folder: UPath, s3: S3Server
+) -> None:
+    swept = f"swept/{LEDGER}/pending"
+    ages = {"old": 8, "young": 6, "mixed": 8}
+    for load, days in ages.items():
+        key = f"{swept}/{load}/attempt/part-0.parquet"
+        s3.client().put_object(Bucket="locked", Key=key, Body=b"half")
+        s3.set_age("locked", key, days=days)
+    # A live load may have begun long ago and still write.
+    s3.client().put_object(Bucket="locked", Key=f"{swept}/mixed/attempt/part-1.parquet", Body=b"half")
+    sink = ToFiles(path="s3a://locked/swept", format="parquet")
+    keys = S3Credentials.model_validate(s3.credentials())
+    sink.prepare(spark.range(1), LoadRun("next", "x", credentials=keys)).write()
+    left = [key.removeprefix(f"{swept}/") for key in s3.keys("locked", swept)]
+    assert left == ["mixed/attempt/part-0.parquet", "mixed/attempt/part-1.parquet", "young/attempt/part-0.parquet"]
+
+
 def test_on_s3_the_second_writer_waits_for_the_first(bucket_folder: UPath, s3: S3Server) -> None:
     order: list[str] = []
     begun = threading.Event()
