@@ -37,6 +37,8 @@ STACK = "-Xss16m"
 
 What a thread does not use of it takes no memory.
 """
+COMPILES_ALL = "-XX:-DontCompileHugeMethods"
+"""Spark makes one method of a stage, and HotSpot interprets one of more than 8,000 bytes, at a third of its speed."""
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 # Spark asks for this module itself, and no option of the JVM keeps it from saying so.
 _NOISE = b"WARNING: Using incubator modules"
@@ -58,7 +60,8 @@ def driver_options(own: str | None, archive: Path | None) -> str:
         archive: The class archive to start from.
     """
     layout = "json" if is_json() else "text"
-    options = [IN_UTC, STACK, f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
+    options = [IN_UTC, STACK, COMPILES_ALL]
+    options += [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
     if archive is not None:
         # An archive that does not fit, after an upgrade of Java, is passed over in silence.
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds*=off", "-Xlog:class+path=off"]

@@ -19,6 +19,7 @@ from pipeline_platform.engine.failures import told
 from pipeline_platform.engine.jars import connector_jars, say
 from pipeline_platform.engine.java import require_java
 from pipeline_platform.engine.jvm import (
+    COMPILES_ALL,
     DRIVER_OPTIONS,
     EXECUTOR_OPTIONS,
     IN_UTC,
@@ -125,7 +126,7 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     settings |= wanted
     settings[DRIVER_OPTIONS] = driver_options(wanted.get(DRIVER_OPTIONS), archive)
     if not is_local:
-        settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
+        settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {COMPILES_ALL} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
     return _started(settings)
 
 

@@ -32,6 +32,7 @@ _NUMBERS = f"{HELPER_PREFIX}numbers"
 _DECIMALS = f"{HELPER_PREFIX}decimals"
 _FINER = f"{HELPER_PREFIX}finer"
 _TEXTS = f"{HELPER_PREFIX}texts"
+_BY_NAME = f"{HELPER_PREFIX}by_name"
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
 _VALUE = "value"
 
@@ -53,6 +54,7 @@ _ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
 _SURROGATE_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _MOST_DIGITS = 38
 # Spark writes the zeros out before it looks whether the number fits a DECIMAL, and takes forever for some.
+_LONG_EXPONENT = r"[eE][+-]?[0-9]{4}"
 _HUGE_EXPONENT = r"""[:,\[{]\s*"?-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{4,}"""
 # What Spark makes of a number in a text column is that of the nearest double.
 _FRACTION = r"^-?[0-9]+[.][0-9]+(E-?[0-9]+)?$|^[{\[].*[0-9.]{17}"
@@ -93,28 +95,30 @@ def with_json(
     has_decimals = any(isinstance(kind, T.DecimalType) for kind in types_in(schema))
     broken = _broken(text, options)
     if has_decimals:
-        huge = text.rlike(_HUGE_EXPONENT)
+        huge = text.rlike(_LONG_EXPONENT) & text.rlike(_HUGE_EXPONENT)
         broken = F.when(huge, F.lit("a number in it has an exponent of four digits or more")).otherwise(broken)
-    frame = frame.withColumn(_PARSED, once(_parsed(text, options, _read_type(schema))))
-    frame = frame.withColumn(_BROKEN, once(broken))
-    value = F.col(_PARSED)[_VALUE]
+    parsed = _parsed(text, options, _read_type(schema))
+    frame = frame.withColumns({_PARSED: once(parsed), _BROKEN: once(broken)})
+    value, usable = F.col(_PARSED)[_VALUE], F.when(F.col(_BROKEN).isNull(), text)
+    is_misread = F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull()
+    # Not a part of the reason, where it would be parsed for each field.
+    again = {_BY_NAME: F.when(is_misread, F.from_json(usable, "MAP<STRING, STRING>", dict(options)))}
     if has_decimals:
         # The text of a decimal tells what was written, but Spark makes it of a double: the digits are read once more.
-        usable = F.when(F.col(_BROKEN).isNull(), text)
-        frame = frame.withColumn(_DECIMALS, once(_parsed(usable, options, _with_decimals(schema))[_VALUE]))
+        again[_DECIMALS] = _parsed(usable, options, _with_decimals(schema))[_VALUE]
         if any(_is_widest(kind) for kind in types_in(schema)):
-            finer = _with_decimals(schema, finer=True)
-            frame = frame.withColumn(_FINER, once(_parsed(usable, options, finer)[_VALUE]))
+            again[_FINER] = _parsed(usable, options, _with_decimals(schema, finer=True))[_VALUE]
     any_fraction = anywhere(value, schema, _may_lack_digits)
     if any_fraction is not None:
         # A variant keeps them; looked at where there is one.
-        exact = F.when(any_fraction, _parsed(text, options, _with_variants(schema))[_VALUE])
-        frame = frame.withColumn(_TEXTS, once(exact))
+        again[_TEXTS] = F.when(any_fraction, _parsed(usable, options, _with_variants(schema))[_VALUE])
     any_infinite = anywhere(value, schema, _infinite)
     if any_infinite is not None:
         # Unless the text says so in words, it was a number too large; looked at where there is one.
-        without_words = F.when(any_infinite, _parsed(text, {**options, **_STRICT_NUMBERS}, _read_type(schema))[_VALUE])
-        frame = frame.withColumn(_NUMBERS, once(without_words))
+        without_words = _parsed(text, {**options, **_STRICT_NUMBERS}, _read_type(schema))[_VALUE]
+        again[_NUMBERS] = F.when(any_infinite, without_words)
+    # In one projection: Spark does not compile what parses JSON, and copies the row for each.
+    frame = frame.withColumns({name: once(column) for name, column in again.items()})
     fields: dict[str, Column] = {}
     unfit: list[Column] = []
     for field in schema.fields:
@@ -142,7 +146,7 @@ def with_json(
         if lacks is not None:
             unfit.append(F.when(lacks, F.lit(f"'{field.name}' lacks a field that is NOT NULL")))
     # What follows within an object alone is found here.
-    misread = F.when(F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull(), _why_misread(text, schema, value, options))
+    misread = F.when(is_misread, _why_misread(text, schema, value, options))
     reason = F.when(text.isNotNull(), F.coalesce(F.col(_BROKEN), misread, *unfit))
     return JsonValues(frame, fields, reason)
 
@@ -207,24 +211,20 @@ def _why_misread(text: Column, schema: StructType, value: Column, options: Mappi
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    def first_misread(texts: Column) -> Column:
-        misread = [
-            F.when(
-                texts[field.name].isNotNull() & value.getField(field.name).isNull(),
-                F.lit(f"'{field.name}' is not {field.dataType.simpleString().upper()[:60]}"),
-            )
-            for field in schema.fields
-        ]
-        return F.coalesce(*misread, F.lit("not JSON of the schema"))
-
-    fields = F.transform(F.array(F.from_json(text, "MAP<STRING, STRING>", dict(options))), first_misread)[0]
+    fields = [
+        F.when(
+            F.col(_BY_NAME)[field.name].isNotNull() & value.getField(field.name).isNull(),
+            F.lit(f"'{field.name}' is not {field.dataType.simpleString().upper()[:60]}"),
+        )
+        for field in schema.fields
+    ]
     read = T.StructType([*_read_fields(schema), T.StructField(_CORRUPT, T.StringType())])
     is_first = F.from_json(text, read, dict(options))[_CORRUPT].isNull()
     return (
         F.when(text.rlike(_BLANK), F.lit(EMPTY))
         .when(F.json_object_keys(text).isNull(), F.lit("not a JSON object"))
         .when(is_first, F.lit(_FOLLOWED))
-        .otherwise(fields)
+        .otherwise(F.coalesce(*fields, F.lit("not JSON of the schema")))
     )
 
 

@@ -32,6 +32,7 @@ _LINE = f"{HELPER_PREFIX}line"
 _PARSED = f"{HELPER_PREFIX}parsed"
 _VALUE = f"{HELPER_PREFIX}value_"
 _REASON = f"{HELPER_PREFIX}reason"
+_TEXTS = f"{HELPER_PREFIX}texts"
 # Spark puts this in place of an empty value, and takes it for null; no file has it.
 _NO_NULL = "\0null"
 _REPLACED = "\ufffd"
@@ -187,6 +188,10 @@ def read_group(
         for name, field in ((field.name, field) for field in fields)
         if name in values
     ]
+    # Not a part of the reason, where it would be parsed for each column, or in a lambda, which Spark does not compile.
+    as_texts = T.StructType([T.StructField(name, T.StringType()) for name in (*group.names, _CORRUPT)])
+    parsed = F.from_csv(F.col(_CORRUPT), as_texts.toDDL(), form.record_options())
+    frame = frame.withColumn(_TEXTS, once(F.when(F.col(_CORRUPT).isNotNull(), parsed)))
     frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
     # Spark gives the text of those alone that it finds fault with.
     record = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
@@ -345,24 +350,16 @@ def _why(raw: Column, fields: Sequence[StructField], form: CsvFormat) -> Column:
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    texts = T.StructType(
-        [*(T.StructField(f.name, T.StringType()) for f in fields), T.StructField(_CORRUPT, T.StringType())]
-    )
-
-    def first_reason(record: Column) -> Column:
-        found: list[Column] = []
-        for field in fields:
-            if not isinstance(field.dataType, T.StringType):
-                text = _text(record.getField(field.name), field.dataType, form.null_values)
-                no_value = text.isNotNull() & converted(text, field.dataType, form.formats).isNull()
-                found.append(F.when(no_value, _is_not(field)))
-        is_ragged = F.when(
-            record.getField(_CORRUPT).isNotNull(), _is_ragged(_fields_in(raw, form.dialect), len(fields))
-        )
-        replaced = F.when(F.contains(raw, F.lit(_REPLACED)), _not_decoded(form))
-        return F.coalesce(is_ragged, *found, replaced)
-
-    return F.transform(F.array(F.from_csv(raw, texts.toDDL(), form.record_options())), first_reason)[0]
+    record = F.col(_TEXTS)
+    found: list[Column] = []
+    for field in fields:
+        if not isinstance(field.dataType, T.StringType):
+            text = _text(record.getField(field.name), field.dataType, form.null_values)
+            no_value = text.isNotNull() & converted(text, field.dataType, form.formats).isNull()
+            found.append(F.when(no_value, _is_not(field)))
+    is_ragged = F.when(record.getField(_CORRUPT).isNotNull(), _is_ragged(_fields_in(raw, form.dialect), len(fields)))
+    replaced = F.when(F.contains(raw, F.lit(_REPLACED)), _not_decoded(form))
+    return F.coalesce(is_ragged, *found, replaced)
 
 
 def _is_ragged(count: Column, expected: int) -> Column:

@@ -340,7 +340,14 @@ def _groups(
         for (header, is_crlf), files in by_kind.items()
     ]
     if len(kinds) == 1:
-        kinds = [(*kinds[0][:3], None)]
+        header, names, is_crlf, files = kinds[0]
+        if header is not None and header != names and len(paths) > len(heads):
+            # Spark compares headers with the names of columns, and these were given by it.
+            raise PipelineExecutionException(
+                f"the header of {files[0]} has a name that is empty or there twice, and there are {len(paths):,} files",
+                hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
+            )
+        kinds = [(header, names, is_crlf, None)]
     elif len(paths) > len(heads):
         one, other, *_ = by_kind.values()
         raise PipelineExecutionException(
