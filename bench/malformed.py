@@ -1,6 +1,7 @@
-"""`python -m bench.malformed`: csv files to Delta, malformed records found, against Spark's own permissive read.
+"""`python -m bench.malformed`: csv files, malformed records found, against Spark's own permissive read.
 
-Then what it costs to read one file as a whole, which is what lets values hold line breaks, against reading it in parts.
+First read and thrown away, then to Delta with a filter; then what it costs to read one file as a whole, which is what
+lets values hold line breaks, against reading it in parts.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from pyspark.sql import DataFrame
+
 from bench.jobs import CONDITION, make_data
 from bench.systems import FILTER, HEADING, SCHEMA, Bench, Job, measure
 from pipeline_platform.engine.session import spark_session
+from pipeline_platform.methods.extract.files import FromFiles
 from pipeline_platform_tests.runs import extract, load, run
 
 PERMISSIVE = {"header": "true", "mode": "PERMISSIVE", "quote": '"', "escape": '"', "columnNameOfCorruptRecord": "bad"}
@@ -32,10 +36,19 @@ def main() -> None:
         orders.write.option("header", "true").csv(f"{folder}/csv")
         orders.coalesce(1).write.option("header", "true").csv(f"{folder}/one")
 
-        def script(path: str) -> None:
+        def permissive(path: str) -> DataFrame:
             read = spark.read.options(**PERMISSIVE).schema(f"{SCHEMA}, bad STRING").csv(path)
-            kept = read.filter("bad IS NULL").drop("bad").filter(CONDITION)
-            kept.write.format("delta").mode("overwrite").save(bench.out)
+            return read.filter("bad IS NULL").drop("bad")
+
+        def accepted(path: str) -> DataFrame:
+            step = FromFiles.model_validate({"path": path, "format": "csv", "schema": SCHEMA})
+            return step.accepted(step.read(spark, None))
+
+        def throw_away(frame: DataFrame) -> None:
+            frame.write.format("noop").mode("overwrite").save()
+
+        def script(path: str) -> None:
+            permissive(path).filter(CONDITION).write.format("delta").mode("overwrite").save(bench.out)
 
         def platform(path: str, *, multi_line: bool | None = None) -> None:
             source = extract("fromFiles", path=path, format="csv", schema=SCHEMA, multiLine=multi_line)
@@ -43,6 +56,11 @@ def main() -> None:
 
         print(f"| {options.rows:,} rows | {HEADING}")
         for job in (
+            Job(
+                "4 csv files, thrown away",
+                lambda: throw_away(permissive(f"{folder}/csv")),
+                lambda: throw_away(accepted(f"{folder}/csv")),
+            ),
             Job("4 csv files to Delta", lambda: script(f"{folder}/csv"), lambda: platform(f"{folder}/csv")),
             Job(
                 "one csv file to Delta, read as a whole",
