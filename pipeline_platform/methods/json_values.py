@@ -291,6 +291,9 @@ def _unfit(read: Column, wanted: DataType) -> Column | None:
             return ~read.between(-128, 127)
         case T.DecimalType():
             return read.isNotNull() & ~_fits(read, wanted)
+        case T.StringType():
+            # What Spark writes for a number that no double holds.
+            return read.isin('"Infinity"', '"-Infinity"')
         case T.DateType():
             return ~read.between(F.lit("0001-01-01").cast(wanted), F.lit("9999-12-31").cast(wanted))
         case T.TimestampType() | T.TimestampNTZType():

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,15 @@ def ends_in_quotes(text: str, dialect: CsvDialect, *, is_whole: bool) -> bool | 
         dialect: How values are set apart.
         is_whole: Whether they are all.
     """
-    if len(dialect.delimiter) != 1 or (dialect.comment is not None and dialect.comment in text):
-        return None
+    if len(dialect.delimiter) != 1:
+        # Python's parser takes one character.
+        text, dialect = text.replace(dialect.delimiter, _UNIT), replace(dialect, delimiter=_UNIT)
+    if dialect.comment is not None:
+        without = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(dialect.comment))
+        plain = replace(dialect, comment=None)
+        # A line that begins so may stand within quotes too.
+        found = {ends_in_quotes(one, plain, is_whole=is_whole) for one in (text, without)}
+        return found.pop() if len(found) == 1 else None if None in found else False
     if is_whole:
         return _fault(text, dialect) == _OPEN
     if dialect.quote not in text:
@@ -85,6 +92,8 @@ def ends_in_quotes(text: str, dialect: CsvDialect, *, is_whole: bool) -> bool | 
     return _OPEN in faults and None not in faults
 
 
+# A character of ASCII that separates units.
+_UNIT = "\x1f"
 # What Python's parser says of a text that ends within quotes.
 _OPEN = "unexpected end of data"
 

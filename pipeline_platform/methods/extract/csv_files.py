@@ -38,6 +38,7 @@ _NO_NULL = "\0null"
 _REPLACED = "\ufffd"
 # So many of the last characters tell one file from another.
 _END = 200
+_LINE_ENDS = "\r\n"
 # No text holds them, says Unicode; so a line is one value, whatever stands in it.
 _WHOLE_LINE = {
     "sep": "\uffff",
@@ -140,7 +141,7 @@ def column_names(values: Sequence[str], *, has_header: bool) -> tuple[str, ...]:
 
 def file_end(text: str) -> str:
     """A hash of the last characters of a file, with which a value ends that was never closed."""
-    return hashlib.md5(text[-_END:].encode(), usedforsecurity=False).hexdigest()
+    return hashlib.md5(text.rstrip(_LINE_ENDS)[-_END:].encode(), usedforsecurity=False).hexdigest()
 
 
 def read_group(
@@ -192,7 +193,13 @@ def read_group(
     as_texts = T.StructType([T.StructField(name, T.StringType()) for name in (*group.names, _CORRUPT)])
     parsed = F.from_csv(F.col(_CORRUPT), as_texts.toDDL(), form.record_options())
     frame = frame.withColumn(_TEXTS, once(F.when(F.col(_CORRUPT).isNotNull(), parsed)))
-    frame = frame.withColumn(_REASON, once(_reason(fields, unfit, form)))
+    required = [
+        F.when(value.isNull(), F.lit(f"'{field.name}' is missing or null"))
+        for field in wanted.fields
+        if not field.nullable and (name := in_file.get(field.name.lower())) is not None
+        for value in [F.col(quoted(f"{_VALUE}{name}")) if name in values else texts[name]]
+    ]
+    frame = frame.withColumn(_REASON, once(F.coalesce(_reason(fields, unfit, form), *required)))
     # Spark gives the text of those alone that it finds fault with.
     record = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
     frame = marked_in_file(frame, F.col(_REASON), record)
@@ -324,23 +331,25 @@ def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFor
         for field in fields
         if isinstance(field.dataType, T.StringType)
     ]
-    none: list[Column] = [F.lit(None).cast("string"), *_never_closed(fields[-1], form)]
+    none: list[Column] = [F.lit(None).cast("string")]
+    last = [] if is_read_by_spark(fields[-1].dataType) else _never_closed(F.col(quoted(fields[-1].name)), form)
     # Spark finds no fault with a column that is not looked at, so that here is a look at all of them.
     # Of a single null Spark would make no text, and fail.
     every = F.to_csv(F.struct(*(quoted(field.name) for field in fields)), {"nullValue": "-"})
-    why = F.when(every == _NO_NULL, F.lit(_NO_NULL)).otherwise(_why(raw, fields, form))
-    return F.when(raw.isNotNull(), why).otherwise(F.coalesce(*unfit, *replaced, *none))
+    found = F.coalesce(*_never_closed(raw, form), _why(raw, fields, form))
+    why = F.when(every == _NO_NULL, F.lit(_NO_NULL)).otherwise(found)
+    return F.when(raw.isNotNull(), why).otherwise(F.coalesce(*last, *unfit, *replaced, *none))
 
 
-def _never_closed(field: StructField, form: CsvFormat) -> list[Column]:
-    """Fails the run for a value that goes on to the end of its file: the records that should follow are in it."""
+def _never_closed(value: Column, form: CsvFormat) -> list[Column]:
+    """Fails the run for a text that goes on to the end of its file: the records that should follow are in it."""
     from pyspark.sql import functions as F
-    from pyspark.sql import types as T
 
-    if not form.ends or not isinstance(field.dataType, T.StringType):
+    if not form.ends:
         return []
-    value = F.col(quoted(field.name))
-    is_end = F.md5(F.encode(F.right(value, F.lit(_END)), "UTF-8")).isin(*sorted(form.ends))
+    text = F.rtrim(value, F.lit(_LINE_ENDS))
+    goes_on = F.contains(text, F.lit("\n")) | F.contains(text, F.lit("\r"))
+    is_end = goes_on & F.md5(F.encode(F.right(text, F.lit(_END)), "UTF-8")).isin(*sorted(form.ends))
     told = f"{MALFORMED_RECORD}: its file ends within a value in quotes: close the quote"
     return [F.when((F.octet_length(value) >= HEAD_BYTES) & is_end, F.raise_error(told).cast("string"))]
 
@@ -379,13 +388,17 @@ def _without_quoted(raw: Column, dialect: CsvDialect) -> Column:
     return F.when(F.contains(raw, F.lit(dialect.quote)), bare).otherwise(raw)
 
 
-def _has_odd_quote(raw: Column, dialect: CsvDialect) -> Column:
+def _has_odd_quote(line: Column, dialect: CsvDialect) -> Column:
+    """Whether a value that begins with a quote does not end with one, before a delimiter or at the end of the line."""
     from pyspark.sql import functions as F
 
-    quote, sep = re.escape(dialect.quote), re.escape(dialect.delimiter)
-    after_empty = raw.rlike(f"(^|{sep}){quote}{quote}[^{quote}{sep}]") & F.lit(dialect.escape == dialect.quote)
-    has_quote = F.contains(raw, F.lit(dialect.quote))
-    return has_quote & (F.contains(_without_quoted(raw, dialect), F.lit(dialect.quote)) | after_empty)
+    quote, sep, escape = (re.escape(one) for one in (dialect.quote, dialect.delimiter, dialect.escape))
+    escaped = quote * 2 if dialect.escape == dialect.quote else f"{escape}."
+    within = f"[^{quote}]*+" if dialect.escape == dialect.quote else f"[^{quote}{escape}]*+"
+    in_quotes = f"{quote}{within}(?:{escaped}{within})*+{quote}[ \\t]*+"
+    value = f"(?:{in_quotes}|(?!{quote})(?:(?!{sep}).)*+)"
+    has_quote = F.contains(line, F.lit(dialect.quote))
+    return has_quote & ~line.rlike(f"(?s)^{value}(?:{sep}{value})*+$")
 
 
 def _fields_in(raw: Column, dialect: CsvDialect) -> Column:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import io
+import re
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,11 @@ class FileHead:
 def plain_path(uri: str) -> str:
     """The path of a file that Spark has listed, as Spark and Hadoop take it: nothing in it is quoted."""
     return unquote(urlsplit(uri).path) if uri.startswith("file:") else unquote(uri)
+
+
+def name_of_file(path: str) -> str:
+    """The path of a file as a pattern that means nothing but it, whatever characters it has."""
+    return re.sub(r"([*?{}\[\]\\])", r"\\\1", path)
 
 
 def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:

@@ -15,6 +15,7 @@ from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.csv_dialect import CsvDialect
 from pipeline_platform.methods.extract.csv_files import CsvFormat
+from pipeline_platform.methods.extract.file_heads import WIDE
 from pipeline_platform.methods.extract.file_listing import FileListing
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.extract.parquet_columns import naming_columns
@@ -70,7 +71,10 @@ class ReadsFiles(MalformedRecords, EntersS3):
     record_place: ClassVar[tuple[str, ...]] = ("file",)
 
     path: Location
-    """Where the files are.
+    """Where the files are: a file, a folder, or a pattern.
+
+    Of a folder, the files in it are read, and those in folders named `name=value` if there are no others; set
+    `recursiveFileLookup` in `options` for those in any folder below it.
 
     Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
     dates if each is written as that type writes it (`7`, not `07`), and text if not.
@@ -126,12 +130,12 @@ class ReadsFiles(MalformedRecords, EntersS3):
     schema_: Annotated[Ddl | None, Field(alias="schema")] = None
     """A Spark DDL string such as `id BIGINT, name STRING`.
 
-    A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If it
-    has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its type
-    makes its record malformed. Of csv, numbers are decimal digits, with as many of them after the point as a DECIMAL
-    has at the most, dates and timestamps are those of ISO 8601; for json see `valueSchema` of `fromKafka`. A type that
-    does not have all values of the type in the files is refused for orc, as are TINYINT and SMALLINT for larger numbers
-    in parquet; any other fails the run.
+    A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If
+    it has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its
+    type, or is missing where the schema says NOT NULL, makes its record malformed. Of csv, numbers are decimal
+    digits, with as many of them after the point as a DECIMAL has at the most, dates and timestamps are those of ISO
+    8601; for json see `valueSchema` of `fromKafka`. A type that does not have all values of the type in the files
+    is refused for orc, as are TINYINT and SMALLINT for larger numbers in parquet; any other fails the run.
     """
     options: Options = Field(default_factory=dict)
     """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
@@ -216,14 +220,15 @@ class ReadsFiles(MalformedRecords, EntersS3):
             is_big: Whether there is a file for which that pays.
         """
         delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
-        wide = (self.encoding or "").startswith(("UTF-16", "UTF-32"))
+        # Spark leaves out lines of blanks, which are values where blanks are between them.
+        whole = (self.encoding or "").startswith(WIDE) or not delimiter.strip()
         return CsvFormat(
             CsvDialect(delimiter, self.quote, self.escape or self.quote, self.comment),
             has_header=self.header,
             encoding=self.encoding or "UTF-8",
             null_values=tuple(self.null_value or ()),
             formats=self.formats(),
-            is_split=may_be_split and not wide and (is_big if self.multi_line is None else not self.multi_line),
+            is_split=may_be_split and not whole and (is_big if self.multi_line is None else not self.multi_line),
             options=self.options,
         )
 

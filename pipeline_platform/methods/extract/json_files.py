@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
 from pipeline_platform.methods.extract.file_heads import WIDE
 from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD, marked_in_file
 from pipeline_platform.methods.json_values import once, with_json
+from pipeline_platform.methods.nested_values import types_in
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
 
 _REASON = f"{HELPER_PREFIX}reason"
 _TEXT = f"{HELPER_PREFIX}text"
+_BLANK = r"^\s*$"
 _UNREADABLE = f"{HELPER_PREFIX}unreadable"
 
 STRICT = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
 """Options of Spark's reader, which by itself takes more than JSON."""
-# Numbers in an array that a variant would round: of more than 38 digits, or with an exponent beside many.
-_ROUNDED = r"[:,\[]\s*-?([0-9.]{39,}|[0-9.]{17,}[eE]|[0-9.]+[eE][+-]?[0-9]{3,})"
+# Numbers in an array of which a variant makes infinity; and those that it rounds, of more than 38 digits or with an
+# exponent beside many.
+_INFINITE = r"[:,\[]\s*-?([0-9]{300,}|[0-9.]+[eE][+]?0*(30[89]|3[1-9][0-9]|[4-9][0-9]{2}|[1-9][0-9]{3,}))"
+_ROUNDED = r"[:,\[]\s*-?([0-9.]{39,}|[0-9.]{16,}[eE])"
 
 Load = Callable[[Any], "DataFrame"]
 """Has Spark's reader read the files."""
@@ -60,8 +64,8 @@ def read_records(reader: Any, load: Load, wanted: StructType, partitions: Struct
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    texts = _texts(reader, load, partitions, form).filter(F.length(F.trim(F.col(_TEXT))) > 0)
     fields = T.StructType([field for field in wanted.fields if field.name not in partitions.names])
+    texts = _texts(reader, load, partitions, fields, form).filter(~F.col(_TEXT).rlike(_BLANK))
     parsed = with_json(texts, F.col(_TEXT), fields, form.options)
     reason = F.when(F.col(_TEXT).isNotNull(), F.coalesce(F.col(_UNREADABLE), parsed.reason))
     frame = parsed.frame.withColumn(_REASON, once(reason))
@@ -73,7 +77,7 @@ def read_records(reader: Any, load: Load, wanted: StructType, partitions: Struct
     return frame.select(*columns, RECORD, MALFORMED)
 
 
-def _texts(reader: Any, load: Load, partitions: StructType, form: JsonFormat) -> DataFrame:
+def _texts(reader: Any, load: Load, partitions: StructType, fields: StructType, form: JsonFormat) -> DataFrame:
     """The text of each record, and why one can't be looked at; an array is taken apart into its records."""
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
@@ -99,11 +103,18 @@ def _texts(reader: Any, load: Load, partitions: StructType, form: JsonFormat) ->
     frame = frame.select(text.alias(_TEXT), unreadable.alias(_UNREADABLE), *folders)
     if not form.has_arrays:
         return frame
-    return frame.select(F.inline(_one_by_one(F.col(_TEXT), F.col(_UNREADABLE))), *folders)
+    lossy = [_INFINITE, *([_ROUNDED] if any(isinstance(kind, T.DecimalType) for kind in types_in(fields)) else [])]
+    return frame.select(F.inline(_one_by_one(F.col(_TEXT), F.col(_UNREADABLE), lossy)), *folders)
 
 
-def _one_by_one(text: Column, unreadable: Column) -> Column:
-    """An array of structs: the texts of the objects in an array, or the text itself if it is none."""
+def _one_by_one(text: Column, unreadable: Column, lossy: Sequence[str]) -> Column:
+    """An array of structs: the texts of the objects in an array, or the text itself if it is none.
+
+    Args:
+        text: The text.
+        unreadable: Why it can't be looked at.
+        lossy: Patterns of numbers that would become others.
+    """
     from pyspark.sql import functions as F
 
     def one(text: Column, unreadable: Column) -> Column:
@@ -116,9 +127,9 @@ def _one_by_one(text: Column, unreadable: Column) -> Column:
     # A variant ends with the first value: what may follow it within an object may not within an array.
     items, alone = parsed('{"value":', "}", "$.value"), F.size(parsed("[", "]", "$")) == 1
     is_array = text.rlike(r"^[ \t\r\n]*\[") & unreadable.isNull() & items.isNotNull() & F.coalesce(alone, F.lit(False))
-    rounded = F.lit("a number in its array has more than 38 digits, or an exponent and more than 16")
+    rounded = F.lit("a number in its array is too large, or has too many digits")
     return (
         F.when(~is_array, F.array(one(text, unreadable)))
-        .when(text.rlike(_ROUNDED), F.array(one(text, rounded)))
+        .when(text.rlike("|".join(lossy)), F.array(one(text, rounded)))
         .otherwise(F.transform(items, lambda item: one(F.to_json(item), unreadable)))
     )

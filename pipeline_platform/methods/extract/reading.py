@@ -9,6 +9,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.methods.columns import HELPER_PREFIX
 from pipeline_platform.methods.extract.csv_dialect import ends_in_crlf, ends_in_quotes, header_of
 from pipeline_platform.methods.extract.csv_files import (
     CsvFormat,
@@ -19,7 +20,7 @@ from pipeline_platform.methods.extract.csv_files import (
     read_group,
     texts_of,
 )
-from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileHead, require_format
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileHead, name_of_file, require_format
 from pipeline_platform.methods.extract.file_schemas import file_columns, folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
 from pipeline_platform.methods.extract.json_files import STRICT, JsonFormat, read_records
@@ -78,6 +79,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
         return _json(reader, load, wanted, partitions, heads, step)
     # Where a file is read in parts, nobody compares its header.
     form = step.csv_format(may_be_split=False, is_big=False)
+    form = replace(form, ends=_ends(heads, form))
     group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
     return read_group(reader, group, wanted, partitions, form)
 
@@ -161,8 +163,9 @@ def _require_types_of_files(
         tops = {name.partition(".")[0].lower() for name in news}
         if not tops & {*kinds}:
             continue
-        pattern = re.sub(r"([*?{}\[\]\\])", r"\\\1", path)
-        for field in spark.read.format(file_format).options(**listing.reader_options()).load(pattern).schema.fields:
+        for field in (
+            spark.read.format(file_format).options(**listing.reader_options()).load(name_of_file(path)).schema.fields
+        ):
             kind = kinds.get(field.name.lower())
             if kind is not None and not holds(kind, field.dataType):
                 was = field.dataType.simpleString()
@@ -191,8 +194,14 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
     partitions = listing.partitions(there, paths, wanted)
     if wanted is None:
         listing.require_any(paths)
-        corrupt = "_corrupt_record"
-        options = {**STRICT, **_json_options(step), **listing.reader_options()}
+        if (step.encoding or "").startswith(WIDE) and not step.multi_line:
+            raise PipelineExecutionException(
+                f"Spark does not find the types of json lines in {step.encoding}",
+                hint="set 'schema'; or 'multiLine', if each file is an array",
+            )
+        corrupt = f"{HELPER_PREFIX}corrupt"
+        own = {"columnNameOfCorruptRecord": corrupt}
+        options = {**STRICT, **own, **_json_options(step), **listing.reader_options()}
         found = spark.read.format("json").options(**options).load(listing.place.uri).schema
         fields = [f for f in found.fields if f.name != corrupt and f.name not in partitions.names]
         if not fields and corrupt in found.names:
@@ -210,8 +219,8 @@ def _json_options(step: ReadsFiles) -> dict[str, str]:
     options = {**step.options, "multiLine": str(bool(step.multi_line)).lower()}
     if step.encoding is not None:
         options["encoding"] = step.encoding
-        if not step.multi_line and step.encoding.startswith(WIDE):
-            # Spark finds the end of a line by itself in encodings of single bytes alone.
+        if not step.multi_line and step.encoding != "UTF-8":
+            # Spark finds the end of a line by itself in UTF-8 alone.
             options.setdefault("lineSep", "\n")
     return options
 
@@ -272,6 +281,10 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
         groups = [_whole(listing, None, tuple(wanted.names))]
     _require_no_column_twice(groups, partitions)
     names = _columns(groups, step)
+    if not names and wanted is None:
+        raise PipelineExecutionException(
+            f"there is no record in the files of {listing.place.uri}", hint="say their columns with 'schema'"
+        )
     reader = spark.read.options(**listing.reader_options())
     if wanted is None:
         if step.infer_schema:
@@ -288,11 +301,10 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
 
 def _are_known(paths: Sequence[str], heads: Sequence[FileHead], step: ReadsFiles) -> bool:
     """Whether the header of each file can be told from its head, if there are headers."""
-    if not step.header:
-        return True
     form = step.csv_format(may_be_split=False, is_big=False)
     headers = (header_of(head.text(form.encoding) or "", head.is_whole, form.dialect) for head in heads)
-    return len(heads) == len(paths) and all(header is not None for header in headers)
+    # Of one column, a line of blanks is a value, and Spark leaves out such lines.
+    return len(heads) == len(paths) and all(header is not None and len(header) != 1 for header in headers)
 
 
 def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
@@ -382,7 +394,7 @@ def _loader(listing: FileListing, files: list[str] | None) -> Callable[[Any], Da
             return reader.load(place.uri)
         # Of a pattern the folders that it stands for are none of its columns.
         base = {} if re.search(r"[*?\[{]", place.uri) or place.uri in files else {"basePath": place.uri}
-        return reader.options(**base).load(files)
+        return reader.options(**base).load([name_of_file(file) for file in files])
 
     return load
 

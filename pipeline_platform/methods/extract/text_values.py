@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _ISO_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_ISO_TIME = r"([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?)?"
-_ISO_TIMESTAMP = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{_ISO_TIME}$"
+_TIME = r"[ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,6})?)?"
+_ZONE = r"( ?(Z|UTC|[+-][0-9]{2}(:?[0-9]{2})?))?"
+_ISO_LOCAL = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME})?$"
+_ISO_TIMESTAMP = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({_TIME}{_ZONE})?$"
 
 
 _WORDS = ("NaN", "Infinity", "+Infinity", "-Infinity", "Inf", "+Inf", "-Inf", "inf", "+inf", "-inf")
@@ -83,11 +85,13 @@ def converted(text: Column, kind: DataType, formats: Formats) -> Column:
         case T.TimestampType() | T.TimestampNTZType():
             if formats.timestamp is not None:
                 return F.try_to_timestamp(text, F.lit(formats.timestamp)).try_cast(kind)
-            # A cast takes a time alone, for one of today, and leaves off what is below a microsecond.
-            exact = _has_dashes(text) & (F.length(text) <= len("2013-01-01T00:00:00.123456")) | text.rlike(
-                _ISO_TIMESTAMP
-            )
-            return F.when(exact & (F.length(text) >= len("2013-01-01")), text.try_cast(kind))
+            # A cast takes a time alone, for one of today, leaves off what is below a microsecond, knows Java's short
+            # names of zones, and leaves out a zone where the type has none.
+            has_colons = (F.substring(text, 14, 1) == ":") & (F.substring(text, 17, 1) == ":")
+            usual = has_colons & (F.length(text) == len("2013-01-31 12:00:00"))
+            ends_well = F.right(text, F.lit(1)).between("0", "9")
+            iso = _ISO_TIMESTAMP if isinstance(kind, T.TimestampType) else _ISO_LOCAL
+            return F.when((_has_dashes(text) & usual & ends_well) | text.rlike(iso), text.try_cast(kind))
         case T.BooleanType():
             lower = F.lower(text)
             return F.when(lower == "true", F.lit(True)).when(lower == "false", F.lit(False))

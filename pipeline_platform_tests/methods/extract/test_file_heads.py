@@ -148,3 +148,6 @@ def test_a_file_that_ends_within_quotes_is_found(tmp_path: Path, text: str, in_q
     assert not is_whole
     assert ends_in_quotes(end, RFC_4180, is_whole=False) is in_quotes
     assert ends_in_quotes("1,2\n" * 1000, RFC_4180, is_whole=False) is None
+    with_comment = CsvDialect("||", '"', '"', "#")
+    commented = '# a "quote\n' + text.replace(",", "||") + ("" if in_quotes else "# done\n")
+    assert ends_in_quotes(commented, with_comment, is_whole=True) is in_quotes

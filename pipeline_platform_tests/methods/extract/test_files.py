@@ -143,7 +143,7 @@ def test_a_malformed_record_goes_where_the_policy_says(spark: SparkSession, tmp_
 
 @pytest.mark.parametrize(
     ("record", "multi_line"),
-    [('1,"a"b,5', None), ('1,"two\nlines",5', False), ('1,x,"5', False), ('1,5" pipe,5', False)],
+    [('1,"a"b,5', None), ('1,"two\nlines",5', False), ('1,x,"5', False), ('1,""x,5', False)],
 )
 def test_a_broken_quote_fails_whatever_the_policy(
     spark: SparkSession, tmp_path: Path, record: str, multi_line: bool | None
@@ -166,6 +166,11 @@ def test_a_quote_that_is_never_closed_takes_no_record_in_silence(spark: SparkSes
     with pytest.raises((PySparkException, Py4JJavaError)) as error:
         frame.filter("id > 19999").collect()
     assert "its file ends within a value in quotes" in told_of(error.value)
+    for kind, text in (("DATE", "2024-01-31"), ("INT", "7")):
+        (tmp_path / "d.csv").write_text(f'id,v\n1,"{text}\n{lines.replace("y", text)}')
+        with pytest.raises((PySparkException, Py4JJavaError)) as error:
+            read(spark, tmp_path / "d.csv", schema=f"id INT, v {kind}", onMalformed="null").collect()
+        assert "its file ends within a value in quotes" in told_of(error.value)
     # Long values are no fault.
     (tmp_path / "c.csv").write_text(f'id,note\n1,"{lines}"\n2,{"z" * 200_000}\n')
     assert [len(row[1]) for row in rows(read(spark, tmp_path / "c.csv"))] == [len(lines), 200_000]
@@ -362,6 +367,56 @@ def test_columns_may_have_any_name(spark: SparkSession, tmp_path: Path, multi_li
     values = {"strasse": "Ring", "straße": "Hauptstr.", "a`b:c": "x", "Order No.": 7}
     assert by_schema.drop(MALFORMED, RECORD).collect()[0].asDict() == values
     assert reasons(by_schema) == {"Weg,Pfad,NA,y": "the value of 'Order No.' is no INT"}
+
+
+def test_what_a_file_is_called_is_no_pattern(spark: SparkSession, tmp_path: Path) -> None:
+    for name, text in {"r[1].csv": "a,b\n1,2\n", "r1.csv": "a,b\n7,8\n", "{s}.csv": "b,a\n20,10\n"}.items():
+        (tmp_path / name).write_text(text)
+    assert sorted(rows(read(spark, tmp_path))) == [(1, 2), (7, 8), (10, 20)]
+
+
+@pytest.mark.parametrize("multi_line", [None, False])
+def test_quotes_and_blanks_are_values_however_a_file_is_read(
+    spark: SparkSession, tmp_path: Path, multi_line: bool | None
+) -> None:
+    lines = ['1,"a,""b"""', '2,"{""a"":1,""b"":2}"', '3,5" pipe', '4,""', "5,  ", "6,"]
+    (tmp_path / "a.csv").write_text("id,note\n" + "\n".join(lines) + "\n")
+    assert rows(read(spark, tmp_path / "a.csv", multiLine=multi_line)) == [
+        (1, 'a,"b"'),
+        (2, '{"a":1,"b":2}'),
+        (3, '5" pipe'),
+        (4, ""),
+        (5, "  "),
+        (6, None),
+    ]
+    (tmp_path / "b.tsv").write_text("a\tb\tc\n1\t2\t3\n\t\t\n4\t5\t6\n")
+    frame = read(spark, tmp_path / "b.tsv", delimiter="\\t", multiLine=multi_line)
+    assert rows(frame) == [(1, 2, 3), (None, None, None), (4, 5, 6)]
+    (tmp_path / "c.csv").write_text("a\nx\n  \ny\n")
+    assert rows(read(spark, tmp_path / "c.csv", multiLine=multi_line)) == [("x",), ("  ",), ("y",)]
+
+
+def test_a_required_value_that_is_missing_and_times_that_are_none_are_malformed(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    moments = {
+        "2024-07-01 12:00:00 BST": False,
+        "2024-07-01 12:00:00 AST": False,
+        "2024-01-01 1:02:03.1234567": False,
+        "2024-07-01 12:00:00+02:00": True,
+        "2024-07-01T12:00:00.5Z": True,
+        "2024-07-01 12:00:00": True,
+        "2024-07-01": True,
+    }
+    (tmp_path / "a.csv").write_text(
+        "id,at\n" + "".join(f"{i},{at}\n" for i, at in enumerate(moments)) + ",2024-07-01\n"
+    )
+    frame = read(spark, tmp_path, schema="id INT NOT NULL, at TIMESTAMP")
+    bad = [line.partition(",")[2] for line in reasons(frame)]
+    assert bad == [*(at for at, is_right in moments.items() if not is_right), "2024-07-01"]
+    assert reasons(frame)[",2024-07-01"] == "'id' is missing or null"
+    local = read(spark, tmp_path, schema="id INT, at TIMESTAMP_NTZ")
+    assert "3,2024-07-01 12:00:00+02:00" in reasons(local)
 
 
 def test_values_of_folders_keep_their_text(spark: SparkSession, tmp_path: Path) -> None:
@@ -688,8 +743,9 @@ def test_json_over_several_lines_is_read_and_what_is_none_told(
         (4, None, None, None, "'tiny' does not fit TINYINT"),
         (None, None, None, None, "not a JSON object"),
     ]
-    many_digits = f'[{{"amount": 0.{"1" * 40}}}, {{"amount": 1}}]'
-    rounded = "a number in its array has more than 38 digits, or an exponent and more than 16"
+    rounded = "a number in its array is too large, or has too many digits"
+    many_digits = f'[{{"price": 0.{"0" * 40}1}}, {{"price": 1}}]'
+    assert found(many_digits, "price DECIMAL(6,2)", multiLine=True) == [(None, rounded)]
     followed = "something follows the JSON object"
     for text, expected in (
         ('{"amount":\n 1}', [(1.0, None)]),
@@ -697,7 +753,10 @@ def test_json_over_several_lines_is_read_and_what_is_none_told(
         ('[{"amount": 1}] {"amount": 2}', [(None, "not JSON")]),
         ('[{"amount": 1}]]', [(None, "not a JSON object")]),
         ('[{"amount": 1}, {"amount": 2, "amount": 3}]', [(None, "a key occurs twice in it")]),
-        (many_digits, [(None, rounded)]),
+        ('[{"amount": 7.0814340086716075e-06}]', [(7.0814340086716075e-06, None)]),
+        ('[{"amount": 1e400}]', [(None, rounded)]),
+        ('[{"amount": -1}] \n\t\n', [(-1.0, None)]),
+        (" \n\t\n", []),
         ("[]", []),
     ):
         assert found(text, "amount DOUBLE", multiLine=True) == expected, text
@@ -711,6 +770,12 @@ def test_json_over_several_lines_is_read_and_what_is_none_told(
 
 
 def test_the_types_of_json_are_found_and_a_file_without_objects_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "k.json").write_text('{"_corrupt_record": "x", "city": "K\xf6ln"}\n', encoding="latin-1")
+    assert rows(read(spark, tmp_path / "k.json", "json", encoding="latin-1")) == [("x", "Köln")]
+    (tmp_path / "u.json").write_text('{"a": 1}\n', encoding="utf-16")
+    assert "set 'schema'" in refusal(spark, tmp_path / "u.json", "json", encoding="UTF-16")
+    (tmp_path / "e.csv").write_text("")
+    assert "there is no record in the files" in refusal(spark, tmp_path / "e.csv")
     (tmp_path / "b.json").write_text("{'id': 1}\n{broken\n")
     assert "there is no JSON object in the files" in refusal(spark, tmp_path / "b.json", "json")
     (tmp_path / "c.json").write_text('{"id": 1, "plz": "01067"}\n{broken\n{"id": 2}\n')
