@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_platform_tests.engine import dying_jvm
 from pipeline_platform_tests.engine.processes import PATIENCE_SECONDS
-from pipeline_platform_tests.runs import json_rows, load, pipeline_text
+from pipeline_platform_tests.runs import json_rows, load, pipeline_text, transform
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(sink: Path) -> list[str]:
-    """What the runs of one process said: with a wrong master, a wrong setting, a killed JVM, and after that."""
+    """What the runs of one process said: with a wrong master, a wrong setting, a huge text, a killed JVM, and after."""
     folder = sink.parent
     rows = json_rows(folder / "rows.json", [{"a": 1}, {"a": 2}], "a BIGINT")
     rows["config"]["cache"] = True
@@ -33,8 +33,11 @@ def ended(sink: Path) -> list[str]:
     }
     for name, conf in settings.items():
         (folder / name).write_text(pipeline_text(steps, sparkConf=conf, retry={"maxAttempts": 3, "delaySeconds": 0}))
+    too_large = transform("enrichData", columns={"text": "repeat('x', 2000000000) || a"})
+    (folder / "memory.json").write_text(pipeline_text([rows, too_large, steps[-1]]))
+    files = ("master.json", "partitions.json", "memory.json", "good.json")
     done = subprocess.run(
-        [sys.executable, "-m", dying_jvm.__name__, *(str(folder / name) for name in settings)],
+        [sys.executable, "-m", dying_jvm.__name__, *(str(folder / name) for name in files)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -44,7 +47,7 @@ def ended(sink: Path) -> list[str]:
     assert "Traceback" not in done.stdout
     assert "\tat " not in done.stdout
     told = [" ".join(run.split()) for run in done.stdout.split("ended with ")]
-    assert [run[0] for run in told[1:]] == ["1", "1", "1", "0"]
+    assert [run[0] for run in told[1:]] == ["1", "1", "1", "1", "0"]
     return told
 
 
@@ -58,13 +61,17 @@ def test_a_setting_that_spark_does_not_take_is_told(ended: list[str]) -> None:
     assert "next: correct the value in sparkConf" in ended[1]
 
 
+def test_a_task_that_runs_out_of_memory_is_told_with_what_to_set(ended: list[str]) -> None:
+    assert "spark.driver.memory" in ended[2]
+
+
 def test_a_jvm_that_is_killed_is_called_dead_and_not_asked_again(ended: list[str]) -> None:
-    assert "step 2 (load toFiles)" in ended[2]
-    assert "Spark's process (Java) was killed" in ended[2]
-    assert "next: give the machine or the container more memory than 'spark.driver.memory'" in ended[2]
-    assert "attempt" not in ended[2]
+    assert "step 2 (load toFiles)" in ended[3]
+    assert "Spark's process (Java) was killed" in ended[3]
+    assert "next: give the machine or the container more memory than 'spark.driver.memory'" in ended[3]
+    assert "attempt" not in ended[3]
 
 
 def test_the_next_run_of_the_process_has_a_jvm_of_its_own(ended: list[str], sink: Path) -> None:
-    assert "completed" in ended[3]
+    assert "completed" in ended[4]
     assert duckdb.sql(f"SELECT a FROM '{sink}/*.json' ORDER BY a").fetchall() == [(1,), (2,)]
