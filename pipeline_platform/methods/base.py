@@ -99,6 +99,10 @@ class WorksOnFrame(StepConfig):
     input: FrameName | None = None
     """A registered frame to work on in place of the primary one."""
 
+    def told_frame(self) -> str:
+        """The frame that the step works on, as messages have it."""
+        return f"'{self.input}'" if self.input is not None else "the primary frame"
+
     def reads_primary(self) -> bool:
         return self.input is None
 

@@ -184,20 +184,20 @@ def read_group(
         if not isinstance(field.dataType, T.StringType) and not is_read_by_spark(field.dataType)
     }
     frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
+    read = {name: F.col(quoted(f"{_VALUE}{name}")) if name in values else text for name, text in texts.items()}
     unfit = [
-        F.when(texts[name].isNotNull() & F.col(quoted(f"{_VALUE}{name}")).isNull(), _is_not(field))
-        for name, field in ((field.name, field) for field in fields)
-        if name in values
+        F.when(texts[field.name].isNotNull() & read[field.name].isNull(), _is_not(field))
+        for field in fields
+        if field.name in values
     ]
     # Not a part of the reason, where it would be parsed for each column, or in a lambda, which Spark does not compile.
     as_texts = T.StructType([T.StructField(name, T.StringType()) for name in (*group.names, _CORRUPT)])
     parsed = F.from_csv(F.col(_CORRUPT), as_texts.toDDL(), form.record_options())
     frame = frame.withColumn(_TEXTS, once(F.when(F.col(_CORRUPT).isNotNull(), parsed)))
     required = [
-        F.when(value.isNull(), F.lit(f"'{field.name}' is missing or null"))
+        F.when(read[in_file[field.name.lower()]].isNull(), F.lit(f"'{field.name}' is missing or null"))
         for field in wanted.fields
-        if not field.nullable and (name := in_file.get(field.name.lower())) is not None
-        for value in [F.col(quoted(f"{_VALUE}{name}")) if name in values else texts[name]]
+        if not field.nullable and field.name.lower() in in_file
     ]
     frame = frame.withColumn(_REASON, once(F.coalesce(_reason(fields, unfit, form), *required)))
     # Spark gives the text of those alone that it finds fault with.
@@ -208,9 +208,7 @@ def read_group(
         name = in_file.get(field.name.lower())
         if field.name in partitions.names:
             return F.col(quoted(field.name))
-        if name is None:
-            return F.lit(None).cast(field.dataType)
-        return F.col(quoted(f"{_VALUE}{name}")) if name in values else texts[name]
+        return F.lit(None).cast(field.dataType) if name is None else read[name]
 
     return frame.select(*(value(field).alias(field.name) for field in wanted.fields), RECORD, MALFORMED)
 

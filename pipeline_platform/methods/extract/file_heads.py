@@ -137,6 +137,11 @@ def name_of_file(path: str) -> str:
     return re.sub(r"([*?{}\[\]\\])", r"\\\1", path)
 
 
+def spread(paths: Sequence[str], most: int) -> Sequence[str]:
+    """At most so many of the files, spread over all of them."""
+    return paths if len(paths) <= most else paths[:: -(-len(paths) // most)]
+
+
 def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:
     """How the files begin, as far as this process can look; at most `MOST_HEADS` of them, spread over all.
 
@@ -144,7 +149,7 @@ def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:
         paths: Files, as Spark takes them.
         place: Where they are; says how to enter it.
     """
-    chosen = paths if len(paths) <= MOST_HEADS else paths[:: -(-len(paths) // MOST_HEADS)]
+    chosen = spread(paths, MOST_HEADS)
     if not chosen:
         return []
     with ThreadPoolExecutor(min(_THREADS, len(chosen))) as threads:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.extract.file_heads import MOST_HEADS
+from pipeline_platform.methods.extract.file_heads import MOST_HEADS, spread
 from pipeline_platform.methods.s3 import Place
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ def file_columns(paths: Sequence[str], file_format: str, place: Place) -> list[t
         schema: Any = pq.read_schema(file) if file_format == "parquet" else po.ORCFile(file).schema
         return {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
 
-    most = MOST_HEADS if file_format == "avro" else MOST_FOOTERS
-    chosen = paths if len(paths) <= most else paths[:: -(-len(paths) // most)]
-    return _each(chosen, place, of)
+    return _each(spread(paths, MOST_HEADS if file_format == "avro" else MOST_FOOTERS), place, of)
 
 
 def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns | None]) -> list[tuple[str, Columns | None]]:

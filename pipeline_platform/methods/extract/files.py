@@ -15,7 +15,6 @@ from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.csv_dialect import CsvDialect
 from pipeline_platform.methods.extract.csv_files import CsvFormat
-from pipeline_platform.methods.extract.file_heads import WIDE
 from pipeline_platform.methods.extract.file_listing import FileListing
 from pipeline_platform.methods.extract.malformed import MalformedRecords
 from pipeline_platform.methods.extract.parquet_columns import naming_columns
@@ -212,23 +211,16 @@ class ReadsFiles(MalformedRecords, EntersS3):
         """Patterns of dates and times."""
         return Formats(self.date_format, self.timestamp_format)
 
-    def csv_format(self, *, may_be_split: bool, is_big: bool) -> CsvFormat:
-        """How the csv files are written.
-
-        Args:
-            may_be_split: Whether a file can be read in parts at all.
-            is_big: Whether there is a file for which that pays.
-        """
+    def csv_format(self) -> CsvFormat:
+        """How the csv files are written, each read as a whole."""
         delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
-        # Spark leaves out lines of blanks, which are values where blanks are between them.
-        whole = (self.encoding or "").startswith(WIDE) or not delimiter.strip()
         return CsvFormat(
             CsvDialect(delimiter, self.quote, self.escape or self.quote, self.comment),
             has_header=self.header,
             encoding=self.encoding or "UTF-8",
             null_values=tuple(self.null_value or ()),
             formats=self.formats(),
-            is_split=may_be_split and not whole and (is_big if self.multi_line is None else not self.multi_line),
+            is_split=False,
             options=self.options,
         )
 

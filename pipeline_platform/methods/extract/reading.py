@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 SPLIT_BYTES = 128 << 20
 """A csv file larger than that is read in parts; Spark reads so much in a task, `spark.sql.files.maxPartitionBytes`."""
 
+Beginning = tuple[str, tuple[str, ...], bool]
+"""Of a csv file: its path, the values of its first record, and whether its lines end in CRLF."""
+
 
 def read_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
     """The files as a batch.
@@ -78,7 +81,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
     if step.format == "json":
         return _json(reader, load, wanted, partitions, heads, step)
     # Where a file is read in parts, nobody compares its header.
-    form = step.csv_format(may_be_split=False, is_big=False)
+    form = step.csv_format()
     form = replace(form, ends=_ends(heads, form))
     group = CsvGroup(tuple(own) if form.has_header else None, tuple(own), load)
     return read_group(reader, group, wanted, partitions, form)
@@ -269,13 +272,14 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     if wanted is None:
         listing.require_any(paths)
     require_format(heads, "csv", step.encoding or "UTF-8")
+    form = step.csv_format()
+    beginnings = _beginnings(heads, form)
     is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
-    # Where a file is read in parts, its header is compared here or nowhere.
-    form = step.csv_format(may_be_split=_are_known(paths, heads, step), is_big=is_big)
-    if not form.is_split:
-        form = replace(form, ends=_ends(heads, form))
+    wants_parts = is_big if step.multi_line is None else not step.multi_line
+    is_split = wants_parts and _may_be_split(paths, beginnings, form)
+    form = replace(form, is_split=True) if is_split else replace(form, ends=_ends(heads, form))
     partitions = listing.partitions(there, paths, wanted)
-    groups = _groups(spark, listing, form, paths, heads)
+    groups = _groups(spark, listing, form, paths, beginnings)
     if not groups:
         assert wanted is not None
         groups = [_whole(listing, None, tuple(wanted.names))]
@@ -299,12 +303,25 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     return reduce(lambda one, other: one.unionByName(other), frames)
 
 
-def _are_known(paths: Sequence[str], heads: Sequence[FileHead], step: ReadsFiles) -> bool:
-    """Whether the header of each file can be told from its head, if there are headers."""
-    form = step.csv_format(may_be_split=False, is_big=False)
-    headers = (header_of(head.text(form.encoding) or "", head.is_whole, form.dialect) for head in heads)
-    # Of one column, a line of blanks is a value, and Spark leaves out such lines.
-    return len(heads) == len(paths) and all(header is not None and len(header) != 1 for header in headers)
+def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
+    """How the files begin; empty if one of them does not tell."""
+    found: list[Beginning] = []
+    for head in heads:
+        text = head.text(form.encoding)
+        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
+        if text is None or header is None:
+            return []
+        found.append((head.path, header, ends_in_crlf(text, form.dialect)))
+    return found
+
+
+def _may_be_split(paths: Sequence[str], beginnings: Sequence[Beginning], form: CsvFormat) -> bool:
+    """Whether each line may be parsed by itself, and every header was seen: nobody compares it afterwards.
+
+    Spark leaves out lines of blanks, which are values of a single column, and where blanks separate values.
+    """
+    has_blank_lines = not form.dialect.delimiter.strip() or any(len(header) == 1 for _, header, _ in beginnings)
+    return len(beginnings) == len(paths) and not has_blank_lines and not form.encoding.startswith(WIDE)
 
 
 def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
@@ -329,22 +346,16 @@ def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
 
 
 def _groups(
-    spark: SparkSession, listing: FileListing, form: CsvFormat, paths: Sequence[str], heads: Sequence[FileHead]
+    spark: SparkSession, listing: FileListing, form: CsvFormat, paths: Sequence[str], beginnings: Sequence[Beginning]
 ) -> list[CsvGroup]:
     """The files by what their first record says, and how their lines end."""
     by_kind: dict[tuple[tuple[str, ...], bool], list[str]] = {}
     first: tuple[str, ...] | None = None
-    for head in heads:
-        text = head.text(form.encoding)
-        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
-        if text is None or header is None:
-            by_kind.clear()
-            break
+    for path, header, is_crlf in beginnings:
         if header:
             first = first or header
             # Without a header, the first record says how many columns there are.
-            kind = header if form.has_header else first
-            by_kind.setdefault((kind, ends_in_crlf(text, form.dialect)), []).append(head.path)
+            by_kind.setdefault((header if form.has_header else first, is_crlf), []).append(path)
     if not by_kind:
         return [_told_by_spark(spark, listing, form)] if paths else []
     kinds = [
@@ -353,14 +364,14 @@ def _groups(
     ]
     if len(kinds) == 1:
         header, names, is_crlf, files = kinds[0]
-        if header is not None and header != names and len(paths) > len(heads):
+        if header is not None and header != names and len(paths) > len(beginnings):
             # Spark compares headers with the names of columns, and these were given by it.
             raise PipelineExecutionException(
                 f"the header of {files[0]} has a name that is empty or there twice, and there are {len(paths):,} files",
                 hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
             )
         kinds = [(header, names, is_crlf, None)]
-    elif len(paths) > len(heads):
+    elif len(paths) > len(beginnings):
         one, other, *_ = by_kind.values()
         raise PipelineExecutionException(
             f"{one[0]} and {other[0]} differ in their headers or line ends, and there are {len(paths):,} files",

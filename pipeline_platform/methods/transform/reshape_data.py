@@ -110,7 +110,7 @@ class ReshapeData(Transform):
     def _unpivot(self, frame: DataFrame) -> DataFrame:
         columns = frame.columns
         named = [own_column(columns, name) for name in self.value_cols or ()]
-        where = f"'{self.input}'" if self.input is not None else "the primary frame"
+        where = self.told_frame()
         for one, other in combinations(named, 2):
             kinds = (frame.schema[one].dataType, frame.schema[other].dataType)
             require_same_types((where, one, kinds[0]), (where, other, kinds[1]), "unpivot")

@@ -42,11 +42,7 @@ class ValidateReferentialIntegrity(Validate):
         foreign = own_column(own_columns(frame), self.foreign_key)
         key = own_column(referenced.columns, self.referenced_column, self.referenced_data_frame)
         require_same_types(
-            (
-                f"'{self.input}'" if self.input is not None else "the primary frame",
-                foreign,
-                frame.schema[foreign].dataType,
-            ),
+            (self.told_frame(), foreign, frame.schema[foreign].dataType),
             (f"'{self.referenced_data_frame}'", key, referenced.schema[key].dataType),
             "the comparison with the referenced column",
         )
