@@ -8,7 +8,7 @@ from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.methods.bucket import require_bucket
 from pipeline_platform.methods.dataset import Dataset, at_path, spark_path
 from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.extract.file_heads import plain_path
+from pipeline_platform.methods.extract.file_listing import FileListing
 from pipeline_platform.methods.extract.file_schemas import require_one_schema
 from pipeline_platform.methods.extract.files import watched_path
 from pipeline_platform.methods.extract.stream_columns import columns_of_stream
@@ -44,7 +44,7 @@ class FromAvro(Extract, EntersS3):
         frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
         if self.avro_schema is None:
             place = self.place(credentials)
-            require_one_schema(_paths(frame), "avro", place)
+            require_one_schema(FileListing(place, {}).paths(frame), "avro", place)
         return frame
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
@@ -52,7 +52,8 @@ class FromAvro(Extract, EntersS3):
         reader = spark.readStream.format("avro").options(**self._options(credentials))
         there = self.read(spark, credentials)
         if self.compares_new_files():
-            columns = columns_of_stream(_paths(there), "avro", place, merged=None, has_folder_columns=True)
+            paths = FileListing(place, {}).paths(there)
+            columns = columns_of_stream(paths, "avro", place, merged=None, has_folder_columns=True)
             reader = reader.options(**(columns.option() if columns is not None else {}))
         return reader.schema(there.schema).load(watched_path(place))
 
@@ -67,8 +68,3 @@ class FromAvro(Extract, EntersS3):
 
     def dataset(self) -> Dataset:
         return at_path(self.path)
-
-
-def _paths(frame: DataFrame) -> list[str]:
-    """The files of a frame, in order."""
-    return sorted(plain_path(uri) for uri in frame.inputFiles())
