@@ -99,6 +99,10 @@ class ProgressTable:
         self.status.stop()
         self.live.stop()
         self.console.print(_table(metrics))
+        for step in metrics.steps:
+            if step.quarantined and step.quarantine:
+                told = f"quarantine of {step.name}: {_place(step.quarantine)}"
+                self.console.print(Text(told, style="dim"), soft_wrap=True)
         for hint in metrics.hints:
             self.console.print(Text(f"hint: {hint}", style="dim"))
 
@@ -158,6 +162,6 @@ def _outcome(step: StepMetrics) -> str:
 
 
 def _place(uri: str) -> str:
-    """Where a load wrote, short for what lies below the working directory."""
+    """Where rows were written, short for what lies below the working directory."""
     here = f"{Path.cwd().as_uri()}/"
     return unquote(uri.removeprefix(here)) if uri.startswith(here) else uri

@@ -32,6 +32,7 @@ _NUMBERS = f"{HELPER_PREFIX}numbers"
 _DECIMALS = f"{HELPER_PREFIX}decimals"
 _FINER = f"{HELPER_PREFIX}finer"
 _TEXTS = f"{HELPER_PREFIX}texts"
+_INTEGERS = f"{HELPER_PREFIX}integers"
 _BY_NAME = f"{HELPER_PREFIX}by_name"
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
 _VALUE = "value"
@@ -77,7 +78,12 @@ class JsonValues:
 
 
 def with_json(
-    frame: DataFrame, text: Column, schema: StructType, options: Mapping[str, str] | None = None
+    frame: DataFrame,
+    text: Column,
+    schema: StructType,
+    options: Mapping[str, str] | None = None,
+    *,
+    keeps_digits: bool = False,
 ) -> JsonValues:
     """Parse the JSON object in each text.
 
@@ -87,6 +93,7 @@ def with_json(
         schema: Of the objects. Other fields are ignored; one that is not nullable has to be there.
         options: Of Spark's parser, beside those that keep it to JSON. Those that have it take more, `allow…`, also have
             it take the last of equal keys.
+        keeps_digits: Whether an integer that a double makes another one of can't be used.
     """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
@@ -117,6 +124,9 @@ def with_json(
         # Unless the text says so in words, it was a number too large; looked at where there is one.
         without_words = _parsed(text, {**options, **_STRICT_NUMBERS}, _read_type(schema))[_VALUE]
         again[_NUMBERS] = F.when(any_infinite, without_words)
+    any_large = anywhere(value, schema, _is_large) if keeps_digits else None
+    if any_large is not None:
+        again[_INTEGERS] = F.when(any_large, _parsed(usable, options, _with_integers(schema))[_VALUE])
     # In one projection: Spark does not compile what parses JSON, and copies the row for each.
     frame = frame.withColumns({name: once(column) for name, column in again.items()})
     fields: dict[str, Column] = {}
@@ -129,7 +139,10 @@ def with_json(
         lost = anywhere(digits, field.dataType, _rounded)
         in_finer = functools.partial(_rounded, finer=True)
         finer_lost = anywhere(F.col(_FINER).getField(field.name), field.dataType, in_finer)
-        tests = [test for test in (rounds, lost, finer_lost, infinite) if test is not None]
+        changed = None
+        if any_large is not None:
+            changed = anywhere(F.col(_INTEGERS).getField(field.name), field.dataType, _is_changed)
+        tests = [test for test in (rounds, lost, finer_lost, infinite, changed) if test is not None]
         is_unfit = functools.reduce(operator.or_, tests) if tests else None
         whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
         is_exact = any(isinstance(kind, T.DecimalType) for kind in types_in(field.dataType))
@@ -334,6 +347,39 @@ def _infinite(read: Column, wanted: DataType) -> Column | None:
     if not isinstance(wanted, (T.FloatType, T.DoubleType)):
         return None
     return F.abs(read) == F.lit(float("inf")).cast(wanted)
+
+
+def _is_large(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import functions as F
+    from pyspark.sql import types as T
+
+    # From there on, not every integer is a double.
+    return F.abs(read) >= float(2**53) if isinstance(wanted, T.DoubleType) else None
+
+
+def _with_integers(wanted: DataType) -> DataType:
+    """The type by which all digits of integers are read that were made doubles."""
+    from pyspark.sql import types as T
+
+    match wanted:
+        case T.DoubleType():
+            return T.DecimalType(_MOST_DIGITS, 0)
+        case T.StructType():
+            return T.StructType([T.StructField(field.name, _with_integers(field.dataType)) for field in wanted.fields])
+        case T.ArrayType():
+            return T.ArrayType(_with_integers(wanted.elementType))
+        case T.MapType():
+            return T.MapType(wanted.keyType, _with_integers(wanted.valueType))
+        case _:
+            return _read_type(wanted)
+
+
+def _is_changed(read: Column, wanted: DataType) -> Column | None:
+    from pyspark.sql import types as T
+
+    if not isinstance(wanted, T.DoubleType):
+        return None
+    return read.cast("double").try_cast(_with_integers(wanted)) != read
 
 
 def _lacks_field(read: Column, wanted: DataType) -> Column | None:

@@ -108,6 +108,25 @@ class CsvFormat:
             **self.options,
         }
 
+    def writing_options(self) -> dict[str, str]:
+        """Options by which values are put together to a record again."""
+        dialect = self.dialect
+        return {
+            "sep": dialect.delimiter,
+            "quote": dialect.quote,
+            "escape": dialect.escape,
+            "emptyValue": dialect.quote * 2,
+            "ignoreLeadingWhiteSpace": "false",
+            "ignoreTrailingWhiteSpace": "false",
+        }
+
+    def trimmed(self, header: tuple[str, ...]) -> tuple[str, ...]:
+        """The values of a header without the white space that Spark's options say to ignore."""
+        ignored = {name.lower() for name, value in self.options.items() if value.lower() == "true"}
+        if "ignoreleadingwhitespace" in ignored:
+            header = tuple(value.lstrip() for value in header)
+        return tuple(value.rstrip() for value in header) if "ignoretrailingwhitespace" in ignored else header
+
 
 @dataclass(frozen=True)
 class CsvGroup:
@@ -201,7 +220,8 @@ def read_group(
     ]
     frame = frame.withColumn(_REASON, once(F.coalesce(_reason(fields, unfit, form), *required)))
     # Spark gives the text of those alone that it finds fault with.
-    record = F.coalesce(F.col(_CORRUPT), F.to_csv(F.struct(*(quoted(name) for name in group.names))))
+    values_again = F.to_csv(F.struct(*(quoted(name) for name in group.names)), form.writing_options())
+    record = F.coalesce(F.col(_CORRUPT), values_again)
     frame = marked_in_file(frame, F.col(_REASON), record)
 
     def value(field: StructField) -> Column:

@@ -28,6 +28,7 @@ from pipeline_platform.methods.file_options import (
     require_known_options,
 )
 from pipeline_platform.methods.s3 import EntersS3, Place
+from pipeline_platform.methods.time_patterns import TimePattern
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -73,7 +74,7 @@ class ReadsFiles(MalformedRecords, EntersS3):
     """Where the files are: a file, a folder, or a pattern.
 
     Of a folder, the files in it are read, and those in folders named `name=value` if there are no others; set
-    `recursiveFileLookup` in `options` for those in any folder below it.
+    `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
 
     Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
     dates if each is written as that type writes it (`7`, not `07`), and text if not.
@@ -102,9 +103,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
     """
     comment: Character | None = None
     """csv: lines that begin with it are skipped."""
-    date_format: Text | None = None
+    date_format: TimePattern | None = None
     """csv and json: pattern of dates in Spark's letters; by default `2013-01-31`, and nothing else."""
-    timestamp_format: Text | None = None
+    timestamp_format: TimePattern | None = None
     """csv and json: pattern of timestamps; by default ISO 8601, in UTC if there is no offset."""
     encoding: Encoding | None = None
     """csv and json: encoding of the files; by default UTF-8. A file that is not in it is refused.
@@ -117,7 +118,7 @@ class ReadsFiles(MalformedRecords, EntersS3):
     csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
     more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
     then, whatever `onMalformed` says. `true` and `false` decide it for all files; those of a stream, and more than
-    1,000 of them, are never read in parts.
+    1,000 of them, are never read in parts. A stream of csv files makes a line feed of the line break CR LF in quotes.
     """
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
@@ -135,6 +136,9 @@ class ReadsFiles(MalformedRecords, EntersS3):
     digits, with as many of them after the point as a DECIMAL has at the most, dates and timestamps are those of ISO
     8601; for json see `valueSchema` of `fromKafka`. A type that does not have all values of the type in the files
     is refused for orc, as are TINYINT and SMALLINT for larger numbers in parquet; any other fails the run.
+
+    Without it, numbers of json are BIGINT, or DOUBLE if one of the column has a fraction or an exponent; an integer
+    whose digits that does not hold makes its record malformed. A field that is `{}` in all records gives no column.
     """
     options: Options = Field(default_factory=dict)
     """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
@@ -148,15 +152,11 @@ class ReadsFiles(MalformedRecords, EntersS3):
     def _options_are_known(self) -> Self:
         keys = [field.alias or name for name, field in type(self).model_fields.items()]
         require_known_options(self.options, self.format, "reading", keys)
-        taken = {name.lower() for name in _NOT_OPTIONS}
-        without_effect = {name.lower() for name in _NO_EFFECT.get(self.format, ())}
         for option in self.options:
-            if option.lower() in without_effect:
-                message = "the option '{option}' would have no effect: read the column as STRING, and convert it later"
-                raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
-            if option.lower() in taken:
-                message = "the option '{option}' can't be set: records that can't be used are found with it"
-                raise PydanticCustomError("file_option", message, {"option": option, "keys": ("options", option)})
+            why = _why_not(option.lower(), self.format)
+            if why is not None:
+                told = {"option": option, "why": why, "keys": ("options", option)}
+                raise PydanticCustomError("file_option", "the option '{option}' {why}", told)
         return self
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
@@ -226,6 +226,17 @@ class ReadsFiles(MalformedRecords, EntersS3):
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())
+
+
+def _why_not(option: str, file_format: str) -> str | None:
+    """Why an option of Spark's reader can't be set; its name is in lower case."""
+    if option in {name.lower() for name in _NO_EFFECT.get(file_format, ())}:
+        return "would have no effect: read the column as STRING, and convert it later"
+    if option in {name.lower() for name in _NOT_OPTIONS}:
+        return "can't be set: records that can't be used are found with it"
+    if file_format == "json" and option == "samplingratio":
+        return "can't be set: keys of records that it leaves out would be lost; set 'schema' to have no pass for types"
+    return None
 
 
 def watched_path(place: Place) -> str:

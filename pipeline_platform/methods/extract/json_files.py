@@ -21,8 +21,6 @@ _TEXT = f"{HELPER_PREFIX}text"
 _BLANK = r"^\s*$"
 _UNREADABLE = f"{HELPER_PREFIX}unreadable"
 
-STRICT = {"mode": "PERMISSIVE", "allowSingleQuotes": "false", "allowNonNumericNumbers": "false"}
-"""Options of Spark's reader, which by itself takes more than JSON."""
 # Numbers in an array of which a variant makes infinity; and those that it rounds, of more than 38 digits or with an
 # exponent beside many.
 _INFINITE = r"[:,\[]\s*-?([0-9]{300,}|[0-9.]+[eE][+]?0*(30[89]|3[1-9][0-9]|[4-9][0-9]{2}|[1-9][0-9]{3,}))"
@@ -42,6 +40,7 @@ class JsonFormat:
         has_arrays: Whether a text may be an array of records.
         line_sep: What ends a line; None for any of the usual line ends.
         options: Of Spark's parser: patterns of dates and times, and what it takes beside JSON.
+        has_found_types: Whether nobody said the types, so that they must hold what is there.
     """
 
     encoding: str
@@ -49,6 +48,7 @@ class JsonFormat:
     has_arrays: bool
     line_sep: str | None
     options: Mapping[str, str]
+    has_found_types: bool
 
 
 def read_records(reader: Any, load: Load, wanted: StructType, partitions: StructType, form: JsonFormat) -> DataFrame:
@@ -66,7 +66,7 @@ def read_records(reader: Any, load: Load, wanted: StructType, partitions: Struct
 
     fields = T.StructType([field for field in wanted.fields if field.name not in partitions.names])
     texts = _texts(reader, load, partitions, fields, form).filter(~F.col(_TEXT).rlike(_BLANK))
-    parsed = with_json(texts, F.col(_TEXT), fields, form.options)
+    parsed = with_json(texts, F.col(_TEXT), fields, form.options, keeps_digits=form.has_found_types)
     reason = F.when(F.col(_TEXT).isNotNull(), F.coalesce(F.col(_UNREADABLE), parsed.reason))
     frame = parsed.frame.withColumn(_REASON, once(reason))
     columns = [

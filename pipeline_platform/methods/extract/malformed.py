@@ -66,7 +66,8 @@ class MalformedRecords(Extract):
     """What happens to a record that can't be used: `fail` fails the run, `null` leaves what can't be read null,
     `quarantine` takes the record out.
 
-    The records are counted, and a quarantine keeps each as it came, with its place and the reason.
+    The records are counted, and a quarantine keeps each as it came, with its place and the reason. A csv record with as
+    many values as columns may lack quotes that it did not need.
     """
     quarantine_path: Location | None = None
     """With `onMalformed` `quarantine`: Delta table for those records; by default beside the first sink."""

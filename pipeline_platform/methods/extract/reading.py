@@ -9,7 +9,6 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.columns import HELPER_PREFIX
 from pipeline_platform.methods.extract.csv_dialect import ends_in_crlf, ends_in_quotes, header_of
 from pipeline_platform.methods.extract.csv_files import (
     CsvFormat,
@@ -23,7 +22,8 @@ from pipeline_platform.methods.extract.csv_files import (
 from pipeline_platform.methods.extract.file_heads import MOST_HEADS, WIDE, FileHead, name_of_file, require_format
 from pipeline_platform.methods.extract.file_schemas import file_columns, folder_values, require_one_schema
 from pipeline_platform.methods.extract.files import ReadsFiles, watched_path
-from pipeline_platform.methods.extract.json_files import STRICT, JsonFormat, read_records
+from pipeline_platform.methods.extract.json_files import JsonFormat, read_records
+from pipeline_platform.methods.extract.json_types import first_keys, found_columns
 from pipeline_platform.methods.extract.stream_columns import columns_of_stream
 from pipeline_platform.methods.widening import holds
 
@@ -187,8 +187,6 @@ def replace_fields(schema: StructType, given: dict[str, Any]) -> StructType:
 
 
 def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
-    from pyspark.sql import types as T
-
     there = listing.of_any_kind(spark)
     paths = listing.paths(there)
     heads = listing.heads(paths)
@@ -202,17 +200,8 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
                 f"Spark does not find the types of json lines in {step.encoding}",
                 hint="set 'schema'; or 'multiLine', if each file is an array",
             )
-        corrupt = f"{HELPER_PREFIX}corrupt"
-        own = {"columnNameOfCorruptRecord": corrupt}
-        options = {**STRICT, **own, **_json_options(step), **listing.reader_options()}
-        found = spark.read.format("json").options(**options).load(listing.place.uri).schema
-        fields = [f for f in found.fields if f.name != corrupt and f.name not in partitions.names]
-        if not fields and corrupt in found.names:
-            raise PipelineExecutionException(
-                f"there is no JSON object in the files of {listing.place.uri}",
-                hint="one object is expected on each line; for objects over several lines set 'multiLine'",
-            )
-        wanted = T.StructType(fields)
+        options = {**_json_options(step), **listing.reader_options()}
+        wanted = found_columns(spark, listing.place.uri, options, partitions)
     reader = spark.read.options(**listing.reader_options())
     return _json(reader, _loader(listing, None), _with_folders(wanted, partitions), partitions, heads, step)
 
@@ -237,13 +226,17 @@ def _json(
     step: ReadsFiles,
 ) -> DataFrame:
     multi_line, encoding = bool(step.multi_line), step.encoding or "UTF-8"
-    arrays = [head for head in heads if (head.text(encoding) or "").lstrip()[:1] == "["]
+    beginnings = [(head, head.text(encoding) or "") for head in heads]
+    for _, text in beginnings:
+        _require_no_column_twice(first_keys(text), partitions)
+    arrays = [head for head, text in beginnings if text.lstrip()[:1] == "["]
     if not multi_line:
         _require_arrays_on_lines(arrays, encoding)
     patterns = {"dateFormat": step.date_format, "timestampFormat": step.timestamp_format}
     options = {**step.options, **{name: pattern for name, pattern in patterns.items() if pattern is not None}}
     line_sep = next((value for name, value in step.options.items() if name.lower() == "linesep"), None)
-    form = JsonFormat(encoding, multi_line, multi_line or bool(arrays), line_sep, options)
+    has_arrays, has_found_types = multi_line or bool(arrays), step.schema_ is None
+    form = JsonFormat(encoding, multi_line, has_arrays, line_sep, options, has_found_types)
     return read_records(reader.options(**step.options), load, wanted, partitions, form)
 
 
@@ -283,7 +276,7 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     if not groups:
         assert wanted is not None
         groups = [_whole(listing, None, tuple(wanted.names))]
-    _require_no_column_twice(groups, partitions)
+    _require_no_column_twice([name for group in groups for name in group.names], partitions)
     names = _columns(groups, step)
     if not names and wanted is None:
         raise PipelineExecutionException(
@@ -311,7 +304,7 @@ def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
         header = header_of(text, head.is_whole, form.dialect) if text is not None else None
         if text is None or header is None:
             return []
-        found.append((head.path, header, ends_in_crlf(text, form.dialect)))
+        found.append((head.path, form.trimmed(header), ends_in_crlf(text, form.dialect)))
     return found
 
 
@@ -462,11 +455,16 @@ def _fitted(
     )
 
 
-def _require_no_column_twice(groups: Sequence[CsvGroup], partitions: StructType) -> None:
+def _require_no_column_twice(names: Sequence[str], partitions: StructType) -> None:
+    """Raise if a column of the files has the name of one whose values stand in the names of folders.
+
+    Raises:
+        PipelineExecutionException: There is one.
+    """
     folders = {name.lower() for name in partitions.names}
-    twice = sorted({name for group in groups for name in group.names if name.lower() in folders})
+    twice = sorted(name for name in {*names} if name.lower() in folders)
     if twice:
         raise PipelineExecutionException(
             f"the column {twice[0]} stands in the files and in the names of their folders",
-            hint="rename the folders, or read them one by one",
+            hint="rename the folders; or set 'recursiveFileLookup' in 'options', and their names are no columns",
         )

@@ -31,6 +31,7 @@ from pipeline_platform.methods.load.sink import (
     require_storable,
 )
 from pipeline_platform.methods.s3 import EntersS3
+from pipeline_platform.methods.time_patterns import TimePattern
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -171,9 +172,9 @@ class ToFiles(WritesFiles):
     null_value: Text | None = None
     """csv: the text for NULL, which no text of the frame may then be; by default nothing between two delimiters, \
 while an empty text is two quotes."""
-    date_format: Text | None = None
+    date_format: TimePattern | None = None
     """csv and json: pattern of dates; by default `yyyy-MM-dd`."""
-    timestamp_format: Text | None = None
+    timestamp_format: TimePattern | None = None
     """csv and json: pattern of timestamps; by default ISO 8601 with microseconds and offset. That of timestamps \
 without a zone is the option `timestampNTZFormat`."""
     encoding: Encoding | None = None

@@ -111,6 +111,12 @@ def test_a_file_of_one_column_has_malformed_records_too(spark: SparkSession, tmp
         assert reasons(frame) == {bad: f"the value of 'id' is no {kind}"}
 
 
+def test_a_malformed_record_is_kept_as_its_file_writes_it(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;n;note\n1;x;'say ''hi'';'\n2;5;\n")
+    frame = read(spark, tmp_path, schema="id INT, n DOUBLE, note STRING", delimiter=";", quote="'")
+    assert reasons(frame) == {"1;x;'say ''hi'';'": "the value of 'n' is no DOUBLE"}
+
+
 def test_a_malformed_record_goes_where_the_policy_says(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_text(DIRTY)
@@ -214,7 +220,7 @@ def test_columns_in_another_order_are_refused_where_only_spark_sees_the_header(
 
 @pytest.mark.parametrize("multi_line", [None, False])
 def test_options_hold_however_a_file_is_read(spark: SparkSession, tmp_path: Path, multi_line: bool | None) -> None:
-    (tmp_path / "a.csv").write_text('id,note\n 7,  x \n8," y"\n')
+    (tmp_path / "a.csv").write_text('id, note\n 7,  x \n8," y"\n')
     options = {"ignoreLeadingWhiteSpace": True}
     frame = read(spark, tmp_path, schema="id INT, note STRING", multiLine=multi_line, options=options)
     assert rows(frame) == [(7, "x "), (8, " y")]
@@ -538,6 +544,8 @@ def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> 
         ({"options": {"enforceSchema": True}}, "the option 'enforceSchema' can't be set"),
         ({"options": {"timezone": "Europe/Berlin"}}, "the option 'timezone' would have no effect"),
         ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
+        ({"format": "json", "options": {"SamplingRatio": 0.1}}, "keys of records that it leaves out would be lost"),
+        ({"dateFormat": "yyyy-mm-dd"}, "the pattern 'yyyy-mm-dd': there is no month"),
         ({"quote": "''"}, "expected one character"),
         ({"format": "parquet", "nullValue": "NA"}, "'nullValue' is for csv files, and format is parquet"),
         ({"encoding": "latin-9"}, "is not one of those that Spark knows"),
@@ -782,3 +790,39 @@ def test_the_types_of_json_are_found_and_a_file_without_objects_is_told(spark: S
     frame = read(spark, tmp_path / "c.json", "json")
     assert frame.dtypes[:2] == [("id", "bigint"), ("plz", "string")]
     assert [row[MALFORMED] for row in frame.collect()] == [None, "not JSON", None]
+
+
+@pytest.mark.parametrize(
+    ("lines", "keys"),
+    [('{"ID": 1}\n{"id": 2}\n', ("ID", "id")), ('{"a": [{"x": 1, "X": 2}]}\n', ("X", "x"))],
+)
+def test_json_keys_that_differ_in_their_case_alone_are_told(
+    spark: SparkSession, tmp_path: Path, lines: str, keys: tuple[str, str]
+) -> None:
+    (tmp_path / "a.json").write_text(lines)
+    assert "have the keys '{}' and '{}'".format(*keys) in refusal(spark, tmp_path, "json")
+    assert rows(read(spark, tmp_path, "json", schema="id BIGINT"))[-1] == (2 if keys[0] == "ID" else None,)
+
+
+def test_no_integer_of_json_becomes_another_one_where_the_types_are_found(spark: SparkSession, tmp_path: Path) -> None:
+    whole, large = 2**53 + 1, 2**54
+    values = (whole, 1.5, large, 1e300, -whole, 17e24)
+    (tmp_path / "a.json").write_text("".join(f'{{"id": {value}, "a": [{value}]}}\n' for value in values))
+    frame = read(spark, tmp_path, "json")
+    assert frame.dtypes[:2] == [("a", "array<double>"), ("id", "double")]
+    kept = [value for value in values if abs(value) != whole]
+    assert [(row.id, row.a) for row in frame.collect() if row[MALFORMED] is None] == [(v, [v]) for v in kept]
+    found = [row[MALFORMED] for row in frame.collect() if row[MALFORMED] is not None]
+    assert found == ["'a' does not fit ARRAY<DOUBLE>"] * 2
+    assert [row[MALFORMED] for row in read(spark, tmp_path, "json", schema="id DOUBLE").collect()] == [None] * 6
+
+
+def test_a_field_that_a_folder_names_too_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    for file_format, text in (("json", '[{"day": 7}]\n'), ("csv", "day\n7\n")):
+        folder = tmp_path / file_format / "day=5"
+        folder.mkdir(parents=True)
+        (folder / f"a.{file_format}").write_text(text)
+        told = refusal(spark, tmp_path / file_format, file_format)
+        assert "the column day stands in the files and in the names of their folders" in told
+        flat = read(spark, tmp_path / file_format, file_format, options={"recursiveFileLookup": True})
+        assert rows(flat) == [(7,)]
