@@ -39,7 +39,8 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
     from pyspark.sql import types as T
 
     # Otherwise Spark takes `ID` and `id` for one, and later finds the values of the first alone.
-    session = spark.cloneSession() if is_remote(spark) else spark.newSession()
+    one: Any = spark
+    session = one.cloneSession() if is_remote(spark) else one.newSession()
     session.conf.set("spark.sql.caseSensitive", "true")
     found = session.read.format("json").options(**{**_STRICT, **options}).load(uri).schema
     fields = [field for field in found.fields if field.name not in (_CORRUPT, *partitions.names)]
