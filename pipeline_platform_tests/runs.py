@@ -34,8 +34,8 @@ def load(method: str, **config: Any) -> StepValue:
     return {"type": "load", "method": method, "config": config}
 
 
-def json_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: str) -> StepValue:
-    """An extract of these rows, which lie in a JSON file."""
+def json_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: str | None) -> StepValue:
+    """An extract of these rows, which lie in a JSON file; without a schema, the types are found in it."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return extract("fromFiles", path=str(path), format="json", schema=schema)
 
