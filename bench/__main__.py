@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from bench.jobs import Job, jobs, make_data
 from bench.scans import scanned_rows
-from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.spark.session import spark_session
 
 RATIOS = (
     ("simple, platform", "simple, script"),

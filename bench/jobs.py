@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 
 CONDITION = "amount > 20 AND status <> 'void'"
 CHECKS: Sequence[dict[str, Any]] = (

@@ -14,8 +14,8 @@ from pyspark.sql import DataFrame
 
 from bench.jobs import CONDITION, make_data
 from bench.systems import FILTER, HEADING, SCHEMA, Bench, Job, measure
-from pipeline_platform.engine.session import spark_session
-from pipeline_platform.methods.extract.files import FromFiles
+from pipeline_platform.connectors.files.source import FromFiles
+from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform_tests.runs import extract, load, run
 
 PERMISSIVE = {"header": "true", "mode": "PERMISSIVE", "quote": '"', "escape": '"', "columnNameOfCorruptRecord": "bad"}

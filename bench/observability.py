@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.jobs import make_data
 from bench.systems import HEADING, Bench, Job, measure
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.logs import LOG_VARIABLE, configure_logs
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE, exporters_from_environment
 from pipeline_platform_tests.runs import extract, load, pipeline_of, transform, validate

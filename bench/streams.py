@@ -26,8 +26,8 @@ from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from bench.systems import HEADING, Bench, Job, measure
-from pipeline_platform.engine.session import spark_session
-from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, pipeline_text, transform, validate
 from pipeline_platform_tests.services.kafka import Kafka, start_kafka
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline_platform.engine.stream_state import STREAMS_VARIABLE, StreamState, state_file
+from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState, state_file
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.orchestration.streams_sensor import SENSOR
 

@@ -20,7 +20,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from bench.jobs import CONDITION, make_data
-from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform_tests.runs import StepValue, extract, load, run, transform
 from pipeline_platform_tests.services.kafka import start_kafka
 from pipeline_platform_tests.services.mariadb import MariaDB, start_mariadb

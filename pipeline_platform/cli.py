@@ -16,11 +16,11 @@ from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.project import pipeline_files, side_by_side
+from pipeline_platform.registry import vocabulary
 
 if TYPE_CHECKING:
-    from pipeline_platform.methods.s3 import Place
+    from pipeline_platform.connectors.s3.storage import Place
 
 app = typer.Typer(
     help="Data pipelines written as JSON, run on Spark.",
@@ -87,8 +87,8 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.config.stream_shape import stream_shape
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_batch
-    from pipeline_platform.engine.session import planning_session
-    from pipeline_platform.engine.stream_plan import plan_stream
+    from pipeline_platform.engine.spark.session import planning_session
+    from pipeline_platform.engine.streaming.stream_plan import plan_stream
 
     problems = 0
     ready: list[PipelineConfig] = []
@@ -153,8 +153,8 @@ def _interrupt(*_: object) -> None:
 def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: str | None, *, as_json: bool) -> int:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
-    from pipeline_platform.engine.session import spark_session
-    from pipeline_platform.engine.stream import StreamRun
+    from pipeline_platform.engine.spark.session import spark_session
+    from pipeline_platform.engine.streaming.stream import StreamRun
     from pipeline_platform.metrics.exporter import exporters_from_environment
     from pipeline_platform.progress import ProgressTable
 
@@ -208,8 +208,8 @@ def streams(
 
     A stream that still runs though its pipeline was renamed or removed is listed as orphaned.
     """
-    from pipeline_platform.engine.other_streams import orphans
-    from pipeline_platform.engine.stream_state import all_states
+    from pipeline_platform.engine.streaming.other_streams import orphans
+    from pipeline_platform.engine.streaming.stream_state import all_states
     from pipeline_platform.stream_table import show_streams, stream_rows
 
     found: list[PipelineConfig] = []
@@ -269,7 +269,7 @@ def metrics(
 @app.command()
 def stop(file: File) -> None:
     """Stop a stream: its micro-batch comes to its end, and it stays stopped until `resume`."""
-    from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+    from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 
     pipeline = _stream(file)
     StreamRequest(action="stop").write(request_file(pipeline.name))
@@ -286,7 +286,7 @@ def stop(file: File) -> None:
 @app.command()
 def resume(file: File) -> None:
     """Let the supervisor start a stream again that was stopped or given up."""
-    from pipeline_platform.engine.stream_state import StreamRequest, request_file
+    from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 
     pipeline = _stream(file)
     StreamRequest(action="resume").write(request_file(pipeline.name))
@@ -314,9 +314,9 @@ def reset_checkpoint(
     is loaded once more, and nothing is left out.
     """
     from pipeline_platform.credentials.run_credentials import RunCredentials
-    from pipeline_platform.engine import checkpoint
-    from pipeline_platform.engine.lease import lease
-    from pipeline_platform.engine.stream_state import StreamState, state_file
+    from pipeline_platform.engine.streaming import checkpoint
+    from pipeline_platform.engine.streaming.lock import lease
+    from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 
     pipeline = _stream(file)
     state = StreamState.read(state_file(pipeline.name))
@@ -342,7 +342,7 @@ _NO_CHECKPOINT = "there is no checkpoint yet"
 
 
 def _keep_offsets(pipeline: PipelineConfig, place: Place) -> str:
-    from pipeline_platform.engine.checkpoint import rename_query
+    from pipeline_platform.engine.streaming.checkpoint import rename_query
 
     last = rename_query(place)
     if last is None:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline_platform.engine.stream_state import Phase, StreamState, state_file
+from pipeline_platform.engine.streaming.stream_state import Phase, StreamState, state_file
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
 
 _STEP = ("pipeline", "step", "type", "method")

@@ -13,8 +13,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.other_streams import other_writers
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, all_states, request_file, state_file
+from pipeline_platform.engine.streaming.other_streams import other_writers
+from pipeline_platform.engine.streaming.stream_state import (
+    StreamRequest,
+    StreamState,
+    all_states,
+    request_file,
+    state_file,
+)
 
 _NARROWEST = 120
 _STYLES = {"running": "green", "failed": "red", "gone": "red", "orphaned": "red"}

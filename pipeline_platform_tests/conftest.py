@@ -11,8 +11,8 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform import redaction
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
-from pipeline_platform.engine.session import spark_session
-from pipeline_platform.engine.stream_state import STREAMS_VARIABLE
+from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
 pytest_plugins = [
     "pipeline_platform_tests.services.fixtures",

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.loader import Vocabulary, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+from pipeline_platform.registry import vocabulary
 
 StepValue = dict[str, Any]
 

@@ -194,7 +194,7 @@ def test_a_variable_that_is_not_set_is_told_before_spark_starts(
     def no_session(*_: object) -> None:
         raise AssertionError("Spark was started")
 
-    for module in ("pipeline_platform.engine.session", "pipeline_platform.resources.spark"):
+    for module in ("pipeline_platform.engine.spark.session", "pipeline_platform.resources.spark"):
         monkeypatch.setattr(f"{module}.spark_session", no_session, raising=False)
     limited = {"type": "transform", "method": "filterRows", "config": {"condition": "value < ${env:NO_LIMIT}"}}
     batch = flow(tmp_path, "batch", limited)

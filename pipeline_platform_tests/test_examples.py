@@ -16,9 +16,9 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.registry import vocabulary
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "pipelines").glob("*.json"))

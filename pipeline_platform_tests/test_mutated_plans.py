@@ -19,7 +19,7 @@ from pipeline_platform.cli import app
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.reading import extract, load, pipeline, transform, validate
 from pipeline_platform_tests.mutated import TABLES, mutated_texts
 

@@ -24,15 +24,15 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineException,
     PipelineExecutionException,
     ValidationException,
 )
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.services import seed
 from pipeline_platform_tests.services.kafka import Kafka
 from pipeline_platform_tests.services.mariadb import MariaDB

@@ -19,7 +19,7 @@ from pipeline_platform.engine.execution import Execution, Listener, nobody
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.record import RunRecord
-from pipeline_platform.engine.session import pipeline_settings
+from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.methods.columns import HELPER_PREFIX
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.extract.malformed import MALFORMED
-from pipeline_platform.methods.load.base import Load
-from pipeline_platform.methods.transform.base import Transform
-from pipeline_platform.methods.validate.base import Validate
+from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
+from pipeline_platform.steps.malformed import MALFORMED
+from pipeline_platform.steps.transform import Transform
+from pipeline_platform.steps.validate import Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, Observation

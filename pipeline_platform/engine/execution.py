@@ -20,10 +20,10 @@ from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selec
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform.logs import about
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.validate.base import Validate
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.validate import Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -10,12 +10,12 @@ import errno
 import re
 from dataclasses import dataclass
 
-from pipeline_platform.engine.checkpoint import DAMAGED_CHECKPOINT
-from pipeline_platform.methods.causes import Cause, Failure
-from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
-from pipeline_platform.methods.extract.source_columns import UNHELD_VALUE
-from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
-from pipeline_platform.methods.load.exact_text import LOST_TEXT
+from pipeline_platform.connectors.delta.sink import REPEATED_KEYS
+from pipeline_platform.connectors.files.exact_text import LOST_TEXT
+from pipeline_platform.connectors.jdbc.source_columns import UNHELD_VALUE
+from pipeline_platform.engine.streaming.checkpoint import DAMAGED_CHECKPOINT
+from pipeline_platform.frames.causes import Cause, Failure
+from pipeline_platform.steps.malformed import MALFORMED_RECORD
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.casts import casts_to, steps_above
 from pipeline_platform.engine.failure_rules import rule_for
-from pipeline_platform.engine.jvm_death import jvm_death
+from pipeline_platform.engine.spark.jvm_death import jvm_death
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineException,
@@ -18,8 +18,8 @@ from pipeline_platform.exceptions import (
     StepLocation,
     ValidationException,
 )
+from pipeline_platform.frames.causes import Failure, failure_of
 from pipeline_platform.logs import about
-from pipeline_platform.methods.causes import Failure, failure_of
 
 _HINT = "mend the step or its data and run again"
 _LONGEST = 600

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
@@ -17,15 +18,14 @@ from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.step_credentials import credentials_for, credentials_of_bucket
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
-from pipeline_platform.methods.base import KeepsFrame
-from pipeline_platform.methods.columns import quoted
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.extract.malformed import MALFORMED
-from pipeline_platform.methods.load.base import Load, LoadRun, Prepared
-from pipeline_platform.methods.load.delta_lake import ToDeltaLake
-from pipeline_platform.methods.transform.base import Frames, Transform
-from pipeline_platform.methods.validate.base import Validate
+from pipeline_platform.frames.columns import quoted
 from pipeline_platform.metrics.run import ColumnMetrics
+from pipeline_platform.steps.base import KeepsFrame
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load, LoadRun, Prepared
+from pipeline_platform.steps.malformed import MALFORMED
+from pipeline_platform.steps.transform import Frames, Transform
+from pipeline_platform.steps.validate import Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

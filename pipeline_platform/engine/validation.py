@@ -23,10 +23,10 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.columns import HELPER_PREFIX, quoted
-from pipeline_platform.methods.validate.base import Rule, RuleResult, Validate
+from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.redaction import MASK, looks_secret
+from pipeline_platform.steps.validate import Rule, RuleResult, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline_platform.methods.transform.event_time import FUTURE_ROWS
+from pipeline_platform.transforms.event_time import FUTURE_ROWS
 
 MALFORMED_RECORDS = "malformed/"
 """What the name of the observation begins with that counts the malformed records of an extract; its step follows."""

@@ -10,10 +10,10 @@ from dagster.components.component_scaffolding import scaffold_component
 from dagster.components.scaffold.scaffold import Scaffolder, scaffold_with
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.orchestration.specs import asset_key, asset_steps
+from pipeline_platform.registry import vocabulary
 
 _EXAMPLE: dict[str, Any] = {
     "name": "example",

@@ -14,9 +14,9 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.dataset import Dataset
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.load.base import Load
+from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
 
 _Node = tuple[str, int | None]
 """A pipeline's asset prefix and the index of a step; None for a stream, which runs as a whole."""

@@ -13,7 +13,6 @@ from dagster._core.definitions.utils import check_valid_name
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.alerts import run_failed_sensor, stream_given_up_sensor
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
@@ -22,6 +21,7 @@ from pipeline_platform.orchestration.project import BrokenFile, Project, broken_
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
+from pipeline_platform.registry import vocabulary
 from pipeline_platform.resources.alerts import AlertsResource
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource

@@ -12,12 +12,12 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.checkpoint import main_load
-from pipeline_platform.methods.dataset import Dataset
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.load.base import Load
-from pipeline_platform.methods.validate.base import Validate
+from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.orchestration.project import Project
+from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
+from pipeline_platform.steps.validate import Validate
 
 MATERIALIZATION_SECONDS = 900.0
 """Between two materializations of a sink by a stream that runs."""

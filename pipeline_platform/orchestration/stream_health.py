@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.checkpoint import main_load
-from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.engine.streaming.checkpoint import main_load
+from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.specs import asset_key
 from pipeline_platform.orchestration.supervisor import Watch

@@ -9,7 +9,7 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.checkpoint import main_load
+from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
@@ -57,7 +57,7 @@ def stream_results(
     Raises:
         dg.Failure: The stream failed.
     """
-    from pipeline_platform.engine.stream import StreamRun
+    from pipeline_platform.engine.streaming.stream import StreamRun
 
     latest: dict[int, StepMetrics] = {}
 

@@ -9,9 +9,15 @@ import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.checkpoint import main_load
-from pipeline_platform.engine.other_streams import orphans
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, all_states, request_file, state_file
+from pipeline_platform.engine.streaming.checkpoint import main_load
+from pipeline_platform.engine.streaming.other_streams import orphans
+from pipeline_platform.engine.streaming.stream_state import (
+    StreamRequest,
+    StreamState,
+    all_states,
+    request_file,
+    state_file,
+)
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.stream_health import health
 from pipeline_platform.orchestration.supervisor import (

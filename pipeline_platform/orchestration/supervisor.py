@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_platform.config.pipeline import StreamingOptions
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 
 START_SECONDS = 300.0
 """How long a run may take from its start to its first heartbeat: a fresh machine has jars to fetch."""

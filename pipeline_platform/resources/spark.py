@@ -34,6 +34,6 @@ class SparkResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTy
         Raises:
             PipelineException: Java or a jar is missing, or a session runs with other fixed settings.
         """
-        from pipeline_platform.engine.session import spark_session
+        from pipeline_platform.engine.spark.session import spark_session
 
         return spark_session(app_name, {**self.conf, **conf})

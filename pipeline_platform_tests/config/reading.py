@@ -12,7 +12,7 @@ from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 
 Json = dict[str, Any]
 

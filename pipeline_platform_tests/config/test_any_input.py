@@ -18,7 +18,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schema import pipeline_schema
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.valid_files import FILES
 
 VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(vocabulary()))

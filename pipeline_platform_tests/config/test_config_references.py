@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.reading import Json, problems_of
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.reading import extract, messages_of, pipeline, problems_of
 
 VALID = json.dumps(pipeline(extract()))

@@ -160,7 +160,7 @@ def test_whatever_a_method_of_another_package_raises_is_a_mistake_in_the_file():
 
     from pipeline_platform.config.loader import parse_pipeline
     from pipeline_platform.exceptions import PipelineConfigurationException
-    from pipeline_platform.methods.extract.base import Extract
+    from pipeline_platform.steps.extract import Extract
 
     class FromNowhere(Extract):
         method: ClassVar[str] = "fromNowhere"

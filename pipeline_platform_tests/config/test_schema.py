@@ -13,7 +13,7 @@ import pytest
 
 from pipeline_platform.config.reference import reference_page
 from pipeline_platform.config.schema import pipeline_schema
-from pipeline_platform.methods.vocabulary import METHODS, vocabulary
+from pipeline_platform.registry import METHODS, vocabulary
 from pipeline_platform_tests.config.reading import Json, extract, load, pipeline, read, validate
 from pipeline_platform_tests.config.valid_files import FILES
 

@@ -14,8 +14,8 @@ from pipeline_platform.credentials.model import (
     S3Credentials,
     credentials_of,
 )
-from pipeline_platform.methods.base import CredentialType
 from pipeline_platform.redaction import redact
+from pipeline_platform.steps.base import CredentialType
 
 JDBC: dict[str, Any] = {
     "host": "db",

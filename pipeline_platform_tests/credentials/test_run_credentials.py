@@ -16,8 +16,8 @@ from pipeline_platform.credentials.audit import Access, AuditLog
 from pipeline_platform.credentials.model import JdbcCredentials, KafkaCredentials, S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.exceptions import CredentialException, StepLocation
-from pipeline_platform.methods.base import Credentialed
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
+from pipeline_platform.steps.base import Credentialed
 
 PASSWORD = "sesame-open"
 ACCESS = Access("sales", "run-1", "orders", "secret/postgres", "postgres", "vault", "ann", "granted")

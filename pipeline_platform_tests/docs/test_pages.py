@@ -12,7 +12,7 @@ import hvac
 import pytest
 
 from pipeline_platform.config.loader import parse_pipeline
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.docs.page import Command, Written, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
 from pipeline_platform_tests.services.built import vault_program

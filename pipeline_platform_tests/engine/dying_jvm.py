@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from pipeline_platform.cli import main
-from pipeline_platform.methods.load.base import Written
-from pipeline_platform.methods.load.publication import FilePublication
+from pipeline_platform.connectors.files.committer import FilePublication
+from pipeline_platform.steps.load import Written
 
 
 def kill_at_first_write() -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from pipeline_platform.engine.counting import counted, observed
-from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.spark.session import spark_session
 
 ROWS = 1000
 

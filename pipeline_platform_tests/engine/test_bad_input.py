@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.runs import StepValue, extract, json_rows, listing, load, pipeline_text, run, transform
 
 

@@ -17,13 +17,13 @@ import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
-from pipeline_platform.engine import connect
-from pipeline_platform.engine.connect import remote_session
-from pipeline_platform.engine.jars import connector_jars, say, spark_home
-from pipeline_platform.engine.java import require_java
-from pipeline_platform.engine.jvm import class_archive, driver_options
-from pipeline_platform.engine.session import EVERYWHERE_CONF, LOCAL_CONF, REMOTE_VARIABLE
-from pipeline_platform.engine.stream_state import StreamState
+from pipeline_platform.engine.spark import connect
+from pipeline_platform.engine.spark.connect import remote_session
+from pipeline_platform.engine.spark.jars import connector_jars, say, spark_home
+from pipeline_platform.engine.spark.java import require_java
+from pipeline_platform.engine.spark.jvm import class_archive, driver_options
+from pipeline_platform.engine.spark.session import EVERYWHERE_CONF, LOCAL_CONF, REMOTE_VARIABLE
+from pipeline_platform.engine.streaming.stream_state import StreamState
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform_tests.engine.processes import (
     COMMAND,
@@ -266,8 +266,8 @@ def test_a_stream_that_spark_has_no_sink_for_is_refused_before_it_begins(tmp_pat
 CLIENT = """
 import json, sys
 from pipeline_platform.credentials.model import S3Credentials
-from pipeline_platform.engine.session import spark_session
-from pipeline_platform.methods.s3 import place_of
+from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.connectors.s3.storage import place_of
 
 for uri, *keys in json.load(sys.stdin):
     place = place_of(uri, S3Credentials.model_validate(keys[0]) if keys else None)
@@ -344,10 +344,10 @@ def test_packages_that_are_missing_are_named_with_what_installs_them(monkeypatch
 
 FAILURES = """
 import json, sys
-from pipeline_platform.engine.connect import remote_session
+from pipeline_platform.engine.spark.connect import remote_session
 from pipeline_platform.engine.failure_rules import rule_for
 from pipeline_platform.engine.failures import is_transient, told
-from pipeline_platform.methods.causes import failure_of
+from pipeline_platform.frames.causes import failure_of
 
 spark = remote_session(sys.argv[1], "tested")
 failures = []

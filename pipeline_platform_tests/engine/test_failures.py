@@ -9,12 +9,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.step import Step
+from pipeline_platform.connectors.delta.sink import REPEATED_KEYS
 from pipeline_platform.engine.failure_rules import RULES, rule_for
 from pipeline_platform.engine.failures import explained, is_transient, told
-from pipeline_platform.engine.jvm_death import JvmDeath
-from pipeline_platform.methods.causes import Cause, Failure, failure_of
-from pipeline_platform.methods.extract.malformed import MALFORMED_RECORD
-from pipeline_platform.methods.load.delta_lake import REPEATED_KEYS
+from pipeline_platform.engine.spark.jvm_death import JvmDeath
+from pipeline_platform.frames.causes import Cause, Failure, failure_of
+from pipeline_platform.steps.malformed import MALFORMED_RECORD
 from pipeline_platform_tests.runs import extract, pipeline_of, transform
 
 DATA = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.engine import jars
-from pipeline_platform.engine.jars import CACHE_VARIABLE, connector_jars
+from pipeline_platform.engine.spark import jars
+from pipeline_platform.engine.spark.jars import CACHE_VARIABLE, connector_jars
 from pipeline_platform.exceptions import PipelineExecutionException
 
 

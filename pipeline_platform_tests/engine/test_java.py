@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.engine import java
-from pipeline_platform.engine.java import java_version, require_java
+from pipeline_platform.engine.spark import java
+from pipeline_platform.engine.spark.java import java_version, require_java
 from pipeline_platform.exceptions import PipelineExecutionException
 
 

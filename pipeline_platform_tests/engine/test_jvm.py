@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
-from pipeline_platform.engine import jvm
-from pipeline_platform.engine.jars import CACHE_VARIABLE
-from pipeline_platform.engine.java import require_java
-from pipeline_platform.engine.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
+from pipeline_platform.engine.spark import jvm
+from pipeline_platform.engine.spark.jars import CACHE_VARIABLE
+from pipeline_platform.engine.spark.java import require_java
+from pipeline_platform.engine.spark.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform_tests.runs import extract, load, run, transform
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from pipeline_platform.methods.load.publication import LEDGER
+from pipeline_platform.connectors.files.committer import LEDGER
 from pipeline_platform_tests.engine.processes import (
     WAITING,
     completed,

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform_tests.runs import extract, load, pipeline_of, transform
 

@@ -9,7 +9,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from pipeline_platform.engine.queries import Queries
+from pipeline_platform.engine.streaming.queries import Queries
 
 
 def begun(spark: SparkSession, name: str, take=lambda *_: None) -> StreamingQuery:

@@ -22,9 +22,9 @@ from pipeline_platform.exceptions import (
     PipelineExecutionException,
     ValidationException,
 )
-from pipeline_platform.methods.transform.base import Frames, Transform
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.registry import vocabulary
+from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform_tests.runs import extract, last_step, load, pipeline_of, run, transform
 
 RATE = extract("fromRate", rowsPerSecond=1)

@@ -18,9 +18,10 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
-from pipeline_platform.engine.lease import lease
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.connectors.files.committer import FilePublication
+from pipeline_platform.engine.streaming.lock import lease
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
@@ -28,7 +29,6 @@ from pipeline_platform.exceptions import (
     StreamingQueryException,
     ValidationException,
 )
-from pipeline_platform.methods.load.publication import FilePublication
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.engine.processes import finished, started, wait_until, write_pipeline

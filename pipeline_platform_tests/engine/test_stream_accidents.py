@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
 from pipeline_platform.config.loader import load_pipeline
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.engine.test_stream import arrivals, arrive, file_of, ids_in, put, stream, to_delta
 from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_text, transform, validate
 from pipeline_platform_tests.services.mariadb import MariaDB

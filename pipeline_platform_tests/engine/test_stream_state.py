@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine import heartbeat
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.engine.streaming import heartbeat
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform_tests.engine.processes import write_pipeline
@@ -179,9 +179,9 @@ AT_EXIT = """
 import sys, threading
 from pathlib import Path
 from pipeline_platform.config.loader import load_pipeline
-from pipeline_platform.engine.session import spark_session
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.registry import vocabulary
 
 works, begun = threading.Event(), []
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.validation import REASONS, run_block, taken_by
-from pipeline_platform.methods.validate.base import Validate
+from pipeline_platform.steps.validate import Validate
 from pipeline_platform_tests.duckdb_rows import comparable
 from pipeline_platform_tests.methods.validate.blocks import interpreted, planned, validation
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic_core import PydanticCustomError
 from pyspark.sql import SparkSession
 
-from pipeline_platform.methods.file_options import FORMATS, KEYS, require_known_options
+from pipeline_platform.connectors.files.options import FORMATS, KEYS, require_known_options
 
 CATALYST = "org.apache.spark.sql.catalyst"
 DATA_SOURCES = "org.apache.spark.sql.execution.datasources"

@@ -16,7 +16,7 @@ from pyspark.sql import Row, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from pipeline_platform.methods.json_values import with_json
+from pipeline_platform.frames.json_values import with_json
 
 FLAT = (
     "id BIGINT, tiny TINYINT, short SMALLINT, price DECIMAL(6,2), ratio DOUBLE, single FLOAT, what STRING, day DATE, "

@@ -30,8 +30,8 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import Stop
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamState, state_file
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,

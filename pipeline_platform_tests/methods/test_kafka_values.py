@@ -14,9 +14,9 @@ import fastavro
 import pytest
 from pyspark.sql import Row, SparkSession
 
+from pipeline_platform.connectors.kafka.values import Values, with_values
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD
-from pipeline_platform.methods.kafka_values import Values, with_values
+from pipeline_platform.steps.malformed import MALFORMED, RECORD
 
 Json = dict[str, Any]
 _RECORD = "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, timestampType INT"

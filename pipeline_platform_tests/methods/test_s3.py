@@ -23,14 +23,14 @@ from deltalake import DeltaTable
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
+from pipeline_platform.connectors.s3.storage import place_of
 from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.checkpoint import places_of, reset_checkpoint
 from pipeline_platform.engine.failures import is_transient
-from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.streaming.checkpoint import places_of, reset_checkpoint
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
-from pipeline_platform.methods.s3 import place_of
 from pipeline_platform_tests.runs import (
     StepValue,
     extract,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_platform.methods.time_patterns import pattern_mistake
+from pipeline_platform.connectors.files.time_patterns import pattern_mistake
 
 
 @pytest.mark.parametrize(

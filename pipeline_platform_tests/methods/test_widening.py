@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from pipeline_platform.methods.widening import widen_without_loss
+from pipeline_platform.frames.widening import widen_without_loss
 
 WHOLE = {T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
 

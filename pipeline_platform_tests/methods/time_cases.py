@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.session import spark_session
+from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform_tests.runs import pipeline_of
 
 

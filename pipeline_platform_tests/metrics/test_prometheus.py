@@ -17,8 +17,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import STREAMS_VARIABLE, StreamState, state_file
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState, state_file
 from pipeline_platform.metrics.prometheus import PushgatewayExporter
 from pipeline_platform.stream_metrics import serve_stream_metrics
 from pipeline_platform_tests.runs import extract, load, pipeline_of, transform, validate

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 import dagster as dg
 import psutil
 
-from pipeline_platform.engine.stream_state import STREAMS_VARIABLE, StreamState
+from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState
 from pipeline_platform_tests.services.process import ServerProcess, free_port
 
 ROOT = Path(__file__).parent.parent.parent

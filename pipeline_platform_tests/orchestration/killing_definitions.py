@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.definitions import defs as defs
-from pipeline_platform.engine.stream import StreamRun
+from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform_tests.orchestration.deployment import KILL_AT, TRACE
 

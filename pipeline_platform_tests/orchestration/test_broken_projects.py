@@ -17,14 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pipeline_platform import registry as vocabulary_module
 from pipeline_platform.cli import app
 from pipeline_platform.config.dagster_names import RESERVED_NAMES, dagster_owner
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods import vocabulary as vocabulary_module
-from pipeline_platform.methods.extract.base import Extract
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.project_definitions import project_definitions
+from pipeline_platform.registry import vocabulary
+from pipeline_platform.steps.extract import Extract
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 
 
@@ -173,7 +173,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         "exits": "raise SystemExit('no licence')\n",
         "no_method": "METHOD = 3\n",
         "twin": (
-            "from pipeline_platform.methods.extract.rate import FromRate\n"
+            "from pipeline_platform.connectors.rate.source import FromRate\n"
             "class Twin(FromRate):\n    method = 'fromKafka'\n"
         ),
     }.items():

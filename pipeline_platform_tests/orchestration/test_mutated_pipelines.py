@@ -12,8 +12,8 @@ import dagster as dg
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.methods.vocabulary import vocabulary
 from pipeline_platform.orchestration.project_definitions import project_definitions
+from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.valid_files import FILES
 from pipeline_platform_tests.mutated import example_files, mutated_texts
 

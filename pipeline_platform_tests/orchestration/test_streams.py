@@ -11,7 +11,7 @@ import dagster as dg
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, validation
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState, request_file, state_file
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform.orchestration.alerts import RUN_FAILED_SENSOR
 from pipeline_platform.orchestration.streams_sensor import SENSOR
 from pipeline_platform.orchestration.supervisor import RESTARTS_TAG

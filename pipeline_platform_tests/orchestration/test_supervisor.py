@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from pipeline_platform.config.pipeline import StreamingOptions
-from pipeline_platform.engine.stream_state import StreamRequest, StreamState
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform.orchestration.supervisor import START_SECONDS, Decision, Seen, SeenRun, Watch, decide
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from pipeline_platform.engine.jars import cache_folder, say
+from pipeline_platform.engine.spark.jars import cache_folder, say
 from pipeline_platform_tests.services.process import ServerUnavailableError, program
 
 VAULT = "1.21.0"

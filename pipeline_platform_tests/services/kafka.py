@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline_platform.engine.jars import connector_jars, spark_home
+from pipeline_platform.engine.spark.jars import connector_jars, spark_home
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform_tests.services.process import (
     ServerProcess,

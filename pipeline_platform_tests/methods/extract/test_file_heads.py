@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_platform.connectors.files.csv_dialect import CsvDialect, ends_in_crlf, ends_in_quotes, header_of
+from pipeline_platform.connectors.files.csv_files import column_names
+from pipeline_platform.connectors.files.heads import heads_of, require_format
+from pipeline_platform.connectors.files.schemas import avro_columns, folder_values
+from pipeline_platform.connectors.s3.storage import Place
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.extract.csv_dialect import CsvDialect, ends_in_crlf, ends_in_quotes, header_of
-from pipeline_platform.methods.extract.csv_files import column_names
-from pipeline_platform.methods.extract.file_heads import heads_of, require_format
-from pipeline_platform.methods.extract.file_schemas import avro_columns, folder_values
-from pipeline_platform.methods.s3 import Place
 
 RFC_4180 = CsvDialect(",", '"', '"', None)
 

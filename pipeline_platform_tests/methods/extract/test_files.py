@@ -27,11 +27,11 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
+from pipeline_platform.connectors.avro.source import FromAvro
+from pipeline_platform.connectors.files.source import FromFiles
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
-from pipeline_platform.methods.extract.avro import FromAvro
-from pipeline_platform.methods.extract.files import FromFiles
-from pipeline_platform.methods.extract.malformed import MALFORMED, RECORD
+from pipeline_platform.steps.malformed import MALFORMED, RECORD
 from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform
 
 

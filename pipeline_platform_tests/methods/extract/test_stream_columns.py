@@ -16,11 +16,11 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from pipeline_platform.engine.stream import StreamRun
-from pipeline_platform.engine.stream_state import StreamRequest, request_file
+from pipeline_platform.connectors.files.stream_columns import columns_of_stream
+from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
-from pipeline_platform.methods.extract.stream_columns import columns_of_stream
-from pipeline_platform.methods.s3 import Place
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of
 

@@ -13,14 +13,14 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline_platform.connectors.jdbc.database import Session
+from pipeline_platform.connectors.jdbc.mysql.sink import MySQLWrite
+from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.credentials.model import credentials_of
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
-from pipeline_platform.methods.database import Session
-from pipeline_platform.methods.load.base import LoadRun, Written
-from pipeline_platform.methods.load.jdbc import DatabaseWrite
-from pipeline_platform.methods.load.mysql import MySQLWrite
 from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.steps.load import LoadRun, Written
 from pipeline_platform_tests.methods.databases import Schema, until
 from pipeline_platform_tests.runs import json_rows, last_step, pipeline_of, run, transform
 

@@ -18,11 +18,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
+from pipeline_platform.connectors.delta import sink as delta_lake
+from pipeline_platform.connectors.delta.source import FromDeltaLake
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
-from pipeline_platform.methods.extract.delta_lake import FromDeltaLake
-from pipeline_platform.methods.load import delta_lake
-from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run, transform
 

@@ -14,11 +14,11 @@ import pyarrow.orc
 import pytest
 from pyspark.sql import SparkSession
 
+from pipeline_platform.connectors.files import committer as publication
+from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
-from pipeline_platform.methods.load import publication
-from pipeline_platform.methods.load.base import LoadRun
-from pipeline_platform.methods.load.files import ToFiles
 from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.steps.load import LoadRun
 from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run
 
 SCHEMA = "id BIGINT, name STRING"

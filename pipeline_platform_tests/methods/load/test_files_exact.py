@@ -19,9 +19,9 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
-from pipeline_platform.methods.load.base import LoadRun
-from pipeline_platform.methods.load.files import ToFiles
+from pipeline_platform.steps.load import LoadRun
 from pipeline_platform_tests.runs import extract, last_step, listing, load, pipeline_of, run
 
 EPOCH = datetime(1970, 1, 1)

@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.methods.databases import Schema
 from pipeline_platform_tests.methods.load.test_databases import prepared
 from pipeline_platform_tests.methods.load.test_postgres import TEXTS

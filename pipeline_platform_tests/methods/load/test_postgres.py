@@ -15,7 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.settings import spark_settings
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.methods.databases import Schema, until
 from pipeline_platform_tests.methods.load.test_databases import COLUMNS, THREE, prepared
 from pipeline_platform_tests.runs import json_rows, last_step, run

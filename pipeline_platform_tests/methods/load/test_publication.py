@@ -23,14 +23,14 @@ from botocore.exceptions import ClientError
 from pyspark.sql import SparkSession
 from upath import UPath
 
+from pipeline_platform.connectors.files import folder_lock
+from pipeline_platform.connectors.files.committer import LEDGER, FilePublication
+from pipeline_platform.connectors.files.folder_lock import alive, only_writer
+from pipeline_platform.connectors.files.sink import ToFiles
+from pipeline_platform.connectors.s3.storage import place_of
 from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.load import folder_lock
-from pipeline_platform.methods.load.base import LoadRun, Written
-from pipeline_platform.methods.load.files import ToFiles
-from pipeline_platform.methods.load.folder_lock import alive, only_writer
-from pipeline_platform.methods.load.publication import LEDGER, FilePublication
-from pipeline_platform.methods.s3 import place_of
+from pipeline_platform.steps.load import LoadRun, Written
 from pipeline_platform_tests.runs import listing
 from pipeline_platform_tests.services.s3 import S3Server
 
@@ -119,7 +119,7 @@ def test_of_two_loads_at_once_that_want_an_empty_folder_one_is_told(write: Load,
 def test_a_manifest_is_carried_out_by_its_own_load_as_long_as_that_lives(
     write: Load, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline_platform.methods.load import publication
+    from pipeline_platform.connectors.files import committer as publication
 
     second_is_staged, moved_by_others = threading.Event(), []
     real_move, real_stage = publication._move, FilePublication._stage
@@ -255,7 +255,7 @@ def test_overwrite_replaces_the_partitions_it_has_rows_for_if_so_asked(
 HOLD = """
 import sys, time
 from upath import UPath
-from pipeline_platform.methods.load.folder_lock import only_writer
+from pipeline_platform.connectors.files.folder_lock import only_writer
 folder = UPath(sys.argv[1])
 with only_writer(folder, folder / "lock"):
     print("held", flush=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
-from pipeline_platform.methods.load.base import LoadRun
-from pipeline_platform.methods.load.delta_lake import ToDeltaLake
-from pipeline_platform.methods.load.sink import require_storable
+from pipeline_platform.frames.storable import require_storable
+from pipeline_platform.steps.load import LoadRun
 from pipeline_platform_tests.runs import extract, load, run, transform, wrote_nothing
 
 REFUSED = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from pipeline_platform.methods.transform.base import Frames, Transform
+from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform_tests.duckdb_rows import Table
 
 if TYPE_CHECKING:

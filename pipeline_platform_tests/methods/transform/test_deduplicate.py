@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.deduplicate import Deduplicate
+from pipeline_platform.transforms.deduplicate import Deduplicate
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows, rows_of
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pyspark.errors import AnalysisException
 
-from pipeline_platform.methods.transform.enrich_data import EnrichData
+from pipeline_platform.transforms.enrich_data import EnrichData
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

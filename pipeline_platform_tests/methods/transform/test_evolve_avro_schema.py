@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.evolve_avro_schema import EvolveAvroSchema
+from pipeline_platform.transforms.evolve_avro_schema import EvolveAvroSchema
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows, comparable, rows_of
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

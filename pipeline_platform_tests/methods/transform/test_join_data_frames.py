@@ -8,7 +8,7 @@ import pytest
 from pyspark.errors import AnalysisException
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.join_data_frames import JoinDataFrames
+from pipeline_platform.transforms.join_data_frames import JoinDataFrames
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

@@ -8,10 +8,10 @@ import pytest
 from pyspark.sql import functions as F
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.base import Transform
-from pipeline_platform.methods.transform.coalesce import Coalesce
-from pipeline_platform.methods.transform.repartition import Repartition
-from pipeline_platform.methods.transform.repartition_by_columns import RepartitionByColumns
+from pipeline_platform.steps.transform import Transform
+from pipeline_platform.transforms.coalesce import Coalesce
+from pipeline_platform.transforms.repartition import Repartition
+from pipeline_platform.transforms.repartition_by_columns import RepartitionByColumns
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.reshape_data import ReshapeData
+from pipeline_platform.transforms.reshape_data import ReshapeData
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

@@ -8,7 +8,7 @@ import pytest
 from pyspark.errors import AnalysisException
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.sql_query import SqlQueryTransform
+from pipeline_platform.transforms.sql_query import SqlQueryTransform
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows, rows_of
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

@@ -12,7 +12,7 @@ import pytest
 from pyspark.sql.types import StructField, StructType
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.to_avro_schema import ToAvroSchema
+from pipeline_platform.transforms.to_avro_schema import ToAvroSchema
 from pipeline_platform_tests.duckdb_rows import Table
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

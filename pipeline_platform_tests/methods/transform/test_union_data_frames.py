@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.methods.transform.union_data_frames import UnionDataFrames
+from pipeline_platform.transforms.union_data_frames import UnionDataFrames
 from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows
 from pipeline_platform_tests.methods.transform.steps import applied, mistakes, sources
 

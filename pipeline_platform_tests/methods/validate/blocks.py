@@ -13,10 +13,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block, taken_by
 from pipeline_platform.exceptions import StepLocation
-from pipeline_platform.methods.settings import spark_settings
-from pipeline_platform.methods.validate.base import Validate
-from pipeline_platform.methods.vocabulary import vocabulary
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import RuleMetrics
+from pipeline_platform.registry import vocabulary
+from pipeline_platform.steps.validate import Validate
 from pipeline_platform_tests.duckdb_rows import Rows, rows_of
 
 

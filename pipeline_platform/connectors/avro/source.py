@@ -1,0 +1,70 @@
+"""`fromAvro`: Avro files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import AvroSchema, Location
+from pipeline_platform.connectors.files.listing import FileListing
+from pipeline_platform.connectors.files.schemas import require_one_schema
+from pipeline_platform.connectors.files.source import watched_path
+from pipeline_platform.connectors.files.stream_columns import columns_of_stream
+from pipeline_platform.connectors.s3.bucket import require_bucket
+from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.extract import Extract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+
+
+class FromAvro(Extract, EntersS3):
+    """Reads Avro files."""
+
+    method: ClassVar[str] = "fromAvro"
+    kind: ClassVar[str] = "avro"
+
+    path: Location
+    """Local path or URI of the files."""
+    avro_schema: AvroSchema | None = None
+    """The reader's schema; by default that of the files, which has to have the same columns in all.
+
+    A stream without one ends before it loads a file that has other columns than it began with.
+    """
+
+    def is_stream(self) -> bool:
+        return True
+
+    def uri(self) -> str:
+        return spark_path(self.path)
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
+        if self.avro_schema is None:
+            place = self.place(credentials)
+            require_one_schema(FileListing(place, {}).paths(frame), "avro", place)
+        return frame
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = self.place(credentials)
+        reader = spark.readStream.format("avro").options(**self._options(credentials))
+        there = self.read(spark, credentials)
+        if self.compares_new_files():
+            paths = FileListing(place, {}).paths(there)
+            columns = columns_of_stream(paths, "avro", place, merged=None, has_folder_columns=True)
+            reader = reader.options(**(columns.option() if columns is not None else {}))
+        return reader.schema(there.schema).load(watched_path(place))
+
+    def compares_new_files(self) -> bool:
+        return self.avro_schema is None
+
+    def _options(self, credentials: Credentials | None) -> dict[str, str]:
+        """What a reader needs in either mode; the bucket is there."""
+        place = self.place(credentials)
+        require_bucket(place)
+        return place.spark_options() | ({"avroSchema": self.avro_schema} if self.avro_schema is not None else {})
+
+    def dataset(self) -> Dataset:
+        return at_path(self.path)

@@ -1,0 +1,104 @@
+"""`fromDeltaLake`: a Delta table, now or as it once was."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.values import Location, NaturalLong, Text
+from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.s3.bucket import require_bucket
+from pipeline_platform.connectors.s3.storage import EntersS3, Place, bucket_of
+from pipeline_platform.redaction import redact
+from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.extract import Extract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+
+_log = logging.getLogger(__name__)
+
+
+class FromDeltaLake(Extract, EntersS3):
+    """Reads a Delta table, by default its newest version.
+
+    Values of a partition column that is a timestamp, written without a time zone as delta-rs does, are read in the
+    session's zone: as UTC, as other readers have them, unless `spark.sql.session.timeZone` in `sparkConf` is another.
+    """
+
+    method: ClassVar[str] = "fromDeltaLake"
+    kind: ClassVar[str] = "deltalake"
+
+    path: Location
+    """Local path or URI of the table."""
+    version: NaturalLong | None = None
+    """Read this version of the table."""
+    timestamp: Text | None = None
+    """Read the table as it was then, such as `2026-01-31 12:00:00`."""
+    starting_version: NaturalLong | None = None
+    """Streaming: the first version whose changes are read."""
+
+    @model_validator(mode="after")
+    def _one_point_in_time(self) -> Self:
+        if self.version is not None and self.timestamp is not None:
+            raise PydanticCustomError("version", "'version' and 'timestamp' exclude each other", {"key": "timestamp"})
+        return self
+
+    def is_stream(self) -> bool:
+        # A table as it once was does not change.
+        return self.version is None and self.timestamp is None
+
+    def skips_rows_at_source(self) -> bool:
+        return True
+
+    def uri(self) -> str:
+        return spark_path(self.path)
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = self.place(credentials)
+        require_bucket(place)
+        reader = spark.read.format("delta").options(**place.spark_options())
+        if self.timestamp is not None:
+            return reader.option("timestampAsOf", self.timestamp).load(self.uri())
+        version = self.version if self.version is not None else _newest_version(spark, place)
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.uri())
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        place = self.place(credentials)
+        require_bucket(place)
+        reader = spark.readStream.format("delta").options(**place.spark_options())
+        if self.starting_version is not None:
+            reader = reader.option("startingVersion", self.starting_version)
+        return reader.load(self.uri())
+
+    def dataset(self) -> Dataset:
+        return at_path(self.path, "delta")
+
+
+def _newest_version(spark: SparkSession, place: Place) -> int | None:
+    """The version that every pass of a run reads, so that what is loaded is what was validated.
+
+    Delta would look for the newest one again at each pass. None if there is no table.
+    """
+    from delta.tables import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = open_table(place)
+        if table is not None:
+            return table.version()
+    except DeltaError as error:
+        if bucket_of(place.uri) is not None:
+            raise
+        _log.info("delta-rs can't open %s, so that Spark is asked for its version: %s", place.uri, redact(str(error)))
+    # delta-rs reads a '%' in a local path as an escape.
+    if bucket_of(place.uri) is not None or not DeltaTable.isDeltaTable(spark, place.uri):
+        return None
+    return DeltaTable.forPath(spark, place.uri).history(1).collect()[0]["version"]

@@ -1,0 +1,90 @@
+"""The columns of json files, where nobody says them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.remote import is_remote
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.types import DataType, StructType
+
+_CORRUPT = f"{HELPER_PREFIX}corrupt"
+# By itself Spark's reader takes more than JSON.
+_STRICT = {
+    "mode": "PERMISSIVE",
+    "columnNameOfCorruptRecord": _CORRUPT,
+    "allowSingleQuotes": "false",
+    "allowNonNumericNumbers": "false",
+}
+
+
+def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], partitions: StructType) -> StructType:
+    """The fields of all objects in the files, with the types that Spark finds.
+
+    Args:
+        spark: The session.
+        uri: Where the files are.
+        options: Of Spark's reader.
+        partitions: Columns whose values stand in the names of folders: they are left out.
+
+    Raises:
+        PipelineExecutionException: There is no object, or there are keys that differ in their case alone.
+    """
+    from pyspark.sql import types as T
+
+    # Otherwise Spark takes `ID` and `id` for one, and later finds the values of the first alone.
+    one: Any = spark
+    session = one.cloneSession() if is_remote(spark) else one.newSession()
+    session.conf.set("spark.sql.caseSensitive", "true")
+    found = session.read.format("json").options(**{**_STRICT, **options}).load(uri).schema
+    fields = [field for field in found.fields if field.name not in (_CORRUPT, *partitions.names)]
+    if not fields and _CORRUPT in found.names:
+        raise PipelineExecutionException(
+            f"there is no JSON object in the files of {uri}",
+            hint="one object is expected on each line; for objects over several lines set 'multiLine'",
+        )
+    wanted = T.StructType(fields)
+    pair = next(_same_but_for_case(wanted), None)
+    if pair is not None:
+        raise PipelineExecutionException(
+            f"the objects in the files of {uri} have the keys '{pair[0]}' and '{pair[1]}', which Spark takes for one",
+            hint="name the columns to read in 'schema', with one of the two",
+        )
+    return wanted
+
+
+def first_keys(text: str) -> list[str]:
+    """The keys of the first object of a json file; none if they can't be told.
+
+    Args:
+        text: The first characters of the file.
+    """
+    try:
+        first: Any = json.JSONDecoder().raw_decode(text.lstrip().removeprefix("[").lstrip())[0]
+    except (ValueError, RecursionError):
+        return []
+    return list(first) if isinstance(first, dict) else []
+
+
+def _same_but_for_case(kind: DataType) -> Iterator[tuple[str, str]]:
+    """The names of fields of one struct that differ in their case alone."""
+    from pyspark.sql import types as T
+
+    match kind:
+        case T.ArrayType():
+            yield from _same_but_for_case(kind.elementType)
+        case T.StructType():
+            seen: dict[str, str] = {}
+            for field in kind.fields:
+                other = seen.setdefault(field.name.lower(), field.name)
+                if other != field.name:
+                    yield other, field.name
+                yield from _same_but_for_case(field.dataType)
+        case _:
+            pass

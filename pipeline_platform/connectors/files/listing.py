@@ -1,0 +1,86 @@
+"""The files that an extract reads, as Spark lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path
+from pipeline_platform.connectors.files.schemas import folder_values, partition_field
+from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.exceptions import PipelineExecutionException
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+# Columns of Spark's format `binaryFile`, which lists files of any kind.
+_OF_FILE = ("path", "modificationTime", "length", "content")
+
+
+@dataclass(frozen=True)
+class FileListing:
+    """Where files are, and which of them are read.
+
+    Args:
+        place: A folder, a file, or a pattern.
+        options: Of Spark's reader, for which files to read.
+    """
+
+    place: Place
+    options: Mapping[str, str]
+
+    def reader_options(self) -> dict[str, str]:
+        """Options of any reader of the files."""
+        return {**self.options, **self.place.spark_options()}
+
+    def is_recursive(self) -> bool:
+        """Whether files of all folders below are read, whose names are no columns then."""
+        lower = {name.lower(): value for name, value in self.options.items()}
+        return lower.get("recursivefilelookup", "").lower() == "true"
+
+    def of_any_kind(self, spark: SparkSession) -> DataFrame:
+        """The files; nothing of them is read."""
+        return spark.read.format("binaryFile").options(**self.reader_options()).load(self.place.uri)
+
+    def paths(self, frame: DataFrame) -> list[str]:
+        """The files of a frame of this place, in order."""
+        return sorted(plain_path(uri) for uri in frame.inputFiles())
+
+    def heads(self, paths: list[str]) -> list[FileHead]:
+        """How the files begin."""
+        return heads_of(paths, self.place)
+
+    def partitions(self, frame: DataFrame, paths: list[str], own: StructType | None = None) -> StructType:
+        """The columns whose values stand in the names of folders.
+
+        Args:
+            frame: What Spark reads of the place.
+            paths: The files.
+            own: Columns whose types are given.
+        """
+        from pyspark.sql import types as T
+
+        values = folder_values(paths)
+        given = {field.name.lower(): field for field in (own.fields if own is not None else ())}
+        return T.StructType(
+            [
+                given.get(field.name.lower()) or partition_field(field, values[field.name])
+                for field in frame.schema.fields
+                if field.name in values
+                and (frame.columns[: len(_OF_FILE)] != list(_OF_FILE) or field.name not in _OF_FILE)
+            ]
+        )
+
+    def require_any(self, paths: list[str]) -> None:
+        """Raise if there is no file.
+
+        Raises:
+            PipelineExecutionException: There is none.
+        """
+        if not paths:
+            raise PipelineExecutionException(
+                f"there are no files in {self.place.uri}",
+                hint="check the path, or say the columns with 'schema'; names that begin with _ or . are not read",
+            )

@@ -1,0 +1,204 @@
+"""What files say of their own columns: in their footers, their headers, and the names of their folders."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
+from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.exceptions import PipelineExecutionException
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructField
+
+MOST_FOOTERS = 200
+"""Of so many files, spread over all of them, the columns are compared."""
+_THREADS = 16
+# The header holds the schema, with all that is said about its columns.
+_AVRO_HEADER_BYTES = 1 << 20
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_CANONICAL = {
+    "int": r"0|-?[1-9][0-9]*",
+    "bigint": r"0|-?[1-9][0-9]*",
+    "double": r"-?(0|[1-9][0-9]*)[.][0-9]+",
+    "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "timestamp": r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].*",
+}
+
+Columns = dict[str, str]
+"""The type of each column, as the library that read it spells it."""
+
+
+def folder_values(paths: Sequence[str]) -> dict[str, set[str]]:
+    """The values of each column that stands in the names of folders, `name=value`."""
+    found: dict[str, set[str]] = {}
+    for folder in {path.rpartition("/")[0] for path in paths}:
+        for part in folder.split("/"):
+            name, is_value, value = part.partition("=")
+            if is_value and name:
+                found.setdefault(unquote(name), set()).add(unquote(value))
+    return found
+
+
+def partition_field(field: StructField, values: set[str]) -> StructField:
+    """A column of folder names: of the type that Spark made of them if each is its canonical text, else text.
+
+    Args:
+        field: As Spark has it.
+        values: Its values in the names of folders.
+    """
+    from pyspark.sql import types as T
+
+    pattern = _CANONICAL.get(field.dataType.simpleString())
+    is_canonical = pattern is not None and all(v == _NO_VALUE or re.fullmatch(pattern, v) for v in values)
+    kind: DataType = field.dataType if is_canonical else T.StringType()
+    return T.StructField(field.name, kind)
+
+
+def require_one_schema(paths: Sequence[str], file_format: str, place: Place) -> None:
+    """Raise unless the files have the same columns: Spark takes those of one of them, and leaves out the others'.
+
+    Args:
+        paths: All files.
+        file_format: Spark's name of it.
+        place: Where they are.
+
+    Raises:
+        PipelineExecutionException: Two of them differ.
+    """
+    if len(paths) < 2:
+        return
+    found = file_columns(paths, file_format, place)
+    known = [(path, columns) for path, columns in found if columns is not None]
+    for path, columns in known[1:]:
+        first_path, first = known[0]
+        names = sorted(name for name in {*first, *columns} if first.get(name) != columns.get(name))
+        if names:
+            told = ", ".join(f"'{n}' ({first.get(n, 'none')} and {columns.get(n, 'none')})" for n in names[:5])
+            raise PipelineExecutionException(
+                f"{first_path} and {path} differ in their columns: {told}", hint=hint_for_columns(file_format)
+            )
+
+
+def hint_for_columns(file_format: str) -> str:
+    """What to do about files of different columns.
+
+    Args:
+        file_format: Spark's name of it.
+    """
+    if file_format == "avro":
+        return "read them with fromAvro and an 'avroSchema', which says what becomes of the columns"
+    return "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
+
+
+def file_columns(paths: Sequence[str], file_format: str, place: Place) -> list[tuple[str, Columns | None]]:
+    """The columns of each file by itself; None for a file that this process can't look into.
+
+    Of nested columns in parquet and orc each part is one, such as `address.zip`.
+
+    Args:
+        paths: The files; of avro up to `MOST_HEADS` are looked at, of the others `MOST_FOOTERS`, spread over all.
+        file_format: `parquet`, `orc` or `avro`.
+        place: Where they are.
+    """
+
+    def of(file: Any) -> Columns | None:
+        import pyarrow.orc as po
+        import pyarrow.parquet as pq
+
+        if file_format == "avro":
+            return avro_columns(file.read(_AVRO_HEADER_BYTES))
+        schema: Any = pq.read_schema(file) if file_format == "parquet" else po.ORCFile(file).schema
+        return {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
+
+    return _each(spread(paths, MOST_HEADS if file_format == "avro" else MOST_FOOTERS), place, of)
+
+
+def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns | None]) -> list[tuple[str, Columns | None]]:
+    import pyarrow as pa
+
+    def look(path: str) -> tuple[str, Columns | None]:
+        try:
+            with replace(place, uri=path).path().open("rb") as file:
+                return path, of(file)
+        except (OSError, ValueError, ImportError, NotImplementedError, pa.ArrowException):
+            # Not seen from here, or damaged, which Spark says better.
+            return path, None
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(threads.map(look, paths))
+
+
+def _leaves(name: str, kind: Any) -> Iterator[tuple[str, str]]:
+    """The parts of a column of Arrow, and their types; what is the same for Spark is spelled the same."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_struct(kind):
+        for index in range(kind.num_fields):
+            field = kind.field(index)
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    elif pa.types.is_map(kind):
+        yield from _leaves(f"{name}.key", kind.key_type)
+        yield from _leaves(f"{name}.value", kind.item_type)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        yield from _leaves(f"{name}.element", kind.value_type)
+    else:
+        yield name, re.sub(r"timestamp\[[^]]*\]", "timestamp", str(kind).replace("large_", ""))
+
+
+def avro_columns(data: bytes) -> Columns | None:
+    """The columns in the header of an Avro file; None if they do not stand there.
+
+    Args:
+        data: How the file begins.
+    """
+    try:
+        schema = _avro_schema(data)
+    except (IndexError, ValueError):
+        return None
+    fields: Any = schema.get("fields") if isinstance(schema, dict) else None
+    if not isinstance(fields, list):
+        return None
+    return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
+
+
+def _avro_schema(data: bytes) -> Any:
+    # https://avro.apache.org/docs/current/specification/#object-container-files
+    position = len(b"Obj\x01")
+    if not data.startswith(b"Obj\x01"):
+        return None
+
+    def long() -> int:
+        nonlocal position
+        shift = result = 0
+        while True:
+            byte = data[position]
+            position += 1
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if not byte & 0x80:
+                return (result >> 1) ^ -(result & 1)
+
+    def text() -> bytes:
+        nonlocal position
+        length = long()
+        position += length
+        return data[position - length : position]
+
+    while (count := long()) != 0:
+        if count < 0:
+            long()
+        for _ in range(abs(count)):
+            if (key := text()) == b"avro.schema":
+                return json.loads(text())
+            assert key is not None
+            text()
+    return None

@@ -1,0 +1,245 @@
+"""`toFiles`: files at a local path or any URI, published only when all are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.step import StepConfig
+from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
+from pipeline_platform.connectors.files.committer import FilePublication
+from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
+from pipeline_platform.connectors.files.options import (
+    Character,
+    Encoding,
+    Options,
+    require_keys_of_format,
+    require_known_options,
+)
+from pipeline_platform.connectors.files.source import FileFormat
+from pipeline_platform.connectors.files.time_patterns import TimePattern
+from pipeline_platform.connectors.s3.bucket import require_bucket
+from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.frames.storable import (
+    PartitionOverwrite,
+    require_columns,
+    require_partition_overwrite,
+    require_storable,
+)
+from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.load import Load, LoadRun, Prepared
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SaveMode = Annotated[
+    Literal["append", "overwrite", "errorIfExists", "ignore"],
+    one_of("append", "overwrite", "errorIfExists", "ignore"),
+]
+
+
+# Spark's own lists, which it consults only while it writes.
+CODECS = {
+    "parquet": ("none", "uncompressed", "snappy", "gzip", "lzo", "brotli", "lz4", "lz4_raw", "zstd"),
+    "orc": ("none", "uncompressed", "snappy", "zlib", "lzo", "zstd", "lz4", "brotli"),
+    "csv": ("none", "uncompressed", "bzip2", "deflate", "gzip", "lz4", "snappy", "zstd"),
+    "json": ("none", "uncompressed", "bzip2", "deflate", "gzip", "lz4", "snappy", "zstd"),
+    "avro": ("uncompressed", "deflate", "snappy", "bzip2", "xz", "zstandard"),
+}
+_AVRO_SPELLINGS = {"none": "uncompressed", "zstd": "zstandard"}
+
+
+def _spark_codec(file_format: str, codec: str) -> str:
+    name = codec if "." in codec else codec.lower()
+    return _AVRO_SPELLINGS.get(name, name) if file_format == "avro" else name
+
+
+# Microseconds, which Spark has by default three digits of, and offsets to the second, as zones had before 1900.
+_TIMESTAMP = "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXXXX"
+_TIMESTAMP_NTZ = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
+_DYNAMIC = "spark.sql.sources.partitionOverwriteMode"
+
+
+class WritesFiles(Load, EntersS3):
+    """Keys of the methods that write files."""
+
+    path: Location
+    """Folder of the files."""
+    mode: SaveMode = "append"
+    """What happens to files that are there already."""
+    partition_by: Names = []
+    """Columns that become folders."""
+    partition_overwrite: PartitionOverwrite | None = None
+    """With mode `overwrite` and `partitionBy`: replace all that is there (`static`), or those folders only that the \
+frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOverwriteMode` says, so `static`."""
+    compression: Text | None = None
+    """Codec, such as `snappy`, `gzip` or `zstd`; by default Spark's for the format."""
+    options: Options = Field(default_factory=dict)
+    """Options of Spark's writer for the format that no key has, such as `maxRecordsPerFile`."""
+
+    @model_validator(mode="after")
+    def _codec_is_known(self) -> Self:
+        codec, known = self.compression, CODECS[self.file_format()]
+        # A class name, or a value that is known at run time only, is for Spark to judge.
+        if codec is None or "." in codec or has_placeholder(codec) or _spark_codec(self.file_format(), codec) in known:
+            return self
+        raise PydanticCustomError(
+            "compression",
+            "{format} files have no compression '{codec}'; there are {known}",
+            {"format": self.file_format(), "codec": codec, "known": ", ".join(known), "key": "compression"},
+        )
+
+    @model_validator(mode="after")
+    def _options_are_known(self) -> Self:
+        require_known_options(self.options, self.file_format(), "writing", keys_of(type(self)))
+        return self
+
+    @model_validator(mode="after")
+    def _partitions_can_be_overwritten(self) -> Self:
+        require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
+        return self
+
+    def uri(self) -> str:
+        """The path as Spark is to write it."""
+        return spark_path(self.path)
+
+    def file_format(self) -> str:
+        """Spark's name of the format."""
+        raise NotImplementedError
+
+    def writer_options(self) -> dict[str, str]:
+        """Options for Spark's writer."""
+        compression = {"compression": _spark_codec(self.file_format(), self.compression)} if self.compression else {}
+        return {**compression, **self.options}
+
+    def exact(self, frame: DataFrame) -> DataFrame:
+        """The frame, made to fail while it is read at a value that a reader would take for another one."""
+        return exact_partitions(frame, self.partition_by)
+
+    def dataset(self) -> Dataset:
+        return at_path(self.uri())
+
+    def folder(self) -> str | None:
+        return self.uri()
+
+    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+        require_columns(frame, self.partition_by, "partitionBy")
+        require_storable(frame, self.file_format(), self.partition_by)
+        place = self.place(run.credentials)
+        require_bucket(place)
+        writer = self.exact(frame).write.format(self.file_format())
+        writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
+        folder = place.path()
+        publication = FilePublication(
+            self.uri(),
+            folder,
+            run.key,
+            self.mode,
+            writer,
+            run.key_before,
+            stream=run.load_id if run.batch is not None else None,
+            is_old_folder=folder.exists(),
+            only_own_partitions=self._only_own_partitions(frame.sparkSession),
+        )
+        publication.check()
+        return publication
+
+    def _only_own_partitions(self, spark: SparkSession) -> bool:
+        overwrite = self.partition_overwrite or str(spark.conf.get(_DYNAMIC, "static")).lower()
+        return bool(self.partition_by) and overwrite == "dynamic"
+
+
+class ToFiles(WritesFiles):
+    """Writes files at a local path or any URI; readers see them when all are there."""
+
+    method: ClassVar[str] = "toFiles"
+    kind: ClassVar[str] = "file"
+
+    format: FileFormat
+    """Their format."""
+    header: Flag = True
+    """csv: write the column names as the first line."""
+    delimiter: Text = ","
+    """csv: what separates the values."""
+    quote: Character = '"'
+    """csv: what stands around a text that needs it."""
+    escape: Character | None = None
+    """csv: what stands before a quote in a text; by default the quote itself, as RFC 4180 says."""
+    null_value: Text | None = None
+    """csv: the text for NULL, which no text of the frame may then be; by default nothing between two delimiters, \
+while an empty text is two quotes."""
+    date_format: TimePattern | None = None
+    """csv and json: pattern of dates; by default `yyyy-MM-dd`."""
+    timestamp_format: TimePattern | None = None
+    """csv and json: pattern of timestamps; by default ISO 8601 with microseconds and offset. That of timestamps \
+without a zone is the option `timestampNTZFormat`."""
+    encoding: Encoding | None = None
+    """csv and json: encoding of the files; by default UTF-8."""
+    line_sep: Text | None = None
+    """csv and json: what ends a line; by default a line feed."""
+
+    @model_validator(mode="after")
+    def _keys_fit_format(self) -> Self:
+        require_keys_of_format(self, self.format, _KEYS_OF_FORMATS)
+        return self
+
+    def file_format(self) -> str:
+        return self.format
+
+    def writer_options(self) -> dict[str, str]:
+        options: dict[str, str] = {}
+        if self.format in ("csv", "json"):
+            options |= {"timestampFormat": self.timestamp_format or _TIMESTAMP, "timestampNTZFormat": _TIMESTAMP_NTZ}
+            optional = {"dateFormat": self.date_format, "encoding": self.encoding, "lineSep": self.line_sep}
+            options |= {name: value for name, value in optional.items() if value is not None}
+        if self.format == "json" and self.encoding in _NARROW_ENCODINGS:
+            # Spark would write a question mark for what the encoding lacks.
+            options["writeNonAsciiCharacterAsCodePoint"] = "true"
+        if self.format == "csv":
+            options |= {
+                "header": str(self.header).lower(),
+                "sep": self.delimiter,
+                "quote": self.quote,
+                "escape": self.escape or self.quote,
+                "emptyValue": self.quote * 2,
+                "nullValue": self.null_value or "",
+                "ignoreLeadingWhiteSpace": "false",
+                "ignoreTrailingWhiteSpace": "false",
+            }
+        return _without_regard_to_case(options, super().writer_options())
+
+    def exact(self, frame: DataFrame) -> DataFrame:
+        frame = super().exact(frame)
+        if self.format != "csv":
+            return frame
+        options = {name.lower(): value for name, value in self.writer_options().items()}
+        text = CsvText(
+            null_value=options["nullvalue"],
+            quotes_all=options.get("quoteall", "").lower() == "true",
+            encoding=self.encoding if self.encoding in _NARROW_ENCODINGS else None,
+            line_sep=self.line_sep,
+        )
+        return exact_csv(frame, text, self.partition_by)
+
+
+# Encodings that lack most characters.
+_NARROW_ENCODINGS = ("ISO-8859-1", "US-ASCII")
+_KEYS_OF_FORMATS: Mapping[tuple[str, ...], Sequence[str]] = {
+    ("csv",): ("quote", "escape", "null_value"),
+    ("csv", "json"): ("date_format", "timestamp_format", "encoding", "line_sep"),
+}
+
+
+def keys_of(method: type[StepConfig]) -> list[str]:
+    """The keys of a method."""
+    return [field.alias or name for name, field in method.model_fields.items()]
+
+
+def _without_regard_to_case(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Both, where what is given wins; Spark would take one of two spellings, whichever it comes across last."""
+    names = {name.lower() for name in given}
+    return {**{name: value for name, value in defaults.items() if name.lower() not in names}, **given}

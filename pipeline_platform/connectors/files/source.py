@@ -1,0 +1,255 @@
+"""`fromFiles`: files at a local path or any URI that Spark can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
+from pipeline_platform.connectors.files.csv_dialect import CsvDialect
+from pipeline_platform.connectors.files.csv_files import CsvFormat
+from pipeline_platform.connectors.files.listing import FileListing
+from pipeline_platform.connectors.files.options import (
+    LISTING,
+    Character,
+    Encoding,
+    Options,
+    require_keys_of_format,
+    require_known_options,
+)
+from pipeline_platform.connectors.files.parquet_columns import naming_columns
+from pipeline_platform.connectors.files.text_values import Formats
+from pipeline_platform.connectors.files.time_patterns import TimePattern
+from pipeline_platform.connectors.s3.bucket import require_bucket
+from pipeline_platform.connectors.s3.storage import EntersS3, Place
+from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.malformed import MalformedRecords
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+
+FileFormat = Annotated[
+    Literal["parquet", "json", "csv", "avro", "orc"],
+    one_of("parquet", "json", "csv", "avro", "orc"),
+]
+
+_KEYS_OF_FORMATS: Mapping[tuple[str, ...], Sequence[str]] = {
+    ("csv",): ("quote", "escape", "null_value", "comment"),
+    ("csv", "json"): ("date_format", "timestamp_format", "encoding", "on_malformed", "quarantine_path"),
+    ("csv", "parquet", "orc"): ("merge_schema",),
+}
+# What finds out records that can't be used; and what stands in keys under another name.
+_NOT_OPTIONS = ("columnPruning", "enforceSchema", "unescapedQuoteHandling", "emptyValue", "singleVariantColumn")
+# What Spark's own conversion goes by, where the platform converts texts so that no value is changed.
+_NO_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "csv": (
+        "enableDateTimeParsingFallback",
+        "locale",
+        "nanValue",
+        "negativeInf",
+        "positiveInf",
+        "preferDate",
+        "samplingRatio",
+        "timeZone",
+        "timestampNTZFormat",
+    ),
+    "json": ("enableDateTimeParsingFallback",),
+}
+_BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
+
+
+class ReadsFiles(MalformedRecords, EntersS3):
+    """Keys of the methods that read files."""
+
+    record_place: ClassVar[tuple[str, ...]] = ("file",)
+
+    path: Location
+    """Where the files are: a file, a folder, or a pattern.
+
+    Of a folder, the files in it are read, and those in folders named `name=value` if there are no others; set
+    `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
+
+    Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
+    dates if each is written as that type writes it (`7`, not `07`), and text if not.
+    """
+    format: FileFormat
+    """Their format. A file that begins as one of another format is refused."""
+    header: Flag = True
+    """csv: the first line holds the column names, by which the columns of each file are found."""
+    infer_schema: Flag = True
+    """csv: derive the types from the data, at the price of one more pass; not with `schema`.
+
+    A column is a number only if each value is written as that number is: `01067`, `1D`, `+49` and `2e5` are text, and
+    so are numbers of more digits than the type holds. Dates and timestamps are those of ISO 8601, booleans `true` and
+    `false`.
+    """
+    delimiter: Text = ","
+    """csv: what separates the values."""
+    quote: Character = '"'
+    """csv: what stands around a value that holds a delimiter, a quote or a line break."""
+    escape: Character | None = None
+    """csv: what stands before a quote within a value; by default the quote itself, as RFC 4180 says."""
+    null_value: Names | None = None
+    """csv: the text that stands for null, or a list of them, beside nothing between two delimiters.
+
+    Two quotes are an empty text, and null for any other type.
+    """
+    comment: Character | None = None
+    """csv: lines that begin with it are skipped."""
+    date_format: TimePattern | None = None
+    """csv and json: pattern of dates in Spark's letters; by default `2013-01-31`, and nothing else."""
+    timestamp_format: TimePattern | None = None
+    """csv and json: pattern of timestamps; by default ISO 8601, in UTC if there is no offset."""
+    encoding: Encoding | None = None
+    """csv and json: encoding of the files; by default UTF-8. A file that is not in it is refused.
+
+    What shows only beyond the first 64 kB makes its record malformed.
+    """
+    multi_line: Flag | None = None
+    """json: a file is one record or an array of them, over any lines, and is read in one task, whole in its memory.
+
+    csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
+    more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
+    then, whatever `onMalformed` says. `true` and `false` decide it for all files; those of a stream, and more than
+    1,000 of them, are never read in parts. A stream of csv files makes a line feed of the line break CR LF in quotes.
+    """
+    merge_schema: Flag = False
+    """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
+
+    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared. A stream of
+    parquet, orc or avro files without a `schema` ends before it loads a file that has other columns than it began with;
+    with this key one that lacks columns is loaded, and a new column is there when the stream is started again.
+    """
+    schema_: Annotated[Ddl | None, Field(alias="schema")] = None
+    """A Spark DDL string such as `id BIGINT, name STRING`.
+
+    A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If
+    it has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its
+    type, or is missing where the schema says NOT NULL, makes its record malformed. Of csv, numbers are decimal
+    digits, with as many of them after the point as a DECIMAL has at the most, dates and timestamps are those of ISO
+    8601; for json see `valueSchema` of `fromKafka`. A type that does not have all values of the type in the files
+    is refused for orc, as are TINYINT and SMALLINT for larger numbers in parquet; any other fails the run.
+
+    Without it, numbers of json are BIGINT, or DOUBLE if one of the column has a fraction or an exponent; an integer
+    whose digits that does not hold makes its record malformed. A field that is `{}` in all records gives no column.
+    """
+    options: Options = Field(default_factory=dict)
+    """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
+
+    @model_validator(mode="after")
+    def _keys_fit_format(self) -> Self:
+        require_keys_of_format(self, self.format, _KEYS_OF_FORMATS)
+        return self
+
+    @model_validator(mode="after")
+    def _options_are_known(self) -> Self:
+        keys = [field.alias or name for name, field in type(self).model_fields.items()]
+        require_known_options(self.options, self.format, "reading", keys)
+        for option in self.options:
+            why = _why_not(option.lower(), self.format)
+            if why is not None:
+                told = {"option": option, "why": why, "keys": ("options", option)}
+                raise PydanticCustomError("file_option", "the option '{option}' {why}", told)
+        return self
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
+            return [("format", f"a stream of {self.format} files needs a 'schema'")]
+        return []
+
+    def is_stream(self) -> bool:
+        return True
+
+    def compares_new_files(self) -> bool:
+        return self.format not in ("csv", "json") and (self.schema_ is None or self.may_change_values())
+
+    def may_change_values(self) -> bool:
+        """Whether Spark may make other values of those in the files, to have them of the types in `schema`.
+
+        It does so for orc; and of parquet's INT32, which is also what smaller numbers are written as, it takes the
+        last bits.
+        """
+        is_small = re.search(r"(?i)\b(tinyint|smallint|byte|short)\b", self.schema_ or "") is not None
+        return self.schema_ is not None and (self.format == "orc" or (self.format == "parquet" and is_small))
+
+    def may_be_malformed(self) -> bool:
+        return self.format in ("csv", "json")
+
+    def skips_rows_at_source(self) -> bool:
+        return self.format in ("parquet", "orc")
+
+    def uri(self) -> str:
+        """The path as Spark is to read it."""
+        return spark_path(self.path)
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        from pipeline_platform.connectors.files.reading import read_files
+
+        with naming_columns(self.place(credentials)):
+            return read_files(spark, self._listing(credentials), self)
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        from pipeline_platform.connectors.files.reading import stream_files
+
+        return stream_files(spark, self._listing(credentials), self)
+
+    def _listing(self, credentials: Credentials | None) -> FileListing:
+        """The files; their bucket is there."""
+        place = self.place(credentials)
+        require_bucket(place)
+        names = {name.lower() for name in LISTING}
+        return FileListing(place, {name: value for name, value in self.options.items() if name.lower() in names})
+
+    def formats(self) -> Formats:
+        """Patterns of dates and times."""
+        return Formats(self.date_format, self.timestamp_format)
+
+    def csv_format(self) -> CsvFormat:
+        """How the csv files are written, each read as a whole."""
+        delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
+        return CsvFormat(
+            CsvDialect(delimiter, self.quote, self.escape or self.quote, self.comment),
+            has_header=self.header,
+            encoding=self.encoding or "UTF-8",
+            null_values=tuple(self.null_value or ()),
+            formats=self.formats(),
+            is_split=False,
+            options=self.options,
+        )
+
+    def dataset(self) -> Dataset:
+        return at_path(self.uri())
+
+
+def _why_not(option: str, file_format: str) -> str | None:
+    """Why an option of Spark's reader can't be set; its name is in lower case."""
+    if option in {name.lower() for name in _NO_EFFECT.get(file_format, ())}:
+        return "would have no effect: read the column as STRING, and convert it later"
+    if option in {name.lower() for name in _NOT_OPTIONS}:
+        return "can't be set: records that can't be used are found with it"
+    if file_format == "json" and option == "samplingratio":
+        return "can't be set: keys of records that it leaves out would be lost; set 'schema' to have no pass for types"
+    return None
+
+
+def watched_path(place: Place) -> str:
+    """The path of a stream of files: Spark watches folders and patterns, so a single file is made a pattern.
+
+    Args:
+        place: A folder, a file, or a pattern.
+    """
+    return f"{place.uri[:-1]}[{place.uri[-1]}]" if place.path().is_file() else place.uri
+
+
+class FromFiles(ReadsFiles):
+    """Reads files at a local path or any URI that Spark can read."""
+
+    method: ClassVar[str] = "fromFiles"
+    kind: ClassVar[str] = "file"

@@ -1,0 +1,131 @@
+"""MySQL and MariaDB as this process enters them, by PyMySQL and by their JDBC driver."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+from urllib.parse import quote
+
+from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
+
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html; those of both systems.
+_TROUBLES: dict[str, Trouble] = {
+    **dict.fromkeys(("1045", "1698", "1130", "1862", "3118"), "login"),
+    "1049": "database",
+    "1044": "permission",
+    "1142": "permission",
+    "1143": "permission",
+    "1227": "permission",
+    "1146": "table",
+    "1051": "table",
+    "1054": "column",
+    **dict.fromkeys(("1040", "1053", "1077", "1152", "1159", "1161", "1203", "1927"), "passing"),
+    **dict.fromkeys(("2002", "2003", "2006", "2013", "2055"), "passing"),
+    **dict.fromkeys(("1205", "1213", "1050", "1317"), "clash"),
+    **dict.fromkeys(("1048", "1062", "1264", "1265", "1292", "1366", "1406", "1452", "4025", "3819", "1153"), "value"),
+}
+_STATEMENT_SECONDS = 60
+_MONTH_SECONDS = 2_592_000
+# Connector/J reads a whole partition into memory, whatever the fetch size, unless it is this one, which makes it
+# stream, or there is a cursor, which took 1.4 times as long. https://dev.mysql.com/doc/connector-j/en/
+_ROW_BY_ROW = -(2**31)
+SESSION_SETTINGS = (
+    # A value that does not fit is an error and not a warning, and text is read in one way on every server.
+    "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE', time_zone = '+00:00', "
+    f"lock_wait_timeout = {_STATEMENT_SECONDS}"
+)
+"""How every connection that writes begins."""
+
+
+@dataclass(frozen=True)
+class MySQL(Database):
+    """A MySQL database and the user that enters it."""
+
+    product: ClassVar[str] = "MySQL"
+    text_type: ClassVar[str] = "char"
+
+    def quoted(self, name: str) -> str:
+        return "`" + name.replace("`", "``") + "`"
+
+    def spark_options(self) -> dict[str, str]:
+        host = self.credentials.host
+        server = f"[{host}]" if ":" in host else host
+        return {
+            "connectTimeout": str(CONNECT_SECONDS * 1000),
+            "socketTimeout": str(self.silence_seconds * 1000),
+            "tcpKeepAlive": "true",
+            # An older name of `connectionTimeZone`.
+            **{key: value for key, value in self.properties.items() if key.lower() != "servertimezone"},
+            # A TIMESTAMP comes and goes in the zone of the session, which would be the server's.
+            "connectionTimeZone": "UTC",
+            "forceConnectionTimeZoneToSession": "true",
+            "url": f"jdbc:mysql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
+            "driver": "com.mysql.cj.jdbc.Driver",
+            "user": self.credentials.username,
+            "password": self.password,
+        }
+
+    def fetch_options(self, rows: int) -> dict[str, str]:
+        with_cursor = self.properties.get("useCursorFetch", "").lower() == "true"
+        return {"fetchsize": str(_ROW_BY_ROW if rows and not with_cursor else rows)}
+
+    def entry(self) -> dict[str, Any]:
+        properties = {key.lower(): value for key, value in self.properties.items()}
+        return {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": self.silence_seconds,
+            "write_timeout": self.silence_seconds,
+            "program_name": "pipeline_platform",
+            **_encryption(properties.get("sslmode", "PREFERRED").upper()),
+            "host": self.credentials.host,
+            "port": self.credentials.port,
+            "database": self.credentials.database,
+            "user": self.credentials.username,
+            "password": self.password,
+            "charset": "utf8mb4",
+        }
+
+    @contextmanager
+    def _connection(self) -> Generator[Session]:
+        import pymysql
+
+        with (
+            closing(pymysql.connect(**self.entry(), autocommit=True, init_command=SESSION_SETTINGS)) as connection,
+            connection.cursor() as cursor,
+        ):
+            yield Session(cast(Cursor, cast(object, cursor)))
+
+    def hold(self, session: Session, name: str) -> None:
+        session.execute(f"SET SESSION wait_timeout = {_MONTH_SECONDS}")
+        session.rows("SELECT get_lock(%s, 0)", name)
+
+    def is_held(self, session: Session, name: str) -> bool:
+        return not session.rows("SELECT is_free_lock(%s)", name)[0][0]
+
+    def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
+        import pymysql
+
+        if not isinstance(error, pymysql.err.Error):
+            return None
+        code, said = (*error.args, "", "")[:2]
+        return self.trouble(str(code), str(said)), str(said or error)
+
+    def trouble(self, code: str | None, said: str) -> Trouble:
+        return _TROUBLES.get(code or "", "other")
+
+
+def _encryption(mode: str) -> dict[str, Any]:
+    """What Connector/J's `sslMode` is in PyMySQL, whose default is the same: encrypt if the server can."""
+    match mode:
+        case "DISABLED":
+            return {"ssl_disabled": True}
+        case "REQUIRED":
+            return {"ssl": {"check_hostname": False, "verify_mode": False}}
+        case "VERIFY_CA":
+            return {"ssl_verify_cert": True}
+        case "VERIFY_IDENTITY":
+            return {"ssl_verify_cert": True, "ssl_verify_identity": True}
+        case _:
+            return {}

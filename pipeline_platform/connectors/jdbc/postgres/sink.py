@@ -1,0 +1,203 @@
+"""`toPostgres`: a table of a PostgreSQL database, written all or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.connectors.jdbc import target_table as holds
+from pipeline_platform.connectors.jdbc.config import EntersPostgres
+from pipeline_platform.connectors.jdbc.database import Session, escaped
+from pipeline_platform.connectors.jdbc.postgres.database import SESSION_SETTINGS
+from pipeline_platform.connectors.jdbc.row_text import csv_lines
+from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TablePlace, WritesDatabase
+from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, copies_lines
+from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.load import LoadRun, Written
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_HOLDS = {
+    **dict.fromkeys(("int2", "int4", "int8"), holds.INTEGERS),
+    **dict.fromkeys(("numeric", "float4", "float8"), holds.NUMBERS),
+    **dict.fromkeys(("text", "varchar", "bpchar", "citext", "name"), holds.TEXTS),
+    "bool": holds.BOOLEANS,
+    "bytea": holds.BYTES,
+    "date": holds.DATES,
+    "timestamp": holds.TIMES,
+    "timestamptz": holds.TIMES,
+}
+# Tables, partitioned ones, views and foreign tables.
+_WRITABLE = ("r", "p", "v", "f")
+# Any number, as long as all that make or fill tables take the same.
+_LOCKS = 0x70706C
+
+
+class ToPostgres(WritesDatabase, EntersPostgres):
+    """Writes to a table of a PostgreSQL database, all rows or none.
+
+    The rows go through COPY into a staging table, and from there in one transaction into the table, which is made if
+    there is none. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
+    """
+
+    method: ClassVar[str] = "toPostgres"
+    product: ClassVar[str] = "PostgreSQL"
+
+    def write_of(self, frame: DataFrame, run: LoadRun) -> PostgresWrite:
+        return PostgresWrite(self, frame, run, self.entered(run.credentials))
+
+
+@dataclass(frozen=True)
+class PostgresWrite(DatabaseWrite):
+    """One load of a table of PostgreSQL, where even making a table is part of the transaction."""
+
+    def place(self, session: Session) -> TablePlace:
+        *before, name = self.config.table_parts(self.config.table)
+        if before:
+            schemas = session.rows("SELECT nspname FROM pg_namespace WHERE nspname = %s", before[-1])
+        else:
+            schemas = session.rows(
+                "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.oid = to_regclass(%s)), current_schema())",
+                self.database.quoted(name),
+            )
+        if not schemas or schemas[0][0] is None:
+            said = f'schema "{before[-1]}" does not exist' if before else "no schema is in the user's search path"
+            raise self.database.failure("schema", said, f"table {self.config.table}")
+        return TablePlace(schemas[0][0], name)
+
+    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+        kinds = session.rows("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self.sql(place))
+        if not kinds:
+            return None
+        if _text(kinds[0][0]) not in _WRITABLE:
+            raise PipelineExecutionException(
+                f"{place} in {self.database.address} is neither a table nor a view that can be written to",
+                hint="name another table",
+            )
+        found = session.rows(
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname), t.typtype, "
+            "t.typcategory, a.attnotnull, a.atthasdef OR a.attidentity <> '', "
+            "a.attgenerated <> '' OR a.attidentity = 'a' "
+            "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype "
+            "WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            self.sql(place),
+        )
+        return [
+            TargetColumn(
+                name=name,
+                type=type_,
+                holds=holds.ARRAYS if _text(category) == "A" else _HOLDS.get(base, holds.WRITTEN_AS_TEXT),
+                nullable=not not_null,
+                is_filled=filled,
+                is_computed=computed,
+                is_instant="with time zone" in type_,
+            )
+            for name, type_, base, _, category, not_null, filled, computed in found
+        ]
+
+    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+        may_insert = "SELECT has_column_privilege(to_regclass(%s), %s, 'INSERT')"
+        for column in columns:
+            [[allowed]] = session.rows(may_insert, self.sql(place), column)
+            if not allowed:
+                self._deny(f"the user has no right to INSERT into {place}, column {column}")
+        if self.config.mode == "overwrite":
+            may_remove = "SELECT has_table_privilege(to_regclass(%s), 'DELETE, TRUNCATE')"
+            [[allowed]] = session.rows(may_remove, self.sql(place))
+            if not allowed:
+                self._deny(f"the user has no right to DELETE from {place}")
+
+    def _deny(self, said: str) -> None:
+        raise self.database.failure("permission", said, f"table {self.config.table}")
+
+    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+        found = session.rows(
+            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE nspname = %s AND starts_with(relname, %s) AND relkind IN ('r', 'p')",
+            schema,
+            prefix,
+        )
+        return [row[0] for row in found]
+
+    def make_ledger(self, session: Session, place: TablePlace) -> None:
+        if self.tables_named(session, place.schema, LEDGER):
+            return
+        ledger = place.beside(LEDGER)
+        with session.transaction():
+            self._lock(session, ledger)
+            session.execute(
+                f"CREATE TABLE IF NOT EXISTS {self.sql(ledger)} (load_id text PRIMARY KEY, target text NOT NULL, "
+                "row_count bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now())"
+            )
+
+    def finished(self, session: Session, place: TablePlace) -> Written | None:
+        return Written(skipped=ALREADY_LOADED) if self.is_begun(session, place) else None
+
+    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+        columns = ", ".join(f"{self.database.quoted(pair.column.name)} {pair.column.type}" for pair in pairs)
+        session.execute(f"CREATE UNLOGGED TABLE {self.sql(staging)} ({columns})")
+
+    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+        columns = "number integer PRIMARY KEY, row_count bigint NOT NULL"
+        session.execute(f"CREATE UNLOGGED TABLE {self.sql(partitions)} ({columns})")
+
+    def lines(self, pairs: Sequence[Pair]) -> DataFrame:
+        return csv_lines(self.frame, pairs)
+
+    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+        names = self.names([pair.column.name for pair in pairs])
+        statements = Staging(
+            into=f"COPY {self.sql(staging)} ({names}) FROM STDIN (FORMAT csv)",
+            done=escaped(f"INSERT INTO {self.sql(partitions)} VALUES (%s, %s) ON CONFLICT DO NOTHING"),
+            noted=escaped(f"SELECT row_count FROM {self.sql(partitions)} WHERE number = %s"),
+        )
+        return copies_lines(self.database.entry(), SESSION_SETTINGS, statements, self.database.silence_seconds)
+
+    def publish(
+        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
+    ) -> Written:
+        ledger, target = self.sql(place.beside(LEDGER)), self.sql(place)
+        with session.transaction():
+            noted = session.execute(
+                f"INSERT INTO {ledger} (load_id, target, row_count) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+                self.load_key,
+                str(place),
+                rows,
+            )
+            if noted == 0:
+                return Written(skipped=ALREADY_LOADED)
+            self.require_staged(session, staging, rows)
+            self._lock(session, place)
+            if not session.rows("SELECT 1 WHERE to_regclass(%s) IS NOT NULL", target):
+                session.execute(f"ALTER TABLE {self.sql(staging)} SET LOGGED")
+                session.execute(f"ALTER TABLE {self.sql(staging)} RENAME TO {self.database.quoted(place.name)}")
+                return Written(rows=rows)
+            if self.config.mode == "overwrite":
+                self._empty(session, place)
+            names = self.names(columns)
+            taken = session.execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {self.sql(staging)}")
+            self.require_taken(session, staging, taken, rows)
+            return Written(rows=taken)
+
+    def _empty(self, session: Session, place: TablePlace) -> None:
+        """Remove all rows: at once if the table, the rights and foreign keys allow it."""
+        may_truncate = session.rows(
+            "SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'TRUNCATE') "
+            "AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = c.oid) "
+            "FROM pg_class c WHERE c.oid = to_regclass(%s)",
+            self.sql(place),
+        )[0][0]
+        session.execute(f"TRUNCATE {self.sql(place)}" if may_truncate else f"DELETE FROM {self.sql(place)}")
+
+    def _lock(self, session: Session, place: TablePlace) -> None:
+        """Until the transaction ends, keep other loads from making the same table."""
+        session.rows("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", _LOCKS, str(place))
+
+
+def _text(value: str | bytes) -> str:
+    """A value of PostgreSQL's type "char", which psycopg hands over as bytes."""
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,465 @@
+"""What writing to a database takes, whichever it is: rows are staged, then one transaction makes them the table's.
+
+Beside the target, in its schema, lie
+
+- `pipeline_platform_loads`, the ledger: a row for each load that is complete;
+- while a load runs, a staging table of its attempt, and a table of the partitions of the frame that are in it. The
+  attempt holds a lock of the staging table's name.
+
+An attempt that finds its load in the ledger has nothing to do. What an earlier attempt left is dropped by the next one,
+and what a load left whose process is gone, so that nobody holds its lock, by the next load of the schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pipeline_platform.config.values import Location, PositiveInteger, one_of
+from pipeline_platform.connectors.files.sink import SaveMode
+from pipeline_platform.connectors.jdbc.config import EntersDatabase
+from pipeline_platform.connectors.jdbc.database import Database, Session
+from pipeline_platform.connectors.jdbc.row_text import UNHELD, unheld, unheld_text
+from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
+from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn, kind_of, paired
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.storable import require_storable
+from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.load import Load, LoadRun, Prepared, Written
+from pipeline_platform.steps.malformed import OnMalformed
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+LEDGER = "pipeline_platform_loads"
+ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
+_STAGING = "pipeline_platform_staging_"
+_PARTITIONS = "_parts"
+# Those of attempts that hold a lock. An older version's attempts, with a shorter name, held none.
+_OWNED = re.compile(rf"(?P<staging>{_STAGING}[0-9a-f]{{12}}_[0-9a-f]{{12}})({_PARTITIONS})?")
+
+
+class WritesDatabase(Load, EntersDatabase):
+    """Keys of the methods that write to a database."""
+
+    table: Location
+    """The table, perhaps with its schema."""
+    mode: SaveMode = "append"
+    """What happens to rows that are there already; `overwrite` keeps the table's columns, indexes and grants."""
+    batch_size: PositiveInteger = 5000
+    """Rows for each round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
+    num_partitions: PositiveInteger | None = None
+    """How many connections write side by side; by default as many as the frame has partitions."""
+    on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
+    """What happens to a text that the system can't hold, one that is not UTF-8, or that has the character NUL in
+    PostgreSQL: `fail` fails the run, `null` makes it null, `quarantine` takes the row out.
+
+    The rows are counted, and a quarantine keeps each with the reason.
+    """
+    quarantine_path: Location | None = None
+    """With `onMalformed` `quarantine`: Delta table for those rows; by default beside the first sink."""
+
+    product: ClassVar[str]
+    """The system's name as people write it."""
+
+    def dataset(self) -> Dataset:
+        return self.table_dataset(self.table)
+
+    def reports_rows(self) -> bool:
+        # With a quarantine it takes fewer rows than the frame has.
+        return not self.keeps_aside()
+
+    def keeps_aside(self) -> bool:
+        return self.on_malformed == "quarantine"
+
+    def quarantine(self) -> str | None:
+        return self.quarantine_path
+
+    def malformed(self, frame: DataFrame) -> Column | None:
+        from pyspark.sql import functions as F
+
+        reasons = [
+            F.when(is_unheld, F.lit(unheld(self.product, what, column.name)))
+            for column in frame.schema
+            for is_unheld, what in unheld_text(self.product, F.col(quoted(column.name)), column.dataType)
+        ]
+        return F.coalesce(*reasons) if reasons and self.on_malformed != "fail" else None
+
+    def without_malformed(self, frame: DataFrame) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        columns: dict[str, Column] = {}
+        for column in frame.schema:
+            kept = value = F.col(quoted(column.name))
+            for is_unheld, _ in unheld_text(self.product, value, column.dataType):
+                kept = F.when(~is_unheld, kept)
+            columns[column.name] = kept
+        return frame.select(*(column.alias(name) for name, column in columns.items()))
+
+    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+        write = self.write_of(frame, run)
+        write.check()
+        return write
+
+    def write_of(self, frame: DataFrame, run: LoadRun) -> DatabaseWrite:
+        """The load of a frame, not yet held against the table."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TablePlace:
+    """Where a table is, or will be.
+
+    Args:
+        schema: The schema, which MySQL calls a database.
+        name: The table.
+    """
+
+    schema: str
+    name: str
+
+    def beside(self, name: str) -> TablePlace:
+        """Another table of the same schema."""
+        return replace(self, name=name)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class DatabaseWrite(ABC):
+    """One load of a table.
+
+    Args:
+        config: The step.
+        frame: What is written.
+        run: The load it belongs to.
+        database: Where the table is.
+        attempt: Differs for every attempt, those of one run included.
+    """
+
+    config: WritesDatabase
+    frame: DataFrame
+    run: LoadRun
+    database: Database
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+
+    new_table: ClassVar[str] = ""
+    """What follows the columns where a table is made."""
+
+    def check(self) -> None:
+        """Hold the frame against the table; writes nothing.
+
+        Raises:
+            PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
+        """
+        require_storable(self.frame, self.database.product)
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            columns = self.columns(session, place)
+            if columns is None:
+                self._require_types()
+            elif self.config.mode != "ignore" and not self.is_begun(session, place):
+                self._require_mode(place)
+                pairs = paired(self.frame.schema, columns, str(place))
+                self.require_rights(session, place, [pair.column.name for pair in pairs])
+
+    def write(self) -> Written:
+        """Stage the rows, then make them the table's in one transaction, unless an earlier attempt has.
+
+        Raises:
+            PipelineException: A value does not fit, or the server says no; the table is as it was.
+        """
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            self.make_ledger(session, place)
+            finished = self.finished(session, place)
+            self._drop_leftovers(session, place)
+            self._drop_orphans(session, place)
+            if finished is not None:
+                return finished
+            columns = self.columns(session, place)
+            if columns is not None:
+                if self.config.mode == "ignore":
+                    return _IGNORED
+                self._require_mode(place)
+        staging = self.staging(place)
+        with self.database.session() as owner:
+            self.database.hold(owner, staging.name)
+            return self._write_by_way_of(staging, place, columns)
+
+    def _write_by_way_of(self, staging: TablePlace, place: TablePlace, columns: list[TargetColumn] | None) -> Written:
+        about = f"table {self.config.table}"
+        with self.database.session(about) as session:
+            if columns is None:
+                self.make_as_spark_does(session, staging)
+                columns = self.columns(session, staging)
+                assert columns is not None
+                pairs = paired(self.frame.schema, columns, str(place))
+            else:
+                pairs = paired(self.frame.schema, columns, str(place))
+                self.make_staging(session, staging, pairs)
+            self.make_partitions(session, self._partitions(staging))
+        rows = self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
+        with self.database.session(about) as session:
+            if self.columns(session, self._partitions(staging)) is None and not self.is_begun(session, place):
+                raise self._staging_removed()
+            written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
+            self.forget_before(session, place)
+            self._drop_leftovers(session, place)
+        return written
+
+    def last_batch(self) -> int | None:
+        """The newest micro-batch of the stream that the ledger knows; it keeps one of each stream."""
+        with self.database.session(f"table {self.config.table}") as session:
+            place = self.place(session)
+            if not self.tables_named(session, place.schema, LEDGER):
+                return None
+            ledger, begins = self.sql(place.beside(LEDGER)), f"{self.run.load_id}/"
+            found = session.rows(f"SELECT load_id FROM {ledger} WHERE left(load_id, %s) = %s", len(begins), begins)
+        numbers = (str(load_id)[len(begins) :] for [load_id] in found)
+        return max((int(number) for number in numbers if number.isdigit()), default=None)
+
+    def clean(self) -> None:
+        """Drop the staging tables of this load; what was begun to be published is left to be finished."""
+        with self.database.session() as session:
+            self._drop_leftovers(session, self.place(session))
+
+    @abstractmethod
+    def place(self, session: Session) -> TablePlace:
+        """Where the table is or will be.
+
+        Raises:
+            PipelineExecutionException: There is no such schema.
+        """
+
+    @abstractmethod
+    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+        """A table's columns; None if there is no table.
+
+        Raises:
+            PipelineExecutionException: There is something that can't be written to.
+        """
+
+    @abstractmethod
+    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+        """Raise if the user may not write these columns of the table.
+
+        Raises:
+            PipelineExecutionException: A right is missing.
+        """
+
+    @abstractmethod
+    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+        """The tables of a schema whose names begin so."""
+
+    @abstractmethod
+    def make_ledger(self, session: Session, place: TablePlace) -> None:
+        """Make the ledger of the table's schema unless it is there."""
+
+    def is_begun(self, session: Session, place: TablePlace) -> bool:
+        """Whether the ledger knows the load."""
+        if not self.tables_named(session, place.schema, LEDGER):
+            return False
+        ledger = self.sql(place.beside(LEDGER))
+        return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE load_id = %s", self.load_key))
+
+    @abstractmethod
+    def finished(self, session: Session, place: TablePlace) -> Written | None:
+        """What an earlier attempt wrote, its publication brought to an end; None if the load is still to be done."""
+
+    @abstractmethod
+    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+        """Make an empty table of the columns that the frame has, in the types of the target."""
+
+    @abstractmethod
+    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+        """Make the empty table of the partitions that are staged."""
+
+    @abstractmethod
+    def lines(self, pairs: Sequence[Pair]) -> DataFrame:
+        """The rows as lines of text."""
+
+    @abstractmethod
+    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+        """What Spark's tasks do with the lines."""
+
+    @abstractmethod
+    def publish(
+        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
+    ) -> Written:
+        """Make the staged rows the table's, and note the load in the ledger, both or neither.
+
+        Args:
+            session: A session.
+            place: The table.
+            staging: Its staging table.
+            columns: The columns of both.
+            rows: How many rows Spark's tasks say they staged.
+
+        Raises:
+            PipelineExecutionException: That many are not there; the table is as it was.
+        """
+
+    def require_staged(self, session: Session, staging: TablePlace, rows: int) -> None:
+        """Raise unless the partitions that are staged are those that the tasks say; within the transaction.
+
+        Both tables are emptied where a crashed server recovers: they are unlogged, or were not yet on its disk.
+
+        Raises:
+            PipelineExecutionException: The server lost some.
+        """
+        partitions = self.sql(self._partitions(staging))
+        staged = int(session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {partitions}")[0][0])
+        if staged != rows:
+            raise self._rows_lost(staged, rows)
+
+    def require_taken(self, session: Session, staging: TablePlace, taken: int, rows: int) -> None:
+        """Raise if the table took other rows than the tasks staged, unless a trigger or rule of the table's did that.
+
+        Raises:
+            PipelineExecutionException: The staging table had no longer what was staged.
+        """
+        if taken != rows:
+            staged = session.rows(f"SELECT count(*) FROM {self.sql(staging)}")[0][0]
+            if staged != rows:
+                raise self._rows_lost(staged, rows)
+
+    def _rows_lost(self, staged: int, rows: int) -> PipelineExecutionException:
+        return PipelineExecutionException(
+            f"{self.database.address}, table {self.config.table}: {rows} rows were staged, and the server has "
+            f"{staged} of them: it was stopped hard meanwhile, and lost the others",
+            hint="run again: the table is as it was before",
+            retryable=True,
+        )
+
+    def _staging_removed(self) -> PipelineExecutionException:
+        return PipelineExecutionException(
+            f"{self.database.address}, table {self.config.table}: the staging table is gone: another attempt at this "
+            "load began meanwhile, or the server ended the session that marks it as being in use",
+            hint="run again: the table is as it was before",
+            retryable=True,
+        )
+
+    @property
+    def load_key(self) -> str:
+        """The load id, as the ledger has it."""
+        return _ledger_key(self.run.key)
+
+    def forget_before(self, session: Session, place: TablePlace) -> None:
+        """Take the micro-batch before this one out of the ledger, where nothing asks for it any more."""
+        if self.run.key_before is not None:
+            ledger = self.sql(place.beside(LEDGER))
+            session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", _ledger_key(self.run.key_before))
+
+    def sql(self, place: TablePlace) -> str:
+        """A table as the system's SQL."""
+        return self.database.quoted_path([place.schema, place.name])
+
+    def names(self, columns: Sequence[str]) -> str:
+        """Columns as the system's SQL."""
+        return ", ".join(map(self.database.quoted, columns))
+
+    def staging(self, place: TablePlace) -> TablePlace:
+        """The staging table of this attempt."""
+        return place.beside(f"{self._staging_prefix(place)}{self.attempt}")
+
+    def _staging_prefix(self, place: TablePlace) -> str:
+        load = hashlib.sha256(f"{place}\n{self.run.key}".encode()).hexdigest()[:12]
+        return f"{_STAGING}{load}_"
+
+    def _partitions(self, staging: TablePlace) -> TablePlace:
+        return staging.beside(f"{staging.name}{_PARTITIONS}")
+
+    def is_needed(self, session: Session, staging: TablePlace) -> bool:
+        """Whether a staging table is still to be published."""
+        return False
+
+    def _drop_leftovers(self, session: Session, place: TablePlace) -> None:
+        for name in self.tables_named(session, place.schema, self._staging_prefix(place)):
+            if not self.is_needed(session, place.beside(name)):
+                session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
+
+    def _drop_orphans(self, session: Session, place: TablePlace) -> None:
+        """Drop the staging tables of loads whose process is gone."""
+        for name in self.tables_named(session, place.schema, _STAGING):
+            owned = _OWNED.fullmatch(name)
+            if owned is None or self.database.is_held(session, owned["staging"]):
+                continue
+            if not self.is_needed(session, place.beside(name)):
+                try:
+                    session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
+                except Exception as error:
+                    # Another user's, who is left to drop it.
+                    found = self.database.failure_of(error)
+                    if found is None or found[0] != "permission":
+                        raise
+
+    def _require_mode(self, place: TablePlace) -> None:
+        if self.config.mode == "errorIfExists":
+            raise PipelineExecutionException(
+                f"there is a table {place} in {self.database.address} already, and mode is errorIfExists",
+                hint="use mode append, overwrite or ignore, or another table",
+            )
+
+    def _require_types(self) -> None:
+        for column in self.frame.schema:
+            if kind_of(column.dataType) == "void":
+                raise PipelineExecutionException(
+                    f"the column '{column.name}' has no type but null, and there is no table {self.config.table} yet "
+                    "that would say which",
+                    hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or make the table first",
+                )
+
+    def make_as_spark_does(self, session: Session, staging: TablePlace) -> None:
+        """Make an empty table with the types that Spark gives the frame's columns in this system."""
+        empty = self.frame.sparkSession.createDataFrame([], self.frame.schema).coalesce(1)
+        writer = empty.write.format("jdbc").options(**self.database.spark_options())
+        writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
+        writer.mode("error").save()
+
+    def _fill(self, lines: DataFrame, fill: FillsStaging) -> int:
+        """Stage the rows: how many the tasks say there are."""
+        if self.config.num_partitions is not None:
+            lines = lines.coalesce(self.config.num_partitions)
+        try:
+            return sum(row[0] for row in lines.mapInArrow(fill, FILLED).collect())
+        except Exception as error:
+            text = str(error)
+            told = database_error_in(text)
+            if told is not None:
+                trouble = self.database.trouble(*told)
+                if trouble == "table":
+                    raise self._staging_removed() from error
+                raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
+            found = UNHELD.search(text)
+            if found is not None:
+                raise _unheld(found) from error
+            raise
+
+
+_LONGEST_ID = 190
+
+
+def _ledger_key(load_id: str) -> str:
+    return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
+
+
+_IGNORED = Written(skipped="there is a table already, and mode is ignore")
+
+
+def _unheld(found: re.Match[str]) -> PipelineExecutionException:
+    column, what = found["column"], found["what"]
+    if "NaN" in what:
+        hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
+    elif "digits" in what:
+        hint = f"round it first, with enrichData: round({column}, {what.split()[2]})"
+    else:
+        hint = "set 'onMalformed' to quarantine or null, or mend the text first"
+    return PipelineExecutionException(found[0], hint=hint)

@@ -1,0 +1,171 @@
+"""What reading from a database takes, whichever it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.sql import parse_query
+from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
+from pipeline_platform.connectors.jdbc.config import EntersDatabase
+from pipeline_platform.connectors.jdbc.partition_range import range_kind
+from pipeline_platform.connectors.jdbc.source_columns import SourceColumn, guarded, in_own_types
+from pipeline_platform.frames.jvm_zone import require_utc
+from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import Extract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType
+
+    from pipeline_platform.connectors.jdbc.database import Database, Session
+    from pipeline_platform.credentials.model import Credentials
+
+
+class ReadsDatabase(Extract, EntersDatabase):
+    """Keys of the methods that read from a database."""
+
+    table: Location | None = None
+    """The table, perhaps with its schema; either this or `query`."""
+    query: Text | None = None
+    """A query in the database's own SQL; either this or `table`."""
+    partition_column: Text | None = None
+    """A numeric, date or timestamp column; its range is split among partitions that are read side by side."""
+    lower_bound: Bound | None = None
+    """Where the first partition ends; by default the smallest value, asked of the source. It filters nothing."""
+    upper_bound: Bound | None = None
+    """Where the last partition starts; by default the largest value, asked of the source. It filters nothing."""
+    num_partitions: PositiveInteger = 10
+    """With `partitionColumn`: how many partitions there are."""
+    fetch_size: Natural = 10000
+    """Rows for each round trip."""
+    invalid_dates: Annotated[Literal["fail", "null"], one_of("fail", "null")] = "fail"
+    """What happens to a date or time that a frame can't hold; with `null` it is NULL.
+
+    In PostgreSQL that is infinity, what is before the year 1 or after 9999, and 24:00; in MySQL a date with a zero in
+    it, and a time of no day, such as 25:00.
+    """
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.table is not None and self.query is not None:
+            raise PydanticCustomError("source", "'table' and 'query' exclude each other", {"key": "query"})
+        if self.table is None and self.query is None:
+            raise PydanticCustomError("source", "one of 'table' and 'query' is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        lower, upper = self.lower_bound, self.upper_bound
+        for key, bound in (("lowerBound", lower), ("upperBound", upper)):
+            if bound is not None and self.partition_column is None:
+                message = "'{bound}' goes with 'partitionColumn'"
+                raise PydanticCustomError("bounds", message, {"bound": key, "key": key})
+        if isinstance(lower, (int, float)) and isinstance(upper, (int, float)) and lower >= upper:
+            raise PydanticCustomError("bounds", "'upperBound' must be above 'lowerBound'", {"key": "upperBound"})
+        return self
+
+    def skips_rows_at_source(self) -> bool:
+        return True
+
+    def dataset(self) -> Dataset:
+        if self.table is not None:
+            return self.table_dataset(self.table)
+        tables = [self.table_dataset(table).location for table in _tables(self.query or "", self.system)]
+        others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
+        return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
+
+    def reads_the_same_again(self) -> bool:
+        return False
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        """Build the frame: the source is asked for its columns, and for the bounds that were left out.
+
+        Raises:
+            CredentialException: The database refuses the user.
+            PipelineExecutionException: It can't be reached, there is no such table or column, or `partitionColumn`
+                is of a type that has no ranges.
+        """
+        database = self.entered(credentials)
+        source = (
+            f"({self.query}\n) AS source" if self.query else database.quoted_path(self.table_parts(self.table or ""))
+        )
+        reader = spark.read.format("jdbc").options(**database.spark_options())
+        reader = reader.options(**database.fetch_options(self.fetch_size))
+        with database.session(f"table {self.table}" if self.table else "query") as session:
+            described = session.description(f"SELECT * FROM {source} LIMIT 0")
+            frame = reader.option("dbtable", source).load()
+            columns = [
+                self.source_column(database, one, field.dataType)
+                for one, field in zip(described, frame.schema, strict=True)
+            ]
+            if any(_has_time(field.dataType) for field in frame.schema):
+                require_utc(spark)
+            guarded_source = guarded(source, [(database.quoted(column.name), column) for column in columns])
+            reader = reader.option("dbtable", guarded_source)
+            if guarded_source != source:
+                frame = reader.load()
+            if self.partition_column is None:
+                return in_own_types(frame, columns)
+            kind = range_kind(frame, self.partition_column)
+            held = next(column.held for column in columns if column.name == kind.column)
+            bounds = self._bounds(session, database.quoted(kind.column), source, held)
+        range_of = kind.range_between(*bounds)
+        if range_of is None:
+            return in_own_types(frame, columns)
+        reader = reader.option("partitionColumn", kind.column).option("numPartitions", self.num_partitions)
+        frame = reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
+        return in_own_types(frame, columns)
+
+    def source_column(self, database: Database, described: Any, data_type: DataType) -> SourceColumn:
+        """How a column is read.
+
+        Args:
+            database: Where it is.
+            described: What the driver says of it.
+            data_type: What Spark takes it for.
+
+        Raises:
+            PipelineExecutionException: A frame can't hold its type.
+        """
+        raise NotImplementedError
+
+    def _bounds(self, session: Session, column: str, source: str, held: str | None) -> tuple[Any, Any]:
+        asked = [
+            f"{function}({column})"
+            for function, bound in (("min", self.lower_bound), ("max", self.upper_bound))
+            if bound is None
+        ]
+        if not asked:
+            return self.lower_bound, self.upper_bound
+        # What a frame can't hold is told, or made NULL, where its row is read.
+        where = f" WHERE {held}" if held is not None else ""
+        found = iter(session.rows(f"SELECT {', '.join(asked)} FROM {source}{where}")[0])
+        lower = next(found) if self.lower_bound is None else self.lower_bound
+        return lower, next(found) if self.upper_bound is None else self.upper_bound
+
+
+def _has_time(data_type: DataType) -> bool:
+    from pyspark.sql.types import ArrayType, TimestampType
+
+    return isinstance(data_type, TimestampType) or (
+        isinstance(data_type, ArrayType) and _has_time(data_type.elementType)
+    )
+
+
+def _tables(query: str, dialect: str) -> list[str]:
+    try:
+        parsed = parse_query(query, dialect)
+    except (SqlglotError, RecursionError):
+        return []
+    inner = {cte.alias for cte in parsed.find_all(exp.CTE)}
+    tables = {table.sql(dialect, comments=False) for table in map(_bare, parsed.find_all(exp.Table)) if table.name}
+    return sorted(tables - inner)
+
+
+def _bare(table: exp.Table) -> exp.Table:
+    return exp.Table(this=table.this, db=table.args.get("db"), catalog=table.args.get("catalog"))

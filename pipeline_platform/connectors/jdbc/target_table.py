@@ -1,0 +1,126 @@
+"""A table that is there already, and whether it can take a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.problem import nearest
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import find_column
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructField, StructType
+
+INTEGERS = frozenset({"integer"})
+NUMBERS = frozenset({"integer", "decimal", "float"})
+TEXTS = frozenset({"integer", "decimal", "float", "boolean", "string", "date", "timestamp"})
+BOOLEANS = frozenset({"boolean"})
+BYTES = frozenset({"binary"})
+DATES = frozenset({"date"})
+TIMES = frozenset({"date", "timestamp"})
+ARRAYS = frozenset({"array"})
+WRITTEN_AS_TEXT = frozenset({"string"})
+"""Types that Spark does not have, such as uuid or json: their values are text in a frame."""
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """A column of a table.
+
+    Args:
+        name: Its name.
+        type: Its type in the system's SQL, so that another column can be made like it.
+        holds: The kinds of values that it can hold.
+        nullable: Whether a row may go without.
+        is_filled: Whether the system has a value of its own for a row that goes without.
+        is_computed: Whether the system computes it, so that it can't be written.
+        is_instant: Whether it is a point in time, and not what a clock shows somewhere.
+    """
+
+    name: str
+    type: str
+    holds: frozenset[str]
+    nullable: bool = True
+    is_filled: bool = False
+    is_computed: bool = False
+    is_instant: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A column of the frame, and the one of the table that takes it."""
+
+    field: StructField
+    column: TargetColumn
+
+
+def paired(schema: StructType, columns: Sequence[TargetColumn], table: str) -> list[Pair]:
+    """Each column of a frame with the one of the table that takes it.
+
+    Args:
+        schema: Of the frame.
+        columns: Of the table.
+        table: The table, for messages.
+
+    Raises:
+        PipelineExecutionException: The table has no such column, or one of another type, or one that has to be given
+            and is not.
+    """
+    by_name = {column.name: column for column in columns}
+    pairs: list[Pair] = []
+    for field in schema:
+        name = find_column(list(by_name), field.name)
+        if name is None:
+            raise PipelineExecutionException(
+                f"the table {table} has no column '{field.name}'; it has {', '.join(by_name)}",
+                hint=nearest(field.name, by_name) or "drop the column, or add it to the table",
+            )
+        pairs.append(_fitting(Pair(field, by_name[name]), table))
+    given = {pair.column.name for pair in pairs}
+    for column in columns:
+        if column.name not in given and not (column.nullable or column.is_filled or column.is_computed):
+            raise PipelineExecutionException(
+                f"the table {table} has the column '{column.name}' NOT NULL without a default, and the frame does not "
+                "have it",
+                hint="add it with enrichData, or give it a default in the table",
+            )
+    return pairs
+
+
+def _fitting(pair: Pair, table: str) -> Pair:
+    kind, column = kind_of(pair.field.dataType), pair.column
+    if column.is_computed:
+        raise PipelineExecutionException(
+            f"the column '{column.name}' of the table {table} is computed by the database and can't be written",
+            hint="drop it from the frame first",
+        )
+    if kind not in column.holds and kind != "void":
+        raise PipelineExecutionException(
+            f"the column '{pair.field.name}' is {pair.field.dataType.simpleString()}, and the table {table} has it as "
+            f"{column.type}",
+            hint="cast it with enrichData to the type of the table's column",
+        )
+    return pair
+
+
+def kind_of(data_type: DataType) -> str:
+    """What sort of values a type of Spark has, as far as a column of a database minds."""
+    from pyspark.sql import types as T
+
+    if isinstance(data_type, T.DecimalType) and data_type.scale == 0:
+        return "integer"
+    kinds: tuple[tuple[tuple[type[DataType], ...], str], ...] = (
+        ((T.IntegralType,), "integer"),
+        ((T.DecimalType,), "decimal"),
+        ((T.FractionalType,), "float"),
+        ((T.BooleanType,), "boolean"),
+        ((T.StringType, T.CharType, T.VarcharType), "string"),
+        ((T.BinaryType,), "binary"),
+        ((T.DateType,), "date"),
+        ((T.TimestampType, T.TimestampNTZType), "timestamp"),
+        ((T.ArrayType,), "array"),
+        ((T.NullType,), "void"),
+    )
+    return next((kind for types, kind in kinds if isinstance(data_type, types)), "other")

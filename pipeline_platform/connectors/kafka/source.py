@@ -1,0 +1,290 @@
+"""`fromKafka`: one or more topics, with what is in their values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.values import (
+    AvroSchema,
+    Flag,
+    Location,
+    PositiveInteger,
+    PositiveLong,
+    avro_schema_mistake,
+    ddl_mistake,
+    one_of,
+)
+from pipeline_platform.connectors.kafka.client import EntersKafka, Topic
+from pipeline_platform.connectors.kafka.topics import topic_ids
+from pipeline_platform.connectors.kafka.values import LARGEST_ID, ValueFormat, ValueFraming, Values, with_values
+from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.malformed import MalformedRecords
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+
+_LATEST = -1
+_EARLIEST = -2
+_ID_DIGITS = len(str(LARGEST_ID))
+# Kafka's own default hands on what a transaction wrote that was then aborted.
+_COMMITTED = {"kafka.isolation.level": "read_committed"}
+
+
+def _topics(value: Any) -> Any:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _offsets(value: Any) -> Any:
+    """`earliest`, `latest`, or the canonical JSON of `{topic: {partition: offset}}`."""
+    if isinstance(value, str):
+        if value.strip().lower() in ("earliest", "latest") or has_placeholder(value):
+            return value.strip().lower() if not has_placeholder(value) else value
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = None
+    if not isinstance(value, dict):
+        raise PydanticCustomError("offsets", "expected 'earliest', 'latest' or offsets by topic and partition")
+    by_topic = cast("dict[str, Any]", value)
+    for topic, partitions in by_topic.items():
+        if not isinstance(partitions, dict) or not partitions:
+            raise PydanticCustomError("offsets", "expected an offset for each partition of '{topic}'", {"topic": topic})
+        for partition, offset in cast("dict[str, Any]", partitions).items():
+            if not (partition.isascii() and partition.isdigit()):
+                message = "'{partition}' of '{topic}' is not the number of a partition"
+                raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
+            if isinstance(offset, bool) or not isinstance(offset, int) or offset < _EARLIEST:
+                message = "the offset of '{topic}', partition {partition}, is no number of -2 (earliest) or more"
+                raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
+    return json.dumps(by_topic)
+
+
+Offsets = Annotated[
+    str,
+    BeforeValidator(_offsets),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "examples": ["earliest", "latest"]},
+                {"type": "object", "additionalProperties": {"type": "object"}},
+            ],
+        },
+    ),
+]
+"""`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
+
+
+class FromKafka(MalformedRecords, EntersKafka):
+    """Reads topics; beside Kafka's own columns come those parsed from the value.
+
+    Messages of transactions that were aborted, or are still open, are not read, unless the property `isolation.level`
+    is `read_uncommitted`.
+    """
+
+    method: ClassVar[str] = "fromKafka"
+    record_place: ClassVar[tuple[str, ...]] = ("topic", "partition", "offset")
+
+    topic: (
+        Annotated[
+            list[Topic],
+            BeforeValidator(_topics),
+            Field(min_length=1),
+            WithJsonSchema(
+                {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
+            ),
+        ]
+        | None
+    ) = None
+    """The topic, or a list of them; either this or `topicPattern`."""
+    topic_pattern: Location | None = None
+    """A Java regular expression; all topics that match it are read, also those made later."""
+    starting_offsets: Offsets | None = None
+    """Where to start: `earliest`, `latest`, or offsets by topic and partition, -2 for earliest and -1 for latest.
+
+    By default `latest` in streaming and `earliest` in batch. A stream that has a checkpoint goes on from there.
+    """
+    ending_offsets: Offsets | None = None
+    """In batch, where to stop: `latest`, the default, or offsets by topic and partition; a stream does not stop."""
+    fail_on_data_loss: Flag = True
+    """Fail when offsets are gone that were not read yet."""
+    max_offsets_per_trigger: PositiveLong | None = None
+    """Streaming: the most records in a micro-batch."""
+    min_partitions: PositiveInteger | None = None
+    """Read with at least so many Spark partitions; by default one for each of Kafka's."""
+    tombstones: Annotated[Literal["keep", "drop"], one_of("keep", "drop")] = "keep"
+    """What happens to a message without a value, which says that its key was deleted.
+
+    `keep` keeps it as a row, in which `value`, or each column that is parsed from it, is null; `drop` leaves it out,
+    and it counts for nothing. It is never malformed.
+    """
+    value_format: Annotated[ValueFormat, one_of("raw", "string", "json", "avro")] = "raw"
+    """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it as UTF-8, the others parse it.
+
+    A value that is not whole and of its format is malformed: text that is not UTF-8, or json or avro that is empty,
+    cut off, followed by anything else, or not of `valueSchema`. The key stays bytes.
+    """
+    value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
+    """What stands before a value of json or avro: `confluent` is the header of a schema registry, a zero and four bytes
+    of the schema's id.
+
+    Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json the id
+    has no meaning.
+    """
+    value_schema: Annotated[
+        str | None,
+        BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (dict, list)) else value),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}]}),
+    ] = None
+    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, an Avro schema for avro.
+
+    Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
+    name, the Kafka column is called `kafka_<name>`.
+
+    JSON is taken as RFC 8259 and I-JSON have it, and what a column can't hold unchanged is malformed. A value is one
+    object; fields that the schema lacks are ignored, and one that is missing is null, or malformed if the schema says
+    NOT NULL. Names are told apart by case, also `ID` and `id`. Malformed are: a key that occurs twice, single quotes,
+    leading zeros, comments, a bare `NaN`; a number too large for its type; a fraction, also 1.0, for an integer, and
+    one with more digits than a DECIMAL has; a number in quotes, except for a DECIMAL; anything but `true` and `false`
+    for a BOOLEAN. "NaN" and "Infinity" in quotes are a DOUBLE, whose precision a number may exceed. A STRING takes
+    any value, as its JSON text, without zeros at the end of a fraction; a number with more than 38 digits or with
+    an exponent is that of the nearest double. A DATE is `2026-01-31`, a TIMESTAMP
+    `2026-01-31T12:00:00.123456+01:00`, also with a space, without seconds, time or offset (then it is UTC), or a
+    whole number of seconds since 1970; of more than six digits of a second the rest is cut off. Both lie in the
+    years 1 to 9999. BINARY is base64.
+    """
+    writer_schemas: Annotated[dict[str, AvroSchema], Field(min_length=1)] | None = None
+    """For framed avro: the schema that values were written with, by its id in the registry, such as `{"17": {…}}`.
+
+    Values are resolved to `valueSchema` by Avro's rules. One with another id is malformed.
+    """
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.topic is not None and self.topic_pattern is not None:
+            message = "'topic' and 'topicPattern' exclude each other"
+            raise PydanticCustomError("source", message, {"key": "topicPattern"})
+        if self.topic is None and self.topic_pattern is None:
+            raise PydanticCustomError("source", "one of 'topic' and 'topicPattern' is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _offsets_fit(self) -> Self:
+        for key, offsets in (("startingOffsets", self.starting_offsets), ("endingOffsets", self.ending_offsets)):
+            unknown = set(_by_topic(offsets)) - set(self.topic or _by_topic(offsets))
+            if unknown:
+                message = "'{key}' names topics that are not read: {topics}"
+                raise PydanticCustomError("offsets", message, {"key": key, "topics": ", ".join(sorted(unknown))})
+        if self.ending_offsets == "earliest" or _EARLIEST in _values(self.ending_offsets):
+            message = "'endingOffsets' can't be earliest: nothing would be read"
+            raise PydanticCustomError("offsets", message, {"key": "endingOffsets"})
+        return self
+
+    @model_validator(mode="after")
+    def _schema_fits_format(self) -> Self:
+        parses = self.value_format in ("json", "avro")
+        if parses and self.value_schema is None:
+            message = "'valueFormat' {format} needs a 'valueSchema'"
+            raise PydanticCustomError("schema", message, {"format": self.value_format, "key": "valueFormat"})
+        if not parses and self.value_schema is not None:
+            message = "'valueSchema' goes with 'valueFormat' json or avro"
+            raise PydanticCustomError("schema", message, {"key": "valueSchema"})
+        if self.value_framing != "none" and not parses:
+            message = "'valueFraming' goes with 'valueFormat' json or avro"
+            raise PydanticCustomError("framing", message, {"key": "valueFraming"})
+        if self.value_schema is not None:
+            judge = ddl_mistake if self.value_format == "json" else avro_schema_mistake
+            mistake = judge(self.value_schema)
+            if mistake is not None:
+                raise PydanticCustomError("schema", "{mistake}", {"mistake": mistake, "key": "valueSchema"})
+        return self
+
+    @model_validator(mode="after")
+    def _writer_schemas_fit(self) -> Self:
+        needed = self.value_format == "avro" and self.value_framing == "confluent"
+        if needed and self.writer_schemas is None:
+            message = "'valueFraming' confluent needs 'writerSchemas' for avro: the schema of each id"
+            raise PydanticCustomError("framing", message, {"key": "valueFraming"})
+        if not needed and self.writer_schemas is not None:
+            message = "'writerSchemas' goes with 'valueFormat' avro and 'valueFraming' confluent"
+            raise PydanticCustomError("framing", message, {"key": "writerSchemas"})
+        for key in self.writer_schemas or ():
+            if not (key.isascii() and key.isdigit() and len(key) <= _ID_DIGITS and int(key) <= LARGEST_ID):
+                message = "'{id}' is not the id of a schema, which is a number"
+                raise PydanticCustomError("framing", message, {"id": key, "key": "writerSchemas"})
+        return self
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "batch" and (self.starting_offsets == "latest" or _LATEST in _values(self.starting_offsets)):
+            return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
+        return []
+
+    def is_stream(self) -> bool:
+        return True
+
+    def dataset(self) -> Dataset:
+        return self.topic_dataset(self.topic or [self.topic_pattern or ""])
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.read.format("kafka").options(**self._options(spark, credentials))
+        offsets = {
+            "startingOffsets": self.starting_offsets or "earliest",
+            "endingOffsets": self.ending_offsets or "latest",
+        }
+        return self._with_values(reader.options(**offsets).load())
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        reader = spark.readStream.format("kafka").options(**self._options(spark, credentials))
+        reader = reader.option("startingOffsets", self.starting_offsets or "latest")
+        if self.max_offsets_per_trigger is not None:
+            reader = reader.option("maxOffsetsPerTrigger", self.max_offsets_per_trigger)
+        return self._with_values(reader.load())
+
+    def _with_values(self, records: DataFrame) -> DataFrame:
+        if self.tombstones == "drop":
+            records = records.filter("value IS NOT NULL")
+        writer_schemas = {int(key): schema for key, schema in (self.writer_schemas or {}).items()}
+        return with_values(records, Values(self.value_format, self.value_schema, self.value_framing, writer_schemas))
+
+    def _options(self, spark: SparkSession, credentials: Credentials | None) -> dict[str, str]:
+        """What a reader needs in either mode; the topics are there."""
+        subscription = (
+            {"subscribe": ",".join(self.topic)} if self.topic else {"subscribePattern": self.topic_pattern or ""}
+        )
+        options = {**_COMMITTED, **self.spark_options(credentials)}
+        self.require_topics(spark, options, subscription)
+        options |= {**subscription, "failOnDataLoss": str(self.fail_on_data_loss).lower()}
+        return options | ({"minPartitions": str(self.min_partitions)} if self.min_partitions is not None else {})
+
+    def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
+        return topic_ids(spark, self.spark_options(credentials), self.topic, self.topic_pattern)
+
+    def may_lose_data(self) -> bool:
+        return not self.fail_on_data_loss
+
+    def reads_the_same_again(self) -> bool:
+        # Where the topic ends is found out at each reading.
+        return False
+
+    def position_in(self) -> Mapping[str, Any]:
+        # Brokers come and go.
+        return {"topic": self.topic} if self.topic is not None else {"topicPattern": self.topic_pattern}
+
+    def may_be_malformed(self) -> bool:
+        return self.value_format != "raw"
+
+
+def _by_topic(offsets: str | None) -> dict[str, dict[str, int]]:
+    return json.loads(offsets) if offsets is not None and offsets.startswith("{") else {}
+
+
+def _values(offsets: str | None) -> set[int]:
+    return {offset for partitions in _by_topic(offsets).values() for offset in partitions.values()}

@@ -1,0 +1,209 @@
+"""What is in the values of Kafka records: columns parsed from them, and why a value can't be used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.json_values import EMPTY, NOT_UTF8, once, with_json
+from pipeline_platform.frames.nested_values import anywhere
+from pipeline_platform.steps.malformed import MALFORMED, RECORD, marked
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
+
+ValueFormat = Literal["raw", "string", "json", "avro"]
+ValueFraming = Literal["none", "confluent"]
+LARGEST_ID = 2**31 - 1
+"""The largest id that a schema registry gives."""
+
+_KEPT = ("key", "topic", "partition", "offset", "timestamp")
+_PARSED = f"{HELPER_PREFIX}parsed"
+_HEADER_BYTES = 5
+# Follows each Avro value while it is read. As no part of it is found within it but itself, it is read as the field
+# after the value only if the value ends exactly before it: bytes that are left over are read first, and a value that
+# is cut off is read on in here, so that too few bytes are left.
+_END = bytes.fromhex("f35ad1c46b0e97a2881d3c5fe4b9076a")
+
+
+@dataclass(frozen=True)
+class Values:
+    """What the values of a topic are.
+
+    Args:
+        format: How they are encoded.
+        schema: Of json in Spark DDL, of avro in Avro's JSON: the schema they are read with.
+        framing: What stands before each of them.
+        writer_schemas: Of framed avro, the schemas that values were written with, by their ids in the registry.
+    """
+
+    format: ValueFormat = "raw"
+    schema: str | None = None
+    framing: ValueFraming = "none"
+    writer_schemas: Mapping[int, str] = field(default_factory=dict[int, str])
+
+
+def with_values(records: DataFrame, values: Values) -> DataFrame:
+    """The records with their values decoded, and marked unless they are left as they are.
+
+    Parsed, the fields of the value stand beside the columns of the record, without `value` itself; a column of the
+    record whose name a field has is called `kafka_<name>`. A null, a tombstone, has a null in each of them.
+
+    Args:
+        records: As Spark's Kafka source gives them.
+        values: What the values are.
+
+    Raises:
+        PipelineConfigurationException: The schema describes no record.
+    """
+    match values.format:
+        case "raw":
+            return records
+        case "string":
+            return _with_text(records)
+        case "json":
+            return _with_json(records, values)
+        case "avro":
+            return _with_avro(records, values)
+
+
+def _with_text(records: DataFrame) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    text = F.col("value").cast("string")
+    reason = F.when(~F.is_valid_utf8(text), F.lit(NOT_UTF8))
+    return marked(records, reason, _record()).withColumn("value", F.when(F.is_valid_utf8(text), text))
+
+
+def _with_json(records: DataFrame, values: Values) -> DataFrame:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    schema = StructType.fromDDL(values.schema or "")
+    assert isinstance(schema, StructType)
+    unframed = _unframed(values.framing)
+    parsed = with_json(records, unframed.cast("string"), schema)
+    reason = F.coalesce(_misframed(values.framing), parsed.reason)
+    return _beside_the_record(parsed.frame, parsed.fields, reason)
+
+
+def _with_avro(records: DataFrame, values: Values) -> DataFrame:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    records = records.withColumn(_PARSED, once(_avro(values)))
+    parsed: StructType = records.schema[_PARSED].dataType  # pyright: ignore[reportAssignmentType]
+    struct = parsed["value"].dataType
+    if not isinstance(struct, StructType):
+        raise PipelineConfigurationException(
+            f"the Avro schema describes a value of type {struct.simpleString()}, and not a record",
+            hint="give 'valueSchema' a schema of type record",
+        )
+    value, end = F.col(_PARSED)["value"], F.col(_PARSED)["end"]
+    fields: dict[str, Column] = {}
+    reason = (
+        F.when(end.isNull() & (F.length(_unframed(values.framing)) == 0), F.lit(EMPTY))
+        .when(end.isNull(), F.lit("not Avro of the schema, or cut off"))
+        .when(end != F.lit(_END), F.lit("bytes follow the Avro record"))
+    )
+    unreadable: list[Column] = []
+    for found in struct.fields:
+        read = value.getField(found.name)
+        is_no_text = anywhere(read, found.dataType, _is_no_text)
+        fits = end == F.lit(_END) if is_no_text is None else (end == F.lit(_END)) & ~is_no_text
+        fields[found.name] = F.when(fits, read)
+        if is_no_text is not None:
+            unreadable.append(F.when(is_no_text, F.lit(f"a text in '{found.name}' is {NOT_UTF8}")))
+    reason = F.when(
+        F.col("value").isNotNull(), F.coalesce(_misframed(values.framing), _unknown(values), reason, *unreadable)
+    )
+    return _beside_the_record(records, fields, reason)
+
+
+def _is_no_text(read: Column, data_type: DataType) -> Column | None:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StringType
+
+    return ~F.is_valid_utf8(read) if isinstance(data_type, StringType) else None
+
+
+def _avro(values: Values) -> Column:
+    """The struct of the value, and of the bytes after it."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.avro.functions import from_avro
+
+    assert values.schema is not None
+    reader, data = _ended(values.schema), F.concat(_unframed(values.framing), F.lit(_END))
+    options = {"mode": "PERMISSIVE"}
+    if values.framing == "none":
+        return from_avro(data, reader, options)
+    read = [
+        (
+            F.substring("value", 1, _HEADER_BYTES) == F.lit(_header(schema_id)),
+            from_avro(data, _ended(schema), {**options, "avroSchema": reader}),
+        )
+        for schema_id, schema in values.writer_schemas.items()
+    ]
+    [(condition, value), *others] = read
+    parsed = F.when(condition, value)
+    for condition, value in others:
+        parsed = parsed.when(condition, value)
+    return parsed
+
+
+def _ended(schema: str) -> str:
+    """The schema of a value of this schema with `_END` after it."""
+    end = {"type": "fixed", "name": "pipeline_platform_end", "size": len(_END)}
+    fields = [{"name": "value", "type": json.loads(schema)}, {"name": "end", "type": end}]
+    return json.dumps({"type": "record", "name": "pipeline_platform_value", "fields": fields})
+
+
+def _header(schema_id: int) -> bytes:
+    return b"\0" + schema_id.to_bytes(_HEADER_BYTES - 1, "big")
+
+
+def _unframed(framing: ValueFraming) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.col("value") if framing == "none" else F.expr(f"substring(value, {_HEADER_BYTES + 1})")
+
+
+def _misframed(framing: ValueFraming) -> Column:
+    from pyspark.sql import functions as F
+
+    if framing == "none":
+        return F.lit(None).cast("string")
+    is_framed = (F.length("value") >= _HEADER_BYTES) & (F.substring("value", 1, 1) == F.lit(b"\0"))
+    return F.when(~is_framed, F.lit("without the header of a schema registry"))
+
+
+def _unknown(values: Values) -> Column:
+    from pyspark.sql import functions as F
+
+    if values.framing == "none":
+        return F.lit(None).cast("string")
+    headers = [F.lit(_header(schema_id)) for schema_id in values.writer_schemas]
+    return F.when(
+        ~F.substring("value", 1, _HEADER_BYTES).isin(headers), F.lit("written with a schema that 'writerSchemas' lacks")
+    )
+
+
+def _beside_the_record(records: DataFrame, fields: Mapping[str, Column], reason: Column) -> DataFrame:
+    from pyspark.sql import functions as F
+
+    taken = {name.lower() for name in fields}
+    kept = {f"kafka_{name}" if name in taken else name: F.col(name) for name in _KEPT}
+    return marked(records, reason, _record()).select(
+        *(column.alias(name) for name, column in {**kept, **fields}.items()), RECORD, MALFORMED
+    )
+
+
+def _record() -> dict[str, Column]:
+    from pyspark.sql import functions as F
+
+    return {name: F.col(name) for name in (*_KEPT, "value")}

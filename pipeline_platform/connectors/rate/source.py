@@ -1,0 +1,40 @@
+"""`fromRate`: generated rows, for examples that need no service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import PositiveInteger
+from pipeline_platform.steps.extract import Extract
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+
+
+class FromRate(Extract):
+    """Generates rows of `timestamp` and `value`, counting up from 0.
+
+    A stream has `rowsPerSecond` rows each second; a batch has those of the first minute of 1970, the same at each run.
+    """
+
+    method: ClassVar[str] = "fromRate"
+
+    rows_per_second: PositiveInteger
+    """Rows for each second."""
+
+    def is_stream(self) -> bool:
+        return True
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        return spark.readStream.format("rate").option("rowsPerSecond", self.rows_per_second).load()
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        microseconds = (F.col("id") * 1_000_000 / self.rows_per_second).cast("bigint")
+        return spark.range(60 * self.rows_per_second).select(
+            F.timestamp_micros(microseconds).alias("timestamp"),
+            F.col("id").alias("value"),
+        )

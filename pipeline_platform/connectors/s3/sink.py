@@ -1,0 +1,15 @@
+"""`toS3`: files in a bucket of S3, published only when all are written."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pipeline_platform.connectors.files.sink import ToFiles
+from pipeline_platform.connectors.s3.storage import InBucket
+
+
+class ToS3(InBucket, ToFiles):
+    """Writes files to a bucket of S3; readers see them when all are there."""
+
+    method: ClassVar[str] = "toS3"
+    kind: ClassVar[str] = "s3"

@@ -1,0 +1,15 @@
+"""`fromS3`: files in a bucket of S3, or of a store that speaks its protocol."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pipeline_platform.connectors.files.source import ReadsFiles
+from pipeline_platform.connectors.s3.storage import InBucket
+
+
+class FromS3(InBucket, ReadsFiles):
+    """Reads files in a bucket of S3."""
+
+    method: ClassVar[str] = "fromS3"
+    kind: ClassVar[str] = "s3"

@@ -1,0 +1,71 @@
+"""Starts a session on a Spark Connect server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline_platform.connectors.s3.storage import NO_KEPT_CLIENTS
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.frames.causes import keep_error_details
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# By itself the client tries for ten minutes, and says nothing while it does.
+_ANSWER_SECONDS = 30.0
+_EXTENSIONS = "spark.sql.extensions"
+_DELTA = "io.delta.sql.DeltaSparkSessionExtension"
+
+
+def remote_session(remote: str, app_name: str) -> SparkSession:
+    """A session on a Spark Connect server.
+
+    Args:
+        remote: URL of the server, `sc://HOST:PORT`; it may hold a token.
+        app_name: Shown by Spark.
+
+    Raises:
+        PipelineConfigurationException: The URL is no such URL, or the server was started without Delta.
+        PipelineExecutionException: The client's packages are missing, or no server answers.
+    """
+    from pyspark.errors import PySparkImportError, PySparkValueError
+    from pyspark.sql import SparkSession
+
+    try:
+        _require_answer(remote)
+        session = SparkSession.builder.remote(remote).appName(app_name).getOrCreate()
+        # The server's clients of S3 are those of all its sessions, whatever keys they come with.
+        for key, value in NO_KEPT_CLIENTS.items():
+            session.conf.set(key, value)
+    except (ImportError, PySparkImportError) as error:
+        raise PipelineExecutionException(
+            f"Spark Connect needs packages that are not installed: {error}",
+            hint="install pipeline-platform[connect]",
+        ) from error
+    except PySparkValueError as error:
+        raise PipelineConfigurationException(
+            "what should be the address of a Spark Connect server is none", hint="write it as sc://HOST:PORT"
+        ) from error
+    keep_error_details(session)  # pyright: ignore[reportArgumentType]
+    if _DELTA not in (session.conf.get(_EXTENSIONS, None) or ""):
+        raise PipelineConfigurationException(
+            "the Spark Connect server was started without Delta Lake",
+            hint=f"start it with the Delta jars and {_EXTENSIONS}={_DELTA}",
+        )
+    return session
+
+
+def _require_answer(remote: str) -> None:
+    import grpc
+    from pyspark.sql.connect.client import DefaultChannelBuilder
+
+    builder = DefaultChannelBuilder(remote)
+    with builder.toChannel() as channel:
+        try:
+            grpc.channel_ready_future(channel).result(_ANSWER_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise PipelineExecutionException(
+                f"no Spark Connect server answers at {builder.endpoint}",
+                hint="check that it runs, the address, and whether it wants TLS (sc://HOST:PORT/;use_ssl=true)",
+                retryable=True,
+            ) from error

@@ -1,0 +1,281 @@
+"""Makes the Spark session: local by default, a cluster or Spark Connect by configuration alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.config.permissions import is_allowed
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
+from pipeline_platform.engine.failures import told
+from pipeline_platform.engine.spark.connect import remote_session
+from pipeline_platform.engine.spark.jars import connector_jars, say
+from pipeline_platform.engine.spark.java import require_java
+from pipeline_platform.engine.spark.jvm import (
+    COMPILES_ALL,
+    DRIVER_OPTIONS,
+    EXECUTOR_OPTIONS,
+    IN_UTC,
+    class_archive,
+    driver_options,
+    end_jvm,
+    launch,
+)
+from pipeline_platform.engine.spark.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.frames.causes import failure_of
+from pipeline_platform.frames.settings import set_on, spark_settings
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
+EVERYWHERE_CONF = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Spark's own list without kafka: what an older source writes is not observed, so it could not be counted.
+    "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
+    # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
+    "spark.redaction.regex": f"(?i){SECRET_NAMES}",
+    # In plans, where options stand as text.
+    # A word is tried once, and if it has a value: Spark does this several times for each micro-batch.
+    "spark.sql.redaction.string.regex": (
+        # The passwords of a login are quoted and may hold what ends a value elsewhere.
+        r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
+        r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
+        rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
+    ),
+    # Otherwise the zone of the machine: a timestamp without a zone would be another instant on every machine.
+    "spark.sql.session.timeZone": "UTC",
+    # Spark's default, INT96, is read as UTC by some and without a zone by others, and overflows before 1677 and after
+    # 2262 for who reads it as nanoseconds: pyarrow and deltalake.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # The calendar that every other reader has.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
+}
+
+# For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.
+LOCAL_CONF = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
+    "spark.driver.memory": "2g",
+}
+
+_DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
+MASTER_VARIABLE = "SPARK_MASTER"
+REMOTE_VARIABLE = "SPARK_REMOTE"
+
+
+def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+    """The process's session, started if there is none.
+
+    `SPARK_REMOTE` (`sc://…`) or `SPARK_MASTER` (`local[*]` by default, `spark://`, `yarn`, `k8s://`) say where.
+
+    Args:
+        app_name: Shown by Spark.
+        conf: Settings that win over the platform's defaults.
+
+    Raises:
+        PipelineExecutionException: Java is missing or of the wrong version, jars can't be resolved, or no Spark
+            Connect server answers.
+        PipelineConfigurationException: A session runs already with other static settings, or the server lacks Delta.
+    """
+    from pyspark.sql import SparkSession
+
+    forget_dead_jvm()
+    wanted = dict(conf or {})
+    remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
+    running = SparkSession.getActiveSession()
+    if running is not None:
+        return _with_settings(running, wanted)
+    if remote:
+        session = remote_session(remote, app_name)
+        ours = {key: value for key, value in EVERYWHERE_CONF.items() if is_modifiable(session, key)}
+        return _with_settings(session, {**ours, **wanted})
+    java = require_java()
+    master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE, "local[*]")
+    jars = connector_jars()
+    is_local = master.startswith("local")
+    if is_local:
+        # Spark would start its Python workers with whatever `python3` the PATH has.
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = {
+        "spark.master": master,
+        "spark.app.name": app_name,
+        **EVERYWHERE_CONF,
+        **(LOCAL_CONF if is_local else {}),
+    }
+    # In local mode the files go straight on the class path; a cluster has them sent to its executors.
+    settings |= {"spark.driver.extraClassPath": ":".join(map(str, jars))} if is_local else {}
+    settings |= {} if is_local else {"spark.jars": ",".join(map(str, jars))}
+    archive = class_archive(java, jars, say) if is_local else None
+    settings |= wanted
+    settings[DRIVER_OPTIONS] = driver_options(wanted.get(DRIVER_OPTIONS), archive)
+    if not is_local:
+        settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {COMPILES_ALL} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
+    return _started(settings)
+
+
+def _started(settings: Mapping[str, str]) -> SparkSession:
+    from pyspark import SparkConf, SparkContext
+    from pyspark.logger import PySparkLogger
+    from pyspark.sql import SparkSession
+
+    # It prints as JSON, stack and all, what pyspark raises as well.
+    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+
+    # A JVM that ran a session before serves the next one too.
+    running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]
+    gateway = running or launch(settings)
+    conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
+    interrupted = signal.getsignal(signal.SIGINT)
+    try:
+        context = SparkContext(conf=conf, gateway=gateway)
+        _require_sql_settings(context, settings)
+        session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
+        # Spark makes what a session needs when it is first asked for any of it.
+        _ = session.conf
+        if not is_allowed("sql-code"):
+            _forget_code_functions(session)
+    except Exception as error:
+        failed = _not_started(error)
+        # The next session is made in another JVM: what this one has made of the settings is not known.
+        end_jvm(gateway)
+        forget_jvm()
+        raise failed from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            # pyspark puts its own there, which calls the JVM within the signal: a second one cuts through that call.
+            # Runs interrupt Spark's jobs themselves.
+            signal.signal(signal.SIGINT, interrupted)
+    return session
+
+
+def _require_sql_settings(context: SparkContext, settings: Mapping[str, str]) -> None:
+    """Have Spark look at each value before a session is made of them.
+
+    A session with a wrong one can't be asked for its settings. pyspark asks for one whenever it makes text of an
+    exception, fails at that with another exception, and goes on so without end.
+    """
+    jvm: Any = context._jvm  # pyright: ignore[reportPrivateUsage]
+    checked = jvm.org.apache.spark.sql.internal.SQLConf()
+    for key, value in settings.items():
+        checked.setConfString(key, value)
+
+
+def _not_started(error: Exception) -> PipelineException:
+    if (death := jvm_death(error)) is not None:
+        return death.error()
+    return PipelineConfigurationException(
+        f"Spark does not start with these settings: {told(failure_of(error))}",
+        hint="correct the value in sparkConf, in SPARK_MASTER or in Spark's own configuration",
+    )
+
+
+def _forget_code_functions(session: Any) -> None:
+    """Take the functions that run Java code from a session, in case it reads SQL otherwise than `check` does."""
+    functions = session._jsparkSession.sessionState().functionRegistry()
+    for name in CODE_FUNCTIONS:
+        functions.dropFunction(session._jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name))
+
+
+def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that are fixed when a session starts, and that this one was started without."""
+    return {
+        key: value
+        for key, value in wanted.items()
+        if not is_modifiable(session, key) and not _holds(session.conf.get(key, None), key, value)
+    }
+
+
+def _holds(running: str | None, key: str, value: str) -> bool:
+    # The JVM's options have the platform's own before them.
+    return running == value or (key == DRIVER_OPTIONS and (running or "").endswith(f" {value}"))
+
+
+def is_modifiable(session: SparkSession, key: str) -> bool:
+    """Whether a running session takes another value; of those that Spark does not know, only Delta's defaults are."""
+    return key.startswith(_DELTA_DEFAULTS) or session.conf.isModifiable(key)
+
+
+def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSession:
+    clashes = clashing_settings(session, wanted)
+    if clashes:
+        raise PipelineConfigurationException(
+            f"a Spark session runs already, without the settings {', '.join(clashes)}, which are fixed when it starts",
+            hint="run the pipeline in a process of its own",
+        )
+    for key, value in wanted.items():
+        if is_modifiable(session, key):
+            set_on(session, key, value)
+    return session
+
+
+@contextmanager
+def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
+    """A session with a pipeline's own settings, of which none is left when the block ends.
+
+    Args:
+        pipeline: The pipeline.
+
+    Raises:
+        PipelineException: As `spark_session` and `pipeline_settings`.
+    """
+    from pyspark.sql import SparkSession
+
+    is_first = SparkSession.getActiveSession() is None
+    settings = pipeline.spark_settings()
+    session = spark_session(pipeline.name, settings if is_first else None)
+    if is_first:
+        # It was started with them, as some can't be set later. The next pipeline must not find the others.
+        for key in settings:
+            if is_modifiable(session, key):
+                _set_to_default(session, key)
+    with pipeline_settings(pipeline, session):
+        yield session
+
+
+def _set_to_default(session: SparkSession, key: str) -> None:
+    is_local = (session.conf.get("spark.master", "") or "").startswith("local")
+    default = {**EVERYWHERE_CONF, **(LOCAL_CONF if is_local else {})}.get(key)
+    if default is None:
+        session.conf.unset(key)
+    else:
+        session.conf.set(key, default)
+
+
+@contextmanager
+def pipeline_settings(pipeline: PipelineConfig, spark: SparkSession) -> Generator[None]:
+    """Let a pipeline's own settings hold while the block lasts.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+
+    Raises:
+        PipelineConfigurationException: The session runs with other values for what is fixed when it starts.
+    """
+    wanted = pipeline.spark_settings()
+    wrong = clashing_settings(spark, wanted)
+    if wrong:
+        raise PipelineConfigurationException(
+            f"the running Spark session has other values for {', '.join(wrong)}, which are fixed when it starts",
+            location=pipeline.location,
+            hint="run the pipeline, or check it, in a process of its own",
+        )
+    with spark_settings(spark, {key: value for key, value in wanted.items() if is_modifiable(spark, key)}):
+        yield

@@ -1,0 +1,1 @@
+"""Streams: their queries, checkpoints and state."""

@@ -1,0 +1,106 @@
+"""Plans and carries out the micro-batches of a stream, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.execution import Execution, Listener
+from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.streaming.queries import STOP_SECONDS
+from pipeline_platform.engine.streaming.stream_files import require_columns_of_stream, steps_that_compare_files
+from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform.logs import about
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import StreamProgress
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+
+class Stopped(Exception):
+    """Ends a query before its next micro-batch does anything."""
+
+
+class MicroBatches:
+    """Takes every micro-batch of a stream; they come in a thread of Spark's.
+
+    Args:
+        pipeline: A streaming pipeline.
+        credentials: Where each step gets those of its system.
+        shape: What of the pipeline is the stream.
+        load_ids: For each load, by its index: what its load id adds to the query's.
+        stop: Looked at before each micro-batch.
+        listener: Told about each step.
+    """
+
+    def __init__(
+        self,
+        pipeline: PipelineConfig,
+        credentials: RunCredentials,
+        shape: StreamShape,
+        load_ids: Mapping[int, str],
+        stop: Stop,
+        listener: Listener,
+    ) -> None:
+        self._pipeline = pipeline
+        self._credentials = credentials
+        self._shape = shape
+        self._load_ids = load_ids
+        self._stop = stop
+        self._listener = listener
+        self._that_compare_files = steps_that_compare_files(pipeline, shape)
+        self._query: Future[StreamingQuery] = Future()
+        self.failure: BaseException | None = None
+        """What the last micro-batch failed at; Spark hands on no more than the text of it."""
+        self.steps: dict[int, StepMetrics] = {}
+        """What each step did in all micro-batches."""
+        self.hints: set[str] = set()
+
+    def writer(self, frame: DataFrame) -> DataStreamWriter:
+        """The writer of a stream that hands its micro-batches over to this.
+
+        Args:
+            frame: The rows of the stream.
+        """
+        return frame.writeStream.foreachBatch(self._take_noting_failure)
+
+    def began(self, query: StreamingQuery) -> None:
+        """Hear which query it is; its id is the same as long as its checkpoint is."""
+        self._query.set_result(query)
+
+    def heard(self, progress: StreamProgress) -> None:
+        """Hear what Spark says of a micro-batch: nothing that was not known."""
+
+    def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
+        try:
+            with about(query=str(self._query.result(timeout=STOP_SECONDS).id), batch=number):
+                self._take(frame, number)
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _take(self, frame: DataFrame, number: int) -> None:
+        """Load a micro-batch, all of it once, however often it comes."""
+        try:
+            self._stop.check()
+        except PipelineCancelledException as error:
+            raise Stopped from error
+        query = self._query.result(timeout=STOP_SECONDS)
+        if self._that_compare_files:
+            require_columns_of_stream(query, self._that_compare_files, self._credentials)
+        micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
+        planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
+        execution = Execution(self._pipeline, listener=self._listener)
+        # A micro-batch that has begun is brought to its end.
+        execution.of(planned, Stop())
+        self.hints |= set(planned.hints)
+        for index, step in execution.steps.items():
+            self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step

@@ -1,0 +1,124 @@
+"""A stream that is one plain load: Spark's own sink takes its micro-batches, and tells of each what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.config.stream_shape import StreamShape, plain_load
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.execution import Listener
+from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.engine.streaming.stream_plan import PlannedStream, malformed_counted
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import LOADED, StreamProgress
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load, LoadRun
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+    from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+
+class OwnSink:
+    """Makes the writer, and of what Spark says of its micro-batches what the steps did.
+
+    Args:
+        steps: The load, and before it the step whose frame it loads, as they are before the first micro-batch.
+        load: The load.
+        writer: Of Spark's own sink.
+        listener: Told about the load.
+    """
+
+    failure: None = None
+    """A micro-batch fails within Spark, which keeps the error itself."""
+
+    def __init__(
+        self, steps: Mapping[int, StepMetrics], load: Step, writer: DataStreamWriter, listener: Listener
+    ) -> None:
+        self._unused = steps
+        self._load = load
+        self._writer = writer
+        self._listener = listener
+        self.steps: dict[int, StepMetrics] = {}
+        """What the steps did in all micro-batches."""
+        self.hints: frozenset[str] = frozenset()
+
+    def writer(self, _: DataFrame) -> DataStreamWriter:
+        """The writer of Spark's own sink."""
+        return self._writer
+
+    def began(self, query: StreamingQuery) -> None:
+        """Hear which query it is; its id is known to Spark's own sink."""
+
+    def heard(self, progress: StreamProgress) -> None:
+        """Hear what Spark says of a micro-batch."""
+        if not progress.worked:
+            return
+        for index, unused in self._unused.items():
+            did = unused.model_copy(
+                update={
+                    "rows": progress.loaded,
+                    "seconds": progress.seconds,
+                    "malformed": progress.malformed.get(unused.name),
+                }
+            )
+            self.steps[index] = self.steps[index].and_then(did) if index in self.steps else did
+            if index == self._load.index:
+                self._listener("finished", self._load, did)
+
+
+def own_sink(
+    pipeline: PipelineConfig,
+    shape: StreamShape,
+    planned: PlannedStream,
+    credentials: RunCredentials,
+    listener: Listener,
+) -> OwnSink | None:
+    """Spark's own sink for a stream that is one load and nothing beside it; None where there is more to do.
+
+    Args:
+        pipeline: A streaming pipeline.
+        shape: What of it is the stream.
+        planned: The stream.
+        credentials: Where each step gets those of its system.
+        listener: Told about the load.
+    """
+    from pyspark.sql import functions as F
+
+    head = pipeline.steps[shape.head]
+    load = plain_load(pipeline.steps, shape)
+    if load is None:
+        return None
+    config = load.config.resolved()
+    assert isinstance(config, Load)
+    frame, source = planned.frame, head.config.resolved()
+    # A continuous query allows no observation.
+    is_observed = not config.hands_rows_on()
+    if isinstance(source, Extract):
+        frame = source.accepted(malformed_counted(frame, source, head) if is_observed else frame)
+    if is_observed:
+        frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
+    run = LoadRun(pipeline.name, load.name, credentials_for(credentials, config, load), run_id=credentials.run_id)
+    writer = config.own_sink(frame, run)
+    if writer is None:
+        return None
+    unused = {step.index: _before_the_first(planned, step) for step in (head, load)}
+    return OwnSink(unused, load, writer, listener)
+
+
+def _before_the_first(planned: PlannedStream, step: Step) -> StepMetrics:
+    dataset = step.config.dataset() if isinstance(step.config, (Extract, Load)) else None
+    return StepMetrics(
+        index=step.index,
+        name=step.name,
+        type=step.type,
+        method=step.config.method,
+        status="COMPLETED",
+        uri=dataset.uri if dataset is not None else None,
+        columns=planned.checked.columns[step.index],
+        lineage=planned.checked.lineage.get(step.index, {}),
+    )

@@ -1,0 +1,135 @@
+"""What a stream has to know of the others here: whether one is itself under another name, or loads the same sink."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.engine.streaming.checkpoint import PlaceAt, has_checkpoint_at
+from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
+
+
+def sinks_of(pipeline: PipelineConfig) -> tuple[str, ...]:
+    """What a pipeline loads, as URIs.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    configs = (step.config.resolved() for step in pipeline.steps)
+    return tuple(sorted({config.dataset().uri for config in configs if isinstance(config, Load)}))
+
+
+def sources_of(pipeline: PipelineConfig) -> tuple[str, ...]:
+    """What a pipeline reads, as URIs.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    datasets = (config.dataset() for step in pipeline.steps if isinstance(config := step.config.resolved(), Extract))
+    return tuple(sorted({dataset.uri for dataset in datasets if dataset is not None}))
+
+
+def file_of(pipeline: PipelineConfig) -> str | None:
+    """The file of a pipeline, by which its stream is known when it gets another name.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    return os.path.abspath(pipeline.file) if pipeline.file is not None else None
+
+
+def former_selves(pipeline: PipelineConfig, states: Iterable[StreamState]) -> list[StreamState]:
+    """The streams that this one was, before the pipeline or its file got another name.
+
+    Args:
+        pipeline: A streaming pipeline.
+        states: What the streams of the machine last said of themselves.
+    """
+    here, sources, sinks = file_of(pipeline), sources_of(pipeline), sinks_of(pipeline)
+    return [
+        state
+        for state in states
+        if state.pipeline != pipeline.name
+        and (state.file == here or (state.file is not None and not Path(state.file).exists()))
+        and (state.sources, state.sinks) == (sources, sinks)
+    ]
+
+
+def require_not_renamed(
+    pipeline: PipelineConfig,
+    checkpoint: Place,
+    formers: Sequence[StreamState],
+    place_at: PlaceAt,
+    now: datetime,
+) -> None:
+    """Raise if a stream that has no checkpoint yet is one that ran under another name.
+
+    Args:
+        pipeline: A streaming pipeline.
+        checkpoint: Where its checkpoint is to be made.
+        formers: What `former_selves` gave.
+        place_at: What `places_of` gave.
+        now: The time, with its zone.
+
+    Raises:
+        PipelineConfigurationException: It would begin anew.
+    """
+    for former in formers:
+        if former.checkpoint == checkpoint.uri or not has_checkpoint_at(place_at, former.checkpoint):
+            continue
+        runs = f"; it still runs, on {former.host} as process {former.pid}" if former.is_alive(now) else ""
+        first = "stop that process, then " if runs else ""
+        raise PipelineConfigurationException(
+            f"the stream would begin anew: under the name '{former.pipeline}' it has a checkpoint at "
+            f"{former.checkpoint}, and there is none at {checkpoint.uri} yet{runs}",
+            location=pipeline.location,
+            hint=f"{first}move that folder to {checkpoint.uri}; to begin anew, which loads again what the source still "
+            f"has, remove {state_file(former.pipeline)}",
+        )
+
+
+def orphans(
+    states: Iterable[StreamState], folder: Path, names: Collection[str], broken: Collection[Path], now: datetime
+) -> list[StreamState]:
+    """The streams that run though the folder that their file lay in has no pipeline of that name any more.
+
+    Args:
+        states: What the streams of the machine last said of themselves.
+        folder: A folder of pipeline files; streams of other folders are none of its business.
+        names: The streaming pipelines that are there.
+        broken: Files in it that can't be read, whose streams are left alone until they can.
+        now: The time, with its zone.
+    """
+    unreadable = {os.path.abspath(path) for path in broken}
+    return [
+        state
+        for state in states
+        if state.is_alive(now)
+        and state.pipeline not in names
+        and state.file is not None
+        and str(Path(state.file).parent) == os.path.abspath(folder)
+        and state.file not in unreadable
+    ]
+
+
+def other_writers(name: str, sinks: Collection[str], states: Iterable[StreamState], now: datetime) -> list[str]:
+    """A sentence for each other stream that runs and loads into a sink of this one.
+
+    Args:
+        name: The stream.
+        sinks: What it loads, as URIs.
+        states: What the streams of the machine last said of themselves.
+        now: The time, with its zone.
+    """
+    return [
+        f"the stream '{state.pipeline}' runs too, and loads {', '.join(shared)}"
+        for state in states
+        if state.pipeline != name and state.is_alive(now) and (shared := sorted(set(state.sinks) & set(sinks)))
+    ]

@@ -1,0 +1,382 @@
+"""Runs a stream: one query, watched until it ends or is stopped."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.stream_shape import StreamShape, plain_load, stream_shape
+from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.cancellation import Stop, interruptible
+from pipeline_platform.engine.execution import Listener, nobody
+from pipeline_platform.engine.failures import explained, explaining, naming_dead_jvm
+from pipeline_platform.engine.record import RunRecord
+from pipeline_platform.engine.spark.session import pipeline_settings
+from pipeline_platform.engine.streaming.checkpoint import (
+    CheckpointPosition,
+    MadeWith,
+    checkpoint_location,
+    checkpoint_position,
+    find_checkpoint,
+    first_load,
+    main_load,
+    note_made_with,
+    places_of,
+    require_fit,
+)
+from pipeline_platform.engine.streaming.heartbeat import Heartbeat, heartbeat
+from pipeline_platform.engine.streaming.lock import lease
+from pipeline_platform.engine.streaming.micro_batches import MicroBatches, Stopped
+from pipeline_platform.engine.streaming.native_sink import OwnSink, own_sink
+from pipeline_platform.engine.streaming.other_streams import (
+    file_of,
+    former_selves,
+    other_writers,
+    require_not_renamed,
+    sinks_of,
+    sources_of,
+)
+from pipeline_platform.engine.streaming.queries import STOP_SECONDS, Queries
+from pipeline_platform.engine.streaming.stream_files import steps_that_compare_files
+from pipeline_platform.engine.streaming.stream_plan import (
+    PlannedStream,
+    StreamIds,
+    malformed_before_head,
+    plan_stream,
+    refused,
+)
+from pipeline_platform.engine.streaming.stream_sinks import (
+    gaps,
+    load_ids,
+    require_not_ahead,
+    sink_names,
+    sink_positions,
+)
+from pipeline_platform.engine.streaming.stream_sources import require_same_sources, source_ids
+from pipeline_platform.engine.streaming.stream_state import StreamState, all_states, state_file
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    StreamingQueryException,
+)
+from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.frames.settings import spark_settings
+from pipeline_platform.metrics.exporter import Exporter
+from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.metrics.stream import StreamProgress, StreamTotals, stream_progress
+from pipeline_platform.steps.load import Load
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
+
+StreamListener = Callable[[StreamProgress], None]
+"""Told where the stream stands after each micro-batch."""
+
+_LOG = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.5
+_WARNING_SECONDS = 60.0
+# Spark 4.1.1 fails while it tells of a micro-batch that it has repeated after a crash, if its source is Kafka; the
+# micro-batch is done by then. https://github.com/apache/spark/issues/55236
+_UNTOLD_REPLAY = (
+    'Cannot invoke "scala.collection.IterableOps.map(scala.Function1)" because the return value of '
+    '"scala.Option.get()" is null'
+)
+_SETTINGS = {
+    # The state of Spark's default lies on the heap.
+    "spark.sql.streaming.stateStore.providerClass": (
+        "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider"
+    ),
+    "spark.sql.streaming.stopTimeout": str(int(STOP_SECONDS * 1000)),
+}
+
+
+def _always() -> bool:
+    return True
+
+
+@dataclass
+class StreamRun:
+    """One run of a streaming pipeline: it holds the checkpoint, and goes on where the run before it stopped.
+
+    Args:
+        pipeline: The pipeline.
+        spark: The session.
+        run_id: Names this run.
+        listener: Told where the stream stands.
+        on_step: Told about each step of each micro-batch.
+        credentials: Where each step gets those of its system; by default what the environment says.
+        restarts: Restarts by a supervisor since the stream last got on, for its state file.
+        lease_seconds: How long to wait for a process that still holds the checkpoint.
+        is_wanted: Whether whoever began the run still counts on it; if not, another run may have its place.
+        exporters: Told when the run begins and how it ends.
+    """
+
+    pipeline: PipelineConfig
+    spark: SparkSession
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    listener: StreamListener = nobody
+    on_step: Listener = nobody
+    credentials: RunCredentials | None = None
+    restarts: int = 0
+    lease_seconds: float = 0
+    is_wanted: Callable[[], bool] = _always
+    exporters: Sequence[Exporter] = ()
+    queries: Queries = field(default_factory=Queries)
+
+    def __post_init__(self) -> None:
+        self.record = RunRecord(self.pipeline, self.run_id, self.exporters, attempts=1)
+        self._totals = StreamTotals()
+        self._warned_of = ""
+        self._warn_at = 0.0
+
+    def run(self) -> RunMetrics:
+        """Run it until it ends by itself, as with the trigger `availableNow`, or is stopped.
+
+        Raises:
+            PipelineCancelledException: It was stopped: the micro-batch that ran was brought to its end.
+            StreamingQueryException: The query failed.
+            PipelineException: A step failed; it names the step.
+        """
+        try:
+            with self.record.exported(), naming_dead_jvm(self.pipeline.location):
+                interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
+        except PipelineCancelledException as error:
+            raise PipelineCancelledException(
+                "the stream was stopped",
+                location=self.pipeline.location,
+                hint="run it again: it goes on from its checkpoint",
+            ) from error.__cause__
+        return self.record.metrics()
+
+    def _work(self, stop: Stop) -> None:
+        begins_at = checkpoint_location(self.pipeline)
+        before = StreamState.read(state_file(self.pipeline.name))
+        last_used = before.checkpoint if before is not None else None
+        state = StreamState(
+            pipeline=self.pipeline.name,
+            # What it was, until it is known that the stream goes on from another, or begins anew.
+            checkpoint=last_used or begins_at,
+            file=before.file if before is not None else None,
+            sources=before.sources if before is not None else (),
+            sinks=before.sinks if before is not None else (),
+            run_id=self.run_id,
+            phase="starting",
+            started=datetime.now(UTC),
+            heartbeat=datetime.now(UTC),
+            restarts=self.restarts,
+        )
+        with (
+            lease(begins_at, self.lease_seconds, stop.is_asked),
+            heartbeat(state, stop, self.is_wanted) as beating,
+            pipeline_settings(self.pipeline, self.spark),
+            spark_settings(self.spark, _SETTINGS),
+            closing(
+                self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
+            ) as credentials,
+            ExitStack() as held,
+        ):
+            shape = stream_shape(self.pipeline.steps)
+            place_at = places_of(self.pipeline, credentials)
+            place = find_checkpoint(self.pipeline, place_at, last_used)
+            if place.uri != begins_at:
+                held.enter_context(lease(place.uri, self.lease_seconds, stop.is_asked))
+            formers = former_selves(self.pipeline, all_states())
+            position = checkpoint_position(self.pipeline, place)
+            if position.is_new:
+                require_not_renamed(self.pipeline, place, formers, place_at, datetime.now(UTC))
+            made_with = require_fit(self.pipeline, shape, place, {former.pipeline for former in formers})
+            ids, planned = self._plan(credentials, shape, place, position, made_with)
+            beating.note(
+                checkpoint=place.uri,
+                file=file_of(self.pipeline),
+                sources=sources_of(self.pipeline),
+                sinks=sinks_of(self.pipeline),
+            )
+            for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
+                self._warn(told)
+            # Spark's own sink asks nobody before a micro-batch.
+            looks_at_files = bool(steps_that_compare_files(self.pipeline, shape))
+            if looks_at_files and is_remote(self.spark):
+                looks_at_files = False
+                self._warn(
+                    "over Spark Connect the columns of files are looked at only when the stream starts: of a later "
+                    "file other columns are left out"
+                )
+
+            def query_to_its_end() -> None:
+                sink: OwnSink | MicroBatches | None = None
+                if "" in ids.values() and not looks_at_files:
+                    # Spark's own sink knows the micro-batches by the query alone.
+                    sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
+                sink = sink or self._micro_batches(credentials, shape, ids, stop)
+                query = self._start(planned.frame, place.uri, sink)
+                self._watch(query, stop, sink, beating)
+
+            # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
+            with spark_settings(self.spark, place.session_settings()):
+                # An interpreter that ends while this thread does not know of it.
+                atexit.register(self.queries.stop_all)
+                try:
+                    query_to_its_end()
+                except StreamingQueryException as error:
+                    if _UNTOLD_REPLAY not in str(error.__cause__):
+                        raise
+                    query_to_its_end()
+                finally:
+                    atexit.unregister(self.queries.stop_all)
+
+    def _warn(self, told: str) -> None:
+        _LOG.warning("%s", told)
+        self.record.hints.append(told)
+
+    def _plan(
+        self,
+        credentials: RunCredentials,
+        shape: StreamShape,
+        place: Place,
+        position: CheckpointPosition,
+        made_with: MadeWith | None,
+    ) -> tuple[Mapping[int, str], PlannedStream]:
+        """Plan the stream from where its checkpoint stands, and by which ids its loads know the micro-batches."""
+        plain = plain_load(self.pipeline.steps, shape)
+        known_ids = made_with.load_ids if made_with is not None else {}
+        by_sink = load_ids(
+            self.pipeline,
+            known_ids,
+            first_load(self.pipeline, place),
+            plain,
+        )
+        ids = {index: by_sink[name] for index, name in sink_names(self.pipeline).items()}
+        known = StreamIds(position.query_id or "check", position.planned + 1, ids)
+        planned = plan_stream(self.pipeline, self.spark, credentials, shape, known)
+        if not position.is_new:
+            sinks = sink_positions(planned.checked)
+            require_not_ahead(self.pipeline, place, position, sinks)
+            for told in gaps(self.pipeline, position, known_ids, sinks):
+                self._warn(told)
+        sources = source_ids(self.pipeline, self.spark, credentials, shape)
+        known_sources = made_with.sources if made_with is not None else {}
+        require_same_sources(self.pipeline, place, known_sources, sources)
+        known_sources = known_sources | {key: source.id for key, source in sources.items()}
+        note_made_with(self.pipeline, shape, place, known_sources, by_sink)
+        return ids, planned
+
+    def _micro_batches(
+        self, credentials: RunCredentials, shape: StreamShape, ids: Mapping[int, str], stop: Stop
+    ) -> MicroBatches:
+        if is_remote(self.spark):
+            raise PipelineConfigurationException(
+                "over Spark Connect a stream can be a load that Spark has its own sink for, and nothing beside it: "
+                "an append to Delta Lake, or Kafka, that was the first load from the beginning",
+                location=self.pipeline.location,
+                hint="run it with SPARK_MASTER, on a cluster or here",
+            )
+        return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
+
+    def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
+        from pyspark.errors import AnalysisException
+
+        step = main_load(self.pipeline)
+        config = step.config.resolved()
+        assert isinstance(config, Load)
+        name = config.query_name or f"{self.pipeline.name}-{step.name}"
+        with explaining(step):
+            writer = sink.writer(frame).queryName(name)
+            writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
+            try:
+                query = writer.trigger(**cast("dict[str, Any]", config.trigger_options())).start()
+            except AnalysisException as error:
+                # Over Spark Connect nobody could ask before.
+                raise refused(error, step) from error
+        self.queries.register(name, query)
+        sink.began(query)
+        return query
+
+    def _watch(self, query: StreamingQuery, stop: Stop, sink: OwnSink | MicroBatches, beating: Heartbeat) -> None:
+        told: StreamProgress | None = None
+        try:
+            while query.isActive:
+                stop.sleep(_LOOK_SECONDS)
+                if not query.status["isTriggerActive"]:
+                    beating.rests()
+                told = self._tell(query, told, sink, beating)
+        finally:
+            self.queries.stop_all()
+            told = self._tell(query, told, sink, beating)
+            done = self.record.steps
+            for index, step in sink.steps.items():
+                done[index] = done[index].and_then(step) if index in done else step
+            left_out = self._totals.left_out()
+            self.record.hints = sorted({*self.record.hints, *sink.hints, *([left_out] if left_out else [])})
+        if isinstance(sink.failure, Stopped):
+            stop.check()
+        step = main_load(self.pipeline)
+        with explaining(step):
+            if sink.failure is not None:
+                raise sink.failure
+        error = _thrown_by(query)
+        if error is not None:
+            told_by_spark = explained(error, step, self.pipeline)
+            raise StreamingQueryException(
+                told_by_spark.message,
+                query_name=query.name or "",
+                query_id=str(query.id),
+                batch=told.batch if told is not None else None,
+                location=step.location,
+                hint=told_by_spark.hint,
+                retryable=told_by_spark.retryable,
+            ) from error
+
+    def _warn_of_left_out(self, watermark: str | None) -> None:
+        left_out = self._totals.left_out()
+        if left_out is None or left_out == self._warned_of or time.monotonic() < self._warn_at:
+            return
+        self._warned_of, self._warn_at = left_out, time.monotonic() + _WARNING_SECONDS
+        _LOG.warning("%s, since the run began; the watermark is at %s", left_out, watermark)
+
+    def _tell(
+        self, query: StreamingQuery, before: StreamProgress | None, sink: OwnSink | MicroBatches, beating: Heartbeat
+    ) -> StreamProgress | None:
+        """Tell what is new since then, one micro-batch after the other."""
+        latest = query.lastProgress
+        if latest is None:
+            return before
+        last = stream_progress(json.loads(latest.json))
+        if before is not None and last.at == before.at:
+            return before
+        missed: list[StreamProgress] = []
+        if before is None or last.batch > before.batch + 1:
+            # Spark keeps the last hundred.
+            recent = (stream_progress(json.loads(progress.json)) for progress in query.recentProgress[:-1])
+            missed = [progress for progress in recent if before is None or progress.at > before.at]
+        for progress in [*(other for other in missed if other.at < last.at), last]:
+            self._totals = self._totals.and_then(progress)
+            self._warn_of_left_out(progress.watermark)
+            sink.heard(progress)
+            for did in malformed_before_head(self.pipeline, progress):
+                sink.steps[did.index] = sink.steps[did.index].and_then(did) if did.index in sink.steps else did
+            beating.got_on(progress, sink.steps.values())
+            self.listener(progress)
+        return last
+
+
+def _thrown_by(query: StreamingQuery) -> Exception | None:
+    """What a query failed at, with the JVM's own exception, of whose causes pyspark keeps no more than the text."""
+    error = query.exception()
+    in_jvm: Any = getattr(query, "_jsq", None)
+    if error is None or in_jvm is None:
+        return error
+    from pyspark.errors.exceptions.captured import convert_exception
+
+    return convert_exception(in_jvm.exception().get())

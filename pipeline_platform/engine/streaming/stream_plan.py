@@ -1,0 +1,180 @@
+"""Plans a stream: the frame whose rows become its micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.config.stream_shape import StreamShape, stream_shape
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.failures import explained, explaining
+from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
+from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.engine.streaming.checkpoint import main_load
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.stream import MALFORMED_RECORDS, StreamProgress
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
+from pipeline_platform.steps.malformed import MALFORMED
+from pipeline_platform.steps.transform import Transform
+
+if TYPE_CHECKING:
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class StreamIds:
+    """By what the micro-batches of a stream are known; by default of one that is planned and not run.
+
+    Args:
+        query_id: Of the query.
+        next_batch: The first micro-batch that was not begun.
+        load_ids: For each load, by its index: what its load id adds to the query's.
+    """
+
+    query_id: str = "check"
+    next_batch: int = 0
+    load_ids: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedStream:
+    """A stream that every sink can take.
+
+    Args:
+        frame: The rows that become the micro-batches.
+        checked: The plan of an empty micro-batch, by which that was found out.
+    """
+
+    frame: DataFrame
+    checked: Plan
+
+
+def plan_stream(
+    pipeline: PipelineConfig,
+    spark: SparkSession,
+    credentials: RunCredentials,
+    shape: StreamShape,
+    ids: StreamIds | None = None,
+) -> PlannedStream:
+    """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
+
+    Args:
+        pipeline: A streaming pipeline.
+        spark: The session.
+        credentials: Where each step gets those of its system.
+        shape: What of the pipeline is the stream.
+        ids: By what its micro-batches are known.
+
+    Raises:
+        PipelineException: A step can't be planned; it names the step.
+    """
+    ids = ids or StreamIds()
+    frame = _stream_frame(pipeline, spark, credentials, shape)
+    _require_supported(pipeline, frame)
+    none = MicroBatch(spark.createDataFrame([], frame.schema), ids.next_batch, shape, ids.load_ids)
+    checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
+    for kept in checked.cached:
+        kept.unpersist()
+    return PlannedStream(frame, checked)
+
+
+def malformed_counted(frame: DataFrame, config: Extract, step: Step) -> DataFrame:
+    """The frame of a stream, whose progress is to say how many malformed records went on as nulls."""
+    from pyspark.sql import functions as F
+
+    if not config.counts_malformed():
+        return frame
+    return frame.observe(f"{MALFORMED_RECORDS}{step.name}", F.count(MALFORMED).alias("rows"))
+
+
+def malformed_before_head(pipeline: PipelineConfig, progress: StreamProgress) -> list[StepMetrics]:
+    """What the extracts made null in a micro-batch whose frames the stream does not end with: no sink knows of them.
+
+    Args:
+        pipeline: A streaming pipeline.
+        progress: What Spark says of the micro-batch.
+    """
+    head = stream_shape(pipeline.steps).head
+    found: list[StepMetrics] = []
+    for step in pipeline.steps:
+        if step.name in progress.malformed and step.index != head:
+            config = step.config.resolved()
+            dataset = config.dataset() if isinstance(config, Extract) else None
+            found.append(
+                StepMetrics(
+                    index=step.index,
+                    name=step.name,
+                    type=step.type,
+                    method=config.method,
+                    status="COMPLETED",
+                    uri=dataset.uri if dataset is not None else None,
+                    malformed=progress.malformed[step.name],
+                )
+            )
+    return found
+
+
+def refused(error: AnalysisException, step: Step) -> PipelineConfigurationException:
+    """What Spark does not do in a stream, as a mistake in the file: it would be refused again.
+
+    Args:
+        error: Spark's.
+        step: The first load, whose output mode counts.
+    """
+    told = explained(error, step)
+    return PipelineConfigurationException(
+        f"Spark can't run these steps as a stream: {told.message}",
+        location=step.location,
+        hint="change the steps before the first validation or load, or 'outputMode'; what only a batch can do goes "
+        "into a batch pipeline that reads what this one loads",
+    )
+
+
+def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
+    """Ask Spark what it would ask itself when the query starts, if it is at hand."""
+    from pyspark.errors import AnalysisException
+
+    step = main_load(pipeline)
+    config = step.config.resolved()
+    assert isinstance(config, Load)
+    if is_remote(frame.sparkSession) or config.hands_rows_on():
+        return
+    # What belongs to the JVM has no types.
+    jvm: Any = frame.sparkSession._jvm  # pyright: ignore[reportPrivateUsage]
+    plan: Any = frame._jdf.queryExecution().analyzed()  # pyright: ignore
+    mode = getattr(jvm.org.apache.spark.sql.streaming.OutputMode, config.output_mode.capitalize())()
+    try:
+        jvm.org.apache.spark.sql.catalyst.analysis.UnsupportedOperationChecker.checkForStreaming(plan, mode)
+    except AnalysisException as error:
+        raise refused(error, step) from error
+
+
+def _stream_frame(
+    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
+) -> DataFrame:
+    planned = Plan(pipeline, shape.streamed, credentials, load_id="")
+    for step in pipeline.steps:
+        if step.index not in shape.streamed:
+            continue
+        with explaining(step):
+            config = step.config.resolved()
+            match config:
+                case Extract() if config.is_stream():
+                    frame = config.read_stream(spark, credentials_for(credentials, config, step))
+                    if step.index != shape.head:
+                        frame = config.accepted(malformed_counted(frame, config, step))
+                case Extract():
+                    frame = config.accepted(config.read(spark, credentials_for(credentials, config, step)))
+                case Transform():
+                    frame = config.apply(inputs_of(planned, step, spark))
+                case _:
+                    raise TypeError(f"{config.method} makes no frame")
+            planned.frames[step.index] = frame
+    return planned.frames[shape.head]

@@ -1,0 +1,1 @@
+"""What sources, transforms and sinks share that work on Spark's frames."""

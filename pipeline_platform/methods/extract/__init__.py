@@ -1,1 +1,0 @@
-"""Methods that read a dataset into a frame."""

@@ -1,1 +1,0 @@
-"""Methods that write a frame to a sink."""

@@ -1,1 +1,0 @@
-"""Methods that make a frame of one or more others."""

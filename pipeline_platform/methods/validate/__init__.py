@@ -1,1 +1,0 @@
-"""Methods that hold rules against a frame."""

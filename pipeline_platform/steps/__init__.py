@@ -1,0 +1,1 @@
+"""What every step is: the bases of sources, transforms, validations and sinks."""

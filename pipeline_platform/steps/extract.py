@@ -1,0 +1,110 @@
+"""What the engine asks of every extract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pipeline_platform.config.step import StepType
+from pipeline_platform.steps.base import KeepsFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.steps.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Records of a source that can't be used.
+
+    Args:
+        frame: The records, and why.
+        path: Delta table to keep them in; by default beside the first sink.
+    """
+
+    frame: DataFrame
+    path: str | None
+
+
+class Extract(KeepsFrame):
+    """Reads a dataset into a frame."""
+
+    step_type: ClassVar[StepType] = "extract"
+
+    def reads_primary(self) -> bool:
+        return False
+
+    def dataset(self) -> Dataset | None:
+        """What is read; None for a generated frame."""
+        return None
+
+    def position_in(self) -> Mapping[str, Any]:
+        dataset = self.dataset()
+        return {"dataset": dataset.uri} if dataset is not None else {}
+
+    def skips_rows_at_source(self) -> bool:
+        """Whether a filter that follows may be carried out by the source, so that not all rows are read."""
+        return False
+
+    def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        """Build the batch frame; nothing is read yet but schemas.
+
+        Args:
+            spark: The session.
+            credentials: Those of the step's system; None if it has none, or lets the step in without.
+
+        Raises:
+            PipelineException: There is nothing to read, or not what the config says.
+        """
+        raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
+        """Build the frame of a stream; asked of those that say that they are one.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+
+        Raises:
+            PipelineException: As `read`.
+        """
+        raise NotImplementedError(f"'{self.method}' can't be read as a stream")
+
+    def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
+        """For a stream: what it reads, by name, and of each an id that another one of the same name would not have.
+
+        The offsets of a checkpoint mean nothing in a dataset that was made anew. Empty where that can't be told, and
+        where Spark itself finds it out.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+        """
+        return {}
+
+    def compares_new_files(self) -> bool:
+        """For a stream: whether the files of each micro-batch are held against those of the start: `stream_columns`."""
+        return False
+
+    def may_lose_data(self) -> bool:
+        """Whether a stream is to go on where part of what it would have read is gone."""
+        return False
+
+    def reads_the_same_again(self) -> bool:
+        """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
+        return True
+
+    def rejected(self, frame: DataFrame) -> Rejected | None:
+        """What of the frame that was read can't be used and is to be kept aside; None for nothing."""
+        return None
+
+    def accepted(self, frame: DataFrame) -> DataFrame:
+        """What goes on of the frame that was read."""
+        return frame
+
+    def counts_malformed(self) -> bool:
+        """Whether records that can't be used go on, so that they are to be counted by their mark."""
+        return False

@@ -1,0 +1,214 @@
+"""What the engine asks of every load."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
+
+from pydantic import AfterValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.step import PipelineMode, StepType
+from pipeline_platform.config.values import Location, Text, one_of
+from pipeline_platform.steps.base import WorksOnFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+    from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.steps.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class LoadRun:
+    """One load of one run, or of one micro-batch of a stream.
+
+    Args:
+        load_id: The same for every attempt at the same load, different for each new load, and the same for all
+            micro-batches of a stream: what idempotence hangs on.
+        query_name: Name for the query.
+        credentials: Those of the sink's system; None if it has none, or lets the step in without.
+        run_id: The attempt at the load: differs where `load_id` is the same.
+        batch: Number of the micro-batch; None in a batch pipeline.
+    """
+
+    load_id: str
+    query_name: str
+    credentials: Credentials | None = None
+    run_id: str = ""
+    batch: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The same for every attempt at these very rows, and for no others."""
+        return self.load_id if self.batch is None else f"{self.load_id}/{self.batch}"
+
+    @property
+    def key_before(self) -> str | None:
+        """That of the micro-batch before, which is not tried again once this one has begun."""
+        return f"{self.load_id}/{self.batch - 1}" if self.batch else None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a load wrote.
+
+    Args:
+        rows: Rows written; None if the sink does not say.
+        bytes: Bytes written.
+        files: Files written.
+        version: Version of the table, for a sink that has versions.
+        skipped: Why nothing was written, where that is right: an earlier attempt did, or mode `ignore`.
+        detail: More numbers of the sink's own, for the metadata.
+    """
+
+    rows: int | None = None
+    bytes: int | None = None
+    files: int | None = None
+    version: int | None = None
+    skipped: str | None = None
+    detail: Mapping[str, int] = field(default_factory=dict)
+
+
+class Prepared(Protocol):
+    """A load that was planned: it was held against its sink, nothing was written yet."""
+
+    def write(self) -> Written:
+        """Write all or nothing; a second call for the same load id changes nothing."""
+        ...
+
+    def clean(self) -> None:
+        """Remove what an attempt that did not finish left behind."""
+        ...
+
+
+@runtime_checkable
+class RemembersBatches(Protocol):
+    """A prepared load of a stream whose sink keeps which of the stream's micro-batches it holds."""
+
+    def last_batch(self) -> int | None:
+        """The newest micro-batch with the load's id that the sink holds; None if it holds none."""
+        ...
+
+
+class Load(WorksOnFrame):
+    """Writes a frame to a sink."""
+
+    step_type: ClassVar[StepType] = "load"
+    can_be_continuous: ClassVar[bool] = False
+    """Whether Spark can hand rows on to the sink one by one."""
+
+    query_name: Text | None = None
+    """Name of the streaming query; by default made from pipeline and step."""
+    checkpoint_location: Location | None = None
+    """Streaming: folder of the checkpoint; by default under `checkpointRoot`, fixed by the pipeline's name."""
+    output_mode: Annotated[Literal["append", "complete", "update"], one_of("append", "complete", "update")] = "append"
+    """Streaming: Spark's output mode."""
+    trigger: Trigger = "5 seconds"
+    """Streaming: when a micro-batch starts; `continuous=…` hands rows on without any, in one plain load to Kafka."""
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode != "streaming":
+            return []
+        if self.hands_rows_on() and not self.can_be_continuous:
+            return [("trigger", f"{self.method} takes micro-batches, not row by row; write an interval, as '1 second'")]
+        if getattr(self, "mode", None) in ("errorIfExists", "ignore"):
+            return [
+                ("mode", "the second micro-batch of a stream always finds the first; use append, overwrite or merge")
+            ]
+        return []
+
+    def hands_rows_on(self) -> bool:
+        return self.trigger.startswith("continuous")
+
+    def ends_by_itself(self) -> bool:
+        return self.trigger in ("availableNow", "once")
+
+    def trigger_options(self) -> dict[str, str | bool]:
+        """The trigger as an argument to the `trigger` of Spark's writer."""
+        if self.trigger in ("availableNow", "once"):
+            return {self.trigger: True}
+        kind, _, interval = self.trigger.rpartition("=")
+        number, unit = re.fullmatch(r"(\d+)\s*(\w+)", interval.strip()).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        return {kind.strip() or "processingTime": f"{number} {_UNITS.get(unit, unit)}"}
+
+    def dataset(self) -> Dataset:
+        """What is written."""
+        raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def reports_rows(self) -> bool:
+        """Whether the sink says how many rows of the frame it took, so that they need not be counted on the way."""
+        return False
+
+    def folder(self) -> str | None:
+        """Path or URI of a sink that is a folder; None for one that is not."""
+        return None
+
+    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+        """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.
+
+        Args:
+            frame: The rows of the stream; `prepare` has taken an empty frame with their columns.
+            run: The load, of no micro-batch.
+
+        Returns:
+            None if Spark has no sink of its own that leaves the same.
+        """
+        return None
+
+    def malformed(self, frame: DataFrame) -> Column | None:
+        """Why a row of the frame can't be stored as it is, null for one that can.
+
+        Returns:
+            None if every row can be, or if a row that can't is to fail the load.
+        """
+        return None
+
+    def keeps_aside(self) -> bool:
+        """Whether such rows go to a quarantine; otherwise they are stored with null for such values."""
+        return False
+
+    def quarantine(self) -> str | None:
+        """Where to, if the config says."""
+        return None
+
+    def without_malformed(self, frame: DataFrame) -> DataFrame:
+        """The frame with nulls for the values that can't be stored."""
+        return frame
+
+    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+        """Hold the frame against the sink: columns, partition columns, types; writes nothing.
+
+        Raises:
+            PipelineException: The sink can't take the frame.
+        """
+        raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+
+# Spark wants them written out.
+_UNITS = {"ms": "milliseconds", "s": "seconds", "min": "minutes", "h": "hours", "d": "days"}
+
+
+def _trigger(value: str) -> str:
+    text = value.strip()
+    interval = r"\d+\s*(milliseconds?|ms|seconds?|s|minutes?|min|hours?|h|days?|d)"
+    allowed = rf"(processingTime\s*=\s*)?{interval}|once|availableNow|continuous\s*=\s*{interval}"
+    if not re.fullmatch(allowed, text, re.ASCII):
+        raise PydanticCustomError(
+            "trigger",
+            "unknown trigger '{value}'; write '5 seconds', 'processingTime=5 seconds', 'once', 'availableNow' "
+            "or 'continuous=1 second'",
+            {"value": value},
+        )
+    return text
+
+
+Trigger = Annotated[
+    Location,
+    AfterValidator(_trigger),
+    WithJsonSchema({"type": "string", "examples": ["5 seconds", "processingTime=5 seconds", "availableNow"]}),
+]
+Load.model_rebuild()

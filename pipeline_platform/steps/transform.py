@@ -1,0 +1,87 @@
+"""What the engine asks of every transform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.step import StepType
+from pipeline_platform.steps.base import KeepsFrame, WorksOnFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames a transform works on.
+
+    Args:
+        primary: The primary frame, or the one named by `input`; None if the step reads only named frames.
+        named: Registered frames that the step names, by name.
+        spark: The session.
+    """
+
+    primary: DataFrame | None
+    named: Mapping[str, DataFrame]
+    spark: SparkSession
+
+    @property
+    def frame(self) -> DataFrame:
+        """The one frame a step with a single input works on."""
+        if self.primary is None:
+            raise ValueError("this step has no primary frame")
+        return self.primary
+
+
+@dataclass(frozen=True)
+class ColumnSource:
+    """A column that another one is derived from.
+
+    Args:
+        frame: The registered name the column is read from; None for the primary frame.
+        column: Its name there.
+    """
+
+    frame: str | None
+    column: str
+
+
+ColumnLineage = Mapping[str, Sequence[ColumnSource]]
+
+
+class Transform(WorksOnFrame, KeepsFrame):
+    """Makes a frame of one or more others."""
+
+    step_type: ClassVar[StepType] = "transform"
+    keeps_row_count: ClassVar[bool] = False
+    """Whether the output always has exactly as many rows as its one input, so that they are counted once."""
+    filters_rows: ClassVar[bool] = False
+    """Whether it is a filter that Spark may hand on to the source."""
+
+    def may_stop_early(self) -> bool:
+        """Whether it may leave rows of its inputs unread, as a LIMIT does, so that they can't be counted."""
+        return False
+
+    def apply(self, frames: Frames) -> DataFrame:
+        """Build the output frame; lazily, nothing is run.
+
+        Raises:
+            PipelineException: The frames are not what the config says.
+        """
+        raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+        """Which input columns each output column is derived from.
+
+        Args:
+            columns: Column names of the inputs by registered name, the primary one under None.
+            output: Column names of the output.
+        """
+        return same_named(columns, output)
+
+
+def same_named(columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+    """Lineage of a step that hands columns on under their own names."""
+    return {name: [ColumnSource(frame, name) for frame, names in columns.items() if name in names] for name in output}

@@ -1,0 +1,118 @@
+"""What the engine asks of every validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.step import StepType
+from pipeline_platform.config.values import Amount, Location, Names, one_of
+from pipeline_platform.steps.base import WorksOnFrame
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+OnFailure = Literal["fail", "warn", "quarantine"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that each row keeps or breaks.
+
+    Args:
+        name: Unique within the validation.
+        violated: True for a row that breaks it; null counts as kept.
+        columns: The columns a sample of it should show.
+    """
+
+    name: str
+    violated: Column
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What came of a rule.
+
+    Args:
+        rule: Its name.
+        violations: Rows that broke it; for a rule about the whole frame, 1 if it is broken.
+        rows: Rows looked at.
+        detail: What was expected and found, for a rule about the whole frame.
+        samples: A few of the violating rows.
+    """
+
+    rule: str
+    violations: int
+    rows: int | None
+    detail: str | None = None
+    samples: Sequence[Mapping[str, Any]] = field(default=())
+
+
+def _tolerance(value: float) -> float:
+    if value >= 1 and value != int(value):
+        raise PydanticCustomError("tolerance", "expected a whole count, or a fraction below 1")
+    return value
+
+
+class Validate(WorksOnFrame):
+    """Holds rules against a frame and leaves the frame as it is.
+
+    Nulls break no rule, except that of `validateNulls`.
+    """
+
+    step_type: ClassVar[StepType] = "validate"
+    looks_at_rows: ClassVar[bool] = True
+    """Whether the rules are about single rows, which can be quarantined."""
+
+    on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
+    """`fail` stops the run before anything is written; `warn` reports; `quarantine` takes the violating rows out."""
+    tolerance: Annotated[Amount, AfterValidator(_tolerance)] = 0
+    """Violating rows that are still allowed: a count, or a fraction below 1. Quarantined are they all the same."""
+    quarantine_path: Location | None = None
+    """Delta table for quarantined rows; by default beside the first sink."""
+
+    sensitive_columns: Names = []
+    """Columns whose values no sample shows; secret-looking names are never shown."""
+
+    @model_validator(mode="after")
+    def _quarantines_rows_only(self) -> Self:
+        if self.on_failure == "quarantine" and not self.looks_at_rows:
+            raise PydanticCustomError(
+                "quarantine",
+                "'{method}' looks at the frame as a whole, so there are no rows to quarantine",
+                {"method": self.method, "key": "onFailure"},
+            )
+        return self
+
+    def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
+        """Results that the schema alone gives; costs no Spark job."""
+        return ()
+
+    def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
+        """Add the helper columns that the rules need, if they look beyond a single row.
+
+        Must neither add nor drop nor repeat a row.
+
+        Args:
+            frame: The frame.
+            eligible: True for the rows that earlier validations let through; others must not count.
+            named: Registered frames that the step names.
+        """
+        return frame
+
+    def rules(self, frame: DataFrame) -> Sequence[Rule]:
+        """The rules about single rows, for the annotated frame.
+
+        Raises:
+            PipelineException: A column is missing.
+        """
+        return ()
+
+    def count_results(self, rows: int) -> Sequence[RuleResult]:
+        """Results that the number of rows gives."""
+        return ()

@@ -1,0 +1,1 @@
+"""One transform each."""

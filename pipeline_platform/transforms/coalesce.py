@@ -1,0 +1,25 @@
+"""`coalesce`: fewer partitions, without a shuffle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import PositiveInteger
+from pipeline_platform.steps.transform import Frames, Transform
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class Coalesce(Transform):
+    """Merges partitions without a shuffle; it never makes more of them."""
+
+    method: ClassVar[str] = "coalesce"
+    aliases: ClassVar[tuple[str, ...]] = ("coalesceData",)
+    keeps_row_count: ClassVar[bool] = True
+
+    num_partitions: PositiveInteger
+    """How many at most."""
+
+    def apply(self, frames: Frames) -> DataFrame:
+        return frames.frame.coalesce(self.num_partitions)

@@ -1,0 +1,105 @@
+"""`deduplicate`: one row of those that are equal in some columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.sql_limits import expression_limit
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.values import Names, Text
+from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
+from pipeline_platform.steps.transform import Frames, Transform
+from pipeline_platform.transforms.event_time import Watermark
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_PLACE = f"{HELPER_PREFIX}place"
+
+
+def _ranking(groups: str, order: str) -> str:
+    return f"row_number() OVER (PARTITION BY {groups} ORDER BY {order})"
+
+
+def _order(value: str) -> str:
+    if (limit := expression_limit(_ranking("1", value))) is not None:
+        raise PydanticCustomError("order", "{limit}", {"limit": limit})
+    if has_placeholder(value):
+        return value
+    try:
+        parsed = parse_expression(_ranking("1", value))
+    except (SqlglotError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, exp.Window):
+        raise PydanticCustomError("order", "'{value}' is not a sort order; write 'updated_at DESC'", {"value": value})
+    return value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Order = Annotated[
+    list[Annotated[Text, AfterValidator(_order)]],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+
+
+class Deduplicate(Transform):
+    """Keeps one row of those that are equal in some columns; nulls are equal to each other."""
+
+    method: ClassVar[str] = "deduplicate"
+
+    columns: Names
+    """The columns that tell rows apart."""
+    order_by: Order | None = None
+    """batch: of equal rows the first in this order is kept, such as `updated_at DESC`; by default any of them."""
+    watermark: Watermark | None = None
+    """How far apart in event time equal rows of a stream may be; a stream needs it, in batch it has no effect."""
+
+    def looks_across_rows(self) -> bool:
+        return True
+
+    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        found: list[tuple[str | None, str]] = []
+        if mode == "streaming" and self.order_by is not None:
+            message = (
+                "'orderBy' has no meaning in a stream: the row that comes first is handed on before the others come"
+            )
+            found.append(("orderBy", message))
+        if mode == "streaming" and self.watermark is None:
+            message = "deduplicating a stream needs a 'watermark' {column, delay}, or its state grows without end"
+            found.append((None, message))
+        return found
+
+    def apply(self, frames: Frames) -> DataFrame:
+        frame = frames.frame
+        columns = [own_column(frame.columns, name) for name in self.columns]
+        if frame.isStreaming:
+            return self._in_stream(frame, columns)
+        if self.watermark is not None:
+            self.watermark.on(frame)
+        if self.order_by is None:
+            return frame.dropDuplicates(columns)
+        return self._first_in_order(frame, columns, ", ".join(self.order_by))
+
+    def _first_in_order(self, frame: DataFrame, columns: list[str], order: str) -> DataFrame:
+        from pyspark.sql import functions as F
+
+        groups = ", ".join(map(quoted, columns))
+        place = F.expr(_ranking(groups, order))
+        return frame.withColumn(_PLACE, place).filter(F.col(_PLACE) == 1).drop(_PLACE)
+
+    def _in_stream(self, frame: DataFrame, columns: list[str]) -> DataFrame:
+        assert self.watermark is not None
+        return self.watermark.on(frame).dropDuplicatesWithinWatermark(columns)

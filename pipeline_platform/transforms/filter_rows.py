@@ -1,0 +1,24 @@
+"""`filterRows`: keeps the rows for which a condition holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import SqlExpression
+from pipeline_platform.steps.transform import Frames, Transform
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class FilterRows(Transform):
+    """Keeps the rows for which a condition holds; not those for which it is null."""
+
+    method: ClassVar[str] = "filterRows"
+    filters_rows: ClassVar[bool] = True
+
+    condition: SqlExpression
+    """A Spark SQL condition."""
+
+    def apply(self, frames: Frames) -> DataFrame:
+        return frames.frame.filter(self.condition)

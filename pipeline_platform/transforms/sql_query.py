@@ -1,0 +1,102 @@
+"""`sqlQuery`: a query over registered frames."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.sql import parse_query
+from pipeline_platform.config.sql_limits import tables_read
+from pipeline_platform.config.values import SqlQuery
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import quoted
+from pipeline_platform.steps.transform import ColumnLineage, Frames, Transform
+from pipeline_platform.transforms.query_lineage import query_lineage
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_ENVIRONMENT = re.compile(r"\$\{env:[^}]*\}")
+
+
+class SqlQueryTransform(Transform):
+    """Runs a Spark SQL query over registered frames; the primary frame is not read."""
+
+    method: ClassVar[str] = "sqlQuery"
+
+    query: SqlQuery
+    """The query; each table in it is a registered name."""
+
+    @model_validator(mode="after")
+    def _reads_registered_names(self) -> Self:
+        if self.input is not None:
+            raise PydanticCustomError("query", "a query reads the frames it names", {"key": "input"})
+        try:
+            self._parsed()
+        except SqlglotError as error:
+            raise PydanticCustomError(
+                "query",
+                "an environment variable may only stand for a value in a query, not for a part of its structure",
+                {"key": "query"},
+            ) from error
+        return self
+
+    def reads_primary(self) -> bool:
+        return False
+
+    def referenced_frames(self) -> Sequence[tuple[str, str]]:
+        return [("query", name) for name in self._names()]
+
+    def may_stop_early(self) -> bool:
+        query = self._parsed()
+        if query.find(exp.Limit, exp.Fetch, exp.Offset, exp.TableSample, exp.Exists) is not None:
+            return True
+        return any(found.args.get("query") is not None for found in query.find_all(exp.In))
+
+    def looks_across_rows(self) -> bool:
+        query = self._parsed()
+        whole = (exp.Group, exp.AggFunc, exp.Window, exp.Distinct, exp.Order, exp.Limit, exp.Subquery, exp.SetOperation)
+        return query.find(*whole) is not None
+
+    def combines_rows(self) -> bool:
+        return True
+
+    def apply(self, frames: Frames) -> DataFrame:
+        names = self._names()
+        if missing := [name for name in names if name not in frames.named]:
+            raise PipelineExecutionException(f"the query reads {', '.join(missing)}, which is not registered")
+        query = self.query.strip().rstrip(";")
+        if not names:
+            return frames.spark.sql(query)
+        # The query is left as it was written. Its tables are given to it as common table expressions, whose
+        # frames pyspark hands over under names of its own and forgets as soon as the plan is made.
+        places: dict[str, Any] = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
+        tables = ", ".join(
+            f"{_literal(quoted(name))} AS (SELECT * FROM {{{place}}})"
+            for place, name in zip(places, names, strict=True)
+        )
+        return frames.spark.sql(f"WITH {tables} (\n{_literal(query)}\n)", **places)
+
+    def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
+        return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
+
+    def _parsed(self) -> exp.Expr:
+        # Before the variables are replaced, any value does to find the structure.
+        return parse_query(_ENVIRONMENT.sub("1", self.query) if has_placeholder(self.query) else self.query)
+
+    def _names(self) -> list[str]:
+        # Where tables of a catalog may be read, they have the name of what they are in before theirs.
+        read = (table for table in tables_read(self._parsed()) if isinstance(table.this, exp.Identifier))
+        return list(dict.fromkeys(table.name for table in read if table.args.get("db") is None))
+
+
+def _literal(text: str) -> str:
+    """Text that str.format leaves as it is."""
+    return text.replace("{", "{{").replace("}", "}}")

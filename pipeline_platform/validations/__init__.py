@@ -1,0 +1,1 @@
+"""One validation each."""

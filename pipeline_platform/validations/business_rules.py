@@ -1,0 +1,72 @@
+"""`validateBusinessRules`: SQL conditions that every row keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+from sqlglot import exp
+
+from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.values import SqlExpression, Text
+from pipeline_platform.frames.columns import find_column, own_columns
+from pipeline_platform.steps.validate import Rule, Validate
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+class BusinessRule(FormatModel):
+    """A named condition."""
+
+    name: Text
+    """Shown in results."""
+    rule: SqlExpression
+    """A Spark SQL condition; a row for which it is false breaks it, one for which it is null does not."""
+
+
+def _named(value: Any) -> Any:
+    return {"name": value, "rule": value} if isinstance(value, str) else value
+
+
+_RULE_SCHEMA = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"name": {"type": "string"}, "rule": {"type": "string"}},
+            "required": ["name", "rule"],
+            "additionalProperties": False,
+        },
+    ],
+}
+
+
+class ValidateBusinessRules(Validate):
+    """Every row keeps these SQL conditions; a condition that is null is kept."""
+
+    method: ClassVar[str] = "validateBusinessRules"
+
+    rules_: Annotated[
+        list[Annotated[BusinessRule, BeforeValidator(_named), WithJsonSchema(_RULE_SCHEMA)]],
+        Field(min_length=1, alias="rules"),
+    ]
+    """Conditions, each a Spark SQL string or `{name, rule}`."""
+
+    def rules(self, frame: DataFrame) -> Sequence[Rule]:
+        from pyspark.sql import functions as F
+
+        own = own_columns(frame)
+        return [Rule(rule.name, ~F.expr(rule.rule).cast("boolean"), _columns(rule.rule, own)) for rule in self.rules_]
+
+
+def _columns(expression: str, own: Sequence[str]) -> tuple[str, ...]:
+    """The frame's columns that an expression reads; of a field in a structure, the structure."""
+    if has_placeholder(expression):
+        return ()
+    read = parse_expression(expression).find_all(exp.Column)
+    found = (next(filter(None, (find_column(own, part.name) for part in column.parts)), None) for column in read)
+    return tuple(dict.fromkeys(name for name in found if name is not None))

@@ -1,0 +1,44 @@
+"""`validateUnique`: no two rows with the same values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import and_
+from typing import TYPE_CHECKING, ClassVar
+
+from pipeline_platform.config.values import Names
+from pipeline_platform.frames.columns import HELPER_PREFIX, column_of
+from pipeline_platform.steps.validate import Rule, Validate
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_OCCURRENCES = f"{HELPER_PREFIX}occurrences"
+
+
+class ValidateUnique(Validate):
+    """No two rows have the same values in these columns; a row with a null in one of them passes.
+
+    Every row of a group of equals breaks the rule, not all but one: which one would be right is unknown.
+    """
+
+    method: ClassVar[str] = "validateUnique"
+
+    columns: Names
+    """The columns that make a row unique."""
+
+    def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
+        from pyspark.sql import Window
+        from pyspark.sql import functions as F
+
+        keys = [column_of(frame, name) for name in self.columns]
+        same = Window.partitionBy(*keys)
+        return frame.withColumn(_OCCURRENCES, F.sum(eligible.cast("bigint")).over(same))
+
+    def rules(self, frame: DataFrame) -> Sequence[Rule]:
+        from pyspark.sql import functions as F
+
+        complete = reduce(and_, (column_of(frame, name).isNotNull() for name in self.columns))
+        name = f"{', '.join(self.columns)} unique"
+        return [Rule(name, complete & (F.col(_OCCURRENCES) > 1), tuple(self.columns))]
