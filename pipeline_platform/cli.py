@@ -20,7 +20,7 @@ from pipeline_platform.orchestration.project import pipeline_files, side_by_side
 from pipeline_platform.registry import vocabulary
 
 if TYPE_CHECKING:
-    from pipeline_platform.connectors.s3.storage import Place
+    from pipeline_platform.connectors.storage.location import Place
 
 app = typer.Typer(
     help="Data pipelines written as JSON, run on Spark.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline_platform.config.step import Step, StepConfig
-from pipeline_platform.connectors.s3.storage import EntersS3, bucket_of
+from pipeline_platform.connectors.storage.location import EntersS3, bucket_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.steps.base import Credentialed

@@ -10,8 +10,8 @@ from pyspark.sql import SparkSession
 
 from bench.scans import scanned_rows
 from pipeline_platform.exceptions import ValidationException
-from pipeline_platform_tests.methods.validate.blocks import counting_jobs
 from pipeline_platform_tests.runs import extract, load, run_by_name, transform, validate
+from pipeline_platform_tests.validations.blocks import counting_jobs
 
 ROWS = 1000
 JOBS = 5

@@ -12,8 +12,8 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
-from pipeline_platform_tests.methods.validate.blocks import outcome, validation
 from pipeline_platform_tests.runs import extract, load, run_by_name, validate, wrote_nothing
+from pipeline_platform_tests.validations.blocks import outcome, validation
 
 PEOPLE = Table(
     "id BIGINT, age BIGINT, mail STRING",

@@ -19,7 +19,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform.engine.validation import REASONS, run_block, taken_by
 from pipeline_platform.steps.validate import Validate
 from pipeline_platform_tests.duckdb_rows import comparable
-from pipeline_platform_tests.methods.validate.blocks import interpreted, planned, validation
+from pipeline_platform_tests.validations.blocks import interpreted, planned, validation
 
 SCHEMA = "k INT, x DOUBLE, s STRING"
 KEYS = [1, 2, 2]

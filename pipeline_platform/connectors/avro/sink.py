@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.files.sink import WritesFiles
-from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.connectors.storage.location import EntersS3
 
 
 class ToAvro(WritesFiles, EntersS3):

@@ -9,8 +9,8 @@ from pipeline_platform.connectors.files.listing import FileListing
 from pipeline_platform.connectors.files.schemas import require_one_schema
 from pipeline_platform.connectors.files.source import watched_path
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
-from pipeline_platform.connectors.s3.bucket import require_bucket
-from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.location import EntersS3
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.extract import Extract
 

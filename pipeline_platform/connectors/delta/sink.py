@@ -16,8 +16,8 @@ from sqlglot import exp
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.exact_text import exact_partitions
-from pipeline_platform.connectors.s3.bucket import require_bucket
-from pipeline_platform.connectors.s3.storage import EntersS3, Place
+from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.location import EntersS3, Place
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.remote import is_remote

@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.connectors.delta.table import open_table
-from pipeline_platform.connectors.s3.bucket import require_bucket
-from pipeline_platform.connectors.s3.storage import EntersS3, Place, bucket_of
+from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.location import EntersS3, Place, bucket_of
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.extract import Extract

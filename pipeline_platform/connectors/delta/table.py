@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.steps.dataset import normalized_uri
 
 if TYPE_CHECKING:

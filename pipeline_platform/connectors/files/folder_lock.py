@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from pipeline_platform.connectors.s3.bucket import code_of_answer
+from pipeline_platform.connectors.storage.bucket import code_of_answer
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.exceptions import PipelineExecutionException
 
 HEAD_BYTES = 1 << 16

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.causes import failure_of
 

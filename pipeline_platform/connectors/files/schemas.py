@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from pipeline_platform.connectors.files.options import (
 )
 from pipeline_platform.connectors.files.source import FileFormat
 from pipeline_platform.connectors.files.time_patterns import TimePattern
-from pipeline_platform.connectors.s3.bucket import require_bucket
-from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.location import EntersS3
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
     require_columns,

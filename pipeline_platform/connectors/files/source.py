@@ -25,8 +25,8 @@ from pipeline_platform.connectors.files.options import (
 from pipeline_platform.connectors.files.parquet_columns import naming_columns
 from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import TimePattern
-from pipeline_platform.connectors.s3.bucket import require_bucket
-from pipeline_platform.connectors.s3.storage import EntersS3, Place
+from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.location import EntersS3, Place
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.malformed import MalformedRecords
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.schemas import Columns, file_columns, folder_values, hint_for_columns
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:

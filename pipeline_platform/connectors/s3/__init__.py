@@ -1,1 +1,1 @@
-"""S3, and stores that speak its protocol."""
+"""S3: files in a bucket."""

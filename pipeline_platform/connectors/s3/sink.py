@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pipeline_platform.connectors.files.sink import ToFiles
-from pipeline_platform.connectors.s3.storage import InBucket
+from pipeline_platform.connectors.storage.location import InBucket
 
 
 class ToS3(InBucket, ToFiles):

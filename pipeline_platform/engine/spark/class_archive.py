@@ -1,4 +1,4 @@
-"""A small run whose classes are kept for the next ones: `python -m pipeline_platform.engine.spark.class_archive ARCHIVE`."""
+"""A small run whose classes are kept: `python -m pipeline_platform.engine.spark.class_archive ARCHIVE`."""
 
 from __future__ import annotations
 

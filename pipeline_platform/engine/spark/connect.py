@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.s3.storage import NO_KEPT_CLIENTS
+from pipeline_platform.connectors.storage.location import NO_KEPT_CLIENTS
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.frames.causes import keep_error_details
 

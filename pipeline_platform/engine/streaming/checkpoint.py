@@ -16,7 +16,7 @@ from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
-from pipeline_platform.connectors.s3.storage import Place, bucket_of, place_of
+from pipeline_platform.connectors.storage.location import Place, bucket_of, place_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_of_bucket

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.stream_shape import StreamShape, plain_load, stream_shape
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop, interruptible
 from pipeline_platform.engine.execution import Listener, nobody

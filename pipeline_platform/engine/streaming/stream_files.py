@@ -10,7 +10,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.connectors.files.heads import plain_path
 from pipeline_platform.connectors.files.stream_columns import COLUMNS_OPTION, StreamColumns
-from pipeline_platform.connectors.s3.storage import EntersS3
+from pipeline_platform.connectors.storage.location import EntersS3
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.step_credentials import credentials_for

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.plan import Plan
 from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition, reset_command

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
-from pipeline_platform.connectors.s3.storage import Place
+from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import explaining
 from pipeline_platform.engine.step_credentials import credentials_for
