@@ -295,6 +295,9 @@ Properties = Annotated[
 FrameName = Annotated[Text, BeforeValidator(_substituted)]
 """The name of a registered frame; the steps are connected by it, so variables are replaced when the file is loaded."""
 
+Word = Annotated[Text, BeforeValidator(_substituted)]
+"""A word that a method knows; variables are replaced when the file is loaded."""
+
 Names = Annotated[
     list[Text],
     BeforeValidator(_list_of),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.redaction import looks_secret
 
 
@@ -15,6 +16,7 @@ class CredentialNeed:
 
     Args:
         credential_type: A `credentialType` of the format.
+        model: What such credentials are made of.
         path: Where they are in Vault; None if the step names no secret.
         written: Fields that the step's config has.
         variables: The environment variable of each field that may stand in one, for a step without a secret.
@@ -23,6 +25,7 @@ class CredentialNeed:
     """
 
     credential_type: str
+    model: type[Credentials]
     path: str | None = None
     written: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class RunCredentials:
         source: Source = "vault" if need.path is not None else "config"
         try:
             fields, source = self._fields(need)
-            credentials = None if not fields and need.optional else credentials_of(need.credential_type, fields)
+            credentials = None if not fields and need.optional else credentials_of(need.model, fields)
         except CredentialFieldsError as error:
             self._note(need, location, source, "incomplete")
             where = f"the secret '{need.path}'" if need.path else "the step's config"

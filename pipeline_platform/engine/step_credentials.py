@@ -8,7 +8,7 @@ from pipeline_platform.config.step import Step, StepConfig
 from pipeline_platform.connectors.storage.location import EntersS3, bucket_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.steps.base import Credentialed
+from pipeline_platform.steps.credentialed import Credentialed
 
 
 def credentials_for(credentials: RunCredentials, config: StepConfig, step: Step) -> Credentials | None:

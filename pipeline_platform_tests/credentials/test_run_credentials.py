@@ -12,12 +12,14 @@ import pytest
 
 from pipeline_platform import rotated_file
 from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
+from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
+from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.credentials.audit import Access, AuditLog
-from pipeline_platform.credentials.model import JdbcCredentials, KafkaCredentials, S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.exceptions import CredentialException, StepLocation
 from pipeline_platform.registry import vocabulary
-from pipeline_platform.steps.base import Credentialed
+from pipeline_platform.steps.credentialed import Credentialed
 
 PASSWORD = "sesame-open"
 ACCESS = Access("sales", "run-1", "orders", "secret/postgres", "postgres", "vault", "ann", "granted")

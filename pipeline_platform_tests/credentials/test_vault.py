@@ -15,8 +15,8 @@ from typing import Any
 import hvac
 import pytest
 
+from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.credentials.audit import AuditLog
-from pipeline_platform.credentials.model import JdbcCredentials
 from pipeline_platform.credentials.need import CredentialNeed
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.credentials.vault import AppRoleLogin, KubernetesLogin, TokenLogin, Vault

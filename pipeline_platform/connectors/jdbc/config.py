@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
+from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.database import SILENCE_SECONDS, Database
 from pipeline_platform.connectors.jdbc.mysql.database import MySQL
 from pipeline_platform.connectors.jdbc.postgres.database import Postgres
-from pipeline_platform.credentials.model import Credentials, JdbcCredentials
-from pipeline_platform.steps.base import Credentialed, CredentialType
+from pipeline_platform.credentials.model import Credentials
+from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import Dataset, vault_secret
 
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
@@ -93,7 +94,10 @@ class EntersPostgres(EntersDatabase):
     """PostgreSQL's own rules."""
 
     kind: ClassVar[str] = "postgres"
-    credential_types: ClassVar[tuple[CredentialType, ...]] = ("postgres", "postgresql")
+    credential_types: ClassVar[Mapping[str, type[Credentials]]] = {
+        "postgres": JdbcCredentials,
+        "postgresql": JdbcCredentials,
+    }
     # Those of PostgreSQL's own programs.
     credential_variables: ClassVar[Mapping[str, str]] = {
         "host": "PGHOST",
@@ -121,7 +125,7 @@ class EntersMySQL(EntersDatabase):
     """MySQL's own rules: what others call a schema is a database."""
 
     kind: ClassVar[str] = "mysql"
-    credential_types: ClassVar[tuple[CredentialType, ...]] = ("mysql",)
+    credential_types: ClassVar[Mapping[str, type[Credentials]]] = {"mysql": JdbcCredentials}
     # Those of MySQL's own programs, and of its image.
     credential_variables: ClassVar[Mapping[str, str]] = {
         "host": "MYSQL_HOST",

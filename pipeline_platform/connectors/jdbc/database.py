@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
+from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.silence import SilentServerError
-from pipeline_platform.credentials.model import JdbcCredentials
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 
 CONNECT_SECONDS = 10

@@ -12,9 +12,10 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Location, Setting, hide_secrets, legible
-from pipeline_platform.credentials.model import Credentials, KafkaCredentials
+from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
+from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.base import Credentialed, CredentialType
+from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import Dataset, vault_secret
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class EntersKafka(Credentialed):
     and `ssl.*` stand in the config under their own names.
     """
 
-    credential_types: ClassVar[tuple[CredentialType, ...]] = ("kafka",)
+    credential_types: ClassVar[Mapping[str, type[Credentials]]] = {"kafka": KafkaCredentials}
     other_keys: ClassVar[tuple[str, ...]] = _VITAL
     kind: ClassVar[str] = "kafka"
     credential_variables: ClassVar[Mapping[str, str]] = {"bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS"}

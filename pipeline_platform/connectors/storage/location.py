@@ -15,9 +15,10 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
-from pipeline_platform.credentials.model import Credentials, S3Credentials
+from pipeline_platform.connectors.storage.credentials import S3Credentials
+from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.need import CredentialNeed
-from pipeline_platform.steps.base import Credentialed, CredentialType
+from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import normalized_uri
 
 if TYPE_CHECKING:
@@ -45,7 +46,9 @@ _lock = threading.Lock()
 class EntersS3(Credentialed):
     """Keys of the methods whose files may be on S3; without a `credentialPath` they say how to enter it."""
 
-    credential_types: ClassVar[tuple[CredentialType, ...]] = ("s3", "aws", "deltalake", "delta")
+    credential_types: ClassVar[Mapping[str, type[Credentials]]] = dict.fromkeys(
+        ("s3", "aws", "deltalake", "delta"), S3Credentials
+    )
     # Those of AWS's own programs.
     credential_variables: ClassVar[Mapping[str, str]] = {
         "accessKeyId": "AWS_ACCESS_KEY_ID",

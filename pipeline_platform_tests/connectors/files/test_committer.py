@@ -27,8 +27,8 @@ from pipeline_platform.connectors.files import folder_lock
 from pipeline_platform.connectors.files.committer import LEDGER, FilePublication
 from pipeline_platform.connectors.files.folder_lock import alive, only_writer
 from pipeline_platform.connectors.files.sink import ToFiles
+from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
-from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.load import LoadRun, Written
 from pipeline_platform_tests.runs import listing

@@ -66,7 +66,7 @@ def prepared(
         .config
     )
     need = step.credential_need()
-    credentials = credentials_of(need.credential_type, need.written)
+    credentials = credentials_of(need.model, need.written)
     return step.prepare(frame, LoadRun(load_id, "q", credentials, "r", batch))
 
 

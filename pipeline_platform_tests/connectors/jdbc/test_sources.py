@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.postgres.database import Postgres as PostgresDatabase
-from pipeline_platform.credentials.model import JdbcCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 from pipeline_platform_tests.connectors.databases import Schema, until
@@ -46,7 +46,7 @@ def read(spark: SparkSession, step: StepValue) -> DataFrame:
     need = config.credential_need()
     from pipeline_platform.credentials.model import credentials_of
 
-    return config.read(spark, credentials_of(need.credential_type, need.written))
+    return config.read(spark, credentials_of(need.model, need.written))
 
 
 def assert_all_rows(frame: DataFrame, schema: Schema) -> None:

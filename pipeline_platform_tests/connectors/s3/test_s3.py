@@ -23,8 +23,8 @@ from deltalake import DeltaTable
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
+from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
-from pipeline_platform.credentials.model import S3Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient

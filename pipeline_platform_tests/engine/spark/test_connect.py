@@ -265,7 +265,7 @@ def test_a_stream_that_spark_has_no_sink_for_is_refused_before_it_begins(tmp_pat
 
 CLIENT = """
 import json, sys
-from pipeline_platform.credentials.model import S3Credentials
+from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.connectors.storage.location import place_of
 

@@ -1,0 +1,26 @@
+"""Credentials of databases."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+
+from pipeline_platform.credentials.model import Credentials
+
+
+class JdbcCredentials(Credentials):
+    """A database and the user that enters it."""
+
+    host: Annotated[str, Field(min_length=1)]
+    """Name or address of the server."""
+    port: Annotated[int, Field(gt=0, lt=65536)]
+    """Its port, as a number or a numeric string."""
+    database: Annotated[str, Field(min_length=1)]
+    """The database on it."""
+    username: Annotated[str, Field(min_length=1)]
+    """The user."""
+    password: SecretStr
+    """The user's password."""
+    properties: dict[str, SecretStr] = {}
+    """More properties of the JDBC driver."""
