@@ -1,27 +1,22 @@
-"""The list of methods: one line each, and those that other packages add by an entry point."""
+"""Every method and every connector: those of the platform, and those that other packages add by an entry point."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from urllib.parse import urlsplit
 
 from pipeline_platform.config.step import STEP_TYPES, FailedPlugin, StepConfig, StepType, Vocabulary
-from pipeline_platform.connectors.avro.sink import ToAvro
-from pipeline_platform.connectors.avro.source import FromAvro
-from pipeline_platform.connectors.delta.sink import ToDeltaLake
-from pipeline_platform.connectors.delta.source import FromDeltaLake
-from pipeline_platform.connectors.files.sink import ToFiles
-from pipeline_platform.connectors.files.source import FromFiles
-from pipeline_platform.connectors.jdbc.mysql.sink import ToMySQL
-from pipeline_platform.connectors.jdbc.mysql.source import FromMySQL
-from pipeline_platform.connectors.jdbc.postgres.sink import ToPostgres
-from pipeline_platform.connectors.jdbc.postgres.source import FromPostgres
-from pipeline_platform.connectors.kafka.sink import ToKafka
-from pipeline_platform.connectors.kafka.source import FromKafka
-from pipeline_platform.connectors.rate.source import FromRate
-from pipeline_platform.connectors.s3.sink import ToS3
-from pipeline_platform.connectors.s3.source import FromS3
+from pipeline_platform.connectors.avro.connector import CONNECTOR as AVRO
+from pipeline_platform.connectors.connector import Connector, authority_and_path
+from pipeline_platform.connectors.delta.connector import CONNECTOR as DELTA
+from pipeline_platform.connectors.files.connector import CONNECTOR as FILES
+from pipeline_platform.connectors.jdbc.mysql.connector import CONNECTOR as MYSQL
+from pipeline_platform.connectors.jdbc.postgres.connector import CONNECTOR as POSTGRES
+from pipeline_platform.connectors.kafka.connector import CONNECTOR as KAFKA
+from pipeline_platform.connectors.rate.connector import CONNECTOR as RATE
+from pipeline_platform.connectors.s3.connector import CONNECTOR as S3
 from pipeline_platform.redaction import redact
 from pipeline_platform.transforms.aggregate_data import AggregateData
 from pipeline_platform.transforms.coalesce import Coalesce
@@ -44,17 +39,13 @@ from pipeline_platform.validations.row_count import ValidateRowCount
 from pipeline_platform.validations.schema import ValidateSchema
 from pipeline_platform.validations.unique import ValidateUnique
 
-ENTRY_POINT_GROUP = "pipeline_platform.methods"
+METHOD_GROUP = "pipeline_platform.methods"
+"""Entry points of single methods."""
+CONNECTOR_GROUP = "pipeline_platform.connectors"
+"""Entry points of systems."""
 
-METHODS: tuple[type[StepConfig], ...] = (
-    FromFiles,
-    FromDeltaLake,
-    FromAvro,
-    FromPostgres,
-    FromMySQL,
-    FromKafka,
-    FromS3,
-    FromRate,
+CONNECTORS = (FILES, DELTA, AVRO, POSTGRES, MYSQL, KAFKA, S3, RATE)
+TRANSFORMS_AND_VALIDATIONS: tuple[type[StepConfig], ...] = (
     FilterRows,
     EnrichData,
     JoinDataFrames,
@@ -75,59 +66,94 @@ METHODS: tuple[type[StepConfig], ...] = (
     ValidateBusinessRules,
     ValidateUnique,
     ValidateRowCount,
-    ToFiles,
-    ToDeltaLake,
-    ToAvro,
-    ToPostgres,
-    ToMySQL,
-    ToKafka,
-    ToS3,
 )
 
 
-_FORMATS = ("csv", "json", "parquet", "orc")
-MISNOMERS: Mapping[str, str] = {
-    **{f"from{name}": f"read such files with 'fromFiles' and 'format': '{name}'" for name in _FORMATS},
-    **{f"to{name}": f"write such files with 'toFiles' and 'format': '{name}'" for name in _FORMATS},
-}
-"""What to write in place of a method that people try, by its name in lower case."""
+Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
+
+
+def vocabulary() -> Vocabulary:
+    """Every method by step type and name, aliases included; a plug-in that can't be used is left out, and noted."""
+    return _registered()[0]
+
+
+def connectors() -> tuple[Connector, ...]:
+    """Every connector, those of other packages last; one that can't be used is left out."""
+    return _registered()[1]
+
+
+def jars() -> list[str]:
+    """The Maven coordinates of what Spark needs beside its own."""
+    return [jar for connector in connectors() for jar in connector.jars]
+
+
+def dataset_kind(system: str) -> str:
+    """The kind by which Dagster shows a dataset.
+
+    Args:
+        system: Of the dataset.
+    """
+    return next((connector.kinds[system] for connector in connectors() if system in connector.kinds), system)
+
+
+def dataset_name(uri: str) -> tuple[str, str]:
+    """Namespace and name of a dataset, by the rules of OpenLineage.
+
+    Args:
+        uri: Of a table, path or topic, as a step's metrics have it.
+    """
+    parts = urlsplit(uri)
+    names = (connector.dataset_names.get(parts.scheme) for connector in connectors())
+    return next((name for name in names if name is not None), authority_and_path)(parts)
 
 
 @cache
-def vocabulary() -> Vocabulary:
-    """Every method by step type and name, aliases included; a plug-in that can't be used is left out, and noted."""
-    methods: dict[StepType, dict[str, type[StepConfig]]] = {step_type: {} for step_type in STEP_TYPES}
-    for method in METHODS:
-        _add(methods, method)
+def _registered() -> tuple[Vocabulary, tuple[Connector, ...]]:
+    methods: Methods = {step_type: {} for step_type in STEP_TYPES}
+    for connector in CONNECTORS:
+        methods = _with(methods, connector.methods)
+    methods = _with(methods, TRANSFORMS_AND_VALIDATIONS)
+    added: list[Connector] = []
     failed: list[FailedPlugin] = []
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in (*entry_points(group=CONNECTOR_GROUP), *entry_points(group=METHOD_GROUP)):
         try:
-            _add(methods, _loaded(point))
+            plugin = _loaded(point)
+            methods = _with(methods, plugin.methods if isinstance(plugin, Connector) else (plugin,))
+            added += [plugin] if isinstance(plugin, Connector) else []
         # A package may raise anything when it is imported, and exit: the pipelines of others must not suffer.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             package = point.dist.name if point.dist is not None else "that is not known"
             reason = redact(" ".join(f"{type(error).__name__}: {error}".split()))
             failed.append(FailedPlugin(point.name, package, reason))
-    return Vocabulary(methods, MISNOMERS, tuple(failed))
+    known = (*CONNECTORS, *added)
+    misnomers = {name: told for connector in known for name, told in connector.misnomers.items()}
+    return Vocabulary(methods, misnomers, tuple(failed)), known
 
 
-def _loaded(point: EntryPoint) -> type[StepConfig]:
-    method: object = point.load()
-    if not (isinstance(method, type) and issubclass(method, StepConfig)):
+def _loaded(point: EntryPoint) -> Connector | type[StepConfig]:
+    plugin: object = point.load()
+    if point.group == CONNECTOR_GROUP:
+        if not isinstance(plugin, Connector):
+            raise TypeError(f"{point.value} is no connector: expected a Connector")
+    elif not (isinstance(plugin, type) and issubclass(plugin, StepConfig)):
         raise TypeError(f"{point.value} is no method: expected a subclass of Extract, Transform, Validate or Load")
-    method.model_rebuild()
-    return method
+    for method in plugin.methods if isinstance(plugin, Connector) else (plugin,):
+        method.model_rebuild()
+    return plugin
 
 
-def _add(methods: Mapping[StepType, dict[str, type[StepConfig]]], method: type[StepConfig]) -> None:
-    """Add a method under all its names, or under none.
+def _with(methods: Methods, added: Sequence[type[StepConfig]]) -> Methods:
+    """The methods with others, each under all of its names.
 
     Raises:
         ValueError: Another method of its step type has one of them.
     """
-    of_type = methods[method.step_type]
-    names = (method.method, *method.aliases)
-    for name in names:
-        if of_type.get(name, method) is not method:
-            raise ValueError(f"another method of the type {method.step_type} is called '{name}'")
-    of_type.update(dict.fromkeys(names, method))
+    known: dict[StepType, dict[str, type[StepConfig]]] = {name: dict(of_type) for name, of_type in methods.items()}
+    for method in added:
+        of_type = known[method.step_type]
+        names = (method.method, *method.aliases)
+        for name in names:
+            if of_type.get(name, method) is not method:
+                raise ValueError(f"another method of the type {method.step_type} is called '{name}'")
+        of_type.update(dict.fromkeys(names, method))
+    return known

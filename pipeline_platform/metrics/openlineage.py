@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 from openlineage.client import OpenLineageClient
@@ -27,6 +26,7 @@ from openlineage.client.facet_v2 import (
 )
 
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+from pipeline_platform.registry import dataset_name
 
 PRODUCER = "https://pypi.org/project/pipeline-platform"
 NAMESPACE_VARIABLE = "OPENLINEAGE_NAMESPACE"
@@ -79,21 +79,6 @@ def run_event(run: RunMetrics, namespace: str) -> RunEvent:
         inputs=[_input(step) for step in run.steps if step.type == "extract" and step.uri],
         outputs=[_output(step, steps) for step in run.steps if step.type == "load" and step.uri],
     )
-
-
-def dataset_name(uri: str) -> tuple[str, str]:
-    """Namespace and name of a dataset, by the rules of OpenLineage.
-
-    Args:
-        uri: Of a table, path or topic, as a step's metrics have it.
-    """
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.scheme == "file":
-        return "file", path
-    if parts.scheme in ("postgres", "mysql"):
-        return f"{parts.scheme}://{parts.netloc}", path.strip("/").replace("/", ".")
-    return f"{parts.scheme}://{parts.netloc}", path.strip("/") or "/"
 
 
 def _input(step: StepMetrics) -> InputDataset:

@@ -14,6 +14,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.orchestration.project import Project
+from pipeline_platform.registry import dataset_kind
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -92,7 +93,7 @@ def external_specs(project: Project) -> list[dg.AssetSpec]:
         specs[key] = dg.AssetSpec(
             key=key,
             group_name=_SOURCES,
-            kinds={_KINDS.get(dataset.system, dataset.system)},
+            kinds={dataset_kind(dataset.system)},
             description=f"Read from {dataset.uri}; no pipeline of this project writes it.",
             metadata={"dagster/uri": dataset.uri},
         )
@@ -100,7 +101,6 @@ def external_specs(project: Project) -> list[dg.AssetSpec]:
 
 
 _SOURCES = "sources"
-_KINDS = {"files": "file", "delta": "deltalake"}
 
 
 def code_versions(pipeline: PipelineConfig) -> dict[int, str]:

@@ -11,6 +11,7 @@ from pipeline_platform.steps.base import KeepsFrame
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.dataset import Dataset
@@ -85,9 +86,20 @@ class Extract(KeepsFrame):
         """
         return {}
 
-    def compares_new_files(self) -> bool:
-        """For a stream: whether the files of each micro-batch are held against those of the start: `stream_columns`."""
+    def checks_micro_batches(self) -> bool:
+        """For a stream: whether `check_micro_batch` is to be asked before each micro-batch is loaded."""
         return False
+
+    def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
+        """For a stream: look at what the micro-batch that runs is about to load.
+
+        Args:
+            query: The query, which has planned the micro-batch.
+            credentials: As for `read`.
+
+        Raises:
+            PipelineException: It must not be loaded; the stream ends.
+        """
 
     def may_lose_data(self) -> bool:
         """Whether a stream is to go on where part of what it would have read is gone."""

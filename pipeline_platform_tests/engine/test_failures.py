@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.step import Step
-from pipeline_platform.connectors.delta.sink import REPEATED_KEYS
+from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
 from pipeline_platform.engine.failure_rules import RULES, rule_for
 from pipeline_platform.engine.failures import explained, is_transient, told
 from pipeline_platform.engine.spark.jvm_death import JvmDeath

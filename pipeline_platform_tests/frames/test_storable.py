@@ -8,6 +8,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
+from pipeline_platform.connectors.files.formats import FORMATS
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.frames.storable import require_storable
 from pipeline_platform.steps.load import LoadRun
@@ -28,7 +29,7 @@ REFUSED = {
     "named_struct('a', 1, 'A', 2) AS s": ("avro", "delta", "json", "orc", "parquet"),
     "1 AS `é_1`, named_struct('x', array(1)) AS s, map('k', null) AS m": ("delta", "orc"),
 }
-FORMATS = ("avro", "delta", "json", "orc", "parquet")
+TRIED = ("avro", "delta", "json", "orc", "parquet")
 
 
 @pytest.mark.parametrize("columns", REFUSED)
@@ -36,7 +37,7 @@ def test_what_spark_can_not_write_is_refused_and_the_rest_is_not(
     spark: SparkSession, tmp_path: Path, columns: str
 ) -> None:
     frame = spark.sql(f"SELECT {columns}")
-    for file_format in FORMATS:
+    for file_format in TRIED:
         if file_format not in REFUSED[columns]:
             plan_sink(frame, tmp_path / "sink", file_format)
             continue
@@ -58,7 +59,7 @@ def plan_sink(frame: DataFrame, path: Path, file_format: str) -> None:
     if file_format == "delta":
         ToDeltaLake.model_validate({"path": str(path)}).prepare(frame, LoadRun("load", "query"))
     else:
-        require_storable(frame, file_format)
+        require_storable(frame, FORMATS[file_format])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.connectors.files.listing import FileListing
 from pipeline_platform.connectors.files.schemas import require_one_schema
 from pipeline_platform.connectors.files.source import watched_path
-from pipeline_platform.connectors.files.stream_columns import columns_of_stream
+from pipeline_platform.connectors.files.stream_columns import columns_of_stream, require_columns_of_stream
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import EntersS3
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
@@ -16,6 +16,7 @@ from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -51,14 +52,17 @@ class FromAvro(Extract, EntersS3):
         place = self.place(credentials)
         reader = spark.readStream.format("avro").options(**self._options(credentials))
         there = self.read(spark, credentials)
-        if self.compares_new_files():
+        if self.checks_micro_batches():
             paths = FileListing(place, {}).paths(there)
             columns = columns_of_stream(paths, "avro", place, merged=None, has_folder_columns=True)
             reader = reader.options(**(columns.option() if columns is not None else {}))
         return reader.schema(there.schema).load(watched_path(place))
 
-    def compares_new_files(self) -> bool:
+    def checks_micro_batches(self) -> bool:
         return self.avro_schema is None
+
+    def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
+        require_columns_of_stream(query, self.place(credentials))
 
     def _options(self, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the bucket is there."""

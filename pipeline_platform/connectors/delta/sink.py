@@ -14,7 +14,9 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
+from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.delta.types import DELTA_TYPES
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import EntersS3, Place
@@ -133,7 +135,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
         require_columns(frame, self.partition_by, "partitionBy")
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
-        require_storable(frame, "delta", self.partition_by)
+        require_storable(frame, DELTA_TYPES, self.partition_by)
         if unquote(self.path) != self.path:
             raise PipelineExecutionException(
                 f"the path of a Delta table must not hold '%' before two digits or letters A to F: {self.path}",
@@ -485,7 +487,6 @@ def _new_fields(source: StructType, target: StructType) -> list[str]:
 
 
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
-REPEATED_KEYS = "two rows of this load have the same merge keys"
 
 
 def _changed_rows(metrics: dict[str, int]) -> int | None:

@@ -90,7 +90,7 @@ def stream_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) ->
 def _stream_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles, path: str) -> DataFrame:
     """Files that say their columns, and say them for those that are yet to come."""
     reader = spark.readStream.format(step.format).options(**_options(listing, step))
-    if step.schema_ is not None and not step.compares_new_files():
+    if step.schema_ is not None and not step.checks_micro_batches():
         return reader.schema(step.schema_).load(path)
     there = read_files(spark, listing, step)
     columns = columns_of_stream(

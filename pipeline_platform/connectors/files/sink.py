@@ -13,6 +13,7 @@ from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.committer import FilePublication
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
+from pipeline_platform.connectors.files.formats import FORMATS
 from pipeline_platform.connectors.files.options import (
     Character,
     Encoding,
@@ -128,7 +129,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
         require_columns(frame, self.partition_by, "partitionBy")
-        require_storable(frame, self.file_format(), self.partition_by)
+        require_storable(frame, FORMATS[self.file_format()], self.partition_by)
         place = self.place(run.credentials)
         require_bucket(place)
         writer = self.exact(frame).write.format(self.file_format())

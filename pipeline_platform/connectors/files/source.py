@@ -32,6 +32,7 @@ from pipeline_platform.steps.malformed import MalformedRecords
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -167,8 +168,13 @@ class ReadsFiles(MalformedRecords, EntersS3):
     def is_stream(self) -> bool:
         return True
 
-    def compares_new_files(self) -> bool:
+    def checks_micro_batches(self) -> bool:
         return self.format not in ("csv", "json") and (self.schema_ is None or self.may_change_values())
+
+    def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
+        from pipeline_platform.connectors.files.stream_columns import require_columns_of_stream
+
+        require_columns_of_stream(query, self.place(credentials))
 
     def may_change_values(self) -> bool:
         """Whether Spark may make other values of those in the files, to have them of the types in `schema`.

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.connectors.files.heads import plain_path
 from pipeline_platform.connectors.files.schemas import Columns, file_columns, folder_values, hint_for_columns
 from pipeline_platform.connectors.storage.location import Place
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
+    from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.types import DataType, StructType
 
-COLUMNS_OPTION = "pipeline_platform.columns"
-"""Option of Spark's reader, which it ignores: the `StreamColumns` of the files that are read with it."""
+# Option of Spark's reader, which it ignores: the `StreamColumns` of the files that are read with it.
+_COLUMNS_OPTION = "pipeline_platform.columns"
 _FOLDER = "of a folder"
 
 
@@ -46,7 +48,7 @@ class StreamColumns:
 
     def option(self) -> dict[str, str]:
         """The option that goes along with the reader of the stream."""
-        return {COLUMNS_OPTION: json.dumps(asdict(self))}
+        return {_COLUMNS_OPTION: json.dumps(asdict(self))}
 
     @classmethod
     def from_option(cls, text: str) -> StreamColumns:
@@ -130,6 +132,34 @@ def columns_of_stream(
         wanted = [name.lower() for name in _leaves(merged, "")]
         types = {name: types.get(name, []) for name in wanted} | ({} if leaves_out else types)
     return StreamColumns(place.uri, file_format, types, merged is not None, has_folder_columns, leaves_out)
+
+
+def require_columns_of_stream(query: StreamingQuery, place: Place) -> None:
+    """Raise unless the files of the micro-batch that runs have the columns of their stream.
+
+    Args:
+        query: The query, which has planned the micro-batch.
+        place: Where the stream looks for files.
+
+    Raises:
+        PipelineExecutionException: A file has other columns.
+    """
+    for columns, paths in _files_of_micro_batch(query):
+        if columns.uri == place.uri:
+            columns.require(paths, place)
+
+
+def _files_of_micro_batch(query: StreamingQuery) -> Iterator[tuple[StreamColumns, list[str]]]:
+    # What belongs to the JVM has no types. The frame of a micro-batch does not know its files.
+    in_jvm: Any = query
+    leaves = in_jvm._jsq.streamingQuery().lastExecution().logical().collectLeaves()
+    for leaf in (leaves.apply(index) for index in range(leaves.size())):
+        if leaf.getClass().getSimpleName() != "LogicalRelation":
+            continue
+        relation = leaf.relation()
+        option = relation.options().get(_COLUMNS_OPTION)
+        if option.isDefined():
+            yield StreamColumns.from_option(option.get()), [plain_path(uri) for uri in relation.location().inputFiles()]
 
 
 def _with_folders(path: str, columns: Columns, root: str | None) -> Columns:

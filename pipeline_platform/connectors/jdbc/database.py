@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.silence import SilentServerError
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
+from pipeline_platform.frames.storable import StorableTypes
 
 CONNECT_SECONDS = 10
 """How long a server may take to answer the first time."""
@@ -109,6 +110,8 @@ class Database(ABC):
     """The system's name as people write it."""
     text_type: ClassVar[str]
     """What text is cast to in the system's SQL."""
+    storable: ClassVar[StorableTypes]
+    """What its tables can't hold."""
 
     @property
     def address(self) -> str:

@@ -159,7 +159,7 @@ class DatabaseWrite(ABC):
         Raises:
             PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
         """
-        require_storable(self.frame, self.database.product)
+        require_storable(self.frame, self.database.storable)
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
             columns = self.columns(session, place)

@@ -16,22 +16,9 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from pipeline_platform import registry
 from pipeline_platform.exceptions import PipelineExecutionException
 
-COORDINATES = (
-    "io.delta:delta-spark_4.1_2.13:4.4.0",
-    "org.apache.spark:spark-avro_2.13:4.1.1",
-    "org.apache.spark:spark-sql-kafka-0-10_2.13:4.1.1",
-    "org.postgresql:postgresql:42.7.7",
-    "com.mysql:mysql-connector-j:9.3.0",
-    "org.apache.hadoop:hadoop-aws:3.4.2",
-    "software.amazon.awssdk:s3:2.29.52",
-    "software.amazon.awssdk:s3-transfer-manager:2.29.52",
-    "software.amazon.awssdk:sts:2.29.52",
-    "software.amazon.awssdk:dynamodb:2.29.52",
-    # Files are copied within a bucket, and those of a state store sent, by the client that does not wait.
-    "software.amazon.awssdk:netty-nio-client:2.29.52",
-)
 CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
 # Newer artifacts than pyspark's own under these names break it: "Failed to load session extension".
 _EXCLUDED = (
@@ -73,18 +60,19 @@ def say(line: str) -> None:
 
 
 def connector_jars(
-    coordinates: Sequence[str] = COORDINATES, progress: Callable[[str], None] = say, *, beside_spark: bool = True
+    coordinates: Sequence[str] | None = None, progress: Callable[[str], None] = say, *, beside_spark: bool = True
 ) -> list[Path]:
     """The jar files Spark needs beside its own, from the cache, or resolved into it first.
 
     Args:
-        coordinates: Maven coordinates, `group:artifact:version`.
+        coordinates: Maven coordinates, `group:artifact:version`; None for those of all connectors.
         progress: Told in a line each what is done when something has to be resolved.
         beside_spark: Leave out what pyspark ships already, under whatever version.
 
     Raises:
         PipelineExecutionException: They could not be resolved, or not be kept.
     """
+    coordinates = registry.jars() if coordinates is None else coordinates
     name = hashlib.sha256(
         "\n".join([*sorted(coordinates), str(spark_home()), *([] if beside_spark else ["all"])]).encode()
     ).hexdigest()[:16]

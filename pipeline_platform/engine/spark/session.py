@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.permissions import is_allowed
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
-from pipeline_platform.engine.failures import told
 from pipeline_platform.engine.spark.connect import remote_session
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
@@ -31,6 +30,7 @@ from pipeline_platform.engine.spark.jvm import (
 from pipeline_platform.engine.spark.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.causes import failure_of
+from pipeline_platform.frames.failure_text import told
 from pipeline_platform.frames.settings import set_on, spark_settings
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.connectors.storage.location import Place, bucket_of, place_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.failure_rules import DAMAGED_CHECKPOINT
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import redact
@@ -34,10 +35,6 @@ METADATA_LOST = (
     "take the file 'metadata' from any copy of the checkpoint, as it never changes; without one, 'pipeline-platform "
     "reset-checkpoint --keep-offsets' goes on as another query, which loads again what its sinks have of the last "
     "micro-batch, if that was not finished"
-)
-DAMAGED_CHECKPOINT = (
-    "put back the newest copy of the whole checkpoint (one that is older than what was loaded is refused), or begin "
-    "anew, with reset-checkpoint"
 )
 
 _FOLDER = "stream"

@@ -7,13 +7,16 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.execution import Execution, Listener
+from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.steps.extract import Extract
 from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS
-from pipeline_platform.engine.streaming.stream_files import require_columns_of_stream, steps_that_compare_files
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.logs import about
 from pipeline_platform.metrics.run import StepMetrics
@@ -23,6 +26,20 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.query import StreamingQuery
     from pyspark.sql.streaming.readwriter import DataStreamWriter
+
+
+def steps_that_check(pipeline: PipelineConfig, shape: StreamShape) -> list[Step]:
+    """The steps of a stream that look at each micro-batch before it is loaded.
+
+    Args:
+        pipeline: A streaming pipeline.
+        shape: What of it is the stream.
+    """
+    return [
+        step
+        for step in pipeline.steps
+        if step.index in shape.streamed and isinstance(step.config, Extract) and step.config.checks_micro_batches()
+    ]
 
 
 class Stopped(Exception):
@@ -56,7 +73,7 @@ class MicroBatches:
         self._load_ids = load_ids
         self._stop = stop
         self._listener = listener
-        self._that_compare_files = steps_that_compare_files(pipeline, shape)
+        self._checking = steps_that_check(pipeline, shape)
         self._query: Future[StreamingQuery] = Future()
         self.failure: BaseException | None = None
         """What the last micro-batch failed at; Spark hands on no more than the text of it."""
@@ -94,8 +111,11 @@ class MicroBatches:
         except PipelineCancelledException as error:
             raise Stopped from error
         query = self._query.result(timeout=STOP_SECONDS)
-        if self._that_compare_files:
-            require_columns_of_stream(query, self._that_compare_files, self._credentials)
+        for step in self._checking:
+            config = step.config.resolved()
+            assert isinstance(config, Extract)
+            with explaining(step):
+                config.check_micro_batch(query, credentials_for(self._credentials, config, step))
         micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
         planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
         execution = Execution(self._pipeline, listener=self._listener)

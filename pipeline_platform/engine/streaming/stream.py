@@ -36,7 +36,7 @@ from pipeline_platform.engine.streaming.checkpoint import (
 )
 from pipeline_platform.engine.streaming.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.streaming.lock import lease
-from pipeline_platform.engine.streaming.micro_batches import MicroBatches, Stopped
+from pipeline_platform.engine.streaming.micro_batches import MicroBatches, Stopped, steps_that_check
 from pipeline_platform.engine.streaming.native_sink import OwnSink, own_sink
 from pipeline_platform.engine.streaming.other_streams import (
     file_of,
@@ -47,7 +47,6 @@ from pipeline_platform.engine.streaming.other_streams import (
     sources_of,
 )
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS, Queries
-from pipeline_platform.engine.streaming.stream_files import steps_that_compare_files
 from pipeline_platform.engine.streaming.stream_plan import (
     PlannedStream,
     StreamIds,
@@ -206,7 +205,7 @@ class StreamRun:
             for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
                 self._warn(told)
             # Spark's own sink asks nobody before a micro-batch.
-            looks_at_files = bool(steps_that_compare_files(self.pipeline, shape))
+            looks_at_files = bool(steps_that_check(self.pipeline, shape))
             if looks_at_files and is_remote(self.spark):
                 looks_at_files = False
                 self._warn(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
+from pipeline_platform.frames.storable import StorableTypes
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html; those of both systems.
 _TROUBLES: dict[str, Trouble] = {
@@ -45,6 +46,11 @@ class MySQL(Database):
 
     product: ClassVar[str] = "MySQL"
     text_type: ClassVar[str] = "char"
+    storable: ClassVar[StorableTypes] = StorableTypes(
+        "MySQL",
+        frozenset({"array", "map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
+        is_flat=True,
+    )
 
     def quoted(self, name: str) -> str:
         return "`" + name.replace("`", "``") + "`"

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
 from pipeline_platform.connectors.jdbc.silence import silence_limited
+from pipeline_platform.frames.storable import StorableTypes
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the two-letter ones are whole classes.
 _TROUBLES: dict[str, Trouble] = {
@@ -62,6 +63,11 @@ class Postgres(Database):
 
     product: ClassVar[str] = "PostgreSQL"
     text_type: ClassVar[str] = "text"
+    storable: ClassVar[StorableTypes] = StorableTypes(
+        "PostgreSQL",
+        frozenset({"map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
+        is_flat=True,
+    )
 
     def quoted(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'

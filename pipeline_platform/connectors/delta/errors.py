@@ -1,0 +1,82 @@
+"""What the errors of Delta Lake mean, of the JVM's and of delta-rs."""
+
+from __future__ import annotations
+
+from pipeline_platform.frames.rules import UNREACHABLE, Rule, raised
+
+REPEATED_KEYS = "two rows of this load have the same merge keys"
+"""What a merge raises for rows that would both become the same one."""
+_DELTA_RS = ("_internal.DeltaError", "OSError")
+# Delta's own in Python extend nothing in common.
+_CONFLICTS = (
+    "DeltaConcurrentModificationException",
+    "ConcurrentWriteException",
+    "MetadataChangedException",
+    "ProtocolChangedException",
+    "ConcurrentAppendException",
+    "ConcurrentDeleteReadException",
+    "ConcurrentDeleteDeleteException",
+    "ConcurrentTransactionException",
+)
+
+RULES = (
+    raised(REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
+    Rule(
+        "cast the column to the type that the table has, for example with enrichData",
+        conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),
+    ),
+    Rule(
+        "check the path; if another pipeline makes the table, run that one first",
+        conditions=(
+            "DELTA_TABLE_NOT_FOUND",
+            "DELTA_MISSING_DELTA_TABLE",
+            "DELTA_PATH_DOES_NOT_EXIST",
+            "DELTA_TABLE_ONLY_OPERATION",
+        ),
+        classes=("_internal.TableNotFoundError",),
+    ),
+    Rule(
+        "read one of the versions that the table still has",
+        conditions=(
+            "DELTA_VERSION_NOT_FOUND",
+            "DELTA_VERSIONS_NOT_CONTIGUOUS",
+            "DELTA_TIMESTAMP_GREATER_THAN_COMMIT",
+            "DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION",
+            "DELTA_TIMESTAMP_INVALID",
+        ),
+    ),
+    Rule(
+        "a stream of a Delta table reads what is added; after another change begin anew, with reset-checkpoint",
+        conditions=(
+            "DELTA_SOURCE_IGNORE_DELETE",
+            "DELTA_SOURCE_TABLE_IGNORE_CHANGES",
+            "DELTA_SCHEMA_CHANGED",
+            "DELTA_SCHEMA_CHANGED_WITH_VERSION",
+            "DELTA_SCHEMA_CHANGED_WITH_STARTING_OPTIONS",
+        ),
+    ),
+    Rule(
+        "another writer changed the same table at that moment; run again",
+        transient=True,
+        states=("2D521", "40000"),
+        classes=(
+            "io.delta.exceptions.DeltaConcurrentModificationException",
+            "org.apache.spark.sql.delta.DeltaConcurrentModificationException",
+            "_internal.CommitFailedError",
+            *(f"delta.exceptions.base.{name}" for name in _CONFLICTS),
+        ),
+    ),
+    # delta-rs has words only.
+    Rule(
+        "check the access key and its rights to the bucket",
+        classes=_DELTA_RS,
+        says=r"^Generic S3 error: .*(401 Unauthorized|403 Forbidden)|^The operation lacked the necessary privileges",
+    ),
+    Rule(
+        UNREACHABLE,
+        transient=True,
+        classes=_DELTA_RS,
+        says=r"^Generic S3 error: .*(error sending request|connection error|HTTP error|\b(429|50[0234])\b)",
+    ),
+    Rule("check that the folder can be written to", conditions=("DELTA_CANNOT_CREATE_LOG_PATH",)),
+)
