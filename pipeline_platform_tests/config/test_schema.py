@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from pipeline_platform.config.reference import reference_page
-from pipeline_platform.config.schema import methods_of, pipeline_schema, methods_of
+from pipeline_platform.config.schema import methods_of, pipeline_schema
 from pipeline_platform.registry import vocabulary
 from pipeline_platform_tests.config.reading import Json, extract, load, pipeline, read, validate
 from pipeline_platform_tests.config.valid_files import FILES

@@ -69,7 +69,7 @@ def reader(installed: Installed, with_uv: Path) -> Iterator[dict[str, str]]:
     constraints = {"UV_CONSTRAINT": str(CONSTRAINTS)}
     yield {**environment, **ports, **constraints, "VIRTUAL_ENV": str(installed.programs.parent)}
     python = installed.programs / "python"
-    subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods"], check=True)
+    subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods", "shop-sqlite"], check=True)
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import Stop
 from pipeline_platform.engine.execution import Execution, Listener
 from pipeline_platform.engine.failures import explaining
-from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.steps.extract import Extract
 from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.logs import about
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
+from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
