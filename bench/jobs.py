@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 CONDITION = "amount > 20 AND status <> 'void'"
 CHECKS: Sequence[dict[str, Any]] = (
@@ -110,4 +110,4 @@ def _step(kind: str, method: str, **config: Any) -> dict[str, Any]:
 
 def _run(spark: SparkSession, steps: Sequence[dict[str, Any]]) -> object:
     text = json.dumps({"name": "bench", "mode": "batch", "steps": steps})
-    return BatchRun(parse_pipeline(text, vocabulary()), spark).run()
+    return BatchRun(parse_pipeline(text, method_registry()), spark).run()

@@ -17,10 +17,10 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
 from pipeline_platform.orchestration.project import pipeline_files, side_by_side
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 if TYPE_CHECKING:
-    from pipeline_platform.connectors.storage.location import Place
+    from pipeline_platform.connectors.storage.location import StorageLocation
 
 app = typer.Typer(
     help="Data pipelines written as JSON, run on Spark.",
@@ -69,7 +69,7 @@ def check(
 
 
 def _loaded(file: Path) -> PipelineConfig:
-    pipeline = load_pipeline(file, vocabulary())
+    pipeline = load_pipeline(file, method_registry())
     for warning in pipeline.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return pipeline
@@ -221,7 +221,7 @@ def streams(
         raise typer.Exit(FAILED) from error
     for file in files:
         try:
-            pipeline = load_pipeline(file, vocabulary())
+            pipeline = load_pipeline(file, method_registry())
         except PipelineConfigurationException:
             typer.echo(f"{file} has mistakes, see: pipeline-platform check {file}", err=True)
             broken.append(file)
@@ -315,7 +315,7 @@ def reset_checkpoint(
     """
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.streaming import checkpoint
-    from pipeline_platform.engine.streaming.lock import lease
+    from pipeline_platform.engine.streaming.lock import checkpoint_lock
     from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 
     pipeline = _stream(file)
@@ -323,7 +323,7 @@ def reset_checkpoint(
     last_used = state.checkpoint if state is not None else None
     try:
         with (
-            lease(checkpoint.checkpoint_location(pipeline)),
+            checkpoint_lock(checkpoint.checkpoint_location(pipeline)),
             closing(RunCredentials.from_environment("reset-checkpoint", pipeline.location)) as credentials,
         ):
             place_at = checkpoint.places_of(pipeline, credentials)
@@ -341,7 +341,7 @@ def reset_checkpoint(
 _NO_CHECKPOINT = "there is no checkpoint yet"
 
 
-def _keep_offsets(pipeline: PipelineConfig, place: Place) -> str:
+def _keep_offsets(pipeline: PipelineConfig, place: StorageLocation) -> str:
     from pipeline_platform.engine.streaming.checkpoint import rename_query
 
     last = rename_query(place)
@@ -364,7 +364,7 @@ def schema() -> None:
     """Print the JSON Schema of a pipeline file, for editors."""
     from pipeline_platform.config.schema import pipeline_schema
 
-    _print_json(pipeline_schema(vocabulary()))
+    _print_json(pipeline_schema(method_registry()))
 
 
 @app.command()
@@ -372,7 +372,7 @@ def reference() -> None:
     """Print the reference page of the format, in Markdown."""
     from pipeline_platform.config.reference import reference_page
 
-    sys.stdout.write(reference_page(vocabulary()))
+    sys.stdout.write(reference_page(method_registry()))
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ def is_json() -> bool:
 
 
 @contextmanager
-def about_run(pipeline: str, run_id: str) -> Generator[None]:
+def run_log_context(pipeline: str, run_id: str) -> Generator[None]:
     """Say in every line that is logged in the block which run it is about, also in those of other threads.
 
     Args:
@@ -41,14 +41,14 @@ def about_run(pipeline: str, run_id: str) -> Generator[None]:
     """
     _of_process.update(pipeline=pipeline, run_id=run_id)
     try:
-        with about(pipeline=pipeline, run_id=run_id):
+        with log_context(pipeline=pipeline, run_id=run_id):
             yield
     finally:
         _of_process.clear()
 
 
 @contextmanager
-def about(**fields: Any) -> Generator[None]:
+def log_context(**fields: Any) -> Generator[None]:
     """Say in every line that is logged in the block what else it is about.
 
     Args:

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from urllib.parse import urlsplit
 
-from pipeline_platform.config.step import STEP_TYPES, FailedPlugin, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, FailedPlugin, MethodRegistry, StepConfig, StepType
 from pipeline_platform.connectors.avro.connector import CONNECTOR as AVRO
 from pipeline_platform.connectors.connector import Connector, authority_and_path
 from pipeline_platform.connectors.delta.connector import CONNECTOR as DELTA
@@ -72,7 +72,7 @@ TRANSFORMS_AND_VALIDATIONS: tuple[type[StepConfig], ...] = (
 Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
 
 
-def vocabulary() -> Vocabulary:
+def method_registry() -> MethodRegistry:
     """Every method by step type and name, aliases included; a plug-in that can't be used is left out, and noted."""
     return _registered()[0]
 
@@ -108,7 +108,7 @@ def dataset_name(uri: str) -> tuple[str, str]:
 
 
 @cache
-def _registered() -> tuple[Vocabulary, tuple[Connector, ...]]:
+def _registered() -> tuple[MethodRegistry, tuple[Connector, ...]]:
     methods: Methods = {step_type: {} for step_type in STEP_TYPES}
     for connector in CONNECTORS:
         methods = _with(methods, connector.methods)
@@ -127,7 +127,7 @@ def _registered() -> tuple[Vocabulary, tuple[Connector, ...]]:
             failed.append(FailedPlugin(point.name, package, reason))
     known = (*CONNECTORS, *added)
     misnomers = {name: told for connector in known for name, told in connector.misnomers.items()}
-    return Vocabulary(methods, misnomers, tuple(failed)), known
+    return MethodRegistry(methods, misnomers, tuple(failed)), known
 
 
 def _loaded(point: EntryPoint) -> Connector | type[StepConfig]:

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline_platform.engine.streaming.stream_state import Phase, StreamState, state_file
+from pipeline_platform.engine.streaming.stream_state import StreamPhase, StreamState, state_file
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
 
 _STEP = ("pipeline", "step", "type", "method")
@@ -85,7 +85,7 @@ def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:
     restarts = _gauge("restarts", "Restarts by the supervisor since the stream last got on.")
     for state in states:
         up.add_metric([state.pipeline], state.is_alive(now))
-        for each in get_args(Phase):
+        for each in get_args(StreamPhase):
             phase.add_metric([state.pipeline, each], each == state.phase)
         started.add_metric([state.pipeline], state.started.timestamp())
         heartbeat.add_metric([state.pipeline], state.heartbeat.timestamp())

@@ -9,11 +9,11 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from pipeline_platform.config.loader import Vocabulary, parse_pipeline
+from pipeline_platform.config.loader import MethodRegistry, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 StepValue = dict[str, Any]
 
@@ -45,13 +45,17 @@ def pipeline_text(steps: Sequence[StepValue], name: str = "tested", **keys: Any)
 
 
 def pipeline_of(
-    steps: Sequence[StepValue], methods: Vocabulary | None = None, name: str = "tested", **keys: Any
+    steps: Sequence[StepValue], methods: MethodRegistry | None = None, name: str = "tested", **keys: Any
 ) -> PipelineConfig:
-    return parse_pipeline(pipeline_text(steps, name, **keys), methods or vocabulary(), Path("tested.json"))
+    return parse_pipeline(pipeline_text(steps, name, **keys), methods or method_registry(), Path("tested.json"))
 
 
 def run(
-    spark: SparkSession, *steps: StepValue, load_id: str | None = None, methods: Vocabulary | None = None, **keys: Any
+    spark: SparkSession,
+    *steps: StepValue,
+    load_id: str | None = None,
+    methods: MethodRegistry | None = None,
+    **keys: Any,
 ) -> RunMetrics:
     """Run a pipeline of these steps.
 

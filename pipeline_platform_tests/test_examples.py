@@ -18,7 +18,7 @@ from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import RunMetrics
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "pipelines").glob("*.json"))
@@ -38,7 +38,7 @@ def run(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
     def once(name: str) -> RunMetrics:
         if name not in ran:
-            ran[name] = BatchRun(load_pipeline(ROOT / "pipelines" / f"{name}.json", vocabulary()), spark).run()
+            ran[name] = BatchRun(load_pipeline(ROOT / "pipelines" / f"{name}.json", method_registry()), spark).run()
         return ran[name]
 
     yield once
@@ -80,7 +80,7 @@ def delta(path: str) -> object:
 
 def test_every_example_is_valid_and_says_what_it_shows():
     for path in EXAMPLES:
-        assert load_pipeline(path, vocabulary()).description, path
+        assert load_pipeline(path, method_registry()).description, path
 
 
 def test_flights_writes_the_cleaned_and_enriched_flights(run: Run, db: duckdb.DuckDBPyConnection):
@@ -185,7 +185,7 @@ def test_daily_traffic_gains_a_month_with_each_run_and_repeats_none(
     run: Run, db: duckdb.DuckDBPyConnection, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ):
     run("flights")
-    pipeline = load_pipeline(ROOT / "pipelines" / "daily_traffic.json", vocabulary())
+    pipeline = load_pipeline(ROOT / "pipelines" / "daily_traffic.json", method_registry())
     for month in ("1", "2", "2"):
         monkeypatch.setenv("FLIGHT_MONTH", month)
         BatchRun(pipeline, spark).run()
@@ -222,7 +222,7 @@ def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch
     [sink] = [step["config"] for step in value["steps"] if step["type"] == "load"]
     batch, stream = sink["path"], f"{sink['path']}_streamed"
     sink.update(path=stream, trigger="availableNow")
-    StreamRun(parse_pipeline(json.dumps(value), vocabulary(), Path(f"{name}.json")), spark).run()
+    StreamRun(parse_pipeline(json.dumps(value), method_registry(), Path(f"{name}.json")), spark).run()
     if name == "flights":
         tables = delta(batch), delta(stream)
     else:

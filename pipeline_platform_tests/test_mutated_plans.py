@@ -19,7 +19,7 @@ from pipeline_platform.cli import app
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.reading import extract, load, pipeline, transform, validate
 from pipeline_platform_tests.mutated import TABLES, mutated_texts
 
@@ -103,7 +103,7 @@ def test_mutated_pipelines_are_planned_or_refused_in_a_sentence(
     cli = CliRunner()
     for index, text in enumerate(mutated_texts(FILES, 20 * COUNT, "plans")):
         try:
-            if not is_local(parse_pipeline(text, vocabulary())):
+            if not is_local(parse_pipeline(text, method_registry())):
                 continue
         except PipelineConfigurationException:
             continue

@@ -32,7 +32,7 @@ from pipeline_platform.exceptions import (
     ValidationException,
 )
 from pipeline_platform.metrics.run import RunMetrics
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.services import seed
 from pipeline_platform_tests.services.kafka import Kafka
 from pipeline_platform_tests.services.mariadb import MariaDB
@@ -66,7 +66,7 @@ class Services:
         value = json.loads((PIPELINES / f"{name}.json").read_text())
         value["retry"] = {"maxAttempts": 1}
         change(value)
-        return parse_pipeline(json.dumps(value, indent=2), vocabulary(), PIPELINES / f"{name}.json")
+        return parse_pipeline(json.dumps(value, indent=2), method_registry(), PIPELINES / f"{name}.json")
 
     def delta(self, path: str) -> pa.Table:
         """All rows of a Delta table in the bucket."""

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline_platform.config.document import Document, DocumentError, Place, json_type, read_document
+from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type, read_document
 from pipeline_platform.config.problem import Problem
 
 
@@ -20,12 +20,12 @@ class ReferencedConfig:
         complete: Whether all of them could be read.
     """
 
-    keys: list[Place] = field(default_factory=list)
+    keys: list[SourcePosition] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     complete: bool = True
 
 
-def follow(reference: Place, project: Path) -> ReferencedConfig:
+def follow(reference: SourcePosition, project: Path) -> ReferencedConfig:
     """Read the config that a `configRef` leads to.
 
     Args:
@@ -35,7 +35,7 @@ def follow(reference: Place, project: Path) -> ReferencedConfig:
     found = ReferencedConfig()
     file = reference.document.path.resolve()
     seen = {file}
-    following: Place | None = reference
+    following: SourcePosition | None = reference
     while following is not None:
         try:
             target = _target(following, file.parent, project, seen)
@@ -48,12 +48,12 @@ def follow(reference: Place, project: Path) -> ReferencedConfig:
         seen.add(target)
         file = target
         found.problems.extend(document.problems)
-        found.keys.extend(Place(document, (key,)) for key in document.value if key != "configRef")
-        following = Place(document, ("configRef",)) if "configRef" in document.value else None
+        found.keys.extend(SourcePosition(document, (key,)) for key in document.value if key != "configRef")
+        following = SourcePosition(document, ("configRef",)) if "configRef" in document.value else None
     return found
 
 
-def _target(place: Place, folder: Path, project: Path, seen: set[Path]) -> Path:
+def _target(place: SourcePosition, folder: Path, project: Path, seen: set[Path]) -> Path:
     reference = place.value
     if not isinstance(reference, str) or not reference or "\0" in reference:
         raise DocumentError(place.problem("expected 'configRef' to be the path of a JSON file"))
@@ -74,5 +74,5 @@ def _target(place: Place, folder: Path, project: Path, seen: set[Path]) -> Path:
 def _config(document: Document) -> Document:
     if not isinstance(document.value, dict):
         message = f"expected a config object, not {json_type(document.value)}"
-        raise DocumentError(Place(document).problem(message))
+        raise DocumentError(SourcePosition(document).problem(message))
     return document

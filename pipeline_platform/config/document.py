@@ -148,7 +148,7 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Place:
+class SourcePosition:
     """A value in a document.
 
     Args:
@@ -159,8 +159,8 @@ class Place:
     document: Document
     pointer: Pointer = ()
 
-    def __truediv__(self, part: str | int) -> Place:
-        return Place(self.document, (*self.pointer, part))
+    def __truediv__(self, part: str | int) -> SourcePosition:
+        return SourcePosition(self.document, (*self.pointer, part))
 
     def problem(
         self, message: str, *, on_key: bool = False, hint: str | None = None, offset: int | None = None

@@ -126,9 +126,9 @@ def substitute_all(value: Any) -> Any:
     if isinstance(value, str):
         return substitute(value, at_run_time=True)
     if isinstance(value, SecretStr):
-        legible = substitute(value.get_secret_value(), in_secret=True)
-        remember_secret(legible)
-        return SecretStr(legible)
+        reveal = substitute(value.get_secret_value(), in_secret=True)
+        remember_secret(reveal)
+        return SecretStr(reveal)
     if isinstance(value, Mapping):
         return {key: substitute_all(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from pipeline_platform.config.document import Place
+from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.problem import LISTED_NAMES, Problem, did_you_mean
 from pipeline_platform.config.step import Input, Step, StepConfig, StepType
 from pipeline_platform.exceptions import StepLocation
@@ -35,16 +35,16 @@ class Draft:
     """
 
     index: int
-    place: Place
+    place: SourcePosition
     type: StepType | None = None
     config: StepConfig | None = None
-    keys: Mapping[str, Place] = field(default_factory=dict)
+    keys: Mapping[str, SourcePosition] = field(default_factory=dict)
     location: StepLocation | None = None
     register_as: str | None = None
     names_frames: bool = True
     frames: Sequence[tuple[str, str]] = ()
 
-    def key(self, *path: str | int) -> Place:
+    def key(self, *path: str | int) -> SourcePosition:
         """Where a key of the config, or something within it, was written; the step if it was not."""
         place = self.keys.get(str(path[0]))
         if place is None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr
 from pydantic.alias_generators import to_camel
 
-from pipeline_platform.config.document import Place
+from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.environment import has_placeholder, is_placeholder, variable_limit
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.redaction import remember_secret, url_secrets
@@ -19,7 +19,7 @@ _WAY_OUT = (
 )
 
 
-def inline_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[Problem]:
+def inline_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[Problem]:
     """A warning for each secret in the config that is no environment variable; from now on it is redacted.
 
     Args:
@@ -33,7 +33,7 @@ def inline_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[P
             yield place.problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
 
 
-def exposed_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[Problem]:
+def exposed_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[Problem]:
     """An error for each string that would show a secret: a password in a URL, or a credential of the platform's own.
 
     Args:
@@ -53,8 +53,8 @@ def exposed_secrets(config: BaseModel, places: Mapping[str, Place]) -> Iterator[
 
 
 def _written(
-    config: BaseModel, places: Mapping[str, Place]
-) -> Iterator[tuple[Place, tuple[str | int, ...], str, bool]]:
+    config: BaseModel, places: Mapping[str, SourcePosition]
+) -> Iterator[tuple[SourcePosition, tuple[str | int, ...], str, bool]]:
     """The strings that a file has for the config, with their places and keys, and whether they are secrets."""
     # A key may also be written with underscores.
     by_key = {**{to_camel(key): place for key, place in places.items()}, **places}

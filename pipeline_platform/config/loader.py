@@ -9,7 +9,14 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline_platform.config.config_reference import follow
-from pipeline_platform.config.document import Document, DocumentError, Place, json_type, parse_document, read_document
+from pipeline_platform.config.document import (
+    Document,
+    DocumentError,
+    SourcePosition,
+    json_type,
+    parse_document,
+    read_document,
+)
 from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
@@ -17,7 +24,7 @@ from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
 from pipeline_platform.config.problem import Problem, did_you_mean, nearest
-from pipeline_platform.config.step import STEP_TYPES, Methods, PipelineMode, Step, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, Methods, PipelineMode, Step, StepConfig, StepType
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 
@@ -27,7 +34,7 @@ FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
 STEP_KEYS = ("type", "method", "config", "configRef")
 
 
-def load_pipeline(path: Path, vocabulary: Methods, project: Path | None = None) -> PipelineConfig:
+def load_pipeline(path: Path, registry: Methods, project: Path | None = None) -> PipelineConfig:
     """Read a pipeline file.
 
     Args:
@@ -43,10 +50,10 @@ def load_pipeline(path: Path, vocabulary: Methods, project: Path | None = None) 
         document = read_document(path)
     except DocumentError as error:
         raise _refused(path, [error.problem]) from error
-    return _Reader(document, vocabulary, (project or path.absolute().parent.parent).resolve()).read()
+    return _Reader(document, registry, (project or path.absolute().parent.parent).resolve()).read()
 
 
-def parse_pipeline(text: str, vocabulary: Methods, path: Path = Path("pipeline.json")) -> PipelineConfig:
+def parse_pipeline(text: str, registry: Methods, path: Path = Path("pipeline.json")) -> PipelineConfig:
     """Read a pipeline from text; `path` is named in errors and is where a `configRef` starts from.
 
     Raises:
@@ -56,7 +63,7 @@ def parse_pipeline(text: str, vocabulary: Methods, path: Path = Path("pipeline.j
         document = parse_document(text, path)
     except DocumentError as error:
         raise _refused(path, [error.problem]) from error
-    return _Reader(document, vocabulary, path.absolute().parent.resolve()).read()
+    return _Reader(document, registry, path.absolute().parent.resolve()).read()
 
 
 def _refused(path: Path, problems: Iterable[Problem]) -> PipelineConfigurationException:
@@ -72,10 +79,10 @@ def _in_order(path: Path, problems: Iterable[Problem]) -> list[Problem]:
 
 
 class _Reader:
-    def __init__(self, document: Document, vocabulary: Methods, project: Path) -> None:
+    def __init__(self, document: Document, registry: Methods, project: Path) -> None:
         self.document = document
-        self.root = Place(document)
-        self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else Vocabulary(vocabulary)
+        self.root = SourcePosition(document)
+        self.registry = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
         self.project = project
         self.problems = list(document.problems)
         self.warnings: list[Problem] = []
@@ -144,17 +151,19 @@ class _Reader:
         frames = _unchecked_frames(values, method)
         return Draft(index, here, step_type, None, places, location, name, known, frames)
 
-    def _step_type(self, step: dict[str, Any], here: Place) -> StepType | None:
+    def _step_type(self, step: dict[str, Any], here: SourcePosition) -> StepType | None:
         for step_type in STEP_TYPES:
             if step.get("type") == step_type:
                 return step_type
         self._wrong_name(here, "type", step, STEP_TYPES)
         return None
 
-    def _method(self, step_type: StepType | None, step: dict[str, Any], here: Place) -> type[StepConfig] | None:
+    def _method(
+        self, step_type: StepType | None, step: dict[str, Any], here: SourcePosition
+    ) -> type[StepConfig] | None:
         if step_type is None:
             return None
-        methods = self.vocabulary[step_type]
+        methods = self.registry[step_type]
         name = step.get("method")
         if isinstance(name, str) and name in methods:
             return methods[name]
@@ -164,12 +173,12 @@ class _Reader:
 
     def _instead_of(self, method: str, valid: Sequence[str]) -> str | None:
         """What is known of a method that there is not: why its plug-in has failed, or what was probably meant."""
-        failed = {plugin.name: str(plugin) for plugin in self.vocabulary.failed}
-        meant = self.vocabulary.misnomers.get(method.lower()) or nearest(method, valid)
+        failed = {plugin.name: str(plugin) for plugin in self.registry.failed}
+        meant = self.registry.misnomers.get(method.lower()) or nearest(method, valid)
         return failed.get(method) or meant or "; ".join(failed.values()) or None
 
     def _wrong_name(
-        self, here: Place, key: str, step: dict[str, Any], valid: Sequence[str], instead: str | None = None
+        self, here: SourcePosition, key: str, step: dict[str, Any], valid: Sequence[str], instead: str | None = None
     ) -> None:
         name = step.get(key)
         if key not in step:
@@ -180,14 +189,16 @@ class _Reader:
         else:
             self.problems.append((here / key).problem(f"expected a string, not {json_type(name)}"))
 
-    def _config(self, step: dict[str, Any], here: Place) -> tuple[dict[str, Any], dict[str, Place]] | None:
+    def _config(
+        self, step: dict[str, Any], here: SourcePosition
+    ) -> tuple[dict[str, Any], dict[str, SourcePosition]] | None:
         inline = step.get("config", {})
         if not isinstance(inline, dict):
             message = f"expected 'config' to be an object, not {json_type(inline)}"
             self.problems.append((here / "config").problem(message))
             return None
         config: dict[str, Any] = {}
-        places: dict[str, Place] = {}
+        places: dict[str, SourcePosition] = {}
         for key, value in cast("dict[str, Any]", inline).items():
             config[key] = value
             places[key] = here / "config" / key
@@ -208,8 +219,8 @@ class _Reader:
         self,
         method: type[StepConfig] | None,
         values: dict[str, Any],
-        places: dict[str, Place],
-        whole: Place,
+        places: dict[str, SourcePosition],
+        whole: SourcePosition,
     ) -> StepConfig | None:
         if method is None:
             return None
@@ -233,11 +244,11 @@ class _Reader:
         self,
         found: Iterable[Mistake],
         model: type[BaseModel],
-        places: Mapping[str, Place],
-        whole: Place,
+        places: Mapping[str, SourcePosition],
+        whole: SourcePosition,
         also_valid: Sequence[str] = (),
     ) -> None:
-        alternatives: dict[Place, list[Mistake]] = {}
+        alternatives: dict[SourcePosition, list[Mistake]] = {}
         for mistake in found:
             place = whole
             if mistake.keys and str(mistake.keys[0]) in places:
@@ -252,7 +263,7 @@ class _Reader:
                 self.problems.append(place.problem(mistake.message))
             else:
                 # What follows an existing value in pydantic's path names the alternatives that were tried.
-                existing = Place(place.document, place.document.existing(place.pointer))
+                existing = SourcePosition(place.document, place.document.existing(place.pointer))
                 alternatives.setdefault(existing, []).append(mistake)
         for place, tried in alternatives.items():
             self.problems.append(_wrong_value(place, tried))
@@ -309,7 +320,7 @@ def _unchecked_frames(values: Mapping[str, Any], method: type[StepConfig] | None
     return frames
 
 
-def _wrong_value(place: Place, tried: Sequence[Mistake]) -> Problem:
+def _wrong_value(place: SourcePosition, tried: Sequence[Mistake]) -> Problem:
     value, found = place.value, json_type(place.value)
     messages = list(dict.fromkeys(mistake.message for mistake in tried))
     if len(messages) == 1 and tried[0].allowed and isinstance(value, str):

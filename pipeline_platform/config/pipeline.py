@@ -22,8 +22,8 @@ from pipeline_platform.config.values import (
     PositiveInteger,
     Setting,
     Text,
-    legible,
     one_of,
+    reveal,
 )
 from pipeline_platform.exceptions import CredentialException, StepLocation
 
@@ -157,7 +157,7 @@ class PipelineConfig(PipelineKeys):
             CredentialException: A variable is not set, or not for pipelines.
         """
         try:
-            return legible(substitute_all(self.spark_conf))
+            return reveal(substitute_all(self.spark_conf))
         except VariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
 

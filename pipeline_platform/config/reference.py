@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from pipeline_platform.config.pipeline import PipelineKeys
 from pipeline_platform.config.schema import PropertySchema, methods_of
-from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType, Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig, StepType
 
 _ABOUT_KIND = {
     "extract": "Reads a dataset; its frame becomes the primary one.",
@@ -43,17 +43,17 @@ class _Row:
         return "| " + " | ".join(" ".join(cell.split()).replace("|", r"\|") for cell in cells) + " |"
 
 
-def reference_page(vocabulary: Vocabulary) -> str:
+def reference_page(registry: MethodRegistry) -> str:
     """The reference page, in Markdown, of the format with these methods."""
     parts = [_INTRODUCTION, "## The file\n", _table([*_rows(PipelineKeys), _STEPS])]
     for step_type in STEP_TYPES:
-        methods = [method for method in methods_of(vocabulary) if method.step_type == step_type]
+        methods = [method for method in methods_of(registry) if method.step_type == step_type]
         shared = _shared_keys(methods)
         parts.append(f"## {step_type}\n\n{_ABOUT_KIND[step_type]}\n")
         if shared:
             parts.append(f"Every {step_type} takes:\n")
             parts.append(_table(row for row in _rows(methods[0]) if row.key.partition(".")[0] in shared))
-        parts.extend(_method_section(method, step_type, shared, vocabulary) for method in methods)
+        parts.extend(_method_section(method, step_type, shared, registry) for method in methods)
     return "\n".join(parts)
 
 
@@ -77,8 +77,8 @@ def _owner(model: type[BaseModel], field: str) -> type:
     return next(owner for owner in inspect.getmro(model) if field in inspect.get_annotations(owner))
 
 
-def _method_section(method: type[StepConfig], step_type: StepType, shared: set[str], vocabulary: Vocabulary) -> str:
-    aliases = [name for name, model in vocabulary[step_type].items() if model is method and name != method.method]
+def _method_section(method: type[StepConfig], step_type: StepType, shared: set[str], registry: MethodRegistry) -> str:
+    aliases = [name for name, model in registry[step_type].items() if model is method and name != method.method]
     lines = [f"### {method.method}\n", f"{inspect.getdoc(method) or ''}\n"]
     if aliases:
         lines.append(f"Also called {', '.join(f'`{alias}`' for alias in aliases)}.\n")

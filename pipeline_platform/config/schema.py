@@ -8,17 +8,17 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from pipeline_platform.config.pipeline import PipelineKeys
-from pipeline_platform.config.step import STEP_TYPES, StepConfig, Vocabulary
+from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def pipeline_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     """The JSON Schema, draft 2020-12, of a pipeline file with these methods.
 
     It holds what can be said of a key by itself; what depends on several keys or steps only the loader knows.
     """
-    methods = list(methods_of(vocabulary))
+    methods = list(methods_of(registry))
     references, definitions = models_json_schema(
         [(PipelineKeys, "validation"), *((method, "validation") for method in methods)],
         ref_template="#/$defs/{model}",
@@ -29,7 +29,7 @@ def pipeline_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     def definition_of(model: type[Any]) -> dict[str, Any]:
         return defined[references[model, "validation"]["$ref"].rpartition("/")[2]]
 
-    steps = [_step(method, vocabulary, references[method, "validation"], definition_of(method)) for method in methods]
+    steps = [_step(method, registry, references[method, "validation"], definition_of(method)) for method in methods]
     keys = definition_of(PipelineKeys)
     for name in [name for name, definition in defined.items() if definition is keys]:
         del defined[name]
@@ -54,10 +54,10 @@ def pipeline_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     }
 
 
-def methods_of(vocabulary: Vocabulary) -> Iterator[type[StepConfig]]:
+def methods_of(registry: MethodRegistry) -> Iterator[type[StepConfig]]:
     """Every method once, aliases left out, by step type."""
     for step_type in STEP_TYPES:
-        yield from dict.fromkeys(vocabulary[step_type].values())
+        yield from dict.fromkeys(registry[step_type].values())
 
 
 class PropertySchema(GenerateJsonSchema):
@@ -69,11 +69,11 @@ class PropertySchema(GenerateJsonSchema):
 
 def _step(
     method: type[StepConfig],
-    vocabulary: Vocabulary,
+    registry: MethodRegistry,
     reference: dict[str, Any],
     definition: dict[str, Any],
 ) -> dict[str, Any]:
-    names = [name for name, model in vocabulary[method.step_type].items() if model is method]
+    names = [name for name, model in registry[method.step_type].items() if model is method]
     required = definition.pop("required", [])
     definition.pop("title", None)
     step: dict[str, Any] = {

@@ -70,15 +70,15 @@ class StepConfig(FormatModel):
         """Of a stream: in what the offsets of a checkpoint are positions."""
         return {}
 
-    def keeps_aside(self) -> bool:
+    def quarantines_bad_records(self) -> bool:
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
         return False
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         """Whether what comes of a row may depend on other rows of its frame."""
         return False
 
-    def combines_rows(self) -> bool:
+    def is_join(self) -> bool:
         """Whether rows of one input are brought together with rows of another."""
         return False
 
@@ -94,7 +94,7 @@ class StepConfig(FormatModel):
         """Why nothing of this step could ever come out of a stream in output mode append, or None if it can."""
         return None
 
-    def hands_rows_on(self) -> bool:
+    def is_continuous(self) -> bool:
         """Whether a stream that ends here passes each row on by itself, without micro-batches."""
         return False
 
@@ -162,7 +162,7 @@ class FailedPlugin:
 
 
 @dataclass(frozen=True)
-class Vocabulary(Methods):
+class MethodRegistry(Methods):
     """The methods that a step may name, and what is known of names that none has.
 
     Args:

@@ -76,7 +76,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
                 f"{sink.config.method} works on a frame that is no stream", sink.index, "leave it to a batch pipeline"
             )
     wanted = {_input(sink) for sink in sinks}
-    aside = {index for index in _upstream(steps, wanted) & streams if steps[index].config.keeps_aside()}
+    aside = {index for index in _upstream(steps, wanted) & streams if steps[index].config.quarantines_bad_records()}
     head = _meeting(dominators, wanted | aside)
     if head == _NO_STEP:
         raise StreamShapeError(
@@ -96,7 +96,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     _require_output(steps, shape)
     is_plain = plain_load(steps, shape) is not None
     for step in sinks:
-        if step.config.hands_rows_on() and not is_plain:
+        if step.config.is_continuous() and not is_plain:
             raise StreamShapeError(
                 "a continuous stream is one load and nothing beside it, and another step here needs micro-batches",
                 step.index,
@@ -123,8 +123,8 @@ def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
 def plain_load(steps: Sequence[Step], shape: StreamShape) -> Step | None:
     """The load of a stream that is this load and nothing beside it: no validation, no quarantine, no other load."""
     sinks = [step for step in steps if step.type in ("validate", "load")]
-    keeps_aside = any(steps[index].config.keeps_aside() for index in shape.streamed)
-    return sinks[0] if len(sinks) == 1 and not keeps_aside and _input(sinks[0]) == shape.head else None
+    quarantines_bad_records = any(steps[index].config.quarantines_bad_records() for index in shape.streamed)
+    return sinks[0] if len(sinks) == 1 and not quarantines_bad_records and _input(sinks[0]) == shape.head else None
 
 
 def _dominators(steps: Sequence[Step], streams: Set[int]) -> dict[int, int]:
@@ -160,8 +160,8 @@ def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape, b
     if step.type != "transform" or step.index in shape.streamed:
         return
     from_head = [edge.step for edge in step.inputs if edge.step in below]
-    joins_itself = len(set(from_head)) > 1 and step.config.combines_rows()
-    if joins_itself or (from_head and step.config.looks_across_rows()):
+    joins_itself = len(set(from_head)) > 1 and step.config.is_join()
+    if joins_itself or (from_head and step.config.is_stateful()):
         raise StreamShapeError(
             f"{step.config.method} comes after '{steps[shape.head].name}', which is validated or loaded too, so that "
             "it would see the rows of one micro-batch only",

@@ -218,10 +218,10 @@ def _secret(value: Any) -> Any:
     return SecretStr(setting) if isinstance(setting, str) else value
 
 
-def legible(value: Any) -> Any:
+def reveal(value: Any) -> Any:
     """The same value with its secrets legible, for the system that needs them."""
     if isinstance(value, Mapping):
-        return {key: legible(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        return {key: reveal(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline_platform.credentials.audit import Access, AuditLog, Outcome, Source, current_user
 from pipeline_platform.credentials.model import CredentialFieldsError, Credentials, credentials_of
-from pipeline_platform.credentials.need import CredentialNeed
+from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.credentials.vault import Vault
 from pipeline_platform.exceptions import CredentialException, StepLocation
 
@@ -51,7 +51,7 @@ class RunCredentials:
         except CredentialException as error:
             raise error.at(location) from error.__cause__
 
-    def enter(self, need: CredentialNeed, location: StepLocation) -> Credentials | None:
+    def enter(self, need: CredentialRequest, location: StepLocation) -> Credentials | None:
         """The credentials that a step asks for; None if there are none and the system may be entered without.
 
         Args:
@@ -88,7 +88,7 @@ class RunCredentials:
         if self.vault is not None:
             self.vault.close()
 
-    def _fields(self, need: CredentialNeed) -> tuple[Mapping[str, Any], Source]:
+    def _fields(self, need: CredentialRequest) -> tuple[Mapping[str, Any], Source]:
         if need.path is not None:
             if self.vault_required and need.has_secrets():
                 raise self._refusal(need, "has secrets beside its 'credentialPath'")
@@ -101,7 +101,7 @@ class RunCredentials:
         source: Source = "config" if need.has_secrets() or not variables else "environment"
         return {**need.defaults, **variables, **need.written}, source
 
-    def _secret(self, need: CredentialNeed, path: str) -> Mapping[str, Any]:
+    def _secret(self, need: CredentialRequest, path: str) -> Mapping[str, Any]:
         if self.vault is None:
             raise CredentialException(
                 f"the secret '{path}' is in Vault, and no Vault is configured",
@@ -114,7 +114,7 @@ class RunCredentials:
             self._secrets[path] = self.vault.read(path, need.credential_type)
         return self._secrets[path]
 
-    def _refusal(self, need: CredentialNeed, what: str) -> CredentialException:
+    def _refusal(self, need: CredentialRequest, what: str) -> CredentialException:
         return CredentialException(
             f"VAULT_REQUIRED is set, and the step {what}",
             path=need.path,
@@ -123,7 +123,7 @@ class RunCredentials:
             outcome="refused",
         )
 
-    def _note(self, need: CredentialNeed, location: StepLocation, source: Source, outcome: Outcome) -> None:
+    def _note(self, need: CredentialRequest, location: StepLocation, source: Source, outcome: Outcome) -> None:
         self.audit.note(
             Access(
                 pipeline=location.pipeline,
@@ -153,7 +153,7 @@ def vault_is_required() -> bool:
     raise CredentialException(f"{VAULT_REQUIRED_VARIABLE} is neither true nor false", hint="set it to true or false")
 
 
-def _hint(need: CredentialNeed) -> str:
+def _hint(need: CredentialRequest) -> str:
     if need.path is not None:
         return f"add what is missing to the secret '{need.path}'"
     variables = ", ".join(need.variables.values())

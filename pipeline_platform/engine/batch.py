@@ -14,8 +14,8 @@ from tenacity.wait import wait_base
 
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.execution import Execution, Listener, nobody
+from pipeline_platform.engine.cancellation import CancellationToken, interruptible
+from pipeline_platform.engine.execution import Execution, Listener, noop_listener
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.record import RunRecord
@@ -55,7 +55,7 @@ class BatchRun:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     load_id: str | None = None
     selection: Set[str] | None = None
-    listener: Listener = nobody
+    listener: Listener = noop_listener
     credentials: RunCredentials | None = None
     exporters: Sequence[Exporter] = ()
 
@@ -97,7 +97,7 @@ class BatchRun:
         """Whether any load is done, in this attempt or an earlier one."""
         return any(step.type == "load" and step.status != "FAILED" for step in self.record.steps.values())
 
-    def _work(self, stop: Stop) -> None:
+    def _work(self, stop: CancellationToken) -> None:
         with (
             pipeline_settings(self.pipeline, self.spark),
             closing(
@@ -121,7 +121,7 @@ class BatchRun:
         )
 
 
-def _attempts(retry: Retry, stop: Stop, told: Callable[[RetryCallState], None]) -> Retrying:
+def _attempts(retry: Retry, stop: CancellationToken, told: Callable[[RetryCallState], None]) -> Retrying:
     wait: wait_base = (
         wait_fixed(retry.delay_seconds)
         if retry.backoff == "constant"

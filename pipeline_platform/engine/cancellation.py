@@ -24,7 +24,7 @@ _GRACE_SECONDS = 60.0
 _AGAIN_SECONDS = 0.2
 
 
-class Stop:
+class CancellationToken:
     """Whether the work was asked to stop."""
 
     def __init__(self) -> None:
@@ -53,18 +53,18 @@ class Stop:
         self.check()
 
 
-def interruptible(work: Callable[[Stop], T], spark: SparkSession, patience_seconds: float = 0) -> T:
+def interruptible(work: Callable[[CancellationToken], T], spark: SparkSession, patience_seconds: float = 0) -> T:
     """Return what the work returns, or raise what it raises.
 
     Args:
-        work: Done in a thread of its own; looks at the `Stop` between its actions.
+        work: Done in a thread of its own; looks at the `CancellationToken` between its actions.
         spark: The session, whose jobs are the work's.
         patience_seconds: How long the work may take to stop by itself before Spark's jobs are interrupted.
 
     Raises:
         PipelineCancelledException: The caller was interrupted, which is its cause; the work has ended by then.
     """
-    stop, outcome = Stop(), _Outcome[T]()
+    stop, outcome = CancellationToken(), _Outcome[T]()
     context = copy_context()
     thread = threading.Thread(target=context.run, args=(outcome.of, work, stop), name="pipeline-run", daemon=True)
     try:
@@ -85,7 +85,7 @@ class _Outcome(Generic[T]):
         self._results: list[T] = []
         self._error: BaseException | None = None
 
-    def of(self, work: Callable[[Stop], T], stop: Stop) -> None:
+    def of(self, work: Callable[[CancellationToken], T], stop: CancellationToken) -> None:
         try:
             self._results.append(work(stop))
         except BaseException as error:  # noqa: BLE001 - raised again by `result`, in the thread that waits for it.

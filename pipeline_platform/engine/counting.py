@@ -35,7 +35,7 @@ _ROW_NUMBER_MASK = (1 << 33) - 1
 
 
 @dataclass(frozen=True)
-class Tally:
+class RowCountObservation:
     """A count that some action will fill."""
 
     observation: Observation
@@ -60,7 +60,7 @@ class Tally:
         return len(metrics["partitions"]) if metrics is not None else None
 
 
-def counted(frame: DataFrame) -> tuple[DataFrame, Tally]:
+def counted(frame: DataFrame) -> tuple[DataFrame, RowCountObservation]:
     """The frame with a count attached, which the first action on it fills; its marked records are counted too."""
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
@@ -74,7 +74,7 @@ def counted(frame: DataFrame) -> tuple[DataFrame, Tally]:
         F.collect_set(_FIRST_ROW).alias("partitions"),
         *marks,
     )
-    return observed_frame.drop(_FIRST_ROW), Tally(observation)
+    return observed_frame.drop(_FIRST_ROW), RowCountObservation(observation)
 
 
 def _first_row() -> Column:
@@ -105,9 +105,9 @@ def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
     downstream = _downstream(pipeline, step)
     for other in downstream:
         config = other.config
-        if isinstance(config, Transform) and config.may_stop_early():
+        if isinstance(config, Transform) and config.has_limit():
             return f"not counted: step {other.number} ({config.method}) may leave rows unread"
-    if isinstance(step.config, Extract) and step.config.skips_rows_at_source():
+    if isinstance(step.config, Extract) and step.config.pushes_down_filters():
         for other in _through_row_keeping(pipeline, step):
             if isinstance(other.config, Transform) and other.config.filters_rows:
                 return f"not counted: the filter of step {other.number} is carried out while reading"

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.cancellation import Stop
-from pipeline_platform.engine.counting import Tally, counting_note, reporting_loads
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.cancellation import CancellationToken
+from pipeline_platform.engine.counting import RowCountObservation, counting_note, reporting_loads
+from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selected_steps
 from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.exceptions import ValidationException
-from pipeline_platform.logs import about
+from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
@@ -34,7 +34,7 @@ Listener = Callable[[str, Step, StepMetrics | None], None]
 """Told `started` and `finished` for each step, with what it did once it has finished."""
 
 
-def nobody(*_: object) -> None:
+def noop_listener(*_: object) -> None:
     """A listener that does not listen."""
 
 
@@ -51,10 +51,10 @@ class Execution:
 
     pipeline: PipelineConfig
     selection: Set[str] | None = None
-    listener: Listener = nobody
+    listener: Listener = noop_listener
     steps: dict[int, StepMetrics] = field(default_factory=dict)
 
-    def of(self, planned: Plan, stop: Stop) -> None:
+    def of(self, planned: Plan, stop: CancellationToken) -> None:
         """Carry out a plan.
 
         Args:
@@ -68,7 +68,7 @@ class Execution:
         held: list[DataFrame] = list(planned.cached)
         covered: set[int] = set()
         ran: set[int] = set()
-        rejected: dict[int, int | None] = {}
+        bad_records: dict[int, int | None] = {}
         try:
             for action in planned.actions:
                 stop.check()
@@ -78,14 +78,14 @@ class Execution:
                         if action.block.needs_pass():
                             ran |= self.pipeline.upstream_of({v.step.index for v in action.block.validations})
                     case PlannedLoad():
-                        self._keep_rejects(planned, rejected)
+                        self._keep_rejects(planned, bad_records)
                         above = self.pipeline.upstream_of({action.step.index})
                         covered |= above
-                        if self._load(planned, action, rejected):
+                        if self._load(planned, action, bad_records):
                             ran |= above
-            self._keep_rejects(planned, rejected)
+            self._keep_rejects(planned, bad_records)
             ran |= self._run_uncovered(planned, covered | ran, stop)
-            self._record_frames(planned, ran, rejected)
+            self._record_frames(planned, ran, bad_records)
         except BaseException:
             for action in planned.actions:
                 if isinstance(action, PlannedLoad):
@@ -102,7 +102,7 @@ class Execution:
         began, started = time.monotonic(), datetime.now(UTC)
         for validation in action.block.validations:
             self.listener("started", validation.step, None)
-        with explaining(first, self.pipeline):
+        with error_context(first, self.pipeline):
             result = run_block(action.block)
         if result.violators is not None:
             held.append(result.violators)
@@ -116,7 +116,7 @@ class Execution:
                 raise _broken(validation.step, metrics)
         if result.violators is not None:
             for quarantine in action.quarantines:
-                with explaining(quarantine.step):
+                with error_context(quarantine.step):
                     rows = taken_by(result.violators, quarantine.takers)
                     quarantine.config.prepare(rows, quarantine.run).write()
 
@@ -149,15 +149,15 @@ class Execution:
             step,
         )
 
-    def _load(self, planned: Plan, action: PlannedLoad, rejected: Mapping[int, int | None]) -> bool:
+    def _load(self, planned: Plan, action: PlannedLoad, bad_records: Mapping[int, int | None]) -> bool:
         """Load, and say whether anything had to be done for it."""
         step = action.step
         self.listener("started", step, None)
         began, started = time.monotonic(), datetime.now(UTC)
-        with explaining(step, self.pipeline):
+        with error_context(step, self.pipeline):
             written = action.prepared.write()
-        tally = action.tally if written.skipped is None else None
-        rows = tally.rows() if written.rows is None and tally is not None else written.rows
+        observation = action.observation if written.skipped is None else None
+        rows = observation.rows() if written.rows is None and observation is not None else written.rows
         self._record(
             StepMetrics(
                 index=step.index,
@@ -173,9 +173,9 @@ class Execution:
                 files=written.files,
                 version=written.version,
                 skipped=written.skipped,
-                quarantined=rejected.get(step.index),
+                quarantined=bad_records.get(step.index),
                 quarantine=planned.quarantine_of(step),
-                malformed=_malformed(step, rejected, tally),
+                malformed=_malformed(step, bad_records, observation),
                 columns=planned.columns[step.index],
                 lineage=planned.lineage[step.index],
                 detail=dict(written.detail),
@@ -184,26 +184,26 @@ class Execution:
         )
         return written.skipped is None
 
-    def _keep_rejects(self, planned: Plan, rejected: dict[int, int | None]) -> None:
+    def _keep_rejects(self, planned: Plan, bad_records: dict[int, int | None]) -> None:
         """Write the records that can't be used, once; how many they are, by step."""
         for reject in planned.rejects:
-            if reject.step.index not in rejected:
-                with explaining(reject.step):
-                    rejected[reject.step.index] = reject.prepared.write().rows
+            if reject.step.index not in bad_records:
+                with error_context(reject.step):
+                    bad_records[reject.step.index] = reject.prepared.write().rows
 
-    def _run_uncovered(self, planned: Plan, covered: set[int], stop: Stop) -> set[int]:
+    def _run_uncovered(self, planned: Plan, covered: set[int], stop: CancellationToken) -> set[int]:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""
         ran: set[int] = set()
         for step in reversed(selected_steps(self.pipeline, self.selection)):
             if step.type in ("extract", "transform") and step.index not in covered | ran:
                 stop.check()
                 self.listener("started", step, None)
-                with explaining(step, self.pipeline):
+                with error_context(step, self.pipeline):
                     planned.frames[step.index].write.format("noop").mode("overwrite").save()
                 ran |= self.pipeline.upstream_of({step.index})
         return ran
 
-    def _record_frames(self, planned: Plan, ran: Set[int], rejected: Mapping[int, int | None]) -> None:
+    def _record_frames(self, planned: Plan, ran: Set[int], bad_records: Mapping[int, int | None]) -> None:
         for step in self.pipeline.steps:
             if step.type not in ("extract", "transform") or step.index not in planned.frames:
                 continue
@@ -211,11 +211,13 @@ class Execution:
             note = counting_note(self.pipeline, step) or counting_note(self.pipeline, source)
             if note is None and step.index not in ran:
                 note = NOT_RUN
-            tally = planned.tallies.get(source.index)
+            observation = planned.observations.get(source.index)
             written = [self.steps[load.index].rows for load in reporting_loads(self.pipeline, source, planned.needed)]
             rows: int | None = None
             if note is None:
-                rows = tally.rows() if tally is not None else next((n for n in written if n is not None), None)
+                rows = (
+                    observation.rows() if observation is not None else next((n for n in written if n is not None), None)
+                )
             dataset = step.config.dataset() if isinstance(step.config, Extract) else None
             self._record(
                 StepMetrics(
@@ -226,10 +228,10 @@ class Execution:
                     status="COMPLETED",
                     rows=rows,
                     rows_note=(note or UNCERTAIN) if rows is None else None,
-                    partitions=tally.partitions() if tally is not None and rows is not None else None,
-                    quarantined=rejected.get(step.index),
+                    partitions=observation.partitions() if observation is not None and rows is not None else None,
+                    quarantined=bad_records.get(step.index),
                     quarantine=planned.quarantine_of(step),
-                    malformed=_malformed(step, rejected, planned.tallies.get(step.index)),
+                    malformed=_malformed(step, bad_records, planned.observations.get(step.index)),
                     uri=dataset.uri if dataset else None,
                     columns=planned.columns[step.index],
                     lineage=planned.lineage.get(step.index, {}),
@@ -242,7 +244,7 @@ class Execution:
         # A rule, or what it is told of, may hold the value of an environment variable.
         metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
         self.steps[step.index] = metrics
-        with about(step=step.name):
+        with log_context(step=step.name):
             _LOG.info("%s", _line(metrics))
         self.listener("finished", step, metrics)
 
@@ -255,9 +257,17 @@ class Execution:
         return sum(known) if len(known) == len(inputs) else None
 
 
-def _malformed(step: Step, rejected: Mapping[int, int | None], tally: Tally | None) -> int | None:
+def _malformed(
+    step: Step, bad_records: Mapping[int, int | None], observation: RowCountObservation | None
+) -> int | None:
     """Records that a step took out or made null."""
-    return rejected[step.index] if step.index in rejected else tally.malformed() if tally is not None else None
+    return (
+        bad_records[step.index]
+        if step.index in bad_records
+        else observation.malformed()
+        if observation is not None
+        else None
+    )
 
 
 def _line(metrics: StepMetrics) -> str:

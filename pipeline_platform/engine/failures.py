@@ -19,14 +19,14 @@ from pipeline_platform.exceptions import (
 )
 from pipeline_platform.frames.causes import Failure, failure_of
 from pipeline_platform.frames.failure_text import told
-from pipeline_platform.logs import about
+from pipeline_platform.logs import log_context
 
 _HINT = "mend the step or its data and run again"
 _MOST_CASTS = 3
 
 
 @contextmanager
-def explaining(step: Step, pipeline: PipelineConfig | None = None) -> Generator[None]:
+def error_context(step: Step, pipeline: PipelineConfig | None = None) -> Generator[None]:
     """Make of whatever is thrown in the block an error that names the step.
 
     Args:
@@ -34,7 +34,7 @@ def explaining(step: Step, pipeline: PipelineConfig | None = None) -> Generator[
         pipeline: Its pipeline, where the steps before it may be what fails now.
     """
     try:
-        with about(step=step.name):
+        with log_context(step=step.name):
             yield
     except PipelineException as error:
         raise error.at(step.location, step.config.as_config()) from error.__cause__

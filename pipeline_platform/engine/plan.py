@@ -13,16 +13,16 @@ from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.counting import Tally, count_source, counted, counting_note, reporting_loads
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.counting import RowCountObservation, count_source, counted, counting_note, reporting_loads
+from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.step_credentials import credentials_for, credentials_of_bucket
 from pipeline_platform.engine.validation import ValidationBlock, plan_block, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.metrics.run import ColumnMetrics
-from pipeline_platform.steps.base import KeepsFrame
+from pipeline_platform.steps.base import FrameOutput
 from pipeline_platform.steps.extract import Extract
-from pipeline_platform.steps.load import Load, LoadRun, Prepared
+from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 from pipeline_platform.steps.malformed import MALFORMED
 from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform.steps.validate import Validate
@@ -36,9 +36,9 @@ class PlannedLoad:
     """A load that its sink can take."""
 
     step: Step
-    prepared: Prepared
+    prepared: PreparedLoad
     uri: str
-    tally: Tally | None
+    observation: RowCountObservation | None
     """Counts the rows, for a sink that does not say how many it took."""
 
 
@@ -50,16 +50,16 @@ class PlannedQuarantine:
     config: ToDeltaLake
     run: LoadRun
     takers: tuple[int, ...]
-    prepared: Prepared
+    prepared: PreparedLoad
     """Of no rows, by which it was found out that the table can take them."""
 
 
 @dataclass(frozen=True)
-class PlannedReject:
+class PlannedBadRecords:
     """Records of a source that can't be used, and where they go."""
 
     step: Step
-    prepared: Prepared
+    prepared: PreparedLoad
     uri: str
 
 
@@ -108,9 +108,9 @@ class Plan:
     frames: dict[int, DataFrame] = field(default_factory=dict)
     """Frames by step index, quarantined rows taken out."""
     columns: dict[int, list[ColumnMetrics]] = field(default_factory=dict)
-    tallies: dict[int, Tally] = field(default_factory=dict)
+    observations: dict[int, RowCountObservation] = field(default_factory=dict)
     lineage: dict[int, dict[str, list[tuple[int, str]]]] = field(default_factory=dict)
-    rejects: list[PlannedReject] = field(default_factory=list)
+    rejects: list[PlannedBadRecords] = field(default_factory=list)
     """Records that no step can use, written before the first load."""
     actions: list[PlannedBlock | PlannedLoad] = field(default_factory=list)
     """Validations and loads, in the order of the steps."""
@@ -133,7 +133,7 @@ class Plan:
         load_id = f"{self.load_id}/{added}" if added else self.load_id
         return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
 
-    def writes(self) -> Iterator[tuple[Step, str, Prepared]]:
+    def writes(self) -> Iterator[tuple[Step, str, PreparedLoad]]:
         """Everything that is written: for which step, where, and how."""
         for action in self.actions:
             match action:
@@ -220,7 +220,7 @@ def _plan_steps(planned: Plan, spark: SparkSession) -> None:
     for step in planned.pipeline.steps:
         if step.index not in planned.needed or step.index in done:
             continue
-        with explaining(step):
+        with error_context(step):
             match step.config:
                 case Extract() | Transform():
                     _plan_frame(planned, step, spark)
@@ -234,7 +234,7 @@ def _plan_steps(planned: Plan, spark: SparkSession) -> None:
 
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
     config = step.config.resolved()
-    assert isinstance(config, KeepsFrame)
+    assert isinstance(config, FrameOutput)
     if planned.micro_batch is not None and step.index == planned.micro_batch.shape.head:
         frame = planned.micro_batch.frame
         if sum(other.type in ("validate", "load") for other in planned.pipeline.steps) > 1:
@@ -259,12 +259,12 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
         for column in frame.schema
     ]
     if (
-        step.index not in planned.tallies
+        step.index not in planned.observations
         and counting_note(planned.pipeline, step) is None
         and planned.count_source(step) is step
         and not reporting_loads(planned.pipeline, step, planned.needed)
     ):
-        frame, planned.tallies[step.index] = counted(frame)
+        frame, planned.observations[step.index] = counted(frame)
     if config.cache:
         from pyspark import StorageLevel
 
@@ -275,25 +275,25 @@ def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
 
 def _accepted(planned: Plan, step: Step, config: Extract, frame: DataFrame) -> DataFrame:
     """What goes on of an extract; the rest is kept aside when the first load begins."""
-    rejected = config.rejected(frame)
-    if rejected is not None:
+    bad_records = config.bad_records(frame)
+    if bad_records is not None:
         # What goes on and what does not have to be parts of one reading.
         frame = frame.persist()
         planned.cached.append(frame)
-        rejected = config.rejected(frame)
-        assert rejected is not None
-    if rejected is not None and _takes_out(planned, step, step.index):
-        _plan_reject(planned, step, rejected.frame, rejected.path)
+        bad_records = config.bad_records(frame)
+        assert bad_records is not None
+    if bad_records is not None and _takes_out(planned, step, step.index):
+        _plan_reject(planned, step, bad_records.frame, bad_records.path)
     if config.counts_malformed():
         # The mark is gone once the records have been let through; those are the rows of the step too.
-        frame, planned.tallies[step.index] = counted(frame)
+        frame, planned.observations[step.index] = counted(frame)
     return config.accepted(frame)
 
 
 def _plan_reject(planned: Plan, step: Step, rows: DataFrame, path: str | None) -> None:
     """Have rows that can't be used written to a quarantine; None for the one beside the first sink."""
     quarantine, run = _quarantine(planned, step, path or _beside_sink(planned.pipeline, step))
-    planned.rejects.append(PlannedReject(step, quarantine.prepare(rows, run), quarantine.dataset().uri))
+    planned.rejects.append(PlannedBadRecords(step, quarantine.prepare(rows, run), quarantine.dataset().uri))
 
 
 def inputs_of(planned: Plan, step: Step, spark: SparkSession) -> Frames:
@@ -342,11 +342,11 @@ def _adjacent(planned: Plan, first: Step) -> list[Step]:
 def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
     """Whether the frame is cached; one whose source may change is, so that what is loaded is what was validated."""
     config = planned.pipeline.steps[index].config
-    if isinstance(config, KeepsFrame) and config.cache:
+    if isinstance(config, FrameOutput) and config.cache:
         return True
     streamed = planned.micro_batch.shape.streamed if planned.micro_batch is not None else frozenset[int]()
     sources = (planned.pipeline.steps[above].config for above in planned.pipeline.upstream_of({index}) - streamed)
-    changing = sorted(s.method for s in sources if isinstance(s, Extract) and not s.reads_the_same_again())
+    changing = sorted(s.method for s in sources if isinstance(s, Extract) and not s.is_repeatable())
     if not changing or not _is_loaded_after(planned.pipeline, last):
         # A micro-batch is kept from the start.
         return bool(streamed)
@@ -420,24 +420,26 @@ def _plan_load(planned: Plan, step: Step) -> None:
     planned.columns[step.index] = planned.columns[source]
     planned.lineage[step.index] = {column: [(source, column)] for column in frame.columns}
     name = config.query_name or f"{planned.pipeline.name}-{step.name}"
-    frame, tally = _storable(planned, step, config, frame)
-    if tally is None and not config.reports_rows():
-        frame, tally = counted(frame)
+    frame, observation = _storable(planned, step, config, frame)
+    if observation is None and not config.reports_rows():
+        frame, observation = counted(frame)
     credentials = credentials_for(planned.credentials, config, step)
     prepared = config.prepare(frame, planned.load_run(step, name, credentials))
-    planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, tally))
+    planned.actions.append(PlannedLoad(step, prepared, config.dataset().uri, observation))
 
 
-def _storable(planned: Plan, step: Step, config: Load, frame: DataFrame) -> tuple[DataFrame, Tally | None]:
+def _storable(
+    planned: Plan, step: Step, config: Load, frame: DataFrame
+) -> tuple[DataFrame, RowCountObservation | None]:
     """What of a frame a load is given, and what counts the values that it was given null for."""
     from pyspark.sql import functions as F
 
     reason = config.malformed(frame)
     if reason is None:
         return frame, None
-    if not config.keeps_aside():
-        marked, tally = counted(frame.withColumn(MALFORMED, reason))
-        return config.without_malformed(marked.drop(MALFORMED)), tally
+    if not config.quarantines_bad_records():
+        marked, observation = counted(frame.withColumn(MALFORMED, reason))
+        return config.without_malformed(marked.drop(MALFORMED)), observation
     # What goes on and what does not have to be parts of one reading.
     frame = frame.persist()
     planned.cached.append(frame)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
-from pipeline_platform.logs import about_run
+from pipeline_platform.logs import run_log_context
 from pipeline_platform.metrics.exporter import Exporter, export_to_all
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics
 from pipeline_platform.redaction import redact
@@ -57,7 +57,7 @@ class RunRecord:
     @contextmanager
     def exported(self) -> Generator[None]:
         """Tell that the run begins, and at the end of the block how it ended."""
-        with about_run(self.pipeline.name, self.run_id):
+        with run_log_context(self.pipeline.name, self.run_id):
             export_to_all(self.exporters, self.metrics())
             try:
                 yield

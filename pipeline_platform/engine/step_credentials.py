@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pipeline_platform.config.step import Step, StepConfig
-from pipeline_platform.connectors.storage.location import EntersS3, bucket_of
+from pipeline_platform.connectors.storage.location import S3Options, bucket_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.steps.credentialed import Credentialed
@@ -22,7 +22,7 @@ def credentials_for(credentials: RunCredentials, config: StepConfig, step: Step)
     Raises:
         CredentialException: They are missing, incomplete, refused or can't be reached.
     """
-    need = config.credential_need() if isinstance(config, Credentialed) else None
+    need = config.credential_request() if isinstance(config, Credentialed) else None
     return credentials.enter(need, step.location) if need is not None else None
 
 
@@ -42,6 +42,6 @@ def credentials_of_bucket(credentials: RunCredentials, steps: Iterable[Step], ur
         return None
     for step in sorted(steps, key=lambda step: step.type != "load"):
         config = step.config.resolved()
-        if isinstance(config, EntersS3) and bucket_of(config.uri()) == bucket:
+        if isinstance(config, S3Options) and bucket_of(config.uri()) == bucket:
             return credentials_for(credentials, config, step)
     return None

@@ -13,7 +13,7 @@ from dagster.components.utils.translation import TranslationFn, TranslationFnRes
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.orchestration.specs import asset_key, asset_steps
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 _EXAMPLE: dict[str, Any] = {
     "name": "example",
@@ -92,7 +92,7 @@ class PipelineComponent(Component, Model, Resolvable):
             return definitions
         steps = {
             asset_key(pipeline, step): StepNames(pipeline.name, step.name, step.type, step.config.method)
-            for pipeline in load_project(folder, vocabulary()).pipelines
+            for pipeline in load_project(folder, method_registry()).pipelines
             for step in asset_steps(pipeline)
         }
 

@@ -21,7 +21,7 @@ from pipeline_platform.orchestration.project import BrokenFile, Project, broken_
 from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.alerts import AlertsResource
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
@@ -55,7 +55,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
         PipelineConfigurationException: The folder can't be read; or a file of it is broken, or a plug-in can't be
             used, and `PIPELINE_PLATFORM_STRICT` is set.
     """
-    methods = vocabulary()
+    methods = method_registry()
     project = load_project(folder, methods)
     project, made = _made(project)
     logger = dg.get_dagster_logger(__name__)

@@ -11,7 +11,7 @@ from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.specs import asset_key
-from pipeline_platform.orchestration.supervisor import Watch
+from pipeline_platform.orchestration.supervisor import SupervisorState
 
 HEALTH_CHECK = "stream_healthy"
 
@@ -54,7 +54,7 @@ def health_check_key(pipeline: PipelineConfig) -> dg.AssetCheckKey:
 
 
 def health(
-    pipeline: PipelineConfig, state: StreamState | None, watch: Watch | None, now: datetime
+    pipeline: PipelineConfig, state: StreamState | None, watch: SupervisorState | None, now: datetime
 ) -> dg.AssetCheckEvaluation:
     """Judge a stream by what it last said of itself, and by what its supervisor knows.
 
@@ -96,7 +96,9 @@ def seconds_behind(state: StreamState | None) -> float | None:
     return progress.lag / progress.rows_per_second if progress.rows_per_second else None
 
 
-def _wrong(pipeline: PipelineConfig, state: StreamState | None, watch: Watch | None, now: datetime) -> list[str]:
+def _wrong(
+    pipeline: PipelineConfig, state: StreamState | None, watch: SupervisorState | None, now: datetime
+) -> list[str]:
     options = pipeline.streaming
     if watch is not None and watch.phase in ("given_up", "waiting", "stopped"):
         return [f"{watch.phase.replace('_', ' ')}: {watch.reason}"]

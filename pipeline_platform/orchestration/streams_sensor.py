@@ -26,9 +26,9 @@ from pipeline_platform.orchestration.supervisor import (
     RESTARTS_TAG,
     STREAM_TAG,
     Decision,
-    Seen,
+    Observation,
     SeenRun,
-    Watch,
+    SupervisorState,
     decide,
 )
 
@@ -78,14 +78,14 @@ def streams_sensor(
         watches = _watches(context.cursor)
         requests: list[dg.RunRequest] = []
         events: list[dg.AssetCheckEvaluation] = []
-        kept: dict[str, Watch] = {}
+        kept: dict[str, SupervisorState] = {}
         live = _live_runs(context.instance)
         for pipeline in pipelines:
-            watch = watches.get(pipeline.name, Watch())
+            watch = watches.get(pipeline.name, SupervisorState())
             run = live.get(pipeline.asset_prefix) or _run_of(context.instance, pipeline, watch)
             state = StreamState.read(state_file(pipeline.name))
             request = _request_of(pipeline)
-            decision = decide(pipeline.streaming, watch, Seen(run, state, request), now)
+            decision = decide(pipeline.streaming, watch, Observation(run, state, request), now)
             kept[pipeline.name] = decision.watch
             if decision.watch.phase != watch.phase:
                 _tell(context, pipeline, decision.watch)
@@ -134,17 +134,17 @@ def _request_of(pipeline: PipelineConfig) -> StreamRequest | None:
     return request
 
 
-def _summary(watches: Mapping[str, Watch]) -> str:
+def _summary(watches: Mapping[str, SupervisorState]) -> str:
     counts = Counter(watch.phase.replace("_", " ") for watch in watches.values())
     return ", ".join(f"{count} {phase}" for phase, count in counts.most_common())
 
 
-def _watches(cursor: str | None) -> dict[str, Watch]:
+def _watches(cursor: str | None) -> dict[str, SupervisorState]:
     found = json.loads(cursor) if cursor else {}
-    return {name: Watch.model_validate(watch) for name, watch in found.items()}
+    return {name: SupervisorState.model_validate(watch) for name, watch in found.items()}
 
 
-def _cursor(watches: Mapping[str, Watch]) -> str:
+def _cursor(watches: Mapping[str, SupervisorState]) -> str:
     return json.dumps({name: watch.model_dump(mode="json", exclude_defaults=True) for name, watch in watches.items()})
 
 
@@ -154,7 +154,7 @@ def _live_runs(instance: dg.DagsterInstance) -> dict[str, SeenRun]:
     return {record.dagster_run.job_name: _seen(record) for record in records}
 
 
-def _run_of(instance: dg.DagsterInstance, pipeline: PipelineConfig, watch: Watch) -> SeenRun | None:
+def _run_of(instance: dg.DagsterInstance, pipeline: PipelineConfig, watch: SupervisorState) -> SeenRun | None:
     """The run that was watched or requested and is not live any more."""
     if watch.phase == "live" and watch.run_id is not None:
         wanted = dg.RunsFilter(run_ids=[watch.run_id])
@@ -171,7 +171,7 @@ def _seen(record: dg.RunRecord) -> SeenRun:
     return SeenRun(record.dagster_run.run_id, record.dagster_run.status, began)
 
 
-def _request(pipeline: PipelineConfig, watch: Watch) -> dg.RunRequest:
+def _request(pipeline: PipelineConfig, watch: SupervisorState) -> dg.RunRequest:
     tags = {STREAM_TAG: pipeline.name, GENERATION_TAG: str(watch.generation), RESTARTS_TAG: str(watch.restarts)}
     # The time keeps a sensor that has lost its cursor from asking for a run that there was before.
     key = f"{pipeline.name}/{watch.generation}/{watch.since.timestamp():.0f}"
@@ -196,7 +196,7 @@ def _free_slot(instance: dg.DagsterInstance, run: SeenRun) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
-def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: Watch) -> None:
+def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: SupervisorState) -> None:
     match watch.phase:
         case "given_up":
             context.log.error(

@@ -24,7 +24,7 @@ GENERATION_TAG = "pipeline_platform/generation"
 RESTARTS_TAG = "pipeline_platform/restarts"
 """Tags of a run that the supervisor requests: the pipeline, how often it was started, restarts without progress."""
 
-Phase = Literal["wanted", "requested", "live", "waiting", "stopped", "given_up"]
+SupervisionPhase = Literal["wanted", "requested", "live", "waiting", "stopped", "given_up"]
 
 LIVE_STATUSES = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -35,12 +35,12 @@ LIVE_STATUSES = [
 ]
 
 
-class Watch(BaseModel):
+class SupervisorState(BaseModel):
     """What the supervisor remembers of a stream from one look to the next."""
 
     model_config = ConfigDict(frozen=True)
 
-    phase: Phase = "wanted"
+    phase: SupervisionPhase = "wanted"
     since: datetime = datetime.fromtimestamp(0, UTC)
     """When that phase began."""
     generation: int = 0
@@ -77,7 +77,7 @@ class SeenRun:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What there is to see of a stream.
 
     Args:
@@ -90,7 +90,7 @@ class Seen:
     state: StreamState | None = None
     request: StreamRequest | None = None
 
-    def live_id(self, watch: Watch, now: datetime) -> str | None:
+    def live_id(self, watch: SupervisorState, now: datetime) -> str | None:
         """Run id of whoever runs it, Dagster or somebody at a terminal; None if nobody does.
 
         A process whose run was ended may beat on until it notices; it counts no more.
@@ -114,12 +114,12 @@ class Decision:
         end_run: Why the live run has to be ended, which does not end by itself; None to leave it.
     """
 
-    watch: Watch
+    watch: SupervisorState
     start: bool = False
     end_run: str | None = None
 
 
-def decide(options: StreamingOptions, watch: Watch, seen: Seen, now: datetime) -> Decision:
+def decide(options: StreamingOptions, watch: SupervisorState, seen: Observation, now: datetime) -> Decision:
     """Say what is to be done for a stream.
 
     Args:
@@ -144,7 +144,9 @@ def decide(options: StreamingOptions, watch: Watch, seen: Seen, now: datetime) -
             return Decision(watch)
 
 
-def _of_live(options: StreamingOptions, watch: Watch, seen: Seen, run_id: str, now: datetime) -> Decision:
+def _of_live(
+    options: StreamingOptions, watch: SupervisorState, seen: Observation, run_id: str, now: datetime
+) -> Decision:
     if watch.phase != "live" or watch.run_id != run_id:
         # One that somebody else began starts with a clean slate.
         restarts = watch.restarts if watch.phase == "requested" else 0
@@ -162,13 +164,13 @@ def _of_live(options: StreamingOptions, watch: Watch, seen: Seen, run_id: str, n
     if silent is not None:
         return _again(options, watch, now, f"no heartbeat for {_told(silent)}", end_run=True)
     if own_state is not None and seen.run.status == dg.DagsterRunStatus.STARTED:
-        still = own_state.stands_still(now)
+        still = own_state.stalled_for(now)
         if still > timedelta(seconds=options.stall_timeout_seconds):
             return _again(options, watch, now, f"it has stood still for {_told(still)}", end_run=True)
     return Decision(watch)
 
 
-def _with_progress(watch: Watch, state: StreamState | None) -> Watch:
+def _with_progress(watch: SupervisorState, state: StreamState | None) -> SupervisorState:
     """Count its restarts anew once it has finished a micro-batch that it had not finished before."""
     progress = state.progress if state is not None else None
     if progress is None or not progress.worked:
@@ -188,7 +190,7 @@ def _silent_for(run: SeenRun, state: StreamState | None, now: datetime) -> timed
     return now - last if now - last > timedelta(seconds=START_SECONDS) else None
 
 
-def _of_ended(options: StreamingOptions, watch: Watch, seen: Seen, now: datetime) -> Decision:
+def _of_ended(options: StreamingOptions, watch: SupervisorState, seen: Observation, now: datetime) -> Decision:
     run_id = seen.run.run_id if seen.run is not None else watch.run_id
     if run_id is None:
         # The request was lost; a second one with the same key starts no second run.
@@ -204,13 +206,13 @@ def _of_ended(options: StreamingOptions, watch: Watch, seen: Seen, now: datetime
     return _again(options, watch, now, "its process is gone")
 
 
-def _as_requested(watch: Watch, request: StreamRequest, now: datetime) -> Decision:
+def _as_requested(watch: SupervisorState, request: StreamRequest, now: datetime) -> Decision:
     if request.action == "stop":
         return Decision(_changed(watch, "stopped", now, f"stopped by {request.by}"))
     return _start(watch.model_copy(update={"restarts": 0}), now)
 
 
-def _start(watch: Watch, now: datetime) -> Decision:
+def _start(watch: SupervisorState, now: datetime) -> Decision:
     started = watch.model_copy(
         update={"phase": "requested", "since": now, "generation": watch.generation + 1, "run_id": None}
     )
@@ -219,7 +221,7 @@ def _start(watch: Watch, now: datetime) -> Decision:
 
 def _again(
     options: StreamingOptions,
-    watch: Watch,
+    watch: SupervisorState,
     now: datetime,
     reason: str,
     *,
@@ -239,7 +241,7 @@ def _again(
     )
 
 
-def _changed(watch: Watch, phase: Phase, now: datetime, reason: str) -> Watch:
+def _changed(watch: SupervisorState, phase: SupervisionPhase, now: datetime, reason: str) -> SupervisorState:
     return watch.model_copy(update={"phase": phase, "since": now, "reason": reason})
 
 

@@ -8,7 +8,7 @@ from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import Flag, FrameName, StorageLevel
 
 
-class KeepsFrame(StepConfig):
+class FrameOutput(StepConfig):
     """Keys of the steps whose output is a frame: extracts and transforms."""
 
     register_as: FrameName | None = None
@@ -22,7 +22,7 @@ class KeepsFrame(StepConfig):
         return self.register_as
 
 
-class WorksOnFrame(StepConfig):
+class FrameInput(StepConfig):
     """Keys of the steps that work on the primary frame, or on a registered one."""
 
     input: FrameName | None = None

@@ -10,9 +10,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from pipeline_platform.config.step import StepConfig
-from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Text, Word, in_any_case, legible
+from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Text, Word, in_any_case, reveal
 from pipeline_platform.credentials.model import Credentials
-from pipeline_platform.credentials.need import CredentialNeed
+from pipeline_platform.credentials.request import CredentialRequest
 
 
 class Credentialed(StepConfig):
@@ -69,10 +69,10 @@ class Credentialed(StepConfig):
         """Whether the system may let the step in without credentials of the step's own."""
         return False
 
-    def credential_need(self) -> CredentialNeed | None:
+    def credential_request(self) -> CredentialRequest | None:
         """What the step asks for, None for nothing; of a config whose environment variables are replaced."""
         credential_type = self.credential_type or next(iter(self.credential_types))
-        return CredentialNeed(
+        return CredentialRequest(
             credential_type=credential_type,
             model=self.credential_types[credential_type],
             path=self.credential_path,
@@ -85,7 +85,7 @@ class Credentialed(StepConfig):
     def written(self, *fields: str) -> dict[str, Any]:
         """Those of the fields that the config has, by key, with their secrets legible."""
         return {
-            type(self).model_fields[name].alias or name: legible(getattr(self, name))
+            type(self).model_fields[name].alias or name: reveal(getattr(self, name))
             for name in fields
             if name in self.model_fields_set and getattr(self, name) is not None
         }

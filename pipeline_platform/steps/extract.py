@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline_platform.config.step import StepType
-from pipeline_platform.steps.base import KeepsFrame
+from pipeline_platform.steps.base import FrameOutput
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class BadRecords:
     """Records of a source that can't be used.
 
     Args:
@@ -30,7 +30,7 @@ class Rejected:
     path: str | None
 
 
-class Extract(KeepsFrame):
+class Extract(FrameOutput):
     """Reads a dataset into a frame."""
 
     step_type: ClassVar[StepType] = "extract"
@@ -46,7 +46,7 @@ class Extract(KeepsFrame):
         dataset = self.dataset()
         return {"dataset": dataset.uri} if dataset is not None else {}
 
-    def skips_rows_at_source(self) -> bool:
+    def pushes_down_filters(self) -> bool:
         """Whether a filter that follows may be carried out by the source, so that not all rows are read."""
         return False
 
@@ -105,11 +105,11 @@ class Extract(KeepsFrame):
         """Whether a stream is to go on where part of what it would have read is gone."""
         return False
 
-    def reads_the_same_again(self) -> bool:
+    def is_repeatable(self) -> bool:
         """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
         return True
 
-    def rejected(self, frame: DataFrame) -> Rejected | None:
+    def bad_records(self, frame: DataFrame) -> BadRecords | None:
         """What of the frame that was read can't be used and is to be kept aside; None for nothing."""
         return None
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import PipelineMode, StepType
 from pipeline_platform.config.values import Location, Text, one_of
-from pipeline_platform.steps.base import WorksOnFrame
+from pipeline_platform.steps.base import FrameInput
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -53,7 +53,7 @@ class LoadRun:
 
 
 @dataclass(frozen=True)
-class Written:
+class LoadResult:
     """What a load wrote.
 
     Args:
@@ -73,10 +73,10 @@ class Written:
     detail: Mapping[str, int] = field(default_factory=dict)
 
 
-class Prepared(Protocol):
+class PreparedLoad(Protocol):
     """A load that was planned: it was held against its sink, nothing was written yet."""
 
-    def write(self) -> Written:
+    def write(self) -> LoadResult:
         """Write all or nothing; a second call for the same load id changes nothing."""
         ...
 
@@ -94,7 +94,7 @@ class RemembersBatches(Protocol):
         ...
 
 
-class Load(WorksOnFrame):
+class Load(FrameInput):
     """Writes a frame to a sink."""
 
     step_type: ClassVar[StepType] = "load"
@@ -113,7 +113,7 @@ class Load(WorksOnFrame):
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":
             return []
-        if self.hands_rows_on() and not self.can_be_continuous:
+        if self.is_continuous() and not self.can_be_continuous:
             return [("trigger", f"{self.method} takes micro-batches, not row by row; write an interval, as '1 second'")]
         if getattr(self, "mode", None) in ("errorIfExists", "ignore"):
             return [
@@ -121,7 +121,7 @@ class Load(WorksOnFrame):
             ]
         return []
 
-    def hands_rows_on(self) -> bool:
+    def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")
 
     def ends_by_itself(self) -> bool:
@@ -147,7 +147,7 @@ class Load(WorksOnFrame):
         """Path or URI of a sink that is a folder; None for one that is not."""
         return None
 
-    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+    def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.
 
         Args:
@@ -167,7 +167,7 @@ class Load(WorksOnFrame):
         """
         return None
 
-    def keeps_aside(self) -> bool:
+    def quarantines_bad_records(self) -> bool:
         """Whether such rows go to a quarantine; otherwise they are stored with null for such values."""
         return False
 
@@ -179,7 +179,7 @@ class Load(WorksOnFrame):
         """The frame with nulls for the values that can't be stored."""
         return frame
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         """Hold the frame against the sink: columns, partition columns, types; writes nothing.
 
         Raises:

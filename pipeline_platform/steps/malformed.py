@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pipeline_platform.config.values import Location, one_of
 from pipeline_platform.frames.columns import HELPER_PREFIX
-from pipeline_platform.steps.extract import Extract, Rejected
+from pipeline_platform.steps.extract import BadRecords, Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -76,19 +76,19 @@ class MalformedRecords(Extract):
         """Whether the source, read as the config says, can hold such records at all."""
         return True
 
-    def keeps_aside(self) -> bool:
+    def quarantines_bad_records(self) -> bool:
         return self.on_malformed == "quarantine" and self.may_be_malformed()
 
     def counts_malformed(self) -> bool:
         return self.on_malformed == "null" and self.may_be_malformed()
 
-    def rejected(self, frame: DataFrame) -> Rejected | None:
+    def bad_records(self, frame: DataFrame) -> BadRecords | None:
         from pyspark.sql import functions as F
 
-        if not self.keeps_aside():
+        if not self.quarantines_bad_records():
             return None
         reason = F.col(MALFORMED).alias("reason")
-        return Rejected(frame.filter(reason.isNotNull()).select(f"{RECORD}.*", reason), self.quarantine_path)
+        return BadRecords(frame.filter(reason.isNotNull()).select(f"{RECORD}.*", reason), self.quarantine_path)
 
     def accepted(self, frame: DataFrame) -> DataFrame:
         from pyspark.sql import functions as F

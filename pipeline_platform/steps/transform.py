@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.step import StepType
-from pipeline_platform.steps.base import KeepsFrame, WorksOnFrame
+from pipeline_platform.steps.base import FrameInput, FrameOutput
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -51,7 +51,7 @@ class ColumnSource:
 ColumnLineage = Mapping[str, Sequence[ColumnSource]]
 
 
-class Transform(WorksOnFrame, KeepsFrame):
+class Transform(FrameInput, FrameOutput):
     """Makes a frame of one or more others."""
 
     step_type: ClassVar[StepType] = "transform"
@@ -60,7 +60,7 @@ class Transform(WorksOnFrame, KeepsFrame):
     filters_rows: ClassVar[bool] = False
     """Whether it is a filter that Spark may hand on to the source."""
 
-    def may_stop_early(self) -> bool:
+    def has_limit(self) -> bool:
         """Whether it may leave rows of its inputs unread, as a LIMIT does, so that they can't be counted."""
         return False
 

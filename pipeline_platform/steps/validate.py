@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import StepType
 from pipeline_platform.config.values import Amount, Location, Names, one_of
-from pipeline_platform.steps.base import WorksOnFrame
+from pipeline_platform.steps.base import FrameInput
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -59,7 +59,7 @@ def _tolerance(value: float) -> float:
     return value
 
 
-class Validate(WorksOnFrame):
+class Validate(FrameInput):
     """Holds rules against a frame and leaves the frame as it is.
 
     Nulls break no rule, except that of `validateNulls`.

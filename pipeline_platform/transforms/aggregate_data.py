@@ -55,7 +55,7 @@ class AggregateData(Transform):
             raise PydanticCustomError("aggregate", "{message}", {"message": message, "key": key})
         return self
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return True
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:

@@ -67,7 +67,7 @@ class Deduplicate(Transform):
     watermark: Watermark | None = None
     """How far apart in event time equal rows of a stream may be; a stream needs it, in batch it has no effect."""
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return True
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:

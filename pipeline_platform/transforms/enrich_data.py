@@ -34,7 +34,7 @@ class EnrichData(Transform):
         """True unless an expression makes rows, as `explode` does."""
         return all(_names_in(expression) is not None for expression in self.columns.values())
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return any(reads_other_rows(expression) for expression in self.columns.values())
 
     def apply(self, frames: Frames) -> DataFrame:

@@ -105,7 +105,7 @@ class JoinDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [("inputDataFrames", name) for name in self.input_data_frames]
 
-    def combines_rows(self) -> bool:
+    def is_join(self) -> bool:
         return True
 
     def state_mistake(self, streams: Set[str | None]) -> str | None:

@@ -61,7 +61,7 @@ class ReshapeData(Transform):
             raise PydanticCustomError("reshape", "{message}", {"message": message, "key": key})
         return self
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return self.operation == "pivot"
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:

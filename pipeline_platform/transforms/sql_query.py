@@ -54,18 +54,18 @@ class SqlQueryTransform(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [("query", name) for name in self._names()]
 
-    def may_stop_early(self) -> bool:
+    def has_limit(self) -> bool:
         query = self._parsed()
         if query.find(exp.Limit, exp.Fetch, exp.Offset, exp.TableSample, exp.Exists) is not None:
             return True
         return any(found.args.get("query") is not None for found in query.find_all(exp.In))
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         query = self._parsed()
         whole = (exp.Group, exp.AggFunc, exp.Window, exp.Distinct, exp.Order, exp.Limit, exp.Subquery, exp.SetOperation)
         return query.find(*whole) is not None
 
-    def combines_rows(self) -> bool:
+    def is_join(self) -> bool:
         return True
 
     def apply(self, frames: Frames) -> DataFrame:

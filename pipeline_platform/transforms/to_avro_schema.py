@@ -31,7 +31,7 @@ class ToAvroSchema(Transform):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "Record"
     """Name of the record."""
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return True
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:

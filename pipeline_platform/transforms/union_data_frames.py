@@ -50,7 +50,7 @@ class UnionDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [*super().referenced_frames(), *(("inputDataFrames", name) for name in self.input_data_frames)]
 
-    def looks_across_rows(self) -> bool:
+    def is_stateful(self) -> bool:
         return self.distinct
 
     def apply(self, frames: Frames) -> DataFrame:

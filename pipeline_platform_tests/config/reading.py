@@ -12,7 +12,7 @@ from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ def pipeline(*steps: Json, **keys: Any) -> Json:
 
 
 def read(value: Any) -> PipelineConfig:
-    return parse_pipeline(json.dumps(value, indent=2), vocabulary())
+    return parse_pipeline(json.dumps(value, indent=2), method_registry())
 
 
 def read_step(step: Json, **keys: Any) -> Any:
@@ -53,7 +53,10 @@ def problems_of(value: Any) -> list[Problem]:
     """What is wrong with a pipeline: a value, JSON text, or a file."""
     source = value if isinstance(value, (Path, str)) else json.dumps(value, indent=2)
     with pytest.raises(PipelineConfigurationException) as refused:
-        load_pipeline(source, vocabulary()) if isinstance(source, Path) else parse_pipeline(source, vocabulary())
+        if isinstance(source, Path):
+            load_pipeline(source, method_registry())
+        else:
+            parse_pipeline(source, method_registry())
     assert refused.value.problems
     assert all(isinstance(problem, Problem) for problem in refused.value.problems)
     return list(refused.value.problems)

@@ -18,10 +18,10 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schema import pipeline_schema
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.valid_files import FILES
 
-VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(vocabulary()))
+VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(method_registry()))
 KEYS = ["name", "mode", "steps", "type", "method", "config", "configRef", "path", "input", "registerAs", "trigger", ""]
 STRINGS = ["", " ", "${env:NOWHERE}", "${env:", "true", "1", "a\0b", "\ud800", "(", "'", "../x", "s3a://[x/y", "batch"]
 
@@ -116,7 +116,7 @@ def written(value: Any) -> str:
 @settings(quickly, max_examples=1000)
 @given(mutated_files())
 def test_a_valid_file_with_changes_is_read_or_refused_and_what_is_read_fits_the_schema(file: Any):
-    pipeline = reads_or_refuses(lambda: parse_pipeline(written(file), vocabulary()))
+    pipeline = reads_or_refuses(lambda: parse_pipeline(written(file), method_registry()))
     if pipeline is not None:
         VALIDATOR.validate(file)
 
@@ -124,7 +124,7 @@ def test_a_valid_file_with_changes_is_read_or_refused_and_what_is_read_fits_the_
 @settings(quickly, max_examples=600)
 @given(values)
 def test_any_json_is_read_or_refused(value: Any):
-    reads_or_refuses(lambda: parse_pipeline(written(value), vocabulary()))
+    reads_or_refuses(lambda: parse_pipeline(written(value), method_registry()))
 
 
 @settings(quickly, max_examples=700)
@@ -132,14 +132,14 @@ def test_any_json_is_read_or_refused(value: Any):
 def test_a_file_with_text_cut_out_and_put_in_is_read_or_refused(file: Any, start: int, length: int, inserted: str):
     text = written(file)
     start %= len(text)
-    reads_or_refuses(lambda: parse_pipeline(text[:start] + inserted + text[start + length :], vocabulary()))
+    reads_or_refuses(lambda: parse_pipeline(text[:start] + inserted + text[start + length :], method_registry()))
 
 
 @settings(quickly, max_examples=300)
 @given(st.sampled_from(FILES), st.integers(0, 20_000))
 def test_a_file_that_ends_early_is_refused(file: Any, end: int):
     text = written(file)
-    assert reads_or_refuses(lambda: parse_pipeline(text[: end % len(text)], vocabulary())) is None
+    assert reads_or_refuses(lambda: parse_pipeline(text[: end % len(text)], method_registry())) is None
 
 
 @settings(quickly, max_examples=400)
@@ -154,16 +154,16 @@ def test_a_file_with_other_bytes_is_read_or_refused(
         content[place % len(content)] = byte
     path = tmp_path_factory.getbasetemp() / "changed.json"
     path.write_bytes(content)
-    reads_or_refuses(lambda: load_pipeline(path, vocabulary()))
+    reads_or_refuses(lambda: load_pipeline(path, method_registry()))
 
 
 @settings(quickly, max_examples=300)
 @given(st.text(max_size=200) | st.text(alphabet='{}[]",:truefalsn0123456789eE+-. \\u\n', max_size=200))
 def test_any_text_is_read_or_refused(text: str):
-    reads_or_refuses(lambda: parse_pipeline(text, vocabulary()))
+    reads_or_refuses(lambda: parse_pipeline(text, method_registry()))
 
 
 def test_a_document_error_is_never_what_a_reader_sees():
     with pytest.raises(PipelineConfigurationException) as refused:
-        parse_pipeline("{", vocabulary())
+        parse_pipeline("{", method_registry())
     assert isinstance(refused.value.__cause__, DocumentError)

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.reading import Json, problems_of
 
 
@@ -35,7 +35,7 @@ def pipeline_with(project: Path, reference: Any, **config: Any) -> Path:
 
 
 def config_of(file: Path) -> dict[str, Any]:
-    pipeline: PipelineConfig = load_pipeline(file, vocabulary())
+    pipeline: PipelineConfig = load_pipeline(file, method_registry())
     return pipeline.steps[0].config.as_config()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.reading import extract, messages_of, pipeline, problems_of
 
 VALID = json.dumps(pipeline(extract()))
@@ -70,15 +70,15 @@ def test_half_of_a_surrogate_pair_in_a_key_is_refused():
 
 
 def test_a_whole_surrogate_pair_is_a_character():
-    read = parse_pipeline(VALID.replace('"path": "flights"', '"path": "\\ud83d\\ude00"'), vocabulary())
+    read = parse_pipeline(VALID.replace('"path": "flights"', '"path": "\\ud83d\\ude00"'), method_registry())
     assert read.steps[0].config.as_config()["path"] == "\U0001f600"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path):
     file = tmp_path / "flights.json"
     file.write_bytes(b"\xef\xbb\xbf" + VALID.encode())
-    assert load_pipeline(file, vocabulary()).name == "flights"
-    assert parse_pipeline("\ufeff" + VALID, vocabulary()).name == "flights"
+    assert load_pipeline(file, method_registry()).name == "flights"
+    assert parse_pipeline("\ufeff" + VALID, method_registry()).name == "flights"
 
 
 def test_lines_may_end_as_on_windows(tmp_path: Path):

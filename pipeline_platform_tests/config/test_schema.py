@@ -13,13 +13,13 @@ import pytest
 
 from pipeline_platform.config.reference import reference_page
 from pipeline_platform.config.schema import methods_of, pipeline_schema
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.reading import Json, extract, load, pipeline, read, validate
 from pipeline_platform_tests.config.valid_files import FILES
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((ROOT / "pipelines").glob("*.json"))
-SCHEMA = pipeline_schema(vocabulary())
+SCHEMA = pipeline_schema(method_registry())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
@@ -30,7 +30,7 @@ def test_the_schema_is_one_of_draft_2020_12():
 
 def test_the_valid_files_use_every_method():
     used = {type(step.config) for file in FILES for step in read(file).steps}
-    assert used == set(methods_of(vocabulary()))
+    assert used == set(methods_of(method_registry()))
 
 
 @pytest.mark.parametrize("file", FILES, ids=range(len(FILES)))
@@ -113,8 +113,8 @@ def test_every_key_of_the_schema_and_of_the_reference_is_explained():
 
 
 def test_the_reference_has_every_method_with_its_keys():
-    page = reference_page(vocabulary())
-    for method in methods_of(vocabulary()):
+    page = reference_page(method_registry())
+    for method in methods_of(method_registry()):
         assert f"### {method.method}\n" in page
     assert "| `path` | string | required | Local path or URI of the table. |" in page
     assert "| `fetchSize` | integer | `10000` | Rows for each round trip. |" in page
@@ -134,4 +134,4 @@ def test_the_committed_schema_is_not_stale():
 
 
 def test_the_committed_reference_is_not_stale():
-    remade("reference.md", reference_page(vocabulary()), "pipeline-platform reference")
+    remade("reference.md", reference_page(method_registry()), "pipeline-platform reference")

@@ -18,7 +18,7 @@ from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.credentials.audit import Access, AuditLog
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.exceptions import CredentialException, StepLocation
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.credentialed import Credentialed
 
 PASSWORD = "sesame-open"
@@ -40,10 +40,10 @@ def entered(log: AuditLog, method: str, vault_required: bool = False, **config: 
     text = json.dumps(
         {"name": "sales", "mode": "batch", "steps": [{"type": "extract", "method": method, "config": config}]}
     )
-    step = parse_pipeline(text, vocabulary()).steps[0]
+    step = parse_pipeline(text, method_registry()).steps[0]
     resolved = step.config.resolved()
     assert isinstance(resolved, Credentialed)
-    need = resolved.credential_need()
+    need = resolved.credential_request()
     run = RunCredentials("run-1", None, log, "ann", vault_required)
     return run.enter(need, PLACE) if need is not None else None
 

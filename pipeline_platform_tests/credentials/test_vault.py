@@ -17,7 +17,7 @@ import pytest
 
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.credentials.audit import AuditLog
-from pipeline_platform.credentials.need import CredentialNeed
+from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.credentials.vault import AppRoleLogin, KubernetesLogin, TokenLogin, Vault
 from pipeline_platform.exceptions import CredentialException, StepLocation
@@ -29,7 +29,7 @@ from pipeline_platform_tests.services.vault import ROLE, VaultServer
 PASSWORD = 'sesame/open "&%20'
 FIELDS = {"host": "db", "port": "5432", "database": "shop", "username": "ann", "password": PASSWORD}
 PLACE = StepLocation("sales", Path("sales.json"), 4, 0, "extract", "fromPostgres", "orders")
-NEED = CredentialNeed("postgres", "secret/shop")
+NEED = CredentialRequest("postgres", "secret/shop")
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_a_secret_without_a_field_names_the_field_and_the_secret(vault: VaultSer
     vault.write("half", {"host": "db", "username": "ann"})
     log = AuditLog(tmp_path / "a.jsonl")
     with pytest.raises(CredentialException) as raised:
-        RunCredentials("run-1", app_role, log).enter(CredentialNeed("postgres", "secret/half"), PLACE)
+        RunCredentials("run-1", app_role, log).enter(CredentialRequest("postgres", "secret/half"), PLACE)
     assert raised.value.outcome == "incomplete"
     told = str(raised.value)
     assert "'password' is missing" in told
@@ -348,7 +348,7 @@ def test_each_access_is_in_the_audit_log_granted_or_not(app_role: Vault, tmp_pat
     log = AuditLog(tmp_path / "a.jsonl")
     run = RunCredentials("run-1", app_role, log, "ann")
     try:
-        run.enter(CredentialNeed("postgres", path), PLACE)
+        run.enter(CredentialRequest("postgres", path), PLACE)
     except CredentialException:
         assert outcome != "granted"
     (line,) = (json.loads(text) for text in log.path.read_text().splitlines())

@@ -15,7 +15,7 @@ from typing import Self
 import pexpect
 import psutil
 
-from pipeline_platform_tests.docs.page import Command, Written
+from pipeline_platform_tests.docs.page import Command, LoadResult
 from pipeline_platform_tests.services.process import STOP_SECONDS, free_port
 
 PATIENCE_SECONDS = 240
@@ -74,7 +74,7 @@ class Terminal:
         for process in psutil.wait_procs(left, timeout=STOP_SECONDS)[1]:
             process.kill()
 
-    def write(self, written: Written) -> None:
+    def write(self, written: LoadResult) -> None:
         """Write a file as an editor does."""
         path = self.folder / written.path
         path.parent.mkdir(parents=True, exist_ok=True)

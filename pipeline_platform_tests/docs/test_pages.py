@@ -12,8 +12,8 @@ import hvac
 import pytest
 
 from pipeline_platform.config.loader import parse_pipeline
-from pipeline_platform.registry import vocabulary
-from pipeline_platform_tests.docs.page import Command, Written, acts, fences
+from pipeline_platform.registry import method_registry
+from pipeline_platform_tests.docs.page import Command, LoadResult, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
 from pipeline_platform_tests.services.built import vault_program
 from pipeline_platform_tests.services.postgres import Postgres
@@ -42,7 +42,7 @@ def carried_out(page: str, folder: Path, environment: dict[str, str]) -> None:
     done = list(acts(DOCS / page))
     with Terminal(folder, environment) as terminal:
         for act, following in zip(done, [*done[1:], None], strict=True):
-            if isinstance(act, Written):
+            if isinstance(act, LoadResult):
                 terminal.write(act)
             else:
                 may_fail = isinstance(following, Command) and following.text == "echo $?"
@@ -124,7 +124,7 @@ def test_every_json_of_a_page_is_a_file_that_a_reader_writes(page: Path):
 
 def test_the_pipeline_of_the_readme_is_right():
     (pipeline,) = (fence for fence in fences(ROOT / "README.md") if fence.language == "json")
-    assert parse_pipeline(pipeline.text, vocabulary()).steps
+    assert parse_pipeline(pipeline.text, method_registry()).steps
 
 
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)

@@ -39,11 +39,11 @@ def losing_a_shuffle_file(spark: SparkSession, shuffled: DataFrame, marker: Path
 def main(marker: Path) -> None:
     """Print the rows that were seen, and the rows that are told."""
     spark = spark_session("lost-shuffle", {"spark.master": "local[2]"})
-    frame, tally = counted(spark.range(ROWS, numPartitions=4))
+    frame, observation = counted(spark.range(ROWS, numPartitions=4))
     losing = losing_a_shuffle_file(spark, frame.repartition(6, "id"), marker)
     losing.write.format("noop").mode("overwrite").save()
-    seen = observed(tally.observation) or {}
-    sys.stdout.write(json.dumps({"seen": seen.get("rows"), "told": tally.rows()}))
+    seen = observed(observation.observation) or {}
+    sys.stdout.write(json.dumps({"seen": seen.get("rows"), "told": observation.rows()}))
     spark.stop()
 
 

@@ -14,7 +14,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.runs import StepValue, extract, json_rows, listing, load, pipeline_text, run, transform
 
 
@@ -23,7 +23,7 @@ def failure(spark: SparkSession, folder: Path, *steps: StepValue) -> PipelineExc
     path = folder / "flow.json"
     path.write_text(pipeline_text(steps, "flow"))
     with pytest.raises(PipelineException) as caught:
-        BatchRun(load_pipeline(path, vocabulary()), spark).run()
+        BatchRun(load_pipeline(path, method_registry()), spark).run()
     error = caught.value
     location = error.location
     assert location is not None

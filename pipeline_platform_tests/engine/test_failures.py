@@ -10,10 +10,11 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
-from pipeline_platform.engine.failure_rules import RULES, rule_for
-from pipeline_platform.engine.failures import explained, is_transient, told
+from pipeline_platform.engine.failure_rules import rule_for, rules
+from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.spark.jvm_death import JvmDeath
 from pipeline_platform.frames.causes import Cause, Failure, failure_of
+from pipeline_platform.frames.failure_text import told
 from pipeline_platform.steps.malformed import MALFORMED_RECORD
 from pipeline_platform_tests.runs import extract, pipeline_of, transform
 
@@ -136,7 +137,7 @@ def test_what_is_around_decides_only_where_the_innermost_says_nothing() -> None:
 
 
 def test_no_rule_looks_at_text_without_a_class_or_a_condition() -> None:
-    assert all(rule.conditions or rule.states or rule.classes for rule in RULES)
+    assert all(rule.conditions or rule.states or rule.classes for rule in rules())
 
 
 def test_a_message_has_what_began_it_and_where() -> None:

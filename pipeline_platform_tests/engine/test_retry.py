@@ -12,7 +12,7 @@ import pytest
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
-from pipeline_platform.config.loader import Vocabulary
+from pipeline_platform.config.loader import MethodRegistry
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.exceptions import (
@@ -23,7 +23,7 @@ from pipeline_platform.exceptions import (
     ValidationException,
 )
 from pipeline_platform.metrics.run import RunMetrics
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform_tests.runs import extract, last_step, load, pipeline_of, run, transform
 
@@ -44,7 +44,7 @@ class Flaky(Transform):
         return frames.frame
 
 
-METHODS: Vocabulary = {**vocabulary(), "transform": {**vocabulary()["transform"], "flaky": Flaky}}
+METHODS: MethodRegistry = {**method_registry(), "transform": {**method_registry()["transform"], "flaky": Flaky}}
 
 
 def run_flaky(spark: SparkSession, path: Path, *errors: BaseException, **retry: Any) -> tuple[RunMetrics, list[float]]:

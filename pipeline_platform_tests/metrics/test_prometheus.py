@@ -32,7 +32,7 @@ DASHBOARD = json.loads((DOCKER / "grafana" / "pipeline_platform.json").read_text
 SCRAPES = 4
 
 
-class Seen(NamedTuple):
+class Observation(NamedTuple):
     """What Prometheus has seen, and what the target of the stream holds."""
 
     prometheus: Prometheus
@@ -44,7 +44,7 @@ class Seen(NamedTuple):
 @pytest.fixture(scope="module")
 def seen(
     spark: SparkSession, kafka: Kafka, pushgateway: Pushgateway, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Seen]:
+) -> Iterator[Observation]:
     """A batch was pushed and a stream is served, to a Prometheus that has scraped both a few times."""
     folder = tmp_path_factory.mktemp("seen")
     with pytest.MonkeyPatch.context() as patch:
@@ -66,7 +66,7 @@ def seen(
                 assert time.monotonic() < until
                 time.sleep(0.2)
             tables = (DeltaTable(folder / name).to_pyarrow_table().num_rows for name in ("out", "out_quarantine"))
-            yield Seen(prometheus, f"http://{targets[1]}/metrics", *tables)
+            yield Observation(prometheus, f"http://{targets[1]}/metrics", *tables)
         endpoint.shutdown()
         endpoint.server_close()
 
@@ -101,17 +101,17 @@ def dashboard_queries() -> list[str]:
 
 
 @pytest.mark.parametrize("query", dashboard_queries())
-def test_every_query_of_the_dashboard_finds_something(seen: Seen, query: str):
+def test_every_query_of_the_dashboard_finds_something(seen: Observation, query: str):
     assert seen.prometheus.values(query)
 
 
-def test_every_metric_of_the_alerts_is_exported(seen: Seen):
+def test_every_metric_of_the_alerts_is_exported(seen: Observation):
     named = set(re.findall(r"pipeline_platform_[a-z_]+", ALERTS.read_text()))
     assert len(named) > 5
     assert [metric for metric in sorted(named) if not seen.prometheus.values(metric)] == []
 
 
-def test_what_prometheus_has_agrees_with_the_target_of_the_stream(seen: Seen):
+def test_what_prometheus_has_agrees_with_the_target_of_the_stream(seen: Observation):
     def value(query: str) -> float:
         [(_, found)] = seen.prometheus.values(query)
         return found
@@ -129,7 +129,7 @@ def test_what_prometheus_has_agrees_with_the_target_of_the_stream(seen: Seen):
     )
 
 
-def test_the_endpoint_is_valid_for_prometheus_s_own_checker_and_as_openmetrics(seen: Seen):
+def test_the_endpoint_is_valid_for_prometheus_s_own_checker_and_as_openmetrics(seen: Observation):
     with urlopen(seen.endpoint) as response:
         checked = promtool("check", "metrics", given=response.read().decode())
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -138,7 +138,7 @@ def test_the_endpoint_is_valid_for_prometheus_s_own_checker_and_as_openmetrics(s
     assert {"counter", "histogram", "gauge"} <= {family.type for family in families}
 
 
-def test_a_stream_whose_file_was_removed_is_not_served(seen: Seen):
+def test_a_stream_whose_file_was_removed_is_not_served(seen: Observation):
     assert {labels["pipeline"] for labels, _ in seen.prometheus.values("pipeline_platform_stream_up")} == {"served"}
 
 

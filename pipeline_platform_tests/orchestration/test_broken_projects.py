@@ -23,7 +23,7 @@ from pipeline_platform.config.dagster_names import RESERVED_NAMES, dagster_owner
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.project_definitions import project_definitions
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 
@@ -163,7 +163,7 @@ def install(monkeypatch: pytest.MonkeyPatch, group: str, **modules: str) -> None
     """Make entry points known, as installed packages do."""
     points = EntryPoints(EntryPoint(name, value, group) for name, value in modules.items())
     monkeypatch.setattr(vocabulary_module, "entry_points", lambda group: points.select(group=group))
-    vocabulary.cache_clear()
+    method_registry.cache_clear()
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         fromNowhere=f"{__name__}:FromNowhere",
     )
     yield
-    vocabulary.cache_clear()
+    method_registry.cache_clear()
 
 
 def using(method: str) -> str:
@@ -321,6 +321,6 @@ def test_pipelines_in_many_cycles_all_get_their_reason_and_the_rest_loads(tmp_pa
         a, b = f"/t/{index}a", f"/t/{index}b"
         (folder / f"{index:02}a.json").write_text(json.dumps(reader(f"a{index}", b, a)))
         (folder / f"{index:02}b.json").write_text(json.dumps(reader(f"b{index}", a, b)))
-    project = load_project(folder, vocabulary())
+    project = load_project(folder, method_registry())
     assert {pipeline.name for pipeline in project.pipelines} == {f"a{index}" for index in range(20)}
     assert len(project.broken) == 20

@@ -13,7 +13,7 @@ import dagster as dg
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project_definitions import project_definitions
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.valid_files import FILES
 from pipeline_platform_tests.mutated import example_files, mutated_texts
 
@@ -26,7 +26,7 @@ IN_A_FOLDER = 250
 def problems_of(path: Path) -> list[str]:
     """What `check` says of a file."""
     try:
-        load_pipeline(path, vocabulary())
+        load_pipeline(path, method_registry())
     except PipelineConfigurationException as error:
         return [str(problem) for problem in error.problems] or ["no reason is given"]
     return []

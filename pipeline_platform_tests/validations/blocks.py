@@ -15,14 +15,14 @@ from pipeline_platform.engine.validation import REASONS, BlockResult, Validation
 from pipeline_platform.exceptions import StepLocation
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import RuleMetrics
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.validate import Validate
 from pipeline_platform_tests.duckdb_rows import Rows, rows_of
 
 
 def validation(method: str, **config: Any) -> Validate:
     """A validation from its JSON config."""
-    made = vocabulary()["validate"][method].model_validate(config)
+    made = method_registry()["validate"][method].model_validate(config)
     assert isinstance(made, Validate)
     return made
 

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.files.sink import WritesFiles
-from pipeline_platform.connectors.storage.location import EntersS3
+from pipeline_platform.connectors.storage.location import S3Options
 
 
-class ToAvro(WritesFiles, EntersS3):
+class ToAvro(WritesFiles, S3Options):
     """Writes Avro files; readers see them when all are there."""
 
     method: ClassVar[str] = "toAvro"

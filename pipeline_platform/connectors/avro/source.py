@@ -10,7 +10,7 @@ from pipeline_platform.connectors.files.schemas import require_one_schema
 from pipeline_platform.connectors.files.source import watched_path
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream, require_columns_of_stream
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import EntersS3
+from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.extract import Extract
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline_platform.credentials.model import Credentials
 
 
-class FromAvro(Extract, EntersS3):
+class FromAvro(Extract, S3Options):
     """Reads Avro files."""
 
     method: ClassVar[str] = "fromAvro"

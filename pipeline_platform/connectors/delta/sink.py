@@ -19,7 +19,7 @@ from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.types import DELTA_TYPES
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import EntersS3, Place
+from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.remote import is_remote
@@ -32,7 +32,7 @@ from pipeline_platform.frames.storable import (
     require_storable,
 )
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
-from pipeline_platform.steps.load import Load, LoadRun, Prepared, Written
+from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -52,7 +52,7 @@ _NOT_IN_NAMES = " ,;{}()\n\t="
 _ONE_MERGE = threading.Lock()
 
 
-class ToDeltaLake(Load, EntersS3):
+class ToDeltaLake(Load, S3Options):
     """Writes a Delta table in one commit; a retried run finds its own commit and leaves it at that."""
 
     method: ClassVar[str] = "toDeltaLake"
@@ -112,7 +112,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
     def folder(self) -> str | None:
         return self.path
 
-    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+    def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         if self.mode != "append" or self.output_mode != "append" or self.cluster_by:
             return None
         place = self.place(run.credentials)
@@ -131,7 +131,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
             return exact_partitions(frame, self.partition_by)
         return exact_partitions(frame, table.metadata().partition_columns)
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         require_columns(frame, self.partition_by, "partitionBy")
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
@@ -174,7 +174,7 @@ class DeltaWrite:
     config: ToDeltaLake
     frame: DataFrame
     run: LoadRun
-    place: Place
+    place: StorageLocation
 
     def check(self) -> None:
         """Hold the frame against the table.
@@ -202,17 +202,17 @@ class DeltaWrite:
         self._check_partitions(metadata.partition_columns)
         self._check_schema(metadata.configuration)
 
-    def write(self) -> Written:
+    def write(self) -> LoadResult:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
         table = self._table()
         if table is not None and self._is_done(table):
-            return Written(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+            return LoadResult(skipped="an earlier attempt of this run has loaded it already", version=table.version())
         frame = self.config.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
             return self._written()
         if table is not None and self.config.mode == "ignore":
-            return Written(skipped="there is a table already, and mode is ignore", version=table.version())
+            return LoadResult(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
             self._merge(frame, into_existing=table is not None)
         elif table is None:
@@ -333,12 +333,12 @@ class DeltaWrite:
         """Delta keeps the highest version of each application: a stream is one, and its micro-batches count up."""
         return self.run.batch if self.run.batch is not None else _WRITTEN_VERSION
 
-    def _written(self) -> Written:
+    def _written(self) -> LoadResult:
         table = self._table()
         for commit in self._commits(table) if table is not None else ():
             if commit.get("userMetadata") == self._commit_mark:
                 metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
-                return Written(
+                return LoadResult(
                     rows=_changed_rows(metrics),
                     bytes=metrics.get("numOutputBytes", metrics.get("numTargetBytesAdded")),
                     files=metrics.get("numFiles", metrics.get("numTargetFilesAdded")),
@@ -346,7 +346,7 @@ class DeltaWrite:
                     detail=metrics,
                 )
         # Delta makes no commit for a merge or an append that changes nothing.
-        return Written(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+        return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
 
     def _commits(self, table: DeltaTable) -> Iterator[dict[str, Any]]:
         """What the newest commits say of themselves, the newest first."""

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import EntersS3, Place, bucket_of
+from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.extract import Extract
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class FromDeltaLake(Extract, EntersS3):
+class FromDeltaLake(Extract, S3Options):
     """Reads a Delta table, by default its newest version.
 
     Values of a partition column that is a timestamp, written without a time zone as delta-rs does, are read in the
@@ -53,7 +53,7 @@ class FromDeltaLake(Extract, EntersS3):
         # A table as it once was does not change.
         return self.version is None and self.timestamp is None
 
-    def skips_rows_at_source(self) -> bool:
+    def pushes_down_filters(self) -> bool:
         return True
 
     def uri(self) -> str:
@@ -82,7 +82,7 @@ class FromDeltaLake(Extract, EntersS3):
         return at_path(self.path, "delta")
 
 
-def _newest_version(spark: SparkSession, place: Place) -> int | None:
+def _newest_version(spark: SparkSession, place: StorageLocation) -> int | None:
     """The version that every pass of a run reads, so that what is loaded is what was validated.
 
     Delta would look for the newest one again at each pass. None if there is no table.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.steps.dataset import normalized_uri
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-def open_table(place: Place) -> DeltaTable | None:
+def open_table(place: StorageLocation) -> DeltaTable | None:
     """The table as delta-rs sees it; None if there is none.
 
     Raises:

@@ -30,7 +30,7 @@ from pydantic import BaseModel
 
 from pipeline_platform.connectors.files.folder_lock import alive, if_dead, is_local, only_writer
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import Written
+from pipeline_platform.steps.load import LoadResult
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
@@ -58,7 +58,7 @@ class _Manifest(BaseModel):
 
 
 @dataclass(frozen=True)
-class FilePublication:
+class FileCommitter:
     """One load of files.
 
     Args:
@@ -97,7 +97,7 @@ class FilePublication:
                 hint="use mode append, overwrite or ignore, or another path",
             )
 
-    def write(self) -> Written:
+    def write(self) -> LoadResult:
         """Write aside, then publish."""
         if not self._record.exists() and self._manifest.exists():
             with only_writer(self.folder, self._lock):
@@ -164,13 +164,13 @@ class FilePublication:
     def _begun(self) -> bool:
         return self._record.exists() or self._manifest.exists()
 
-    def _why_nothing(self) -> Written | None:
+    def _why_nothing(self) -> LoadResult | None:
         """Why there is nothing to write, if there is not."""
         if self._record.exists():
-            return Written(skipped="an earlier attempt of this run has loaded it already")
+            return LoadResult(skipped="an earlier attempt of this run has loaded it already")
         self.check()
         if self.mode == "ignore" and not self._begun() and self._data_files():
-            return Written(skipped="there is data already, and mode is ignore")
+            return LoadResult(skipped="there is data already, and mode is ignore")
         return None
 
     def _data_files(self) -> list[str]:
@@ -237,7 +237,7 @@ def _left_behind(folder: UPath) -> list[str]:
     return sorted(path.name for path in pending.iterdir() if (path / _MANIFEST).exists())
 
 
-def _finish(folder: UPath) -> dict[str, Written]:
+def _finish(folder: UPath) -> dict[str, LoadResult]:
     """Publish what others began and did not end; only for whoever holds the folder."""
     return {name: _publish(folder, name) for name in _left_behind(folder)}
 
@@ -294,11 +294,11 @@ def _record(target: UPath, name: str) -> UPath:
     return target / LEDGER / _DONE / f"{name}.json"
 
 
-def _publish(target: UPath, name: str) -> Written:
+def _publish(target: UPath, name: str) -> LoadResult:
     """Move in what the manifest of a load says; may be begun again at any point."""
     work = _pending(target, name)
     manifest = _Manifest.model_validate_json((work / _MANIFEST).read_text())
-    written = Written(bytes=manifest.bytes, files=len(manifest.added))
+    written = LoadResult(bytes=manifest.bytes, files=len(manifest.added))
     if not _record(target, name).exists():
 
         def move(staged: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
 HEAD_BYTES = 1 << 16
@@ -142,7 +142,7 @@ def spread(paths: Sequence[str], most: int) -> Sequence[str]:
     return paths if len(paths) <= most else paths[:: -(-len(paths) // most)]
 
 
-def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:
+def heads_of(paths: Sequence[str], place: StorageLocation) -> list[FileHead]:
     """How the files begin, as far as this process can look; at most `MOST_HEADS` of them, spread over all.
 
     Args:
@@ -157,7 +157,7 @@ def heads_of(paths: Sequence[str], place: Place) -> list[FileHead]:
     return [head for future in found if (head := future.result()) is not None]
 
 
-def _head(path: str, place: Place) -> FileHead | None:
+def _head(path: str, place: StorageLocation) -> FileHead | None:
     try:
         with replace(place, uri=path).path().open("rb") as file:
             data = file.read(HEAD_BYTES)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path
 from pipeline_platform.connectors.files.schemas import folder_values, partition_field
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class FileListing:
         options: Of Spark's reader, for which files to read.
     """
 
-    place: Place
+    place: StorageLocation
     options: Mapping[str, str]
 
     def reader_options(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.causes import failure_of
 
@@ -15,7 +15,7 @@ _FILES_LOOKED_AT = 20
 
 
 @contextmanager
-def naming_columns(place: Place) -> Generator[None]:
+def naming_columns(place: StorageLocation) -> Generator[None]:
     """Say of which columns it is that Spark says in the block that their type is none of its own.
 
     Args:
@@ -39,7 +39,7 @@ def naming_columns(place: Place) -> Generator[None]:
         ) from error
 
 
-def _with_nanoseconds(place: Place) -> Iterator[tuple[str, list[str]]]:
+def _with_nanoseconds(place: StorageLocation) -> Iterator[tuple[str, list[str]]]:
     from pyarrow.parquet import read_schema
 
     root = place.path()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def partition_field(field: StructField, values: set[str]) -> StructField:
     return T.StructField(field.name, kind)
 
 
-def require_one_schema(paths: Sequence[str], file_format: str, place: Place) -> None:
+def require_one_schema(paths: Sequence[str], file_format: str, place: StorageLocation) -> None:
     """Raise unless the files have the same columns: Spark takes those of one of them, and leaves out the others'.
 
     Args:
@@ -97,7 +97,7 @@ def hint_for_columns(file_format: str) -> str:
     return "set 'mergeSchema' to have all columns, or name those to read in 'schema'"
 
 
-def file_columns(paths: Sequence[str], file_format: str, place: Place) -> list[tuple[str, Columns | None]]:
+def file_columns(paths: Sequence[str], file_format: str, place: StorageLocation) -> list[tuple[str, Columns | None]]:
     """The columns of each file by itself; None for a file that this process can't look into.
 
     Of nested columns in parquet and orc each part is one, such as `address.zip`.
@@ -120,7 +120,9 @@ def file_columns(paths: Sequence[str], file_format: str, place: Place) -> list[t
     return _each(spread(paths, MOST_HEADS if file_format == "avro" else MOST_FOOTERS), place, of)
 
 
-def _each(paths: Sequence[str], place: Place, of: Callable[[Any], Columns | None]) -> list[tuple[str, Columns | None]]:
+def _each(
+    paths: Sequence[str], place: StorageLocation, of: Callable[[Any], Columns | None]
+) -> list[tuple[str, Columns | None]]:
     import pyarrow as pa
 
     def look(path: str) -> tuple[str, Columns | None]:

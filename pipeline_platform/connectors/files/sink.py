@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
-from pipeline_platform.connectors.files.committer import FilePublication
+from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
 from pipeline_platform.connectors.files.formats import FORMATS
 from pipeline_platform.connectors.files.options import (
@@ -24,7 +24,7 @@ from pipeline_platform.connectors.files.options import (
 from pipeline_platform.connectors.files.source import FileFormat
 from pipeline_platform.connectors.files.time_patterns import TimePattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import EntersS3
+from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
     require_columns,
@@ -32,7 +32,7 @@ from pipeline_platform.frames.storable import (
     require_storable,
 )
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
-from pipeline_platform.steps.load import Load, LoadRun, Prepared
+from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -65,7 +65,7 @@ _TIMESTAMP_NTZ = "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"
 _DYNAMIC = "spark.sql.sources.partitionOverwriteMode"
 
 
-class WritesFiles(Load, EntersS3):
+class WritesFiles(Load, S3Options):
     """Keys of the methods that write files."""
 
     path: Location
@@ -127,7 +127,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
     def folder(self) -> str | None:
         return self.uri()
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, FORMATS[self.file_format()], self.partition_by)
         place = self.place(run.credentials)
@@ -135,7 +135,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
         writer = self.exact(frame).write.format(self.file_format())
         writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
         folder = place.path()
-        publication = FilePublication(
+        publication = FileCommitter(
             self.uri(),
             folder,
             run.key,

@@ -26,7 +26,7 @@ from pipeline_platform.connectors.files.parquet_columns import naming_columns
 from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import TimePattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import EntersS3, Place
+from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.malformed import MalformedRecords
 
@@ -66,7 +66,7 @@ _NO_EFFECT: Mapping[str, tuple[str, ...]] = {
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
-class ReadsFiles(MalformedRecords, EntersS3):
+class ReadsFiles(MalformedRecords, S3Options):
     """Keys of the methods that read files."""
 
     record_place: ClassVar[tuple[str, ...]] = ("file",)
@@ -188,7 +188,7 @@ class ReadsFiles(MalformedRecords, EntersS3):
     def may_be_malformed(self) -> bool:
         return self.format in ("csv", "json")
 
-    def skips_rows_at_source(self) -> bool:
+    def pushes_down_filters(self) -> bool:
         return self.format in ("parquet", "orc")
 
     def uri(self) -> str:
@@ -245,7 +245,7 @@ def _why_not(option: str, file_format: str) -> str | None:
     return None
 
 
-def watched_path(place: Place) -> str:
+def watched_path(place: StorageLocation) -> str:
     """The path of a stream of files: Spark watches folders and patterns, so a single file is made a pattern.
 
     Args:

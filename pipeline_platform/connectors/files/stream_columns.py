@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.heads import plain_path
 from pipeline_platform.connectors.files.schemas import Columns, file_columns, folder_values, hint_for_columns
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class StreamColumns:
         """What an option says."""
         return cls(**json.loads(text))
 
-    def require(self, paths: Sequence[str], place: Place) -> None:
+    def require(self, paths: Sequence[str], place: StorageLocation) -> None:
         """Raise unless new files have the columns of the stream; of many files up to 200 are looked at.
 
         Args:
@@ -101,7 +101,7 @@ class StreamColumns:
 def columns_of_stream(
     paths: Sequence[str],
     file_format: str,
-    place: Place,
+    place: StorageLocation,
     *,
     merged: StructType | None,
     has_folder_columns: bool,
@@ -134,7 +134,7 @@ def columns_of_stream(
     return StreamColumns(place.uri, file_format, types, merged is not None, has_folder_columns, leaves_out)
 
 
-def require_columns_of_stream(query: StreamingQuery, place: Place) -> None:
+def require_columns_of_stream(query: StreamingQuery, place: StorageLocation) -> None:
     """Raise unless the files of the micro-batch that runs have the columns of their stream.
 
     Args:

@@ -20,7 +20,7 @@ from pipeline_platform.steps.dataset import Dataset, vault_secret
 _QUOTED_OR_PLAIN = re.compile(r'"(?:[^"]|"")+"|`(?:[^`]|``)+`|[^.]+')
 
 
-class EntersDatabase(Credentialed):
+class DatabaseOptions(Credentialed):
     """Keys of the methods that enter a database; without a `credentialPath` they say where it is."""
 
     system: ClassVar[str]
@@ -90,7 +90,7 @@ class EntersDatabase(Credentialed):
         return name if self.credential_path is None and os.environ.get(name) else None
 
 
-class EntersPostgres(EntersDatabase):
+class PostgresOptions(DatabaseOptions):
     """PostgreSQL's own rules."""
 
     kind: ClassVar[str] = "postgres"
@@ -121,7 +121,7 @@ class EntersPostgres(EntersDatabase):
         return [*self.known_database(), f"{schema}.{table}"]
 
 
-class EntersMySQL(EntersDatabase):
+class MySQLOptions(DatabaseOptions):
     """MySQL's own rules: what others call a schema is a database."""
 
     kind: ClassVar[str] = "mysql"

@@ -21,8 +21,10 @@ SILENCE_SECONDS = 3600
 
 _QUOTED_NAME = re.compile(r'"(?:[^"]|"")*"|`(?:[^`]|``)*`')
 
-Trouble = Literal["login", "database", "schema", "table", "column", "permission", "passing", "clash", "value", "other"]
-"""What kind of error a server's code means; `passing` is one that a second attempt may not meet."""
+ErrorKind = Literal[
+    "login", "database", "schema", "table", "column", "permission", "transient", "clash", "value", "other"
+]
+"""What kind of error a server's code means; `transient` is one that a second attempt may not meet."""
 
 
 class Cursor(Protocol):
@@ -45,7 +47,7 @@ class Cursor(Protocol):
 
 
 @dataclass(frozen=True)
-class Session:
+class DatabaseConnection:
     """A connection in which each statement is committed by itself, unless a transaction is open."""
 
     cursor: Cursor
@@ -148,15 +150,15 @@ class Database(ABC):
         """Arguments to the connect function of the Python driver."""
 
     @abstractmethod
-    def _connection(self) -> AbstractContextManager[Session]:
+    def _connection(self) -> AbstractContextManager[DatabaseConnection]:
         """A new connection that commits each statement by itself."""
 
     @abstractmethod
-    def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
+    def failure_of(self, error: Exception) -> tuple[ErrorKind, str] | None:
         """What an error of the Python driver means and what the server said; None for an error of another's."""
 
     @abstractmethod
-    def trouble(self, code: str | None, said: str) -> Trouble:
+    def trouble(self, code: str | None, said: str) -> ErrorKind:
         """What an error code of the server means.
 
         Args:
@@ -165,15 +167,15 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def hold(self, session: Session, name: str) -> None:
+    def hold(self, session: DatabaseConnection, name: str) -> None:
         """Hold a lock of this name until the session ends."""
 
     @abstractmethod
-    def is_held(self, session: Session, name: str) -> bool:
+    def is_held(self, session: DatabaseConnection, name: str) -> bool:
         """Whether some session holds the lock of this name."""
 
     @contextmanager
-    def session(self, table: str | None = None) -> Generator[Session]:
+    def session(self, table: str | None = None) -> Generator[DatabaseConnection]:
         """A connection, closed at the end of the block; what goes wrong in the block is told in the platform's words.
 
         Args:
@@ -189,14 +191,14 @@ class Database(ABC):
         except PipelineException:
             raise
         except SilentServerError as error:
-            raise self.failure("passing", str(error), table) from error
+            raise self.failure("transient", str(error), table) from error
         except Exception as error:
             found = self.failure_of(error)
             if found is None:
                 raise
             raise self.failure(*found, table) from error
 
-    def failure(self, trouble: Trouble, said: str, table: str | None = None) -> PipelineException:
+    def failure(self, trouble: ErrorKind, said: str, table: str | None = None) -> PipelineException:
         """The exception for an error of the server.
 
         Args:
@@ -215,16 +217,16 @@ class Database(ABC):
                 hint=f"check user name and password {where}, and that the server lets this machine in",
             )
         hint = _HINTS[trouble].format(where=where, user=self.credentials.username, text=self.text_type)
-        return PipelineExecutionException(message, hint=hint, retryable=trouble in ("passing", "clash"))
+        return PipelineExecutionException(message, hint=hint, retryable=trouble in ("transient", "clash"))
 
 
-_HINTS: Mapping[Trouble, str] = {
+_HINTS: Mapping[ErrorKind, str] = {
     "database": "check 'database' {where}",
     "schema": "check the schema in 'table', or make it first",
     "table": "check the table's name, its schema and its quotes; if another pipeline makes it, run that one first",
     "column": "use one of the columns that are there",
     "permission": "have the user '{user}' granted what the message says is missing",
-    "passing": "check that the server is up and can be reached; it was tried again as far as 'retry' allows",
+    "transient": "check that the server is up and can be reached; it was tried again as far as 'retry' allows",
     "clash": "another session was at the same rows or tables; run again",
     "value": "filter or mend the value first, or cast it to what the column can hold",
     "other": "mend what the server complains about and run again: nothing was left half-done",

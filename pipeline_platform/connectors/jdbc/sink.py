@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pipeline_platform.config.values import Location, PositiveInteger, one_of
 from pipeline_platform.connectors.files.sink import SaveMode
-from pipeline_platform.connectors.jdbc.config import EntersDatabase
-from pipeline_platform.connectors.jdbc.database import Database, Session
+from pipeline_platform.connectors.jdbc.config import DatabaseOptions
+from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
 from pipeline_platform.connectors.jdbc.row_text import UNHELD, unheld, unheld_text
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
 from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn, kind_of, paired
@@ -31,7 +31,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.storable import require_storable
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadRun, Prepared, Written
+from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
 from pipeline_platform.steps.malformed import OnMalformed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _PARTITIONS = "_parts"
 _OWNED = re.compile(rf"(?P<staging>{_STAGING}[0-9a-f]{{12}}_[0-9a-f]{{12}})({_PARTITIONS})?")
 
 
-class WritesDatabase(Load, EntersDatabase):
+class WritesDatabase(Load, DatabaseOptions):
     """Keys of the methods that write to a database."""
 
     table: Location
@@ -73,9 +73,9 @@ class WritesDatabase(Load, EntersDatabase):
 
     def reports_rows(self) -> bool:
         # With a quarantine it takes fewer rows than the frame has.
-        return not self.keeps_aside()
+        return not self.quarantines_bad_records()
 
-    def keeps_aside(self) -> bool:
+    def quarantines_bad_records(self) -> bool:
         return self.on_malformed == "quarantine"
 
     def quarantine(self) -> str | None:
@@ -102,7 +102,7 @@ class WritesDatabase(Load, EntersDatabase):
             columns[column.name] = kept
         return frame.select(*(column.alias(name) for name, column in columns.items()))
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         write = self.write_of(frame, run)
         write.check()
         return write
@@ -113,7 +113,7 @@ class WritesDatabase(Load, EntersDatabase):
 
 
 @dataclass(frozen=True)
-class TablePlace:
+class TableName:
     """Where a table is, or will be.
 
     Args:
@@ -124,7 +124,7 @@ class TablePlace:
     schema: str
     name: str
 
-    def beside(self, name: str) -> TablePlace:
+    def beside(self, name: str) -> TableName:
         """Another table of the same schema."""
         return replace(self, name=name)
 
@@ -170,7 +170,7 @@ class DatabaseWrite(ABC):
                 pairs = paired(self.frame.schema, columns, str(place))
                 self.require_rights(session, place, [pair.column.name for pair in pairs])
 
-    def write(self) -> Written:
+    def write(self) -> LoadResult:
         """Stage the rows, then make them the table's in one transaction, unless an earlier attempt has.
 
         Raises:
@@ -194,7 +194,7 @@ class DatabaseWrite(ABC):
             self.database.hold(owner, staging.name)
             return self._write_by_way_of(staging, place, columns)
 
-    def _write_by_way_of(self, staging: TablePlace, place: TablePlace, columns: list[TargetColumn] | None) -> Written:
+    def _write_by_way_of(self, staging: TableName, place: TableName, columns: list[TargetColumn] | None) -> LoadResult:
         about = f"table {self.config.table}"
         with self.database.session(about) as session:
             if columns is None:
@@ -232,7 +232,7 @@ class DatabaseWrite(ABC):
             self._drop_leftovers(session, self.place(session))
 
     @abstractmethod
-    def place(self, session: Session) -> TablePlace:
+    def place(self, session: DatabaseConnection) -> TableName:
         """Where the table is or will be.
 
         Raises:
@@ -240,7 +240,7 @@ class DatabaseWrite(ABC):
         """
 
     @abstractmethod
-    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+    def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
         """A table's columns; None if there is no table.
 
         Raises:
@@ -248,7 +248,7 @@ class DatabaseWrite(ABC):
         """
 
     @abstractmethod
-    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+    def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         """Raise if the user may not write these columns of the table.
 
         Raises:
@@ -256,14 +256,14 @@ class DatabaseWrite(ABC):
         """
 
     @abstractmethod
-    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
         """The tables of a schema whose names begin so."""
 
     @abstractmethod
-    def make_ledger(self, session: Session, place: TablePlace) -> None:
+    def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
         """Make the ledger of the table's schema unless it is there."""
 
-    def is_begun(self, session: Session, place: TablePlace) -> bool:
+    def is_begun(self, session: DatabaseConnection, place: TableName) -> bool:
         """Whether the ledger knows the load."""
         if not self.tables_named(session, place.schema, LEDGER):
             return False
@@ -271,15 +271,15 @@ class DatabaseWrite(ABC):
         return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE load_id = %s", self.load_key))
 
     @abstractmethod
-    def finished(self, session: Session, place: TablePlace) -> Written | None:
+    def finished(self, session: DatabaseConnection, place: TableName) -> LoadResult | None:
         """What an earlier attempt wrote, its publication brought to an end; None if the load is still to be done."""
 
     @abstractmethod
-    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+    def make_staging(self, session: DatabaseConnection, staging: TableName, pairs: Sequence[Pair]) -> None:
         """Make an empty table of the columns that the frame has, in the types of the target."""
 
     @abstractmethod
-    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+    def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
         """Make the empty table of the partitions that are staged."""
 
     @abstractmethod
@@ -287,13 +287,13 @@ class DatabaseWrite(ABC):
         """The rows as lines of text."""
 
     @abstractmethod
-    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+    def fills(self, staging: TableName, partitions: TableName, pairs: Sequence[Pair]) -> FillsStaging:
         """What Spark's tasks do with the lines."""
 
     @abstractmethod
     def publish(
-        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
-    ) -> Written:
+        self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
+    ) -> LoadResult:
         """Make the staged rows the table's, and note the load in the ledger, both or neither.
 
         Args:
@@ -307,7 +307,7 @@ class DatabaseWrite(ABC):
             PipelineExecutionException: That many are not there; the table is as it was.
         """
 
-    def require_staged(self, session: Session, staging: TablePlace, rows: int) -> None:
+    def require_staged(self, session: DatabaseConnection, staging: TableName, rows: int) -> None:
         """Raise unless the partitions that are staged are those that the tasks say; within the transaction.
 
         Both tables are emptied where a crashed server recovers: they are unlogged, or were not yet on its disk.
@@ -320,7 +320,7 @@ class DatabaseWrite(ABC):
         if staged != rows:
             raise self._rows_lost(staged, rows)
 
-    def require_taken(self, session: Session, staging: TablePlace, taken: int, rows: int) -> None:
+    def require_taken(self, session: DatabaseConnection, staging: TableName, taken: int, rows: int) -> None:
         """Raise if the table took other rows than the tasks staged, unless a trigger or rule of the table's did that.
 
         Raises:
@@ -352,13 +352,13 @@ class DatabaseWrite(ABC):
         """The load id, as the ledger has it."""
         return _ledger_key(self.run.key)
 
-    def forget_before(self, session: Session, place: TablePlace) -> None:
+    def forget_before(self, session: DatabaseConnection, place: TableName) -> None:
         """Take the micro-batch before this one out of the ledger, where nothing asks for it any more."""
         if self.run.key_before is not None:
             ledger = self.sql(place.beside(LEDGER))
             session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", _ledger_key(self.run.key_before))
 
-    def sql(self, place: TablePlace) -> str:
+    def sql(self, place: TableName) -> str:
         """A table as the system's SQL."""
         return self.database.quoted_path([place.schema, place.name])
 
@@ -366,27 +366,27 @@ class DatabaseWrite(ABC):
         """Columns as the system's SQL."""
         return ", ".join(map(self.database.quoted, columns))
 
-    def staging(self, place: TablePlace) -> TablePlace:
+    def staging(self, place: TableName) -> TableName:
         """The staging table of this attempt."""
         return place.beside(f"{self._staging_prefix(place)}{self.attempt}")
 
-    def _staging_prefix(self, place: TablePlace) -> str:
+    def _staging_prefix(self, place: TableName) -> str:
         load = hashlib.sha256(f"{place}\n{self.run.key}".encode()).hexdigest()[:12]
         return f"{_STAGING}{load}_"
 
-    def _partitions(self, staging: TablePlace) -> TablePlace:
+    def _partitions(self, staging: TableName) -> TableName:
         return staging.beside(f"{staging.name}{_PARTITIONS}")
 
-    def is_needed(self, session: Session, staging: TablePlace) -> bool:
+    def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:
         """Whether a staging table is still to be published."""
         return False
 
-    def _drop_leftovers(self, session: Session, place: TablePlace) -> None:
+    def _drop_leftovers(self, session: DatabaseConnection, place: TableName) -> None:
         for name in self.tables_named(session, place.schema, self._staging_prefix(place)):
             if not self.is_needed(session, place.beside(name)):
                 session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
 
-    def _drop_orphans(self, session: Session, place: TablePlace) -> None:
+    def _drop_orphans(self, session: DatabaseConnection, place: TableName) -> None:
         """Drop the staging tables of loads whose process is gone."""
         for name in self.tables_named(session, place.schema, _STAGING):
             owned = _OWNED.fullmatch(name)
@@ -401,7 +401,7 @@ class DatabaseWrite(ABC):
                     if found is None or found[0] != "permission":
                         raise
 
-    def _require_mode(self, place: TablePlace) -> None:
+    def _require_mode(self, place: TableName) -> None:
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
                 f"there is a table {place} in {self.database.address} already, and mode is errorIfExists",
@@ -417,7 +417,7 @@ class DatabaseWrite(ABC):
                     hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or make the table first",
                 )
 
-    def make_as_spark_does(self, session: Session, staging: TablePlace) -> None:
+    def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
         """Make an empty table with the types that Spark gives the frame's columns in this system."""
         empty = self.frame.sparkSession.createDataFrame([], self.frame.schema).coalesce(1)
         writer = empty.write.format("jdbc").options(**self.database.spark_options())
@@ -451,7 +451,7 @@ def _ledger_key(load_id: str) -> str:
     return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
 
 
-_IGNORED = Written(skipped="there is a table already, and mode is ignore")
+_IGNORED = LoadResult(skipped="there is a table already, and mode is ignore")
 
 
 def _unheld(found: re.Match[str]) -> PipelineExecutionException:

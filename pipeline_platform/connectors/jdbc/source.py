@@ -11,7 +11,7 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
-from pipeline_platform.connectors.jdbc.config import EntersDatabase
+from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.partition_range import range_kind
 from pipeline_platform.connectors.jdbc.source_columns import SourceColumn, guarded, in_own_types
 from pipeline_platform.frames.jvm_zone import require_utc
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import DataType
 
-    from pipeline_platform.connectors.jdbc.database import Database, Session
+    from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
     from pipeline_platform.credentials.model import Credentials
 
 
-class ReadsDatabase(Extract, EntersDatabase):
+class ReadsDatabase(Extract, DatabaseOptions):
     """Keys of the methods that read from a database."""
 
     table: Location | None = None
@@ -69,7 +69,7 @@ class ReadsDatabase(Extract, EntersDatabase):
             raise PydanticCustomError("bounds", "'upperBound' must be above 'lowerBound'", {"key": "upperBound"})
         return self
 
-    def skips_rows_at_source(self) -> bool:
+    def pushes_down_filters(self) -> bool:
         return True
 
     def dataset(self) -> Dataset:
@@ -79,7 +79,7 @@ class ReadsDatabase(Extract, EntersDatabase):
         others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
         return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
 
-    def reads_the_same_again(self) -> bool:
+    def is_repeatable(self) -> bool:
         return False
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
@@ -134,7 +134,7 @@ class ReadsDatabase(Extract, EntersDatabase):
         """
         raise NotImplementedError
 
-    def _bounds(self, session: Session, column: str, source: str, held: str | None) -> tuple[Any, Any]:
+    def _bounds(self, session: DatabaseConnection, column: str, source: str, held: str | None) -> tuple[Any, Any]:
         asked = [
             f"{function}({column})"
             for function, bound in (("min", self.lower_bound), ("max", self.upper_bound))

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import variable_names
-from pipeline_platform.config.values import Location, Setting, hide_secrets, legible
+from pipeline_platform.config.values import Location, Setting, hide_secrets, reveal
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -52,7 +52,7 @@ def _property_name(key: str) -> str:
     return key
 
 
-class EntersKafka(Credentialed):
+class KafkaOptions(Credentialed):
     """Keys of the methods that enter a Kafka cluster.
 
     Without a `credentialPath`, Kafka client properties such as `bootstrap.servers`, `security.protocol`, `sasl.*`
@@ -80,7 +80,7 @@ class EntersKafka(Credentialed):
         return hide_secrets(config)
 
     def inline_credentials(self) -> dict[str, Any]:
-        return {key.removeprefix(_SPARK_PREFIX): value for key, value in legible(self.__pydantic_extra__).items()}
+        return {key.removeprefix(_SPARK_PREFIX): value for key, value in reveal(self.__pydantic_extra__).items()}
 
     def spark_options(self, credentials: Credentials | None) -> dict[str, str]:
         """Options of Spark's reader or writer, for this step alone."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Text
-from pipeline_platform.connectors.kafka.client import EntersKafka, Topic
+from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.frames.columns import column
 from pipeline_platform.frames.storable import require_columns
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadRun, Prepared, Written
+from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -26,7 +26,7 @@ _JSON = {
 }
 
 
-class ToKafka(Load, EntersKafka):
+class ToKafka(Load, KafkaOptions):
     """Writes to a topic: the columns `key` and `value` if there is a `value`, else all columns as one JSON value.
 
     The two are sent as they are, text as UTF-8; where `value` is null, the message is a tombstone. In JSON, fields
@@ -45,11 +45,11 @@ class ToKafka(Load, EntersKafka):
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])
 
-    def own_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
+    def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         options = {**self.spark_options(run.credentials), "topic": self.topic}
         return self._messages(frame, run).writeStream.format("kafka").options(**options)
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> Prepared:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         options = self.spark_options(run.credentials)
         messages = self._messages(frame, run)
         self.require_topics(frame.sparkSession, options, {"subscribe": self.topic})
@@ -91,10 +91,10 @@ class KafkaWrite:
     messages: DataFrame
     options: Mapping[str, str]
 
-    def write(self) -> Written:
+    def write(self) -> LoadResult:
         """Send every message; the cluster has acknowledged each when this returns."""
         self.messages.write.format("kafka").mode("append").options(**self.options).save()
-        return Written()
+        return LoadResult()
 
     def clean(self) -> None:
         """Messages that were sent stay."""

@@ -21,7 +21,7 @@ from pipeline_platform.config.values import (
     ddl_mistake,
     one_of,
 )
-from pipeline_platform.connectors.kafka.client import EntersKafka, Topic
+from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
 from pipeline_platform.connectors.kafka.topics import topic_ids
 from pipeline_platform.connectors.kafka.values import LARGEST_ID, ValueFormat, ValueFraming, Values, with_values
 from pipeline_platform.steps.dataset import Dataset
@@ -83,7 +83,7 @@ Offsets = Annotated[
 """`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
 
 
-class FromKafka(MalformedRecords, EntersKafka):
+class FromKafka(MalformedRecords, KafkaOptions):
     """Reads topics; beside Kafka's own columns come those parsed from the value.
 
     Messages of transactions that were aborted, or are still open, are not read, unless the property `isolation.level`
@@ -270,7 +270,7 @@ class FromKafka(MalformedRecords, EntersKafka):
     def may_lose_data(self) -> bool:
         return not self.fail_on_data_loss
 
-    def reads_the_same_again(self) -> bool:
+    def is_repeatable(self) -> bool:
         # Where the topic ends is found out at each reading.
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pipeline_platform.connectors.storage.location import Place, bucket_of
+from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of
 from pipeline_platform.exceptions import CredentialException, PipelineExecutionException
 
 _REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthFailure")
@@ -13,7 +13,7 @@ _MISSING = ("NoSuchBucket", "404")
 _NO_ANSWER = "check 'endpoint', and that the store is up and can be reached; 'timeoutSeconds' limits its answers"
 
 
-def require_bucket(place: Place) -> None:
+def require_bucket(place: StorageLocation) -> None:
     """Ask for one name in the place's folder; does nothing for a place that is not on S3.
 
     Spark's own client tries for minutes before it says that a store can't be reached, and tells a wrong key from a

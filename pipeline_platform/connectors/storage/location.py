@@ -17,7 +17,7 @@ from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
 from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.credentials.model import Credentials
-from pipeline_platform.credentials.need import CredentialNeed
+from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import normalized_uri
 
@@ -43,7 +43,7 @@ _keys_of_kept: dict[str, str] = {}
 _lock = threading.Lock()
 
 
-class EntersS3(Credentialed):
+class S3Options(Credentialed):
     """Keys of the methods whose files may be on S3; without a `credentialPath` they say how to enter it."""
 
     credential_types: ClassVar[Mapping[str, type[Credentials]]] = dict.fromkeys(
@@ -77,7 +77,7 @@ class EntersS3(Credentialed):
         """Where the files are, as Spark is to read or write it."""
         raise NotImplementedError
 
-    def place(self, credentials: Credentials | None) -> Place:
+    def place(self, credentials: Credentials | None) -> StorageLocation:
         """Where the files are, with these credentials."""
         return replace(place_of(self.uri(), credentials), timeout_seconds=self.timeout_seconds)
 
@@ -85,8 +85,8 @@ class EntersS3(Credentialed):
         # A machine may have a role that lets it in.
         return True
 
-    def credential_need(self) -> CredentialNeed | None:
-        return super().credential_need() if bucket_of(self.uri()) is not None else None
+    def credential_request(self) -> CredentialRequest | None:
+        return super().credential_request() if bucket_of(self.uri()) is not None else None
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written(
@@ -122,7 +122,7 @@ def bucket_of(uri: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Place:
+class StorageLocation:
     """A path or URI together with the credentials of the step that reads or writes it.
 
     Args:
@@ -231,10 +231,10 @@ class Place:
         }
 
 
-def place_of(uri: str, credentials: Credentials | None) -> Place:
+def place_of(uri: str, credentials: Credentials | None) -> StorageLocation:
     """A path or URI with the credentials that its step was given."""
     assert credentials is None or isinstance(credentials, S3Credentials)
-    return Place(uri, credentials)
+    return StorageLocation(uri, credentials)
 
 
 def _keeps(bucket: str, options: Mapping[str, str]) -> bool:

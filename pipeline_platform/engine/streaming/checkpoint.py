@@ -16,7 +16,7 @@ from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
-from pipeline_platform.connectors.storage.location import Place, bucket_of, place_of
+from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of, place_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failure_rules import DAMAGED_CHECKPOINT
@@ -42,7 +42,7 @@ _FOLDER = "stream"
 _MAY_CHANGE = ("registerAs", "input", "cache", "cacheStorageLevel", "watermark", "watermarks")
 
 
-class MadeWith(BaseModel):
+class CheckpointFingerprint(BaseModel):
     """What of a pipeline its checkpoint depends on; lies beside the checkpoint.
 
     After https://spark.apache.org/docs/4.1.1/streaming/apis-on-dataframes-and-datasets.html, "Recovery Semantics after
@@ -95,7 +95,7 @@ def checkpoint_location(pipeline: PipelineConfig) -> str:
     return _written_location(main_load(pipeline)) or spark_path(f"{_root(pipeline)}/{_FOLDER}")
 
 
-def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None = None) -> Place:
+def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None = None) -> StorageLocation:
     """The checkpoint of a stream, with what it is entered with.
 
     It belongs to the pipeline. One that an earlier version has made lies in a folder with the name of the load that
@@ -128,7 +128,7 @@ def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str 
     return wanted
 
 
-def first_load(pipeline: PipelineConfig, checkpoint: Place) -> str:
+def first_load(pipeline: PipelineConfig, checkpoint: StorageLocation) -> str:
     """Name of the load that was the first when the checkpoint was made, where no record says so.
 
     Args:
@@ -159,7 +159,7 @@ def _written_location(step: Step) -> str | None:
     return spark_path(config.checkpoint_location) if config.checkpoint_location else None
 
 
-PlaceAt = Callable[[str], Place]
+PlaceAt = Callable[[str], StorageLocation]
 """A path or URI with what it is entered with."""
 
 
@@ -172,10 +172,10 @@ def places_of(pipeline: PipelineConfig, credentials: RunCredentials) -> PlaceAt:
     """
     known: dict[str, Credentials | None] = {}
 
-    def place_at(uri: str) -> Place:
+    def place_at(uri: str) -> StorageLocation:
         bucket = bucket_of(uri)
         if bucket is None:
-            return Place(uri)
+            return StorageLocation(uri)
         if bucket not in known:
             known[bucket] = credentials_of_bucket(credentials, pipeline.steps, uri)
         return place_of(uri, known[bucket])
@@ -183,12 +183,12 @@ def places_of(pipeline: PipelineConfig, credentials: RunCredentials) -> PlaceAt:
     return place_at
 
 
-def _has_checkpoint(place: Place) -> bool:
+def _has_checkpoint(place: StorageLocation) -> bool:
     folder = place.path()
     return (folder / "metadata").exists() or bool(_batches(folder / "offsets"))
 
 
-def _elsewhere(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None) -> list[Place]:
+def _elsewhere(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None) -> list[StorageLocation]:
     """Other checkpoints that the stream may have had, the one that it had last first."""
     wanted = checkpoint_location(pipeline)
     written = (_written_location(step) for step in pipeline.steps if step.type == "load")
@@ -214,7 +214,7 @@ def has_checkpoint_at(place_at: PlaceAt, uri: str) -> bool:
         return False
 
 
-def _earlier_places(pipeline: PipelineConfig, place_at: PlaceAt) -> list[Place]:
+def _earlier_places(pipeline: PipelineConfig, place_at: PlaceAt) -> list[StorageLocation]:
     """The checkpoints under names of loads; what `reset-checkpoint` has moved aside has a dot in its name."""
     root = place_at(spark_path(_root(pipeline)))
     folder = root.path()
@@ -225,7 +225,7 @@ def _earlier_places(pipeline: PipelineConfig, place_at: PlaceAt) -> list[Place]:
     return [place for place in places if _has_checkpoint(place)]
 
 
-def _chosen(pipeline: PipelineConfig, places: Sequence[Place], last_used: str | None) -> Place:
+def _chosen(pipeline: PipelineConfig, places: Sequence[StorageLocation], last_used: str | None) -> StorageLocation:
     first = main_load(pipeline).name
     for place in places:
         if place.uri == last_used:
@@ -241,8 +241,8 @@ def _chosen(pipeline: PipelineConfig, places: Sequence[Place], last_used: str | 
 
 
 def require_fit(
-    pipeline: PipelineConfig, shape: StreamShape, checkpoint: Place, formers: Collection[str] = ()
-) -> MadeWith | None:
+    pipeline: PipelineConfig, shape: StreamShape, checkpoint: StorageLocation, formers: Collection[str] = ()
+) -> CheckpointFingerprint | None:
     """Hold a pipeline against its checkpoint.
 
     Args:
@@ -260,11 +260,13 @@ def require_fit(
     record = _record(checkpoint.path())
     if not record.exists() or checkpoint_position(pipeline, checkpoint).is_new:
         return None
-    made_with = MadeWith.model_validate_json(record.read_text())
+    made_with = CheckpointFingerprint.model_validate_json(record.read_text())
     if made_with.pipeline in formers or _written_location(main_load(pipeline)) is None:
         # Who moves a checkpoint into the folder of another pipeline means it.
         made_with = made_with.model_copy(update={"pipeline": pipeline.name})
-    differences = _differences(made_with, MadeWith(pipeline=pipeline.name, steps=_what_counts(pipeline, shape)))
+    differences = _differences(
+        made_with, CheckpointFingerprint(pipeline=pipeline.name, steps=_what_counts(pipeline, shape))
+    )
     if differences:
         raise PipelineConfigurationException(
             f"the checkpoint {checkpoint.uri} can't be gone on from: {'; '.join(differences)}",
@@ -278,7 +280,7 @@ def require_fit(
 def note_made_with(
     pipeline: PipelineConfig,
     shape: StreamShape,
-    checkpoint: Place,
+    checkpoint: StorageLocation,
     sources: Mapping[str, str],
     load_ids: Mapping[str, str],
 ) -> None:
@@ -288,17 +290,19 @@ def note_made_with(
         pipeline: A streaming pipeline that fits it.
         shape: What of it is the stream.
         checkpoint: The checkpoint.
-        sources: As `MadeWith` has them.
-        load_ids: As `MadeWith` has them.
+        sources: As `CheckpointFingerprint` has them.
+        load_ids: As `CheckpointFingerprint` has them.
     """
     record = _record(checkpoint.path())
     steps = _what_counts(pipeline, shape)
-    made_with = MadeWith(pipeline=pipeline.name, steps=steps, sources=dict(sources), load_ids=dict(load_ids))
+    made_with = CheckpointFingerprint(
+        pipeline=pipeline.name, steps=steps, sources=dict(sources), load_ids=dict(load_ids)
+    )
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_text(made_with.model_dump_json(indent=2))
 
 
-def checkpoint_position(pipeline: PipelineConfig, checkpoint: Place) -> CheckpointPosition:
+def checkpoint_position(pipeline: PipelineConfig, checkpoint: StorageLocation) -> CheckpointPosition:
     """How far a checkpoint is.
 
     Args:
@@ -366,7 +370,7 @@ def _set_aside(folder: UPath) -> str:
     return str(aside)
 
 
-def rename_query(checkpoint: Place) -> int | None:
+def rename_query(checkpoint: StorageLocation) -> int | None:
     """Let a stream go on from the offsets of its checkpoint as a query that no sink knows; nobody may be running it.
 
     What was loaded after these offsets is loaded again, and nothing is left out.
@@ -422,10 +426,10 @@ def _what_counts(pipeline: PipelineConfig, shape: StreamShape) -> list[dict[str,
 def _keeps_state(pipeline: PipelineConfig, step: Step) -> bool:
     streams = {other.index for other in pipeline.steps if other.config.is_stream()}
     streaming_inputs = {edge.step for edge in step.inputs if pipeline.upstream_of({edge.step}) & streams}
-    return step.config.looks_across_rows() or (step.config.combines_rows() and len(streaming_inputs) > 1)
+    return step.config.is_stateful() or (step.config.is_join() and len(streaming_inputs) > 1)
 
 
-def _differences(before: MadeWith, now: MadeWith) -> list[str]:
+def _differences(before: CheckpointFingerprint, now: CheckpointFingerprint) -> list[str]:
     if before.pipeline != now.pipeline:
         return [f"it is that of the pipeline '{before.pipeline}'"]
     # The first load counts by its output mode alone: sinks may change.

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream_state import (
     HEARTBEAT_SECONDS,
     StreamRequest,
@@ -41,7 +41,7 @@ class Heartbeat:
         is_wanted: Whether whoever began the run still counts on it; asked with each beat.
     """
 
-    def __init__(self, state: StreamState, stop: Stop, is_wanted: Callable[[], bool]) -> None:
+    def __init__(self, state: StreamState, stop: CancellationToken, is_wanted: Callable[[], bool]) -> None:
         self._state = state
         self._stop = stop
         self._is_wanted = is_wanted
@@ -62,7 +62,7 @@ class Heartbeat:
                     _LOG.warning("the state of the stream %s can't be written: %s", self._state.pipeline, error)
                 self._written = False
 
-    def got_on(self, progress: StreamProgress, steps: Iterable[StepMetrics]) -> None:
+    def progressed(self, progress: StreamProgress, steps: Iterable[StepMetrics]) -> None:
         """Note what Spark says of a micro-batch, or of having none to work on, and what the steps did in all."""
         self.note(
             phase="running",
@@ -113,7 +113,7 @@ def _totals(step: StepMetrics) -> StepTotals:
 
 
 @contextmanager
-def heartbeat(state: StreamState, stop: Stop, is_wanted: Callable[[], bool]) -> Generator[Heartbeat]:
+def heartbeat(state: StreamState, stop: CancellationToken, is_wanted: Callable[[], bool]) -> Generator[Heartbeat]:
     """Keep the state file fresh while the block lasts, and say in it how the block ended.
 
     Args:

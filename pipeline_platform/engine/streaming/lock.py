@@ -13,7 +13,9 @@ from pipeline_platform.exceptions import PipelineExecutionException
 
 
 @contextmanager
-def lease(checkpoint: str, wait_seconds: float = 0, is_over: Callable[[], bool] | None = None) -> Generator[None]:
+def checkpoint_lock(
+    checkpoint: str, wait_seconds: float = 0, is_over: Callable[[], bool] | None = None
+) -> Generator[None]:
     """Hold a checkpoint until the block, or the process, ends; a lock of the operating system's, so none is stale.
 
     Args:

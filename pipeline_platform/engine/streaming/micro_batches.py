@@ -10,14 +10,14 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.execution import Execution, Listener
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.plan import MicroBatch, plan
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS
 from pipeline_platform.exceptions import PipelineCancelledException
-from pipeline_platform.logs import about
+from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform.steps.extract import Extract
@@ -64,7 +64,7 @@ class MicroBatches:
         credentials: RunCredentials,
         shape: StreamShape,
         load_ids: Mapping[int, str],
-        stop: Stop,
+        stop: CancellationToken,
         listener: Listener,
     ) -> None:
         self._pipeline = pipeline
@@ -98,7 +98,7 @@ class MicroBatches:
 
     def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
         try:
-            with about(query=str(self._query.result(timeout=STOP_SECONDS).id), batch=number):
+            with log_context(query=str(self._query.result(timeout=STOP_SECONDS).id), batch=number):
                 self._take(frame, number)
         except BaseException as error:
             self.failure = error
@@ -114,13 +114,13 @@ class MicroBatches:
         for step in self._checking:
             config = step.config.resolved()
             assert isinstance(config, Extract)
-            with explaining(step):
+            with error_context(step):
                 config.check_micro_batch(query, credentials_for(self._credentials, config, step))
         micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
         planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
         execution = Execution(self._pipeline, listener=self._listener)
         # A micro-batch that has begun is brought to its end.
-        execution.of(planned, Stop())
+        execution.of(planned, CancellationToken())
         self.hints |= set(planned.hints)
         for index, step in execution.steps.items():
             self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
-class OwnSink:
+class NativeSink:
     """Makes the writer, and of what Spark says of its micro-batches what the steps did.
 
     Args:
@@ -71,13 +71,13 @@ class OwnSink:
                 self._listener("finished", self._load, did)
 
 
-def own_sink(
+def native_sink(
     pipeline: PipelineConfig,
     shape: StreamShape,
     planned: PlannedStream,
     credentials: RunCredentials,
     listener: Listener,
-) -> OwnSink | None:
+) -> NativeSink | None:
     """Spark's own sink for a stream that is one load and nothing beside it; None where there is more to do.
 
     Args:
@@ -97,17 +97,17 @@ def own_sink(
     assert isinstance(config, Load)
     frame, source = planned.frame, head.config.resolved()
     # A continuous query allows no observation.
-    is_observed = not config.hands_rows_on()
+    is_observed = not config.is_continuous()
     if isinstance(source, Extract):
         frame = source.accepted(malformed_counted(frame, source, head) if is_observed else frame)
     if is_observed:
         frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
     run = LoadRun(pipeline.name, load.name, credentials_for(credentials, config, load), run_id=credentials.run_id)
-    writer = config.own_sink(frame, run)
+    writer = config.native_sink(frame, run)
     if writer is None:
         return None
     unused = {step.index: _before_the_first(planned, step) for step in (head, load)}
-    return OwnSink(unused, load, writer, listener)
+    return NativeSink(unused, load, writer, listener)
 
 
 def _before_the_first(planned: PlannedStream, step: Step) -> StepMetrics:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.engine.streaming.checkpoint import PlaceAt, has_checkpoint_at
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -64,7 +64,7 @@ def former_selves(pipeline: PipelineConfig, states: Iterable[StreamState]) -> li
 
 def require_not_renamed(
     pipeline: PipelineConfig,
-    checkpoint: Place,
+    checkpoint: StorageLocation,
     formers: Sequence[StreamState],
     place_at: PlaceAt,
     now: datetime,

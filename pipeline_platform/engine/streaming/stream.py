@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.stream_shape import StreamShape, plain_load, stream_shape
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.cancellation import Stop, interruptible
-from pipeline_platform.engine.execution import Listener, nobody
-from pipeline_platform.engine.failures import explained, explaining, naming_dead_jvm
+from pipeline_platform.engine.cancellation import CancellationToken, interruptible
+from pipeline_platform.engine.execution import Listener, noop_listener
+from pipeline_platform.engine.failures import error_context, explained, naming_dead_jvm
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.engine.streaming.checkpoint import (
+    CheckpointFingerprint,
     CheckpointPosition,
-    MadeWith,
     checkpoint_location,
     checkpoint_position,
     find_checkpoint,
@@ -35,9 +35,9 @@ from pipeline_platform.engine.streaming.checkpoint import (
     require_fit,
 )
 from pipeline_platform.engine.streaming.heartbeat import Heartbeat, heartbeat
-from pipeline_platform.engine.streaming.lock import lease
+from pipeline_platform.engine.streaming.lock import checkpoint_lock
 from pipeline_platform.engine.streaming.micro_batches import MicroBatches, Stopped, steps_that_check
-from pipeline_platform.engine.streaming.native_sink import OwnSink, own_sink
+from pipeline_platform.engine.streaming.native_sink import NativeSink, native_sink
 from pipeline_platform.engine.streaming.other_streams import (
     file_of,
     former_selves,
@@ -124,8 +124,8 @@ class StreamRun:
     pipeline: PipelineConfig
     spark: SparkSession
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    listener: StreamListener = nobody
-    on_step: Listener = nobody
+    listener: StreamListener = noop_listener
+    on_step: Listener = noop_listener
     credentials: RunCredentials | None = None
     restarts: int = 0
     lease_seconds: float = 0
@@ -158,7 +158,7 @@ class StreamRun:
             ) from error.__cause__
         return self.record.metrics()
 
-    def _work(self, stop: Stop) -> None:
+    def _work(self, stop: CancellationToken) -> None:
         begins_at = checkpoint_location(self.pipeline)
         before = StreamState.read(state_file(self.pipeline.name))
         last_used = before.checkpoint if before is not None else None
@@ -176,7 +176,7 @@ class StreamRun:
             restarts=self.restarts,
         )
         with (
-            lease(begins_at, self.lease_seconds, stop.is_asked),
+            checkpoint_lock(begins_at, self.lease_seconds, stop.is_asked),
             heartbeat(state, stop, self.is_wanted) as beating,
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
@@ -189,7 +189,7 @@ class StreamRun:
             place_at = places_of(self.pipeline, credentials)
             place = find_checkpoint(self.pipeline, place_at, last_used)
             if place.uri != begins_at:
-                held.enter_context(lease(place.uri, self.lease_seconds, stop.is_asked))
+                held.enter_context(checkpoint_lock(place.uri, self.lease_seconds, stop.is_asked))
             formers = former_selves(self.pipeline, all_states())
             position = checkpoint_position(self.pipeline, place)
             if position.is_new:
@@ -214,10 +214,10 @@ class StreamRun:
                 )
 
             def query_to_its_end() -> None:
-                sink: OwnSink | MicroBatches | None = None
+                sink: NativeSink | MicroBatches | None = None
                 if "" in ids.values() and not looks_at_files:
                     # Spark's own sink knows the micro-batches by the query alone.
-                    sink = own_sink(self.pipeline, shape, planned, credentials, self.on_step)
+                    sink = native_sink(self.pipeline, shape, planned, credentials, self.on_step)
                 sink = sink or self._micro_batches(credentials, shape, ids, stop)
                 query = self._start(planned.frame, place.uri, sink)
                 self._watch(query, stop, sink, beating)
@@ -243,9 +243,9 @@ class StreamRun:
         self,
         credentials: RunCredentials,
         shape: StreamShape,
-        place: Place,
+        place: StorageLocation,
         position: CheckpointPosition,
-        made_with: MadeWith | None,
+        made_with: CheckpointFingerprint | None,
     ) -> tuple[Mapping[int, str], PlannedStream]:
         """Plan the stream from where its checkpoint stands, and by which ids its loads know the micro-batches."""
         plain = plain_load(self.pipeline.steps, shape)
@@ -272,7 +272,7 @@ class StreamRun:
         return ids, planned
 
     def _micro_batches(
-        self, credentials: RunCredentials, shape: StreamShape, ids: Mapping[int, str], stop: Stop
+        self, credentials: RunCredentials, shape: StreamShape, ids: Mapping[int, str], stop: CancellationToken
     ) -> MicroBatches:
         if is_remote(self.spark):
             raise PipelineConfigurationException(
@@ -283,14 +283,14 @@ class StreamRun:
             )
         return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
 
-    def _start(self, frame: DataFrame, checkpoint: str, sink: OwnSink | MicroBatches) -> StreamingQuery:
+    def _start(self, frame: DataFrame, checkpoint: str, sink: NativeSink | MicroBatches) -> StreamingQuery:
         from pyspark.errors import AnalysisException
 
         step = main_load(self.pipeline)
         config = step.config.resolved()
         assert isinstance(config, Load)
         name = config.query_name or f"{self.pipeline.name}-{step.name}"
-        with explaining(step):
+        with error_context(step):
             writer = sink.writer(frame).queryName(name)
             writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
             try:
@@ -302,7 +302,9 @@ class StreamRun:
         sink.began(query)
         return query
 
-    def _watch(self, query: StreamingQuery, stop: Stop, sink: OwnSink | MicroBatches, beating: Heartbeat) -> None:
+    def _watch(
+        self, query: StreamingQuery, stop: CancellationToken, sink: NativeSink | MicroBatches, beating: Heartbeat
+    ) -> None:
         told: StreamProgress | None = None
         try:
             while query.isActive:
@@ -321,7 +323,7 @@ class StreamRun:
         if isinstance(sink.failure, Stopped):
             stop.check()
         step = main_load(self.pipeline)
-        with explaining(step):
+        with error_context(step):
             if sink.failure is not None:
                 raise sink.failure
         error = _thrown_by(query)
@@ -345,7 +347,7 @@ class StreamRun:
         _LOG.warning("%s, since the run began; the watermark is at %s", left_out, watermark)
 
     def _tell(
-        self, query: StreamingQuery, before: StreamProgress | None, sink: OwnSink | MicroBatches, beating: Heartbeat
+        self, query: StreamingQuery, before: StreamProgress | None, sink: NativeSink | MicroBatches, beating: Heartbeat
     ) -> StreamProgress | None:
         """Tell what is new since then, one micro-batch after the other."""
         latest = query.lastProgress
@@ -365,7 +367,7 @@ class StreamRun:
             sink.heard(progress)
             for did in malformed_before_head(self.pipeline, progress):
                 sink.steps[did.index] = sink.steps[did.index].and_then(did) if did.index in sink.steps else did
-            beating.got_on(progress, sink.steps.values())
+            beating.progressed(progress, sink.steps.values())
             self.listener(progress)
         return last
 

@@ -10,7 +10,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.failures import explained, explaining
+from pipeline_platform.engine.failures import error_context, explained
 from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.checkpoint import main_load
@@ -144,7 +144,7 @@ def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
     step = main_load(pipeline)
     config = step.config.resolved()
     assert isinstance(config, Load)
-    if is_remote(frame.sparkSession) or config.hands_rows_on():
+    if is_remote(frame.sparkSession) or config.is_continuous():
         return
     # What belongs to the JVM has no types.
     jvm: Any = frame.sparkSession._jvm  # pyright: ignore[reportPrivateUsage]
@@ -163,7 +163,7 @@ def _stream_frame(
     for step in pipeline.steps:
         if step.index not in shape.streamed:
             continue
-        with explaining(step):
+        with error_context(step):
             config = step.config.resolved()
             match config:
                 case Extract() if config.is_stream():

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.connectors.storage.location import Place
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.connectors.storage.location import StorageLocation
+from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.plan import Plan
 from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition, reset_command
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -96,13 +96,13 @@ def sink_positions(planned: Plan) -> list[SinkPosition]:
     found: list[SinkPosition] = []
     for step, uri, prepared in planned.writes():
         if isinstance(prepared, RemembersBatches):
-            with explaining(step):
+            with error_context(step):
                 found.append(SinkPosition(step, uri, prepared.last_batch()))
     return found
 
 
 def require_not_ahead(
-    pipeline: PipelineConfig, checkpoint: Place, position: CheckpointPosition, sinks: Sequence[SinkPosition]
+    pipeline: PipelineConfig, checkpoint: StorageLocation, position: CheckpointPosition, sinks: Sequence[SinkPosition]
 ) -> None:
     """Raise if a sink holds a micro-batch that the checkpoint has not begun: it is a copy from before that.
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.failures import explaining
+from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.checkpoint import reset_command
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -60,7 +60,7 @@ def source_ids(
     for step in pipeline.steps:
         if step.index not in shape.streamed or not step.config.is_stream():
             continue
-        with explaining(step):
+        with error_context(step):
             config = step.config.resolved()
             assert isinstance(config, Extract)
             ids = config.source_ids(spark, credentials_for(credentials, config, step))
@@ -71,7 +71,7 @@ def source_ids(
 
 
 def require_same_sources(
-    pipeline: PipelineConfig, checkpoint: Place, before: Mapping[str, str], now: Mapping[str, SourceId]
+    pipeline: PipelineConfig, checkpoint: StorageLocation, before: Mapping[str, str], now: Mapping[str, SourceId]
 ) -> None:
     """Raise if a source was made anew, unless its step says that messages may be lost.
 

@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 """A heartbeat older than this is none: the process is gone, or does nothing at all."""
 
-Phase = Literal["starting", "running", "stopped", "failed", "completed"]
+StreamPhase = Literal["starting", "running", "stopped", "failed", "completed"]
 
 
 class _File(BaseModel):
@@ -68,7 +68,7 @@ class StreamState(_File):
     checkpoint: str
     """That of the last run that got as far as to have one."""
     run_id: str
-    phase: Phase
+    phase: StreamPhase
     started: datetime
     heartbeat: datetime
     host: str = Field(default_factory=socket.gethostname)
@@ -97,7 +97,7 @@ class StreamState(_File):
         """Whether the last heartbeat is too old to mean anything."""
         return now - self.heartbeat > timedelta(seconds=STALE_SECONDS)
 
-    def stands_still(self, now: datetime) -> timedelta:
+    def stalled_for(self, now: datetime) -> timedelta:
         """For how long it has worked on one micro-batch without finishing it."""
         return now - self.moved if self.moved is not None and self.phase == "running" else timedelta()
 

@@ -24,19 +24,19 @@ from pyspark.sql import SparkSession
 from upath import UPath
 
 from pipeline_platform.connectors.files import folder_lock
-from pipeline_platform.connectors.files.committer import LEDGER, FilePublication
+from pipeline_platform.connectors.files.committer import LEDGER, FileCommitter
 from pipeline_platform.connectors.files.folder_lock import alive, only_writer
 from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import LoadRun, Written
+from pipeline_platform.steps.load import LoadResult, LoadRun
 from pipeline_platform_tests.runs import listing
 from pipeline_platform_tests.services.s3 import S3Server
 
 WAIT_SECONDS = 60
 
-Load = Callable[..., Written]
+Load = Callable[..., LoadResult]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 def write(spark: SparkSession, folder: Path) -> Load:
     """Load rows of these ids, each with a partition `p`."""
 
-    def once(ids: Sequence[int], load_id: str, **config: Any) -> Written:
+    def once(ids: Sequence[int], load_id: str, **config: Any) -> LoadResult:
         frame = spark.createDataFrame([(number, "ab"[number % 2]) for number in ids], "id BIGINT, p STRING").coalesce(1)
         config = {"path": str(folder), "format": "parquet", **config}
         return ToFiles(**config).prepare(frame, LoadRun(load_id, load_id)).write()
@@ -68,17 +68,17 @@ def pending(folder: Path) -> list[str]:
 @pytest.fixture
 def staged_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two loads go on when both have written their files aside."""
-    both, real = threading.Barrier(2, timeout=WAIT_SECONDS), FilePublication._stage
+    both, real = threading.Barrier(2, timeout=WAIT_SECONDS), FileCommitter._stage
 
-    def stage(self: FilePublication, *args: Any) -> Any:
+    def stage(self: FileCommitter, *args: Any) -> Any:
         staged = real(self, *args)
         both.wait()
         return staged
 
-    monkeypatch.setattr(FilePublication, "_stage", stage)
+    monkeypatch.setattr(FileCommitter, "_stage", stage)
 
 
-def at_once(*loads: Callable[[], Written]) -> list[Written]:
+def at_once(*loads: Callable[[], LoadResult]) -> list[LoadResult]:
     with ThreadPoolExecutor(len(loads)) as threads:
         return [future.result() for future in [threads.submit(load) for load in loads]]
 
@@ -122,7 +122,7 @@ def test_a_manifest_is_carried_out_by_its_own_load_as_long_as_that_lives(
     from pipeline_platform.connectors.files import committer as publication
 
     second_is_staged, moved_by_others = threading.Event(), []
-    real_move, real_stage = publication._move, FilePublication._stage
+    real_move, real_stage = publication._move, FileCommitter._stage
     owner: list[int] = []
 
     def move(source: Any, target: Any) -> None:
@@ -132,14 +132,14 @@ def test_a_manifest_is_carried_out_by_its_own_load_as_long_as_that_lives(
             moved_by_others.append(target.exists())
         real_move(source, target)
 
-    def stage(self: FilePublication, *args: Any) -> Any:
+    def stage(self: FileCommitter, *args: Any) -> Any:
         staged = real_stage(self, *args)
         if self.load_id == "second":
             second_is_staged.set()
         return staged
 
     monkeypatch.setattr(publication, "_move", move)
-    monkeypatch.setattr(FilePublication, "_stage", stage)
+    monkeypatch.setattr(FileCommitter, "_stage", stage)
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(write, [1], "first")
         while not owner:
@@ -295,7 +295,7 @@ def test_of_two_overwrites_of_a_folder_on_s3_at_once_one_wins_whole(
 ) -> None:
     keys = S3Credentials.model_validate(s3.credentials())
 
-    def overwrite(number: int) -> Written:
+    def overwrite(number: int) -> LoadResult:
         frame = spark.createDataFrame([(number, "a"), (number, "b")], "id BIGINT, p STRING")
         sink = ToFiles(path="s3a://locked/two", format="parquet", mode="overwrite", partition_by=["p"])
         return sink.prepare(frame, LoadRun(f"load {number}", "x", credentials=keys)).write()

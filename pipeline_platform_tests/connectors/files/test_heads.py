@@ -16,7 +16,7 @@ from pipeline_platform.connectors.files.csv_dialect import CsvDialect, ends_in_c
 from pipeline_platform.connectors.files.csv_files import column_names
 from pipeline_platform.connectors.files.heads import heads_of, require_format
 from pipeline_platform.connectors.files.schemas import avro_columns, folder_values
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
 RFC_4180 = CsvDialect(",", '"', '"', None)
@@ -53,7 +53,7 @@ def test_a_file_that_is_something_else_is_told(
     tmp_path: Path, name: str, data: bytes, file_format: str, told: str, hint: str
 ) -> None:
     (tmp_path / name).write_bytes(data)
-    heads = heads_of([str(tmp_path / name)], Place(str(tmp_path)))
+    heads = heads_of([str(tmp_path / name)], StorageLocation(str(tmp_path)))
     with pytest.raises(PipelineExecutionException) as error:
         require_format(heads, file_format, "UTF-8")
     assert told in str(error.value)
@@ -67,7 +67,7 @@ def test_a_file_of_its_format_is_let_through(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_bytes(b"i" + "ä".encode() * 40_000)
     (tmp_path / "d.csv").write_bytes("\ufeffid\n1\n".encode())
     paths = [str(path) for path in sorted(tmp_path.iterdir())]
-    heads = heads_of(paths, Place(str(tmp_path)))
+    heads = heads_of(paths, StorageLocation(str(tmp_path)))
     require_format(heads, "csv", "UTF-8")
     assert [head.path for head in heads] == paths
     assert header_of(heads[0].text("UTF-8") or "", False, RFC_4180) == ("id",)
@@ -143,7 +143,7 @@ def test_a_file_that_ends_within_quotes_is_found(tmp_path: Path, text: str, in_q
     # Of a large one the last characters are there, wherever they begin.
     lines = "".join(f'{index},"a ""b"", c\n{index},d"\n' for index in range(20_000))
     (tmp_path / "a.csv").write_text("a,b\n" + lines + text.removeprefix("a,b\n"), newline="")
-    (head,) = heads_of([str(tmp_path / "a.csv")], Place(str(tmp_path)))
+    (head,) = heads_of([str(tmp_path / "a.csv")], StorageLocation(str(tmp_path)))
     end, is_whole = head.end("UTF-8") or ("", True)
     assert not is_whole
     assert ends_in_quotes(end, RFC_4180, is_whole=False) is in_quotes

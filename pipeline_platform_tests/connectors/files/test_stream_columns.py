@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
-from pipeline_platform.connectors.storage.location import Place
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
@@ -64,7 +64,7 @@ def test_a_file_with_other_columns_than_those_of_the_start_is_refused(
     write(first, BEFORE)
     write(same, {**BEFORE, "id": [3]})
     write(later, LATER[kind][0])
-    place = Place(str(tmp_path))
+    place = StorageLocation(str(tmp_path))
     columns = columns_of_stream([str(first)], file_format, place, merged=None, has_folder_columns=True)
     assert columns is not None
     columns.require([str(same)], place)
@@ -76,7 +76,7 @@ def test_a_file_with_other_columns_than_those_of_the_start_is_refused(
 
 def test_a_file_may_lack_columns_where_schemas_are_merged_and_have_none_more(tmp_path: Path) -> None:
     write(tmp_path / "a.orc", BEFORE)
-    place = Place(str(tmp_path))
+    place = StorageLocation(str(tmp_path))
     at = T.StructType([T.StructField("x", T.LongType()), T.StructField("y", T.LongType())])
     merged = T.StructType([T.StructField("id", T.LongType()), T.StructField("at", at)]).add("Unseen", T.IntegerType())
     columns = columns_of_stream([f"{tmp_path}/a.orc"], "orc", place, merged=merged, has_folder_columns=True)
@@ -104,7 +104,7 @@ def test_a_file_may_have_columns_more_where_a_schema_leaves_them_out(tmp_path: P
     write(tmp_path / "a.orc", {**BEFORE, "other": [1]})
     write(tmp_path / "b.orc", {"id": [2], "other": ["x"], "new": [1]})
     write(tmp_path / "c.orc", {"id": ["2"]})
-    place = Place(str(tmp_path))
+    place = StorageLocation(str(tmp_path))
     wanted = T.StructType([T.StructField("Id", T.LongType()), T.StructField("unseen", T.LongType())])
     columns = columns_of_stream(
         [f"{tmp_path}/a.orc"], "orc", place, merged=wanted, has_folder_columns=True, leaves_out=True
@@ -118,7 +118,7 @@ def test_a_file_may_have_columns_more_where_a_schema_leaves_them_out(tmp_path: P
 def test_a_column_that_stands_in_the_names_of_new_folders_is_one_more(tmp_path: Path) -> None:
     write(tmp_path / "n=1/a.parquet", BEFORE)
     write(tmp_path / "n=1/day=2/b.parquet", BEFORE)
-    place = Place(str(tmp_path))
+    place = StorageLocation(str(tmp_path))
     for is_column in (True, False):
         columns = columns_of_stream(
             [f"{tmp_path}/n=1/a.parquet"], "parquet", place, merged=None, has_folder_columns=is_column

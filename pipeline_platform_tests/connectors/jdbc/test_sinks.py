@@ -13,14 +13,14 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from pipeline_platform.connectors.jdbc.database import Session
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.connectors.jdbc.mysql.sink import MySQLWrite
 from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.credentials.model import credentials_of
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform.steps.load import LoadRun, Written
+from pipeline_platform.steps.load import LoadResult, LoadRun
 from pipeline_platform_tests.connectors.databases import Schema, until
 from pipeline_platform_tests.runs import json_rows, last_step, pipeline_of, run, transform
 
@@ -65,7 +65,7 @@ def prepared(
         .steps[1]
         .config
     )
-    need = step.credential_need()
+    need = step.credential_request()
     credentials = credentials_of(need.model, need.written)
     return step.prepare(frame, LoadRun(load_id, "q", credentials, "r", batch))
 
@@ -261,7 +261,7 @@ def test_one_load_written_by_two_at_once_is_there_once(spark: SparkSession, tabl
     frame = spark.range(100, 1100, numPartitions=2).selectExpr("id", "'x' AS name")
     loads = [prepared(table, frame, "the same") for _ in range(2)]
 
-    def written(load: DatabaseWrite) -> Written | PipelineException:
+    def written(load: DatabaseWrite) -> LoadResult | PipelineException:
         try:
             return load.write()
         except PipelineException as error:
@@ -270,7 +270,7 @@ def test_one_load_written_by_two_at_once_is_there_once(spark: SparkSession, tabl
 
     with ThreadPoolExecutor(2) as side_by_side:
         done = list(side_by_side.map(written, loads))
-    assert any(isinstance(one, Written) and one.rows == 1000 for one in done)
+    assert any(isinstance(one, LoadResult) and one.rows == 1000 for one in done)
     assert len(table.rows()) == 1001
 
 
@@ -325,17 +325,17 @@ class Stopped(BaseException):
 
 def stop_before(patch: pytest.MonkeyPatch, statement: str) -> None:
     """End the process, as far as a test can, before the first statement that begins so."""
-    execute = Session.execute
+    execute = DatabaseConnection.execute
     stopped: list[str] = []
 
-    def executed(self: Session, sql: str, *parameters: Any) -> int:
+    def executed(self: DatabaseConnection, sql: str, *parameters: Any) -> int:
         if sql.startswith(statement) and not stopped:
             stopped.append(sql)
         if stopped:
             raise Stopped
         return execute(self, sql, *parameters)
 
-    patch.setattr(Session, "execute", executed)
+    patch.setattr(DatabaseConnection, "execute", executed)
 
 
 _MOMENTS = ["CREATE", "BEGIN", "INSERT", "ALTER", "RENAME", "UPDATE", "COMMIT", "DROP"]

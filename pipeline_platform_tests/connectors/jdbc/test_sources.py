@@ -43,7 +43,7 @@ def numbered(schema: Schema) -> Schema:
 def read(spark: SparkSession, step: StepValue) -> DataFrame:
     """The frame of an extract alone."""
     config: Any = pipeline_of([step]).steps[0].config.resolved()
-    need = config.credential_need()
+    need = config.credential_request()
     from pipeline_platform.credentials.model import credentials_of
 
     return config.read(spark, credentials_of(need.model, need.written))

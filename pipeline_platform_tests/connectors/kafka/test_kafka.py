@@ -29,7 +29,7 @@ from pyspark.sql import SparkSession
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.cancellation import Stop
+from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import (
@@ -551,17 +551,17 @@ def test_a_broker_that_comes_back_is_waited_for(spark: SparkSession, kafka: Kafk
         if (event, step.name) == ("started", "to_kafka") and not waits:
             kafka.server.stop()
 
-    def start_while_waiting(stop: Stop, seconds: float) -> None:
+    def start_while_waiting(stop: CancellationToken, seconds: float) -> None:
         waits.append(seconds)
         if kafka.server.process is None:
             kafka.server.start()
         sleep(stop, seconds)
 
-    sleep = Stop.sleep
+    sleep = CancellationToken.sleep
     pipeline = pipeline_of(steps, retry={"maxAttempts": 20, "delaySeconds": 1})
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Stop, "sleep", start_while_waiting)
+            patch.setattr(CancellationToken, "sleep", start_while_waiting)
             found = BatchRun(pipeline, spark, listener=stop_before_sending).run()
     finally:
         if kafka.server.process is None:

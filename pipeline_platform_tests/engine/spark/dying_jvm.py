@@ -11,22 +11,22 @@ import sys
 from typing import Any
 
 from pipeline_platform.cli import main
-from pipeline_platform.connectors.files.committer import FilePublication
-from pipeline_platform.steps.load import Written
+from pipeline_platform.connectors.files.committer import FileCommitter
+from pipeline_platform.steps.load import LoadResult
 
 
 def kill_at_first_write() -> None:
-    write = FilePublication.write
+    write = FileCommitter.write
 
-    def killed(publication: FilePublication) -> Written:
+    def killed(publication: FileCommitter) -> LoadResult:
         from pyspark import SparkContext
 
-        FilePublication.write = write  # type: ignore[method-assign]
+        FileCommitter.write = write  # type: ignore[method-assign]
         gateway: Any = SparkContext._gateway
         os.kill(gateway.proc.pid, signal.SIGKILL)
         return write(publication)
 
-    FilePublication.write = killed  # type: ignore[method-assign]
+    FileCommitter.write = killed  # type: ignore[method-assign]
 
 
 def run(*arguments: str) -> None:

@@ -18,8 +18,8 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
-from pipeline_platform.connectors.files.committer import FilePublication
-from pipeline_platform.engine.streaming.lock import lease
+from pipeline_platform.connectors.files.committer import FileCommitter
+from pipeline_platform.engine.streaming.lock import checkpoint_lock
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 from pipeline_platform.exceptions import (
@@ -104,7 +104,7 @@ def test_a_micro_batch_that_fails_between_two_loads_is_in_both_once(
     stream(spark, tmp_path, *steps)
     arrive(tmp_path / "in", "b", range(5, 9))
     with monkeypatch.context() as patch:
-        patch.setattr(FilePublication, "write", broken)
+        patch.setattr(FileCommitter, "write", broken)
         with pytest.raises(PipelineException, match="toFiles"):
             stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(9))
@@ -164,7 +164,7 @@ def kept_frames(spark: SparkSession) -> set[int]:
 def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Path):
     arrive(tmp_path / "in", "a", range(5))
     steps = arrivals(tmp_path), to_delta(tmp_path / "out", checkpointLocation=str(tmp_path / "place"))
-    with lease(str(tmp_path / "place")), pytest.raises(PipelineException, match="another process"):
+    with checkpoint_lock(str(tmp_path / "place")), pytest.raises(PipelineException, match="another process"):
         stream(spark, tmp_path, *steps)
     assert not (tmp_path / "out").exists()
     stream(spark, tmp_path, *steps)

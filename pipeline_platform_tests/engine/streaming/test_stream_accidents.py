@@ -21,7 +21,7 @@ from pipeline_platform.engine.streaming.stream_state import StreamState, state_f
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.engine.streaming.test_stream import (
     arrivals,
     arrive,
@@ -241,7 +241,7 @@ def test_a_pipeline_that_gets_another_name_goes_on_once_its_checkpoint_is_moved(
 
     def run_as(name: str) -> RunMetrics:
         file.write_text(pipeline_text(steps, name, **options))
-        return StreamRun(load_pipeline(file, vocabulary()), spark).run()
+        return StreamRun(load_pipeline(file, method_registry()), spark).run()
 
     arrive(tmp_path / "in", "a", range(5))
     run_as("before")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
-from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
+from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
 from pipeline_platform.frames.storable import StorableTypes
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html; those of both systems.
-_TROUBLES: dict[str, Trouble] = {
+_TROUBLES: dict[str, ErrorKind] = {
     **dict.fromkeys(("1045", "1698", "1130", "1862", "3118"), "login"),
     "1049": "database",
     "1044": "permission",
@@ -22,8 +22,8 @@ _TROUBLES: dict[str, Trouble] = {
     "1146": "table",
     "1051": "table",
     "1054": "column",
-    **dict.fromkeys(("1040", "1053", "1077", "1152", "1159", "1161", "1203", "1927"), "passing"),
-    **dict.fromkeys(("2002", "2003", "2006", "2013", "2055"), "passing"),
+    **dict.fromkeys(("1040", "1053", "1077", "1152", "1159", "1161", "1203", "1927"), "transient"),
+    **dict.fromkeys(("2002", "2003", "2006", "2013", "2055"), "transient"),
     **dict.fromkeys(("1205", "1213", "1050", "1317"), "clash"),
     **dict.fromkeys(("1048", "1062", "1264", "1265", "1292", "1366", "1406", "1452", "4025", "3819", "1153"), "value"),
 }
@@ -94,23 +94,23 @@ class MySQL(Database):
         }
 
     @contextmanager
-    def _connection(self) -> Generator[Session]:
+    def _connection(self) -> Generator[DatabaseConnection]:
         import pymysql
 
         with (
             closing(pymysql.connect(**self.entry(), autocommit=True, init_command=SESSION_SETTINGS)) as connection,
             connection.cursor() as cursor,
         ):
-            yield Session(cast(Cursor, cast(object, cursor)))
+            yield DatabaseConnection(cast(Cursor, cast(object, cursor)))
 
-    def hold(self, session: Session, name: str) -> None:
+    def hold(self, session: DatabaseConnection, name: str) -> None:
         session.execute(f"SET SESSION wait_timeout = {_MONTH_SECONDS}")
         session.rows("SELECT get_lock(%s, 0)", name)
 
-    def is_held(self, session: Session, name: str) -> bool:
+    def is_held(self, session: DatabaseConnection, name: str) -> bool:
         return not session.rows("SELECT is_free_lock(%s)", name)[0][0]
 
-    def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
+    def failure_of(self, error: Exception) -> tuple[ErrorKind, str] | None:
         import pymysql
 
         if not isinstance(error, pymysql.err.Error):
@@ -118,7 +118,7 @@ class MySQL(Database):
         code, said = (*error.args, "", "")[:2]
         return self.trouble(str(code), str(said)), str(said or error)
 
-    def trouble(self, code: str | None, said: str) -> Trouble:
+    def trouble(self, code: str | None, said: str) -> ErrorKind:
         return _TROUBLES.get(code or "", "other")
 
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.connectors.jdbc import target_table as holds
-from pipeline_platform.connectors.jdbc.config import EntersMySQL
-from pipeline_platform.connectors.jdbc.database import Session, escaped
+from pipeline_platform.connectors.jdbc.config import MySQLOptions
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
 from pipeline_platform.connectors.jdbc.mysql.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import sql_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TablePlace, WritesDatabase
+from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TableName, WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, inserts_lines
 from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import LoadRun, Written
+from pipeline_platform.steps.load import LoadResult, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,7 +34,7 @@ _HOLDS = {
 _PUBLISHED_NOW = "an earlier attempt of this run wrote it; published now"
 
 
-class ToMySQL(WritesDatabase, EntersMySQL):
+class ToMySQL(WritesDatabase, MySQLOptions):
     """Writes to a table of a MySQL or MariaDB database, all rows or none.
 
     The rows go into a staging table, and from there in one transaction into the table, which is made if there is none.
@@ -58,14 +58,14 @@ class MySQLWrite(DatabaseWrite):
 
     new_table: ClassVar[str] = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"
 
-    def place(self, session: Session) -> TablePlace:
+    def place(self, session: DatabaseConnection) -> TableName:
         *before, name = self.config.table_parts(self.config.table)
         schema = before[-1] if before else self.database.credentials.database
         if not session.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", schema):
             raise self.database.failure("schema", f"unknown database '{schema}'", f"table {self.config.table}")
-        return TablePlace(schema, name)
+        return TableName(schema, name)
 
-    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+    def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
         tables = session.rows(
             "SELECT t.table_type, e.transactions FROM information_schema.tables t "
             "LEFT JOIN information_schema.engines e ON e.engine = t.engine "
@@ -102,7 +102,7 @@ class MySQLWrite(DatabaseWrite):
             for name, type_, data_type, characters, collation, nullable, default, extra in found
         ]
 
-    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+    def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         # To explain a statement takes the rights that it takes to run it.
         nulls = ", ".join("NULL" for _ in columns)
         session.rows(
@@ -111,7 +111,7 @@ class MySQLWrite(DatabaseWrite):
         if self.config.mode == "overwrite":
             session.rows(f"EXPLAIN DELETE FROM {self.sql(place)}")
 
-    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
         found = session.rows(
             "SELECT table_name FROM information_schema.tables "
             "WHERE table_schema = %s AND left(table_name, char_length(%s)) = %s",
@@ -121,7 +121,7 @@ class MySQLWrite(DatabaseWrite):
         )
         return [row[0] for row in found]
 
-    def make_ledger(self, session: Session, place: TablePlace) -> None:
+    def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
         if self.tables_named(session, place.schema, LEDGER):
             return
         session.execute(
@@ -131,29 +131,29 @@ class MySQLWrite(DatabaseWrite):
             f"loaded_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP) {self.new_table}"
         )
 
-    def finished(self, session: Session, place: TablePlace) -> Written | None:
+    def finished(self, session: DatabaseConnection, place: TableName) -> LoadResult | None:
         ledger = self.sql(place.beside(LEDGER))
         noted = session.rows(f"SELECT row_count, staging FROM {ledger} WHERE load_id = %s", self.load_key)
         if not noted:
             return None
         rows, staging = noted[0]
         if staging is None:
-            return Written(skipped=ALREADY_LOADED)
+            return LoadResult(skipped=ALREADY_LOADED)
         self._finish(session, place, place.beside(staging))
-        return Written(rows=rows, skipped=_PUBLISHED_NOW)
+        return LoadResult(rows=rows, skipped=_PUBLISHED_NOW)
 
-    def is_needed(self, session: Session, staging: TablePlace) -> bool:
+    def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:
         if not self.tables_named(session, staging.schema, LEDGER):
             return False
         ledger = self.sql(staging.beside(LEDGER))
         return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE staging = %s", staging.name))
 
-    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+    def make_staging(self, session: DatabaseConnection, staging: TableName, pairs: Sequence[Pair]) -> None:
         # A timestamp would get a default of its own, which a server may refuse for the second one.
         columns = ", ".join(f"{self.database.quoted(pair.column.name)} {pair.column.type} NULL" for pair in pairs)
         session.execute(f"CREATE TABLE {self.sql(staging)} ({columns}) {self.new_table}")
 
-    def make_as_spark_does(self, session: Session, staging: TablePlace) -> None:
+    def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
         super().make_as_spark_does(session, staging)
         for column in self.columns(session, staging) or ():
             # Spark leaves out the six digits of a second that its timestamps have.
@@ -161,14 +161,14 @@ class MySQLWrite(DatabaseWrite):
                 name = self.database.quoted(column.name)
                 session.execute(f"ALTER TABLE {self.sql(staging)} MODIFY {name} {column.type}(6) NULL")
 
-    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+    def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
         columns = "number integer PRIMARY KEY, row_count bigint NOT NULL"
         session.execute(f"CREATE TABLE {self.sql(partitions)} ({columns}) {self.new_table}")
 
     def lines(self, pairs: Sequence[Pair]) -> DataFrame:
         return sql_lines(self.frame, pairs)
 
-    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+    def fills(self, staging: TableName, partitions: TableName, pairs: Sequence[Pair]) -> FillsStaging:
         names = self.names([pair.column.name for pair in pairs])
         statements = Staging(
             into=f"INSERT INTO {self.sql(staging)} ({names})",
@@ -178,8 +178,8 @@ class MySQLWrite(DatabaseWrite):
         return inserts_lines(self.database.entry(), SESSION_SETTINGS, statements, self.config.batch_size)
 
     def publish(
-        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
-    ) -> Written:
+        self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
+    ) -> LoadResult:
         is_new = self.columns(session, place) is None
         ledger = self.sql(place.beside(LEDGER))
         with session.transaction():
@@ -191,7 +191,7 @@ class MySQLWrite(DatabaseWrite):
                 staging.name if is_new else None,
             )
             if noted == 0:
-                return Written(skipped=ALREADY_LOADED)
+                return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
             if not is_new:
                 taken = self._insert(session, place, staging, columns)
@@ -199,9 +199,9 @@ class MySQLWrite(DatabaseWrite):
                 rows = taken
         if is_new:
             self._finish(session, place, staging)
-        return Written(rows=rows)
+        return LoadResult(rows=rows)
 
-    def _finish(self, session: Session, place: TablePlace, staging: TablePlace) -> None:
+    def _finish(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
         """Bring the publication of a new table to its end, from wherever it stands."""
         is_staged = self.columns(session, staging)
         close = f"UPDATE {self.sql(place.beside(LEDGER))} SET staging = NULL WHERE load_id = %s"
@@ -215,7 +215,7 @@ class MySQLWrite(DatabaseWrite):
             return
         session.execute(close, self.load_key)
 
-    def _insert(self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str]) -> int:
+    def _insert(self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str]) -> int:
         if self.config.mode == "overwrite":
             session.execute(f"DELETE FROM {self.sql(place)}")
         names = self.names(columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pipeline_platform.config.values import Text, query_in
-from pipeline_platform.connectors.jdbc.config import EntersMySQL
+from pipeline_platform.connectors.jdbc.config import MySQLOptions
 from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.source_columns import MOST_DIGITS, SourceColumn, complaint, too_wide
 
@@ -25,7 +25,7 @@ _RANGES = {
 }
 
 
-class FromMySQL(ReadsDatabase, EntersMySQL):
+class FromMySQL(ReadsDatabase, MySQLOptions):
     """Reads a table or a query of a MySQL or MariaDB database.
 
     Rows are streamed, whatever `fetchSize` is, so that a partition need not fit into memory; with `fetchSize` 0 they

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
-from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, Session, Trouble
+from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
 from pipeline_platform.connectors.jdbc.silence import silence_limited
 from pipeline_platform.frames.storable import StorableTypes
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the two-letter ones are whole classes.
-_TROUBLES: dict[str, Trouble] = {
+_TROUBLES: dict[str, ErrorKind] = {
     "28": "login",
     "3D": "database",
     "3F": "schema",
     "42P01": "table",
     "42703": "column",
     "42501": "permission",
-    "08": "passing",
-    "53": "passing",
-    "57P01": "passing",
-    "57P02": "passing",
-    "57P03": "passing",
-    "57P05": "passing",
-    "58": "passing",
+    "08": "transient",
+    "53": "transient",
+    "57P01": "transient",
+    "57P02": "transient",
+    "57P03": "transient",
+    "57P05": "transient",
+    "58": "transient",
     "40": "clash",
     "55P03": "clash",
     "42P07": "clash",
@@ -110,28 +110,28 @@ class Postgres(Database):
         }
 
     @contextmanager
-    def _connection(self) -> Generator[Session]:
+    def _connection(self) -> Generator[DatabaseConnection]:
         import psycopg
 
         with psycopg.connect(**self.entry(), autocommit=True) as connection, connection.cursor() as cursor:
-            session = Session(
+            session = DatabaseConnection(
                 cast(Cursor, cast(object, cursor)), lambda: silence_limited(connection.fileno(), self.silence_seconds)
             )
             session.execute(SESSION_SETTINGS)
             yield session
 
-    def hold(self, session: Session, name: str) -> None:
+    def hold(self, session: DatabaseConnection, name: str) -> None:
         session.rows(
             "SELECT set_config('idle_session_timeout', '0', false) "
             "WHERE current_setting('server_version_num')::int >= 140000"
         )
         session.rows("SELECT pg_advisory_lock(hashtextextended(%s, 0))", name)
 
-    def is_held(self, session: Session, name: str) -> bool:
+    def is_held(self, session: DatabaseConnection, name: str) -> bool:
         # It ends with the statement, which is a transaction.
         return not session.rows("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", name)[0][0]
 
-    def failure_of(self, error: Exception) -> tuple[Trouble, str] | None:
+    def failure_of(self, error: Exception) -> tuple[ErrorKind, str] | None:
         import psycopg
 
         if not isinstance(error, psycopg.Error):
@@ -139,11 +139,11 @@ class Postgres(Database):
         said = error.diag.message_primary or str(error)
         return self.trouble(error.sqlstate, said), said
 
-    def trouble(self, code: str | None, said: str) -> Trouble:
+    def trouble(self, code: str | None, said: str) -> ErrorKind:
         if code is not None:
             return _TROUBLES.get(code) or _TROUBLES.get(code[:2], "other")
         if _REFUSAL.search(said):
             return "login"
         if _DENIED.search(said):
             return "permission"
-        return "database" if _NO_DATABASE.search(said) else "passing"
+        return "database" if _NO_DATABASE.search(said) else "transient"

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.connectors.jdbc import target_table as holds
-from pipeline_platform.connectors.jdbc.config import EntersPostgres
-from pipeline_platform.connectors.jdbc.database import Session, escaped
+from pipeline_platform.connectors.jdbc.config import PostgresOptions
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
 from pipeline_platform.connectors.jdbc.postgres.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import csv_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TablePlace, WritesDatabase
+from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TableName, WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, copies_lines
 from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import LoadRun, Written
+from pipeline_platform.steps.load import LoadResult, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -36,7 +36,7 @@ _WRITABLE = ("r", "p", "v", "f")
 _LOCKS = 0x70706C
 
 
-class ToPostgres(WritesDatabase, EntersPostgres):
+class ToPostgres(WritesDatabase, PostgresOptions):
     """Writes to a table of a PostgreSQL database, all rows or none.
 
     The rows go through COPY into a staging table, and from there in one transaction into the table, which is made if
@@ -54,7 +54,7 @@ class ToPostgres(WritesDatabase, EntersPostgres):
 class PostgresWrite(DatabaseWrite):
     """One load of a table of PostgreSQL, where even making a table is part of the transaction."""
 
-    def place(self, session: Session) -> TablePlace:
+    def place(self, session: DatabaseConnection) -> TableName:
         *before, name = self.config.table_parts(self.config.table)
         if before:
             schemas = session.rows("SELECT nspname FROM pg_namespace WHERE nspname = %s", before[-1])
@@ -67,9 +67,9 @@ class PostgresWrite(DatabaseWrite):
         if not schemas or schemas[0][0] is None:
             said = f'schema "{before[-1]}" does not exist' if before else "no schema is in the user's search path"
             raise self.database.failure("schema", said, f"table {self.config.table}")
-        return TablePlace(schemas[0][0], name)
+        return TableName(schemas[0][0], name)
 
-    def columns(self, session: Session, place: TablePlace) -> list[TargetColumn] | None:
+    def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
         kinds = session.rows("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self.sql(place))
         if not kinds:
             return None
@@ -99,7 +99,7 @@ class PostgresWrite(DatabaseWrite):
             for name, type_, base, _, category, not_null, filled, computed in found
         ]
 
-    def require_rights(self, session: Session, place: TablePlace, columns: Sequence[str]) -> None:
+    def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         may_insert = "SELECT has_column_privilege(to_regclass(%s), %s, 'INSERT')"
         for column in columns:
             [[allowed]] = session.rows(may_insert, self.sql(place), column)
@@ -114,7 +114,7 @@ class PostgresWrite(DatabaseWrite):
     def _deny(self, said: str) -> None:
         raise self.database.failure("permission", said, f"table {self.config.table}")
 
-    def tables_named(self, session: Session, schema: str, prefix: str) -> list[str]:
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
         found = session.rows(
             "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE nspname = %s AND starts_with(relname, %s) AND relkind IN ('r', 'p')",
@@ -123,7 +123,7 @@ class PostgresWrite(DatabaseWrite):
         )
         return [row[0] for row in found]
 
-    def make_ledger(self, session: Session, place: TablePlace) -> None:
+    def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
         if self.tables_named(session, place.schema, LEDGER):
             return
         ledger = place.beside(LEDGER)
@@ -134,21 +134,21 @@ class PostgresWrite(DatabaseWrite):
                 "row_count bigint NOT NULL, loaded_at timestamptz NOT NULL DEFAULT now())"
             )
 
-    def finished(self, session: Session, place: TablePlace) -> Written | None:
-        return Written(skipped=ALREADY_LOADED) if self.is_begun(session, place) else None
+    def finished(self, session: DatabaseConnection, place: TableName) -> LoadResult | None:
+        return LoadResult(skipped=ALREADY_LOADED) if self.is_begun(session, place) else None
 
-    def make_staging(self, session: Session, staging: TablePlace, pairs: Sequence[Pair]) -> None:
+    def make_staging(self, session: DatabaseConnection, staging: TableName, pairs: Sequence[Pair]) -> None:
         columns = ", ".join(f"{self.database.quoted(pair.column.name)} {pair.column.type}" for pair in pairs)
         session.execute(f"CREATE UNLOGGED TABLE {self.sql(staging)} ({columns})")
 
-    def make_partitions(self, session: Session, partitions: TablePlace) -> None:
+    def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
         columns = "number integer PRIMARY KEY, row_count bigint NOT NULL"
         session.execute(f"CREATE UNLOGGED TABLE {self.sql(partitions)} ({columns})")
 
     def lines(self, pairs: Sequence[Pair]) -> DataFrame:
         return csv_lines(self.frame, pairs)
 
-    def fills(self, staging: TablePlace, partitions: TablePlace, pairs: Sequence[Pair]) -> FillsStaging:
+    def fills(self, staging: TableName, partitions: TableName, pairs: Sequence[Pair]) -> FillsStaging:
         names = self.names([pair.column.name for pair in pairs])
         statements = Staging(
             into=f"COPY {self.sql(staging)} ({names}) FROM STDIN (FORMAT csv)",
@@ -158,8 +158,8 @@ class PostgresWrite(DatabaseWrite):
         return copies_lines(self.database.entry(), SESSION_SETTINGS, statements, self.database.silence_seconds)
 
     def publish(
-        self, session: Session, place: TablePlace, staging: TablePlace, columns: Sequence[str], rows: int
-    ) -> Written:
+        self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
+    ) -> LoadResult:
         ledger, target = self.sql(place.beside(LEDGER)), self.sql(place)
         with session.transaction():
             noted = session.execute(
@@ -169,21 +169,21 @@ class PostgresWrite(DatabaseWrite):
                 rows,
             )
             if noted == 0:
-                return Written(skipped=ALREADY_LOADED)
+                return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
             self._lock(session, place)
             if not session.rows("SELECT 1 WHERE to_regclass(%s) IS NOT NULL", target):
                 session.execute(f"ALTER TABLE {self.sql(staging)} SET LOGGED")
                 session.execute(f"ALTER TABLE {self.sql(staging)} RENAME TO {self.database.quoted(place.name)}")
-                return Written(rows=rows)
+                return LoadResult(rows=rows)
             if self.config.mode == "overwrite":
                 self._empty(session, place)
             names = self.names(columns)
             taken = session.execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {self.sql(staging)}")
             self.require_taken(session, staging, taken, rows)
-            return Written(rows=taken)
+            return LoadResult(rows=taken)
 
-    def _empty(self, session: Session, place: TablePlace) -> None:
+    def _empty(self, session: DatabaseConnection, place: TableName) -> None:
         """Remove all rows: at once if the table, the rights and foreign keys allow it."""
         may_truncate = session.rows(
             "SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'TRUNCATE') "
@@ -193,7 +193,7 @@ class PostgresWrite(DatabaseWrite):
         )[0][0]
         session.execute(f"TRUNCATE {self.sql(place)}" if may_truncate else f"DELETE FROM {self.sql(place)}")
 
-    def _lock(self, session: Session, place: TablePlace) -> None:
+    def _lock(self, session: DatabaseConnection, place: TableName) -> None:
         """Until the transaction ends, keep other loads from making the same table."""
         session.rows("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", _LOCKS, str(place))
 

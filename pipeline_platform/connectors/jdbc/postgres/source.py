@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pipeline_platform.config.values import Text, query_in
-from pipeline_platform.connectors.jdbc.config import EntersPostgres
+from pipeline_platform.connectors.jdbc.config import PostgresOptions
 from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.source_columns import MOST_DIGITS, SourceColumn, complaint, too_wide
 
@@ -28,7 +28,7 @@ _RANGES = {
 }
 
 
-class FromPostgres(ReadsDatabase, EntersPostgres):
+class FromPostgres(ReadsDatabase, PostgresOptions):
     """Reads a table or a query of a PostgreSQL database.
 
     A `timestamp`, which has no time zone, is read at UTC, so that it shows what it showed there. A `numeric` whose

@@ -11,7 +11,7 @@ from pipeline_platform.redaction import looks_secret
 
 
 @dataclass(frozen=True)
-class CredentialNeed:
+class CredentialRequest:
     """Which credentials a step asks for, and what it says of them itself.
 
     Args:
