@@ -10,7 +10,7 @@ PARTS := test-dagster test-servers test-methods test-engine test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-SERVICES := $(BIN)/python -m pipeline_platform_tests.services
+SERVICES := $(BIN)/python -m devtools.services
 
 .PHONY: $(PARTS) help install data demo dev services services-down test lint format bench docs wheel constraints picture clean
 
@@ -56,7 +56,7 @@ test: data  ## Run every test.
 
 test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py)))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
-test-methods: PART = methods
+test-methods: PART = connectors frames transforms validations
 test-engine: PART = engine metrics
 test-config: PART = config credentials services
 
@@ -75,7 +75,7 @@ format: install  ## Format the code.
 	$(BIN)/ruff format .
 
 bench: data  ## Measure against hand-written Spark scripts.
-	$(BIN)/python -m bench
+	$(BIN)/python -m devtools.bench
 
 docs: install  ## Remake what is made from the code, and the pages in build/site.
 	$(BIN)/pipeline-platform schema > docs/pipeline.schema.json

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform_tests.services import seed
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres
-from pipeline_platform_tests.services.process import free_port
-from pipeline_platform_tests.services.s3 import S3Server
-from pipeline_platform_tests.services.vault import VaultServer
+from devtools.services import seed
+from devtools.services.kafka import Kafka
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres
+from devtools.services.process import free_port
+from devtools.services.s3 import S3Server
+from devtools.services.vault import VaultServer
 from pipeline_platform_tests.test_redaction import ENCODINGS
 
 ROOT = Path(__file__).parent.parent

@@ -15,7 +15,7 @@ CODE = {
     "definitions": "import pipeline_platform.definitions as d; assert d.defs.resolve_all_asset_specs()",
     "check": "from pipeline_platform.cli import app; app(['check', *FILES], standalone_mode=False)",
     "streams": "from pipeline_platform.cli import app; app(['streams'], standalone_mode=False)",
-    "100 supervised streams": "sys.argv = ['supervision']; from bench.supervision import main; main()",
+    "100 supervised streams": "sys.argv = ['supervision']; from devtools.bench.supervision import main; main()",
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
 

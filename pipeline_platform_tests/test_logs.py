@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from devtools.pipelines import StepValue, extract, load, pipeline_text, transform
 from pipeline_platform.logs import LOG_VARIABLE
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_text, transform
 
 SECRET = "hush-hush-11"
 

@@ -21,6 +21,12 @@ from confluent_kafka import Consumer, Producer
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.services import seed
+from devtools.services.kafka import Kafka
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres
+from devtools.services.s3 import S3Server
+from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
@@ -33,12 +39,6 @@ from pipeline_platform.exceptions import (
 )
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.services import seed
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres
-from pipeline_platform_tests.services.s3 import S3Server
-from pipeline_platform_tests.services.vault import VaultServer
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 Change = Callable[[dict[str, Any]], object]

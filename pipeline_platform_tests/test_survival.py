@@ -20,11 +20,11 @@ from dagster import DagsterRunStatus
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
+from devtools.deployment import KILL_AT, PATIENCE_SECONDS, TRACE, Deployment, alive, deploy
+from devtools.services.kafka import Kafka
 from pipeline_platform.cli import app
 from pipeline_platform.engine.streaming.stream_state import StreamState
 from pipeline_platform_tests.orchestration.browser import OpenPage
-from pipeline_platform_tests.orchestration.deployment import KILL_AT, PATIENCE_SECONDS, TRACE, Deployment, alive, deploy
-from pipeline_platform_tests.services.kafka import Kafka
 
 PHASES = {
     "after the offset log": "started validate_business_rules",

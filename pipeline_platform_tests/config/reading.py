@@ -52,11 +52,9 @@ def read_step(step: Json, **keys: Any) -> Any:
 def problems_of(value: Any) -> list[Problem]:
     """What is wrong with a pipeline: a value, JSON text, or a file."""
     source = value if isinstance(value, (Path, str)) else json.dumps(value, indent=2)
+    registry = method_registry()
     with pytest.raises(PipelineConfigurationException) as refused:
-        if isinstance(source, Path):
-            load_pipeline(source, method_registry())
-        else:
-            parse_pipeline(source, method_registry())
+        load_pipeline(source, registry) if isinstance(source, Path) else parse_pipeline(source, registry)
     assert refused.value.problems
     assert all(isinstance(problem, Problem) for problem in refused.value.problems)
     return list(refused.value.problems)

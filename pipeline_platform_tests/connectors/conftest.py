@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres
 from pipeline_platform_tests.connectors.databases import Schema
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres
 
 _numbers = itertools.count(1)
 

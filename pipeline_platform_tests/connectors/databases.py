@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_platform_tests.runs import StepValue, extract, load
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres
+from devtools.pipelines import StepValue, extract, load
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres
 
 LEDGER = "pipeline_platform_loads"
 _WAIT_SECONDS = 60

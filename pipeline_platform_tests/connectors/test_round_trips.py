@@ -14,8 +14,8 @@ import pyarrow.dataset as ds
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import load, run
 from pipeline_platform_tests.connectors.databases import Schema
-from pipeline_platform_tests.runs import load, run
 
 ROWS = 1000
 CHANCE = random.Random(12)

@@ -19,8 +19,8 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable
 
+from devtools.pipelines import extract, load, transform
 from pipeline_platform_tests.connectors.databases import Schema
-from pipeline_platform_tests.runs import extract, load, transform
 
 # What clocks show, among it what no clock in Berlin or New York ever did: summer time begins there.
 CLOCKS = [

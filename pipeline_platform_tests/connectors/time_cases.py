@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
+from devtools.pipelines import pipeline_of
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.spark.session import spark_session
-from pipeline_platform_tests.runs import pipeline_of
 
 
 def main(pipelines: Path) -> None:

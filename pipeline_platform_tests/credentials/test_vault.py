@@ -15,6 +15,9 @@ from typing import Any
 import hvac
 import pytest
 
+from devtools.services.built import vault_program
+from devtools.services.process import ServerProcess, free_port
+from devtools.services.vault import ROLE, VaultServer
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.credentials.audit import AuditLog
 from pipeline_platform.credentials.request import CredentialRequest
@@ -22,9 +25,6 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.credentials.vault import AppRoleLogin, KubernetesLogin, TokenLogin, Vault
 from pipeline_platform.exceptions import CredentialException, StepLocation
 from pipeline_platform.redaction import redact
-from pipeline_platform_tests.services.built import vault_program
-from pipeline_platform_tests.services.process import ServerProcess, free_port
-from pipeline_platform_tests.services.vault import ROLE, VaultServer
 
 PASSWORD = 'sesame/open "&%20'
 FIELDS = {"host": "db", "port": "5432", "database": "shop", "username": "ann", "password": PASSWORD}

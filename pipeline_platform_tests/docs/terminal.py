@@ -15,8 +15,8 @@ from typing import Self
 import pexpect
 import psutil
 
+from devtools.services.process import STOP_SECONDS, free_port
 from pipeline_platform_tests.docs.page import Command, LoadResult
-from pipeline_platform_tests.services.process import STOP_SECONDS, free_port
 
 PATIENCE_SECONDS = 240
 _PROMPT = "reader-is-next> "

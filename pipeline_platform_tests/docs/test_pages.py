@@ -11,14 +11,14 @@ from pathlib import Path
 import hvac
 import pytest
 
+from devtools.services.built import vault_program
+from devtools.services.postgres import Postgres
+from devtools.services.process import free_port
+from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.docs.page import Command, LoadResult, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
-from pipeline_platform_tests.services.built import vault_program
-from pipeline_platform_tests.services.postgres import Postgres
-from pipeline_platform_tests.services.process import free_port
-from pipeline_platform_tests.services.vault import VaultServer
 from pipeline_platform_tests.wheel import CONSTRAINTS, UV, Installed
 
 ROOT = Path(__file__).parent.parent.parent

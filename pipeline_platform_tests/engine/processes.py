@@ -15,8 +15,8 @@ from typing import Any
 
 import psutil
 
+from devtools.pipelines import StepValue, json_rows, pipeline_text, transform
 from pipeline_platform.config.permissions import ALLOW_VARIABLE
-from pipeline_platform_tests.runs import StepValue, json_rows, pipeline_text, transform
 
 COMMAND = str(Path(sys.executable).with_name("pipeline-platform"))
 # Far longer than it should take, since the machine may be busy.

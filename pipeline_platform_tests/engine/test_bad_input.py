@@ -11,11 +11,11 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import StepValue, extract, json_rows, listing, load, pipeline_text, run, transform
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.runs import StepValue, extract, json_rows, listing, load, pipeline_text, run, transform
 
 
 def failure(spark: SparkSession, folder: Path, *steps: StepValue) -> PipelineException:

@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+from devtools.pipelines import StepValue, extract, listing, load, transform
+from devtools.services.postgres import Postgres
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
 from pipeline_platform_tests.engine.processes import (
     finished,
@@ -23,8 +25,6 @@ from pipeline_platform_tests.engine.processes import (
     write_pipeline,
     write_rows,
 )
-from pipeline_platform_tests.runs import StepValue, extract, listing, load, transform
-from pipeline_platform_tests.services.postgres import Postgres
 
 HOUR = 3_600_000
 PHASES: dict[str, list[StepValue]] = {

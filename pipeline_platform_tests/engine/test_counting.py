@@ -13,11 +13,11 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from devtools.pipelines import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import counted
 from pipeline_platform.engine.plan import plan
 from pipeline_platform_tests.engine import lost_shuffle
-from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
 
 ROWS = 1000
 

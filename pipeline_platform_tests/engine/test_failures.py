@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, pipeline_of, transform
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
 from pipeline_platform.engine.failure_rules import rule_for, rules
@@ -16,7 +17,6 @@ from pipeline_platform.engine.spark.jvm_death import JvmDeath
 from pipeline_platform.frames.causes import Cause, Failure, failure_of
 from pipeline_platform.frames.failure_text import told
 from pipeline_platform.steps.malformed import MALFORMED_RECORD
-from pipeline_platform_tests.runs import extract, pipeline_of, transform
 
 DATA = (
     "customer wrote 'connection refused by the clerk'\njava.net.ConnectException: Connection refused\n\tat x\n"

@@ -8,12 +8,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from pipeline_platform.exceptions import (
-    PipelineConfigurationException,
-    PipelineException,
-    PipelineExecutionException,
-)
-from pipeline_platform_tests.runs import (
+from devtools.pipelines import (
     StepValue,
     extract,
     json_rows,
@@ -23,6 +18,11 @@ from pipeline_platform_tests.runs import (
     pipeline_text,
     run,
     transform,
+)
+from pipeline_platform.exceptions import (
+    PipelineConfigurationException,
+    PipelineException,
+    PipelineExecutionException,
 )
 
 SCHEMA = "id BIGINT, name STRING"

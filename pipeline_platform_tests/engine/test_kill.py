@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
+from devtools.pipelines import extract, listing, load
 from pipeline_platform.connectors.files.committer import LEDGER
 from pipeline_platform_tests.engine.processes import (
     WAITING,
@@ -18,7 +19,6 @@ from pipeline_platform_tests.engine.processes import (
     write_pipeline,
     write_rows,
 )
-from pipeline_platform_tests.runs import extract, listing, load
 
 HOUR = 3_600_000
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from bench.scans import scanned_rows
+from devtools.bench.scans import scanned_rows
+from devtools.pipelines import extract, load, run_by_name, transform, validate
 from pipeline_platform.exceptions import ValidationException
-from pipeline_platform_tests.runs import extract, load, run_by_name, transform, validate
 from pipeline_platform_tests.validations.blocks import counting_jobs
 
 ROWS = 1000

@@ -12,6 +12,7 @@ import pytest
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.pipelines import extract, last_step, load, pipeline_of, run, transform
 from pipeline_platform.config.loader import MethodRegistry
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient
@@ -25,7 +26,6 @@ from pipeline_platform.exceptions import (
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.transform import Frames, Transform
-from pipeline_platform_tests.runs import extract, last_step, load, pipeline_of, run, transform
 
 RATE = extract("fromRate", rowsPerSecond=1)
 

@@ -12,13 +12,13 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, load, pipeline_of, run
+from devtools.services.postgres import Postgres
+from devtools.services.vault import VaultServer
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException
 from pipeline_platform.metrics.run import RunMetrics
-from pipeline_platform_tests.runs import extract, load, pipeline_of, run
-from pipeline_platform_tests.services.postgres import Postgres
-from pipeline_platform_tests.services.vault import VaultServer
 
 PATIENT = {"maxAttempts": 30, "delaySeconds": 1}
 

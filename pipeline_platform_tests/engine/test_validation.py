@@ -9,10 +9,10 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, load, run_by_name, validate, wrote_nothing
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
-from pipeline_platform_tests.runs import extract, load, run_by_name, validate, wrote_nothing
 from pipeline_platform_tests.validations.blocks import outcome, validation
 
 PEOPLE = Table(

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.pipelines import extract, load, run, transform, wrote_nothing
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.connectors.files.formats import FORMATS
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.frames.storable import require_storable
 from pipeline_platform.steps.load import LoadRun
-from pipeline_platform_tests.runs import extract, load, run, transform, wrote_nothing
 
 REFUSED = {
     "1 AS `a b`": ("avro", "delta"),

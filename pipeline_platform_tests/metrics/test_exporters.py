@@ -14,14 +14,14 @@ from deltalake import DeltaTable
 from prometheus_client.parser import text_string_to_metric_families
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import StepValue, extract, load, pipeline_of, transform, validate
+from devtools.services.prometheus import promtool
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE, exporters_from_environment
 from pipeline_platform.metrics.openlineage import dataset_name
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.redaction import remember_secret
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, transform, validate
-from pipeline_platform_tests.services.prometheus import promtool
 
 PREFIX = "pipeline_platform_"
 

@@ -16,15 +16,15 @@ from deltalake import DeltaTable
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, load, pipeline_of, transform, validate
+from devtools.services.kafka import Kafka
+from devtools.services.prometheus import Prometheus, Pushgateway, promtool, start_prometheus
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState, state_file
 from pipeline_platform.metrics.prometheus import PushgatewayExporter
 from pipeline_platform.stream_metrics import serve_stream_metrics
-from pipeline_platform_tests.runs import extract, load, pipeline_of, transform, validate
 from pipeline_platform_tests.services.fixtures import running
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.prometheus import Prometheus, Pushgateway, promtool, start_prometheus
 
 DOCKER = Path(__file__).parent.parent.parent / "docker"
 ALERTS = DOCKER / "prometheus" / "alerts.yml"

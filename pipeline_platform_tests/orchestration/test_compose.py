@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from devtools.services.postgres import Postgres
+from devtools.services.process import ServerProcess, free_port
 from pipeline_platform_tests.orchestration.conftest import rate_to_delta
-from pipeline_platform_tests.services.postgres import Postgres
-from pipeline_platform_tests.services.process import ServerProcess, free_port
 
 DOCKER = Path(__file__).parent.parent.parent / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "platform.compose.yaml").read_text())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform_tests.services.built import compose_program
-from pipeline_platform_tests.services.names import names
+from devtools.services.built import compose_program
+from devtools.services.names import names
 
 DOCKER = Path(__file__).parent.parent.parent / "docker"
 SET = {"DAGSTER_POSTGRES_PASSWORD": "hush", **names()}

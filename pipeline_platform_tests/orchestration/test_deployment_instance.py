@@ -13,8 +13,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from devtools.services.postgres import Postgres
 from pipeline_platform_tests.orchestration.conftest import rate_to_delta
-from pipeline_platform_tests.services.postgres import Postgres
 
 ROOT = Path(__file__).parent.parent.parent
 DATABASE = "dagster_instance"

@@ -11,10 +11,10 @@ import psutil
 import pytest
 from dagster_graphql import DagsterGraphQLClient
 
+from devtools.deployment import deploy
+from devtools.pipelines import listing, load
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
 from pipeline_platform_tests.engine.processes import WAITING_ALLOWED, waiting, write_rows
-from pipeline_platform_tests.orchestration.deployment import deploy
-from pipeline_platform_tests.runs import listing, load
 
 HOUR = 3_600_000
 

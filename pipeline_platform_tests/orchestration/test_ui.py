@@ -16,8 +16,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from devtools.services.process import free_port
 from pipeline_platform_tests.orchestration.browser import OpenPage
-from pipeline_platform_tests.services.process import free_port
 
 ROOT = Path(__file__).parent.parent.parent
 

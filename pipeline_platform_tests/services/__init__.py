@@ -1,1 +1,1 @@
-"""The real servers that tests and developers use, started as processes of this machine."""
+"""The servers themselves."""

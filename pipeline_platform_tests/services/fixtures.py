@@ -8,16 +8,13 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from pipeline_platform_tests.services.kafka import Kafka, start_kafka
-from pipeline_platform_tests.services.mariadb import MariaDB, start_mariadb
-from pipeline_platform_tests.services.postgres import Postgres, start_postgres
-from pipeline_platform_tests.services.process import ServerUnavailableError
-from pipeline_platform_tests.services.prometheus import Pushgateway, start_pushgateway
-from pipeline_platform_tests.services.s3 import S3Server, start_s3
-from pipeline_platform_tests.services.vault import VaultServer, start_vault
-
-REQUIRED_VARIABLE = "REQUIRE_SERVICES"
-"""Set it to make a server that can't be had a failure, not a reason to skip."""
+from devtools.services.kafka import Kafka, start_kafka
+from devtools.services.mariadb import MariaDB, start_mariadb
+from devtools.services.postgres import Postgres, start_postgres
+from devtools.services.process import REQUIRED_VARIABLE, ServerUnavailableError
+from devtools.services.prometheus import Pushgateway, start_pushgateway
+from devtools.services.s3 import S3Server, start_s3
+from devtools.services.vault import VaultServer, start_vault
 
 
 class Stoppable(Protocol):

@@ -11,13 +11,13 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline_platform_tests.services.fixtures import REQUIRED_VARIABLE, running
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres, start_postgres
-from pipeline_platform_tests.services.process import ServerUnavailableError
-from pipeline_platform_tests.services.s3 import S3Server
-from pipeline_platform_tests.services.vault import VaultServer
+from devtools.services.kafka import Kafka
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres, start_postgres
+from devtools.services.process import REQUIRED_VARIABLE, ServerUnavailableError
+from devtools.services.s3 import S3Server
+from devtools.services.vault import VaultServer
+from pipeline_platform_tests.services.fixtures import running
 
 
 def test_postgres_keeps_its_rows_when_it_is_started_again(postgres: Postgres):

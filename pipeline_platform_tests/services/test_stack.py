@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from pipeline_platform_tests.services.__main__ import app
-from pipeline_platform_tests.services.process import ServerUnavailableError
-from pipeline_platform_tests.services.stack import ENVIRONMENT_FILE, Running, down, recorded, started_at, up
+from devtools.services.__main__ import app
+from devtools.services.process import ServerUnavailableError
+from devtools.services.stack import ENVIRONMENT_FILE, Running, down, recorded, started_at, up
 
 pytestmark = pytest.mark.timeout(600)
 

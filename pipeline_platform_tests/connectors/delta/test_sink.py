@@ -18,13 +18,13 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import json_rows, last_step, listing, load, pipeline_of, run, transform
 from pipeline_platform.connectors.delta import sink as delta_lake
 from pipeline_platform.connectors.delta.source import FromDeltaLake
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run, transform
 
 SCHEMA = "id BIGINT, name STRING"
 ONE_AND_TWO = [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]

@@ -23,6 +23,8 @@ from botocore.exceptions import ClientError
 from pyspark.sql import SparkSession
 from upath import UPath
 
+from devtools.pipelines import listing
+from devtools.services.s3 import S3Server
 from pipeline_platform.connectors.files import folder_lock
 from pipeline_platform.connectors.files.committer import LEDGER, FileCommitter
 from pipeline_platform.connectors.files.folder_lock import alive, only_writer
@@ -31,8 +33,6 @@ from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.load import LoadResult, LoadRun
-from pipeline_platform_tests.runs import listing
-from pipeline_platform_tests.services.s3 import S3Server
 
 WAIT_SECONDS = 60
 

@@ -19,10 +19,10 @@ import pyarrow.parquet
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.pipelines import extract, last_step, listing, load, pipeline_of, run
 from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.steps.load import LoadRun
-from pipeline_platform_tests.runs import extract, last_step, listing, load, pipeline_of, run
 
 EPOCH = datetime(1970, 1, 1)
 # Days before are those of the Julian calendar in ORC, as Spark writes it; pyarrow takes them for Gregorian ones.

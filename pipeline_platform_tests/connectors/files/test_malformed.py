@@ -10,10 +10,10 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, load, pipeline_of, transform
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform_tests.runs import extract, load, pipeline_of, transform
 
 Row = tuple[Any, Any, Any]
 

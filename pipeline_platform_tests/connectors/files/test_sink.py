@@ -14,12 +14,12 @@ import pyarrow.orc
 import pytest
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import json_rows, last_step, listing, load, pipeline_of, run
 from pipeline_platform.connectors.files import committer as publication
 from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.steps.load import LoadRun
-from pipeline_platform_tests.runs import json_rows, last_step, listing, load, pipeline_of, run
 
 SCHEMA = "id BIGINT, name STRING"
 ONE_AND_TWO = [{"id": 1, "name": "one"}, {"id": 2, "name": "two, or 'so'\t\"x\""}]

@@ -27,12 +27,12 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import lit
 
+from devtools.pipelines import extract, load, pipeline_of, run_by_name, transform
 from pipeline_platform.connectors.avro.source import FromAvro
 from pipeline_platform.connectors.files.source import FromFiles
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.steps.malformed import MALFORMED, RECORD
-from pipeline_platform_tests.runs import extract, load, pipeline_of, run_by_name, transform
 
 
 def read(spark: SparkSession, path: Path, file_format: str = "csv", **keys: Any) -> DataFrame:

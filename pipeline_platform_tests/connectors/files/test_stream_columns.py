@@ -16,13 +16,13 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
+from devtools.pipelines import StepValue, extract, load, pipeline_of
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.metrics.stream import StreamProgress
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of
 
 AVRO_TYPES = {pa.int64(): "long", pa.int32(): "int", pa.string(): "string"}
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import json_rows, last_step, run
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.connectors.databases import Schema, until
 from pipeline_platform_tests.connectors.jdbc.test_sinks import COLUMNS, THREE, prepared
-from pipeline_platform_tests.runs import json_rows, last_step, run
 
 TEXTS = [
     None,

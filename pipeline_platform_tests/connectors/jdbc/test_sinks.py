@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.pipelines import json_rows, last_step, pipeline_of, run, transform
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.connectors.jdbc.mysql.sink import MySQLWrite
 from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
@@ -22,7 +23,6 @@ from pipeline_platform.exceptions import CredentialException, PipelineException,
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.steps.load import LoadResult, LoadRun
 from pipeline_platform_tests.connectors.databases import Schema, until
-from pipeline_platform_tests.runs import json_rows, last_step, pipeline_of, run, transform
 
 COLUMNS = "id BIGINT, name STRING"
 ONE_AND_TWO = [{"id": 1, "name": "one"}, {"id": 2, "name": "two"}]

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.pipelines import StepValue, last_step, load, pipeline_of, run, transform
+from devtools.services.postgres import Postgres
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.postgres.database import Postgres as PostgresDatabase
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 from pipeline_platform_tests.connectors.databases import Schema, until
 from pipeline_platform_tests.duckdb_rows import comparable, rows_of
-from pipeline_platform_tests.runs import StepValue, last_step, load, pipeline_of, run, transform
-from pipeline_platform_tests.services.postgres import Postgres
 
 ROWS = 50
 

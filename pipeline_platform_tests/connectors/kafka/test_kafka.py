@@ -26,6 +26,20 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import (
+    StepValue,
+    extract,
+    json_rows,
+    listing,
+    load,
+    pipeline_of,
+    run,
+    run_by_name,
+    transform,
+    validate,
+)
+from devtools.services.kafka import Kafka
+from devtools.services.process import free_port
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
@@ -40,20 +54,6 @@ from pipeline_platform.exceptions import (
 )
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.connectors.databases import until
-from pipeline_platform_tests.runs import (
-    StepValue,
-    extract,
-    json_rows,
-    listing,
-    load,
-    pipeline_of,
-    run,
-    run_by_name,
-    transform,
-    validate,
-)
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.process import free_port
 
 _numbers = itertools.count(1)
 Messages = Sequence[tuple[int, str | None, bytes | None]]

@@ -23,15 +23,7 @@ from deltalake import DeltaTable
 from pydantic import SecretStr
 from pyspark.sql import SparkSession
 
-from pipeline_platform.connectors.storage.credentials import S3Credentials
-from pipeline_platform.connectors.storage.location import place_of
-from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.failures import is_transient
-from pipeline_platform.engine.streaming.checkpoint import places_of, reset_checkpoint
-from pipeline_platform.engine.streaming.stream import StreamRun
-from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
-from pipeline_platform_tests.runs import (
+from devtools.pipelines import (
     StepValue,
     extract,
     json_rows,
@@ -42,8 +34,16 @@ from pipeline_platform_tests.runs import (
     transform,
     validate,
 )
-from pipeline_platform_tests.services.process import free_port
-from pipeline_platform_tests.services.s3 import S3Server
+from devtools.services.process import free_port
+from devtools.services.s3 import S3Server
+from pipeline_platform.connectors.storage.credentials import S3Credentials
+from pipeline_platform.connectors.storage.location import place_of
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.engine.failures import is_transient
+from pipeline_platform.engine.streaming.checkpoint import places_of, reset_checkpoint
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 
 _numbers = itertools.count(1)
 SCHEMA = "id BIGINT, kind STRING, amount DOUBLE"

@@ -17,6 +17,10 @@ import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
+from devtools.pipelines import extract, json_rows, listing, load, transform, validate
+from devtools.services.kafka import Kafka
+from devtools.services.process import ServerProcess, free_port, new_folder
+from devtools.services.s3 import S3Server
 from pipeline_platform.engine.spark import connect
 from pipeline_platform.engine.spark.connect import remote_session
 from pipeline_platform.engine.spark.jars import connector_jars, say, spark_home
@@ -36,10 +40,6 @@ from pipeline_platform_tests.engine.processes import (
     write_pipeline,
     write_rows,
 )
-from pipeline_platform_tests.runs import extract, json_rows, listing, load, transform, validate
-from pipeline_platform_tests.services.kafka import Kafka
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder
-from pipeline_platform_tests.services.s3 import S3Server
 
 ORDERS = "id BIGINT, customer STRING, quantity INT"
 

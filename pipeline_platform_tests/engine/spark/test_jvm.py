@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from devtools.pipelines import extract, load, run, transform
 from pipeline_platform.engine.spark import jvm
 from pipeline_platform.engine.spark.jars import CACHE_VARIABLE
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform_tests.runs import extract, load, run, transform
 
 
 def test_a_jvm_that_does_not_start_says_why() -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from devtools.pipelines import json_rows, load, pipeline_text, transform
 from pipeline_platform_tests.engine.processes import PATIENCE_SECONDS
 from pipeline_platform_tests.engine.spark import dying_jvm
-from pipeline_platform_tests.runs import json_rows, load, pipeline_text, transform
 
 
 @pytest.fixture(scope="module")

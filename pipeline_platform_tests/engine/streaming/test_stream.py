@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
+from devtools.pipelines import StepValue, extract, load, pipeline_of, transform, validate
 from pipeline_platform.cli import app
 from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.engine.streaming.lock import checkpoint_lock
@@ -32,7 +33,6 @@ from pipeline_platform.exceptions import (
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform_tests.engine.processes import finished, started, wait_until, write_pipeline
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, transform, validate
 
 NOW = "availableNow"
 

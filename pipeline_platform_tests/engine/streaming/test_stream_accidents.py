@@ -14,6 +14,9 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
+from devtools.pipelines import StepValue, extract, load, pipeline_text, transform, validate
+from devtools.services.mariadb import MariaDB
+from devtools.services.postgres import Postgres
 from pipeline_platform.cli import app
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.streaming.stream import StreamRun
@@ -31,9 +34,6 @@ from pipeline_platform_tests.engine.streaming.test_stream import (
     stream,
     to_delta,
 )
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_text, transform, validate
-from pipeline_platform_tests.services.mariadb import MariaDB
-from pipeline_platform_tests.services.postgres import Postgres
 
 BATCHES = (range(4), range(4, 7), range(7, 12))
 NEW = range(12, 16)

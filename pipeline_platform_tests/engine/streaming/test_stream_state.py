@@ -16,6 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
+from devtools.pipelines import extract, load, pipeline_of, validate
 from pipeline_platform.cli import app
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming import heartbeat
@@ -24,7 +25,6 @@ from pipeline_platform.engine.streaming.stream_state import StreamState, state_f
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform_tests.engine.processes import write_pipeline
-from pipeline_platform_tests.runs import extract, load, pipeline_of, validate
 
 Flow = Callable[..., PipelineConfig]
 

@@ -26,6 +26,10 @@ STOP_SECONDS = 30.0
 _starting = ThreadPoolExecutor(1, "starts-servers")
 
 
+REQUIRED_VARIABLE = "REQUIRE_SERVICES"
+"""Set it to make a server that can't be had a failure, not a reason to skip its tests."""
+
+
 class ServerUnavailableError(RuntimeError):
     """The server can't be had on this machine; says why."""
 

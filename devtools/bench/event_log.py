@@ -1,4 +1,4 @@
-"""`python -m bench.event_log`: how much of Dagster's event log a stream takes that runs on, with the sensor on."""
+"""`python -m devtools.bench.event_log`: the event log that a stream takes, with the sensor on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from devtools.deployment import Deployment, deploy
+from devtools.pipelines import extract, load, validate
 from pipeline_platform.orchestration.streams_sensor import SENSOR
-from pipeline_platform_tests.orchestration.deployment import Deployment, deploy
-from pipeline_platform_tests.runs import extract, load, validate
 
 _NAME = "events"
 _DAY_MINUTES = 24 * 60

@@ -9,8 +9,8 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 
-from pipeline_platform_tests.services.names import names
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder, program, ran
+from devtools.services.names import names
+from devtools.services.process import ServerProcess, free_port, new_folder, program, ran
 
 _OWNER = "mysql"
 

@@ -18,14 +18,14 @@ from urllib.request import urlopen
 import dagster as dg
 import psutil
 
+from devtools.services.process import ServerProcess, free_port
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState
-from pipeline_platform_tests.services.process import ServerProcess, free_port
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 240.0
 KILL_AT, TRACE = "KILL_AT", "STREAM_TRACE"
 """Environment variables of `killing_definitions`; to import that module changes every stream of the process."""
-_MODULE = "pipeline_platform_tests.orchestration.killing_definitions"
+_MODULE = "devtools.killing_definitions"
 
 
 @dataclass

@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 
-from pipeline_platform_tests.services.names import names
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder, program, ran
+from devtools.services.names import names
+from devtools.services.process import ServerProcess, free_port, new_folder, program, ran
 
 _FOLDERS = [str(folder) for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
 _OWNER = "postgres"

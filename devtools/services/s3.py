@@ -11,9 +11,9 @@ from typing import Any
 
 import boto3
 
-from pipeline_platform_tests.services.built import s3_program
-from pipeline_platform_tests.services.names import names
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder, ran
+from devtools.services.built import s3_program
+from devtools.services.names import names
+from devtools.services.process import ServerProcess, free_port, new_folder, ran
 
 REGION = "us-east-1"
 

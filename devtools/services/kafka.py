@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline_platform.engine.spark.jars import connector_jars, spark_home
-from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform_tests.services.process import (
+from devtools.services.process import (
     ServerProcess,
     ServerUnavailableError,
     free_port,
@@ -18,6 +16,8 @@ from pipeline_platform_tests.services.process import (
     program,
     ran,
 )
+from pipeline_platform.engine.spark.jars import connector_jars, spark_home
+from pipeline_platform.exceptions import PipelineExecutionException
 
 COORDINATES = ("org.apache.kafka:kafka_2.13:4.1.0", "org.apache.kafka:kafka-tools:4.1.0")
 _SETTINGS = """\

@@ -11,9 +11,9 @@ from typing import Any
 import hvac
 from requests import RequestException
 
-from pipeline_platform_tests.services.built import vault_program
-from pipeline_platform_tests.services.names import DOCKER, names
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder
+from devtools.services.built import vault_program
+from devtools.services.names import DOCKER, names
+from devtools.services.process import ServerProcess, free_port, new_folder
 
 ROLE = "pipelines"
 _UNSEAL_KEY = re.compile(r"Unseal Key: (\S+)")

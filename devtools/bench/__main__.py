@@ -1,4 +1,4 @@
-"""`python -m bench`: every job in turn, round after round, in one warm session."""
+"""`python -m devtools.bench`: every job in turn, round after round, in one warm session."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from bench.jobs import Job, jobs, make_data
-from bench.scans import scanned_rows
+from devtools.bench.jobs import Job, jobs, make_data
+from devtools.bench.scans import scanned_rows
 from pipeline_platform.engine.spark.session import spark_session
 
 RATIOS = (

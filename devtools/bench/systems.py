@@ -1,4 +1,4 @@
-"""`python -m bench.systems`: real systems to Delta and back, the platform against scripts, in one warm session.
+"""`python -m devtools.bench.systems`: real systems to Delta and back, against scripts, in one warm session.
 
 The servers are those of the tests; the databases keep no log of statements.
 """
@@ -19,13 +19,13 @@ from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 
-from bench.jobs import CONDITION, make_data
+from devtools.bench.jobs import CONDITION, make_data
+from devtools.pipelines import StepValue, extract, load, run, transform
+from devtools.services.kafka import start_kafka
+from devtools.services.mariadb import MariaDB, start_mariadb
+from devtools.services.postgres import Postgres, start_postgres
+from devtools.services.s3 import REGION, start_s3
 from pipeline_platform.engine.spark.session import spark_session
-from pipeline_platform_tests.runs import StepValue, extract, load, run, transform
-from pipeline_platform_tests.services.kafka import start_kafka
-from pipeline_platform_tests.services.mariadb import MariaDB, start_mariadb
-from pipeline_platform_tests.services.postgres import Postgres, start_postgres
-from pipeline_platform_tests.services.s3 import REGION, start_s3
 
 PARTITIONS = 4
 SCHEMA = "id BIGINT, customer INT, amount DOUBLE, quantity INT, day DATE, status STRING, note STRING"

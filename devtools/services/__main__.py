@@ -1,4 +1,4 @@
-"""Brings the services up for a developer, and down again: `python -m pipeline_platform_tests.services`."""
+"""Brings the services up for a developer, and down again: `python -m devtools.services`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline_platform_tests.services.built import s3_program, vault_program
-from pipeline_platform_tests.services.fixtures import REQUIRED_VARIABLE
-from pipeline_platform_tests.services.kafka import broker_jars
-from pipeline_platform_tests.services.process import ServerUnavailableError
-from pipeline_platform_tests.services.stack import ENVIRONMENT_FILE, Running, down, recorded, up
+from devtools.services.built import s3_program, vault_program
+from devtools.services.kafka import broker_jars
+from devtools.services.process import REQUIRED_VARIABLE, ServerUnavailableError
+from devtools.services.stack import ENVIRONMENT_FILE, Running, down, recorded, up
 
 app = typer.Typer(
     help="The services for development.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False

@@ -13,7 +13,7 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-from pipeline_platform_tests.services.process import ServerProcess, free_port, new_folder, program
+from devtools.services.process import ServerProcess, free_port, new_folder, program
 
 
 @dataclass

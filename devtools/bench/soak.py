@@ -1,4 +1,4 @@
-"""`python -m bench.soak`: whether a stream that runs on takes more and more memory.
+"""`python -m devtools.bench.soak`: whether a stream that runs on takes more and more memory.
 
 A stream with state, a validation and two loads runs as a process of its own; each minute its memory is looked at: that
 of Python, that of the JVM, and of its heap what is still in use after a collection.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline_platform_tests.runs import extract, load, pipeline_text, transform, validate
+from devtools.pipelines import extract, load, pipeline_text, transform, validate
 
 
 def main() -> None:

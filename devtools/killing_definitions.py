@@ -7,11 +7,11 @@ import os
 import signal
 from pathlib import Path
 
+from devtools.deployment import KILL_AT, TRACE
 from pipeline_platform.config.step import Step
 from pipeline_platform.definitions import defs as defs
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.metrics.run import StepMetrics
-from pipeline_platform_tests.orchestration.deployment import KILL_AT, TRACE
 
 _run = StreamRun.run
 

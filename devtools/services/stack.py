@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 import hvac
 from filelock import FileLock
 
-from pipeline_platform_tests.services.kafka import start_kafka
-from pipeline_platform_tests.services.mariadb import start_mariadb
-from pipeline_platform_tests.services.names import names
-from pipeline_platform_tests.services.postgres import start_postgres
-from pipeline_platform_tests.services.process import ServerProcess, end_group
-from pipeline_platform_tests.services.s3 import REGION, start_s3
-from pipeline_platform_tests.services.seed import (
+from devtools.services.kafka import start_kafka
+from devtools.services.mariadb import start_mariadb
+from devtools.services.names import names
+from devtools.services.postgres import start_postgres
+from devtools.services.process import ServerProcess, end_group
+from devtools.services.s3 import REGION, start_s3
+from devtools.services.seed import (
     Credentials,
     seed_kafka,
     seed_mysql,
@@ -36,7 +36,7 @@ from pipeline_platform_tests.services.seed import (
     seed_s3,
     seed_vault,
 )
-from pipeline_platform_tests.services.vault import let_pipelines_in, start_vault
+from devtools.services.vault import let_pipelines_in, start_vault
 
 ENVIRONMENT_FILE = "services.env"
 """For a shell to `source`: how a pipeline gets into Vault, and where the servers are."""

@@ -1,4 +1,4 @@
-"""`python -m bench.observability`: a batch with every exporter and JSON logs, against the same batch with none."""
+"""`python -m devtools.bench.observability`: a batch with every exporter and JSON logs, and with none."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import os
 import tempfile
 from pathlib import Path
 
-from bench.jobs import make_data
-from bench.systems import HEADING, Bench, Job, measure
+from devtools.bench.jobs import make_data
+from devtools.bench.systems import HEADING, Bench, Job, measure
+from devtools.pipelines import extract, load, pipeline_of, transform, validate
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.logs import LOG_VARIABLE, configure_logs
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE, exporters_from_environment
-from pipeline_platform_tests.runs import extract, load, pipeline_of, transform, validate
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`python -m bench.streams`: JSON events of Kafka to Delta, the platform against scripts, and how late they arrive.
+"""`python -m devtools.bench.streams`: JSON events of Kafka to Delta, against scripts, and how late they arrive.
 
 `throughput`: what is in the topic is read to its end, in one warm session. `latency`: events are produced the whole
 time, and read as they become readable in Delta, by a process of their own. `log`: what a stream under Dagster adds to
@@ -25,11 +25,11 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from bench.systems import HEADING, Bench, Job, measure
+from devtools.bench.systems import HEADING, Bench, Job, measure
+from devtools.pipelines import StepValue, extract, load, pipeline_of, pipeline_text, transform, validate
+from devtools.services.kafka import Kafka, start_kafka
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream import StreamRun
-from pipeline_platform_tests.runs import StepValue, extract, load, pipeline_of, pipeline_text, transform, validate
-from pipeline_platform_tests.services.kafka import Kafka, start_kafka
 
 SCHEMA = "id BIGINT, kind STRING, user BIGINT, amount DOUBLE, produced DOUBLE"
 CONDITION = "kind <> 'view'"

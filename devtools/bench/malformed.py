@@ -1,4 +1,4 @@
-"""`python -m bench.malformed`: csv files, malformed records found, against Spark's own permissive read.
+"""`python -m devtools.bench.malformed`: csv files, malformed records found, against Spark's own permissive read.
 
 First read and thrown away, then to Delta with a filter; then what it costs to read one file as a whole, which is what
 lets values hold line breaks, against reading it in parts.
@@ -12,11 +12,11 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame
 
-from bench.jobs import CONDITION, make_data
-from bench.systems import FILTER, HEADING, SCHEMA, Bench, Job, measure
+from devtools.bench.jobs import CONDITION, make_data
+from devtools.bench.systems import FILTER, HEADING, SCHEMA, Bench, Job, measure
+from devtools.pipelines import extract, load, run
 from pipeline_platform.connectors.files.source import FromFiles
 from pipeline_platform.engine.spark.session import spark_session
-from pipeline_platform_tests.runs import extract, load, run
 
 PERMISSIVE = {"header": "true", "mode": "PERMISSIVE", "quote": '"', "escape": '"', "columnNameOfCorruptRecord": "bad"}
 

@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from pymysql.connections import Connection
 
-from pipeline_platform_tests.services.names import DOCKER
+from devtools.services.names import DOCKER
 
 CUSTOMERS = 2_000
 ORDERS = 20_000
