@@ -7,15 +7,16 @@ import signal
 import sys
 from contextlib import closing
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
-from pipeline_platform.logs import configure_logs
+from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 from pipeline_platform.orchestration.project import pipeline_files, side_by_side
 from pipeline_platform.registry import method_registry
 
@@ -23,10 +24,8 @@ if TYPE_CHECKING:
     from pipeline_platform.connectors.storage.location import StorageLocation
 
 app = typer.Typer(
-    help="Data pipelines written as JSON, run on Spark.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 FAILED = 1
@@ -38,6 +37,34 @@ PIPELINES = Path("pipelines")
 Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
+
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pipeline-platform {version('pipeline-platform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            help="Log from this level on, to standard error; SPARK_LOG_LEVEL is for Spark's own log.",
+            envvar=LOG_LEVEL_VARIABLE,
+            show_default=False,
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Data pipelines written as JSON, run on Spark."""
+    if log_level is not None:
+        configure_logs(log_level)
 
 
 @app.command()

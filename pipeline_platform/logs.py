@@ -18,6 +18,7 @@ from typing import Any
 from pipeline_platform.redaction import redact, redact_strings
 
 LOG_VARIABLE = "PIPELINE_PLATFORM_LOG"
+LOG_LEVEL_VARIABLE = "PIPELINE_PLATFORM_LOG_LEVEL"
 _PACKAGE = "pipeline_platform"
 # What a person has asked for is to be seen, whatever the level.
 _ASKED_FOR = f"{_PACKAGE}.metrics.log"
@@ -81,15 +82,19 @@ def jvm_line(line: str) -> str:
     return json.dumps(redact_strings({**told, **fields_now()}), ensure_ascii=False) + "\n"
 
 
-def configure_logs() -> None:
-    """Write what the platform logs to standard error: from warnings on as text, or everything from INFO on as JSON."""
+def configure_logs(level: str | None = None) -> None:
+    """Write what the platform logs to standard error; done once in a process.
+
+    Args:
+        level: From which level on; by default from warnings on as text, or from INFO on as JSON.
+    """
     logger = logging.getLogger(_PACKAGE)
     if any(isinstance(handler, _Handler) for handler in logger.handlers):
         return
     handler = _Handler()
     handler.setFormatter(_json_formatter() if is_json() else _TextFormatter(_TEXT))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO if is_json() else logging.WARNING)
+    logger.setLevel(level.upper() if level is not None else logging.INFO if is_json() else logging.WARNING)
     logging.getLogger(_ASKED_FOR).setLevel(logging.INFO)
     if is_json():
         logging.captureWarnings(capture=True)
