@@ -358,6 +358,8 @@ def reset_checkpoint(
                 told = _keep_offsets(pipeline, checkpoint.find_checkpoint(pipeline, place_at, last_used))
             else:
                 moved = checkpoint.reset_checkpoint(pipeline, place_at, last_used)
+                if state is not None:
+                    state.model_copy(update={"has_begun": False}).write(state_file(pipeline.name))
                 told = f"the checkpoint is now at {' and '.join(moved)}" if moved else _NO_CHECKPOINT
     except PipelineException as error:
         typer.echo(str(error), err=True)

@@ -98,7 +98,9 @@ def with_json(
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    options = {**_OPTIONS, **(options or {})}
+    given = options or {}
+    named = {name.lower() for name in given}
+    options = {**{name: value for name, value in _OPTIONS.items() if name.lower() not in named}, **given}
     has_decimals = any(isinstance(kind, T.DecimalType) for kind in types_in(schema))
     broken = _broken(text, options)
     if has_decimals:
@@ -190,7 +192,7 @@ def _broken(text: Column, options: Mapping[str, str]) -> Column:
     surrogates = F.regexp_replace(F.regexp_replace(text, r"\\\\", "__"), _SURROGATE_PAIR, "")
     has_half = text.contains(r"\u") & text.rlike(_ESCAPED_SURROGATE) & surrogates.rlike(_ESCAPED_SURROGATE)
     broken = F.when(~F.is_valid_utf8(text), F.lit(NOT_UTF8))
-    if not any(name.lower().startswith("allow") for name in options.keys() - _OPTIONS.keys()):
+    if not any(name.lower().startswith("allow") and value.lower() == "true" for name, value in options.items()):
         # A variant is made of strict JSON with unique keys. It ends with the first value: what may follow that within
         # an array may not within an object, where it was parsed.
         is_broken = text.isNotNull() & F.try_parse_json(_in_array(text)).isNull()
@@ -379,7 +381,8 @@ def _is_changed(read: Column, wanted: DataType) -> Column | None:
 
     if not isinstance(wanted, T.DoubleType):
         return None
-    return read.cast("double").try_cast(_with_integers(wanted)) != read
+    # The text of a double has as many digits as tell it from others, and no more.
+    return read.cast("double").cast("string").try_cast(_with_integers(wanted)) != read
 
 
 def _lacks_field(read: Column, wanted: DataType) -> Column | None:

@@ -61,9 +61,19 @@ def ends_in_crlf(text: str, dialect: CsvDialect) -> bool:
         text: The first characters of a file.
         dialect: How values are set apart.
     """
-    quote = re.escape(dialect.quote)
-    bare = re.sub(f"{quote}[^{quote}]*({quote}|$)", "", text)
-    return "\r\n" in bare and re.search(r"(?<!\r)\n|\r(?!\n|$)", bare) is None
+    bare = _without_quoted(text, dialect)
+    return "\r\n" in bare and _LONE_LINE_END.search(bare) is None
+
+
+def has_mixed_line_ends(text: str, dialect: CsvDialect) -> bool:
+    """Whether some lines end in a carriage return and a line feed, and others in one of them.
+
+    Args:
+        text: The first characters of a file.
+        dialect: How values are set apart.
+    """
+    bare = _without_quoted(text, dialect)
+    return "\r\n" in bare and _LONE_LINE_END.search(bare) is not None
 
 
 def ends_in_quotes(text: str, dialect: CsvDialect, *, is_whole: bool) -> bool | None:
@@ -90,6 +100,14 @@ def ends_in_quotes(text: str, dialect: CsvDialect, *, is_whole: bool) -> bool | 
     # They may begin within a quoted value, or not; read in the wrong way, there are quotes where none may be.
     faults = {_fault(text, dialect), _fault(dialect.quote + text, dialect)}
     return _OPEN in faults and None not in faults
+
+
+_LONE_LINE_END = re.compile(r"(?<!\r)\n|\r(?!\n|$)")
+
+
+def _without_quoted(text: str, dialect: CsvDialect) -> str:
+    quote = re.escape(dialect.quote)
+    return re.sub(f"{quote}[^{quote}]*({quote}|$)", "", text)
 
 
 # A character of ASCII that separates units.

@@ -108,6 +108,11 @@ class CsvFormat:
             **self.options,
         }
 
+    @property
+    def line_sep(self) -> str | None:
+        """What the options say that ends a line; None for any of the usual line ends."""
+        return next((value for name, value in self.options.items() if name.lower() == "linesep"), None)
+
     def writing_options(self) -> dict[str, str]:
         """Options by which values are put together to a record again."""
         dialect = self.dialect

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType, StructType
 
+# What stands before an object, on lines and in arrays.
+_BETWEEN = re.compile(r"[\s\[,\ufeff]*")
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
 # By itself Spark's reader takes more than JSON.
 _STRICT = {
@@ -36,13 +39,22 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
     Raises:
         PipelineExecutionException: There is no object, or there are keys that differ in their case alone.
     """
+    from pyspark.errors import AnalysisException
     from pyspark.sql import types as T
 
     # Otherwise Spark takes `ID` and `id` for one, and later finds the values of the first alone.
     one: Any = spark
     session = one.cloneSession() if is_remote(spark) else one.newSession()
     session.conf.set("spark.sql.caseSensitive", "true")
-    found = session.read.format("json").options(**{**_STRICT, **options}).load(uri).schema
+    try:
+        found = session.read.format("json").options(**{**_STRICT, **options}).load(uri).schema
+    except AnalysisException as error:
+        if error.getCondition() != "COLUMN_ALREADY_EXISTS":
+            raise
+        raise PipelineExecutionException(
+            f"an object in the files of {uri} has a key twice, so that no types can be found",
+            hint="name the columns to read in 'schema': such an object is malformed then",
+        ) from error
     fields = [field for field in found.fields if field.name not in (_CORRUPT, *partitions.names)]
     if not fields and _CORRUPT in found.names:
         raise PipelineExecutionException(
@@ -59,17 +71,21 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
     return wanted
 
 
-def first_keys(text: str) -> list[str]:
-    """The keys of the first object of a json file; none if they can't be told.
+def keys_in(text: str) -> set[str]:
+    """The keys of the objects at the beginning of a json file, as far as they are whole.
 
     Args:
         text: The first characters of the file.
     """
-    try:
-        first: Any = json.JSONDecoder().raw_decode(text.lstrip().removeprefix("[").lstrip())[0]
-    except (ValueError, RecursionError):
-        return []
-    return list(first) if isinstance(first, dict) else []
+    decoder, keys, position = json.JSONDecoder(), set[str](), 0
+    while True:
+        begin = _BETWEEN.match(text, position)
+        try:
+            found: Any
+            found, position = decoder.raw_decode(text, begin.end() if begin is not None else position)
+        except (ValueError, RecursionError):
+            return keys
+        keys |= {*found} if isinstance(found, dict) else set[str]()
 
 
 def _same_but_for_case(kind: DataType) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -72,6 +73,31 @@ class FileListing:
                 and (frame.columns[: len(_OF_FILE)] != list(_OF_FILE) or field.name not in _OF_FILE)
             ]
         )
+
+    def require_none_beside_folders(self, partitions: StructType) -> None:
+        """Raise if a file lies beside folders `name=value`: Spark would leave it out.
+
+        Args:
+            partitions: The columns whose values stand in the names of folders.
+
+        Raises:
+            PipelineExecutionException: There is one.
+        """
+        if not partitions.names or re.search(r"[*?\[{]", self.place.uri):
+            return
+        try:
+            beside = sorted(path.name for path in self.place.path().iterdir() if path.is_file())
+        except (OSError, ValueError, ImportError, NotImplementedError):
+            # Not seen from here.
+            return
+        read = [name for name in beside if not name.startswith(("_", "."))]
+        if read:
+            raise PipelineExecutionException(
+                f"{read[0]} lies beside folders like '{partitions.names[0]}=…' in {self.place.uri}, and Spark would "
+                "leave it out",
+                hint="move it into such a folder; or set 'recursiveFileLookup' in 'options', and the names of folders "
+                "are no columns",
+            )
 
     def require_any(self, paths: list[str]) -> None:
         """Raise if there is no file.

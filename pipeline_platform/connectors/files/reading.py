@@ -8,7 +8,12 @@ from dataclasses import replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.csv_dialect import ends_in_crlf, ends_in_quotes, header_of
+from pipeline_platform.connectors.files.csv_dialect import (
+    ends_in_crlf,
+    ends_in_quotes,
+    has_mixed_line_ends,
+    header_of,
+)
 from pipeline_platform.connectors.files.csv_files import (
     CsvFormat,
     CsvGroup,
@@ -20,8 +25,8 @@ from pipeline_platform.connectors.files.csv_files import (
 )
 from pipeline_platform.connectors.files.heads import MOST_HEADS, WIDE, FileHead, name_of_file, require_format
 from pipeline_platform.connectors.files.json_files import JsonFormat, read_records
-from pipeline_platform.connectors.files.json_types import first_keys, found_columns
-from pipeline_platform.connectors.files.schemas import file_columns, folder_values, require_one_schema
+from pipeline_platform.connectors.files.json_types import found_columns, keys_in
+from pipeline_platform.connectors.files.schemas import MOST_FOOTERS, file_columns, folder_values, require_one_schema
 from pipeline_platform.connectors.files.source import ReadsFiles, watched_path
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -138,9 +143,38 @@ def _read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> 
         _require_types_of_files(spark, listing, paths, wanted, step.format)
     if not step.merge_schema and wanted is None:
         require_one_schema(paths, step.format, listing.place)
-    partitions = {field.name: field for field in listing.partitions(frame, paths, wanted).fields}
-    schema = replace_fields(frame.schema, partitions)
+    folders = listing.partitions(frame, paths, wanted)
+    listing.require_none_beside_folders(folders)
+    _require_columns_of_files(listing, paths, wanted, folders, step)
+    schema = replace_fields(frame.schema, {field.name: field for field in folders.fields})
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
+
+
+def _require_columns_of_files(
+    listing: FileListing, paths: Sequence[str], wanted: StructType | None, folders: StructType, step: ReadsFiles
+) -> None:
+    """Raise if a column is in the files and in the names of folders, or in the schema alone.
+
+    Raises:
+        PipelineExecutionException: There is one.
+    """
+    if wanted is None and not folders.names:
+        return
+    found = [columns for _, columns in file_columns(paths, step.format, listing.place)]
+    names = {name.partition(".")[0] for columns in found for name in columns or ()}
+    _require_no_column_twice([*names], folders)
+    if wanted is None or step.merge_schema or not names or None in found or len(paths) > MOST_FOOTERS:
+        return
+    there = {name.lower() for name in (*names, *folders.names)}
+    missing = [name for name in wanted.names if name.partition(".")[0].lower() not in there]
+    # Hive names the columns of its ORC files by their place, as Spark knows.
+    if missing and not all(name.startswith("_col") for name in names):
+        lacking = "" if step.format == "avro" else "; 'mergeSchema' makes null of those that files lack"
+        raise PipelineExecutionException(
+            f"the schema has the columns {', '.join(missing[:5])}, and no file has; there are "
+            f"{', '.join(sorted(names))}",
+            hint=f"call the columns as the files do{lacking}",
+        )
 
 
 def _require_types_of_files(
@@ -193,6 +227,7 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
     require_format(heads, "json", step.encoding or "UTF-8")
     wanted = _wanted(step)
     partitions = listing.partitions(there, paths, wanted)
+    listing.require_none_beside_folders(partitions)
     if wanted is None:
         listing.require_any(paths)
         if (step.encoding or "").startswith(WIDE) and not step.multi_line:
@@ -202,6 +237,7 @@ def _read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
             )
         options = {**_json_options(step), **listing.reader_options()}
         wanted = found_columns(spark, listing.place.uri, options, partitions)
+        _require_no_column_twice(wanted.names, partitions)
     reader = spark.read.options(**listing.reader_options())
     return _json(reader, _loader(listing, None), _with_folders(wanted, partitions), partitions, heads, step)
 
@@ -228,7 +264,7 @@ def _json(
     multi_line, encoding = bool(step.multi_line), step.encoding or "UTF-8"
     beginnings = [(head, head.text(encoding) or "") for head in heads]
     for _, text in beginnings:
-        _require_no_column_twice(first_keys(text), partitions)
+        _require_no_column_twice([*keys_in(text)], partitions)
     arrays = [head for head, text in beginnings if text.lstrip()[:1] == "["]
     if not multi_line:
         _require_arrays_on_lines(arrays, encoding)
@@ -272,6 +308,7 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     is_split = wants_parts and _may_be_split(paths, beginnings, form)
     form = replace(form, is_split=True) if is_split else replace(form, ends=_ends(heads, form))
     partitions = listing.partitions(there, paths, wanted)
+    listing.require_none_beside_folders(partitions)
     groups = _groups(spark, listing, form, paths, beginnings)
     if not groups:
         assert wanted is not None
@@ -301,9 +338,18 @@ def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
     found: list[Beginning] = []
     for head in heads:
         text = head.text(form.encoding)
-        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
-        if text is None or header is None:
+        if text is None:
             return []
+        line_sep = form.line_sep
+        text = text if line_sep is None else text.replace(line_sep, "\n")
+        header = header_of(text, head.is_whole, form.dialect)
+        if header is None:
+            return []
+        if not form.is_split and line_sep is None and has_mixed_line_ends(text, form.dialect):
+            raise PipelineExecutionException(
+                f"some lines of {head.path} end in CR LF, and others in LF",
+                hint="set 'multiLine' to false, by which each line is a record; or write the file with one line end",
+            )
         found.append((head.path, form.trimmed(header), ends_in_crlf(text, form.dialect)))
     return found
 
@@ -326,6 +372,7 @@ def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
     ends: set[str] = set()
     for head in heads:
         text, is_whole = head.end(form.encoding) or ("", True)
+        text = text if form.line_sep is None else text.replace(form.line_sep, "\n")
         in_quotes = ends_in_quotes(text, form.dialect, is_whole=is_whole)
         if in_quotes:
             raise PipelineExecutionException(

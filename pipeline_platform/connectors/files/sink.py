@@ -22,7 +22,7 @@ from pipeline_platform.connectors.files.options import (
     require_known_options,
 )
 from pipeline_platform.connectors.files.source import FileFormat
-from pipeline_platform.connectors.files.time_patterns import TimePattern
+from pipeline_platform.connectors.files.time_patterns import WritingPattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.frames.storable import (
@@ -173,9 +173,9 @@ class ToFiles(WritesFiles):
     null_value: Text | None = None
     """csv: the text for NULL, which no text of the frame may then be; by default nothing between two delimiters, \
 while an empty text is two quotes."""
-    date_format: TimePattern | None = None
+    date_format: WritingPattern | None = None
     """csv and json: pattern of dates; by default `yyyy-MM-dd`."""
-    timestamp_format: TimePattern | None = None
+    timestamp_format: WritingPattern | None = None
     """csv and json: pattern of timestamps; by default ISO 8601 with microseconds and offset. That of timestamps \
 without a zone is the option `timestampNTZFormat`."""
     encoding: Encoding | None = None

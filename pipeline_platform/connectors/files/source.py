@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
@@ -24,7 +26,7 @@ from pipeline_platform.connectors.files.options import (
 )
 from pipeline_platform.connectors.files.parquet_columns import naming_columns
 from pipeline_platform.connectors.files.text_values import Formats
-from pipeline_platform.connectors.files.time_patterns import TimePattern
+from pipeline_platform.connectors.files.time_patterns import ReadingPattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
@@ -74,7 +76,7 @@ class ReadsFiles(MalformedRecords, S3Options):
     path: Location
     """Where the files are: a file, a folder, or a pattern.
 
-    Of a folder, the files in it are read, and those in folders named `name=value` if there are no others; set
+    Of a folder, the files in it are read, or those in folders named `name=value`: both beside each other are refused. Set
     `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
 
     Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
@@ -104,9 +106,9 @@ class ReadsFiles(MalformedRecords, S3Options):
     """
     comment: Character | None = None
     """csv: lines that begin with it are skipped."""
-    date_format: TimePattern | None = None
+    date_format: ReadingPattern | None = None
     """csv and json: pattern of dates in Spark's letters; by default `2013-01-31`, and nothing else."""
-    timestamp_format: TimePattern | None = None
+    timestamp_format: ReadingPattern | None = None
     """csv and json: pattern of timestamps; by default ISO 8601, in UTC if there is no offset."""
     encoding: Encoding | None = None
     """csv and json: encoding of the files; by default UTF-8. A file that is not in it is refused.
@@ -119,7 +121,8 @@ class ReadsFiles(MalformedRecords, S3Options):
     csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
     more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
     then, whatever `onMalformed` says. `true` and `false` decide it for all files; those of a stream, and more than
-    1,000 of them, are never read in parts. A stream of csv files makes a line feed of the line break CR LF in quotes.
+    1,000 of them, are never read in parts. A file whose lines end in CR LF and in LF is refused, unless each line is a
+    record. A stream of csv files makes a line feed of the line break CR LF in quotes.
     """
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
@@ -147,6 +150,17 @@ class ReadsFiles(MalformedRecords, S3Options):
     @model_validator(mode="after")
     def _keys_fit_format(self) -> Self:
         require_keys_of_format(self, self.format, _KEYS_OF_FORMATS)
+        return self
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Self:
+        marks = {"delimiter": self.delimiter, "quote": self.quote, "comment": self.comment}
+        for (key, mark), (other_key, other) in itertools.combinations(marks.items(), 2):
+            if mark is not None and mark == other and not has_placeholder(mark):
+                message = "'{other_key}' and '{key}' are the same"
+                raise PydanticCustomError("marks", message, {"key": other_key, "other_key": key})
+        if self.escape is not None and self.escape == self.delimiter:
+            raise PydanticCustomError("marks", "'escape' and 'delimiter' are the same", {"key": "escape"})
         return self
 
     @model_validator(mode="after")

@@ -66,6 +66,7 @@ class Heartbeat:
         """Note what Spark says of a micro-batch, or of having none to work on, and what the steps did in all."""
         self.note(
             phase="running",
+            has_begun=True,
             progress=progress,
             moved=datetime.now(UTC),
             totals=self._state.totals.and_then(progress),

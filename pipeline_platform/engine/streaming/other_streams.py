@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.engine.streaming.checkpoint import PlaceAt, has_checkpoint_at
+from pipeline_platform.engine.streaming.checkpoint import PlaceAt, has_checkpoint_at, reset_command
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.extract import Extract
@@ -93,6 +93,27 @@ def require_not_renamed(
             hint=f"{first}move that folder to {checkpoint.uri}; to begin anew, which loads again what the source still "
             f"has, remove {state_file(former.pipeline)}",
         )
+
+
+def require_not_lost(pipeline: PipelineConfig, checkpoint: StorageLocation, before: StreamState | None) -> None:
+    """Raise if a stream whose checkpoint is not there had begun on it: somebody has removed it.
+
+    Args:
+        pipeline: A streaming pipeline.
+        checkpoint: Where its checkpoint is to be made.
+        before: What the stream last said of itself, if it ever ran here.
+
+    Raises:
+        PipelineConfigurationException: It would begin anew.
+    """
+    if before is None or not before.has_begun or before.checkpoint != checkpoint.uri:
+        return
+    raise PipelineConfigurationException(
+        f"the stream would begin anew: its checkpoint {checkpoint.uri} is gone, and it had loaded from there",
+        location=pipeline.location,
+        hint=f"put it back from a copy; to begin anew, which loads again what the source still has: "
+        f"{reset_command(pipeline)}",
+    )
 
 
 def orphans(

@@ -42,6 +42,7 @@ from pipeline_platform.engine.streaming.other_streams import (
     file_of,
     former_selves,
     other_writers,
+    require_not_lost,
     require_not_renamed,
     sinks_of,
     sources_of,
@@ -169,6 +170,7 @@ class StreamRun:
             file=before.file if before is not None else None,
             sources=before.sources if before is not None else (),
             sinks=before.sinks if before is not None else (),
+            has_begun=before is not None and before.has_begun,
             run_id=self.run_id,
             phase="starting",
             started=datetime.now(UTC),
@@ -194,10 +196,12 @@ class StreamRun:
             position = checkpoint_position(self.pipeline, place)
             if position.is_new:
                 require_not_renamed(self.pipeline, place, formers, place_at, datetime.now(UTC))
+                require_not_lost(self.pipeline, place, before)
             made_with = require_fit(self.pipeline, shape, place, {former.pipeline for former in formers})
             ids, planned = self._plan(credentials, shape, place, position, made_with)
             beating.note(
                 checkpoint=place.uri,
+                has_begun=not position.is_new,
                 file=file_of(self.pipeline),
                 sources=sources_of(self.pipeline),
                 sinks=sinks_of(self.pipeline),

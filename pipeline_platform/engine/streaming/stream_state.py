@@ -78,6 +78,8 @@ class StreamState(_File):
     sources: tuple[str, ...] = ()
     sinks: tuple[str, ...] = ()
     """URIs of what it reads and loads."""
+    has_begun: bool = False
+    """Whether a micro-batch has begun on that checkpoint."""
     restarts: int = 0
     """Restarts by the supervisor since the stream last got on."""
     progress: StreamProgress | None = None

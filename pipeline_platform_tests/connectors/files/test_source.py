@@ -545,8 +545,9 @@ def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> 
         ({"options": {"timezone": "Europe/Berlin"}}, "the option 'timezone' would have no effect"),
         ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
         ({"format": "json", "options": {"SamplingRatio": 0.1}}, "keys of records that it leaves out would be lost"),
-        ({"dateFormat": "yyyy-mm-dd"}, "the pattern 'yyyy-mm-dd': there is no month"),
+        ({"dateFormat": "yyyy-mm-dd"}, "the pattern 'yyyy-mm-dd': minutes follow the year"),
         ({"quote": "''"}, "expected one character"),
+        ({"quote": ",", "delimiter": ","}, "'delimiter' and 'quote' are the same"),
         ({"format": "parquet", "nullValue": "NA"}, "'nullValue' is for csv files, and format is parquet"),
         ({"encoding": "latin-9"}, "is not one of those that Spark knows"),
     ],
@@ -806,7 +807,7 @@ def test_json_keys_that_differ_in_their_case_alone_are_told(
 
 def test_no_integer_of_json_becomes_another_one_where_the_types_are_found(spark: SparkSession, tmp_path: Path) -> None:
     whole, large = 2**53 + 1, 2**54
-    values = (whole, 1.5, large, 1e300, -whole, 17e24)
+    values = (whole, 1.5, large, 1e300, -whole, 17e24, 1.3436424411240122e17, -6.0221407623456789e23)
     (tmp_path / "a.json").write_text("".join(f'{{"id": {value}, "a": [{value}]}}\n' for value in values))
     frame = read(spark, tmp_path, "json")
     assert frame.dtypes[:2] == [("a", "array<double>"), ("id", "double")]
@@ -814,10 +815,22 @@ def test_no_integer_of_json_becomes_another_one_where_the_types_are_found(spark:
     assert [(row.id, row.a) for row in frame.collect() if row[MALFORMED] is None] == [(v, [v]) for v in kept]
     found = [row[MALFORMED] for row in frame.collect() if row[MALFORMED] is not None]
     assert found == ["'a' does not fit ARRAY<DOUBLE>"] * 2
-    assert [row[MALFORMED] for row in read(spark, tmp_path, "json", schema="id DOUBLE").collect()] == [None] * 6
+    assert [row[MALFORMED] for row in read(spark, tmp_path, "json", schema="id DOUBLE").collect()] == [None] * len(
+        values
+    )
 
 
 def test_a_field_that_a_folder_names_too_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    later = '{"a": 1}\n{"Day": 7, "a": 1}\n'
+    for number, text in enumerate((later, later.replace("Day", "day"))):
+        folder = tmp_path / f"{number}/day=5"
+        folder.mkdir(parents=True)
+        (folder / "a.json").write_text(text)
+        assert "stands in the files and in the names of their folders" in refusal(spark, folder.parent, "json")
+    parquet = tmp_path / "parquet/day=5"
+    parquet.mkdir(parents=True)
+    pq.write_table(pa.table({"day": [1]}), parquet / "a.parquet")
+    assert "stands in the files and in the names of their folders" in refusal(spark, parquet.parent, "parquet")
     for file_format, text in (("json", '[{"day": 7}]\n'), ("csv", "day\n7\n")):
         folder = tmp_path / file_format / "day=5"
         folder.mkdir(parents=True)
@@ -826,3 +839,45 @@ def test_a_field_that_a_folder_names_too_is_told(spark: SparkSession, tmp_path: 
         assert "the column day stands in the files and in the names of their folders" in told
         flat = read(spark, tmp_path / file_format, file_format, options={"recursiveFileLookup": True})
         assert rows(flat) == [(7,)]
+
+
+def test_a_file_beside_folders_of_values_is_not_left_out_in_silence(spark: SparkSession, tmp_path: Path) -> None:
+    for file_format, text in (("csv", "a,b\n1,2\n"), ("json", '{"a": 1, "b": 2}\n')):
+        root = tmp_path / file_format
+        (root / "day=5").mkdir(parents=True)
+        (root / f"a.{file_format}").write_text(text)
+        (root / f"day=5/b.{file_format}").write_text(text)
+        (root / "_SUCCESS").write_text("")
+        assert f"a.{file_format} lies beside folders like 'day=…'" in refusal(spark, root, file_format)
+        assert len(rows(read(spark, root, file_format, options={"recursiveFileLookup": True}))) == 2
+        (root / f"a.{file_format}").unlink()
+        assert len(rows(read(spark, root, file_format))) == 1
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,x\r\n2,z\r\n", "a,b\r\n1,x\n2,z\r\n"])
+def test_lines_that_end_in_two_ways_are_told_and_read_line_by_line(
+    spark: SparkSession, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert "end in CR LF, and others in LF" in refusal(spark, tmp_path)
+    expected = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))][1:]
+    assert rows(read(spark, tmp_path, multiLine=False, inferSchema=False)) == expected
+    (tmp_path / "a.csv").write_text("a,b|1,x|3,z|")
+    assert rows(read(spark, tmp_path, options={"lineSep": "|"})) == [(1, "x"), (3, "z")]
+
+
+def test_a_column_of_the_schema_that_no_file_has_is_told(spark: SparkSession, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "note": ["x"]}), tmp_path / "a.parquet")
+    assert "the schema has the columns nota, and no file has" in refusal(
+        spark, tmp_path, "parquet", schema="id BIGINT, nota STRING"
+    )
+    assert rows(read(spark, tmp_path, "parquet", schema="id BIGINT, nota STRING", mergeSchema=True)) == [(1, None)]
+
+
+def test_json_with_what_a_key_allows_and_with_a_key_twice(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{'a': 1}\n")
+    assert rows(read(spark, tmp_path, "json", schema="a INT", options={"AllowSingleQuotes": True})) == [(1,)]
+    (tmp_path / "a.json").write_text('{"a": 1, "a": 2}\n{"a": 3}\n')
+    assert "has a key twice" in refusal(spark, tmp_path, "json")
+    found = read(spark, tmp_path, "json", schema="a INT").collect()
+    assert [row[MALFORMED] for row in found] == ["a key occurs twice in it", None]

@@ -669,6 +669,7 @@ def test_a_topic_that_was_made_anew_is_told_before_anything_is_read(
     assert len(values_of(tmp_path)) == len(NUMBERS)
     if change == "named":
         shutil.rmtree(tmp_path / "checkpoints")
+        state_file(pipeline.name).unlink()
         StreamRun(pipeline, spark).run()
         assert len(values_of(tmp_path)) == 3 * len(NUMBERS)
 

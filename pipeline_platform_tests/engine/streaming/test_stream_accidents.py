@@ -102,6 +102,21 @@ def test_a_checkpoint_that_is_older_than_the_table_is_refused_and_each_way_out_l
         before = DeltaTable(tmp_path / "out").version()
 
 
+def test_a_checkpoint_that_was_removed_is_told_and_reset_begins_anew(spark: SparkSession, tmp_path: Path):
+    steps = arrivals(tmp_path), to_delta(tmp_path / "out")
+    arrive(tmp_path / "in", "first", BATCHES[0])
+    stream(spark, tmp_path, *steps)
+    shutil.rmtree(tmp_path / "checkpoints")
+    for _ in range(2):
+        with pytest.raises(PipelineConfigurationException, match="is gone, and it had loaded from there") as raised:
+            stream(spark, tmp_path, *steps)
+        assert "reset-checkpoint tested.json" in str(raised.value)
+    assert ids_in(tmp_path / "out") == [*BATCHES[0]]
+    take("reset-checkpoint", tmp_path, *steps)
+    stream(spark, tmp_path, *steps)
+    assert Counter(ids_in(tmp_path / "out")) == Counter([*BATCHES[0]] * 2)
+
+
 def test_every_sink_that_is_ahead_of_its_checkpoint_is_named(
     spark: SparkSession, tmp_path: Path, postgres: Postgres, mysql: MariaDB
 ):
