@@ -57,6 +57,8 @@ _MOST_DIGITS = 38
 # Spark writes the zeros out before it looks whether the number fits a DECIMAL, and takes forever for some.
 _LONG_EXPONENT = r"[eE][+-]?[0-9]{4}"
 _HUGE_EXPONENT = r"""[:,\[{]\s*"?-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{4,}"""
+# What a double may have no place for; of one with a fraction or an exponent, a double is what is meant.
+_LONG_INTEGER = r"[:,\[]\s*-?[0-9]{16,}\s*[,}\]]"
 # What Spark makes of a number in a text column is that of the nearest double.
 _FRACTION = r"^-?[0-9]+[.][0-9]+(E-?[0-9]+)?$|^[{\[].*[0-9.]{17}"
 _EXPONENT = r"^-?([0-9]+)(?:\.([0-9]+))?[eE]([+-]?[0-9]{1,4})$"
@@ -128,7 +130,8 @@ def with_json(
         again[_NUMBERS] = F.when(any_infinite, without_words)
     any_large = anywhere(value, schema, _is_large) if keeps_digits else None
     if any_large is not None:
-        again[_INTEGERS] = F.when(any_large, _parsed(usable, options, _with_integers(schema))[_VALUE])
+        any_integer = any_large & text.rlike(_LONG_INTEGER)
+        again[_INTEGERS] = F.when(any_integer, _parsed(usable, options, _with_integers(schema))[_VALUE])
     # In one projection: Spark does not compile what parses JSON, and copies the row for each.
     frame = frame.withColumns({name: once(column) for name, column in again.items()})
     fields: dict[str, Column] = {}
@@ -381,8 +384,7 @@ def _is_changed(read: Column, wanted: DataType) -> Column | None:
 
     if not isinstance(wanted, T.DoubleType):
         return None
-    # The text of a double has as many digits as tell it from others, and no more.
-    return read.cast("double").cast("string").try_cast(_with_integers(wanted)) != read
+    return read.cast("double").try_cast(_with_integers(wanted)) != read
 
 
 def _lacks_field(read: Column, wanted: DataType) -> Column | None:

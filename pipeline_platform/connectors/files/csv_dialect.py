@@ -107,6 +107,8 @@ _LONE_LINE_END = re.compile(r"(?<!\r)\n|\r(?!\n|$)")
 
 def _without_quoted(text: str, dialect: CsvDialect) -> str:
     quote = re.escape(dialect.quote)
+    if dialect.escape != dialect.quote:
+        text = re.sub(f"{re.escape(dialect.escape)}.", "", text, flags=re.DOTALL)
     return re.sub(f"{quote}[^{quote}]*({quote}|$)", "", text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +41,22 @@ if TYPE_CHECKING:
 SPLIT_BYTES = 128 << 20
 """A csv file larger than that is read in parts; Spark reads so much in a task, `spark.sql.files.maxPartitionBytes`."""
 
-Beginning = tuple[str, tuple[str, ...], bool]
-"""Of a csv file: its path, the values of its first record, and whether its lines end in CRLF."""
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a csv file begins.
+
+    Args:
+        path: As Spark takes it.
+        header: The values of its first record.
+        is_crlf: Whether its lines end in CR LF.
+        is_mixed: Whether some end in CR LF, and others do not.
+    """
+
+    path: str
+    header: tuple[str, ...]
+    is_crlf: bool
+    is_mixed: bool
 
 
 def read_files(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
@@ -302,10 +316,12 @@ def _read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
         listing.require_any(paths)
     require_format(heads, "csv", step.encoding or "UTF-8")
     form = step.csv_format()
-    beginnings = _beginnings(heads, form)
     is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
     wants_parts = is_big if step.multi_line is None else not step.multi_line
+    beginnings = _beginnings(heads, form)
     is_split = wants_parts and _may_be_split(paths, beginnings, form)
+    if not is_split:
+        _require_one_line_end(beginnings)
     form = replace(form, is_split=True) if is_split else replace(form, ends=_ends(heads, form))
     partitions = listing.partitions(there, paths, wanted)
     listing.require_none_beside_folders(partitions)
@@ -338,20 +354,28 @@ def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
     found: list[Beginning] = []
     for head in heads:
         text = head.text(form.encoding)
-        if text is None:
+        if text is not None and form.line_sep is not None:
+            text = text.replace(form.line_sep, "\n")
+        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
+        if text is None or header is None:
             return []
-        line_sep = form.line_sep
-        text = text if line_sep is None else text.replace(line_sep, "\n")
-        header = header_of(text, head.is_whole, form.dialect)
-        if header is None:
-            return []
-        if not form.is_split and line_sep is None and has_mixed_line_ends(text, form.dialect):
-            raise PipelineExecutionException(
-                f"some lines of {head.path} end in CR LF, and others in LF",
-                hint="set 'multiLine' to false, by which each line is a record; or write the file with one line end",
-            )
-        found.append((head.path, form.trimmed(header), ends_in_crlf(text, form.dialect)))
+        is_mixed = form.line_sep is None and has_mixed_line_ends(text, form.dialect)
+        found.append(Beginning(head.path, form.trimmed(header), ends_in_crlf(text, form.dialect), is_mixed))
     return found
+
+
+def _require_one_line_end(beginnings: Sequence[Beginning]) -> None:
+    """Raise for the first file whose lines end in two ways, of which Spark's reader knows one.
+
+    Raises:
+        PipelineExecutionException: There is one.
+    """
+    mixed = next((beginning.path for beginning in beginnings if beginning.is_mixed), None)
+    if mixed is not None:
+        raise PipelineExecutionException(
+            f"some lines of {mixed} end in CR LF, and others in LF",
+            hint="set 'multiLine' to false, by which each line is a record; or write the file with one line end",
+        )
 
 
 def _may_be_split(paths: Sequence[str], beginnings: Sequence[Beginning], form: CsvFormat) -> bool:
@@ -359,7 +383,7 @@ def _may_be_split(paths: Sequence[str], beginnings: Sequence[Beginning], form: C
 
     Spark leaves out lines of blanks, which are values of a single column, and where blanks separate values.
     """
-    has_blank_lines = not form.dialect.delimiter.strip() or any(len(header) == 1 for _, header, _ in beginnings)
+    has_blank_lines = not form.dialect.delimiter.strip() or any(len(beginning.header) == 1 for beginning in beginnings)
     return len(beginnings) == len(paths) and not has_blank_lines and not form.encoding.startswith(WIDE)
 
 
@@ -391,11 +415,12 @@ def _groups(
     """The files by what their first record says, and how their lines end."""
     by_kind: dict[tuple[tuple[str, ...], bool], list[str]] = {}
     first: tuple[str, ...] | None = None
-    for path, header, is_crlf in beginnings:
-        if header:
-            first = first or header
+    for beginning in beginnings:
+        if beginning.header:
+            first = first or beginning.header
             # Without a header, the first record says how many columns there are.
-            by_kind.setdefault((header if form.has_header else first, is_crlf), []).append(path)
+            kind = (beginning.header if form.has_header else first, beginning.is_crlf)
+            by_kind.setdefault(kind, []).append(beginning.path)
     if not by_kind:
         return [_told_by_spark(spark, listing, form)] if paths else []
     kinds = [

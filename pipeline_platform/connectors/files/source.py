@@ -76,8 +76,8 @@ class ReadsFiles(MalformedRecords, S3Options):
     path: Location
     """Where the files are: a file, a folder, or a pattern.
 
-    Of a folder, the files in it are read, or those in folders named `name=value`: both beside each other are refused. Set
-    `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
+    Of a folder, the files in it are read, or those in folders named `name=value`: both beside each other are refused.
+    Set `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
 
     Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
     dates if each is written as that type writes it (`7`, not `07`), and text if not.
