@@ -29,7 +29,7 @@ from pipeline_platform.redaction import redact
 PASSWORD = 'sesame/open "&%20'
 FIELDS = {"host": "db", "port": "5432", "database": "shop", "username": "ann", "password": PASSWORD}
 PLACE = StepLocation("sales", Path("sales.json"), 4, 0, "extract", "fromPostgres", "orders")
-NEED = CredentialRequest("postgres", "secret/shop")
+NEED = CredentialRequest("postgres", JdbcCredentials, "secret/shop")
 
 
 @pytest.fixture
@@ -333,7 +333,7 @@ def test_a_secret_without_a_field_names_the_field_and_the_secret(vault: VaultSer
     vault.write("half", {"host": "db", "username": "ann"})
     log = AuditLog(tmp_path / "a.jsonl")
     with pytest.raises(CredentialException) as raised:
-        RunCredentials("run-1", app_role, log).enter(CredentialRequest("postgres", "secret/half"), PLACE)
+        RunCredentials("run-1", app_role, log).enter(CredentialRequest("postgres", JdbcCredentials, "secret/half"), PLACE)
     assert raised.value.outcome == "incomplete"
     told = str(raised.value)
     assert "'password' is missing" in told
@@ -348,7 +348,7 @@ def test_each_access_is_in_the_audit_log_granted_or_not(app_role: Vault, tmp_pat
     log = AuditLog(tmp_path / "a.jsonl")
     run = RunCredentials("run-1", app_role, log, "ann")
     try:
-        run.enter(CredentialRequest("postgres", path), PLACE)
+        run.enter(CredentialRequest("postgres", JdbcCredentials, path), PLACE)
     except CredentialException:
         assert outcome != "granted"
     (line,) = (json.loads(text) for text in log.path.read_text().splitlines())
