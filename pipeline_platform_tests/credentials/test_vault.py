@@ -333,7 +333,9 @@ def test_a_secret_without_a_field_names_the_field_and_the_secret(vault: VaultSer
     vault.write("half", {"host": "db", "username": "ann"})
     log = AuditLog(tmp_path / "a.jsonl")
     with pytest.raises(CredentialException) as raised:
-        RunCredentials("run-1", app_role, log).enter(CredentialRequest("postgres", JdbcCredentials, "secret/half"), PLACE)
+        RunCredentials("run-1", app_role, log).enter(
+            CredentialRequest("postgres", JdbcCredentials, "secret/half"), PLACE
+        )
     assert raised.value.outcome == "incomplete"
     told = str(raised.value)
     assert "'password' is missing" in told
