@@ -12,10 +12,13 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 SERVICES := $(BIN)/python -m devtools.services
 
-.PHONY: $(PARTS) help install data demo dev services services-down test lint format bench docs wheel constraints picture clean
+.PHONY: $(PARTS) help check debug install data demo dev services services-down test lint format bench docs wheel constraints picture clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@echo 'One test:       $(BIN)/python -m pytest $(TESTS)/engine/test_retry.py -k NAME --pdb'
+	@echo 'With servers:   the same; REQUIRE_SERVICES=1 fails a test whose server cannot be had, and says why'
+	@echo "Spark's UI:     \"sparkConf\": {\"spark.ui.enabled\": \"true\"} in the pipeline, then http://127.0.0.1:4040"
 
 install: $(VENV)/installed  ## Make .venv with everything in it.
 
@@ -62,6 +65,16 @@ test-config: PART = config credentials services
 
 $(PARTS):
 	$(BIN)/python -m pytest $(addprefix $(TESTS)/,$(PART))
+
+# What needs neither Java nor a server.
+WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
+  orchestration/test_supervisor.py test_lightness.py test_private_api.py test_redaction.py
+
+check: lint  ## Check all that needs neither Java nor a server, in two minutes.
+	$(BIN)/python -m pytest -q $(addprefix $(TESTS)/,$(WITHOUT_JVM))
+
+debug: install  ## Run a pipeline under Python's debugger: make debug FILE=pipelines/flights.json
+	$(BIN)/python -m pdb -m pipeline_platform run $(FILE)
 
 lint: install  ## Check style, types, the direction of imports and the Dockerfile.
 	$(BIN)/ruff check .
