@@ -74,12 +74,12 @@ Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
 
 def method_registry() -> MethodRegistry:
     """Every method by step type and name, aliases included; a plug-in that can't be used is left out, and noted."""
-    return _registered()[0]
+    return registered()[0]
 
 
 def connectors() -> tuple[Connector, ...]:
     """Every connector, those of other packages last; one that can't be used is left out."""
-    return _registered()[1]
+    return registered()[1]
 
 
 def jars() -> list[str]:
@@ -108,7 +108,8 @@ def dataset_name(uri: str) -> tuple[str, str]:
 
 
 @cache
-def _registered() -> tuple[MethodRegistry, tuple[Connector, ...]]:
+def registered() -> tuple[MethodRegistry, tuple[Connector, ...]]:
+    """The methods and the connectors; found once in a process."""
     methods: Methods = {step_type: {} for step_type in STEP_TYPES}
     for connector in CONNECTORS:
         methods = _with(methods, connector.methods)

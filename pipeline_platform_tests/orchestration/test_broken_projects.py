@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from pipeline_platform import registry as vocabulary_module
+from pipeline_platform import registry
 from pipeline_platform.cli import app
 from pipeline_platform.config.dagster_names import RESERVED_NAMES, dagster_owner
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -162,8 +162,8 @@ class FromNowhere(Extract):
 def install(monkeypatch: pytest.MonkeyPatch, group: str, **modules: str) -> None:
     """Make entry points known, as installed packages do."""
     points = EntryPoints(EntryPoint(name, value, group) for name, value in modules.items())
-    monkeypatch.setattr(vocabulary_module, "entry_points", lambda group: points.select(group=group))
-    method_registry.cache_clear()
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    registry.registered.cache_clear()
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         fromNowhere=f"{__name__}:FromNowhere",
     )
     yield
-    method_registry.cache_clear()
+    registry.registered.cache_clear()
 
 
 def using(method: str) -> str:
