@@ -67,7 +67,8 @@ class MalformedRecords(Extract):
     `quarantine` takes the record out.
 
     The records are counted, and a quarantine keeps each as it came, with its place and the reason. A csv record with as
-    many values as columns may lack quotes that it did not need.
+    many values as columns is put together again from these: it may lack quotes, blanks that an option says to ignore,
+    and the text that stands for null.
     """
     quarantine_path: Location | None = None
     """With `onMalformed` `quarantine`: Delta table for those records; by default beside the first sink."""
