@@ -63,7 +63,7 @@ def run(
         spark: The session.
         steps: The steps.
         load_id: The same for a run and its retries.
-        methods: The vocabulary; by default the platform's.
+        methods: The methods; by default the platform's.
         keys: Other keys of the file.
     """
     return BatchRun(pipeline_of(steps, methods, **keys), spark, load_id=load_id).run()

@@ -39,7 +39,7 @@ def load_pipeline(path: Path, registry: Methods, project: Path | None = None) ->
 
     Args:
         path: The JSON file.
-        vocabulary: The methods a step may name.
+        registry: The methods a step may name.
         project: Folder that a `configRef` must not leave; the file's own folder's parent by default, so
             that `pipelines/x.json` may refer to `../shared/y.json`.
 

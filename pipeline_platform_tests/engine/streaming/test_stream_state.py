@@ -181,7 +181,7 @@ from pathlib import Path
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream import StreamRun
-from pipeline_platform.registry import vocabulary
+from pipeline_platform.registry import method_registry
 
 works, begun = threading.Event(), []
 
@@ -190,7 +190,7 @@ def on_step(event, step, metrics):
     if begun.count("started") == 3:
         works.set()
 
-pipeline = load_pipeline(Path(sys.argv[1]), vocabulary())
+pipeline = load_pipeline(Path(sys.argv[1]), method_registry())
 run = StreamRun(pipeline, spark_session("exits", {"spark.master": "local[2]"}), on_step=on_step)
 threading.Thread(target=run.run, daemon=True).start()
 assert works.wait(120)
