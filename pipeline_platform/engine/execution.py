@@ -261,13 +261,9 @@ def _malformed(
     step: Step, bad_records: Mapping[int, int | None], observation: RowCountObservation | None
 ) -> int | None:
     """Records that a step took out or made null."""
-    return (
-        bad_records[step.index]
-        if step.index in bad_records
-        else observation.malformed()
-        if observation is not None
-        else None
-    )
+    if step.index in bad_records:
+        return bad_records[step.index]
+    return observation.malformed() if observation is not None else None
 
 
 def _line(metrics: StepMetrics) -> str:

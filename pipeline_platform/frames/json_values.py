@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.frames.columns import HELPER_PREFIX
-from pipeline_platform.frames.nested_values import anywhere, types_in
+from pipeline_platform.frames.nested_values import anywhere, types_in, with_leaves
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import DataType, DecimalType, StructField, StructType
+    from pyspark.sql.types import DataType, DecimalType, StructType
 
 NOT_UTF8 = "not UTF-8"
 """Why a text can't be used whose bytes are none."""
@@ -236,7 +236,12 @@ def _why_misread(text: Column, schema: StructType, value: Column, options: Mappi
         )
         for field in schema.fields
     ]
-    read = T.StructType([*_read_fields(schema), T.StructField(_CORRUPT, T.StringType())])
+    read = T.StructType(
+        [
+            *(T.StructField(field.name, _read_type(field.dataType)) for field in schema.fields),
+            T.StructField(_CORRUPT, T.StringType()),
+        ]
+    )
     is_first = F.from_json(text, read, dict(options))[_CORRUPT].isNull()
     return (
         F.when(text.rlike(_BLANK), F.lit(EMPTY))
@@ -246,14 +251,12 @@ def _why_misread(text: Column, schema: StructType, value: Column, options: Mappi
     )
 
 
-def _read_fields(wanted: StructType) -> list[StructField]:
-    from pyspark.sql import types as T
-
-    return [T.StructField(field.name, _read_type(field.dataType)) for field in wanted.fields]
-
-
 def _read_type(wanted: DataType) -> DataType:
     """The type that shows whether a value fits the wanted one."""
+    return with_leaves(wanted, _read_leaf)
+
+
+def _read_leaf(wanted: DataType) -> DataType:
     from pyspark.sql import types as T
 
     match wanted:
@@ -261,12 +264,6 @@ def _read_type(wanted: DataType) -> DataType:
             return T.ShortType()
         case T.DecimalType():
             return T.StringType()
-        case T.StructType():
-            return T.StructType(_read_fields(wanted))
-        case T.ArrayType():
-            return T.ArrayType(_read_type(wanted.elementType))
-        case T.MapType():
-            return T.MapType(wanted.keyType, _read_type(wanted.valueType))
         case _:
             return wanted
 
@@ -332,17 +329,7 @@ def _with_variants(wanted: DataType) -> DataType:
     """The type by which the digits of numbers in texts are read, and those of decimals."""
     from pyspark.sql import types as T
 
-    match wanted:
-        case T.StringType():
-            return T.VariantType()
-        case T.StructType():
-            return T.StructType([T.StructField(field.name, _with_variants(field.dataType)) for field in wanted.fields])
-        case T.ArrayType():
-            return T.ArrayType(_with_variants(wanted.elementType))
-        case T.MapType():
-            return T.MapType(wanted.keyType, _with_variants(wanted.valueType))
-        case _:
-            return _with_decimals(wanted)
+    return with_leaves(wanted, lambda leaf: T.VariantType() if isinstance(leaf, T.StringType) else _with_decimals(leaf))
 
 
 def _infinite(read: Column, wanted: DataType) -> Column | None:
@@ -366,17 +353,9 @@ def _with_integers(wanted: DataType) -> DataType:
     """The type by which all digits of integers are read that were made doubles."""
     from pyspark.sql import types as T
 
-    match wanted:
-        case T.DoubleType():
-            return T.DecimalType(_MOST_DIGITS, 0)
-        case T.StructType():
-            return T.StructType([T.StructField(field.name, _with_integers(field.dataType)) for field in wanted.fields])
-        case T.ArrayType():
-            return T.ArrayType(_with_integers(wanted.elementType))
-        case T.MapType():
-            return T.MapType(wanted.keyType, _with_integers(wanted.valueType))
-        case _:
-            return _read_type(wanted)
+    return with_leaves(
+        wanted, lambda leaf: T.DecimalType(_MOST_DIGITS, 0) if isinstance(leaf, T.DoubleType) else _read_leaf(leaf)
+    )
 
 
 def _is_changed(read: Column, wanted: DataType) -> Column | None:
@@ -417,20 +396,16 @@ def _with_decimals(wanted: DataType, *, finer: bool = False) -> DataType:
     """
     from pyspark.sql import types as T
 
-    match wanted:
-        case T.DecimalType() if _is_widest(wanted):
-            return T.DecimalType(_MOST_DIGITS, wanted.scale + 1) if finer else wanted
-        case T.DecimalType():
-            return T.DecimalType(_MOST_DIGITS, _MOST_DIGITS - (wanted.precision - wanted.scale))
-        case T.StructType():
-            fields = [T.StructField(field.name, _with_decimals(field.dataType, finer=finer)) for field in wanted.fields]
-            return T.StructType(fields)
-        case T.ArrayType():
-            return T.ArrayType(_with_decimals(wanted.elementType, finer=finer))
-        case T.MapType():
-            return T.MapType(wanted.keyType, _with_decimals(wanted.valueType, finer=finer))
-        case _:
-            return _read_type(wanted)
+    def exact(leaf: DataType) -> DataType:
+        match leaf:
+            case T.DecimalType() if _is_widest(leaf):
+                return T.DecimalType(_MOST_DIGITS, leaf.scale + 1) if finer else leaf
+            case T.DecimalType():
+                return T.DecimalType(_MOST_DIGITS, _MOST_DIGITS - (leaf.precision - leaf.scale))
+            case _:
+                return _read_leaf(leaf)
+
+    return with_leaves(wanted, exact)
 
 
 def _is_widest(wanted: DataType) -> bool:

@@ -33,6 +33,28 @@ def types_in(data_type: DataType) -> Iterator[DataType]:
             pass
 
 
+def with_leaves(data_type: DataType, leaf: Callable[[DataType], DataType]) -> DataType:
+    """The type with others in place of the types in it that have none in them; keys of maps stay, all may be null.
+
+    Args:
+        data_type: The type.
+        leaf: Gives the other type.
+    """
+    from pyspark.sql import types as T
+
+    match data_type:
+        case T.StructType():
+            return T.StructType(
+                [T.StructField(each.name, with_leaves(each.dataType, leaf)) for each in data_type.fields]
+            )
+        case T.ArrayType():
+            return T.ArrayType(with_leaves(data_type.elementType, leaf))
+        case T.MapType():
+            return T.MapType(data_type.keyType, with_leaves(data_type.valueType, leaf))
+        case _:
+            return leaf(data_type)
+
+
 def anywhere(value: Column, data_type: DataType, test: Test) -> Column | None:
     """Whether a value or anything in it passes the test; never null. None where no type in it needs the test.
 

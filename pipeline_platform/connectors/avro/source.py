@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.connectors.files.listing import FileListing
-from pipeline_platform.connectors.files.schemas import require_one_schema
+from pipeline_platform.connectors.files.schemas import file_columns, require_one_schema
 from pipeline_platform.connectors.files.source import watched_path
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream, require_columns_of_stream
 from pipeline_platform.connectors.storage.bucket import require_bucket
@@ -45,7 +45,9 @@ class FromAvro(Extract, S3Options):
         frame = spark.read.format("avro").options(**self._options(credentials)).load(self.uri())
         if self.avro_schema is None:
             place = self.place(credentials)
-            require_one_schema(FileListing(place, {}).paths(frame), "avro", place)
+            paths = FileListing(place, {}).paths(frame)
+            if len(paths) > 1:
+                require_one_schema(file_columns(paths, "avro", place), "avro")
         return frame
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:

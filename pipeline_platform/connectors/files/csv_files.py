@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
 from pipeline_platform.connectors.files.heads import HEAD_BYTES
+from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.text_values import Formats, can_be_read, converted, is_read_by_spark, kind_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
@@ -111,7 +112,11 @@ class CsvFormat:
     @property
     def line_sep(self) -> str | None:
         """What the options say that ends a line; None for any of the usual line ends."""
-        return next((value for name, value in self.options.items() if name.lower() == "linesep"), None)
+        return option_of(self.options, "lineSep")
+
+    def with_line_feeds(self, text: str) -> str:
+        """The text with a line feed where the options say that a line ends."""
+        return text if self.line_sep is None else text.replace(self.line_sep, "\n")
 
     def writing_options(self) -> dict[str, str]:
         """Options by which values are put together to a record again."""
@@ -127,10 +132,11 @@ class CsvFormat:
 
     def trimmed(self, header: tuple[str, ...]) -> tuple[str, ...]:
         """The values of a header without the white space that Spark's options say to ignore."""
-        ignored = {name.lower() for name, value in self.options.items() if value.lower() == "true"}
-        if "ignoreleadingwhitespace" in ignored:
+        if (option_of(self.options, "ignoreLeadingWhiteSpace") or "").lower() == "true":
             header = tuple(value.lstrip() for value in header)
-        return tuple(value.rstrip() for value in header) if "ignoretrailingwhitespace" in ignored else header
+        if (option_of(self.options, "ignoreTrailingWhiteSpace") or "").lower() == "true":
+            header = tuple(value.rstrip() for value in header)
+        return header
 
 
 @dataclass(frozen=True)

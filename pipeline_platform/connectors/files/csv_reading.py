@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -110,10 +109,11 @@ def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
     found: list[Beginning] = []
     for head in heads:
         text = head.text(form.encoding)
-        if text is not None and form.line_sep is not None:
-            text = text.replace(form.line_sep, "\n")
-        header = header_of(text, head.is_whole, form.dialect) if text is not None else None
-        if text is None or header is None:
+        if text is None:
+            return []
+        text = form.with_line_feeds(text)
+        header = header_of(text, head.is_whole, form.dialect)
+        if header is None:
             return []
         is_mixed = form.line_sep is None and has_mixed_line_ends(text, form.dialect)
         found.append(Beginning(head.path, form.trimmed(header), ends_in_crlf(text, form.dialect), is_mixed))
@@ -163,7 +163,7 @@ def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
     ends: set[str] = set()
     for head in heads:
         text, is_whole = head.end(form.encoding) or ("", True)
-        text = text if form.line_sep is None else text.replace(form.line_sep, "\n")
+        text = form.with_line_feeds(text)
         in_quotes = ends_in_quotes(text, form.dialect, is_whole=is_whole)
         if in_quotes:
             raise PipelineExecutionException(
@@ -236,7 +236,7 @@ def _loader(listing: FileListing, files: list[str] | None) -> Callable[[Any], Da
         if files is None:
             return reader.load(place.uri)
         # Of a pattern the folders that it stands for are none of its columns.
-        base = {} if re.search(r"[*?\[{]", place.uri) or place.uri in files else {"basePath": place.uri}
+        base = {} if listing.is_pattern() or place.uri in files else {"basePath": place.uri}
         return reader.options(**base).load([name_of_file(file) for file in files])
 
     return load

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.connectors.files.heads import WIDE, FileHead, require_format
 from pipeline_platform.connectors.files.json_files import JsonFormat, read_records
 from pipeline_platform.connectors.files.json_types import found_columns, keys_in
+from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.source import ReadsFiles
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -84,14 +85,15 @@ def json_records(
     """
     multi_line, encoding = bool(step.multi_line), step.encoding or "UTF-8"
     beginnings = [(head, head.text(encoding) or "") for head in heads]
-    for _, text in beginnings:
-        require_no_column_twice([*keys_in(text)], partitions)
+    if partitions.names:
+        for _, text in beginnings:
+            require_no_column_twice([*keys_in(text)], partitions)
     arrays = [head for head, text in beginnings if text.lstrip()[:1] == "["]
     if not multi_line:
         _require_arrays_on_lines(arrays, encoding)
     patterns = {"dateFormat": step.date_format, "timestampFormat": step.timestamp_format}
     options = {**step.options, **{name: pattern for name, pattern in patterns.items() if pattern is not None}}
-    line_sep = next((value for name, value in step.options.items() if name.lower() == "linesep"), None)
+    line_sep = option_of(step.options, "lineSep")
     has_arrays, has_found_types = multi_line or bool(arrays), step.schema_ is None
     form = JsonFormat(encoding, multi_line, has_arrays, line_sep, options, has_found_types)
     return read_records(reader.options(**step.options), load, wanted, partitions, form)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.nested_values import types_in
 from pipeline_platform.frames.remote import is_remote
 
 if TYPE_CHECKING:
@@ -88,19 +89,13 @@ def keys_in(text: str) -> set[str]:
         keys |= {*found} if isinstance(found, dict) else set[str]()
 
 
-def _same_but_for_case(kind: DataType) -> Iterator[tuple[str, str]]:
+def _same_but_for_case(wanted: DataType) -> Iterator[tuple[str, str]]:
     """The names of fields of one struct that differ in their case alone."""
     from pyspark.sql import types as T
 
-    match kind:
-        case T.ArrayType():
-            yield from _same_but_for_case(kind.elementType)
-        case T.StructType():
-            seen: dict[str, str] = {}
-            for field in kind.fields:
-                other = seen.setdefault(field.name.lower(), field.name)
-                if other != field.name:
-                    yield other, field.name
-                yield from _same_but_for_case(field.dataType)
-        case _:
-            pass
+    for kind in types_in(wanted):
+        seen: dict[str, str] = {}
+        for name in kind.names if isinstance(kind, T.StructType) else ():
+            other = seen.setdefault(name.lower(), name)
+            if other != name:
+                yield other, name

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path
+from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.schemas import folder_values, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -38,8 +39,11 @@ class FileListing:
 
     def is_recursive(self) -> bool:
         """Whether files of all folders below are read, whose names are no columns then."""
-        lower = {name.lower(): value for name, value in self.options.items()}
-        return lower.get("recursivefilelookup", "").lower() == "true"
+        return (option_of(self.options, "recursiveFileLookup") or "").lower() == "true"
+
+    def is_pattern(self) -> bool:
+        """Whether the place stands for more than one."""
+        return re.search(r"[*?\[{]", self.place.uri) is not None
 
     def of_any_kind(self, spark: SparkSession) -> DataFrame:
         """The files; nothing of them is read."""
@@ -83,7 +87,7 @@ class FileListing:
         Raises:
             PipelineExecutionException: There is one.
         """
-        if not partitions.names or re.search(r"[*?\[{]", self.place.uri):
+        if not partitions.names or self.is_pattern():
             return
         try:
             beside = sorted(path.name for path in self.place.path().iterdir() if path.is_file())

@@ -294,6 +294,11 @@ KEYS: Mapping[str, str] = {
 """The key of a step that sets an option, by the option's name in lower case, for the methods that have such a key."""
 
 
+def option_of(options: Mapping[str, str], name: str) -> str | None:
+    """The value of an option, in whatever case it is written, as Spark takes it; None if it is not given."""
+    return next((value for given, value in options.items() if given.lower() == name.lower()), None)
+
+
 def require_known_options(options: Collection[str], file_format: str, use: Use, keys: Collection[str]) -> None:
     """Raise unless these are options that Spark has for the format, as far as no key of the step sets them.
 

@@ -61,20 +61,16 @@ def partition_field(field: StructField, values: set[str]) -> StructField:
     return T.StructField(field.name, kind)
 
 
-def require_one_schema(paths: Sequence[str], file_format: str, place: StorageLocation) -> None:
+def require_one_schema(found: Sequence[tuple[str, Columns | None]], file_format: str) -> None:
     """Raise unless the files have the same columns: Spark takes those of one of them, and leaves out the others'.
 
     Args:
-        paths: All files.
+        found: What `file_columns` gave for the files.
         file_format: Spark's name of it.
-        place: Where they are.
 
     Raises:
         PipelineExecutionException: Two of them differ.
     """
-    if len(paths) < 2:
-        return
-    found = file_columns(paths, file_format, place)
     known = [(path, columns) for path, columns in found if columns is not None]
     for path, columns in known[1:]:
         first_path, first = known[0]

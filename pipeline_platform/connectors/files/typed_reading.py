@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.heads import name_of_file
-from pipeline_platform.connectors.files.schemas import MOST_FOOTERS, file_columns, require_one_schema
+from pipeline_platform.connectors.files.schemas import MOST_FOOTERS, Columns, file_columns, require_one_schema
 from pipeline_platform.connectors.files.source import ReadsFiles
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
 from pipeline_platform.connectors.files.wanted_columns import replace_fields, require_no_column_twice, wanted_columns
@@ -50,31 +50,36 @@ def read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> D
     wanted = wanted_columns(step)
     frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
     paths = listing.paths(frame)
-    if wanted is not None and step.may_change_values():
-        _require_types_of_files(spark, listing, paths, wanted, step.format)
-    if not step.merge_schema and wanted is None:
-        require_one_schema(paths, step.format, listing.place)
     folders = listing.partitions(frame, paths, wanted)
+    compares = wanted is None and not step.merge_schema and len(paths) > 1
+    looks = compares or wanted is not None or folders.names
+    found = file_columns(paths, step.format, listing.place) if looks else []
+    if wanted is not None and step.may_change_values():
+        _require_types_of_files(spark, listing, found, wanted, step.format)
+    if compares:
+        require_one_schema(found, step.format)
     listing.require_none_beside_folders(folders)
-    _require_columns_of_files(listing, paths, wanted, folders, step)
+    _require_columns_of_files(found, len(paths), wanted, folders, step)
     schema = replace_fields(frame.schema, {field.name: field for field in folders.fields})
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
 
 
 def _require_columns_of_files(
-    listing: FileListing, paths: Sequence[str], wanted: StructType | None, folders: StructType, step: ReadsFiles
+    found: Sequence[tuple[str, Columns | None]],
+    files: int,
+    wanted: StructType | None,
+    folders: StructType,
+    step: ReadsFiles,
 ) -> None:
     """Raise if a column is in the files and in the names of folders, or in the schema alone.
 
     Raises:
         PipelineExecutionException: There is one.
     """
-    if wanted is None and not folders.names:
-        return
-    found = [columns for _, columns in file_columns(paths, step.format, listing.place)]
-    names = {name.partition(".")[0] for columns in found for name in columns or ()}
+    names = {name.partition(".")[0] for _, columns in found for name in columns or ()}
     require_no_column_twice([*names], folders)
-    if wanted is None or step.merge_schema or not names or None in found or len(paths) > MOST_FOOTERS:
+    are_all_seen = files <= MOST_FOOTERS and all(columns is not None for _, columns in found)
+    if wanted is None or step.merge_schema or not names or not are_all_seen:
         return
     there = {name.lower() for name in (*names, *folders.names)}
     missing = [name for name in wanted.names if name.partition(".")[0].lower() not in there]
@@ -89,7 +94,11 @@ def _require_columns_of_files(
 
 
 def _require_types_of_files(
-    spark: SparkSession, listing: FileListing, paths: Sequence[str], wanted: StructType, file_format: str
+    spark: SparkSession,
+    listing: FileListing,
+    found: Sequence[tuple[str, Columns | None]],
+    wanted: StructType,
+    file_format: str,
 ) -> None:
     """Raise unless the schema's types have every value of the files' types; of many files up to 200 are looked at.
 
@@ -105,7 +114,7 @@ def _require_types_of_files(
         if file_format == "orc" or re.search("tinyint|smallint", field.dataType.simpleString())
     }
     seen: dict[str, str] = {}
-    for path, columns in file_columns(paths, file_format, listing.place):
+    for path, columns in found:
         news = {name: kind for name, kind in (columns or {}).items() if seen.get(name) != kind}
         seen |= news
         tops = {name.partition(".")[0].lower() for name in news}
