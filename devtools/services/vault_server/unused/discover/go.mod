@@ -1,0 +1,2 @@
+module github.com/hashicorp/go-discover
+go 1.21
