@@ -53,13 +53,13 @@ def options(
     log_level: Annotated[
         LogLevel | None,
         typer.Option(
-            help="Log from this level on, to standard error; SPARK_LOG_LEVEL is for Spark's own log.",
+            help="Lowest level to log, to standard error; SPARK_LOG_LEVEL sets that of Spark's own log.",
             envvar=LOG_LEVEL_VARIABLE,
             show_default=False,
         ),
     ] = None,
     _: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Data pipelines written as JSON, run on Spark."""
@@ -91,7 +91,7 @@ def check(
     if plan and not problems:
         problems += _plan_all(pipelines)
     if problems:
-        typer.echo(f"{problems} problem{'s' if problems != 1 else ''}", err=True)
+        typer.echo(f"{problems} error{'s' if problems != 1 else ''}", err=True)
         raise typer.Exit(FAILED)
 
 
@@ -151,7 +151,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of the run as JSON.")] = False,
     load_id: Annotated[
         str | None,
-        typer.Option(help="Repeat an earlier run: what that one loaded is not loaded twice. By default a new one."),
+        typer.Option(help="Repeat an earlier run: what it loaded is not loaded twice. By default a new id."),
     ] = None,
 ) -> None:
     """Run a pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped.
@@ -163,10 +163,13 @@ def run(
     unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
     if unknown:
         names = ", ".join(step.name for step in pipeline.steps)
-        typer.echo(f"no step is called {', '.join(unknown)}; there are {names}", err=True)
+        typer.echo(f"there is no step called {', '.join(unknown)}; the steps are {names}", err=True)
         raise typer.Exit(FAILED)
     if pipeline.mode == "streaming" and (select or load_id):
-        typer.echo("a stream runs as a whole, from its checkpoint: --select and --load-id are for batches", err=True)
+        typer.echo(
+            "a stream always runs as a whole, from its checkpoint: --select and --load-id are for batch pipelines",
+            err=True,
+        )
         raise typer.Exit(FAILED)
     signal.signal(signal.SIGTERM, _interrupt)
     configure_logs()
@@ -204,7 +207,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
                     exporters=exporters,
                 )
                 # A run that is killed can't say it any more.
-                progress.note(f"load id {begun.load_name}, which --load-id takes to go on if the run is cut off")
+                progress.note(f"load id {begun.load_name}: pass it to --load-id to continue if the run is interrupted")
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
@@ -212,7 +215,9 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
                 error.at(pipeline.location)
             progress.failed(str(error) or "stopped")
             if not cancelled and isinstance(begun, BatchRun) and begun.has_loaded():
-                progress.failed(f"  some loads are done: --load-id {begun.load_name} goes on without repeating them")
+                progress.failed(
+                    f"  some loads are complete: --load-id {begun.load_name} continues without repeating them"
+                )
             if as_json and begun is not None:
                 _print_json(begun.record.metrics().model_dump(mode="json"))
             return CANCELLED if cancelled else FAILED
@@ -229,7 +234,7 @@ def _print_json(value: Any) -> None:
 @app.command()
 def streams(
     folder: Folder = PIPELINES,
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
     """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint.
 
@@ -250,7 +255,7 @@ def streams(
         try:
             pipeline = load_pipeline(file, method_registry())
         except PipelineConfigurationException:
-            typer.echo(f"{file} has mistakes, see: pipeline-platform check {file}", err=True)
+            typer.echo(f"{file} has errors; see: pipeline-platform check {file}", err=True)
             broken.append(file)
             continue
         if pipeline.mode == "streaming":
@@ -270,7 +275,7 @@ def streams(
 def metrics(
     folder: Folder = PIPELINES,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port; 0 for any that is free.")] = 9464,
+    port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 9464,
 ) -> None:
     """Serve the metrics of every stream of a folder at /metrics, for Prometheus to scrape, until Ctrl-C."""
     from pipeline_platform.stream_metrics import serve_stream_metrics
@@ -283,7 +288,7 @@ def metrics(
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
     except OSError as error:
-        typer.echo(f"{host}:{port} can't be listened on: {error.strerror}; choose another --port", err=True)
+        typer.echo(f"can't listen on {host}:{port}: {error.strerror}; choose another --port", err=True)
         raise typer.Exit(FAILED) from error
     typer.echo(f"serving http://{host}:{server.server_port}/metrics", err=True)
     try:
@@ -302,10 +307,10 @@ def stop(file: File) -> None:
     StreamRequest(action="stop").write(request_file(pipeline.name))
     state = StreamState.read(state_file(pipeline.name))
     if state is not None and state.is_alive(datetime.now(UTC)):
-        typer.echo(f"{pipeline.name} stops after its micro-batch; see: pipeline-platform streams", err=True)
+        typer.echo(f"{pipeline.name} will stop after its current micro-batch; see: pipeline-platform streams", err=True)
     else:
         typer.echo(
-            f"{pipeline.name} does not run; the sensor does not start it before: pipeline-platform resume {file}",
+            f"{pipeline.name} is not running; the sensor won't start it until: pipeline-platform resume {file}",
             err=True,
         )
 
@@ -318,8 +323,8 @@ def resume(file: File) -> None:
     pipeline = _stream(file)
     StreamRequest(action="resume").write(request_file(pipeline.name))
     typer.echo(
-        f"{pipeline.name} is started at the next tick of Dagster's sensor 'streams'; without it: "
-        f"pipeline-platform run {file}",
+        f"{pipeline.name} will be started at the next tick of Dagster's sensor 'streams'; to run it without the "
+        f"sensor: pipeline-platform run {file}",
         err=True,
     )
 
@@ -331,7 +336,7 @@ def reset_checkpoint(
         bool,
         typer.Option(
             "--keep-offsets",
-            help="Go on from the offsets of the checkpoint, and load again what was loaded after them.",
+            help="Continue from the checkpoint's offsets, and load again what was loaded after them.",
         ),
     ] = False,
 ) -> None:
@@ -377,13 +382,13 @@ def _keep_offsets(pipeline: PipelineConfig, place: StorageLocation) -> str:
     if last is None:
         return _NO_CHECKPOINT
     after = f"after micro-batch {last}" if last >= 0 else "from its start"
-    return f"{pipeline.name} goes on {after}: what came then is loaded again"
+    return f"{pipeline.name} continues {after}: what was loaded later will be loaded again"
 
 
 def _stream(file: Path) -> PipelineConfig:
     pipeline = _loaded_or_exit(file)
     if pipeline.mode != "streaming":
-        typer.echo(f"{file} is a batch pipeline, and this is for streams", err=True)
+        typer.echo(f"{file} is a batch pipeline; this command is for streams", err=True)
         raise typer.Exit(FAILED)
     return pipeline
 

@@ -135,9 +135,9 @@ def _loaded(point: EntryPoint) -> Connector | type[StepConfig]:
     plugin: object = point.load()
     if point.group == CONNECTOR_GROUP:
         if not isinstance(plugin, Connector):
-            raise TypeError(f"{point.value} is no connector: expected a Connector")
+            raise TypeError(f"{point.value} is not a connector: expected a Connector")
     elif not (isinstance(plugin, type) and issubclass(plugin, StepConfig)):
-        raise TypeError(f"{point.value} is no method: expected a subclass of Extract, Transform, Validate or Load")
+        raise TypeError(f"{point.value} is not a method: expected a subclass of Extract, Transform, Validate or Load")
     for method in plugin.methods if isinstance(plugin, Connector) else (plugin,):
         method.model_rebuild()
     return plugin

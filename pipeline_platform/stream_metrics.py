@@ -79,10 +79,10 @@ def _names(folder: Path) -> Iterator[str]:
 
 def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:
     up = _gauge("up", "1 if a process runs the stream and its heartbeat is fresh.")
-    phase = _gauge("phase", "1 for what the stream last said of itself.", "phase")
-    started = _gauge("start_timestamp_seconds", "When its run began.")
-    heartbeat = _gauge("heartbeat_timestamp_seconds", "When it last said that it is alive.")
-    restarts = _gauge("restarts", "Restarts by the supervisor since the stream last got on.")
+    phase = _gauge("phase", "1 for the state that the stream last reported.", "phase")
+    started = _gauge("start_timestamp_seconds", "When its run started.")
+    heartbeat = _gauge("heartbeat_timestamp_seconds", "Time of its last heartbeat.")
+    restarts = _gauge("restarts", "Restarts by the supervisor since the stream last made progress.")
     for state in states:
         up.add_metric([state.pipeline], state.is_alive(now))
         for each in get_args(StreamPhase):
@@ -94,8 +94,8 @@ def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:
 
 
 def _place(states: list[StreamState]) -> Iterator[Metric]:
-    lag = _gauge("lag_records", "Records behind the newest.", "source", "partition")
-    remembered = _gauge("state_rows", "Rows that the stream remembers.")
+    lag = _gauge("lag_records", "Records in the source that it has not read yet.", "source", "partition")
+    remembered = _gauge("state_rows", "Rows of state that the stream keeps.")
     batch = _gauge("micro_batch", "Number of the last micro-batch.")
     moved = _gauge("progress_timestamp_seconds", "When it last finished a micro-batch, or had none to work on.")
     for state in states:
@@ -157,7 +157,7 @@ def _steps(states: list[StreamState]) -> Iterator[Metric]:
         ),
         "malformed": CounterMetricFamily(
             "pipeline_platform_stream_step_malformed_records",
-            "Records of an extract that could not be used.",
+            "Malformed records of an extract.",
             labels=_STEP,
         ),
     }

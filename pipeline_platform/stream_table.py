@@ -69,7 +69,10 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     for row in rows:
         if row["state"] == "orphaned":
-            told = f"its pipeline was renamed or removed, and it runs on, on {row['host']} as process {row['pid']}"
+            told = (
+                f"its pipeline was renamed or removed, and it is still running, on {row['host']} as process "
+                f"{row['pid']}"
+            )
             console.print(Text(f"{row['stream']}: {told}", style="red"))
         if row["error"]:
             console.print(Text(f"{row['stream']}: {row['error']}", style="red"))

@@ -173,7 +173,7 @@ def test_a_port_that_is_taken_is_told(cli: CliRunner, tmp_path: Path):
         port = taken.getsockname()[1]
         result = cli.invoke(app, ["metrics", str(tmp_path), "--port", str(port)])
     assert result.exit_code == 1
-    assert result.stderr == f"127.0.0.1:{port} can't be listened on: Address already in use; choose another --port\n"
+    assert result.stderr == f"can't listen on 127.0.0.1:{port}: Address already in use; choose another --port\n"
 
 
 def flow(folder: Path, name: str, *between: dict[str, object], **keys: object) -> Path:
@@ -225,7 +225,7 @@ def test_check_plan_gives_each_pipeline_its_own_settings_alone(cli: CliRunner, t
     wrong = flow(tmp_path, "wrong", upper, sparkConf={"spark.sql.caseSensitive": True})
     result = cli.invoke(app, ["check", "--plan", str(strict), str(wrong), str(lax)])
     assert result.exit_code == 1
-    assert "1 problem" in result.output
+    assert "1 error" in result.output
     assert "pipeline 'wrong', step 2 (transform filterRows)" in result.output
 
 

@@ -114,7 +114,7 @@ def test_mutated_pipelines_are_planned_or_refused_in_a_sentence(
         told = f"{path}: {text}\n{result.output}{result.exception!r}"
         assert result.exit_code in (0, 1), told
         assert result.exception is None or isinstance(result.exception, SystemExit), told
-        assert (result.exit_code == 1) == ("problem" in result.output.split("\n")[-2:][0]), told
+        assert (result.exit_code == 1) == ("error" in result.output.split("\n")[-2:][0]), told
         assert not any(mark in result.output for mark in NOT_FOR_PEOPLE), told
         if len(planned) == COUNT:
             break

@@ -63,9 +63,9 @@ def _target(place: SourcePosition, folder: Path, project: Path, seen: set[Path])
     except (OSError, RuntimeError) as error:
         raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
     if not target.is_relative_to(project):
-        raise DocumentError(place.problem(f"'{reference}' leaves the project folder {project}"))
+        raise DocumentError(place.problem(f"'{reference}' is outside the project folder {project}"))
     if target in seen:
-        raise DocumentError(place.problem(f"'{reference}' is a cycle: that file leads here"))
+        raise DocumentError(place.problem(f"'{reference}' is a circular reference: that file leads back here"))
     if not exists:
         raise DocumentError(place.problem(f"the referenced file '{reference}' does not exist"))
     return target

@@ -57,7 +57,7 @@ def dagster_owner(owner: str) -> str:
         return owner
     if _ANY_EMAIL.fullmatch(owner):
         raise ValueError(
-            "not an email address that Dagster takes: expected ASCII letters and digits, and two to seven letters "
+            "not an email address that Dagster accepts: expected ASCII letters and digits, and two to seven letters "
             "after the last dot"
         )
     return dagster_team(owner.removeprefix("team:"))

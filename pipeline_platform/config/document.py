@@ -43,7 +43,7 @@ class Document:
         path: Where it was read from.
         text: Its text.
         value: The parsed value.
-        problems: What is wrong with it although it is JSON, such as a key that stands twice in one object.
+        problems: What is wrong with it although it is JSON, such as a key that appears twice in one object.
     """
 
     path: Path
@@ -78,9 +78,9 @@ class Document:
         return self._problem_at(line, column, message, hint)
 
     def repeated_key(self, key: str, first: types.Entry, second: types.Entry) -> Problem:
-        """The problem of a key that stands twice in one object, whose entries these are."""
+        """The problem of a key that appears twice in one object, whose entries these are."""
         start, before = second.key_start or second.value_start, first.key_start or first.value_start
-        message = f"the key '{key}' stands twice in one object"
+        message = f"the key '{key}' appears twice in one object"
         return self._problem_at(start.line + 1, start.column + 1, message, f"first on line {before.line + 1}")
 
     def _problem_at(self, line: int, column: int, message: str, hint: str | None) -> Problem:
@@ -281,7 +281,7 @@ def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -
     value = walk(parsed, ())
     document = Document(path, text, value, (), entries)
     problems = [document.repeated_key(*repetition) for repetition in repeated]
-    message = "a string holds half of a surrogate pair, which is no character"
+    message = "a string holds half of a surrogate pair, which is not a character"
     problems.extend(document.problem(pointer, message) for pointer in surrogates)
     message = "the number is too large; write it as a string if it has to be exact"
     problems.extend(document.problem(pointer, message) for pointer in infinite)
@@ -295,7 +295,7 @@ def _syntax_hint(text: str, position: int) -> str | None:
     if before.endswith(",") and after[:1] in ("}", "]"):
         return "remove the comma before it"
     if after[:1] == "'":
-        return "strings stand in double quotes"
+        return "write strings in double quotes"
     return None
 
 

@@ -52,13 +52,14 @@ def variable_limit(text: str, *, in_secret: bool) -> str | None:
         name = match["name"].upper()
         if _OF_THE_PLATFORM.fullmatch(name):
             return (
-                f"the environment variable {match['name']} is for the platform alone; "
+                f"the environment variable {match['name']} is reserved for the platform; "
                 f"{how_to_allow('platform-variables')}"
             )
         if name in _CREDENTIALS and not in_secret:
             return (
-                f"the environment variable {match['name']} is a credential, and would be shown here; leave it to the "
-                f"step's own keys for credentials, which use it by themselves; {how_to_allow('platform-variables')}"
+                f"the environment variable {match['name']} is a credential, and would be visible here; leave it to "
+                "the step's own keys for credentials, which read it by themselves; "
+                f"{how_to_allow('platform-variables')}"
             )
     return None
 

@@ -48,7 +48,7 @@ def exposed_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> 
         for password in passwords:
             remember_secret(password)
         if passwords:
-            message = f"there is a password in the URL of '{keys[-1]}', which would be shown with it"
+            message = f"the URL in '{keys[-1]}' holds a password, which would be shown with it"
             yield place.problem(message, hint=_WAY_OUT)
 
 

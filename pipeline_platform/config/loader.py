@@ -229,7 +229,7 @@ class _Reader:
         except ValidationError as error:
             self._report(mistakes(error), method, places, whole)
         except RecursionError:
-            message = f"an expression of '{method.method}' is nested too deeply; divide it among several steps"
+            message = f"an expression of '{method.method}' is nested too deeply; split it into several steps"
             self.problems.append(whole.problem(message))
         except Exception as error:  # noqa: BLE001
             # A method may come from another package; whatever its validation raises is a mistake in this file.
@@ -294,7 +294,7 @@ class _Reader:
             for key in QUERY_KEYS:
                 if key in draft.keys and draft.key(key).value != (first.key(key).value if key in first.keys else None):
                     message = (
-                        f"one streaming pipeline is one query, so that '{key}' of the first load counts, not this one"
+                        f"a streaming pipeline is one query, so only '{key}' of the first load counts, not this one"
                     )
                     self.warnings.append(draft.key(key).problem(message))
 

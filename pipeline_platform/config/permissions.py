@@ -24,7 +24,7 @@ def is_allowed(permission: Permission) -> bool:
 
 def how_to_allow(permission: Permission) -> str:
     """What a person may do about it, as the end of a message."""
-    return f"who runs pipelines may allow it with {ALLOW_VARIABLE}={permission}"
+    return f"whoever runs pipelines may allow it with {ALLOW_VARIABLE}={permission}"
 
 
 def allow_mistake() -> str | None:

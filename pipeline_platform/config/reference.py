@@ -16,9 +16,9 @@ from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
 
 _ABOUT_KIND = {
     "extract": "Reads a dataset; its frame becomes the primary one.",
-    "transform": "Makes a frame of one or more others; it becomes the primary one.",
-    "validate": "Holds rules against a frame and leaves it as it is.",
-    "load": "Writes a frame to a sink and leaves it as it is.",
+    "transform": "Derives a frame from one or more others; it becomes the primary one.",
+    "validate": "Checks a frame against rules and leaves it unchanged.",
+    "load": "Writes a frame to a sink and leaves it unchanged.",
 }
 _INTRODUCTION = """\
 # Reference
@@ -84,7 +84,7 @@ def _method_section(method: type[StepConfig], step_type: StepType, shared: set[s
         lines.append(f"Also called {', '.join(f'`{alias}`' for alias in aliases)}.\n")
     if method.other_keys:
         lines.append(
-            f"Other keys are taken as they are, such as {', '.join(f'`{key}`' for key in method.other_keys)}.\n"
+            f"Other keys are passed on as they are, such as {', '.join(f'`{key}`' for key in method.other_keys)}.\n"
         )
     rows = [row for row in _rows(method) if row.key.partition(".")[0] not in shared]
     return "\n".join([*lines, _table(rows)]) if rows else "\n".join(lines)

@@ -85,8 +85,8 @@ def _step(
             "method": {"const": names[0]} if len(names) == 1 else {"enum": names},
             "config": reference,
             "configRef": {
-                "description": "Path, relative to this file, of a JSON object with the config; what stands in "
-                "'config' wins over it.",
+                "description": "Path, relative to this file, of a JSON object with the config; keys in 'config' "
+                "override it.",
                 "type": "string",
                 "minLength": 1,
             },

@@ -93,10 +93,10 @@ def _other_tables(parsed: exp.Expr, *, registered: bool) -> str | None:
             way_out = "read it with an extract and name that" if registered else "join the frame, or use 'sqlQuery'"
             return _unregistered(f"'{name.sql(dialect=DIALECT)}' is not a registered name", way_out)
         if not isinstance(table.this, exp.Func) or _name(table.this) not in _TABLE_FUNCTIONS:
-            return _unregistered(f"'{table.this.sql(dialect=DIALECT)}' is no registered name", "use an extract")
+            return _unregistered(f"'{table.this.sql(dialect=DIALECT)}' is not a registered name", "use an extract")
     for lateral in parsed.find_all(exp.Lateral):
         if isinstance(lateral.this, exp.Func) and _name(lateral.this) not in _TABLE_FUNCTIONS:
-            return _unregistered(f"'{lateral.this.sql(dialect=DIALECT)}' is no registered name", "use an extract")
+            return _unregistered(f"'{lateral.this.sql(dialect=DIALECT)}' is not a registered name", "use an extract")
     return None
 
 

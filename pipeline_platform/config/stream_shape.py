@@ -73,17 +73,19 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     for sink in sinks:
         if _input(sink) not in dominators:
             raise StreamShapeError(
-                f"{sink.config.method} works on a frame that is no stream", sink.index, "leave it to a batch pipeline"
+                f"{sink.config.method} works on a frame that is not a stream",
+                sink.index,
+                "leave it to a batch pipeline",
             )
     wanted = {_input(sink) for sink in sinks}
     aside = {index for index in _upstream(steps, wanted) & streams if steps[index].config.quarantines_bad_records()}
     head = _meeting(dominators, wanted | aside)
     if head == _NO_STEP:
         raise StreamShapeError(
-            f"{sinks[-1].config.method} works on another stream than the steps before it, and one streaming pipeline "
-            "is one query",
+            f"{sinks[-1].config.method} works on a different stream from the steps before it, and a streaming "
+            "pipeline is one query",
             sinks[-1].index,
-            "make two pipelines of it, or bring the streams together with a join or a union first",
+            "split it into two pipelines, or combine the streams with a join or a union first",
         )
     shape = StreamShape(head, frozenset(_upstream(steps, {head})))
     below = _below(steps, head)
@@ -98,9 +100,9 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     for step in sinks:
         if step.config.is_continuous() and not is_plain:
             raise StreamShapeError(
-                "a continuous stream is one load and nothing beside it, and another step here needs micro-batches",
+                "a continuous stream has one load and nothing else, and another step here needs micro-batches",
                 step.index,
-                "write an interval as trigger, such as '1 second', or make a pipeline of its own for the load",
+                "use an interval as the trigger, such as '1 second', or give the load a pipeline of its own",
             )
     return shape
 
@@ -163,10 +165,10 @@ def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape, b
     joins_itself = len(set(from_head)) > 1 and step.config.is_join()
     if joins_itself or (from_head and step.config.is_stateful()):
         raise StreamShapeError(
-            f"{step.config.method} comes after '{steps[shape.head].name}', which is validated or loaded too, so that "
-            "it would see the rows of one micro-batch only",
+            f"{step.config.method} comes after '{steps[shape.head].name}', which is validated or loaded too, so it "
+            "would see only the rows of one micro-batch",
             step.index,
-            "do it before the first validation and load, or in a pipeline of its own that reads what this one loads",
+            "move it before the first validation or load, or into a pipeline of its own that reads what this one loads",
         )
 
 

@@ -73,8 +73,8 @@ class AuditLog:
             add_line(self.path, json.dumps({"time": time, **asdict(access)}), private=True)
         except OSError as error:
             raise CredentialException(
-                f"the access to a credential can't be noted in {self.path}: {error.strerror}",
-                hint=f"make the file writable, or name another one with {AUDIT_LOG_VARIABLE}",
+                f"can't record the access to a credential in {self.path}: {error.strerror}",
+                hint=f"make the file writable, or set {AUDIT_LOG_VARIABLE} to another one",
             ) from error
 
 

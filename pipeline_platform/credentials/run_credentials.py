@@ -69,7 +69,7 @@ class RunCredentials:
             self._note(need, location, source, "incomplete")
             where = f"the secret '{need.path}'" if need.path else "the step's config"
             raise CredentialException(
-                f"the {need.credential_type} credentials in {where} are not complete: {error}",
+                f"the {need.credential_type} credentials in {where} are incomplete: {error}",
                 path=need.path,
                 credential_type=need.credential_type,
                 location=location,
@@ -91,7 +91,7 @@ class RunCredentials:
     def _fields(self, need: CredentialRequest) -> tuple[Mapping[str, Any], Source]:
         if need.path is not None:
             if self.vault_required and need.has_secrets():
-                raise self._refusal(need, "has secrets beside its 'credentialPath'")
+                raise self._refusal(need, "has secrets in addition to its 'credentialPath'")
             return {**need.written, **self._secret(need, need.path)}, "vault"
         variables = {key: os.environ[name] for key, name in need.variables.items() if os.environ.get(name)}
         if not need.written and not variables and need.optional:
@@ -104,7 +104,7 @@ class RunCredentials:
     def _secret(self, need: CredentialRequest, path: str) -> Mapping[str, Any]:
         if self.vault is None:
             raise CredentialException(
-                f"the secret '{path}' is in Vault, and no Vault is configured",
+                f"the secret '{path}' is in Vault, but no Vault is configured",
                 path=path,
                 credential_type=need.credential_type,
                 hint="set VAULT_ADDR, and VAULT_TOKEN or another login",
@@ -116,7 +116,7 @@ class RunCredentials:
 
     def _refusal(self, need: CredentialRequest, what: str) -> CredentialException:
         return CredentialException(
-            f"VAULT_REQUIRED is set, and the step {what}",
+            f"VAULT_REQUIRED is set, but the step {what}",
             path=need.path,
             credential_type=need.credential_type,
             hint="keep the credentials in Vault, name them with 'credentialPath' and take them out of the file",

@@ -241,7 +241,7 @@ class Vault:
         except refused.InvalidPath:
             raise CredentialException(
                 f"Vault has no secret '{path}'",
-                hint="check 'credentialPath'; write the mount first, such as secret/postgres",
+                hint="check 'credentialPath'; it begins with the mount, as in secret/postgres",
                 outcome="not found",
             ) from None
         except (refused.Forbidden, refused.Unauthorized):
@@ -249,13 +249,13 @@ class Vault:
         except refused.InvalidRequest as error:
             raise CredentialException(
                 f"Vault at {self.address} refused the request for '{path}': {'; '.join(map(str, error.errors or ()))}",
-                hint="check the login: the role, its secret and where its method is mounted",
+                hint="check the login: the role, its secret, and the mount of its auth method",
                 outcome="refused",
             ) from None
         except lost.SSLError:
             raise CredentialException(
                 f"the certificate of Vault at {self.address} is not trusted",
-                hint="name the file of its authority with VAULT_CACERT",
+                hint="set VAULT_CACERT to the file of its certificate authority",
                 outcome="unreachable",
                 retryable=False,
             ) from None
@@ -288,7 +288,7 @@ class Vault:
             )
         return CredentialException(
             f"Vault at {self.address} does not accept the login",
-            hint="check the role, its secret and where its method is mounted",
+            hint="check the role, its secret, and the mount of its auth method",
             outcome="forbidden",
         )
 
@@ -304,7 +304,7 @@ def _login_of(environment: Mapping[str, str]) -> Login:
         token_file = Path(given("VAULT_KUBERNETES_TOKEN_FILE") or SERVICE_ACCOUNT_TOKEN)
         return KubernetesLogin(role, token_file, given("VAULT_KUBERNETES_MOUNT") or "kubernetes")
     raise CredentialException(
-        "VAULT_ADDR is set, and no login for it",
+        "VAULT_ADDR is set, but there is no login for it",
         hint="set VAULT_TOKEN, or VAULT_ROLE_ID and VAULT_SECRET_ID, or VAULT_KUBERNETES_ROLE",
         outcome="refused",
     )
@@ -318,8 +318,8 @@ def _seconds(duration: str | None) -> float:
     seconds = float(found[1]) * {"ms": 0.001, "m": 60, "h": 3600}.get(found[2], 1) if found else 0
     if not 0 < seconds < _FOREVER:
         raise CredentialException(
-            f"VAULT_CLIENT_TIMEOUT is '{duration}', and should be a time above 0 such as 30 or 30s",
-            hint="correct the variable, or leave it out: it is 10 seconds then",
+            f"VAULT_CLIENT_TIMEOUT is '{duration}', but should be a time above 0, such as 30 or 30s",
+            hint="correct the variable, or unset it for the default of 10 seconds",
             outcome="refused",
         )
     return seconds

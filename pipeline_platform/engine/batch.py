@@ -72,7 +72,7 @@ class BatchRun:
         """
         if self.pipeline.mode != "batch":
             raise PipelineConfigurationException(
-                "this is a streaming pipeline, and it was to be run as a batch",
+                "a streaming pipeline can't be run as a batch",
                 location=self.pipeline.location,
                 hint="set mode to batch",
             )
@@ -83,7 +83,7 @@ class BatchRun:
             raise PipelineCancelledException(
                 error.message,
                 location=self.pipeline.location,
-                hint=f"to go on, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
+                hint=f"to continue, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
                 "what was loaded already is not loaded twice",
             ) from error.__cause__
         return self.record.metrics()
@@ -117,7 +117,7 @@ class BatchRun:
         self.record.retried.append(redact(str(error)))
         seconds = attempt.next_action.sleep if attempt.next_action is not None else 0
         _LOG.warning(
-            "attempt %d failed, the next one begins in %.1f s: %s", self.record.attempts, seconds, redact(str(error))
+            "attempt %d failed, the next one starts in %.1f s: %s", self.record.attempts, seconds, redact(str(error))
         )
 
 

@@ -110,7 +110,7 @@ def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
     if isinstance(step.config, Extract) and step.config.pushes_down_filters():
         for other in _through_row_keeping(pipeline, step):
             if isinstance(other.config, Transform) and other.config.filters_rows:
-                return f"not counted: the filter of step {other.number} is carried out while reading"
+                return f"not counted: the filter of step {other.number} is applied while reading"
     return None
 
 

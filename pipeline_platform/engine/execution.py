@@ -290,7 +290,7 @@ def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
         samples=first.samples,
         location=step.location,
         config=step.config.as_config(),
-        hint="mend the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was written",
+        hint="fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was written",
     )
 
 

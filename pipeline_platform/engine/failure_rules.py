@@ -14,8 +14,8 @@ from pipeline_platform.frames.rules import MAKE_FIRST, UNREACHABLE, Rule
 from pipeline_platform.registry import connectors
 
 DAMAGED_CHECKPOINT = (
-    "put back the newest copy of the whole checkpoint (one that is older than what was loaded is refused), or begin "
-    "anew, with reset-checkpoint"
+    "restore the newest copy of the whole checkpoint (a copy older than what was loaded is refused), or start over "
+    "with reset-checkpoint"
 )
 """What to do about a checkpoint that can't be read."""
 
@@ -43,13 +43,13 @@ def rules() -> tuple[Rule, ...]:
 
 _DISK_FULL = "free some disk space and run again: nothing was committed"
 _NOT_WRITABLE = "check that the folder can be written to"
-_MORE_MEMORY = "set 'spark.driver.memory' higher in sparkConf, or repartition the data"
+_MORE_MEMORY = "raise 'spark.driver.memory' in sparkConf, or repartition the data"
 
 _RULES: tuple[Rule, ...] = (
-    Rule("mend the rows that the expression raises this for, or filter them", conditions=("USER_RAISED_EXCEPTION",)),
+    Rule("fix the rows that the expression raises this for, or filter them out", conditions=("USER_RAISED_EXCEPTION",)),
     # Values.
     Rule(
-        "use try_cast or the like in the expression, or filter the values that can't be converted",
+        "use try_cast or the like in the expression, or filter out the values that can't be converted",
         conditions=(
             "CAST_INVALID_INPUT",
             "CAST_OVERFLOW",
@@ -61,12 +61,12 @@ _RULES: tuple[Rule, ...] = (
     ),
     Rule("cast to a wider type first", conditions=("ARITHMETIC_OVERFLOW", "BINARY_ARITHMETIC_OVERFLOW")),
     Rule(
-        "use try_divide, or filter the zeros",
+        "use try_divide, or filter out the zeros",
         conditions=("DIVIDE_BY_ZERO", "INTERVAL_DIVIDED_BY_ZERO", "REMAINDER_BY_ZERO"),
     ),
     # Names and types.
     Rule(
-        "check the path; if another pipeline makes the table, run that one first",
+        "check the path; if another pipeline creates the table, run that one first",
         conditions=("TABLE_OR_VIEW_NOT_FOUND",),
     ),
     Rule(MAKE_FIRST, conditions=("PATH_NOT_FOUND", "FAILED_READ_FILE.FILE_NOT_EXIST")),
@@ -78,7 +78,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     Rule("use one of the columns that are there", conditions=("UNRESOLVED_COLUMN", "FIELD_NOT_FOUND")),
     Rule("check the spelling of the function", conditions=("UNRESOLVED_ROUTINE",)),
-    Rule("cast the operands to types that go together", conditions=("DATATYPE_MISMATCH",)),
+    Rule("cast the operands to compatible types", conditions=("DATATYPE_MISMATCH",)),
     Rule(
         "use a path or URI that Spark can read",
         conditions=("UNSUPPORTED_FILE_SYSTEM",),
@@ -98,7 +98,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     # Other systems that are away for a while.
     Rule(
-        f"{UNREACHABLE}; 'timeoutSeconds' says how long it may take to answer",
+        f"{UNREACHABLE}; 'timeoutSeconds' is how long it may take to answer",
         transient=True,
         classes=("java.net.SocketTimeoutException",),
     ),
@@ -152,12 +152,11 @@ _RULES: tuple[Rule, ...] = (
     Rule(_NOT_WRITABLE, classes=("OSError",), codes=frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR})),
     Rule(_MORE_MEMORY, classes=("java.lang.OutOfMemoryError",), conditions=("UNABLE_TO_ACQUIRE_MEMORY",)),
     Rule(
-        "set 'spark.executor.memory' or 'spark.executor.memoryOverhead' higher in sparkConf, or look into the "
-        "executor's log",
+        "raise 'spark.executor.memory' or 'spark.executor.memoryOverhead' in sparkConf, or look at the executor's log",
         classes=("ExecutorLostFailure",),
     ),
     Rule(
-        "split the pipeline: load what is there halfway, and go on from that; or set -Xss higher in "
+        "split the pipeline: load an intermediate result, and continue from that; or raise -Xss in "
         "'spark.driver.extraJavaOptions'",
         classes=("java.lang.StackOverflowError",),
     ),
@@ -168,7 +167,7 @@ _RULES: tuple[Rule, ...] = (
     ),
     # What could not be read, if it is nothing of the above.
     Rule(
-        "the file is damaged or cut off: restore it, or take it out of the folder",
+        "the file is damaged or truncated: restore it, or remove it from the folder",
         conditions=("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER", "CANNOT_READ_FOOTER", "MALFORMED_AVRO_MESSAGE"),
         classes=("org.apache.avro.InvalidAvroMagicException", "org.apache.orc.FileFormatException"),
     ),

@@ -21,7 +21,7 @@ from pipeline_platform.frames.causes import Failure, failure_of
 from pipeline_platform.frames.failure_text import told
 from pipeline_platform.logs import log_context
 
-_HINT = "mend the step or its data and run again"
+_HINT = "fix the step or its data and run again"
 _MOST_CASTS = 3
 
 

@@ -229,7 +229,7 @@ def _plan_steps(planned: Plan, spark: SparkSession) -> None:
                 case Load():
                     _plan_load(planned, step)
                 case _:
-                    raise TypeError(f"{step.config.method} is no kind of step that a batch knows")
+                    raise TypeError(f"{step.config.method} is not a kind of step that a batch can run")
 
 
 def _plan_frame(planned: Plan, step: Step, spark: SparkSession) -> None:
@@ -353,8 +353,8 @@ def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
     planned.frames[index] = planned.frames[index].persist()
     planned.cached.append(planned.frames[index])
     planned.hints.append(
-        f"'{planned.pipeline.steps[index].name}' is kept from its validation to its load: a second reading by "
-        f"{changing[0]} could give other rows",
+        f"'{planned.pipeline.steps[index].name}' is persisted from its validation to its load: a second read by "
+        f"{changing[0]} could return other rows",
     )
     return True
 
@@ -406,7 +406,7 @@ def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
         if folder is not None:
             return f"{folder.rstrip('/')}_quarantine"
     raise PipelineException(
-        "there is no sink with a path to keep quarantined rows beside",
+        "no sink has a path next to which quarantined rows could be kept",
         location=step.location,
         hint="set 'quarantinePath' to the path of a Delta table",
     )

@@ -13,7 +13,7 @@ from pipeline_platform.frames.causes import Cause
 
 UNREACHABLE = "check that the other system is up and can be reached"
 """What to do about a system that does not answer."""
-MAKE_FIRST = "check the path; if another pipeline makes it, run that one first"
+MAKE_FIRST = "check the path; if another pipeline creates it, run that one first"
 """What to do about a path that is not there."""
 
 

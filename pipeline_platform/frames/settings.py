@@ -42,5 +42,5 @@ def set_on(spark: SparkSession, key: str, value: str) -> None:
         if not refused:
             raise
         raise PipelineConfigurationException(
-            f"Spark does not take the value of '{key}': {refused[0].text}", hint="correct the value in sparkConf"
+            f"Spark does not accept the value of '{key}': {refused[0].text}", hint="correct the value in sparkConf"
         ) from error

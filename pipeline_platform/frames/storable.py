@@ -78,7 +78,7 @@ def require_partition_overwrite(overwrite: str | None, mode: str, partition_by: 
     """
     message = None
     if overwrite is not None and mode != "overwrite":
-        message = "'partitionOverwrite' goes with mode overwrite"
+        message = "'partitionOverwrite' needs mode overwrite"
     elif overwrite == "dynamic" and not partition_by:
         message = "'partitionOverwrite' dynamic needs 'partitionBy'"
     if message is not None:
@@ -101,7 +101,7 @@ def require_storable(frame: DataFrame, types: StorableTypes, partition_by: Seque
     folders = {name.lower() for name in partition_by}
     if partition_by and len(folders) == len(frame.columns):
         raise PipelineExecutionException(
-            "'partitionBy' names every column of the frame, so that none is left for the files",
+            "'partitionBy' names every column of the frame, so none is left for the files",
             hint="leave at least one column out of 'partitionBy'",
         )
     for field in frame.schema:
@@ -140,7 +140,7 @@ def _require_fields(column: StructField, name: str) -> None:
                 )
             if twice := repeated(data_type.names):
                 raise PipelineExecutionException(
-                    f"{told}, has the field '{twice[0]}' twice, as case does not count",
+                    f"{told}, has the field '{twice[0]}' twice, as case is ignored",
                     hint="rename or drop one of them first",
                 )
 
@@ -159,7 +159,7 @@ def _require_different_names(frame: DataFrame) -> None:
         if other is not name:
             told = f"two columns '{name}'" if other == name else f"the columns '{other}' and '{name}'"
             raise PipelineExecutionException(
-                f"the frame has {told}, which are one to a sink, as case does not count",
+                f"the frame has {told}, which are the same to a sink, as case is ignored",
                 hint="rename or drop one of them first",
             )
 

@@ -135,5 +135,5 @@ def require_same_types(one: tuple[str, str, DataType], other: tuple[str, str, Da
     raise PipelineExecutionException(
         f"{action} would change values: {frame} has the column '{column}' as {wanted}, and {other_frame} has "
         f"'{other_column}' as {other_kind.simpleString()}",
-        hint=f"cast one of them before, for example with enrichData on {other_frame}: CAST({other_column} AS {wanted})",
+        hint=f"cast one of them first, for example with enrichData on {other_frame}: CAST({other_column} AS {wanted})",
     )

@@ -86,10 +86,10 @@ def run_registry(run: RunMetrics) -> CollectorRegistry:
     """
     registry = CollectorRegistry()
     facts = {
-        "run_start_timestamp_seconds": ("When the last run began.", run.started.timestamp()),
+        "run_start_timestamp_seconds": ("When the last run started.", run.started.timestamp()),
         "run_end_timestamp_seconds": ("When it ended.", run.ended.timestamp() if run.ended is not None else None),
         "run_duration_seconds": ("How long it took.", run.seconds),
-        "run_attempts": ("How often it was begun: more than 1 after transient failures.", run.attempts or None),
+        "run_attempts": ("Its attempts: more than 1 after transient failures.", run.attempts or None),
         "run_read_rows": ("Rows read by all extracts.", run.rows_read),
         "run_written_rows": ("Rows written by all loads.", run.rows_written),
         "run_written_bytes": ("Bytes written by all loads.", run.bytes_written),
@@ -112,7 +112,7 @@ def _add_steps(registry: CollectorRegistry, pipeline: str, steps: Iterable[StepM
     partitions = _gauge(registry, "step_partitions", "Partitions of a step's output that had rows.", _STEP)
     violations = _gauge(registry, "step_violations", "Rows that broke a validation's rules.", _STEP)
     quarantined = _gauge(registry, "step_quarantined_rows", "Rows put in quarantine.", _STEP)
-    malformed = _gauge(registry, "step_malformed_records", "Records of an extract that could not be used.", _STEP)
+    malformed = _gauge(registry, "step_malformed_records", "Malformed records of an extract.", _STEP)
     status = _gauge(registry, "step_status", "1 for the status of a step.", (*_STEP, "status"))
     for step in steps:
         labels = (pipeline, step.name, step.type, step.method)

@@ -23,7 +23,7 @@ def run_failed_sensor() -> dg.SensorDefinition:
     @dg.run_failure_sensor(
         name=RUN_FAILED_SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
-        description="Tells whom PIPELINE_PLATFORM_ALERTS names of each run that failed.",
+        description="Notifies those in PIPELINE_PLATFORM_ALERTS of each run that failed.",
     )
     def alert_run_failed(context: dg.RunFailureSensorContext, alerts: AlertsResource) -> dg.SkipReason | None:
         run = context.dagster_run
@@ -45,7 +45,7 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
             return failure.description
         if event.step_failure_data.error is not None:
             return event.step_failure_data.error.message.strip()
-    return context.failure_event.message or "no reason is known"
+    return context.failure_event.message or "the reason is not known"
 
 
 def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefinition:
@@ -58,7 +58,7 @@ def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefi
     @dg.sensor(
         name=GIVEN_UP_SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
-        description="Tells whom PIPELINE_PLATFORM_ALERTS names of each stream that was given up.",
+        description="Notifies those in PIPELINE_PLATFORM_ALERTS of each stream that was given up.",
     )
     def alert_stream_given_up(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SensorResult:
         before: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
@@ -72,7 +72,7 @@ def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefi
             if supervision is None or supervision.value != "given_up":
                 continue
             told[pipeline.name] = record.id
-            text = f"the stream is {found.description}\nmend it, then: pipeline-platform resume {pipeline.file}"
+            text = f"the stream is {found.description}\nfix it, then: pipeline-platform resume {pipeline.file}"
             at = datetime.fromtimestamp(record.create_timestamp, UTC)
             alert = Alert(kind="stream_given_up", pipeline=pipeline.name, run_id=None, at=at, text=text)
             send(alerts.notifiers(), alert)

@@ -96,7 +96,7 @@ def broken_files_sensor(broken: Sequence[BrokenAsset]) -> dg.SensorDefinition:
         name=SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Makes the check of each file that is not loaded fail, so that it is seen.",
+        description="Fails the check of each file that can't be loaded, so that it is seen.",
     )
     def report(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         state = hashlib.sha256("".join(asset.told for asset in broken).encode()).hexdigest()

@@ -84,7 +84,7 @@ class PipelineComponent(Component, Model, Resolvable):
         folder = context.path / self.path
         if not folder.is_dir():
             raise dg.DagsterInvalidDefinitionError(
-                f"'path' of the component in {context.path} names the folder {folder}, which is not there"
+                f"'path' of the component in {context.path} names the folder {folder}, which does not exist"
             )
         definitions = project_definitions(folder)
         translation = self.translation

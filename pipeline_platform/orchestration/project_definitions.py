@@ -119,7 +119,7 @@ def _require_all(project: Project, failed: Sequence[str]) -> None:
         raise PipelineConfigurationException(
             "\n".join(["not everything can be loaded:", *failed, *map(str, problems)]),
             problems=problems,
-            hint=f"mend them; without {STRICT_VARIABLE} the other pipelines are loaded",
+            hint=f"fix them; without {STRICT_VARIABLE} the other pipelines are loaded",
         )
 
 
@@ -134,7 +134,7 @@ def _made(project: Project) -> tuple[Project, list[_Pipeline]]:
                 made.append(_make(project, pipeline, names))
             # The rules of `check` should leave nothing to refuse; what they miss must not take the others down.
             except Exception as error:  # noqa: BLE001
-                refused.append(broken_step(pipeline, None, f"Dagster does not take this pipeline: {error}"))
+                refused.append(broken_step(pipeline, None, f"Dagster does not accept this pipeline: {error}"))
         if not refused:
             return project, made
         # What the others are told of each other may have changed.

@@ -114,7 +114,7 @@ def _wrong(
         wrong.append(f"it would take {behind:.0f} s to catch up")
     restarts = watch.restarts if watch is not None else state.restarts
     if restarts * 2 > options.max_restarts:
-        wrong.append(f"{restarts} restarts without getting on")
+        wrong.append(f"{restarts} restarts without progress")
     return wrong
 
 

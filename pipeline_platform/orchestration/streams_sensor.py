@@ -114,7 +114,7 @@ def _orphans(project: Project, now: datetime) -> list[StreamState]:
 
 def _end_orphan(context: dg.SensorEvaluationContext, state: StreamState) -> None:
     """Stop the run of a stream that has no pipeline any more; somebody's own process is left to them."""
-    told = f"the stream {state.pipeline} runs on, though its pipeline was renamed or removed"
+    told = f"the stream {state.pipeline} is still running, though its pipeline was renamed or removed"
     run = context.instance.get_run_by_id(state.run_id)
     if run is None or run.is_finished:
         context.log.warning(f"{told}: stop process {state.pid} on {state.host}")
@@ -200,7 +200,7 @@ def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: 
     match watch.phase:
         case "given_up":
             context.log.error(
-                f"{pipeline.name} is given up after {watch.restarts} restarts: {watch.reason}\nmend it, then: "
+                f"{pipeline.name} is given up after {watch.restarts} restarts: {watch.reason}\nfix it, then: "
                 f"pipeline-platform resume {pipeline.file}"
             )
         case "waiting":
@@ -209,6 +209,6 @@ def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: 
                 f"{watch.reason}"
             )
         case "stopped":
-            context.log.info(f"{pipeline.name} is {watch.reason}; it is not started until somebody does")
+            context.log.info(f"{pipeline.name} is {watch.reason}; it stays stopped until somebody starts it")
         case "requested" | "live" | "wanted":
             context.log.info(f"{pipeline.name} is {watch.phase}")

@@ -166,7 +166,7 @@ def _of_live(
     if own_state is not None and seen.run.status == dg.DagsterRunStatus.STARTED:
         still = own_state.stalled_for(now)
         if still > timedelta(seconds=options.stall_timeout_seconds):
-            return _again(options, watch, now, f"it has stood still for {_told(still)}", end_run=True)
+            return _again(options, watch, now, f"it has made no progress for {_told(still)}", end_run=True)
     return Decision(watch)
 
 

@@ -101,7 +101,7 @@ def send(notifiers: Sequence[Notifier], alert: Alert) -> None:
         try:
             notifier.notify(redacted)
         except Exception as error:  # noqa: BLE001 - whatever keeps one from being told; the next may still be.
-            _LOG.error("%s can't be told: %s; %s", type(notifier).__name__, redact(str(error)), redacted.text)
+            _LOG.error("%s can't be notified: %s; %s", type(notifier).__name__, redact(str(error)), redacted.text)
 
 
 def notifiers_from_environment() -> list[Notifier]:
@@ -137,5 +137,5 @@ def _notifier(entry: str) -> Notifier | None:
             return None
     others = "".join(f", {name}" for name in sorted(known.names))
     raise PipelineConfigurationException(
-        f"'{kind}' in {ALERTS_VARIABLE} is nobody who can be told", hint=f"there are log, webhook:URL{others}"
+        f"'{kind}' in {ALERTS_VARIABLE} is not a notifier", hint=f"there are log, webhook:URL{others}"
     )

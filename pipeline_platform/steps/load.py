@@ -114,10 +114,16 @@ class Load(FrameInput):
         if mode != "streaming":
             return []
         if self.is_continuous() and not self.can_be_continuous:
-            return [("trigger", f"{self.method} takes micro-batches, not row by row; write an interval, as '1 second'")]
+            return [
+                ("trigger", f"{self.method} takes micro-batches, not single rows; use an interval, such as '1 second'")
+            ]
         if getattr(self, "mode", None) in ("errorIfExists", "ignore"):
             return [
-                ("mode", "the second micro-batch of a stream always finds the first; use append, overwrite or merge")
+                (
+                    "mode",
+                    "the second micro-batch of a stream always finds the data of the first; use append, "
+                    "overwrite or merge",
+                )
             ]
         return []
 

@@ -55,7 +55,7 @@ class RuleResult:
 
 def _tolerance(value: float) -> float:
     if value >= 1 and value != int(value):
-        raise PydanticCustomError("tolerance", "expected a whole count, or a fraction below 1")
+        raise PydanticCustomError("tolerance", "expected a whole number, or a fraction below 1")
     return value
 
 

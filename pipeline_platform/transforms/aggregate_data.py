@@ -60,7 +60,7 @@ class AggregateData(Transform):
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.watermark is None:
-            message = "an aggregation of a stream needs a 'watermark' {column, delay}, or its state grows without end"
+            message = "an aggregation of a stream needs a 'watermark' {column, delay}, or its state grows without bound"
             return [(None, message)]
         return []
 
@@ -73,8 +73,8 @@ class AggregateData(Transform):
         if is_timed or any(map(has_placeholder, (column, *groups))):
             return None
         return (
-            f"a group comes out once the watermark on '{column}' has passed it, and these groups have no such time, so "
-            "that none would ever come out"
+            f"a group is emitted once the watermark on '{column}' has passed it, but these groups have no such "
+            "time, so none would ever be emitted"
         )
 
     def apply(self, frames: Frames) -> DataFrame:

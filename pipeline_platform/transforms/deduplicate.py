@@ -74,11 +74,11 @@ class Deduplicate(Transform):
         found: list[tuple[str | None, str]] = []
         if mode == "streaming" and self.order_by is not None:
             message = (
-                "'orderBy' has no meaning in a stream: the row that comes first is handed on before the others come"
+                "'orderBy' has no meaning in a stream: the row that arrives first is passed on before the others arrive"
             )
             found.append(("orderBy", message))
         if mode == "streaming" and self.watermark is None:
-            message = "deduplicating a stream needs a 'watermark' {column, delay}, or its state grows without end"
+            message = "deduplicating a stream needs a 'watermark' {column, delay}, or its state grows without bound"
             found.append((None, message))
         return found
 

@@ -69,7 +69,7 @@ class Watermark(FormatModel):
             return frame
         if "." in name:
             raise PipelineExecutionException(
-                f"a watermark can't be on '{name}': Spark takes the dot for a field",
+                f"a watermark can't be on '{name}': Spark reads the dot as access to a field",
                 hint="give the column another name with enrichData first",
             )
         return self._without_future(frame, name).withWatermark(name, self.delay)

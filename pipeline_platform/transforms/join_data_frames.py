@@ -113,7 +113,7 @@ class JoinDataFrames(Transform):
         if len(streams) < 2 or not without:
             return None
         missing = ", ".join(without)
-        return f"a join of streams needs 'watermarks' for each of them, or its state grows without end: {missing}"
+        return f"a join of streams needs 'watermarks' for each of them, or its state grows without bound: {missing}"
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -156,7 +156,7 @@ def _require_value_of(name: str, data_type: DataType, value: bool | int | float 
         raise PipelineExecutionException(
             f"the pivot value {value!r} is not one that the column '{name}' can have, which is "
             f"{data_type.simpleString()}",
-            hint="write it in 'pivotValues' as a value of this type, or cast the column with enrichData before",
+            hint="write it in 'pivotValues' as a value of this type, or cast the column with enrichData first",
         )
 
 

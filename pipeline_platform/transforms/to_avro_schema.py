@@ -35,7 +35,7 @@ class ToAvroSchema(Transform):
         return True
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
-        message = "the schema of a stream is one row and no stream; use toAvroSchema in a batch pipeline"
+        message = "the schema of a stream is one row, not a stream; use toAvroSchema in a batch pipeline"
         return [(None, message)] if mode == "streaming" else []
 
     def apply(self, frames: Frames) -> DataFrame:

@@ -91,9 +91,9 @@ def test_mistakes_of_the_pipeline_and_of_its_references_are_reported_together(pr
     [
         ("../shared/nothing.json", "the referenced file '../shared/nothing.json' does not exist"),
         ("../shared", "the referenced file '../shared' does not exist"),
-        ("../../outside.json", "'../../outside.json' leaves the project folder"),
-        ("/etc/passwd", "'/etc/passwd' leaves the project folder"),
-        ("flights.json", "'flights.json' is a cycle: that file leads here"),
+        ("../../outside.json", "'../../outside.json' is outside the project folder"),
+        ("/etc/passwd", "'/etc/passwd' is outside the project folder"),
+        ("flights.json", "'flights.json' is a circular reference: that file leads back here"),
         ("", "expected 'configRef' to be the path of a JSON file"),
         ("a\0b", "expected 'configRef' to be the path of a JSON file"),
         (3, "expected 'configRef' to be the path of a JSON file"),
@@ -112,7 +112,7 @@ def test_a_link_that_leaves_the_project_is_refused(project: Path, tmp_path_facto
     outside = write(tmp_path_factory.mktemp("outside"), "secret.json", {"path": "in", "format": "csv"})
     (project / "shared" / "link.json").symlink_to(outside)
     (problem,) = problems_of(pipeline_with(project, "../shared/link.json"))
-    assert "leaves the project folder" in problem.message
+    assert "is outside the project folder" in problem.message
 
 
 def test_a_cycle_is_reported_in_the_file_that_closes_it(project: Path):
@@ -120,7 +120,7 @@ def test_a_cycle_is_reported_in_the_file_that_closes_it(project: Path):
     second = write(project, "shared/b.json", {"configRef": "../shared/a.json"})
     (problem,) = problems_of(pipeline_with(project, "../shared/a.json"))
     assert problem.file == second
-    assert problem.message == "'../shared/a.json' is a cycle: that file leads here"
+    assert problem.message == "'../shared/a.json' is a circular reference: that file leads back here"
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_what_is_not_json_is_refused_at_its_place(text: str, line: int, column: 
     [
         ('{"name": "a",}', "remove the comma before it"),
         ('{"name": "a"} // so', "JSON has no comments"),
-        ("{'name': 'a'}", "strings stand in double quotes"),
+        ("{'name': 'a'}", "write strings in double quotes"),
     ],
 )
 def test_what_people_write_by_mistake_for_json_gets_a_hint(text: str, hint: str):
@@ -60,13 +60,13 @@ def test_a_number_that_is_too_large_for_its_key_is_refused():
 
 def test_half_of_a_surrogate_pair_is_refused_at_its_place():
     (problem,) = problems_of(VALID.replace('"path": "flights"', '"path": "\\ud800"'))
-    assert problem.message == "a string holds half of a surrogate pair, which is no character"
+    assert problem.message == "a string holds half of a surrogate pair, which is not a character"
     assert VALID[problem.column - 1 :].startswith('"flights"')
 
 
 def test_half_of_a_surrogate_pair_in_a_key_is_refused():
     found = messages_of(VALID.replace('"path"', '"\\udfff"'))
-    assert "a string holds half of a surrogate pair, which is no character" in found
+    assert "a string holds half of a surrogate pair, which is not a character" in found
 
 
 def test_a_whole_surrogate_pair_is_a_character():
@@ -107,19 +107,19 @@ def test_a_key_that_stands_twice_is_reported_at_its_second_place_with_the_first(
     text = VALID.replace('"mode": "batch"', '"mode": "batch",\n"name": "b"')
     (problem,) = problems_of(text)
     assert (problem.line, problem.column) == (2, 1)
-    assert (problem.message, problem.hint) == ("the key 'name' stands twice in one object", "first on line 1")
+    assert (problem.message, problem.hint) == ("the key 'name' appears twice in one object", "first on line 1")
 
 
 def test_a_key_that_stands_twice_is_found_however_it_is_spelled():
     assert messages_of(VALID.replace('"mode"', '"na\\u006de": "b", "mode"')) == [
-        "the key 'name' stands twice in one object (first on line 1)",
+        "the key 'name' appears twice in one object (first on line 1)",
     ]
 
 
 def test_a_key_that_stands_twice_hides_no_other_mistake():
     found = messages_of(VALID.replace('"mode": "batch"', '"mode": "batch", "mode": "bach"'))
     assert [message.partition(" (")[0] for message in found] == [
-        "the key 'mode' stands twice in one object",
+        "the key 'mode' appears twice in one object",
         "expected 'batch' or 'streaming', not 'bach'",
     ]
 

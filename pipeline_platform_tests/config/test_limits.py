@@ -66,7 +66,7 @@ def test_sql_that_runs_code_is_refused_at_its_place(step: Json, monkeypatch: pyt
     assert re.match(
         r"'(reflect|java_method|try_reflect)' runs any Java code|'TRANSFORM' runs a program", problem.message
     )
-    assert problem.message.endswith("who runs pipelines may allow it with PIPELINE_PLATFORM_ALLOW=sql-code")
+    assert problem.message.endswith("whoever runs pipelines may allow it with PIPELINE_PLATFORM_ALLOW=sql-code")
     assert str(problem).endswith("^")
     monkeypatch.setenv(ALLOW_VARIABLE, "spark-code, sql-code")
     assert read(value)
@@ -143,7 +143,7 @@ def test_sql_over_frames_and_values_is_let_in(step: Json):
 def test_settings_of_spark_that_run_code_or_show_secrets_are_refused(key: str, monkeypatch: pytest.MonkeyPatch):
     value = pipeline(extract(), load(), sparkConf={"spark.sql.ansi.enabled": True, key: "x"})
     (problem,) = problems_of(value)
-    assert problem.message.endswith("who runs pipelines may allow it with PIPELINE_PLATFORM_ALLOW=spark-code")
+    assert problem.message.endswith("whoever runs pipelines may allow it with PIPELINE_PLATFORM_ALLOW=spark-code")
     assert f'"{key}": "x"' in (problem.source_line or "")
     monkeypatch.setenv(ALLOW_VARIABLE, "spark-code")
     assert read(value)
@@ -204,7 +204,7 @@ def test_a_variable_that_turns_up_at_run_time_is_refused_then_too(monkeypatch: p
     monkeypatch.setenv(ALLOW_VARIABLE, "platform-variables")
     step = read(flights(filtered("a = '${env:VAULT_TOKEN:-x}'"))).steps[1]
     monkeypatch.delenv(ALLOW_VARIABLE)
-    with pytest.raises(CredentialException, match="VAULT_TOKEN is for the platform alone"):
+    with pytest.raises(CredentialException, match="VAULT_TOKEN is reserved for the platform"):
         step.config.resolved()
 
 

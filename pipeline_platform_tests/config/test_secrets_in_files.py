@@ -66,7 +66,7 @@ def test_a_password_in_a_url_is_refused_and_shown_nowhere(
     file = tmp_path / "flights.json"
     file.write_text(json.dumps(pipeline(extract(), step, **keys), indent=2))
     (problem,) = problems_of(file)
-    assert problem.message.startswith("there is a password in the URL of '")
+    assert problem.message.startswith("the URL in '")
     assert "credentialPath" in (problem.hint or "")
     shown = file.read_text().splitlines()[problem.line - 1]
     assert "://" in shown or "ROOT_WITH_KEY" in shown

@@ -22,16 +22,16 @@ def kafka(**config: Any) -> Json:
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (postgres(fetchSize=1), "one of 'table' and 'query' is needed"),
-        (postgres(table="t", query="SELECT 1"), "'table' and 'query' exclude each other"),
+        (postgres(fetchSize=1), "one of 'table' and 'query' is required"),
+        (postgres(table="t", query="SELECT 1"), "'table' and 'query' are mutually exclusive"),
         (postgres(query="SELEC 1"), "SQL syntax: "),
         (postgres(query="DELETE FROM t"), "SQL syntax: expected a SELECT; other statements are not allowed"),
-        (postgres(table="t", lowerBound=1), "'lowerBound' goes with 'partitionColumn'"),
+        (postgres(table="t", lowerBound=1), "'lowerBound' needs 'partitionColumn'"),
         (
             postgres(table="t", partitionColumn="id", lowerBound=True),
             "expected a number or a string, not a boolean",
         ),
-        (postgres(table="t", upperBound="2026-01-01"), "'upperBound' goes with 'partitionColumn'"),
+        (postgres(table="t", upperBound="2026-01-01"), "'upperBound' needs 'partitionColumn'"),
         (
             postgres(table="t", partitionColumn="id", lowerBound=5, upperBound=5),
             "'upperBound' must be above 'lowerBound'",
@@ -47,16 +47,16 @@ def kafka(**config: Any) -> Json:
             "'fromPostgres' takes credentials of type postgres or postgresql, not s3",
         ),
         (postgres(table="t", pasword="x"), "unknown key 'pasword' (did you mean 'password'?)"),
-        (kafka(minPartitions=1), "one of 'topic' and 'topicPattern' is needed"),
-        (kafka(topic="a", topicPattern="b"), "'topic' and 'topicPattern' exclude each other"),
+        (kafka(minPartitions=1), "one of 'topic' and 'topicPattern' is required"),
+        (kafka(topic="a", topicPattern="b"), "'topic' and 'topicPattern' are mutually exclusive"),
         (kafka(topic=[]), "expected at least 1, found 0"),
-        (kafka(topic="a b"), "'a b' is not a topic: letters, digits, '.', '_' and '-', at most 249"),
+        (kafka(topic="a b"), "'a b' is not a topic name: expected letters, digits, '.', '_' and '-', at most 249"),
         (kafka(topic="a", startingOffsets="first"), "expected 'earliest', 'latest' or offsets by topic and partition"),
         (kafka(topic="a", startingOffsets={"a": 3}), "expected an offset for each partition of 'a'"),
-        (kafka(topic="a", startingOffsets={"a": {"p": 3}}), "'p' of 'a' is not the number of a partition"),
+        (kafka(topic="a", startingOffsets={"a": {"p": 3}}), "'p' of 'a' is not a partition number"),
         (
             kafka(topic="a", startingOffsets={"a": {"0": -3}}),
-            "the offset of 'a', partition 0, is no number of -2 (earliest) or more",
+            "the offset of 'a', partition 0, is not a number of -2 (earliest) or more",
         ),
         (kafka(topic="a", startingOffsets={"b": {"0": 3}}), "'startingOffsets' names topics that are not read: b"),
         (kafka(topic="a", endingOffsets="earliest"), "'endingOffsets' can't be earliest: nothing would be read"),
@@ -67,12 +67,12 @@ def kafka(**config: Any) -> Json:
         ),
         (kafka(topic="a", valueFormat="json"), "'valueFormat' json needs a 'valueSchema'"),
         (kafka(topic="a", valueFormat="avro"), "'valueFormat' avro needs a 'valueSchema'"),
-        (kafka(topic="a", valueSchema="id INT"), "'valueSchema' goes with 'valueFormat' json or avro"),
+        (kafka(topic="a", valueSchema="id INT"), "'valueSchema' needs 'valueFormat' json or avro"),
         (kafka(topic="a", valueFormat="json", valueSchema="id INTT"), "expected a schema in Spark DDL"),
         (kafka(topic="a", valueFormat="avro", valueSchema="id INT"), "the Avro schema is not JSON: "),
         (
             kafka(topic="a", valueFormat="string", valueFraming="confluent"),
-            "'valueFraming' goes with 'valueFormat' json or avro",
+            "'valueFraming' needs 'valueFormat' json or avro",
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent"),
@@ -80,11 +80,11 @@ def kafka(**config: Any) -> Json:
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, writerSchemas={"1": {}}),
-            "'writerSchemas' goes with 'valueFormat' avro and 'valueFraming' confluent",
+            "'writerSchemas' needs 'valueFormat' avro and 'valueFraming' confluent",
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent", writerSchemas={"one": {}}),
-            "'one' is not the id of a schema, which is a number",
+            "'one' is not a schema id, which is a number",
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent", writerSchemas={"1": "{"}),

@@ -100,7 +100,7 @@ REFUSED = [
     ("fromPostgres", INLINE, "has no 'credentialPath'"),
     ("fromMySQL", INLINE, "has no 'credentialPath'"),
     ("fromKafka", {"topic": "t", "bootstrap.servers": "b:9092"}, "has no 'credentialPath'"),
-    ("fromPostgres", {**INLINE, "credentialPath": "secret/db"}, "has secrets beside its 'credentialPath'"),
+    ("fromPostgres", {**INLINE, "credentialPath": "secret/db"}, "has secrets in addition to its 'credentialPath'"),
     (
         "fromS3",
         {"bucket": "b", "path": "p", "format": "csv", "accessKeyId": "AKIA-sesame", "secretAccessKey": PASSWORD},
@@ -212,5 +212,5 @@ def test_several_processes_write_to_one_log_through_its_rotation_and_no_line_is_
 
 def test_what_can_not_be_audited_is_not_handed_out(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CredentialException, match="can't be noted"):
+    with pytest.raises(CredentialException, match="can't record the access"):
         entered(AuditLog(tmp_path / "file" / "credentials.jsonl"), "fromPostgres", **INLINE)

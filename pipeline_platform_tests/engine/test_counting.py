@@ -186,7 +186,7 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
     [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
     assert "GreaterThanOrEqual(id,990)" in pushed
     found = run_by_name(spark, *steps)
-    assert found["all"].rows_note == "not counted: the filter of step 2 is carried out while reading"
+    assert found["all"].rows_note == "not counted: the filter of step 2 is applied while reading"
     assert found["last"].rows == 10
     assert found["to_delta_lake"].rows == 10
 

@@ -181,9 +181,9 @@ def test_pythons_errors_are_followed_to_what_they_were_raised_from() -> None:
     [
         (JvmDeath(-9), "was killed", "more memory"),
         (JvmDeath(137), "was killed", "more memory"),
-        (JvmDeath(52), "no memory left", "'spark.driver.memory' higher"),
-        (JvmDeath(1, "x java.lang.OutOfMemoryError: Java heap space"), "no memory left", "higher"),
-        (JvmDeath(-6, "# /tmp/hs_err_pid7.log #"), "crashed; it says more in /tmp/hs_err_pid7.log", "another version"),
+        (JvmDeath(52), "ran out of memory", "raise 'spark.driver.memory'"),
+        (JvmDeath(1, "x java.lang.OutOfMemoryError: Java heap space"), "ran out of memory", "raise"),
+        (JvmDeath(-6, "# /tmp/hs_err_pid7.log #"), "crashed; see /tmp/hs_err_pid7.log", "another version"),
         (JvmDeath(-15), "ended by a signal", "run again"),
         (JvmDeath(3), "has ended, with exit code 3", "run again"),
     ],

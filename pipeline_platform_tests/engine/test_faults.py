@@ -75,9 +75,9 @@ def test_a_sink_that_can_not_be_planned_leaves_the_first_unwritten(
         (extract("fromDeltaLake", path="{}/no"), "Path does not exist", "check the path"),
         (extract("fromDeltaLake", path="{}/empty"), "doesn't exist", "run that one first"),
         (extract("fromFiles", path="{}/empty", format="parquet"), "infer schema", "there are no files"),
-        (extract("fromFiles", path="{}/bad", format="parquet"), "is not a Parquet file", "damaged or cut off"),
-        (extract("fromFiles", path="{}/cut", format="parquet"), "is not a Parquet file", "damaged or cut off"),
-        (extract("fromAvro", path="{}/bad"), "bad/x.", "damaged or cut off"),
+        (extract("fromFiles", path="{}/bad", format="parquet"), "is not a Parquet file", "damaged or truncated"),
+        (extract("fromFiles", path="{}/cut", format="parquet"), "is not a Parquet file", "damaged or truncated"),
+        (extract("fromAvro", path="{}/bad"), "bad/x.", "damaged or truncated"),
         (extract("fromFiles", path="foo://x", format="csv"), 'No FileSystem for scheme "foo"', "use a path or URI"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_file_that_is_damaged_inside_is_named_and_leaves_the_sink_as_it_was(
     good.with_name(f".{good.name}.crc").unlink()
     error = fails(spark, [extract("fromFiles", path=str(tmp_path / "good"), format="parquet"), sinks[sink]], 1)
     assert good.name in error.message
-    assert "damaged or cut off" in (error.hint or "")
+    assert "damaged or truncated" in (error.hint or "")
     assert visible(tmp_path / "sinks") == before
 
 

@@ -65,8 +65,8 @@ def plan_sink(frame: DataFrame, path: Path, file_format: str) -> None:
 @pytest.mark.parametrize(
     ("second", "told"),
     [
-        ("toAvro", "Avro does not take the name 'a b', in the column 's'"),
-        ("toDeltaLake", "Delta does not take the column name 'a b'"),
+        ("toAvro", "Avro does not allow the name 'a b', in the column 's'"),
+        ("toDeltaLake", "Delta does not allow the column name 'a b'"),
     ],
 )
 def test_a_nested_name_is_found_before_the_first_sink_is_written(

@@ -79,7 +79,7 @@ def test_whatever_is_taken_as_an_owner_dagster_takes(owner: str):
         ({"name": "__ASSET_JOB_0"}, 11, "reserved by Dagster"),
         ({"metadata": {"owner": "team:"}}, 14, "the name of a team"),
         ({"metadata": {"team": "é"}}, 13, "the name of a team"),
-        ({"metadata": {"owner": "jane@lab.technology"}}, 14, "not an email address that Dagster takes"),
+        ({"metadata": {"owner": "jane@lab.technology"}}, 14, "not an email address that Dagster accepts"),
         ({"schedule": "0 0 * * *", "scheduleTimezone": "Europe"}, 23, "no time zone 'Europe'"),
     ],
 )
@@ -147,7 +147,7 @@ def test_check_holds_several_files_against_each_other(tmp_path: Path):
     assert result.exit_code == 1
     assert f"{files[1]}:5:3: pipelines read each other's tables in a cycle" in result.output
     assert f"{files[2]}:2:10: the name 'one' is taken by {files[0]}" in result.output
-    assert "2 problems" in result.output
+    assert "2 errors" in result.output
 
 
 class FromNowhere(Extract):
@@ -202,7 +202,7 @@ def test_a_plug_in_that_fails_is_left_out_and_named_for_its_method(define: MakeD
     reasons = {
         "fromAbsent": "ModuleNotFoundError: No module named 'no_such_library'",
         "fromExits": "SystemExit: no licence",
-        "fromNumber": "is no method: expected a subclass of Extract",
+        "fromNumber": "is not a method: expected a subclass of Extract",
         "fromTwin": "another method of the type extract is called 'fromKafka'",
     }
     definitions = define(
@@ -233,7 +233,7 @@ def test_what_dagster_refuses_though_check_took_it_breaks_its_pipeline_alone(
     monkeypatch.setattr("pipeline_platform.config.pipeline.reserved_name", lambda name: None)
     definitions = define(rate_to_delta("class", tmp_path / "u"), rate_to_delta("good", tmp_path / "t"))
     assert keys_of(definitions) == {"good/from_rate", "good/to_delta_lake", "broken/class"}
-    assert "class.json:2:11: Dagster does not take this pipeline" in description_of(definitions, "broken/class")
+    assert "class.json:2:11: Dagster does not accept this pipeline" in description_of(definitions, "broken/class")
 
 
 @pytest.mark.parametrize("what", ["absent", "file"])

@@ -182,7 +182,7 @@ def test_one_that_stands_still_is_ended_and_its_process_counts_no_more_though_it
     still = state(moved=ago(OPTIONS.stall_timeout_seconds + 1))
     decision = of(live(), Observation(run(), still))
     assert decision.end_run is not None
-    assert "stood still" in decision.end_run
+    assert "no progress" in decision.end_run
     assert decision.watch.phase == "waiting"
     later = decision.watch.model_copy(update={"start_at": ago(1)})
     assert of(later, Observation(state=still)).start

@@ -134,7 +134,7 @@ def test_unpivot_takes_columns_that_become_one_type_with_their_values(spark: Any
         return
     with pytest.raises(PipelineExecutionException, match=told) as raised:
         applied(spark, step, frame)
-    assert "cast one of them before" in (raised.value.hint or "")
+    assert "cast one of them first" in (raised.value.hint or "")
 
 
 PIVOT_VALUES = [

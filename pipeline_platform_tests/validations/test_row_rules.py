@@ -187,7 +187,7 @@ def test_a_reference_between_types_that_spark_would_convert_is_refused_before_an
     with pytest.raises(PipelineException, match=told) as raised:
         planned(SALES.frame(spark), check, named={"keys": referenced.frame(spark)})
     assert "step 2 (validate validateReferentialIntegrity), checks.json:10" in str(raised.value)
-    assert "cast one of them before" in (raised.value.hint or "")
+    assert "cast one of them first" in (raised.value.hint or "")
 
 
 def test_a_frame_may_refer_to_itself(spark: Any):

@@ -249,7 +249,7 @@ def _bytes_default(avro: AvroType, value: str) -> Column:
         # Avro's JSON encoding: one character for each byte.
         content = value.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise AvroSchemaError(f"the default {value!r} has characters that are no bytes") from error
+        raise AvroSchemaError(f"the default {value!r} has characters that are not bytes") from error
     if avro.kind == "fixed" and len(content) != avro.size:
         raise AvroSchemaError(f"the default {value!r} has {len(content)} bytes, not {avro.size}")
     if avro.logical == "decimal":

@@ -26,7 +26,7 @@ RULES = (
         conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),
     ),
     Rule(
-        "check the path; if another pipeline makes the table, run that one first",
+        "check the path; if another pipeline creates the table, run that one first",
         conditions=(
             "DELTA_TABLE_NOT_FOUND",
             "DELTA_MISSING_DELTA_TABLE",
@@ -46,7 +46,8 @@ RULES = (
         ),
     ),
     Rule(
-        "a stream of a Delta table reads what is added; after another change begin anew, with reset-checkpoint",
+        "a stream of a Delta table reads only what is appended; after any other change, start over with "
+        "reset-checkpoint",
         conditions=(
             "DELTA_SOURCE_IGNORE_DELETE",
             "DELTA_SOURCE_TABLE_IGNORE_CHANGES",
@@ -56,7 +57,7 @@ RULES = (
         ),
     ),
     Rule(
-        "another writer changed the same table at that moment; run again",
+        "another writer changed the same table at the same time; run again",
         transient=True,
         states=("2D521", "40000"),
         classes=(

@@ -85,17 +85,17 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
         if self.mode == "merge" and not self.merge_keys:
             raise PydanticCustomError("merge", "mode merge needs 'mergeKeys'", {"key": "mode"})
         if self.mode != "merge" and self.merge_keys:
-            message = "'mergeKeys' goes with mode merge"
+            message = "'mergeKeys' needs mode merge"
             raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
         if self.overwrite_schema and self.mode != "overwrite":
-            message = "'overwriteSchema' goes with mode overwrite"
+            message = "'overwriteSchema' needs mode overwrite"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
         require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
         if self.partition_overwrite == "dynamic" and self.overwrite_schema:
-            message = "'overwriteSchema' gives the whole table other columns: it goes with 'partitionOverwrite' static"
+            message = "'overwriteSchema' changes the columns of the whole table: it needs 'partitionOverwrite' static"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
         if self.partition_by and self.cluster_by:
-            message = "'partitionBy' and 'clusterBy' exclude each other"
+            message = "'partitionBy' and 'clusterBy' are mutually exclusive"
             raise PydanticCustomError("cluster", message, {"key": "clusterBy"})
         return self
 
@@ -145,14 +145,14 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
         require_bucket(place)
         if self.cluster_by and place.credentials is not None:
             raise PipelineExecutionException(
-                "'clusterBy' does not go with credentials of the step's own: Delta makes such a table with those of "
-                "the session",
-                hint="use 'partitionBy', or make the table first",
+                "'clusterBy' can't be combined with credentials of the step: Delta creates such a table with those "
+                "of the session",
+                hint="use 'partitionBy', or create the table first",
             )
         if self.mode == "merge" and place.credentials is not None and is_remote(frame.sparkSession):
             raise PipelineExecutionException(
-                "a merge over Spark Connect does not go with credentials of the step's own: it is SQL, which takes "
-                "those of the server",
+                "a merge over Spark Connect can't use credentials of the step: it runs as SQL, which uses those of "
+                "the server",
                 hint="give the server the rights, or run it with SPARK_MASTER",
             )
         prepared = DeltaWrite(self, frame, run, place)
@@ -377,7 +377,7 @@ class DeltaWrite:
         for name in names:
             if any(character in _NOT_IN_NAMES for character in name):
                 raise PipelineExecutionException(
-                    f"Delta does not take the column name '{name}': it has one of the characters ' ,;{{}}()=', "
+                    f"Delta does not allow the column name '{name}': it has one of the characters ' ,;{{}}()=', "
                     "a tab or a new line",
                     hint=f"rename it, or set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf for a new table",
                 )
@@ -418,8 +418,10 @@ class DeltaWrite:
             raise PipelineExecutionException(
                 f"the frame has no column '{missing[0]}', which the table at {self.config.path} has, and a merge "
                 "writes whole rows",
-                hint="add the column, or set 'mergeSchema', which leaves it as it is in rows that are there and null "
-                "in new ones",
+                hint=(
+                    "add the column, or set 'mergeSchema', which leaves it unchanged in existing rows and null "
+                    "in new ones"
+                ),
             )
 
 

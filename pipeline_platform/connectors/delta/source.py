@@ -46,7 +46,9 @@ class FromDeltaLake(Extract, S3Options):
     @model_validator(mode="after")
     def _one_point_in_time(self) -> Self:
         if self.version is not None and self.timestamp is not None:
-            raise PydanticCustomError("version", "'version' and 'timestamp' exclude each other", {"key": "timestamp"})
+            raise PydanticCustomError(
+                "version", "'version' and 'timestamp' are mutually exclusive", {"key": "timestamp"}
+            )
         return self
 
     def is_stream(self) -> bool:
@@ -97,7 +99,7 @@ def _newest_version(spark: SparkSession, place: StorageLocation) -> int | None:
     except DeltaError as error:
         if bucket_of(place.uri) is not None:
             raise
-        _log.info("delta-rs can't open %s, so that Spark is asked for its version: %s", place.uri, redact(str(error)))
+        _log.info("delta-rs can't open %s, so Spark is asked for its version: %s", place.uri, redact(str(error)))
     # delta-rs reads a '%' in a local path as an escape.
     if bucket_of(place.uri) is not None or not DeltaTable.isDeltaTable(spark, place.uri):
         return None

@@ -18,8 +18,8 @@ def _require(column: StructField, data_type: DataType) -> None:
         inner = data_type.elementType if isinstance(data_type, ArrayType) else data_type.valueType
         if isinstance(inner, NullType):
             raise PipelineExecutionException(
-                f"delta can't hold the column '{column.name}', {column.dataType.simpleString()}: nothing says what its "
-                "elements are",
+                f"delta can't hold the column '{column.name}', {column.dataType.simpleString()}: the type of its "
+                "elements is not known",
                 hint=f"cast it first, for example with enrichData: CAST({column.name} AS ARRAY<STRING>)",
             )
 

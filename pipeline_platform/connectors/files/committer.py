@@ -103,7 +103,7 @@ class FileCommitter:
             with only_writer(self.folder, self._lock):
                 finished = _finish(self.folder)
             if self._name in finished:
-                return replace(finished[self._name], skipped="an earlier attempt of this run wrote it; published now")
+                return replace(finished[self._name], skipped="an earlier attempt of this run wrote it; committed now")
         skipped = self._why_nothing()
         if skipped is not None:
             return skipped

@@ -198,7 +198,8 @@ def read_group(
     for field in fields:
         if not can_be_read(field.dataType):
             raise PipelineExecutionException(
-                f"a csv file holds no values of type {field.dataType.simpleString()}, as the column '{field.name}' is",
+                f"a csv file can't hold values of type {field.dataType.simpleString()}, the type of the column "
+                f"'{field.name}'",
                 hint="give it a simple type in 'schema', such as STRING, and parse it in a step of its own",
             )
     frame = _raw(reader, group, fields, partitions, form)

@@ -88,7 +88,7 @@ def read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Dat
     names = _columns(groups, step)
     if not names and wanted is None:
         raise PipelineExecutionException(
-            f"there is no record in the files of {listing.place.uri}", hint="say their columns with 'schema'"
+            f"there is no record in the files of {listing.place.uri}", hint="name their columns with 'schema'"
         )
     reader = spark.read.options(**listing.reader_options())
     if wanted is None:
@@ -141,7 +141,10 @@ def _require_one_line_end(beginnings: Sequence[Beginning]) -> None:
     if mixed is not None:
         raise PipelineExecutionException(
             f"some lines of {mixed} end in CR LF, and others in LF",
-            hint="set 'multiLine' to false, by which each line is a record; or write the file with one line end",
+            hint=(
+                "set 'multiLine' to false, which makes each line a record; or write the file with one kind of "
+                "line ending"
+            ),
         )
 
 
@@ -168,8 +171,10 @@ def _ends(heads: Sequence[FileHead], form: CsvFormat) -> frozenset[str]:
         if in_quotes:
             raise PipelineExecutionException(
                 f"{head.path} ends within a value in quotes",
-                hint=f"close the quote, or double it if it is part of a value; if {form.dialect.quote} is no quote in "
-                "this file, set 'quote'",
+                hint=(
+                    f"close the quote, or double it if it is part of a value; if {form.dialect.quote} is not the "
+                    "quote character of this file, set 'quote'"
+                ),
             )
         if in_quotes is None and not is_whole:
             ends.add(file_end(text))
@@ -199,15 +204,15 @@ def _groups(
         if header is not None and header != names and len(paths) > len(beginnings):
             # Spark compares headers with the names of columns, and these were given by it.
             raise PipelineExecutionException(
-                f"the header of {files[0]} has a name that is empty or there twice, and there are {len(paths):,} files",
-                hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
+                f"the header of {files[0]} has an empty or duplicate name, and there are {len(paths):,} files",
+                hint=f"such files can be read only if there are at most {MOST_HEADS}: read them folder by folder",
             )
         kinds = [(header, names, is_crlf, None)]
     elif len(paths) > len(beginnings):
         one, other, *_ = by_kind.values()
         raise PipelineExecutionException(
             f"{one[0]} and {other[0]} differ in their headers or line ends, and there are {len(paths):,} files",
-            hint=f"such files are read if there are at most {MOST_HEADS}: read them folder by folder",
+            hint=f"such files can be read only if there are at most {MOST_HEADS}: read them folder by folder",
         )
     return [
         CsvGroup(header, names, _loader(listing, files), line_sep="\r\n" if is_crlf else None)
@@ -255,7 +260,7 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
         differ = sorted({*names} ^ {*other})
         if differ and not step.merge_schema and step.schema_ is None:
             raise PipelineExecutionException(
-                f"csv files of the folder differ in their columns: {', '.join(differ[:5])} "
+                f"the csv files in the folder differ in their columns: {', '.join(differ[:5])} "
                 f"{'is' if len(differ) == 1 else 'are'} not in all of them",
                 hint="set 'mergeSchema' to have all columns, or name those to read in 'schema'",
             )
@@ -288,7 +293,7 @@ def _fitted(
         # A schema that names the columns anew, in their order.
         return replace(group, columns=tuple(own))
     raise PipelineExecutionException(
-        f"the schema has the columns {', '.join(missing[:5])}, and the header of the files has not; "
-        f"there are {', '.join(group.names)}",
-        hint="call the columns as the header does; 'mergeSchema' makes null of columns that some files lack",
+        f"the schema has the columns {', '.join(missing[:5])}, which the header of the files lacks; it has "
+        f"{', '.join(group.names)}",
+        hint="name the columns as the header does; with 'mergeSchema', columns that some files lack are null",
     )

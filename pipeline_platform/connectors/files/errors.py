@@ -8,21 +8,21 @@ from pipeline_platform.steps.malformed import MALFORMED_RECORD
 
 RULES = (
     raised(
-        MALFORMED_RECORD, "mend the record or the schema it is read with, or set 'onMalformed' to quarantine or null"
+        MALFORMED_RECORD, "fix the record or the schema it is read with, or set 'onMalformed' to quarantine or null"
     ),
     raised(LOST_TEXT, "change the key that the error names, or the value first, for example with enrichData"),
     Rule(
-        "write a quote within a quoted value twice, or after 'escape'; the file can't be read beyond it",
+        "double each quote within a quoted value, or put 'escape' before it; the file can't be read past it",
         classes=("com.univocity.parsers.common.TextParsingException",),
         says="Unescaped quote character",
     ),
     Rule(
-        "give the file the columns that 'schema' has, in its order; a batch finds them by name",
+        "give the file the columns of 'schema', in that order; a batch pipeline finds them by name",
         classes=("java.lang.IllegalArgumentException",),
         says=r"^(CSV header does not conform to the schema|Number of column in CSV header is not equal)",
     ),
     Rule(
-        "there are no files in the folder: check the path, or say the columns with 'schema'",
+        "there are no files in the folder: check the path, or name the columns with 'schema'",
         conditions=("UNABLE_TO_INFER_SCHEMA",),
     ),
     Rule(
@@ -36,7 +36,7 @@ RULES = (
         says="is not a group",
     ),
     Rule(
-        "have the file written with microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' in sparkConf, which "
+        "write the file with microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' in sparkConf, which "
         "reads nanoseconds as a number",
         conditions=("PARQUET_TYPE_ILLEGAL",),
     ),

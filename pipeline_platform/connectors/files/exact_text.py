@@ -53,14 +53,16 @@ def exact_csv(frame: DataFrame, text: CsvText, partition_by: Sequence[str]) -> D
     if text.encoding is not None:
         last = "\\x{ff}" if text.encoding == "ISO-8859-1" else "\\x{7f}"
         lost.append(
-            (lambda column: column.rlike(f"[^\\x{{0}}-{last}]"), f"{text.encoding} lacks one of its characters")
+            (lambda column: column.rlike(f"[^\\x{{0}}-{last}]"), f"{text.encoding} can't encode one of its characters")
         )
     if text.line_sep is not None and len(text.line_sep) > 1:
-        lost.append((lambda column: column.contains("\n"), "a line feed in a text becomes what 'lineSep' says"))
+        lost.append((lambda column: column.contains("\n"), "a line feed in a text is written as 'lineSep'"))
     frame = _failing(frame, _texts(frame, columns), lost)
     if len(columns) == 1 and not text.null_value and not text.quotes_all:
         # Spark leaves such a line out.
-        frame = _failing(frame, columns, [(F.isnull, "a line of one column can't say NULL: set 'nullValue'")])
+        frame = _failing(
+            frame, columns, [(F.isnull, "a line of a single column can't represent NULL: set 'nullValue'")]
+        )
     return frame
 
 

@@ -78,8 +78,8 @@ def only_writer(folder: UPath, place: UPath) -> Generator[Held]:
                 lock.release()
             return
         _LOG.warning(
-            "the store of %s knows no conditional writes, so that two machines that write there at once are not kept "
-            "apart",
+            "the store of %s does not support conditional writes, so two machines that write there at the same time "
+            "are not kept apart",
             folder,
         )
     name = hashlib.sha256(str(folder).encode()).hexdigest()[:20]
@@ -155,8 +155,8 @@ def _acquired(path: Path, wait_seconds: float) -> FileLock:
 
 def _still_held(folder: UPath, owner: str | None = None) -> PipelineExecutionException:
     return PipelineExecutionException(
-        f"another load has been publishing into {folder} for {WAIT_SECONDS} s{f': {owner}' if owner else ''}",
-        hint="let the other load end, and run this one again with the same load id",
+        f"another load has been committing to {folder} for {WAIT_SECONDS} s{f': {owner}' if owner else ''}",
+        hint="wait for the other load to finish, then run this one again with the same load id",
         retryable=True,
     )
 

@@ -22,9 +22,9 @@ def _require_json(column: StructField, data_type: DataType) -> None:
 
     if isinstance(data_type, MapType) and kind_of(data_type.keyType) in _NO_JSON_KEYS:
         raise PipelineExecutionException(
-            f"json can't hold the column '{column.name}', {column.dataType.simpleString()}: the names in an object are "
-            "texts",
-            hint="make texts of the keys first, with transform_keys",
+            f"json can't hold the column '{column.name}', {column.dataType.simpleString()}: the keys of an object "
+            "are strings",
+            hint="convert the keys to strings first, with transform_keys",
         )
 
 
@@ -33,16 +33,16 @@ def _require_avro(column: StructField, data_type: DataType) -> None:
 
     if isinstance(data_type, MapType) and not isinstance(data_type.keyType, StringType):
         raise PipelineExecutionException(
-            f"avro can't hold the column '{column.name}', {column.dataType.simpleString()}: the keys of its maps are "
-            "texts",
-            hint="make the keys texts first",
+            f"avro can't hold the column '{column.name}', {column.dataType.simpleString()}: the keys of its maps "
+            "are strings",
+            hint="convert the keys to strings first",
         )
     names = [column.name, *(data_type.names if isinstance(data_type, StructType) else ())]
     wrong = next((name for name in names if not _AVRO_NAME.fullmatch(name)), None)
     if wrong is not None:
         where = "" if wrong == column.name else f", in the column '{column.name}'"
         raise PipelineExecutionException(
-            f"Avro does not take the name '{wrong}'{where}: names are of letters, digits and '_'",
+            f"Avro does not allow the name '{wrong}'{where}: names consist of letters, digits and '_'",
             hint="rename it first; a name must not begin with a digit",
         )
 

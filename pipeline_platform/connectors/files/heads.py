@@ -217,12 +217,12 @@ def _require_text(head: FileHead, file_format: str, encoding: str) -> None:
         raise PipelineExecutionException(f"{head.path} is {bom}, not {encoding}", hint=f"set 'encoding' to {bom}")
     if not wide and _is_no_text(content, encoding):
         raise PipelineExecutionException(
-            f"{head.path} is not text in {encoding}: there is a NUL in it at byte {content.index(0)}",
-            hint="set 'encoding' if it is UTF-16 or UTF-32; else the file is no text, or damaged",
+            f"{head.path} is not text in {encoding}: there is a NUL at byte {content.index(0)}",
+            hint="set 'encoding' if it is UTF-16 or UTF-32; otherwise the file is not text, or is damaged",
         )
     begins = head.text(encoding) or ""
     if begins.lstrip()[:15].lower().startswith(("<!doctype html", "<html", "<?xml")):
         raise PipelineExecutionException(
-            f"{head.path} is read as {file_format}, but it is a page of HTML or XML",
-            hint="look into the file: a server may have answered with an error page or a form to log in",
+            f"{head.path} is read as {file_format}, but it is an HTML or XML page",
+            hint="look at the file: a server may have answered with an error page or a login form",
         )

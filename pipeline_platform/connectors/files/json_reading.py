@@ -37,7 +37,7 @@ def read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
         listing.require_any(paths)
         if (step.encoding or "").startswith(WIDE) and not step.multi_line:
             raise PipelineExecutionException(
-                f"Spark does not find the types of json lines in {step.encoding}",
+                f"Spark can't infer the types of json lines in {step.encoding}",
                 hint="set 'schema'; or 'multiLine', if each file is an array",
             )
         options = {**_json_options(step), **listing.reader_options()}

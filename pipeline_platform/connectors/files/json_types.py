@@ -53,7 +53,7 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
         if error.getCondition() != "COLUMN_ALREADY_EXISTS":
             raise
         raise PipelineExecutionException(
-            f"an object in the files of {uri} has a key twice, so that no types can be found",
+            f"an object in the files of {uri} has a key twice, so no types can be inferred",
             hint="name the columns to read in 'schema': such an object is malformed then",
         ) from error
     fields = [field for field in found.fields if field.name not in (_CORRUPT, *partitions.names)]
@@ -66,7 +66,7 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
     pair = next(_same_but_for_case(wanted), None)
     if pair is not None:
         raise PipelineExecutionException(
-            f"the objects in the files of {uri} have the keys '{pair[0]}' and '{pair[1]}', which Spark takes for one",
+            f"the objects in the files of {uri} have the keys '{pair[0]}' and '{pair[1]}', which are the same to Spark",
             hint="name the columns to read in 'schema', with one of the two",
         )
     return wanted

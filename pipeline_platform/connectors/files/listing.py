@@ -97,10 +97,12 @@ class FileListing:
         read = [name for name in beside if not name.startswith(("_", "."))]
         if read:
             raise PipelineExecutionException(
-                f"{read[0]} lies beside folders like '{partitions.names[0]}=…' in {self.place.uri}, and Spark would "
+                f"{read[0]} is next to folders like '{partitions.names[0]}=…' in {self.place.uri}, and Spark would "
                 "leave it out",
-                hint="move it into such a folder; or set 'recursiveFileLookup' in 'options', and the names of folders "
-                "are no columns",
+                hint=(
+                    "move it into such a folder; or set 'recursiveFileLookup' in 'options', which makes no "
+                    "columns of folder names"
+                ),
             )
 
     def require_any(self, paths: list[str]) -> None:
@@ -112,5 +114,8 @@ class FileListing:
         if not paths:
             raise PipelineExecutionException(
                 f"there are no files in {self.place.uri}",
-                hint="check the path, or say the columns with 'schema'; names that begin with _ or . are not read",
+                hint=(
+                    "check the path, or name the columns with 'schema'; files whose names begin with _ or . are "
+                    "not read"
+                ),
             )

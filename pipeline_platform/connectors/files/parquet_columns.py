@@ -33,8 +33,8 @@ def naming_columns(place: StorageLocation) -> Generator[None]:
             raise
         file, columns = found
         raise PipelineExecutionException(
-            f"Spark's times have microseconds, and {', '.join(columns)} of {file} nanoseconds",
-            hint="have the files written with microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' to true in "
+            f"Spark's timestamps have microseconds, but {', '.join(columns)} in {file} have nanoseconds",
+            hint="write the files with microseconds, or set 'spark.sql.legacy.parquet.nanosAsLong' to true in "
             "sparkConf, which reads nanoseconds as a number",
         ) from error
 

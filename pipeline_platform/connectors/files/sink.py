@@ -90,7 +90,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
             return self
         raise PydanticCustomError(
             "compression",
-            "{format} files have no compression '{codec}'; there are {known}",
+            "{format} files can't be compressed with '{codec}'; valid: {known}",
             {"format": self.file_format(), "codec": codec, "known": ", ".join(known), "key": "compression"},
         )
 

@@ -253,9 +253,12 @@ def _why_not(option: str, file_format: str) -> str | None:
     if option in {name.lower() for name in _NO_EFFECT.get(file_format, ())}:
         return "would have no effect: read the column as STRING, and convert it later"
     if option in {name.lower() for name in _NOT_OPTIONS}:
-        return "can't be set: records that can't be used are found with it"
+        return "can't be set: it is used to find malformed records"
     if file_format == "json" and option == "samplingratio":
-        return "can't be set: keys of records that it leaves out would be lost; set 'schema' to have no pass for types"
+        return (
+            "can't be set: keys of the records that it skips would be lost; set 'schema' to avoid the pass that "
+            "infers types"
+        )
     return None
 
 

@@ -84,10 +84,10 @@ class StreamColumns:
         )
         is_new = self.merges and all(name not in self.types for name in names)
         raise PipelineExecutionException(
-            f"the stream began with other columns than the new file {path} has: {told}",
+            f"the new file {path} has other columns than those the stream started with: {told}",
             hint="start the stream again: it will have the columns of all files"
             if is_new
-            else "have the files written with one type for each column, or replace this one"
+            else "write the files with one type for each column, or replace this one"
             if self.merges
             else f"{hint_for_columns(self.file_format)}, and start the stream again; or replace the file by one of the "
             "same name that has the columns of the others",

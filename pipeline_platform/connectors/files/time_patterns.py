@@ -41,7 +41,7 @@ def writing_mistake(pattern: str) -> str | None:
         return "a quote is not closed"
     bare = re.sub(_QUOTED, "", pattern)
     if bare.count("[") != bare.count("]"):
-        return "a bracket has no other"
+        return "a bracket is unmatched"
     runs = [match[1] for match in re.finditer(_RUN, bare)]
     there = {*runs}
     unknown = next((letter for letter in runs if letter not in _LETTERS), None)
@@ -81,7 +81,10 @@ def reading_mistake(pattern: str) -> str | None:
     if written_only is not None:
         return f"Spark writes {written_only} and can't read it: read the column as STRING, and take that part off later"
     if "z" in runs:
-        return "z are names of zones, of which many mean several: read the column as STRING, and replace them later"
+        return (
+            "z stands for names of zones, many of which are ambiguous: read the column as STRING, and replace "
+            "them later"
+        )
     if "y" not in runs:
         return "there is no year, and 1970 would be taken: years are y"
     return None

@@ -85,11 +85,11 @@ def _require_columns_of_files(
     missing = [name for name in wanted.names if name.partition(".")[0].lower() not in there]
     # Hive names the columns of its ORC files by their place, as Spark knows.
     if missing and not all(name.startswith("_col") for name in names):
-        lacking = "" if step.format == "avro" else "; 'mergeSchema' makes null of those that files lack"
+        lacking = "" if step.format == "avro" else "; with 'mergeSchema', those that some files lack are null"
         raise PipelineExecutionException(
-            f"the schema has the columns {', '.join(missing[:5])}, and no file has; there are "
+            f"the schema has the columns {', '.join(missing[:5])}, which no file has; the files have "
             f"{', '.join(sorted(names))}",
-            hint=f"call the columns as the files do{lacking}",
+            hint=f"name the columns as the files do{lacking}",
         )
 
 
@@ -127,7 +127,7 @@ def _require_types_of_files(
             if kind is not None and not holds(kind, field.dataType):
                 was = field.dataType.simpleString()
                 raise PipelineExecutionException(
-                    f"{path} has the column '{field.name}' as {was}, and 'schema' as {kind.simpleString()}, which does "
-                    "not have all values of that type",
-                    hint=f"write {was} in 'schema', and bring it to another type in a step of its own",
+                    f"{path} has the column '{field.name}' as {was}, and 'schema' has it as {kind.simpleString()}, "
+                    "which can't hold all values of that type",
+                    hint=f"write {was} in 'schema', and convert it in a step of its own",
                 )

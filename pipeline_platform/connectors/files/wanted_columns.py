@@ -48,6 +48,6 @@ def require_no_column_twice(names: Sequence[str], partitions: StructType) -> Non
     twice = sorted(name for name in {*names} if name.lower() in folders)
     if twice:
         raise PipelineExecutionException(
-            f"the column {twice[0]} stands in the files and in the names of their folders",
-            hint="rename the folders; or set 'recursiveFileLookup' in 'options', and their names are no columns",
+            f"the column {twice[0]} is both in the files and in the names of their folders",
+            hint="rename the folders; or set 'recursiveFileLookup' in 'options', which makes no columns of their names",
         )

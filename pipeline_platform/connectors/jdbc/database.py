@@ -214,7 +214,10 @@ class Database(ABC):
                 path=self.secret,
                 credential_type=self.product.lower(),
                 outcome="refused",
-                hint=f"check user name and password {where}, and that the server lets this machine in",
+                hint=(
+                    f"check the user name and the password {where}, and that the server accepts connections from "
+                    "this machine"
+                ),
             )
         hint = _HINTS[trouble].format(where=where, user=self.credentials.username, text=self.text_type)
         return PipelineExecutionException(message, hint=hint, retryable=trouble in ("transient", "clash"))
@@ -222,12 +225,12 @@ class Database(ABC):
 
 _HINTS: Mapping[ErrorKind, str] = {
     "database": "check 'database' {where}",
-    "schema": "check the schema in 'table', or make it first",
-    "table": "check the table's name, its schema and its quotes; if another pipeline makes it, run that one first",
+    "schema": "check the schema in 'table', or create it first",
+    "table": "check the table's name, its schema and its quotes; if another pipeline creates it, run that one first",
     "column": "use one of the columns that are there",
-    "permission": "have the user '{user}' granted what the message says is missing",
-    "transient": "check that the server is up and can be reached; it was tried again as far as 'retry' allows",
-    "clash": "another session was at the same rows or tables; run again",
-    "value": "filter or mend the value first, or cast it to what the column can hold",
-    "other": "mend what the server complains about and run again: nothing was left half-done",
+    "permission": "grant the user '{user}' what the message says is missing",
+    "transient": "check that the server is up and can be reached; it was retried as often as 'retry' allows",
+    "clash": "another session was using the same rows or tables; run again",
+    "value": "filter out or fix the value first, or cast it to what the column can hold",
+    "other": "fix what the server complains about and run again: nothing was left half done",
 }

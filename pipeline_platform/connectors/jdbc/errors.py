@@ -5,13 +5,13 @@ from __future__ import annotations
 from pipeline_platform.connectors.jdbc.source_columns import UNHELD_VALUE
 from pipeline_platform.frames.rules import UNREACHABLE, Rule
 
-OTHER_SESSION = "another session was at the same rows or tables; run again"
+OTHER_SESSION = "another session was using the same rows or tables; run again"
 """What to do about a deadlock, or a lock that was waited for too long."""
 
 RULES = (
     Rule(
-        "take the value out, or cast the column to what a frame can hold, in 'query'; of a date or time 'invalidDates' "
-        "can make null",
+        "exclude the value, or cast the column to what a frame can hold, in 'query'; 'invalidDates' can make a date "
+        "or time null",
         classes=("java.sql.SQLException",),
         says=UNHELD_VALUE,
         quotes=True,

@@ -334,15 +334,15 @@ class DatabaseWrite(ABC):
     def _rows_lost(self, staged: int, rows: int) -> PipelineExecutionException:
         return PipelineExecutionException(
             f"{self.database.address}, table {self.config.table}: {rows} rows were staged, and the server has "
-            f"{staged} of them: it was stopped hard meanwhile, and lost the others",
+            f"{staged} of them: it was killed in the meantime, and lost the others",
             hint="run again: the table is as it was before",
             retryable=True,
         )
 
     def _staging_removed(self) -> PipelineExecutionException:
         return PipelineExecutionException(
-            f"{self.database.address}, table {self.config.table}: the staging table is gone: another attempt at this "
-            "load began meanwhile, or the server ended the session that marks it as being in use",
+            f"{self.database.address}, table {self.config.table}: the staging table is gone: another attempt at "
+            "this load started in the meantime, or the server ended the session that marks it as in use",
             hint="run again: the table is as it was before",
             retryable=True,
         )
@@ -412,9 +412,11 @@ class DatabaseWrite(ABC):
         for column in self.frame.schema:
             if kind_of(column.dataType) == "void":
                 raise PipelineExecutionException(
-                    f"the column '{column.name}' has no type but null, and there is no table {self.config.table} yet "
-                    "that would say which",
-                    hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or make the table first",
+                    f"the column '{column.name}' is null without a type, and there is no table {self.config.table} "
+                    "yet to take the type from",
+                    hint=(
+                        f"cast it with enrichData, for example CAST({column.name} AS STRING), or create the table first"
+                    ),
                 )
 
     def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
@@ -461,5 +463,5 @@ def _unheld(found: re.Match[str]) -> PipelineExecutionException:
     elif "digits" in what:
         hint = f"round it first, with enrichData: round({column}, {what.split()[2]})"
     else:
-        hint = "set 'onMalformed' to quarantine or null, or mend the text first"
+        hint = "set 'onMalformed' to quarantine or null, or fix the text first"
     return PipelineExecutionException(found[0], hint=hint)

@@ -53,9 +53,9 @@ class ReadsDatabase(Extract, DatabaseOptions):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.table is not None and self.query is not None:
-            raise PydanticCustomError("source", "'table' and 'query' exclude each other", {"key": "query"})
+            raise PydanticCustomError("source", "'table' and 'query' are mutually exclusive", {"key": "query"})
         if self.table is None and self.query is None:
-            raise PydanticCustomError("source", "one of 'table' and 'query' is needed")
+            raise PydanticCustomError("source", "one of 'table' and 'query' is required")
         return self
 
     @model_validator(mode="after")
@@ -63,7 +63,7 @@ class ReadsDatabase(Extract, DatabaseOptions):
         lower, upper = self.lower_bound, self.upper_bound
         for key, bound in (("lowerBound", lower), ("upperBound", upper)):
             if bound is not None and self.partition_column is None:
-                message = "'{bound}' goes with 'partitionColumn'"
+                message = "'{bound}' needs 'partitionColumn'"
                 raise PydanticCustomError("bounds", message, {"bound": key, "key": key})
         if isinstance(lower, (int, float)) and isinstance(upper, (int, float)) and lower >= upper:
             raise PydanticCustomError("bounds", "'upperBound' must be above 'lowerBound'", {"key": "upperBound"})

@@ -144,7 +144,7 @@ def _noted(
     from pyspark import TaskContext
 
     if taken != sent:
-        raise RuntimeError(f"the database took {taken} rows of {sent}: this is an error of the platform's")
+        raise RuntimeError(f"the database took {taken} of {sent} rows: this is a bug in the platform")
     context = TaskContext.get()
     assert context is not None
     cursor.execute(staging.done, (context.partitionId(), sent))

@@ -36,7 +36,7 @@ _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 def _is_topic(name: str) -> str:
     if not _TOPIC.fullmatch(name):
-        message = "'{name}' is not a topic: letters, digits, '.', '_' and '-', at most 249"
+        message = "'{name}' is not a topic name: expected letters, digits, '.', '_' and '-', at most 249"
         raise PydanticCustomError("topic", message, {"name": name})
     return name
 
@@ -114,7 +114,7 @@ class KafkaOptions(Credentialed):
                 raise
             raise PipelineExecutionException(
                 f"there is no topic {', '.join(subscription.values())} at {options.get('kafka.bootstrap.servers')}",
-                hint="check 'topic'; if there is no such topic yet, make it first",
+                hint="check 'topic'; if there is no such topic yet, create it first",
             ) from error
 
     def _cluster(self) -> str:

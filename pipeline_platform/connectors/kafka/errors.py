@@ -8,8 +8,8 @@ _KAFKA = "org.apache.kafka.common.errors."
 
 RULES = (
     Rule(
-        "if the topic was made anew, its offsets are others: begin anew, with 'startingOffsets' earliest and "
-        "reset-checkpoint; to go on and lose what is gone, set 'failOnDataLoss' to false for one start",
+        "if the topic was recreated, its offsets mean nothing any more: start over, with 'startingOffsets' earliest "
+        "and reset-checkpoint; to continue without what is gone, set 'failOnDataLoss' to false for one start",
         conditions=(
             "KAFKA_DATA_LOSS.PARTITIONS_DELETED",
             "KAFKA_DATA_LOSS.PARTITIONS_DELETED_AND_GROUP_ID_CONFIG_PRESENT",
@@ -19,13 +19,13 @@ RULES = (
         ),
     ),
     Rule(
-        "messages that were still to be read are gone from the topic: find out which, then go on without them, with "
-        "'failOnDataLoss' false for one start",
+        "messages that had not been read yet are gone from the topic: find out which, then continue without them, "
+        "with 'failOnDataLoss' set to false for one start",
         conditions=("KAFKA_DATA_LOSS",),
         classes=("org.apache.kafka.clients.consumer.OffsetOutOfRangeException",),
     ),
     Rule(
-        "check 'topic'; if there is no such topic yet, make it first",
+        "check 'topic'; if there is no such topic yet, create it first",
         classes=(
             f"{_KAFKA}UnknownTopicOrPartitionException",
             f"{_KAFKA}InvalidTopicException",

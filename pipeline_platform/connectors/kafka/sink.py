@@ -61,7 +61,7 @@ class ToKafka(Load, KafkaOptions):
         if "value" in frame.columns:
             if self.key_column is not None:
                 raise PipelineConfigurationException(
-                    "the frame has a column 'value', so its 'key' is what becomes the key, not 'keyColumn'",
+                    "the frame has a column 'value', so the key comes from its column 'key', not from 'keyColumn'",
                     hint="leave 'keyColumn' out, or drop or rename the column 'value'",
                 )
             columns = [F.col(name) for name in ("key", "value") if name in frame.columns]
@@ -107,6 +107,6 @@ def _require_bytes(frame: DataFrame, names: Sequence[str]) -> None:
         if field.name in names and not isinstance(field.dataType, (BinaryType, StringType)):
             kind = field.dataType.simpleString()
             raise PipelineExecutionException(
-                f"the column '{field.name}' is to be that of a message, and {kind} is neither text nor bytes",
+                f"the column '{field.name}' is sent in a message as it is, and {kind} is neither text nor bytes",
                 hint=f"cast it with enrichData: CAST({field.name} AS STRING), or to_json({field.name})",
             )

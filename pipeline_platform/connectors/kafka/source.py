@@ -60,10 +60,10 @@ def _offsets(value: Any) -> Any:
             raise PydanticCustomError("offsets", "expected an offset for each partition of '{topic}'", {"topic": topic})
         for partition, offset in cast("dict[str, Any]", partitions).items():
             if not (partition.isascii() and partition.isdigit()):
-                message = "'{partition}' of '{topic}' is not the number of a partition"
+                message = "'{partition}' of '{topic}' is not a partition number"
                 raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
             if isinstance(offset, bool) or not isinstance(offset, int) or offset < _EARLIEST:
-                message = "the offset of '{topic}', partition {partition}, is no number of -2 (earliest) or more"
+                message = "the offset of '{topic}', partition {partition}, is not a number of -2 (earliest) or more"
                 raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
     return json.dumps(by_topic)
 
@@ -170,10 +170,10 @@ class FromKafka(MalformedRecords, KafkaOptions):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if self.topic is not None and self.topic_pattern is not None:
-            message = "'topic' and 'topicPattern' exclude each other"
+            message = "'topic' and 'topicPattern' are mutually exclusive"
             raise PydanticCustomError("source", message, {"key": "topicPattern"})
         if self.topic is None and self.topic_pattern is None:
-            raise PydanticCustomError("source", "one of 'topic' and 'topicPattern' is needed")
+            raise PydanticCustomError("source", "one of 'topic' and 'topicPattern' is required")
         return self
 
     @model_validator(mode="after")
@@ -195,10 +195,10 @@ class FromKafka(MalformedRecords, KafkaOptions):
             message = "'valueFormat' {format} needs a 'valueSchema'"
             raise PydanticCustomError("schema", message, {"format": self.value_format, "key": "valueFormat"})
         if not parses and self.value_schema is not None:
-            message = "'valueSchema' goes with 'valueFormat' json or avro"
+            message = "'valueSchema' needs 'valueFormat' json or avro"
             raise PydanticCustomError("schema", message, {"key": "valueSchema"})
         if self.value_framing != "none" and not parses:
-            message = "'valueFraming' goes with 'valueFormat' json or avro"
+            message = "'valueFraming' needs 'valueFormat' json or avro"
             raise PydanticCustomError("framing", message, {"key": "valueFraming"})
         if self.value_schema is not None:
             judge = ddl_mistake if self.value_format == "json" else avro_schema_mistake
@@ -214,11 +214,11 @@ class FromKafka(MalformedRecords, KafkaOptions):
             message = "'valueFraming' confluent needs 'writerSchemas' for avro: the schema of each id"
             raise PydanticCustomError("framing", message, {"key": "valueFraming"})
         if not needed and self.writer_schemas is not None:
-            message = "'writerSchemas' goes with 'valueFormat' avro and 'valueFraming' confluent"
+            message = "'writerSchemas' needs 'valueFormat' avro and 'valueFraming' confluent"
             raise PydanticCustomError("framing", message, {"key": "writerSchemas"})
         for key in self.writer_schemas or ():
             if not (key.isascii() and key.isdigit() and len(key) <= _ID_DIGITS and int(key) <= LARGEST_ID):
-                message = "'{id}' is not the id of a schema, which is a number"
+                message = "'{id}' is not a schema id, which is a number"
                 raise PydanticCustomError("framing", message, {"id": key, "key": "writerSchemas"})
         return self
 

@@ -10,7 +10,9 @@ from pipeline_platform.exceptions import CredentialException, PipelineExecutionE
 _REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthFailure")
 _REFUSED = ("AccessDenied", "403", "Forbidden", "AllAccessDisabled")
 _MISSING = ("NoSuchBucket", "404")
-_NO_ANSWER = "check 'endpoint', and that the store is up and can be reached; 'timeoutSeconds' limits its answers"
+_NO_ANSWER = (
+    "check 'endpoint', and that the store is up and can be reached; 'timeoutSeconds' is how long it may take to answer"
+)
 
 
 def require_bucket(place: StorageLocation) -> None:
@@ -36,7 +38,7 @@ def require_bucket(place: StorageLocation) -> None:
         files.call_s3("list_objects_v2", Bucket=bucket, Prefix=place.prefix(), MaxKeys=1)
     except NoCredentialsError:
         raise CredentialException(
-            f"nothing says how to enter the bucket '{bucket}'",
+            f"there are no credentials for the bucket '{bucket}'",
             credential_type="s3",
             hint="set 'credentialPath', or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
         ) from None
@@ -44,7 +46,7 @@ def require_bucket(place: StorageLocation) -> None:
         raise _explained(bucket, store, error) from None
     except BotoCoreError as error:
         raise PipelineExecutionException(
-            f"{store} does not answer, so the bucket '{bucket}' can't be entered ({type(error).__name__})",
+            f"{store} does not answer, so the bucket '{bucket}' can't be reached ({type(error).__name__})",
             hint=_NO_ANSWER,
             retryable=True,
         ) from None
@@ -75,17 +77,17 @@ def _explained(bucket: str, store: str, error: Exception) -> PipelineExecutionEx
         )
     if code in _REFUSED:
         return CredentialException(
-            f"{store} does not let this access key into the bucket '{bucket}'",
+            f"{store} denies this access key access to the bucket '{bucket}'",
             credential_type="s3",
             outcome="forbidden",
-            hint="give the key the right to list, read and write the bucket, or name another 'credentialPath'",
+            hint="allow the key to list, read and write the bucket, or name another 'credentialPath'",
         )
     if code in _MISSING:
         return PipelineExecutionException(
             f"{store} has no bucket '{bucket}'", hint="check the bucket, the endpoint and the region"
         )
     return PipelineExecutionException(
-        f"{store} could not be asked for the bucket '{bucket}': {code or type(error.__cause__ or error).__name__}",
+        f"{store} could not look up the bucket '{bucket}': {code or type(error.__cause__ or error).__name__}",
         hint=_NO_ANSWER,
         retryable=True,
     )

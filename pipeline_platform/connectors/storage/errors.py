@@ -13,7 +13,7 @@ _ANSWERS = (
 
 RULES = (
     Rule(
-        f"{UNREACHABLE}; 'timeoutSeconds' says how long it may take to answer",
+        f"{UNREACHABLE}; 'timeoutSeconds' is how long it may take to answer",
         transient=True,
         classes=(
             "botocore.exceptions.ReadTimeoutError",

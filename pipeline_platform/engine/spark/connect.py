@@ -66,6 +66,6 @@ def _require_answer(remote: str) -> None:
         except grpc.FutureTimeoutError as error:
             raise PipelineExecutionException(
                 f"no Spark Connect server answers at {builder.endpoint}",
-                hint="check that it runs, the address, and whether it wants TLS (sc://HOST:PORT/;use_ssl=true)",
+                hint="check that it runs, the address, and whether it needs TLS (sc://HOST:PORT/;use_ssl=true)",
                 retryable=True,
             ) from error

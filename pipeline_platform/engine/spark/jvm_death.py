@@ -38,27 +38,30 @@ class JvmDeath:
         code = 128 - self.exit_code if self.exit_code < 0 else self.exit_code
         if code == _OUT_OF_MEMORY or "java.lang.OutOfMemoryError" in self.words:
             return (
-                "Spark's process (Java) ended, as it had no memory left",
-                f"set '{_MEMORY}' higher in sparkConf, or repartition the data",
+                "Spark's process (Java) ended because it ran out of memory",
+                f"raise '{_MEMORY}' in sparkConf, or repartition the data",
             )
         if code == 128 + signal.SIGKILL:
             return (
-                "Spark's process (Java) was killed, most likely by the system, which had no memory left",
-                f"give the machine or the container more memory than '{_MEMORY}' and half of that, or set "
-                f"'{_MEMORY}' lower in sparkConf",
+                "Spark's process (Java) was killed, most likely by the operating system, which was out of memory",
+                f"give the machine or the container more memory than one and a half times '{_MEMORY}', or lower "
+                f"'{_MEMORY}' in sparkConf",
             )
         if code == 128 + signal.SIGTERM:
-            return "Spark's process (Java) was ended by a signal", "run again; look for who ends processes here"
+            return (
+                "Spark's process (Java) was ended by a signal",
+                "run again; find out what ends processes on this machine",
+            )
         if code == 128 + signal.SIGABRT or _CRASH_FILE.search(self.words):
             file = _CRASH_FILE.search(self.words)
-            where = f"; it says more in {file[0]}" if file else ""
+            where = f"; see {file[0]}" if file else ""
             return (
                 f"Spark's process (Java) crashed{where}",
-                "run again; if it crashes again, take another version of Java 17 or 21",
+                "run again; if it crashes again, use another version of Java 17 or 21",
             )
         return (
             f"Spark's process (Java) has ended, with exit code {self.exit_code}",
-            "look at what it wrote before, and run again",
+            "look at what it logged before that, and run again",
         )
 
     def error(self) -> PipelineExecutionException:

@@ -216,7 +216,8 @@ def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSes
     clashes = clashing_settings(session, wanted)
     if clashes:
         raise PipelineConfigurationException(
-            f"a Spark session runs already, without the settings {', '.join(clashes)}, which are fixed when it starts",
+            f"a Spark session is already running, without the settings {', '.join(clashes)}, which are fixed when "
+            "it starts",
             hint="run the pipeline in a process of its own",
         )
     for key, value in wanted.items():

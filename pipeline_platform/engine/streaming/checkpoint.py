@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 METADATA_LOST = (
-    "take the file 'metadata' from any copy of the checkpoint, as it never changes; without one, 'pipeline-platform "
-    "reset-checkpoint --keep-offsets' goes on as another query, which loads again what its sinks have of the last "
-    "micro-batch, if that was not finished"
+    "restore the file 'metadata' from any copy of the checkpoint, as it never changes; if there is none, "
+    "'pipeline-platform reset-checkpoint --keep-offsets' continues as a new query, which loads again what its sinks "
+    "have of the last micro-batch, if that was not finished"
 )
 
 _FOLDER = "stream"
@@ -120,10 +120,12 @@ def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str 
     if elsewhere:
         uri = elsewhere[0].uri
         raise PipelineConfigurationException(
-            f"the stream would begin anew: its checkpoint is at {uri}, and there is none at {wanted.uri} yet",
+            f"the stream would start over: its checkpoint is at {uri}, and there is none at {wanted.uri} yet",
             location=pipeline.location,
-            hint=f"set 'checkpointLocation' of the first load to {uri}, or move that folder to {wanted.uri}; to begin "
-            f"anew, which loads again what the source still has: {reset_command(pipeline)}",
+            hint=(
+                f"set 'checkpointLocation' of the first load to {uri}, or move that folder to {wanted.uri}; to "
+                f"start over, which loads again what the source still has: {reset_command(pipeline)}"
+            ),
         )
     return wanted
 
@@ -210,7 +212,7 @@ def has_checkpoint_at(place_at: PlaceAt, uri: str) -> bool:
     try:
         return _has_checkpoint(place_at(uri))
     except Exception as error:  # noqa: BLE001 - it may be in a bucket that no step enters any more.
-        _LOG.warning("whether there is a checkpoint at %s can't be found out: %s", uri, redact(str(error)))
+        _LOG.warning("can't tell whether there is a checkpoint at %s: %s", uri, redact(str(error)))
         return False
 
 
@@ -236,7 +238,7 @@ def _chosen(pipeline: PipelineConfig, places: Sequence[StorageLocation], last_us
     raise PipelineConfigurationException(
         f"the stream has several checkpoints: {', '.join(place.uri for place in places)}",
         location=pipeline.location,
-        hint="set 'checkpointLocation' of the first load to the one to go on from",
+        hint="set 'checkpointLocation' of the first load to the one to continue from",
     )
 
 
@@ -269,10 +271,12 @@ def require_fit(
     )
     if differences:
         raise PipelineConfigurationException(
-            f"the checkpoint {checkpoint.uri} can't be gone on from: {'; '.join(differences)}",
+            f"the stream can't continue from the checkpoint {checkpoint.uri}: {'; '.join(differences)}",
             location=pipeline.location,
-            hint="take the change back, or begin anew: with another 'checkpointLocation', or with "
-            f"'{reset_command(pipeline)}', which moves the old one aside",
+            hint=(
+                "undo the change, or start over: with another 'checkpointLocation', or with "
+                f"'{reset_command(pipeline)}', which moves the old one aside"
+            ),
         )
     return made_with
 
@@ -329,7 +333,7 @@ def checkpoint_position(pipeline: PipelineConfig, checkpoint: StorageLocation) -
     if not isinstance(metadata, dict) or "id" not in metadata:
         raise _damaged(pipeline, folder, "its file 'metadata' does not name a query", METADATA_LOST)
     if finished > planned:
-        told = f"it says that micro-batch {finished} is done, and has no offsets of any after {planned}"
+        told = f"it says that micro-batch {finished} is done, but has no offsets of any after {planned}"
         raise _damaged(pipeline, folder, told, DAMAGED_CHECKPOINT)
     return CheckpointPosition(str(cast("dict[str, Any]", metadata)["id"]), planned, finished)
 
@@ -431,11 +435,11 @@ def _keeps_state(pipeline: PipelineConfig, step: Step) -> bool:
 
 def _differences(before: CheckpointFingerprint, now: CheckpointFingerprint) -> list[str]:
     if before.pipeline != now.pipeline:
-        return [f"it is that of the pipeline '{before.pipeline}'"]
+        return [f"it belongs to the pipeline '{before.pipeline}'"]
     # The first load counts by its output mode alone: sinks may change.
     had, has = [_kind(step) for step in before.steps], [_kind(step) for step in now.steps]
     if had != has:
-        return [f"it was made with {', '.join(had)}, and now there are {', '.join(has)}"]
+        return [f"it was created with {', '.join(had)}, and now there are {', '.join(has)}"]
     return [
         f"{old['method']} had '{key}' {json.dumps(old.get(key))}, and now has {json.dumps(new.get(key))}"
         for old, new in zip(before.steps, now.steps, strict=True)

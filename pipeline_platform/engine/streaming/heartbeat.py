@@ -84,7 +84,7 @@ class Heartbeat:
             try:
                 self._listen()
             except Exception:  # noqa: BLE001 - whoever is asked may be away for a while; the stream has to beat on.
-                _LOG.warning("the stream %s can't hear whether it is to stop", self._state.pipeline, exc_info=True)
+                _LOG.warning("the stream %s can't check whether it should stop", self._state.pipeline, exc_info=True)
             self.note()
 
     def _listen(self) -> None:

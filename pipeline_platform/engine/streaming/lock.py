@@ -33,7 +33,7 @@ def checkpoint_lock(
         lock.acquire(cancel_check=is_over)
     except Timeout:
         raise PipelineExecutionException(
-            f"another process runs a stream on the checkpoint {checkpoint}",
+            f"another process is already running a stream on the checkpoint {checkpoint}",
             hint="stop that one first, or give this pipeline a 'checkpointLocation' of its own",
         ) from None
     try:

@@ -84,14 +84,16 @@ def require_not_renamed(
     for former in formers:
         if former.checkpoint == checkpoint.uri or not has_checkpoint_at(place_at, former.checkpoint):
             continue
-        runs = f"; it still runs, on {former.host} as process {former.pid}" if former.is_alive(now) else ""
+        runs = f"; it is still running, on {former.host} as process {former.pid}" if former.is_alive(now) else ""
         first = "stop that process, then " if runs else ""
         raise PipelineConfigurationException(
-            f"the stream would begin anew: under the name '{former.pipeline}' it has a checkpoint at "
+            f"the stream would start over: under the name '{former.pipeline}' it has a checkpoint at "
             f"{former.checkpoint}, and there is none at {checkpoint.uri} yet{runs}",
             location=pipeline.location,
-            hint=f"{first}move that folder to {checkpoint.uri}; to begin anew, which loads again what the source still "
-            f"has, remove {state_file(former.pipeline)}",
+            hint=(
+                f"{first}move that folder to {checkpoint.uri}; to start over, which loads again what the source "
+                f"still has, remove {state_file(former.pipeline)}"
+            ),
         )
 
 
@@ -109,9 +111,9 @@ def require_not_lost(pipeline: PipelineConfig, checkpoint: StorageLocation, befo
     if before is None or not before.has_begun or before.checkpoint != checkpoint.uri:
         return
     raise PipelineConfigurationException(
-        f"the stream would begin anew: its checkpoint {checkpoint.uri} is gone, and it had loaded from there",
+        f"the stream would start over: its checkpoint {checkpoint.uri}, from which it has loaded, is gone",
         location=pipeline.location,
-        hint=f"put it back from a copy; to begin anew, which loads again what the source still has: "
+        hint=f"restore it from a copy; to start over, which loads again what the source still has: "
         f"{reset_command(pipeline)}",
     )
 
@@ -150,7 +152,7 @@ def other_writers(name: str, sinks: Collection[str], states: Iterable[StreamStat
         now: The time, with its zone.
     """
     return [
-        f"the stream '{state.pipeline}' runs too, and loads {', '.join(shared)}"
+        f"the stream '{state.pipeline}' is running too, and loads {', '.join(shared)}"
         for state in states
         if state.pipeline != name and state.is_alive(now) and (shared := sorted(set(state.sinks) & set(sinks)))
     ]

@@ -31,7 +31,7 @@ class Queries:
             ValueError: A query that is active has that name.
         """
         if name in self._queries and self._queries[name].isActive:
-            raise ValueError(f"a query called '{name}' is active")
+            raise ValueError(f"a query called '{name}' is already active")
         self._queries[name] = query
 
     def named(self, name: str) -> StreamingQuery | None:

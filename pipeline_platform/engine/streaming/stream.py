@@ -155,7 +155,7 @@ class StreamRun:
             raise PipelineCancelledException(
                 "the stream was stopped",
                 location=self.pipeline.location,
-                hint="run it again: it goes on from its checkpoint",
+                hint="run it again: it continues from its checkpoint",
             ) from error.__cause__
         return self.record.metrics()
 
@@ -213,8 +213,8 @@ class StreamRun:
             if looks_at_files and is_remote(self.spark):
                 looks_at_files = False
                 self._warn(
-                    "over Spark Connect the columns of files are looked at only when the stream starts: of a later "
-                    "file other columns are left out"
+                    "over Spark Connect the columns of files are checked only when the stream starts: other columns "
+                    "of a later file are left out"
                 )
 
             def query_to_its_end() -> None:
@@ -280,10 +280,10 @@ class StreamRun:
     ) -> MicroBatches:
         if is_remote(self.spark):
             raise PipelineConfigurationException(
-                "over Spark Connect a stream can be a load that Spark has its own sink for, and nothing beside it: "
-                "an append to Delta Lake, or Kafka, that was the first load from the beginning",
+                "over Spark Connect a stream can only be a single load that Spark has a native sink for: an append "
+                "to Delta Lake, or a load to Kafka, that has been the first load from the beginning",
                 location=self.pipeline.location,
-                hint="run it with SPARK_MASTER, on a cluster or here",
+                hint="run it with SPARK_MASTER, on a cluster or on this machine",
             )
         return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
 

@@ -132,8 +132,10 @@ def refused(error: AnalysisException, step: Step) -> PipelineConfigurationExcept
     return PipelineConfigurationException(
         f"Spark can't run these steps as a stream: {told.message}",
         location=step.location,
-        hint="change the steps before the first validation or load, or 'outputMode'; what only a batch can do goes "
-        "into a batch pipeline that reads what this one loads",
+        hint=(
+            "change the steps before the first validation or load, or 'outputMode'; move what only a batch can "
+            "do into a batch pipeline that reads what this one loads"
+        ),
     )
 
 
@@ -175,6 +177,6 @@ def _stream_frame(
                 case Transform():
                     frame = config.apply(inputs_of(planned, step, spark))
                 case _:
-                    raise TypeError(f"{config.method} makes no frame")
+                    raise TypeError(f"{config.method} produces no frame")
             planned.frames[step.index] = frame
     return planned.frames[shape.head]

@@ -125,12 +125,14 @@ def require_not_ahead(
     holds = ", ".join(f"{sink} holds micro-batch {sink.last}" for sink in ahead)
     command = reset_command(pipeline)
     raise PipelineConfigurationException(
-        f"the checkpoint {checkpoint.uri} is older than what was loaded: it {begun}, and {holds}; gone on from there, "
-        "the stream would leave out new rows",
+        f"the checkpoint {checkpoint.uri} is older than what was loaded: it {begun}, and {holds}; continuing from "
+        "it, the stream would leave out new rows",
         location=pipeline.location,
-        hint="put back the newest copy of the checkpoint, if there is a newer one; or load once more what came after "
-        f"this one, leaving nothing out: {command} --keep-offsets; or begin anew, which loads again what the source "
-        f"still has (from a topic: from 'startingOffsets', 'latest' by default): {command}",
+        hint=(
+            "restore the newest copy of the checkpoint, if there is a newer one; or load again what came after "
+            f"this one, leaving nothing out: {command} --keep-offsets; or start over, which loads again what the "
+            f"source still has (from a topic: from 'startingOffsets', 'latest' by default): {command}"
+        ),
     )
 
 

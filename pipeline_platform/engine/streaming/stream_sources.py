@@ -88,15 +88,17 @@ def require_same_sources(
         if before.get(key, source.id) == source.id:
             continue
         told = (
-            f"'{source.name}' was deleted and made anew since the stream last ran, so that the offsets of the "
-            f"checkpoint {checkpoint.uri} mean nothing in it"
+            f"'{source.name}' was deleted and recreated since the stream last ran, so the offsets in the checkpoint "
+            f"{checkpoint.uri} mean nothing in it"
         )
         if source.may_lose_data:
-            _LOG.warning("%s; as failOnDataLoss is false, the stream goes on from them", told)
+            _LOG.warning("%s; because failOnDataLoss is false, the stream continues from them", told)
             continue
         raise PipelineConfigurationException(
             told,
             location=source.step.location,
-            hint=f"begin anew, with 'startingOffsets' earliest and '{reset_command(pipeline)}'; to go on from the same "
-            "offsets and lose what is before them, set 'failOnDataLoss' to false for one start",
+            hint=(
+                f"start over, with 'startingOffsets' earliest and '{reset_command(pipeline)}'; to continue from "
+                "the same offsets and lose what is before them, set 'failOnDataLoss' to false for one start"
+            ),
         )

@@ -81,7 +81,7 @@ class StreamState(_File):
     has_begun: bool = False
     """Whether a micro-batch has begun on that checkpoint."""
     restarts: int = 0
-    """Restarts by the supervisor since the stream last got on."""
+    """Restarts by the supervisor since the stream last made progress."""
     progress: StreamProgress | None = None
     totals: StreamTotals = StreamTotals()
     steps: tuple[StepTotals, ...] = ()

@@ -317,7 +317,7 @@ def test_no_rows_can_be_loaded_and_loaded_again(write: Write, table: Path, confi
 
 def test_what_delta_could_only_refuse_while_writing_is_refused_before(write: Write, table: Path) -> None:
     for schema, config, message in (
-        ("`a b` INT", {}, "does not take the column name 'a b'"),
+        ("`a b` INT", {}, "does not allow the column name 'a b'"),
         ("id INT", {"partitionBy": "id"}, "names every column"),
         ("id INT, s STRUCT<a: INT>", {"partitionBy": "s"}, "can't be the name of a folder"),
         ("id INT", {"partitionBy": "idd"}, "names the column 'idd'"),

@@ -270,7 +270,7 @@ def test_the_lock_of_a_process_that_is_killed_is_free(tmp_path: Path, monkeypatc
         assert holder.stdout.readline() == "held\n"
         monkeypatch.setattr(folder_lock, "WAIT_SECONDS", 0.1)
         with (
-            pytest.raises(PipelineExecutionException, match="another load has been publishing") as told,
+            pytest.raises(PipelineExecutionException, match="another load has been committing") as told,
             only_writer(folder, folder / "lock"),
         ):
             pass
@@ -396,4 +396,4 @@ def test_a_store_without_conditional_writes_is_found_out(
     monkeypatch.setattr(folder_lock._S3Lock, "_call", without_conditions)
     with only_writer(bucket_folder, bucket_folder / "lock"):
         assert s3.keys("locked", "out/") == []
-    assert "knows no conditional writes" in caplog.text
+    assert "does not support conditional writes" in caplog.text

@@ -292,13 +292,13 @@ def test_json_in_a_narrow_encoding_loses_no_character(spark: SparkSession, write
 @pytest.mark.parametrize(
     ("values", "config", "told"),
     [
-        (["a", None], {}, "'t': a line of one column can't say NULL: set 'nullValue'"),
+        (["a", None], {}, "'t': a line of a single column can't represent NULL: set 'nullValue'"),
         (["a", "-"], {"nullValue": "-"}, "'t': the text '-' is read as NULL"),
         (["a", ""], {"options": {"quoteAll": True}, "nullValue": "-"}, None),
         (["Köln"], {"encoding": "latin-1"}, None),
-        (["日本"], {"encoding": "latin-1"}, "'t': ISO-8859-1 lacks one of its characters"),
-        (["ab\u0080"], {"encoding": "ascii"}, "'t': US-ASCII lacks one of its characters"),
-        (["a\nb"], {"lineSep": "\r\n"}, "'t': a line feed in a text becomes what 'lineSep' says"),
+        (["日本"], {"encoding": "latin-1"}, "'t': ISO-8859-1 can't encode one of its characters"),
+        (["ab\u0080"], {"encoding": "ascii"}, "'t': US-ASCII can't encode one of its characters"),
+        (["a\nb"], {"lineSep": "\r\n"}, "'t': a line feed in a text is written as 'lineSep'"),
     ],
 )
 def test_a_text_that_csv_would_not_give_back_is_refused(
@@ -351,7 +351,7 @@ def test_other_partition_values_are_folders_of_their_own(
     ("schema", "config", "told", "hint"),
     [
         ("id INT, b BINARY", {"format": "csv"}, "csv can't hold the column 'b', binary", "base64(b)"),
-        ("id INT, m MAP<DATE, INT>", {"format": "json"}, "the names in an object are texts", "transform_keys"),
+        ("id INT, m MAP<DATE, INT>", {"format": "json"}, "the keys of an object are strings", "transform_keys"),
         ("id INT, b BINARY", {"format": "orc", "partitionBy": "b"}, "binary can't be the name of a folder", ""),
     ],
 )
@@ -374,7 +374,7 @@ def test_what_a_format_has_no_place_for_is_refused_at_planning(
         ({"format": "csv", "encoding": "cp1252"}, "the encoding 'cp1252' is not one of those that Spark knows: UTF-8"),
         ({"format": "csv", "options": {"quoteAl": True}}, "did you mean 'quoteAll'?"),
         ({"format": "csv", "options": {"sep": ";"}}, "has a key of its own: write 'delimiter'"),
-        ({"format": "orc", "mode": "append", "partitionOverwrite": "dynamic"}, "goes with mode overwrite"),
+        ({"format": "orc", "mode": "append", "partitionOverwrite": "dynamic"}, "needs mode overwrite"),
         ({"format": "orc", "mode": "overwrite", "partitionOverwrite": "dynamic"}, "needs 'partitionBy'"),
     ],
 )

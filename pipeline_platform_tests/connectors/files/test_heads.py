@@ -43,9 +43,9 @@ def parquet() -> bytes:
         ("a.csv", gzip.compress(b"id\n1\n"), "csv", "it is gzip", "a name that ends in .gz"),
         ("a.csv", parquet(), "csv", "it is parquet", "set 'format' to parquet"),
         ("a.parquet", parquet(), "orc", "it is parquet", "set 'format' to parquet"),
-        ("a.json", b"\n <!DOCTYPE html><html>", "json", "it is a page of HTML or XML", "error page"),
+        ("a.json", b"\n <!DOCTYPE html><html>", "json", "it is an HTML or XML page", "error page"),
         ("a.csv", "id\nä\n".encode("utf-16"), "csv", "is UTF-16, not UTF-8", "set 'encoding' to UTF-16"),
-        ("a.csv", "id\n1\n".encode("utf-16-le"), "csv", "a NUL in it at byte 1", "set 'encoding'"),
+        ("a.csv", "id\n1\n".encode("utf-16-le"), "csv", "a NUL at byte 1", "set 'encoding'"),
         ("a.csv", b"id\nK\xf6ln\n", "csv", "is not UTF-8: byte 0xf6 at 4", "set 'encoding'"),
     ],
 )

@@ -125,7 +125,7 @@ def test_the_codec_is_the_one_asked_for(write: Write, folder: Path) -> None:
 
 
 def test_a_codec_that_the_format_lacks_is_a_mistake_in_the_file() -> None:
-    with pytest.raises(PipelineConfigurationException, match="parquet files have no compression 'zip'"):
+    with pytest.raises(PipelineConfigurationException, match="parquet files can't be compressed with 'zip'"):
         pipeline_of([load("toFiles", path="x", format="parquet", compression="zip")])
 
 

@@ -194,7 +194,7 @@ def test_columns_are_found_by_the_name_in_the_header_of_their_file(spark: SparkS
     assert sorted(rows(read(spark, tmp_path, schema="day INT, amount INT"))) == [(1, 100), (2, 200)]
     (tmp_path / "day=02/c.csv").write_text("id,total\n3,300\n")
     assert "amount, total are not in all of them next: set 'mergeSchema'" in refusal(spark, tmp_path)
-    assert "the columns amount, and the header of the files has not" in refusal(
+    assert "the columns amount, which the header of the files lacks" in refusal(
         spark, tmp_path, schema="amount INT, id INT"
     )
     merged = read(spark, tmp_path, mergeSchema=True)
@@ -238,7 +238,7 @@ def test_a_stream_refuses_a_file_whose_columns_stand_in_another_order(
         query.awaitTermination()
     told = told_of(error.value)
     assert "CSV header does not conform to the schema" in told
-    assert "give the file the columns that 'schema' has" in told
+    assert "give the file the columns of 'schema'" in told
 
 
 IDENTIFIERS = {
@@ -516,7 +516,7 @@ def test_a_schema_keeps_the_values_of_orc_files_or_is_refused(spark: SparkSessio
         for kind in lost:
             told = refusal(spark, tmp_path / "in", "orc", schema=f"{name} {kind}")
             assert f"b.orc has the column '{name}' as " in told
-            assert f", and 'schema' as {kind.lower().replace(': ', ':')}, which does not have all values" in told
+            assert f", and 'schema' has it as {kind.lower().replace(': ', ':')}, which can't hold all values" in told
         for kind in kept:
             assert name in read(spark, tmp_path / "in", "orc", schema=f"{name} {kind}").columns, value
     whole = ", ".join(f"{name} {kinds[0]}" for name, (_, kinds, _) in KEPT_BY_ORC.items())
@@ -528,7 +528,7 @@ def test_no_number_of_parquet_loses_its_first_bits(spark: SparkSession, tmp_path
     whole = {"n": pa.array([300], pa.int32()), "short": pa.array([7], pa.int16()), "text": [b"x"]}
     pq.write_table(pa.table(whole), tmp_path / "a.parquet")
     for schema in ("n TINYINT", "n SMALLINT, text STRING", "short BYTE"):
-        assert "which does not have all values of that type" in refusal(spark, tmp_path, "parquet", schema=schema)
+        assert "which can't hold all values of that type" in refusal(spark, tmp_path, "parquet", schema=schema)
     assert rows(read(spark, tmp_path, "parquet", schema="n BIGINT, short SMALLINT, text STRING")) == [(300, 7, "x")]
 
 
@@ -544,7 +544,7 @@ def test_a_folder_without_files_is_told(spark: SparkSession, tmp_path: Path) -> 
         ({"options": {"enforceSchema": True}}, "the option 'enforceSchema' can't be set"),
         ({"options": {"timezone": "Europe/Berlin"}}, "the option 'timezone' would have no effect"),
         ({"options": {"pathGlobFiltre": "*"}}, "did you mean 'pathGlobFilter'?"),
-        ({"format": "json", "options": {"SamplingRatio": 0.1}}, "keys of records that it leaves out would be lost"),
+        ({"format": "json", "options": {"SamplingRatio": 0.1}}, "keys of the records that it skips would be lost"),
         ({"dateFormat": "yyyy-mm-dd"}, "the pattern 'yyyy-mm-dd': minutes follow the year"),
         ({"quote": "''"}, "expected one character"),
         ({"quote": ",", "delimiter": ","}, "'delimiter' and 'quote' are the same"),
@@ -836,7 +836,7 @@ def test_a_field_that_a_folder_names_too_is_told(spark: SparkSession, tmp_path: 
         folder.mkdir(parents=True)
         (folder / f"a.{file_format}").write_text(text)
         told = refusal(spark, tmp_path / file_format, file_format)
-        assert "the column day stands in the files and in the names of their folders" in told
+        assert "the column day is both in the files and in the names of their folders" in told
         flat = read(spark, tmp_path / file_format, file_format, options={"recursiveFileLookup": True})
         assert rows(flat) == [(7,)]
 
@@ -848,7 +848,7 @@ def test_a_file_beside_folders_of_values_is_not_left_out_in_silence(spark: Spark
         (root / f"a.{file_format}").write_text(text)
         (root / f"day=5/b.{file_format}").write_text(text)
         (root / "_SUCCESS").write_text("")
-        assert f"a.{file_format} lies beside folders like 'day=…'" in refusal(spark, root, file_format)
+        assert f"a.{file_format} is next to folders like 'day=…'" in refusal(spark, root, file_format)
         assert len(rows(read(spark, root, file_format, options={"recursiveFileLookup": True}))) == 2
         (root / f"a.{file_format}").unlink()
         assert len(rows(read(spark, root, file_format))) == 1
@@ -868,7 +868,7 @@ def test_lines_that_end_in_two_ways_are_told_and_read_line_by_line(
 
 def test_a_column_of_the_schema_that_no_file_has_is_told(spark: SparkSession, tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "note": ["x"]}), tmp_path / "a.parquet")
-    assert "the schema has the columns nota, and no file has" in refusal(
+    assert "the schema has the columns nota, which no file has" in refusal(
         spark, tmp_path, "parquet", schema="id BIGINT, nota STRING"
     )
     assert rows(read(spark, tmp_path, "parquet", schema="id BIGINT, nota STRING", mergeSchema=True)) == [(1, None)]

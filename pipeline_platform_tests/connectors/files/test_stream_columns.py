@@ -87,7 +87,7 @@ def test_a_file_may_lack_columns_where_schemas_are_merged_and_have_none_more(tmp
             ({"at": [{"y": 2}], "unseen": [1]}, None),
             ({"ID": [2]}, None),
             ({"at": [{"z": 2}]}, "'at.z' (none and int64)\n  next: start the stream again"),
-            ({"id": ["2"]}, "'id' (int64 and string)\n  next: have the files written with one type"),
+            ({"id": ["2"]}, "'id' (int64 and string)\n  next: write the files with one type"),
         ]
     ):
         path = tmp_path / f"later{number}.orc"

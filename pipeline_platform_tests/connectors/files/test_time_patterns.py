@@ -22,13 +22,13 @@ BOTH = [
     ("yyyy-MM-dd'T'HH:mm:ss.nnn", "Spark has no letter 'n': fractions of a second are S"),
     ("yyyy-MM-ddTHH:mm", "Spark has no letter 'T': a letter that stands for itself"),
     ("yyyy-MM-dd'T", "a quote is not closed"),
-    ("yyyy-MM-dd[ HH:mm", "a bracket has no other"),
+    ("yyyy-MM-dd[ HH:mm", "a bracket is unmatched"),
 ]
 READING = [
     ("HH:mm", "there is no year, and 1970 would be taken: years are y"),
     ("dd.MM. HH 'year' mm", "there is no year, and 1970 would be taken: years are y"),
     ("EEE dd/MM/yyyy", "Spark writes E and can't read it"),
-    ("yyyy-MM-dd HH:mm z", "z are names of zones, of which many mean several"),
+    ("yyyy-MM-dd HH:mm z", "z stands for names of zones, many of which are ambiguous"),
 ]
 
 

@@ -173,7 +173,7 @@ def test_a_frame_that_does_not_fit_is_told_before_anything_is_written(
 
 def test_a_column_of_nulls_alone_needs_a_table_that_is_there(spark: SparkSession, table: Schema) -> None:
     frame = spark.sql("SELECT 1L AS id, 'one' AS name, NULL AS kind")
-    with pytest.raises(PipelineExecutionException, match="'kind' has no type but null") as raised:
+    with pytest.raises(PipelineExecutionException, match="'kind' is null without a type") as raised:
         prepared(table, frame, "a", "new")
     assert "CAST(kind AS STRING)" in (raised.value.hint or "")
     prepared(table, frame, "b").write()
@@ -378,7 +378,7 @@ def test_a_new_table_that_was_announced_stays_what_it_is_to_become(
     # Another load makes the table before the attempt is made again.
     prepared(in_mysql, spark.range(5, 7), "b").write()
     again = prepared(in_mysql, spark.range(5), "a", mode="errorIfExists").write()
-    assert "published now" in (again.skipped or "")
+    assert "committed now" in (again.skipped or "")
     assert in_mysql.rows() == [(n,) for n in range(7)]
     assert isinstance(load, MySQLWrite)
 

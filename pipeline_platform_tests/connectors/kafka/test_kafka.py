@@ -664,7 +664,7 @@ def test_a_topic_that_was_made_anew_is_told_before_anything_is_read(
         return
     with pytest.raises(PipelineConfigurationException) as raised:
         StreamRun(pipeline, spark).run()
-    assert f"'{topic}' was deleted and made anew" in raised.value.message
+    assert f"'{topic}' was deleted and recreated" in raised.value.message
     assert "'startingOffsets' earliest" in str(raised.value)
     assert len(values_of(tmp_path)) == len(NUMBERS)
     if change == "named":

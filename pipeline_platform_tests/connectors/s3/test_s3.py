@@ -260,7 +260,7 @@ MISTAKES: list[tuple[Callable[[S3Server, str], StepValue], str, bool]] = [
     (wrong_secret, "does not accept the access key", False),
     (no_such_key, "does not accept the access key", False),
     (no_such_bucket, "has no bucket 'lake-nowhere'", False),
-    (a_bucket_of_somebody_else, "does not let this access key into the bucket", False),
+    (a_bucket_of_somebody_else, "denies this access key access to the bucket", False),
     (a_store_that_is_down, "does not answer", True),
 ]
 
@@ -391,7 +391,7 @@ def test_a_table_that_is_not_in_the_bucket_is_told_with_what_to_do(
     with pytest.raises(PipelineExecutionException) as raised:
         run(spark, missing, load("toDeltaLake", path=str(tmp_path / "out")))
     assert f"{bucket}/nowhere" in raised.value.message
-    assert (raised.value.hint or "").startswith("check the path; if another pipeline makes ")
+    assert (raised.value.hint or "").startswith("check the path; if another pipeline creates ")
 
 
 def test_a_busy_store_that_is_asked_for_one_file_passes_by_itself(s3: S3Server, bucket: str):

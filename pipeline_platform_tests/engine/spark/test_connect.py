@@ -257,7 +257,7 @@ def test_a_stream_that_spark_has_no_sink_for_is_refused_before_it_begins(tmp_pat
     ]
     keys = {"mode": "streaming", "streaming": {"checkpointRoot": str(tmp_path / "checkpoints")}}
     said = refused(write_pipeline(tmp_path, steps, **keys))
-    assert "over Spark Connect a stream can be a load that Spark has its own sink for" in said
+    assert "over Spark Connect a stream can only be a single load that Spark has a native sink for" in said
     assert "run it with SPARK_MASTER" in said
     assert not (tmp_path / "t").exists()
     assert not [*tmp_path.rglob("offsets")]

@@ -199,7 +199,7 @@ def test_a_change_that_a_checkpoint_can_t_take_is_refused_before_anything_happen
     before = DeltaTable(tmp_path / "out").version()
     arrive(tmp_path / "in", "b", range(6, 9))
     changed = counted(tmp_path, group="at"), [*counted(tmp_path)[:2], to_delta(tmp_path / "out")]
-    differences = """'groupBy' ["kind"], and now has ["at"]""", "it was made with fromFiles, aggregateData"
+    differences = """'groupBy' ["kind"], and now has ["at"]""", "it was created with fromFiles, aggregateData"
     for steps, difference in zip(changed, differences, strict=True):
         with pytest.raises(PipelineConfigurationException) as raised:
             stream(spark, tmp_path, *steps)

@@ -108,7 +108,7 @@ def test_a_checkpoint_that_was_removed_is_told_and_reset_begins_anew(spark: Spar
     stream(spark, tmp_path, *steps)
     shutil.rmtree(tmp_path / "checkpoints")
     for _ in range(2):
-        with pytest.raises(PipelineConfigurationException, match="is gone, and it had loaded from there") as raised:
+        with pytest.raises(PipelineConfigurationException, match="from which it has loaded, is gone") as raised:
             stream(spark, tmp_path, *steps)
         assert "reset-checkpoint tested.json" in str(raised.value)
     assert ids_in(tmp_path / "out") == [*BATCHES[0]]
@@ -288,7 +288,7 @@ def test_a_second_stream_that_loads_the_same_is_told(spark: SparkSession, tmp_pa
         file="/x",
     ).write(state_file("other"))
     found = stream(spark, tmp_path, *steps)
-    assert [hint for hint in found.hints if "the stream 'other' runs too, and loads" in hint]
+    assert [hint for hint in found.hints if "the stream 'other' is running too, and loads" in hint]
     result = CliRunner().invoke(app, ["streams", str(file_of(tmp_path, *steps).parent), "--json"])
     assert [row["stream"] for row in json.loads(result.stdout)] == ["tested"]
 
@@ -297,7 +297,7 @@ def test_a_second_stream_that_loads_the_same_is_told(spark: SparkSession, tmp_pa
     ("lost", "told"),
     [
         ("metadata", "'metadata', which names the query, is missing"),
-        ("offsets", "micro-batch 1 is done, and has no offsets"),
+        ("offsets", "micro-batch 1 is done, but has no offsets"),
     ],
 )
 def test_a_checkpoint_that_has_lost_files_is_refused_with_the_way_out(

@@ -74,7 +74,7 @@ def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_l
     spark: SparkSession, flow: Flow, tmp_path: Path
 ):
     pipeline = flow()
-    assert "does not run" in CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).output
+    assert "is not running" in CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).output
     progressed: list[int] = []
     first_stop = threading.Event()
 
@@ -83,7 +83,7 @@ def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_l
         if len(progressed) == 5 and not first_stop.is_set():
             first_stop.set()
             told = CliRunner().invoke(app, ["stop", str(tmp_path / "pipeline.json")]).output
-            assert "stops after its micro-batch" in told
+            assert "will stop after its current micro-batch" in told
 
     with pytest.raises(PipelineCancelledException):
         StreamRun(pipeline, spark, listener=listen).run()
@@ -172,7 +172,7 @@ def test_a_stream_goes_on_and_beats_while_it_can_t_ask_whether_it_is_wanted(
     with pytest.raises(PipelineCancelledException):
         run.run()
     assert asked == sorted(set(asked))
-    assert any("can't hear" in record.message for record in caplog.records)
+    assert any("can't check whether it should stop" in record.message for record in caplog.records)
 
 
 AT_EXIT = """
@@ -224,7 +224,7 @@ def test_a_stream_without_a_pipeline_is_listed_as_orphaned_and_what_it_left_out_
     found = CliRunner().invoke(app, ["streams", str(tmp_path)], env={"COLUMNS": "200"})
     said = " ".join(found.stdout.split())
     assert "gone orphaned" in said
-    assert "gone: its pipeline was renamed or removed, and it runs on, on h as process 7" in said
+    assert "gone: its pipeline was renamed or removed, and it is still running, on h as process 7" in said
     assert "1,200 rows came too late for the watermark and 3 rows have a time further ahead than 'maxFuture'" in said
-    assert "gone: the stream 'elsewhere' runs too, and loads file:///t" in said
+    assert "gone: the stream 'elsewhere' is running too, and loads file:///t" in said
     assert "elsewhere orphaned" not in said

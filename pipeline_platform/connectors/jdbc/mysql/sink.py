@@ -31,7 +31,7 @@ _HOLDS = {
     "datetime": holds.TIMES,
     "timestamp": holds.TIMES,
 }
-_PUBLISHED_NOW = "an earlier attempt of this run wrote it; published now"
+_PUBLISHED_NOW = "an earlier attempt of this run wrote it; committed now"
 
 
 class ToMySQL(WritesDatabase, MySQLOptions):
@@ -78,8 +78,8 @@ class MySQLWrite(DatabaseWrite):
         table_type, transactions = tables[0]
         if table_type == "BASE TABLE" and transactions != "YES":
             raise PipelineExecutionException(
-                f"the table {place} in {self.database.address} has an engine without transactions, so that a load "
-                "could not be all or nothing",
+                f"the table {place} in {self.database.address} has an engine without transactions, so a load could "
+                "not be all or nothing",
                 hint=f"ALTER TABLE {self.sql(place)} ENGINE = InnoDB",
             )
         found = session.rows(
