@@ -72,9 +72,11 @@ def check(
     files: Files,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
 ) -> None:
-    """Check pipeline files: silent and exit code 0 when all is well, else every mistake with its line and 1.
+    """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
+    code 1.
 
-    Several files are also held against each other: their names, and whether they read each other's tables in a cycle.
+    Several files are also checked together: for names used twice, and for cycles in which they read each other's
+    tables.
     """
     pipelines: list[PipelineConfig] = []
     problems = 0
@@ -156,8 +158,8 @@ def run(
 ) -> None:
     """Run a pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped.
 
-    A streaming pipeline runs until Ctrl-C, which lets the micro-batch that runs come to its end, and goes on from its
-    checkpoint at the next run.
+    A streaming pipeline runs until Ctrl-C, which lets the current micro-batch finish; the next run continues from its
+    checkpoint.
     """
     pipeline = _loaded_or_exit(file)
     unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
@@ -238,7 +240,7 @@ def streams(
 ) -> None:
     """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint.
 
-    A stream that still runs though its pipeline was renamed or removed is listed as orphaned.
+    A stream that is still running although its pipeline was renamed or removed is listed as orphaned.
     """
     from pipeline_platform.engine.streaming.other_streams import orphans
     from pipeline_platform.engine.streaming.stream_state import all_states
@@ -300,7 +302,7 @@ def metrics(
 
 @app.command()
 def stop(file: File) -> None:
-    """Stop a stream: its micro-batch comes to its end, and it stays stopped until `resume`."""
+    """Stop a stream: its current micro-batch finishes, and it stays stopped until `resume`."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 
     pipeline = _stream(file)
@@ -317,7 +319,7 @@ def stop(file: File) -> None:
 
 @app.command()
 def resume(file: File) -> None:
-    """Let the supervisor start a stream again that was stopped or given up."""
+    """Let the supervisor restart a stream that was stopped or given up."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 
     pipeline = _stream(file)
@@ -340,10 +342,10 @@ def reset_checkpoint(
         ),
     ] = False,
 ) -> None:
-    """Move the checkpoint of a stream aside, so that it begins anew; what it has loaded stays.
+    """Move the checkpoint of a stream aside, so that the stream starts over; what it has loaded stays.
 
     With --keep-offsets the checkpoint stays, and may be a copy that is older than what was loaded: what came after it
-    is loaded once more, and nothing is left out.
+    is loaded again, and nothing is left out.
     """
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.streaming import checkpoint

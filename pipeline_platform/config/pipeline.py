@@ -46,7 +46,7 @@ class Metadata(FormatModel):
     team: Annotated[Text, AfterValidator(_team)] | None = None
     """Becomes the Dagster owner `team:<team>`."""
     version: Setting | None = None
-    """Version of the pipeline, as its authors count."""
+    """Version of the pipeline, as its authors count it."""
     tags: list[Text] = []
     """Dagster tags."""
 
@@ -61,7 +61,7 @@ class Retry(FormatModel):
     """How often, and when, a step that failed for a passing reason is tried again."""
 
     max_attempts: PositiveInteger = 3
-    """Attempts in all, the first one included."""
+    """Total attempts, including the first."""
     delay_seconds: Amount = 5.0
     """Seconds before the second attempt."""
     backoff: Annotated[Literal["constant", "exponential"], one_of("constant", "exponential")] = "constant"
@@ -72,7 +72,7 @@ class StreamingOptions(FormatModel):
     """How the supervisor treats a streaming pipeline."""
 
     max_restarts: Natural = 5
-    """Restarts without progress before the stream is given up."""
+    """Restarts without progress before the supervisor gives up on the stream."""
     restart_delay_seconds: Amount = 10.0
     """Seconds before the first restart; doubles with each."""
     max_restart_delay_seconds: Amount = 600.0
@@ -80,7 +80,7 @@ class StreamingOptions(FormatModel):
     stall_timeout_seconds: Annotated[Amount, Field(gt=0)] = 600.0
     """Seconds without progress, although there is lag, before the stream is restarted."""
     checkpoint_root: Location = "checkpoints"
-    """Folder or URI under which every load of the pipeline has its checkpoint."""
+    """Folder or URI that holds the pipeline's checkpoint."""
 
 
 def _name(value: str) -> str:
@@ -116,13 +116,13 @@ class PipelineKeys(FormatModel):
     metadata: Metadata = Metadata()
     """Owner, team, version and tags."""
     schedule: Annotated[Location, AfterValidator(_schedule)] | None = None
-    """A cron string: a Dagster schedule for a batch pipeline, or for a streaming one that runs `availableNow`."""
+    """A cron string: the Dagster schedule of a batch pipeline, or of a streaming one that runs `availableNow`."""
     schedule_timezone: Annotated[Location, AfterValidator(_timezone)] = "UTC"
     """The time zone of the schedule, such as `Europe/Berlin`."""
     retry: Retry = Retry()
     """Retries of transient failures."""
     spark_conf: SparkSettings = {}
-    """Spark session settings of this pipeline alone."""
+    """Spark session settings for this pipeline only."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
 

@@ -23,10 +23,10 @@ _ABOUT_KIND = {
 _INTRODUCTION = """\
 # Reference
 
-Made from the code by `pipeline-platform reference`; edit the docstrings there.
+Generated from the code by `pipeline-platform reference`; edit the docstrings there.
 
-A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {…}}`; in place of `config`, or beside it,
-`configRef` names a JSON file, relative to this one, that holds the config; what stands in `config` wins.
+A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {…}}`. Instead of `config`, or in addition to
+it, `configRef` names a JSON file, relative to this one, that holds the config; keys in `config` override it.
 Booleans and numbers may be written as strings, and `${env:NAME}` or `${env:NAME:-default}` may stand in any string.
 """
 

@@ -27,7 +27,7 @@ class Credentialed(StepConfig):
     credential_path: Text | None = None
     """Where in Vault the credentials are."""
     credential_type: Word | None = None
-    """Which fields the secret has; by default what the method needs."""
+    """Which fields the secret has; by default those that the method needs."""
 
     @field_validator("credential_type")
     @classmethod

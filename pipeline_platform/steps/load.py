@@ -104,11 +104,12 @@ class Load(FrameInput):
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
     checkpoint_location: Location | None = None
-    """Streaming: folder of the checkpoint; by default under `checkpointRoot`, fixed by the pipeline's name."""
+    """Streaming: folder of the checkpoint; by default one under `checkpointRoot` with the pipeline's name."""
     output_mode: Annotated[Literal["append", "complete", "update"], one_of("append", "complete", "update")] = "append"
     """Streaming: Spark's output mode."""
     trigger: Trigger = "5 seconds"
-    """Streaming: when a micro-batch starts; `continuous=…` hands rows on without any, in one plain load to Kafka."""
+    """Streaming: when a micro-batch starts; `continuous=…` processes rows without micro-batches, for a single plain
+    load to Kafka."""
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":

@@ -63,15 +63,15 @@ class MalformedRecords(Extract):
     """Those columns of a marked record that say where it was found."""
 
     on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
-    """What happens to a record that can't be used: `fail` fails the run, `null` leaves what can't be read null,
-    `quarantine` takes the record out.
+    """What happens to a malformed record: `fail` fails the run, `null` sets what can't be read to null, `quarantine`
+    takes the record out.
 
-    The records are counted, and a quarantine keeps each as it came, with its place and the reason. A csv record with as
-    many values as columns is put together again from these: it may lack quotes, blanks that an option says to ignore,
-    and the text that stands for null.
+    The records are counted, and the quarantine keeps each one as it came, with its position and the reason. A csv
+    record with as many values as columns is put back together from its values: it may lack quotes, blanks that an
+    option says to ignore, and the text that stands for null.
     """
     quarantine_path: Location | None = None
-    """With `onMalformed` `quarantine`: Delta table for those records; by default beside the first sink."""
+    """With `onMalformed` `quarantine`: the Delta table for those records; by default next to the first sink."""
 
     def may_be_malformed(self) -> bool:
         """Whether the source, read as the config says, can hold such records at all."""

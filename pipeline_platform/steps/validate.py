@@ -70,14 +70,15 @@ class Validate(FrameInput):
     """Whether the rules are about single rows, which can be quarantined."""
 
     on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
-    """`fail` stops the run before anything is written; `warn` reports; `quarantine` takes the violating rows out."""
+    """`fail` stops the run before anything is written; `warn` only reports; `quarantine` takes the violating rows
+    out."""
     tolerance: Annotated[Amount, AfterValidator(_tolerance)] = 0
-    """Violating rows that are still allowed: a count, or a fraction below 1. Quarantined are they all the same."""
+    """How many violating rows are tolerated: a count, or a fraction below 1. They are quarantined all the same."""
     quarantine_path: Location | None = None
-    """Delta table for quarantined rows; by default beside the first sink."""
+    """Delta table for quarantined rows; by default next to the first sink."""
 
     sensitive_columns: Names = []
-    """Columns whose values no sample shows; secret-looking names are never shown."""
+    """Columns whose values samples never show; those of columns with secret-looking names are never shown either."""
 
     @model_validator(mode="after")
     def _quarantines_rows_only(self) -> Self:

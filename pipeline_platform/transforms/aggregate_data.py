@@ -35,7 +35,7 @@ def _aggregation(value: str) -> str:
 
 
 class AggregateData(Transform):
-    """Makes one row of each group: the columns of `groupBy`, then the aggregates in the order written."""
+    """Turns each group into one row: the columns of `groupBy`, then the aggregates in the order written."""
 
     method: ClassVar[str] = "aggregateData"
 
@@ -45,9 +45,9 @@ class AggregateData(Transform):
     """`{column: function}` with `sum`, `avg`, `mean`, `count`, `min` or `max`, which makes a column
     `{column}_{function}` (`mean` is `avg`), or `{output name: "SQL aggregate"}`."""
     watermark: Watermark | None = None
-    """How long a stream waits for late rows; a stream needs it, in batch it has no effect."""
+    """How long a stream waits for late rows; required in a stream, without effect in batch."""
     window: Window | None = None
-    """Groups by time span too; the result then starts with a column `window`."""
+    """Also groups by time span; the result then starts with a column `window`."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

@@ -56,7 +56,7 @@ Order = Annotated[
 
 
 class Deduplicate(Transform):
-    """Keeps one row of those that are equal in some columns; nulls are equal to each other."""
+    """Keeps one of the rows that are equal in some columns; nulls are equal to each other."""
 
     method: ClassVar[str] = "deduplicate"
 
@@ -65,7 +65,7 @@ class Deduplicate(Transform):
     order_by: Order | None = None
     """batch: of equal rows the first in this order is kept, such as `updated_at DESC`; by default any of them."""
     watermark: Watermark | None = None
-    """How far apart in event time equal rows of a stream may be; a stream needs it, in batch it has no effect."""
+    """How far apart in event time equal rows of a stream may be; required in a stream, without effect in batch."""
 
     def is_stateful(self) -> bool:
         return True

@@ -27,7 +27,7 @@ class EnrichData(Transform):
     method: ClassVar[str] = "enrichData"
 
     columns: Annotated[dict[Text, SqlExpression], Field(min_length=1)]
-    """A Spark SQL expression by column name."""
+    """Spark SQL expressions by column name."""
 
     @property
     def keeps_row_count(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

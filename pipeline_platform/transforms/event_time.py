@@ -55,8 +55,8 @@ class Watermark(FormatModel):
     delay: Duration
     """How long to wait for late rows."""
     max_future: Duration | None = None
-    """How far a row's event time may be ahead of the clock, such as `1 hour`; rows beyond are left out and counted, and
-    don't move the watermark. By default any time is taken."""
+    """How far a row's event time may be ahead of the clock, such as `1 hour`; rows beyond that are left out and
+    counted, and don't move the watermark. By default any time is accepted."""
 
     def on(self, frame: DataFrame) -> DataFrame:
         """The frame with this watermark, if it is a stream.

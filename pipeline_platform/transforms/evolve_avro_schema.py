@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class EvolveAvroSchema(Transform):
     """Gives the frame the columns of an Avro schema, in its order and with its types.
 
-    Columns the schema lacks are dropped. Fields the frame lacks, under their name and their aliases, are
-    added with their default, or null. Types are promoted where Avro allows it; otherwise it is an error.
-    Nulls stay null, also where the schema has no union with null.
+    Columns the schema lacks are dropped. Fields the frame lacks, under their name and their aliases, are added with
+    their default, or null. Types are promoted where Avro allows it; otherwise it is an error. Nulls stay null, even
+    where the schema has no union with null.
     """
 
     method: ClassVar[str] = "evolveAvroSchema"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FilterRows(Transform):
-    """Keeps the rows for which a condition holds; not those for which it is null."""
+    """Keeps the rows for which a condition is true; rows for which it is null are dropped."""
 
     method: ClassVar[str] = "filterRows"
     filters_rows: ClassVar[bool] = True

@@ -71,10 +71,10 @@ class _Output:
 class JoinDataFrames(Transform):
     """Joins registered frames, from left to right; the primary frame is not read.
 
-    Of two columns of the same name that a condition makes equal, as `users.id = orders.id` does, one is
-    kept; in a right or full join it has the value of the side that has one. Any other column name that
-    two frames share is an error. So are columns that are compared for equality and of types that Spark would change
-    values of to compare them, such as a number and a text: cast one of them in the condition.
+    Of two columns of the same name that a condition makes equal, as `users.id = orders.id` does, one is kept; in a
+    right or full join it has the value of the side that has one. Any other column name that two frames share is an
+    error. So is a comparison for equality between types whose values Spark would have to change, such as a number and a
+    text: cast one of them in the condition.
     """
 
     method: ClassVar[str] = "joinDataFrames"
@@ -88,9 +88,9 @@ class JoinDataFrames(Transform):
     join_type: JoinTypes = ("inner",)
     """`inner`, `left`, `right`, `full`, `semi`, `anti` or `cross`; one for all joins, or one for each."""
     broadcast: FrameNames | None = None
-    """Those of the frames that are small enough to be sent to every executor."""
+    """The frames that are small enough to be sent to every executor."""
     watermarks: dict[FrameName, Watermark] = {}
-    """By frame, how late a row of a stream may be: needed where two streams are joined, in batch without effect. A
+    """By frame, how late a row of a stream may be: required where two streams are joined, without effect in batch. A
     condition on both times, such as `b.at BETWEEN a.at AND a.at + INTERVAL 1 HOUR`, lets Spark forget rows."""
 
     @model_validator(mode="after")

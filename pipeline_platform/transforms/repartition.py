@@ -22,7 +22,7 @@ class Repartition(Transform):
     num_partitions: PositiveInteger
     """How many."""
     columns: Names | None = None
-    """Rows that are equal in these columns come into the same partition."""
+    """Rows that are equal in these columns go into the same partition."""
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

@@ -44,12 +44,12 @@ class ReshapeData(Transform):
     aggregate_column: Text | None = None
     """pivot: the column whose sum the new columns hold; by default they hold the number of rows."""
     pivot_values: Annotated[list[bool | int | float | str], Field(min_length=1)] | None = None
-    """pivot: the values that become columns, as values of the column's type; by default all there are, which takes a
-    pass over the data to find."""
+    """pivot: the values that become columns, as values of the column's type; by default all values, which takes a pass
+    over the data to find them."""
     value_cols: Names | None = None
     """unpivot: the columns that become rows."""
     variable_col_name: Text | None = None
-    """unpivot: the new column with the name of the column a value is from."""
+    """unpivot: the new column with the name of the column that a value comes from."""
     value_col_name: Text | None = None
     """unpivot: the new column with the value."""
     id_cols: Names | Annotated[list[Text], Field(max_length=0)] | None = None

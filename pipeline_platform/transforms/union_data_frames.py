@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 class UnionDataFrames(Transform):
-    """Puts the rows of frames below each other, column by column of the same name.
+    """Appends the rows of frames to each other, matching columns by name.
 
-    The types of a column may differ where one holds every value of the other, as `BIGINT` those of `INT`; others are
-    refused, as Spark would make the number 7 of the text `007`.
+    The types of a column may differ if one holds every value of the other, as `BIGINT` holds those of `INT`; others are
+    refused, as Spark would turn the text `007` into the number 7.
     """
 
     method: ClassVar[str] = "unionDataFrames"
 
     input_data_frames: FrameNames
-    """Registered frames; when it is a single one, the primary frame, or that of `input`, comes before it."""
+    """Registered frames; if there is only one, the primary frame, or that of `input`, comes before it."""
     allow_missing_columns: Flag = False
     """A column that a frame lacks is null in its rows; otherwise it is an error."""
     distinct: Flag = False

@@ -46,7 +46,7 @@ _RULE_SCHEMA = {
 
 
 class ValidateBusinessRules(Validate):
-    """Every row keeps these SQL conditions; a condition that is null is kept."""
+    """Every row satisfies these SQL conditions; a condition that is null counts as satisfied."""
 
     method: ClassVar[str] = "validateBusinessRules"
 

@@ -37,7 +37,7 @@ class Range(FormatModel):
 
 
 class ValidateRanges(Validate):
-    """Values lie within bounds; null passes, NaN lies within no bounds."""
+    """Values are within bounds; null passes, NaN is within no bounds."""
 
     method: ClassVar[str] = "validateRanges"
 

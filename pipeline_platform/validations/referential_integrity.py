@@ -17,9 +17,9 @@ _KEY = f"{HELPER_PREFIX}referenced"
 
 
 class ValidateReferentialIntegrity(Validate):
-    """Every value of a column stands in a column of a registered frame; null passes.
+    """Every value of a column occurs in a column of a registered frame; null passes.
 
-    The types of the two may differ where one holds every value of the other, as `BIGINT` those of `INT`; others are
+    The types of the two may differ if one holds every value of the other, as `BIGINT` holds those of `INT`; others are
     refused, as Spark would find the number 7 in the text `007`.
     """
 

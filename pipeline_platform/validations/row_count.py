@@ -13,7 +13,7 @@ from pipeline_platform.steps.validate import RuleResult, Validate
 
 
 class ValidateRowCount(Validate):
-    """The frame has at least, or at most, so many rows."""
+    """The frame has at least, or at most, this many rows."""
 
     method: ClassVar[str] = "validateRowCount"
     looks_at_rows: ClassVar[bool] = False

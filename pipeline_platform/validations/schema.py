@@ -22,11 +22,11 @@ class ExpectedColumn(FormatModel):
     """A column that must be there."""
 
     name: Text
-    """Its name, without regard to case."""
+    """Its name, regardless of case."""
     type: Text
     """Its Spark type, such as `bigint` or `decimal(10,2)`; `long` means `bigint`."""
     nullable: Flag | None = None
-    """Whether the schema may allow nulls; not looked at when left out."""
+    """Whether the schema may allow nulls; not checked by default."""
 
 
 class ValidateSchema(Validate):

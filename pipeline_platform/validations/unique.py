@@ -20,7 +20,7 @@ _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
 class ValidateUnique(Validate):
     """No two rows have the same values in these columns; a row with a null in one of them passes.
 
-    Every row of a group of equals breaks the rule, not all but one: which one would be right is unknown.
+    Every row of a group of duplicates breaks the rule, not all but one: nobody knows which one would be right.
     """
 
     method: ClassVar[str] = "validateUnique"

@@ -117,7 +117,7 @@ def test_the_reference_has_every_method_with_its_keys():
     for method in methods_of(method_registry()):
         assert f"### {method.method}\n" in page
     assert "| `path` | string | required | Local path or URI of the table. |" in page
-    assert "| `fetchSize` | integer | `10000` | Rows for each round trip. |" in page
+    assert "| `fetchSize` | integer | `10000` | Rows per round trip. |" in page
     assert "| `watermark.delay` | string | required | How long to wait for late rows. |" in page
     assert "Also called `coalesceData`." in page
 

@@ -10,7 +10,7 @@ from pipeline_platform.connectors.storage.location import S3Options
 
 
 class ToAvro(WritesFiles, S3Options):
-    """Writes Avro files; readers see them when all are there."""
+    """Writes Avro files; readers see them once all are there."""
 
     method: ClassVar[str] = "toAvro"
     kind: ClassVar[str] = "avro"

@@ -30,9 +30,9 @@ class FromAvro(Extract, S3Options):
     path: Location
     """Local path or URI of the files."""
     avro_schema: AvroSchema | None = None
-    """The reader's schema; by default that of the files, which has to have the same columns in all.
+    """The reader's schema; by default that of the files, which must all have the same columns.
 
-    A stream without one ends before it loads a file that has other columns than it began with.
+    A stream without one stops before it loads a file with other columns than it started with.
     """
 
     def is_stream(self) -> bool:

@@ -53,7 +53,7 @@ _ONE_MERGE = threading.Lock()
 
 
 class ToDeltaLake(Load, S3Options):
-    """Writes a Delta table in one commit; a retried run finds its own commit and leaves it at that."""
+    """Writes a Delta table in one commit; a retried run finds its own commit and writes nothing more."""
 
     method: ClassVar[str] = "toDeltaLake"
     kind: ClassVar[str] = "deltalake"
@@ -64,19 +64,19 @@ class ToDeltaLake(Load, S3Options):
         Literal["append", "overwrite", "errorIfExists", "ignore", "merge"],
         one_of("append", "overwrite", "errorIfExists", "ignore", "merge"),
     ] = "append"
-    """What happens to rows that are there already; `merge` updates those with equal `mergeKeys` and adds the others."""
+    """What happens to existing rows; `merge` updates those with equal `mergeKeys` and adds the others."""
     partition_by: Names = []
     """Columns the table is partitioned by."""
     partition_overwrite: PartitionOverwrite | None = None
-    """With mode `overwrite` and `partitionBy`: replace all rows (`static`), or those of the partitions only that the \
-frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOverwriteMode` says, so `static`."""
+    """With mode `overwrite` and `partitionBy`: replace all rows (`static`), or only the partitions that the frame has
+    rows for (`dynamic`); by default the value of `spark.sql.sources.partitionOverwriteMode`, which is `static`."""
     merge_schema: Flag = False
-    """Add columns to the table that it does not have yet; where its property `delta.enableTypeWidening` is true, widen
-    the types of others, too."""
+    """Add columns that the table does not have yet; if its property `delta.enableTypeWidening` is true, also widen the
+    types of others."""
     overwrite_schema: Flag = False
     """With mode `overwrite`: give the table the frame's columns."""
     merge_keys: Names = []
-    """With mode `merge`: the columns that say which row is which; two rows of a load with equal keys are an error."""
+    """With mode `merge`: the columns that identify a row; two rows of a load with equal keys are an error."""
     cluster_by: Names = []
     """Columns of Delta's liquid clustering, for a new table."""
 

@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class FromDeltaLake(Extract, S3Options):
     """Reads a Delta table, by default its newest version.
 
-    Values of a partition column that is a timestamp, written without a time zone as delta-rs does, are read in the
-    session's zone: as UTC, as other readers have them, unless `spark.sql.session.timeZone` in `sparkConf` is another.
+    Timestamps of a partition column that were written without a time zone, as delta-rs does, are read in the session's
+    zone: UTC, as other readers do, unless `spark.sql.session.timeZone` in `sparkConf` says otherwise.
     """
 
     method: ClassVar[str] = "fromDeltaLake"
@@ -39,7 +39,7 @@ class FromDeltaLake(Extract, S3Options):
     version: NaturalLong | None = None
     """Read this version of the table."""
     timestamp: Text | None = None
-    """Read the table as it was then, such as `2026-01-31 12:00:00`."""
+    """Read the table as it was at this time, such as `2026-01-31 12:00:00`."""
     starting_version: NaturalLong | None = None
     """Streaming: the first version whose changes are read."""
 

@@ -71,16 +71,16 @@ class WritesFiles(Load, S3Options):
     path: Location
     """Folder of the files."""
     mode: SaveMode = "append"
-    """What happens to files that are there already."""
+    """What happens to existing files."""
     partition_by: Names = []
     """Columns that become folders."""
     partition_overwrite: PartitionOverwrite | None = None
-    """With mode `overwrite` and `partitionBy`: replace all that is there (`static`), or those folders only that the \
-frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOverwriteMode` says, so `static`."""
+    """With mode `overwrite` and `partitionBy`: replace everything (`static`), or only the folders that the frame has
+    rows for (`dynamic`); by default the value of `spark.sql.sources.partitionOverwriteMode`, which is `static`."""
     compression: Text | None = None
     """Codec, such as `snappy`, `gzip` or `zstd`; by default Spark's for the format."""
     options: Options = Field(default_factory=dict)
-    """Options of Spark's writer for the format that no key has, such as `maxRecordsPerFile`."""
+    """Options of Spark's writer for the format that have no key of their own, such as `maxRecordsPerFile`."""
 
     @model_validator(mode="after")
     def _codec_is_known(self) -> Self:
@@ -155,7 +155,7 @@ frame has rows for (`dynamic`); by default what `spark.sql.sources.partitionOver
 
 
 class ToFiles(WritesFiles):
-    """Writes files at a local path or any URI; readers see them when all are there."""
+    """Writes files to a local path or any URI; readers see them once all are there."""
 
     method: ClassVar[str] = "toFiles"
     kind: ClassVar[str] = "file"
@@ -167,9 +167,9 @@ class ToFiles(WritesFiles):
     delimiter: Text = ","
     """csv: what separates the values."""
     quote: Character = '"'
-    """csv: what stands around a text that needs it."""
+    """csv: the character around a text that needs it."""
     escape: Character | None = None
-    """csv: what stands before a quote in a text; by default the quote itself, as RFC 4180 says."""
+    """csv: the character before a quote in a text; by default the quote itself, as in RFC 4180."""
     null_value: Text | None = None
     """csv: the text for NULL, which no text of the frame may then be; by default nothing between two delimiters, \
 while an empty text is two quotes."""

@@ -76,76 +76,77 @@ class ReadsFiles(MalformedRecords, S3Options):
     path: Location
     """Where the files are: a file, a folder, or a pattern.
 
-    Of a folder, the files in it are read, or those in folders named `name=value`: both beside each other are refused.
-    Set `recursiveFileLookup` in `options` for those in any folder below it, whose names are no columns then.
+    A folder may hold files, or folders named `name=value`; one that holds both is refused. Set `recursiveFileLookup` in
+    `options` to read the files of all folders below it, whose names are not columns then.
 
-    Values in the names of folders, `name=value`, are columns too: of the type that `schema` gives them; else numbers or
+    Values in folder names, `name=value`, are columns too: of the type that `schema` gives them; otherwise numbers or
     dates if each is written as that type writes it (`7`, not `07`), and text if not.
     """
     format: FileFormat
-    """Their format. A file that begins as one of another format is refused."""
+    """Their format. A file that starts like one of another format is refused."""
     header: Flag = True
-    """csv: the first line holds the column names, by which the columns of each file are found."""
+    """csv: the first line holds the column names, and columns are matched by name in each file."""
     infer_schema: Flag = True
-    """csv: derive the types from the data, at the price of one more pass; not with `schema`.
+    """csv: infer the types from the data, at the cost of one more pass; not with `schema`.
 
     A column is a number only if each value is written as that number is: `01067`, `1D`, `+49` and `2e5` are text, and
-    so are numbers of more digits than the type holds. Dates and timestamps are those of ISO 8601, booleans `true` and
+    so are numbers with more digits than the type holds. Dates and timestamps are those of ISO 8601, booleans `true` and
     `false`.
     """
     delimiter: Text = ","
     """csv: what separates the values."""
     quote: Character = '"'
-    """csv: what stands around a value that holds a delimiter, a quote or a line break."""
+    """csv: the character around a value that holds a delimiter, a quote or a line break."""
     escape: Character | None = None
-    """csv: what stands before a quote within a value; by default the quote itself, as RFC 4180 says."""
+    """csv: the character before a quote within a value; by default the quote itself, as in RFC 4180."""
     null_value: Names | None = None
-    """csv: the text that stands for null, or a list of them, beside nothing between two delimiters.
+    """csv: the text that stands for null, or a list of them, in addition to nothing between two delimiters.
 
-    Two quotes are an empty text, and null for any other type.
+    Two quotes are an empty text, or null for any other type.
     """
     comment: Character | None = None
-    """csv: lines that begin with it are skipped."""
+    """csv: lines that begin with this are skipped."""
     date_format: ReadingPattern | None = None
-    """csv and json: pattern of dates in Spark's letters; by default `2013-01-31`, and nothing else."""
+    """csv and json: pattern of dates, in Spark's pattern letters; by default only `2013-01-31`."""
     timestamp_format: ReadingPattern | None = None
     """csv and json: pattern of timestamps; by default ISO 8601, in UTC if there is no offset."""
     encoding: Encoding | None = None
-    """csv and json: encoding of the files; by default UTF-8. A file that is not in it is refused.
+    """csv and json: encoding of the files; by default UTF-8. A file in another encoding is refused.
 
-    What shows only beyond the first 64 kB makes its record malformed.
+    Where that only shows after the first 64 kB, the record is malformed.
     """
     multi_line: Flag | None = None
-    """json: a file is one record or an array of them, over any lines, and is read in one task, whole in its memory.
+    """json: a file is one record or an array of records, over any number of lines; one task reads it into memory as a
+    whole.
 
-    csv: by default values in quotes may hold line breaks, and a file is read in one task. Only where there is a file of
-    more than 128 MB that is not compressed, files are read in parts; a quote that does not end on its line is an error
-    then, whatever `onMalformed` says. `true` and `false` decide it for all files; those of a stream, and more than
-    1,000 of them, are never read in parts. A file whose lines end in CR LF and in LF is refused, unless each line is a
-    record. A stream of csv files makes a line feed of the line break CR LF in quotes.
+    csv: by default quoted values may hold line breaks, and one task reads a file. Files are read in parts only if one
+    of them is uncompressed and larger than 128 MB; a quote that is not closed on its line is an error then, whatever
+    `onMalformed` says. `true` and `false` decide this for all files; the files of a stream, and more than 1,000 of
+    them, are never read in parts. A file that mixes the line endings CR LF and LF is refused, unless each line is a
+    record. A stream of csv files turns the line break CR LF within quotes into a line feed.
     """
     merge_schema: Flag = False
     """csv with a header, parquet and orc: the files may have different columns; a column that a file lacks is null.
 
-    Otherwise files with different columns are refused; of parquet and orc up to 200 files are compared. A stream of
-    parquet, orc or avro files without a `schema` ends before it loads a file that has other columns than it began with;
-    with this key one that lacks columns is loaded, and a new column is there when the stream is started again.
+    Otherwise files with different columns are refused; for parquet and orc, up to 200 files are compared. A stream of
+    parquet, orc or avro files without a `schema` stops before it loads a file with other columns than it started with;
+    with this key it loads a file that lacks columns, and picks up a new column when it is started again.
     """
     schema_: Annotated[Ddl | None, Field(alias="schema")] = None
     """A Spark DDL string such as `id BIGINT, name STRING`.
 
-    A csv column goes by its name in the header, in any case; columns that the schema does not name are left out. If
-    it has as many columns under other names, the columns are renamed. A value of csv or json that does not fit its
-    type, or is missing where the schema says NOT NULL, makes its record malformed. Of csv, numbers are decimal
-    digits, with as many of them after the point as a DECIMAL has at the most, dates and timestamps are those of ISO
-    8601; for json see `valueSchema` of `fromKafka`. A type that does not have all values of the type in the files
-    is refused for orc, as are TINYINT and SMALLINT for larger numbers in parquet; any other fails the run.
+    A csv column is found by its name in the header, regardless of case; columns that the schema does not name are left
+    out. If the schema has the same number of columns under other names, the columns are renamed. A value of csv or json
+    that does not fit its type, or is missing where the schema says NOT NULL, makes its record malformed. In csv,
+    numbers are decimal digits, with at most as many after the point as the DECIMAL has, and dates and timestamps are
+    those of ISO 8601; for json see `valueSchema` of `fromKafka`. For orc, a type that can't hold all values of the type
+    in the files is refused, as are TINYINT and SMALLINT for larger numbers in parquet; any other fails the run.
 
-    Without it, numbers of json are BIGINT, or DOUBLE if one of the column has a fraction or an exponent; an integer
-    whose digits that does not hold makes its record malformed. A field that is `{}` in all records gives no column.
+    Without a schema, json numbers are BIGINT, or DOUBLE if one in the column has a fraction or an exponent; an integer
+    with digits that this can't hold makes its record malformed. A field that is `{}` in all records becomes no column.
     """
     options: Options = Field(default_factory=dict)
-    """Options of Spark's reader for the format that no key has, such as `pathGlobFilter`."""
+    """Options of Spark's reader for the format that have no key of their own, such as `pathGlobFilter`."""
 
     @model_validator(mode="after")
     def _keys_fit_format(self) -> Self:

@@ -31,9 +31,9 @@ class DatabaseOptions(Credentialed):
     host: Text | None = None
     """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
     port: Port | None = None
-    """Its port; by default the system's standard one."""
+    """The port; by default the system's standard one."""
     database: Text | None = None
-    """The database on it."""
+    """The database on the server."""
     username: Text | None = None
     """The user."""
     password: Secret | None = None
@@ -41,7 +41,7 @@ class DatabaseOptions(Credentialed):
     properties: Properties = {}
     """More properties of the JDBC driver."""
     timeout_seconds: Timeout = SILENCE_SECONDS
-    """How long the server may be silent, while a query computes or rows are sent, before the run takes it for gone."""
+    """How long the server may be silent, while a query computes or rows are sent, before the run gives it up."""
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")

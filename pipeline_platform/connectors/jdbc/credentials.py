@@ -17,7 +17,7 @@ class JdbcCredentials(Credentials):
     port: Annotated[int, Field(gt=0, lt=65536)]
     """Its port, as a number or a numeric string."""
     database: Annotated[str, Field(min_length=1)]
-    """The database on it."""
+    """The database on the server."""
     username: Annotated[str, Field(min_length=1)]
     """The user."""
     password: SecretStr

@@ -49,21 +49,21 @@ class WritesDatabase(Load, DatabaseOptions):
     """Keys of the methods that write to a database."""
 
     table: Location
-    """The table, perhaps with its schema."""
+    """The table, optionally with its schema."""
     mode: SaveMode = "append"
-    """What happens to rows that are there already; `overwrite` keeps the table's columns, indexes and grants."""
+    """What happens to existing rows; `overwrite` keeps the table's columns, indexes and grants."""
     batch_size: PositiveInteger = 5000
-    """Rows for each round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
+    """Rows per round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
     num_partitions: PositiveInteger | None = None
-    """How many connections write side by side; by default as many as the frame has partitions."""
+    """How many connections write in parallel; by default as many as the frame has partitions."""
     on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
-    """What happens to a text that the system can't hold, one that is not UTF-8, or that has the character NUL in
-    PostgreSQL: `fail` fails the run, `null` makes it null, `quarantine` takes the row out.
+    """What happens to a text that the system can't hold: one that is not UTF-8 or, in PostgreSQL, one with the
+    character NUL. `fail` fails the run, `null` makes the text null, `quarantine` takes the row out.
 
-    The rows are counted, and a quarantine keeps each with the reason.
+    The rows are counted, and the quarantine keeps each with the reason.
     """
     quarantine_path: Location | None = None
-    """With `onMalformed` `quarantine`: Delta table for those rows; by default beside the first sink."""
+    """With `onMalformed` `quarantine`: the Delta table for those rows; by default next to the first sink."""
 
     product: ClassVar[str]
     """The system's name as people write it."""

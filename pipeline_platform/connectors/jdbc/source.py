@@ -30,24 +30,24 @@ class ReadsDatabase(Extract, DatabaseOptions):
     """Keys of the methods that read from a database."""
 
     table: Location | None = None
-    """The table, perhaps with its schema; either this or `query`."""
+    """The table, optionally with its schema; either this or `query`."""
     query: Text | None = None
     """A query in the database's own SQL; either this or `table`."""
     partition_column: Text | None = None
-    """A numeric, date or timestamp column; its range is split among partitions that are read side by side."""
+    """A numeric, date or timestamp column; its range is split into partitions that are read in parallel."""
     lower_bound: Bound | None = None
-    """Where the first partition ends; by default the smallest value, asked of the source. It filters nothing."""
+    """Where the first partition ends; by default the smallest value, looked up in the source. It does not filter."""
     upper_bound: Bound | None = None
-    """Where the last partition starts; by default the largest value, asked of the source. It filters nothing."""
+    """Where the last partition starts; by default the largest value, looked up in the source. It does not filter."""
     num_partitions: PositiveInteger = 10
-    """With `partitionColumn`: how many partitions there are."""
+    """With `partitionColumn`: the number of partitions."""
     fetch_size: Natural = 10000
-    """Rows for each round trip."""
+    """Rows per round trip."""
     invalid_dates: Annotated[Literal["fail", "null"], one_of("fail", "null")] = "fail"
-    """What happens to a date or time that a frame can't hold; with `null` it is NULL.
+    """What happens to a date or time that a frame can't hold; with `null` it becomes NULL.
 
-    In PostgreSQL that is infinity, what is before the year 1 or after 9999, and 24:00; in MySQL a date with a zero in
-    it, and a time of no day, such as 25:00.
+    In PostgreSQL these are infinity, dates before the year 1 or after 9999, and 24:00; in MySQL a date with a zero in
+    it, and a time beyond a day, such as 25:00.
     """
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ _JSON = {
 
 
 class ToKafka(Load, KafkaOptions):
-    """Writes to a topic: the columns `key` and `value` if there is a `value`, else all columns as one JSON value.
+    """Writes to a topic: the columns `key` and `value` if there is a `value`, otherwise all columns as one JSON value.
 
     The two are sent as they are, text as UTF-8; where `value` is null, the message is a tombstone. In JSON, fields
     that are null are left out, times have microseconds and their offset, BINARY is base64, and NaN and infinities are

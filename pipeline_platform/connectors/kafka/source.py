@@ -84,10 +84,9 @@ Offsets = Annotated[
 
 
 class FromKafka(MalformedRecords, KafkaOptions):
-    """Reads topics; beside Kafka's own columns come those parsed from the value.
+    """Reads topics; columns parsed from the value come in addition to Kafka's own.
 
-    Messages of transactions that were aborted, or are still open, are not read, unless the property `isolation.level`
-    is `read_uncommitted`.
+    Messages of aborted or open transactions are not read, unless the property `isolation.level` is `read_uncommitted`.
     """
 
     method: ClassVar[str] = "fromKafka"
@@ -106,35 +105,35 @@ class FromKafka(MalformedRecords, KafkaOptions):
     ) = None
     """The topic, or a list of them; either this or `topicPattern`."""
     topic_pattern: Location | None = None
-    """A Java regular expression; all topics that match it are read, also those made later."""
+    """A Java regular expression; all topics that match it are read, including those created later."""
     starting_offsets: Offsets | None = None
     """Where to start: `earliest`, `latest`, or offsets by topic and partition, -2 for earliest and -1 for latest.
 
-    By default `latest` in streaming and `earliest` in batch. A stream that has a checkpoint goes on from there.
+    By default `latest` in streaming and `earliest` in batch. A stream that has a checkpoint continues from it.
     """
     ending_offsets: Offsets | None = None
-    """In batch, where to stop: `latest`, the default, or offsets by topic and partition; a stream does not stop."""
+    """Batch: where to stop: `latest`, the default, or offsets by topic and partition."""
     fail_on_data_loss: Flag = True
-    """Fail when offsets are gone that were not read yet."""
+    """Fail when offsets that have not been read yet are gone."""
     max_offsets_per_trigger: PositiveLong | None = None
-    """Streaming: the most records in a micro-batch."""
+    """Streaming: the maximum number of records in a micro-batch."""
     min_partitions: PositiveInteger | None = None
-    """Read with at least so many Spark partitions; by default one for each of Kafka's."""
+    """Read with at least this many Spark partitions; by default one per Kafka partition."""
     tombstones: Annotated[Literal["keep", "drop"], one_of("keep", "drop")] = "keep"
     """What happens to a message without a value, which says that its key was deleted.
 
-    `keep` keeps it as a row, in which `value`, or each column that is parsed from it, is null; `drop` leaves it out,
-    and it counts for nothing. It is never malformed.
+    `keep` keeps it as a row in which `value`, or each column parsed from it, is null; `drop` leaves it out, and it is
+    not counted. It is never malformed.
     """
     value_format: Annotated[ValueFormat, one_of("raw", "string", "json", "avro")] = "raw"
     """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it as UTF-8, the others parse it.
 
-    A value that is not whole and of its format is malformed: text that is not UTF-8, or json or avro that is empty,
-    cut off, followed by anything else, or not of `valueSchema`. The key stays bytes.
+    A value is malformed unless it is complete and of its format: text that is not UTF-8, or json or avro that is empty,
+    truncated, followed by anything else, or not of `valueSchema`. The key stays bytes.
     """
     value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
-    """What stands before a value of json or avro: `confluent` is the header of a schema registry, a zero and four bytes
-    of the schema's id.
+    """What precedes a json or avro value: `confluent` is the header of a schema registry, a zero byte and the four
+    bytes of the schema's id.
 
     Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json the id
     has no meaning.
@@ -149,20 +148,20 @@ class FromKafka(MalformedRecords, KafkaOptions):
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
     name, the Kafka column is called `kafka_<name>`.
 
-    JSON is taken as RFC 8259 and I-JSON have it, and what a column can't hold unchanged is malformed. A value is one
-    object; fields that the schema lacks are ignored, and one that is missing is null, or malformed if the schema says
-    NOT NULL. Names are told apart by case, also `ID` and `id`. Malformed are: a key that occurs twice, single quotes,
-    leading zeros, comments, a bare `NaN`; a number too large for its type; a fraction, also 1.0, for an integer, and
-    one with more digits than a DECIMAL has; a number in quotes, except for a DECIMAL; anything but `true` and `false`
-    for a BOOLEAN. "NaN" and "Infinity" in quotes are a DOUBLE, whose precision a number may exceed. A STRING takes
-    any value, as its JSON text, without zeros at the end of a fraction; a number with more than 38 digits or with
-    an exponent is that of the nearest double. A DATE is `2026-01-31`, a TIMESTAMP
-    `2026-01-31T12:00:00.123456+01:00`, also with a space, without seconds, time or offset (then it is UTC), or a
-    whole number of seconds since 1970; of more than six digits of a second the rest is cut off. Both lie in the
-    years 1 to 9999. BINARY is base64.
+    JSON follows RFC 8259 and I-JSON, and what a column can't hold unchanged is malformed. A value is one object; fields
+    that the schema lacks are ignored, and a missing field is null, or malformed if the schema says NOT NULL. Names are
+    case-sensitive: `ID` and `id` differ. These are malformed: a key that occurs twice, single quotes, leading zeros,
+    comments, a bare `NaN`; a number too large for its type; a fraction, even 1.0, for an integer, and one with more
+    digits than the DECIMAL has; a number in quotes, except for a DECIMAL; anything but `true` and `false` for a
+    BOOLEAN. "NaN" and "Infinity" in quotes are a DOUBLE, whose precision a number may exceed. A STRING takes any value,
+    as its JSON text, without zeros at the end of a fraction; a number with more than 38 digits or with an exponent
+    becomes the nearest double. A DATE is `2026-01-31`, a TIMESTAMP `2026-01-31T12:00:00.123456+01:00`, where a space
+    may replace the `T`, and seconds, time or offset may be missing (without an offset it is UTC), or a whole number of
+    seconds since 1970; digits of a second after the sixth are dropped. Both are in the years 1 to 9999. BINARY is
+    base64.
     """
     writer_schemas: Annotated[dict[str, AvroSchema], Field(min_length=1)] | None = None
-    """For framed avro: the schema that values were written with, by its id in the registry, such as `{"17": {…}}`.
+    """For framed avro: the schemas that values were written with, by their ids in the registry, such as `{"17": {…}}`.
 
     Values are resolved to `valueSchema` by Avro's rules. One with another id is malformed.
     """

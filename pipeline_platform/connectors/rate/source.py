@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 class FromRate(Extract):
     """Generates rows of `timestamp` and `value`, counting up from 0.
 
-    A stream has `rowsPerSecond` rows each second; a batch has those of the first minute of 1970, the same at each run.
+    A stream has `rowsPerSecond` rows each second; a batch has those of the first minute of 1970, the same in each run.
     """
 
     method: ClassVar[str] = "fromRate"
 
     rows_per_second: PositiveInteger
-    """Rows for each second."""
+    """Rows per second."""
 
     def is_stream(self) -> bool:
         return True

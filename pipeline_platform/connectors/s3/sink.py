@@ -9,7 +9,7 @@ from pipeline_platform.connectors.storage.location import InBucket
 
 
 class ToS3(InBucket, ToFiles):
-    """Writes files to a bucket of S3; readers see them when all are there."""
+    """Writes files to an S3 bucket; readers see them once all are there."""
 
     method: ClassVar[str] = "toS3"
     kind: ClassVar[str] = "s3"

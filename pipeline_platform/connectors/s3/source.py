@@ -9,7 +9,7 @@ from pipeline_platform.connectors.storage.location import InBucket
 
 
 class FromS3(InBucket, ReadsFiles):
-    """Reads files in a bucket of S3."""
+    """Reads files in an S3 bucket."""
 
     method: ClassVar[str] = "fromS3"
     kind: ClassVar[str] = "s3"

@@ -59,9 +59,9 @@ class S3Options(Credentialed):
     }
 
     access_key_id: Secret | None = None
-    """On S3: identifier of the access key."""
+    """On S3: the access key id."""
     secret_access_key: Secret | None = None
-    """On S3: the secret that goes with it."""
+    """On S3: the secret access key."""
     session_token: Secret | None = None
     """On S3: token of a temporary access key."""
     region: Text | None = None
@@ -69,9 +69,9 @@ class S3Options(Credentialed):
     endpoint: Text | None = None
     """On S3: URL of a store other than AWS."""
     path_style_access: Flag | None = None
-    """On S3: put the bucket into the path instead of the host name; the default where there is an `endpoint`."""
+    """On S3: put the bucket into the path instead of the host name; the default if `endpoint` is set."""
     timeout_seconds: Timeout = ANSWER_SECONDS
-    """On S3: how long an answer may take; each request is tried a few times."""
+    """On S3: how long a response may take; each request is tried a few times."""
 
     def uri(self) -> str:
         """Where the files are, as Spark is to read or write it."""

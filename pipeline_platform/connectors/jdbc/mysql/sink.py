@@ -35,10 +35,10 @@ _PUBLISHED_NOW = "an earlier attempt of this run wrote it; committed now"
 
 
 class ToMySQL(WritesDatabase, MySQLOptions):
-    """Writes to a table of a MySQL or MariaDB database, all rows or none.
+    """Writes to a table in a MySQL or MariaDB database, all rows or none.
 
-    The rows go into a staging table, and from there in one transaction into the table, which is made if there is none.
-    With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
+    The rows go into a staging table, and from there in one transaction into the table, which is created if it does not
+    exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
     """
 
     method: ClassVar[str] = "toMySQL"

@@ -26,15 +26,15 @@ _RANGES = {
 
 
 class FromMySQL(ReadsDatabase, MySQLOptions):
-    """Reads a table or a query of a MySQL or MariaDB database.
+    """Reads a table or a query from a MySQL or MariaDB database.
 
-    Rows are streamed, whatever `fetchSize` is, so that a partition need not fit into memory; with `fetchSize` 0 they
-    come all at once, and with `useCursorFetch` in `properties` in pieces of that size, from a copy the server makes.
+    Rows are streamed, whatever `fetchSize` is, so a partition need not fit into memory; with `fetchSize` 0 they arrive
+    all at once, and with `useCursorFetch` in `properties` in chunks of that size, from a copy that the server makes.
 
-    A `DATETIME`, which has no time zone, is read at UTC, so that it shows what it showed there; a `TIMESTAMP` stays the
-    instant that it is. A `tinyint(1)` is a boolean: 0 is false and any other number true; with `tinyInt1isBit` `false`
-    in `properties` it is the number. A `BIT` of more than one bit is binary. A `decimal` of more than 38 digits, and a
-    zero date, are an error that names the column.
+    A `DATETIME`, which has no time zone, is read as UTC, so that it shows the same value; a `TIMESTAMP` stays the same
+    instant. A `tinyint(1)` is a boolean: 0 is false and any other number true; with `tinyInt1isBit` `false` in
+    `properties` it is the number. A `BIT` of more than one bit is binary. A `decimal` of more than 38 digits, or a zero
+    date, is an error that names the column.
     """
 
     method: ClassVar[str] = "fromMySQL"

@@ -37,10 +37,10 @@ _LOCKS = 0x70706C
 
 
 class ToPostgres(WritesDatabase, PostgresOptions):
-    """Writes to a table of a PostgreSQL database, all rows or none.
+    """Writes to a table in a PostgreSQL database, all rows or none.
 
-    The rows go through COPY into a staging table, and from there in one transaction into the table, which is made if
-    there is none. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
+    The rows go by COPY into a staging table, and from there in one transaction into the table, which is created if it
+    does not exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
     """
 
     method: ClassVar[str] = "toPostgres"

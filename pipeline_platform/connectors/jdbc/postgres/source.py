@@ -29,10 +29,10 @@ _RANGES = {
 
 
 class FromPostgres(ReadsDatabase, PostgresOptions):
-    """Reads a table or a query of a PostgreSQL database.
+    """Reads a table or a query from a PostgreSQL database.
 
-    A `timestamp`, which has no time zone, is read at UTC, so that it shows what it showed there. A `numeric` whose
-    digits a frame can't hold, and a date out of its range, are an error that names the column. Bits come as text.
+    A `timestamp`, which has no time zone, is read as UTC, so that it shows the same value. A `numeric` with more digits
+    than a frame can hold, or a date outside its range, is an error that names the column. Bit strings are read as text.
     """
 
     method: ClassVar[str] = "fromPostgres"
