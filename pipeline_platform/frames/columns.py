@@ -43,7 +43,7 @@ def own_column(columns: Sequence[str], name: str, frame: str | None = None) -> s
     if found is None:
         where = f" in '{frame}'" if frame is not None else ""
         raise PipelineExecutionException(
-            f"there is no column '{name}'{where}; there are {', '.join(columns)}",
+            f"there is no column '{name}'{where}; the columns are {', '.join(columns)}",
             hint=nearest(name, columns) or "write the name exactly as one of them",
         )
     return found

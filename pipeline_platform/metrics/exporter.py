@@ -77,5 +77,5 @@ def _exporter(entry: str) -> Exporter:
             return OpenLineageExporter()
         case _:
             raise PipelineConfigurationException(
-                f"'{redact(entry)}' in {METRICS_VARIABLE} is not an exporter", hint=f"there are {_KINDS}"
+                f"'{redact(entry)}' in {METRICS_VARIABLE} is not an exporter", hint=f"valid: {_KINDS}"
             )

@@ -137,5 +137,5 @@ def _notifier(entry: str) -> Notifier | None:
             return None
     others = "".join(f", {name}" for name in sorted(known.names))
     raise PipelineConfigurationException(
-        f"'{kind}' in {ALERTS_VARIABLE} is not a notifier", hint=f"there are log, webhook:URL{others}"
+        f"'{kind}' in {ALERTS_VARIABLE} is not a notifier", hint=f"valid: log, webhook:URL{others}"
     )

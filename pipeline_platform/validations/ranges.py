@@ -71,13 +71,13 @@ def _literal(bound: Bound, data_type: DataType, column: str) -> Column:
         try:
             number = Decimal(str(bound))
         except InvalidOperation as error:
-            raise PipelineExecutionException(f"'{bound}' is no number, and '{column}' is {kind}") from error
+            raise PipelineExecutionException(f"'{bound}' is not a number, but '{column}' is {kind}") from error
         if isinstance(data_type, FractionalType) and kind != "decimal":
             return F.lit(float(number)).cast(data_type)
         return F.lit(number)
     if not isinstance(bound, str):
         raise PipelineExecutionException(
-            f"the bound {bound} is a number, and '{column}' is {data_type.simpleString()}",
+            f"the bound {bound} is a number, but '{column}' is {data_type.simpleString()}",
             hint="write the bound as a string, or cast the column with enrichData",
         )
     parse = _PARSERS.get(kind)
@@ -85,7 +85,7 @@ def _literal(bound: Bound, data_type: DataType, column: str) -> Column:
         try:
             parse(bound)
         except ValueError as error:
-            raise PipelineExecutionException(f"'{bound}' is no {kind}, and '{column}' is one") from error
+            raise PipelineExecutionException(f"'{bound}' is not a {kind}, but '{column}' is one") from error
     return F.lit(bound).cast(data_type)
 
 

@@ -214,5 +214,5 @@ def test_a_package_whose_notifier_fails_keeps_nobody_else_from_being_told(
 @pytest.mark.parametrize("who", ["mail", "webhook:", "webhook:ftp://x"])
 def test_nobody_that_there_is_not_can_be_named(monkeypatch: pytest.MonkeyPatch, who: str):
     monkeypatch.setenv(ALERTS_VARIABLE, who)
-    with pytest.raises(PipelineConfigurationException, match="there are log, webhook:URL"):
+    with pytest.raises(PipelineConfigurationException, match="valid: log, webhook:URL"):
         notifiers_from_environment()

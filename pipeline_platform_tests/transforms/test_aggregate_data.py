@@ -164,7 +164,7 @@ def test_a_stream_is_aggregated_with_a_watermark(spark: Any, tmp_path: Path):
     ],
 )
 def test_a_missing_column_is_named_with_a_hint(spark: Any, config: dict[str, Any]):
-    with pytest.raises(PipelineExecutionException, match="no column 'regoin'; there are region, shop") as raised:
+    with pytest.raises(PipelineExecutionException, match="no column 'regoin'; the columns are region, shop") as raised:
         applied(spark, aggregate(**config), SALES)
     assert raised.value.hint == "did you mean 'region'?"
 

@@ -99,7 +99,7 @@ def test_a_stream_needs_a_watermark_and_takes_no_order():
 
 
 def test_a_missing_column_is_named_with_a_hint(spark: Any):
-    with pytest.raises(PipelineExecutionException, match="no column 'idd'; there are id, the kind") as raised:
+    with pytest.raises(PipelineExecutionException, match="no column 'idd'; the columns are id, the kind") as raised:
         applied(spark, dedup(columns="idd"), EVENTS)
     assert raised.value.hint == "did you mean 'id'?"
 

@@ -185,7 +185,9 @@ def test_a_semi_join_by_column_hides_the_right_side(spark: Any):
 
 
 def test_a_join_column_that_a_frame_lacks_is_named_with_the_frame_and_a_hint(spark: Any):
-    with pytest.raises(PipelineExecutionException, match="no column 'id' in 'orders'; there are user_id") as raised:
+    with pytest.raises(
+        PipelineExecutionException, match="no column 'id' in 'orders'; the columns are user_id"
+    ) as raised:
         applied(spark, join("users", "orders", joinColumn="id"), users=USERS, orders=ORDERS)
     assert raised.value.hint
 

@@ -69,7 +69,7 @@ def test_coalesce_merges_partitions_and_never_makes_more(spark: Any):
     ],
 )
 def test_a_missing_column_is_named_with_a_hint(spark: Any, step: Transform):
-    with pytest.raises(PipelineExecutionException, match=r"no column 'ids'; there are id, a\.b c, x") as raised:
+    with pytest.raises(PipelineExecutionException, match=r"no column 'ids'; the columns are id, a\.b c, x") as raised:
         applied(spark, step, ROWS)
     assert raised.value.hint == "did you mean 'id'?"
 

@@ -171,7 +171,9 @@ def test_a_pivot_value_that_would_become_another_in_the_column_is_refused(
     ],
 )
 def test_a_missing_column_is_named_with_a_hint(spark: Any, config: dict[str, Any]):
-    with pytest.raises(PipelineExecutionException, match="no column 'shpo'; there are shop, the quarter") as raised:
+    with pytest.raises(
+        PipelineExecutionException, match="no column 'shpo'; the columns are shop, the quarter"
+    ) as raised:
         applied(spark, reshape(**config), SALES)
     assert raised.value.hint == "did you mean 'shop'?"
 

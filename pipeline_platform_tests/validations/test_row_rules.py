@@ -89,14 +89,14 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
     ("column", "bound", "message"),
     [
         ("day", 20240101, "the bound 20240101 is a number, and 'day' is date"),
-        ("day", "January", "'January' is no date, and 'day' is one"),
-        ("moment", "noon", "'noon' is no timestamp"),
+        ("day", "January", "'January' is not a date, but 'day' is one"),
+        ("moment", "noon", "'noon' is not a timestamp"),
         (
             "shown",
             "2024-01-01T13:00:00+01:00",
-            "01:00' is no timestamp_ntz, and 'shown' is one",
+            "01:00' is not a timestamp_ntz, but 'shown' is one",
         ),
-        ("id", "many", "'many' is no number, and 'id' is long"),
+        ("id", "many", "'many' is not a number, but 'id' is long"),
         ("code", 5, "the bound 5 is a number, and 'code' is string"),
     ],
 )

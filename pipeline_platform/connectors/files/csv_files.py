@@ -331,14 +331,14 @@ def _text(column: Column, kind: DataType, null_values: Sequence[str]) -> Column:
 def _is_not(field: StructField) -> Column:
     from pyspark.sql import functions as F
 
-    return F.lit(f"the value of '{field.name}' is no {field.dataType.simpleString().upper()}")
+    return F.lit(f"the value of '{field.name}' is not a valid {field.dataType.simpleString().upper()}")
 
 
 def _not_decoded(form: CsvFormat) -> Column:
     from pyspark.sql import functions as F
 
     # Spark puts that character in their place, so that nobody can tell the two.
-    return F.lit(f"bytes in it are not {form.encoding}, or it has the character U+FFFD that stands for such")
+    return F.lit(f"it has bytes that are not {form.encoding}, or the character U+FFFD, which stands for them")
 
 
 def _reason(fields: Sequence[StructField], unfit: Sequence[Column], form: CsvFormat) -> Column:

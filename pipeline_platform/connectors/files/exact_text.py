@@ -11,7 +11,7 @@ from pipeline_platform.frames.columns import quoted
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-LOST_TEXT = "the sink would not give back what is in the column"
+LOST_TEXT = "the sink can't represent what is in the column"
 """How the error of such a text begins."""
 
 # What Hive and Spark name the folder of the rows without a value.

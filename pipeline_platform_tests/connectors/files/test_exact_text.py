@@ -315,7 +315,7 @@ def test_a_text_that_csv_would_not_give_back_is_refused(
         return
     with pytest.raises(PipelineExecutionException) as raised:
         run(spark, *steps)
-    assert raised.value.message == f"the sink would not give back what is in the column {told}"
+    assert raised.value.message == f"the sink can't represent what is in the column {told}"
     assert not raised.value.retryable
     assert not (tmp_path / "out").exists()
 
@@ -325,7 +325,7 @@ def test_a_partition_value_that_would_be_read_as_null_is_refused(
     spark: SparkSession, write: Callable[..., list[Path]], value: str
 ) -> None:
     frame = spark.createDataFrame([(1, value)], "id INT, p STRING")
-    with pytest.raises(Exception, match="the sink would not give back what is in the column 'p'"):
+    with pytest.raises(Exception, match="the sink can't represent what is in the column 'p'"):
         write(frame, format="parquet", partitionBy="p")
 
 

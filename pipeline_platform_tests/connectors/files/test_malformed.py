@@ -39,8 +39,8 @@ BAD: Mapping[str, Sequence[Bad]] = {
     "csv": [
         Bad("3,b", "it has 2 fields, and its file 3 columns", (3, "b", None)),
         Bad("4,c,1,8", "it has 4 fields, and its file 3 columns", (4, "c", "1.00")),
-        Bad("5,d,NA", "the value of 'n' is no DECIMAL(6,2)", (5, "d", None), "b"),
-        Bad("x,e,1.999", "the value of 'id' is no INT", (None, "e", None), "b"),
+        Bad("5,d,NA", "the value of 'n' is not a valid DECIMAL(6,2)", (5, "d", None), "b"),
+        Bad("x,e,1.999", "the value of 'id' is not a valid INT", (None, "e", None), "b"),
     ],
     "json": [
         Bad('{"id": 3, "note": "b"', "not JSON", (None, None, None)),

@@ -84,10 +84,10 @@ DIRTY = "id,note,n\n1,a,5\n2,b\n3,c,7,8\n4,d,NA\n5,e,1.5\nx,f,6\n7,g,9999999999\
 DIRTY_REASONS = {
     "2,b": "it has 2 fields, and its file 3 columns",
     "3,c,7,8": "it has 4 fields, and its file 3 columns",
-    "4,d,NA": "the value of 'n' is no INT",
-    "5,e,1.5": "the value of 'n' is no INT",
-    "x,f,6": "the value of 'id' is no INT",
-    "7,g,9999999999": "the value of 'n' is no INT",
+    "4,d,NA": "the value of 'n' is not a valid INT",
+    "5,e,1.5": "the value of 'n' is not a valid INT",
+    "x,f,6": "the value of 'id' is not a valid INT",
+    "7,g,9999999999": "the value of 'n' is not a valid INT",
 }
 
 
@@ -108,13 +108,13 @@ def test_a_file_of_one_column_has_malformed_records_too(spark: SparkSession, tmp
         (tmp_path / f"{kind}.csv").write_text(f"id\n{good}\n{bad}\n-\n")
         frame = read(spark, tmp_path / f"{kind}.csv", schema=f"id {kind}", nullValue=["-"])
         assert [row[0] for row in rows(frame)] == [json.loads(good), None, None]
-        assert reasons(frame) == {bad: f"the value of 'id' is no {kind}"}
+        assert reasons(frame) == {bad: f"the value of 'id' is not a valid {kind}"}
 
 
 def test_a_malformed_record_is_kept_as_its_file_writes_it(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id;n;note\n1;x;'say ''hi'';'\n2;5;\n")
     frame = read(spark, tmp_path, schema="id INT, n DOUBLE, note STRING", delimiter=";", quote="'")
-    assert reasons(frame) == {"1;x;'say ''hi'';'": "the value of 'n' is no DOUBLE"}
+    assert reasons(frame) == {"1;x;'say ''hi'';'": "the value of 'n' is not a valid DOUBLE"}
 
 
 def test_a_malformed_record_goes_where_the_policy_says(spark: SparkSession, tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_bytes_of_another_encoding_are_never_replaced_in_silence(spark: SparkSes
     (tmp_path / "b.json").write_bytes(b'{"id": 1, "city": "Ulm"}\n' * 4_000 + b'{"id": 2, "city": "K\xf6ln"}\n')
     (tmp_path / "c.csv").write_bytes("id,city\n1,Köln\n".encode("utf-16"))
     assert reasons(read(spark, tmp_path / "a.csv")) == {
-        "20000,K\ufffdln": "bytes in it are not UTF-8, or it has the character U+FFFD that stands for such"
+        "20000,K\ufffdln": "it has bytes that are not UTF-8, or the character U+FFFD, which stands for them"
     }
     found = read(spark, tmp_path / "b.json", "json").filter(f"{MALFORMED} IS NOT NULL").selectExpr(MALFORMED).collect()
     assert [tuple(row) for row in found] == [("not UTF-8",)]
@@ -372,7 +372,7 @@ def test_columns_may_have_any_name(spark: SparkSession, tmp_path: Path, multi_li
     by_schema = read(spark, tmp_path / "a.csv", schema=schema, multiLine=multi_line)
     values = {"strasse": "Ring", "straße": "Hauptstr.", "a`b:c": "x", "Order No.": 7}
     assert by_schema.drop(MALFORMED, RECORD).collect()[0].asDict() == values
-    assert reasons(by_schema) == {"Weg,Pfad,NA,y": "the value of 'Order No.' is no INT"}
+    assert reasons(by_schema) == {"Weg,Pfad,NA,y": "the value of 'Order No.' is not a valid INT"}
 
 
 def test_what_a_file_is_called_is_no_pattern(spark: SparkSession, tmp_path: Path) -> None:

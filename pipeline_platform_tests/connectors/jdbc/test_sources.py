@@ -146,7 +146,7 @@ def test_a_name_that_needs_quotes_is_found(spark: SparkSession, schema: Schema) 
         ({"table": "nowhere"}, "table own_\\d+.nowhere: .*nowhere", "check the table's name"),
         ({"query": "SELECT nothing FROM {0}.t"}, "query: .*nothing", "use one of the columns"),
         ({"partitionColumn": "Name"}, "'[Nn]ame', which is (string|varchar.*); its values have no ranges", "numeric"),
-        ({"partitionColumn": "idd"}, "there is no column 'idd'; there are id, ", "did you mean 'id'"),
+        ({"partitionColumn": "idd"}, "there is no column 'idd'; the columns are id, ", "did you mean 'id'"),
         ({"partitionColumn": "id", "lowerBound": "low"}, "the bound low .* is not a number", "as a number"),
         ({"partitionColumn": "day", "upperBound": "late"}, "the bound late .* is not a date", "as a date"),
     ],
