@@ -45,11 +45,11 @@ demo: data $(DAGSTER_HOME)/dagster.yaml  ## Run the first example with Dagster a
 dev: data $(DAGSTER_HOME)/dagster.yaml  ## Open the Dagster UI on the examples, http://127.0.0.1:3000.
 	$(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
 
-services: install  ## Start PostgreSQL, MariaDB, Kafka, S3 and Vault on free ports, with something in them.
+services: install  ## Start PostgreSQL, MariaDB, Kafka, S3 and Vault on free ports, with sample data.
 	docker/install-servers.sh
 	$(SERVICES) up
 
-services-down:  ## End what `make services` has started.
+services-down:  ## Stop what `make services` has started.
 	$(SERVICES) down
 
 test: data  ## Run every test.
@@ -90,7 +90,7 @@ format: install  ## Format the code.
 bench: data  ## Measure against hand-written Spark scripts.
 	$(BIN)/python -m devtools.bench
 
-docs: install  ## Remake what is made from the code, and the pages in build/site.
+docs: install  ## Regenerate what is made from the code, and the pages in build/site.
 	$(BIN)/pipeline-platform schema > docs/pipeline.schema.json
 	$(BIN)/pipeline-platform reference > docs/reference.md
 	$(BIN)/typer pipeline_platform.cli utils docs --name pipeline-platform --title Commands --output docs/commands.md
