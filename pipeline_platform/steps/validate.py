@@ -73,7 +73,8 @@ class Validate(FrameInput):
     """`fail` stops the run before anything is written; `warn` only reports; `quarantine` takes the violating rows
     out."""
     tolerance: Annotated[Amount, AfterValidator(_tolerance)] = 0
-    """How many violating rows are tolerated: a count, or a fraction below 1. They are quarantined all the same."""
+    """How many violating rows are tolerated: a count, or a fraction below 1. `quarantine` takes them out all the
+    same."""
     quarantine_path: Location | None = None
     """Delta table for quarantined rows; by default next to the first sink."""
 

@@ -80,7 +80,7 @@ class JoinDataFrames(Transform):
     method: ClassVar[str] = "joinDataFrames"
 
     input_data_frames: FrameNames
-    """The registered frames, two or more, each under its name in the conditions."""
+    """The registered frames, two or more; conditions refer to them by name."""
     join_conditions: SqlExpressions | None = None
     """One Spark SQL condition for each frame after the first, such as `users.id = orders.user_id`."""
     join_column: Names | None = None
