@@ -319,7 +319,7 @@ def require_known_options(options: Collection[str], file_format: str, use: Use, 
         name = (option.split("#", 1)[0] if file_format == "parquet" else option).lower()
         key = KEYS.get(name)
         if key is not None and key in keys:
-            raise _mistake(option, f"the option '{option}' has a key of its own: write '{key}' beside 'options'")
+            raise _mistake(option, f"the option '{option}' has a key of its own: write '{key}' next to 'options'")
         if name in folded:
             continue
         if name in {known_name.lower() for known_name in FORMATS[file_format].of(other)}:
