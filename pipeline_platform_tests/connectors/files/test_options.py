@@ -41,7 +41,7 @@ def test_a_key_that_sets_an_option_is_of_an_option_that_spark_has() -> None:
         ("quoteAl", "csv", "writing", "Spark has no option 'quoteAl' for writing csv files (did you mean 'quoteAll'?)"),
         ("quoteAll", "csv", "reading", "'quoteAll' is an option for writing csv files, not for reading them"),
         ("multiLine", "csv", "writing", "'multiLine' is an option for reading csv files, not for writing them"),
-        ("SEP", "csv", "writing", "the option 'SEP' has a key of its own: write 'delimiter' beside 'options'"),
+        ("SEP", "csv", "writing", "the option 'SEP' has a key of its own: write 'delimiter' next to 'options'"),
         (
             "fs.s3a.access.key",
             "parquet",
