@@ -163,7 +163,7 @@ def test_a_webhook_that_refuses_is_not_tried_again_and_the_log_is_told(
     with caplog.at_level(logging.ERROR):
         send(notifiers_from_environment(), ALERT)
     assert webhook.posted == []
-    assert "WebhookNotifier can't be told: 404" in caplog.text
+    assert "WebhookNotifier can't be notified: 404" in caplog.text
 
 
 def test_neither_the_alert_nor_the_log_bears_a_secret(webhook: Webhook, caplog: pytest.LogCaptureFixture):

@@ -134,7 +134,7 @@ def test_a_translation_gives_the_assets_attributes_of_the_team_s(project: Projec
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
-        ({"path": "nowhere"}, "which is not there"),
+        ({"path": "nowhere"}, "which does not exist"),
         ({"path": ".", "translation": {"key": "x/{{ step }}"}}, "'translation' changes the key"),
         ({"pth": "."}, "pth"),
     ],

@@ -88,7 +88,7 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
 @pytest.mark.parametrize(
     ("column", "bound", "message"),
     [
-        ("day", 20240101, "the bound 20240101 is a number, and 'day' is date"),
+        ("day", 20240101, "the bound 20240101 is a number, but 'day' is date"),
         ("day", "January", "'January' is not a date, but 'day' is one"),
         ("moment", "noon", "'noon' is not a timestamp"),
         (
@@ -97,7 +97,7 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
             "01:00' is not a timestamp_ntz, but 'shown' is one",
         ),
         ("id", "many", "'many' is not a number, but 'id' is long"),
-        ("code", 5, "the bound 5 is a number, and 'code' is string"),
+        ("code", 5, "the bound 5 is a number, but 'code' is string"),
     ],
 )
 def test_a_bound_that_does_not_go_with_its_column_is_found_before_anything_runs(

@@ -826,11 +826,11 @@ def test_a_field_that_a_folder_names_too_is_told(spark: SparkSession, tmp_path: 
         folder = tmp_path / f"{number}/day=5"
         folder.mkdir(parents=True)
         (folder / "a.json").write_text(text)
-        assert "stands in the files and in the names of their folders" in refusal(spark, folder.parent, "json")
+        assert "is both in the files and in the names of their folders" in refusal(spark, folder.parent, "json")
     parquet = tmp_path / "parquet/day=5"
     parquet.mkdir(parents=True)
     pq.write_table(pa.table({"day": [1]}), parquet / "a.parquet")
-    assert "stands in the files and in the names of their folders" in refusal(spark, parquet.parent, "parquet")
+    assert "is both in the files and in the names of their folders" in refusal(spark, parquet.parent, "parquet")
     for file_format, text in (("json", '[{"day": 7}]\n'), ("csv", "day\n7\n")):
         folder = tmp_path / file_format / "day=5"
         folder.mkdir(parents=True)

@@ -26,7 +26,7 @@ def test_queries_are_found_by_name_and_stopped_together(spark: SparkSession):
     assert queries.names == ["one", "two"]
     assert queries.named("one") is one
     assert queries.has_active()
-    with pytest.raises(ValueError, match="'one' is active"):
+    with pytest.raises(ValueError, match="'one' is already active"):
         queries.register("one", two)
     assert not queries.await_termination(0.2)
     queries.stop_all()

@@ -215,7 +215,7 @@ def test_a_checkpoint_of_another_pipeline_is_refused(spark: SparkSession, tmp_pa
     source, place = arrivals(tmp_path), {"checkpointLocation": str(tmp_path / "place")}
     stream(spark, tmp_path, source, to_delta(tmp_path / "out", **place))
     other = source, to_delta(tmp_path / "other", **place)
-    with pytest.raises(PipelineConfigurationException, match="that of the pipeline 'tested'"):
+    with pytest.raises(PipelineConfigurationException, match="belongs to the pipeline 'tested'"):
         StreamRun(pipeline_of(other, mode="streaming", name="other"), spark).run()
 
 
@@ -262,7 +262,7 @@ def test_a_signal_stops_a_stream_after_its_micro_batch(tmp_path: Path, sent: sig
             process.send_signal(sent)
             said = finished(process)
         assert process.returncode == 130, said
-        assert "it goes on from its checkpoint" in " ".join(said.split())
+        assert "it continues from its checkpoint" in " ".join(said.split())
         assert "Traceback" not in said
     values = sorted(DeltaTable(tmp_path / "out").to_pyarrow_table()["value"].to_pylist())
     assert values == list(range(len(values)))
