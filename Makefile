@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One JVM serves a test process; a process for each part keeps it from growing with all of them. Tests of processes wait
-# more than they compute, so two parts run at once; the long ones begin.
+# more than they compute, so more parts run at once than there are cores; the one that waits most begins.
 TESTS := pipeline_platform_tests
-WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py $(TESTS)/test_survival.py
-PARTS := test-dagster test-servers test-methods test-engine test-config
+WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
+SURVIVAL := $(TESTS)/test_survival.py
+PARTS := test-survival test-dagster test-methods test-servers test-engine test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Without its bytecode each of the many programs that tests start compiles Dagster anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 SERVICES := $(BIN)/python -m devtools.services
 
@@ -55,9 +58,10 @@ services-down:  ## Stop what `make services` has started.
 test: data  ## Run every test.
 	docker/install-servers.sh
 	$(SERVICES) prepare
-	$(MAKE) --jobs=2 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=3 --output-sync=target $(PARTS)
 
-test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS),$(wildcard $(TESTS)/test_*.py)))
+test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
+test-survival: PART = $(notdir $(SURVIVAL))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
 test-methods: PART = connectors frames transforms validations
 test-engine: PART = engine metrics

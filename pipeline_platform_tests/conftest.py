@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ def spark() -> Iterator[SparkSession]:
 
 
 def pytest_configure() -> None:
+    # A JVM of a test, also one that a program of a test starts, ends long before what C2 compiles for it pays.
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

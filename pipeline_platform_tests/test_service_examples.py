@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,19 @@ class Services:
     kafka: Kafka
     s3: S3Server
     spark: SparkSession
+    _ran: set[str] = field(default_factory=set)
+
+    def has_run(self, *names: str) -> None:
+        """Run examples that have not run yet, in this order."""
+        for name in names:
+            if name not in self._ran:
+                self.run(name)
 
     def run(self, name: str, change: Change = lambda _: None) -> RunMetrics:
         """Run an example, perhaps changed first."""
-        return BatchRun(self._example(name, change), self.spark).run()
+        found = BatchRun(self._example(name, change), self.spark).run()
+        self._ran.add(name)
+        return found
 
     def stream(self, name: str, change: Change) -> RunMetrics:
         """Run an example that is a stream, changed first so that it ends."""
@@ -205,7 +214,7 @@ def test_customers_avro_is_read_by_another_implementation_and_evolves(services: 
 
 
 def test_sensor_readings_quality_loads_what_is_right_and_keeps_the_rest_with_its_reasons(services: Services):
-    services.run("sensor_readings")
+    services.has_run("sensor_readings")
     before = len(services.database().sql("SELECT * FROM readings").fetchall())
     found = services.run("sensor_readings_quality")
     loaded, kept = services.delta("sensors/checked"), services.delta("sensors/checked_quarantine")
@@ -225,7 +234,7 @@ def test_orders_increment_adds_what_is_new_and_nothing_twice(services: Services)
 
 
 def test_sales_report_adds_up_the_first_version_to_postgres_and_s3(services: Services):
-    services.run("order_lines")
+    services.has_run("order_lines")
     services.run("sales_report")
     rows = services.postgres.query(
         "SELECT category, status, line_total_sum, quantity_sum, lines FROM sales_by_category"
@@ -292,8 +301,7 @@ def streamed(services: Services, name: str, folder: Path) -> RunMetrics:
 def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch(
     services: Services, tmp_path: Path, name: str
 ):
-    for before in ("sensor_readings", name):
-        services.run(before)
+    services.has_run("sensor_readings", name)
     paths: list[str] = []
 
     def flipped(value: dict[str, Any]) -> None:
@@ -309,8 +317,7 @@ def test_an_example_that_can_stream_leaves_as_a_stream_what_it_leaves_as_a_batch
 
 
 def test_the_evolution_of_avro_leaves_as_a_stream_what_it_leaves_as_a_batch(services: Services, tmp_path: Path):
-    for name in ("customers_avro", "customers_avro_evolution"):
-        services.run(name)
+    services.has_run("customers_avro", "customers_avro_evolution")
 
     def flipped(value: dict[str, Any]) -> None:
         value.update(mode="streaming", streaming={"checkpointRoot": str(tmp_path / "checkpoints")})
@@ -323,7 +330,7 @@ def test_the_evolution_of_avro_leaves_as_a_stream_what_it_leaves_as_a_batch(serv
 
 
 def test_events_to_lake_leaves_as_a_stream_what_it_leaves_as_a_batch(services: Services, tmp_path: Path):
-    services.run("events_to_lake")
+    services.has_run("events_to_lake")
     services.kafka.make_topic("enriched-events-streamed", 1)
 
     def flipped(value: dict[str, Any]) -> None:
@@ -452,9 +459,8 @@ FAILURES: list[tuple[str, Change, type[PipelineException], str, int]] = [
 def test_what_is_wrong_is_told_with_its_step_and_nothing_is_written(
     services: Services, name: str, change: Change, kind: type[PipelineException], told: str, index: int
 ):
-    for needed in ("sensor_readings", "order_lines"):
-        if name in ("sensor_readings_quality", "sales_report"):
-            services.run(needed)
+    if name in ("sensor_readings_quality", "sales_report"):
+        services.has_run("sensor_readings", "order_lines")
     before = state(services)
     with pytest.raises(kind) as raised:
         services.run(name, change)

@@ -88,7 +88,7 @@ def start_kafka(outlives: bool = False) -> Kafka:
     Raises:
         ServerUnavailableError: There is no Java, or its jars can't be had.
     """
-    run = [program("java"), "-Xmx512m", "-cp", ":".join(broker_jars())]
+    run = [program("java"), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", ":".join(broker_jars())]
     folder, port, controller = new_folder("kafka"), free_port(), free_port()
     settings = folder / "server.properties"
     settings.write_text(_SETTINGS.format(port=port, controller=controller, folder=folder))
