@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SERVICES := $(BIN)/python -m devtools.services
 
-.PHONY: $(PARTS) help check debug install data demo dev services services-down test lint format bench docs wheel constraints picture clean
+.PHONY: $(PARTS) prepare help check debug install data demo dev services services-down test lint format bench docs wheel constraints picture clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -57,7 +57,6 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(SERVICES) prepare
 	$(MAKE) --jobs=3 --output-sync=target $(PARTS)
 
 test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
@@ -66,6 +65,12 @@ test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
 test-methods: PART = connectors frames transforms validations
 test-engine: PART = engine metrics
 test-config: PART = config credentials services
+
+# Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
+prepare: install
+	$(SERVICES) prepare
+
+$(filter-out test-survival,$(PARTS)): prepare
 
 $(PARTS):
 	$(BIN)/python -m pytest $(addprefix $(TESTS)/,$(PART))
