@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import sys
@@ -81,7 +82,7 @@ class Deployment:
             entry.message[:800]
             for run_id, _ in self.runs()[:2]
             for entry in self.instance.all_logs(run_id)
-            if entry.level >= 40
+            if int(entry.level) >= logging.ERROR
         ]
         return "\n".join([logs, str(self.runs()), *errors])
 

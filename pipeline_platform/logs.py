@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pipeline_platform.redaction import redact, redact_strings
 
@@ -101,7 +101,7 @@ def configure_logs(level: str | None = None) -> None:
         logging.getLogger("py.warnings").addHandler(handler)
 
 
-class _Handler(logging.StreamHandler):  # pyright: ignore[reportMissingTypeArgument]
+class _Handler(logging.StreamHandler[TextIO]):
     """Writes to what is standard error at that moment, where a live table may have put itself in between."""
 
     def __init__(self) -> None:

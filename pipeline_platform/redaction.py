@@ -9,10 +9,10 @@ import re
 import sys
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
@@ -149,17 +149,17 @@ def redact_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def redact_strings(value: Any) -> Any:
     """Return a copy of a JSON-like value in which every string, keys too, is redacted."""
     if isinstance(value, Mapping):
-        return {redact_strings(key): redact_strings(item) for key, item in value.items()}
+        return {redact_strings(key): redact_strings(item) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [redact_strings(item) for item in value]
+        return [redact_strings(item) for item in cast("Sequence[Any]", value)]
     return redact(value) if isinstance(value, str) else value
 
 
 def _redact_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return redact_config(value)
+        return redact_config(cast("Mapping[str, Any]", value))
     if isinstance(value, (list, tuple)):
-        return [_redact_value(item) for item in value]
+        return [_redact_value(item) for item in cast("Sequence[Any]", value)]
     return redact(value) if isinstance(value, str) else value
 
 
@@ -348,7 +348,8 @@ def _without_known(text: str, wanted: _Wanted) -> str:
                 start -= 1
             if part.right and raw[end : end + 1] and raw[end] in _BASE64:
                 end += 1
-            end += len(re.match(rb"=*", raw[end : end + 2])[0])  # pyright: ignore[reportOptionalSubscript]
+            padding = raw[end : end + 2]
+            end += len(padding) - len(padding.lstrip(b"="))
             spans.append((start, end))
     if not spans:
         return text

@@ -73,8 +73,11 @@ def _names(folder: Path) -> Iterator[str]:
     """The names of the pipelines of a folder; files that can't be read have none."""
     for path in folder.glob("*.json"):
         with suppress(OSError, ValueError):
-            written = json.loads(path.read_bytes())
-            yield str(written.get("name", path.stem)) if isinstance(written, dict) else path.stem
+            match json.loads(path.read_bytes()):
+                case {"name": name}:
+                    yield str(name)
+                case _:
+                    yield path.stem
 
 
 def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:

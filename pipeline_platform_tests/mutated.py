@@ -180,7 +180,7 @@ def _mutate(file: dict[str, Any], chance: random.Random) -> None:
             holder[chance.choice((*_ODD_STRINGS, "input", "registerAs", "cache", "path", "config"))] = holder.pop(last)
         case "swap":
             holder[last] = copy.deepcopy(_at(file, chance.choice(ways)))
-        case "repeat" if isinstance(holder, list):
+        case "repeat" if isinstance(holder, list) and isinstance(last, int):
             holder.insert(chance.randint(0, len(holder)), copy.deepcopy(holder[last]))
         case _:
             pass

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -37,7 +38,7 @@ def cli() -> CliRunner:
     return CliRunner()
 
 
-def written(folder: Path, **config) -> Path:
+def written(folder: Path, **config: object) -> Path:
     path = folder / "flow.json"
     steps = [
         {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}},
@@ -176,7 +177,7 @@ def test_a_port_that_is_taken_is_told(cli: CliRunner, tmp_path: Path):
     assert result.stderr == f"can't listen on 127.0.0.1:{port}: Address already in use; choose another --port\n"
 
 
-def flow(folder: Path, name: str, *between: dict[str, object], **keys: object) -> Path:
+def flow(folder: Path, name: str, *between: Mapping[str, object], **keys: object) -> Path:
     """A pipeline of generated rows, some steps, and a Delta table."""
     path = folder / f"{name}.json"
     steps = [

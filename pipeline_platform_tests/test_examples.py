@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
 import fastavro
@@ -159,11 +160,11 @@ def test_flight_quality_keeps_every_row_either_in_the_sink_or_in_quarantine(run:
     assert [(unknown.violations,)] == expected
 
 
-def avro_rows(folder: str) -> list[dict]:
-    rows: list[dict] = []
+def avro_rows(folder: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
     for path in sorted(Path(folder).glob("*.avro")):
         with path.open("rb") as file:
-            rows.extend(fastavro.reader(file))
+            rows += cast(Iterable[dict[str, Any]], fastavro.reader(file))
     return rows
 
 

@@ -91,7 +91,7 @@ def webhook() -> Iterator[Webhook]:
 def test_a_secret_is_in_no_output_in_no_encoding(
     webhook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, secret: str
 ):
-    redaction._known.clear()  # pyright: ignore[reportPrivateUsage]
+    redaction._known.clear()
     remember_secret(secret)
     encoded = {name: encode(secret) for name, encode in ENCODINGS.items()}
     text = "".join(f"<{spelled}> " for spelled in encoded.values())

@@ -50,7 +50,8 @@ def used() -> Iterator[tuple[str, str]]:
         tree = ast.parse(path.read_text())
         own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
-        own |= {node.target.id for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and named(node.target)}
+        declared = [node.target for node in ast.walk(tree) if isinstance(node, ast.AnnAssign)]
+        own |= {target.id for target in declared if isinstance(target, ast.Name)}
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and re.search(r"\._[a-z]", node.module or ""):
                 yield "module", str(node.module)
@@ -60,10 +61,6 @@ def used() -> Iterator[tuple[str, str]]:
 
 def is_self(value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and value.id in ("self", "cls")
-
-
-def named(target: ast.expr) -> bool:
-    return isinstance(target, ast.Name)
 
 
 def test_all_that_is_used_is_listed() -> None:

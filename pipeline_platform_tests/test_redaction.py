@@ -224,7 +224,7 @@ SECRETS = st.text(
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(SECRETS)
 def test_a_secret_is_redacted_however_it_is_encoded(secret: str):
-    redaction._known.clear()  # pyright: ignore[reportPrivateUsage]
+    redaction._known.clear()
     remember_secret(secret)
     pieces = [piece for piece in re.findall("[a-zA-Z0-9]+", secret) if len(piece) >= 4]
     for name, encode in ENCODINGS.items():

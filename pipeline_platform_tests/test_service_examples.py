@@ -41,6 +41,8 @@ from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
+# pyarrow comes without types.
+ArrowTable = Any
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -77,7 +79,7 @@ class Services:
         change(value)
         return parse_pipeline(json.dumps(value, indent=2), method_registry(), PIPELINES / f"{name}.json")
 
-    def delta(self, path: str) -> pa.Table:
+    def delta(self, path: str) -> ArrowTable:
         """All rows of a Delta table in the bucket."""
         return self.delta_table(path).to_pyarrow_table()
 
@@ -140,12 +142,12 @@ def services(
         yield Services(postgres, mysql, kafka, s3, spark)
 
 
-def by_column(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pa.Table:
+def by_column(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> ArrowTable:
     """Rows of a database's client as a table."""
     return pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
-def assert_same_rows(db: duckdb.DuckDBPyConnection, found: pa.Table, columns: str, expected: str) -> None:
+def assert_same_rows(db: duckdb.DuckDBPyConnection, found: ArrowTable, columns: str, expected: str) -> None:
     """Compare all rows as multisets."""
     db.register("found_rows", found)
     actual = f"SELECT {columns} FROM found_rows"
@@ -157,7 +159,7 @@ def assert_same_rows(db: duckdb.DuckDBPyConnection, found: pa.Table, columns: st
 def test_customers_to_lake_writes_the_active_ones_a_folder_for_each_country(services: Services):
     services.run("customers_to_lake")
     services.run("customers_to_lake")
-    parts: list[pa.Table] = []
+    parts: list[ArrowTable] = []
     for key, body in services.objects("shop/customers", ".parquet"):
         part = pq.read_table(body)
         country = key.split("country=")[1].split("/")[0]
@@ -196,7 +198,7 @@ def test_sensor_readings_are_merged_however_often_they_are_loaded(services: Serv
     )
 
 
-def avro_rows(services: Services, folder: str) -> pa.Table:
+def avro_rows(services: Services, folder: str) -> ArrowTable:
     return pa.Table.from_pylist([row for _, body in services.objects(folder, ".avro") for row in fastavro.reader(body)])
 
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Numbers:
             self._producer.poll(0)
 
     @contextmanager
-    def flowing(self) -> Iterator[None]:
+    def flowing(self) -> Generator[None]:
         """Produce while the block lasts; afterwards everything has arrived."""
         self._thread.start()
         try:

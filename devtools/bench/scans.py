@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +11,15 @@ from pyspark.sql import SparkSession
 
 
 @contextmanager
-def scanned_rows(spark: SparkSession, folder: str) -> Iterator[list[int]]:
+def scanned_rows(spark: SparkSession, folder: str) -> Generator[list[int]]:
     """Rows of each scan of a folder that was run within, filled in at the end.
 
     Args:
         spark: The session.
         folder: The last part of its path.
     """
-    store: Any = spark._jsparkSession.sharedState().statusStore()
+    in_java: Any = spark._jsparkSession  # pyright: ignore[reportPrivateUsage]
+    store = in_java.sharedState().statusStore()
     before = store.executionsCount()
     found: list[int] = []
     yield found

@@ -189,9 +189,14 @@ def _arrivals(table: Path, warm_up_seconds: float, seconds: float) -> list[float
         seen |= new
         if now > began + warm_up_seconds:
             for path in new:
-                produced = pq.read_table(path, columns=["produced"])["produced"].to_pylist()
-                found.extend(now - then for then in produced)
+                found += [now - produced for produced in _produced(path)]
     return found
+
+
+def _produced(path: str) -> list[float]:
+    """When the events of a file were produced."""
+    parquet: Any = pq
+    return parquet.read_table(path, columns=["produced"])["produced"].to_pylist()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

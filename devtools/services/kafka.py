@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from typing import Any
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # pyright: ignore[reportPrivateImportUsage]
 
 from devtools.services.process import (
     ServerProcess,
@@ -65,7 +66,7 @@ class Kafka:
 
     def make_topic(self, name: str, partitions: int = 1) -> None:
         """Make a topic."""
-        client = AdminClient({"bootstrap.servers": self.address})
+        client: Any = AdminClient({"bootstrap.servers": self.address})
         for made in client.create_topics([NewTopic(name, partitions, 1)]).values():
             made.result()
 

@@ -37,7 +37,7 @@ class MariaDB:
 
     def connect(self, **options: Any) -> Connection:
         """A connection of PyMySQL."""
-        parameters = {
+        parameters: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
             "database": self.database,

@@ -39,7 +39,7 @@ class Postgres:
 
     def connect(self, **options: Any) -> psycopg.Connection:
         """A connection of PostgreSQL's own client library, as the owner."""
-        parameters = {
+        parameters: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
             "dbname": self.database,

@@ -54,7 +54,7 @@ class ServerProcess:
     folder: Path
     answers: Callable[[], bool]
     user: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
     outlives: bool = False
     stop_signal: signal.Signals = signal.SIGTERM
     process: subprocess.Popen[bytes] | None = None

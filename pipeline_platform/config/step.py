@@ -172,7 +172,7 @@ class MethodRegistry(Methods):
     """
 
     methods: Methods
-    misnomers: Mapping[str, str] = field(default_factory=dict)
+    misnomers: Mapping[str, str] = field(default_factory=dict[str, str])
     failed: tuple[FailedPlugin, ...] = ()
 
     def __getitem__(self, step_type: StepType) -> Mapping[str, type[StepConfig]]:

@@ -27,9 +27,9 @@ class CredentialRequest:
     credential_type: str
     model: type[Credentials]
     path: str | None = None
-    written: Mapping[str, Any] = field(default_factory=dict)
-    variables: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
     optional: bool = False
 
     def has_secrets(self) -> bool:

@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline_platform.exceptions import CredentialException
 from pipeline_platform.redaction import remember_secret
 
-if TYPE_CHECKING:
-    from hvac import Client
+# The methods of hvac.Client come without types.
+Client = Any
 
 TIMEOUT_SECONDS = 10.0
 """For each request, unless `VAULT_CLIENT_TIMEOUT` says otherwise."""
@@ -164,7 +164,8 @@ class Vault:
             )
         point = mount["path"].strip("/")
         name = path.removeprefix(point).strip("/")
-        if (mount.get("options") or {}).get("version") == "2":
+        options: Mapping[str, Any] = mount.get("options") or {}
+        if options.get("version") == "2":
             name = name.removeprefix("data/")
             read = partial(client.secrets.kv.v2.read_secret_version, raise_on_deleted_version=True)
             return self._asked(path, partial(read, name, mount_point=point))["data"]["data"]
@@ -178,9 +179,9 @@ class Vault:
         return self._client
 
     def _new_client(self, path: str) -> Client:
-        from hvac import Client
+        import hvac
 
-        client = Client(
+        client: Client = hvac.Client(
             url=self.address,
             namespace=self.namespace,
             verify=str(self.ca_file) if self.ca_file else True,

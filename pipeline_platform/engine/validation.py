@@ -16,7 +16,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
-from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.step import Step
@@ -342,4 +341,4 @@ def _reason(validation: PlannedValidation, planned: PlannedRule) -> str:
 def _any(flags: Sequence[Column]) -> Column:
     from pyspark.sql import functions as F
 
-    return reduce(or_, flags, F.lit(False))
+    return reduce(lambda found, flag: found | flag, flags, F.lit(False))

@@ -61,7 +61,7 @@ class Cause:
     condition: str | None = None
     sql_state: str | None = None
     code: int | str | None = None
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     fragments: tuple[str, ...] = ()
 
     def is_a(self, *names: str) -> bool:
@@ -184,7 +184,7 @@ def _java_classes(java_class: Any) -> Iterator[str]:
 
 
 def _of_spark(thrown: Any) -> tuple[str | None, str | None, Mapping[str, str], tuple[str, ...]]:
-    from py4j.java_gateway import is_instance_of
+    from py4j.java_gateway import is_instance_of  # pyright: ignore[reportUnknownVariableType]
     from pyspark import SparkContext
 
     gateway: Any = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]

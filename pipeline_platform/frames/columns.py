@@ -76,6 +76,14 @@ def column_of(frame: DataFrame, name: str) -> Column:
     return column(own_columns(frame), name)
 
 
+def any_of(conditions: Iterable[Column]) -> Column | None:
+    """Whether one of the conditions holds; None if there are none."""
+    found = None
+    for condition in conditions:
+        found = condition if found is None else found | condition
+    return found
+
+
 def own_columns(frame: DataFrame) -> list[str]:
     """The frame's columns, without those that the platform has added."""
     return [name for name in frame.columns if not name.startswith(HELPER_PREFIX)]

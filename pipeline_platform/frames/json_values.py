@@ -9,12 +9,11 @@ documentation of `valueSchema` of `fromKafka`.
 from __future__ import annotations
 
 import functools
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.columns import HELPER_PREFIX, any_of
 from pipeline_platform.frames.nested_values import anywhere, types_in, with_leaves
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def with_json(
         if any_large is not None:
             changed = anywhere(F.col(_INTEGERS).getField(field.name), field.dataType, _is_changed)
         tests = [test for test in (rounds, lost, finer_lost, infinite, changed) if test is not None]
-        is_unfit = functools.reduce(operator.or_, tests) if tests else None
+        is_unfit = any_of(tests)
         whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
         is_exact = any(isinstance(kind, T.DecimalType) for kind in types_in(field.dataType))
         converted = _converted(digits if is_exact else read, field.dataType)
@@ -370,8 +369,8 @@ def _lacks_field(read: Column, wanted: DataType) -> Column | None:
     from pyspark.sql import types as T
 
     required = [field.name for field in wanted.fields if not field.nullable] if isinstance(wanted, T.StructType) else []
-    missing = [read.getField(name).isNull() for name in required]
-    return read.isNotNull() & functools.reduce(operator.or_, missing) if missing else None
+    missing = any_of(read.getField(name).isNull() for name in required)
+    return read.isNotNull() & missing if missing is not None else None
 
 
 def _fits(text: Column, wanted: DecimalType) -> Column:

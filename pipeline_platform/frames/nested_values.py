@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+from pipeline_platform.frames.columns import any_of
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -82,8 +82,8 @@ def anywhere(value: Column, data_type: DataType, test: Test) -> Column | None:
             inner = [among(F.map_keys(value), data_type.keyType), among(F.map_values(value), data_type.valueType)]
         case _:
             pass
-    tests = [F.coalesce(found, F.lit(False)) for found in (test(value, data_type), *inner) if found is not None]
-    return functools.reduce(operator.or_, tests) if tests else None
+    found = (test(value, data_type), *inner)
+    return any_of(F.coalesce(one, F.lit(False)) for one in found if one is not None)
 
 
 def _required(found: Column | None) -> Column:

@@ -10,7 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway, write_to_textfile
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    pushadd_to_gateway,  # pyright: ignore[reportUnknownVariableType]
+    write_to_textfile,
+)
 
 from pipeline_platform.metrics.run import RunMetrics, RunStatus, StepMetrics, StepStatus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -213,4 +213,4 @@ def _behind(end: Any, latest: Any) -> dict[str, int]:
 
 
 def _is_by_topic(offsets: Any) -> bool:
-    return isinstance(offsets, dict) and all(isinstance(partitions, dict) for partitions in offsets.values())
+    return isinstance(offsets, dict) and all(isinstance(one, dict) for one in cast("dict[str, Any]", offsets).values())

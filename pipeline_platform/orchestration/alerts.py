@@ -20,7 +20,7 @@ _TICK_SECONDS = 30
 def run_failed_sensor() -> dg.SensorDefinition:
     """A sensor that tells of each run that failed; of a supervised stream's only once it is given up."""
 
-    @dg.run_failure_sensor(
+    @dg.run_failure_sensor(  # pyright: ignore[reportUnknownMemberType]
         name=RUN_FAILED_SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
         description="Notifies those in PIPELINE_PLATFORM_ALERTS of each run that failed.",
@@ -55,7 +55,7 @@ def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefi
         pipelines: The supervised streams.
     """
 
-    @dg.sensor(
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=GIVEN_UP_SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
         description="Notifies those in PIPELINE_PLATFORM_ALERTS of each stream that was given up.",

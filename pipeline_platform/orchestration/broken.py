@@ -92,7 +92,7 @@ def broken_files_sensor(broken: Sequence[BrokenAsset]) -> dg.SensorDefinition:
         broken: The files.
     """
 
-    @dg.sensor(
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

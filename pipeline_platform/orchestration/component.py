@@ -47,9 +47,9 @@ class StepNames:
 class PipelineScaffolder(Scaffolder):
     """Makes the `defs.yaml` of a component, and a pipeline beside it that runs."""
 
-    def scaffold(self, request: ScaffoldRequest) -> None:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
+    def scaffold(self, request: ScaffoldRequest) -> None:
         """Write both files."""
-        scaffold_component(request, {"path": "."})  # pyright: ignore[reportUnknownArgumentType]
+        scaffold_component(request, {"path": "."})
         (request.target_path / "example.json").write_text(json.dumps(_EXAMPLE, indent=2) + "\n")
 
 

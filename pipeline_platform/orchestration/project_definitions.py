@@ -173,7 +173,7 @@ def _job(pipeline: PipelineConfig) -> UnresolvedAssetJobDefinition:
     assets = dg.AssetSelection.assets(*(asset_key(pipeline, step) for step in asset_steps(pipeline)))
     # A check that is an op of its own, such as that of a stream's health, is no part of the job.
     checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(pipeline)))
-    return dg.define_asset_job(
+    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         name=pipeline.asset_prefix,
         selection=assets.without_checks() | checks,
         description=pipeline.description,

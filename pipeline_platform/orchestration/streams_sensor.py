@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
@@ -67,7 +68,7 @@ def streams_sensor(
         jobs: The job of each, by the pipeline's name.
     """
 
-    @dg.sensor(
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=SENSOR,
         jobs=[jobs[pipeline.name] for pipeline in pipelines] or None,
         minimum_interval_seconds=TICK_SECONDS,
@@ -140,7 +141,7 @@ def _summary(watches: Mapping[str, SupervisorState]) -> str:
 
 
 def _watches(cursor: str | None) -> dict[str, SupervisorState]:
-    found = json.loads(cursor) if cursor else {}
+    found: dict[str, Any] = json.loads(cursor) if cursor else {}
     return {name: SupervisorState.model_validate(watch) for name, watch in found.items()}
 
 

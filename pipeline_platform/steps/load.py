@@ -70,7 +70,7 @@ class LoadResult:
     files: int | None = None
     version: int | None = None
     skipped: str | None = None
-    detail: Mapping[str, int] = field(default_factory=dict)
+    detail: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class PreparedLoad(Protocol):

@@ -44,7 +44,7 @@ _KINDS: Mapping[str, Kind] = {
 
 
 def _kinds(value: object) -> object:
-    values: list[object] = list(value) if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    values: list[object] = list(value) if isinstance(value, list) else [value]  # pyright: ignore[reportUnknownArgumentType]
     return [_KINDS.get(item.replace("_", "").lower(), item) if isinstance(item, str) else item for item in values]
 
 

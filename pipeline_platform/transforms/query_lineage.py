@@ -26,7 +26,7 @@ def query_lineage(query: exp.Expr, columns: Mapping[str, Sequence[str]], output:
         columns: Columns of its tables, by table name.
         output: Columns of its result, as Spark names them.
     """
-    from sqlglot.lineage import lineage
+    from sqlglot.lineage import lineage  # pyright: ignore[reportUnknownVariableType]
 
     schema = {table: dict.fromkeys(names, "string") for table, names in columns.items()}
     unknown: ColumnLineage = {name: [] for name in output}

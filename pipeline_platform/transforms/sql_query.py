@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,7 @@ from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.session import run_sql
 from pipeline_platform.steps.transform import ColumnLineage, Frames, Transform
 from pipeline_platform.transforms.query_lineage import query_lineage
 
@@ -74,15 +75,15 @@ class SqlQueryTransform(Transform):
             raise PipelineExecutionException(f"the query reads {', '.join(missing)}, which is not registered")
         query = self.query.strip().rstrip(";")
         if not names:
-            return frames.spark.sql(query)
+            return run_sql(frames.spark, query)
         # The query is left as it was written. Its tables are given to it as common table expressions, whose
         # frames pyspark hands over under names of its own and forgets as soon as the plan is made.
-        places: dict[str, Any] = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
+        places = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
         tables = ", ".join(
             f"{_literal(quoted(name))} AS (SELECT * FROM {{{place}}})"
             for place, name in zip(places, names, strict=True)
         )
-        return frames.spark.sql(f"WITH {tables} (\n{_literal(query)}\n)", **places)
+        return run_sql(frames.spark, f"WITH {tables} (\n{_literal(query)}\n)", **places)
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from operator import and_
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import Names
@@ -39,6 +38,7 @@ class ValidateUnique(Validate):
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F
 
-        complete = reduce(and_, (column_of(frame, name).isNotNull() for name in self.columns))
+        present = [column_of(frame, name).isNotNull() for name in self.columns]
+        complete = reduce(lambda all_before, one: all_before & one, present)
         name = f"{', '.join(self.columns)} unique"
         return [Rule(name, complete & (F.col(_OCCURRENCES) > 1), tuple(self.columns))]

@@ -35,7 +35,7 @@ def load(method: str = "toDeltaLake", **config: Any) -> Json:
     return {"type": "load", "method": method, "config": config or {"path": "out"}}
 
 
-def pipeline(*steps: Json, **keys: Any) -> Json:
+def pipeline(*steps: Any, **keys: Any) -> Json:
     return {"name": "flights", "mode": "batch", **keys, "steps": list(steps)}
 
 

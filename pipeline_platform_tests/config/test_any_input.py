@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -60,7 +60,7 @@ def places(value: Any, way: tuple[str | int, ...] = ()) -> list[tuple[str | int,
 @st.composite
 def mutated_files(draw: st.DrawFn) -> Any:
     """A valid file with one to four values removed, replaced, inserted or swapped."""
-    file = copy.deepcopy(draw(st.sampled_from(FILES)))
+    file: Any = copy.deepcopy(draw(st.sampled_from(FILES)))
     for _ in range(draw(st.integers(1, 4))):
         ways = places(file)
         if not ways:
@@ -82,13 +82,14 @@ def mutated_files(draw: st.DrawFn) -> Any:
                 other = draw(st.sampled_from(ways))
                 value: Any = file
                 for part in other:
-                    value = value[part] if isinstance(value, (dict, list)) else value
+                    value = cast("Any", value)[part] if isinstance(value, (dict, list)) else value
                 holder[last] = copy.deepcopy(value)
     return file
 
 
 def reads_or_refuses(read: Callable[[], PipelineConfig]) -> PipelineConfig | None:
     refused: PipelineConfigurationException | None = None
+    pipeline: PipelineConfig | None = None
     try:
         pipeline = read()
     except PipelineConfigurationException as error:
@@ -100,8 +101,7 @@ def reads_or_refuses(read: Callable[[], PipelineConfig]) -> PipelineConfig | Non
             assert problem.line >= 1
             assert problem.column >= 1
             assert str(problem) in str(refused) or "***" in str(refused)
-        return None
-    for step in pipeline.steps:
+    for step in pipeline.steps if pipeline is not None else ():
         json.dumps(step.config.as_config())
         if step.type in ("extract", "load"):
             dataset = step.config.dataset()  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline_platform.config.permissions import ALLOW_VARIABLE
 from pipeline_platform.exceptions import CredentialException
+from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform_tests.config.reading import (
     Json,
     extract,
@@ -197,7 +198,9 @@ def test_credentials_in_the_environment_may_stand_in_the_keys_for_them(monkeypat
     monkeypatch.setenv("PGPASSWORD", "sesame-open-9")
     read_pipeline = read(pipeline(extract("fromPostgres", table="t", password="${env:PGPASSWORD}"), load()))
     assert read_pipeline.warnings == ()
-    assert read_pipeline.steps[0].config.resolved().inline_credentials() == {"password": "sesame-open-9"}
+    config = read_pipeline.steps[0].config.resolved()
+    assert isinstance(config, Credentialed)
+    assert config.inline_credentials() == {"password": "sesame-open-9"}
 
 
 def test_a_variable_that_turns_up_at_run_time_is_refused_then_too(monkeypatch: pytest.MonkeyPatch):

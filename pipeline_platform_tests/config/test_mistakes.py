@@ -159,6 +159,7 @@ def test_whatever_a_method_of_another_package_raises_is_a_mistake_in_the_file():
     from pydantic import model_validator
 
     from pipeline_platform.config.loader import parse_pipeline
+    from pipeline_platform.config.step import Methods
     from pipeline_platform.exceptions import PipelineConfigurationException
     from pipeline_platform.steps.extract import Extract
 
@@ -170,7 +171,7 @@ def test_whatever_a_method_of_another_package_raises_is_a_mistake_in_the_file():
             raise RuntimeError("no such place")
 
     text = '{"name": "a", "mode": "batch", "steps": [{"type": "extract", "method": "fromNowhere"}]}'
-    methods = {"extract": {"fromNowhere": FromNowhere}, "transform": {}, "validate": {}, "load": {}}
+    methods: Methods = {"extract": {"fromNowhere": FromNowhere}, "transform": {}, "validate": {}, "load": {}}
     with pytest.raises(PipelineConfigurationException, match="no such place"):
         parse_pipeline(text, methods, Path("x.json"))
 

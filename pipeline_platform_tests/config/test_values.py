@@ -97,7 +97,7 @@ def test_null_is_a_value_only_where_a_key_may_be_left_out():
 
 
 def test_a_config_is_shown_as_it_is_written():
-    config = {"path": "in", "format": "csv", "header": False}
+    config: dict[str, Any] = {"path": "in", "format": "csv", "header": False}
     assert read_step(extract(**config)).as_config() == config
 
 

@@ -37,6 +37,10 @@ class Schema:
     def drop(self) -> None:
         self.query(f"DROP SCHEMA {self.name}{' CASCADE' if self.is_postgres else ''}")
 
+    def connect(self, **options: Any) -> Any:
+        """A connection of the system's own client."""
+        return self.server.connect(**options)
+
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """All rows of a statement, by the system's own client."""
         return self.server.query(sql)
@@ -46,7 +50,7 @@ class Schema:
         options: dict[str, Any] = {"init_command": "SET time_zone = '+00:00'"}
         if self.is_postgres:
             options = {"options": "-c TimeZone=UTC"}
-        with self.server.connect(**options) as connection, connection.cursor() as cursor:
+        with self.connect(**options) as connection, connection.cursor() as cursor:
             cursor.execute(sql)
             return list(cursor.fetchall()) if cursor.description else []
 

@@ -96,7 +96,7 @@ def test_any_value_comes_through_every_system_as_it_is(spark: SparkSession, sche
     settings: dict[str, Any] = {"init_command": "SET time_zone = '+00:00'", "charset": "utf8mb4"}
     if schema.is_postgres:
         settings = {"options": "-c TimeZone=UTC"}
-    with schema.server.connect(**settings) as connection, connection.cursor() as cursor:
+    with schema.connect(**settings) as connection, connection.cursor() as cursor:
         cursor.executemany(f"INSERT INTO {schema.name}.t VALUES ({places})", rows)
     delta, parquet = tmp_path / "delta", tmp_path / "parquet"
     sinks = load("toDeltaLake", path=str(delta)), load("toFiles", path=str(parquet), format="parquet")
@@ -130,7 +130,7 @@ def assert_equal(system: str, kinds: Any, expected: list[list[Any]], found: list
 def plain(value: Any) -> Any:
     """Instants without their zone, which is UTC."""
     if isinstance(value, list):
-        return [plain(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        return [plain(item) for item in value]
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value.astimezone(UTC).replace(tzinfo=None)
     return value

@@ -66,7 +66,7 @@ def test_what_the_config_leaves_out_stands_in_the_environment(log: AuditLog, mon
 
 
 def test_a_topic_is_read_with_the_properties_in_the_config(log: AuditLog):
-    found = entered(log, "fromKafka", topic="t", **{"bootstrap.servers": "b:9092", "security.protocol": "SSL"})
+    found = entered(log, "fromKafka", False, topic="t", **{"bootstrap.servers": "b:9092", "security.protocol": "SSL"})
     assert isinstance(found, KafkaCredentials)
     assert {name: value.get_secret_value() for name, value in found.properties.items()} == {
         "bootstrap.servers": "b:9092",
@@ -95,7 +95,7 @@ def test_a_bucket_is_entered_with_the_environment_s_key(log: AuditLog, monkeypat
     assert found.secret_access_key.get_secret_value() == PASSWORD
 
 
-INLINE = {"table": "t", "database": "shop", "username": "ann", "password": PASSWORD}
+INLINE: dict[str, Any] = {"table": "t", "database": "shop", "username": "ann", "password": PASSWORD}
 REFUSED = [
     ("fromPostgres", INLINE, "has no 'credentialPath'"),
     ("fromMySQL", INLINE, "has no 'credentialPath'"),

@@ -6,7 +6,7 @@ import base64
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import hvac
 import pytest
+from hvac.exceptions import Forbidden
 
 from devtools.services.built import vault_program
 from devtools.services.process import ServerProcess, free_port
@@ -102,11 +103,11 @@ def test_a_token_is_enough_and_is_not_revoked(vault: VaultServer, app_role: Vaul
 
 def test_a_token_that_was_got_by_a_login_is_given_back(vault: VaultServer, app_role: Vault):
     app_role.read("secret/shop")
-    held = app_role._client  # pyright: ignore[reportPrivateUsage]
+    held = app_role._client
     assert held is not None
     token = held.token
     app_role.close()
-    with pytest.raises(hvac.exceptions.Forbidden):
+    with pytest.raises(Forbidden):
         vault.client(token).auth.token.lookup_self()
 
 
@@ -134,7 +135,7 @@ class TokenReviewer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
     server = HTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -225,7 +226,7 @@ def test_a_token_that_is_no_longer_accepted_has_expired(vault: VaultServer, app_
 
 def test_a_login_that_has_expired_is_made_again(vault: VaultServer, app_role: Vault):
     app_role.read("secret/shop")
-    held = app_role._client  # pyright: ignore[reportPrivateUsage]
+    held = app_role._client
     assert held is not None
     vault.client().auth.token.revoke(held.token)
     assert app_role.read("secret/shop") == FIELDS
@@ -233,11 +234,11 @@ def test_a_login_that_has_expired_is_made_again(vault: VaultServer, app_role: Va
 
 def test_a_token_is_renewed_before_it_ends(vault: VaultServer, app_role: Vault):
     app_role.read("secret/shop")
-    held = app_role._client  # pyright: ignore[reportPrivateUsage]
+    held = app_role._client
     assert held is not None
     before = held.auth.token.lookup_self()["data"]
     assert "last_renewal_time" not in before
-    app_role._renew_at = 0  # pyright: ignore[reportPrivateUsage]
+    app_role._renew_at = 0
     app_role.read("secret/shop")
     after = held.auth.token.lookup_self()["data"]
     assert after["last_renewal_time"] >= before["creation_time"]

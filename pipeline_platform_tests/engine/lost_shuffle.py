@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,7 +22,8 @@ ROWS = 1000
 
 def losing_a_shuffle_file(spark: SparkSession, shuffled: DataFrame, marker: Path) -> DataFrame:
     """The frame, made to delete one finished map output the first time it is read."""
-    disks = spark._jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()  # type: ignore
+    jvm: Any = spark._jvm
+    disks = jvm.org.apache.spark.SparkEnv.get().blockManager().diskBlockManager().localDirsString()
     folders = [Path(str(disk)) for disk in disks]
 
     def lose(row: int) -> int:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,9 @@ def write_pipeline(folder: Path, steps: Sequence[StepValue], **keys: Any) -> Pat
 
 
 @contextmanager
-def started(file: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+def started(
+    file: Path, *options: str, environment: Mapping[str, str] | None = None
+) -> Generator[subprocess.Popen[str]]:
     """A run of a pipeline; killed at the end if it still goes on."""
     process = subprocess.Popen(
         [COMMAND, "run", str(file), *options],

@@ -193,5 +193,6 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
 
 def test_only_the_columns_that_are_needed_are_read_though_the_rows_are_counted(spark: Any, folder: Path):
     frame, _ = counted(spark.read.parquet(str(folder / "parquet")))
-    executed = frame.select("k")._jdf.queryExecution().executedPlan().toString()
+    in_java: Any = frame.select("k")._jdf
+    executed = in_java.queryExecution().executedPlan().toString()
     assert "ReadSchema: struct<k:bigint>" in executed

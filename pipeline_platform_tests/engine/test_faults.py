@@ -193,7 +193,8 @@ def test_cached_frames_are_given_up_however_the_run_ends(
     spark: SparkSession, tmp_path: Path, rows: StepValue, sinks: list[StepValue]
 ) -> None:
     def kept() -> int:
-        return spark.sparkContext._jsc.getPersistentRDDs().size()  # type: ignore[union-attr]
+        in_java: Any = spark.sparkContext._jsc
+        return in_java.getPersistentRDDs().size()
 
     before = kept()
     cached = {**rows, "config": {**rows["config"], "cache": True}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
 from devtools.pipelines import extract, last_step, load, pipeline_of, run, transform
-from pipeline_platform.config.loader import MethodRegistry
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.exceptions import (
@@ -44,7 +44,8 @@ class Flaky(Transform):
         return frames.frame
 
 
-METHODS: MethodRegistry = {**method_registry(), "transform": {**method_registry()["transform"], "flaky": Flaky}}
+_PLATFORM = method_registry()
+METHODS = replace(_PLATFORM, methods={**_PLATFORM.methods, "transform": {**_PLATFORM["transform"], "flaky": Flaky}})
 
 
 def run_flaky(spark: SparkSession, path: Path, *errors: BaseException, **retry: Any) -> tuple[RunMetrics, list[float]]:

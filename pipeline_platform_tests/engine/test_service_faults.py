@@ -87,11 +87,12 @@ def test_two_runs_that_append_to_one_delta_table_at_once_both_succeed(spark: Spa
     found: list[RunMetrics] = []
     both = threading.Barrier(2)
 
+    def listen(event: str, *_: object) -> None:
+        if not begun(event):
+            both.wait(60)
+
     def append() -> None:
-        batch = BatchRun(
-            pipeline_of(steps), spark, listener=lambda event, *_: both.wait(60) if not begun(event) else None
-        )
-        found.append(batch.run())
+        found.append(BatchRun(pipeline_of(steps), spark, listener=listen).run())
 
     waited = threading.local()
 

@@ -50,7 +50,8 @@ def _each(condition: Callable[[Row], bool]) -> Callable[[list[Row]], list[bool]]
 def _repeated(*places: int) -> Callable[[list[Row]], list[bool]]:
     def key(row: Row) -> tuple[Any, ...]:
         # NaN equals NaN and -0.0 equals 0.0, as in Spark and DuckDB.
-        return tuple("NaN" if isinstance(row[p], float) and math.isnan(row[p]) else row[p] for p in places)
+        values = [row[p] for p in places]
+        return tuple("NaN" if isinstance(value, float) and math.isnan(value) else value for value in values)
 
     def broken(rows: list[Row]) -> list[bool]:
         counts = Counter(map(key, rows))

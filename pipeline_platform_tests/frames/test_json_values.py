@@ -315,13 +315,13 @@ def _date(value: Any) -> dt.date | None:
 
 
 _CONVERT: dict[str, Any] = {
-    "id": lambda value: _integer(-(2**63), 2**63 - 1, value),  # pyright: ignore[reportUnknownLambdaType]
-    "tiny": lambda value: _integer(-128, 127, value),  # pyright: ignore[reportUnknownLambdaType]
+    "id": lambda value: _integer(-(2**63), 2**63 - 1, value),
+    "tiny": lambda value: _integer(-128, 127, value),
     "price": _decimal,
     "ratio": _double,
-    "what": lambda value: _typed(str, value),  # pyright: ignore[reportUnknownLambdaType]
+    "what": lambda value: _typed(str, value),
     "day": _date,
-    "ok": lambda value: _typed(bool, value),  # pyright: ignore[reportUnknownLambdaType]
+    "ok": lambda value: _typed(bool, value),
 }
 
 

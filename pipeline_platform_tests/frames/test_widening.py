@@ -9,7 +9,7 @@ from pyspark.sql import types as T
 
 from pipeline_platform.frames.widening import widen_without_loss
 
-WHOLE = {T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
+WHOLE: dict[T.DataType, int] = {T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
 
 
 @pytest.mark.parametrize("whole", WHOLE, ids=lambda kind: kind.simpleString())

@@ -72,6 +72,11 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     yield from made.serve()
 
 
+def alerts_of(definitions: dg.Definitions) -> dict[str, Any]:
+    assert definitions.resources is not None
+    return {"alerts": definitions.resources["alerts"]}
+
+
 def failed_run(definitions: dg.Definitions, instance: dg.DagsterInstance, **tags: str) -> None:
     """Run the job, which fails, and evaluate the sensor for it as the daemon does."""
     job = definitions.resolve_job_def("flow")
@@ -84,7 +89,7 @@ def failed_run(definitions: dg.Definitions, instance: dg.DagsterInstance, **tags
         result.get_run_failure_event(),
         instance,
         run,
-        resources={"alerts": definitions.resources["alerts"]},
+        resources=alerts_of(definitions),
         repository_def=definitions.get_repository_def(),
     ).for_run_failure()
     definitions.resolve_sensor_def(RUN_FAILED_SENSOR)(context)
@@ -125,9 +130,11 @@ def test_a_stream_that_is_given_up_is_told_once(define: MakeDefinitions, webhook
                 instance,
                 cursor=cursor,
                 repository_def=definitions.get_repository_def(),
-                resources={"alerts": definitions.resources["alerts"]},
+                resources=alerts_of(definitions),
             )
-            cursor = definitions.resolve_sensor_def(GIVEN_UP_SENSOR)(context).cursor
+            told = definitions.resolve_sensor_def(GIVEN_UP_SENSOR)(context)
+            assert isinstance(told, dg.SensorResult)
+            cursor = told.cursor
             return len(webhook.posted)
 
         assert alerts() == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -24,7 +26,9 @@ def deps_of(definitions: dg.Definitions, key: str) -> set[str]:
     return {dep.asset_key.to_user_string() for dep in specs_of(definitions)[key].deps}
 
 
-def run(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance, **options) -> dg.ExecuteInProcessResult:
+def run(
+    definitions: dg.Definitions, job: str, instance: dg.DagsterInstance, **options: Any
+) -> dg.ExecuteInProcessResult:
     return definitions.resolve_job_def(job).execute_in_process(instance=instance, raise_on_error=False, **options)
 
 
@@ -81,8 +85,8 @@ def test_a_run_leaves_rows_schema_lineage_uri_and_delta_version(
     definitions = define(rate_to_delta("flow", tmp_path / "t", filtered("value < 10")))
     result = run(definitions, "flow", instance)
     assert result.success
-    found = {
-        event.asset_key.to_user_string(): event.materialization.metadata
+    found: dict[str, Mapping[str, Any]] = {
+        event.materialization.asset_key.to_user_string(): event.materialization.metadata
         for event in result.get_asset_materialization_events()
     }
     table = DeltaTable(tmp_path / "t")
@@ -123,8 +127,10 @@ def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
     assert not result.get_asset_materialization_events()
     failure = result.failure_data_for_node("run_flow")
     assert failure is not None
-    assert "9 of 60 rows" in str(failure.user_failure_data.description)
-    assert failure.user_failure_data.metadata["place"].value.endswith("flow.json:12")
+    told = failure.user_failure_data
+    assert told is not None
+    assert "9 of 60 rows" in str(told.description)
+    assert str(told.metadata["place"].value).endswith("flow.json:12")
 
 
 def test_a_check_can_be_run_alone(
@@ -223,17 +229,23 @@ def test_a_retry_has_the_load_id_of_the_first_that_failed_though_runs_between_th
         instance.wipe()
         return found
 
-    executed("a", failed), executed("b", failed, "a")
+    executed("a", failed)
+    executed("b", failed, "a")
     assert id_of("a", "b", gone="a") == "a"
     # Runs of an earlier version have no tag.
-    executed("a", failed, tags=False), executed("b", failed, "a", tags=False)
+    executed("a", failed, tags=False)
+    executed("b", failed, "a", tags=False)
     assert id_of("a", "b", gone="a") == "a"
     # What comes after a run that succeeded is a new load, whatever the first run was.
-    executed("a", good), executed("b", failed, "a"), executed("c", failed, "a", "b")
+    executed("a", good)
+    executed("b", failed, "a")
+    executed("c", failed, "a", "b")
     assert id_of("a", "b", "c", gone="ab") == "b"
-    executed("a", good), executed("b", failed, "a")
+    executed("a", good)
+    executed("b", failed, "a")
     assert id_of("a", "b", gone="a") == "b"
-    executed("a", failed), executed("b", good, "a")
+    executed("a", failed)
+    executed("b", good, "a")
     assert id_of("a", "b", gone="a") == "last"
 
 

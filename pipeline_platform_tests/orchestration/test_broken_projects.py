@@ -300,7 +300,7 @@ def test_a_schedule_says_its_time_zone(define: MakeDefinitions, tmp_path: Path):
         {**rate_to_delta("in_utc", tmp_path / "a"), "schedule": "0 2 * * *"},
         {**rate_to_delta("in_berlin", tmp_path / "b"), **berlin},
     )
-    schedules = {schedule.name: schedule for schedule in definitions.schedules or [] if hasattr(schedule, "name")}
+    schedules = {one.name: one for one in definitions.schedules or [] if isinstance(one, dg.ScheduleDefinition)}
     assert schedules["in_utc_schedule"].execution_timezone == "UTC"
     assert "in the time zone UTC" in str(schedules["in_utc_schedule"].description)
     assert schedules["in_berlin_schedule"].execution_timezone == "Europe/Berlin"

@@ -191,9 +191,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, spark: SparkSession) -> d
         for name in ("sales", "report"):
             result = definitions.get_job_def(name).execute_in_process(instance=instance)
             for event in result.get_asset_materialization_events():
-                key = event.asset_key.to_user_string()
-                lineage = event.materialization.metadata["dagster/column_lineage"].value
-                found[key] = {
+                made = event.materialization
+                lineage: Any = made.metadata["dagster/column_lineage"].value
+                found[made.asset_key.to_user_string()] = {
                     column: {f"{dep.asset_key.to_user_string()}.{dep.column_name}" for dep in deps}
                     for column, deps in lineage.deps_by_column.items()
                 }

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dockerfile_parse import DockerfileParser
@@ -33,7 +34,8 @@ class Image:
 
     def make(self) -> None:
         """Carry out what stands in the Dockerfile, but for what Debian installs."""
-        parser = DockerfileParser(fileobj=io.BytesIO((ROOT / "docker" / "Dockerfile").read_bytes()))
+        written: Any = io.BytesIO((ROOT / "docker" / "Dockerfile").read_bytes())
+        parser = DockerfileParser(fileobj=written)
         folder = self.root
         for step in parser.structure:
             value = step["value"]

@@ -78,7 +78,7 @@ def test_the_image_is_run_as_the_user_it_was_made_for(manifests: list[dict[str, 
 def test_dagster_takes_the_launcher_s_settings_and_makes_a_right_job_of_a_run():
     processed = process_config(dg.Shape(K8sRunLauncher.config_type()), LAUNCHER)
     assert processed.success, processed.errors
-    config = processed.value
+    config: Any = processed.value
     job = construct_dagster_k8s_job(
         DagsterK8sJobConfig(
             job_image="pipeline-platform",
@@ -94,7 +94,7 @@ def test_dagster_takes_the_launcher_s_settings_and_makes_a_right_job_of_a_run():
         job_name="run",
         user_defined_k8s_config=UserDefinedDagsterK8sConfig.from_dict(config["run_k8s_config"]),
     )
-    made = ApiClient().sanitize_for_serialization(job)
+    made: Any = ApiClient().sanitize_for_serialization(job)
     kubernetes_validate.validate(made, VERSION, strict=True)
     pod = made["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 120

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def run(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.Execute
     return definitions.resolve_job_def("flow").execute_in_process(instance=instance, raise_on_error=False)
 
 
+def observed(instance: dg.DagsterInstance, key: dg.AssetKey) -> Mapping[str, dg.MetadataValue[Any]]:
+    """The metadata of an asset's last observation."""
+    [record] = instance.fetch_observations(key, limit=1).records
+    assert record.asset_observation is not None
+    return record.asset_observation.metadata
+
+
 def arrive(tmp_path: Path, name: str, *ids: int) -> None:
     (tmp_path / "in").mkdir(exist_ok=True)
     (tmp_path / "in" / f"{name}.json").write_text("".join(f'{{"id": {number}}}\n' for number in ids))
@@ -49,11 +57,12 @@ def test_each_run_goes_on_from_the_checkpoint_and_shows_where_the_stream_stands(
         for batch, ids in enumerate([(1, 2, 3), (4, 5)]):
             arrive(tmp_path, f"{batch}", *ids)
             assert run(definitions, instance).success
-            [observation] = instance.fetch_observations(sink, limit=1).records
-            seen = observation.asset_observation.metadata
+            seen = observed(instance, sink)
             assert seen["stream/batch"].value == batch
             assert seen["stream/batch_rows"].value == len(ids)
             loaded = instance.get_latest_materialization_event(sink)
+            assert loaded is not None
+            assert loaded.asset_materialization is not None
             assert loaded.asset_materialization.metadata["dagster/row_count"].value == len(ids)
         assert instance.get_latest_materialization_event(dg.AssetKey(["flow", "from_files"]))
     assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["id"].to_pylist()) == [1, 2, 3, 4, 5]
@@ -80,8 +89,7 @@ def test_a_sink_shows_the_version_of_its_table_while_the_stream_runs(
     arrive(tmp_path, "a", 1, 2, 3)
     with dg.DagsterInstance.ephemeral() as instance:
         assert run(definitions, instance).success
-        [observation] = instance.fetch_observations(dg.AssetKey(["flow", "to_delta_lake"]), limit=1).records
-        assert observation.asset_observation.metadata["delta_version"].value == 0
+        assert observed(instance, dg.AssetKey(["flow", "to_delta_lake"]))["delta_version"].value == 0
 
 
 def test_a_stream_that_a_person_stops_ends_as_canceled_and_materializes_what_it_is_fed(
@@ -122,8 +130,7 @@ def test_rows_that_came_too_late_are_on_the_sink_and_in_the_log_of_the_run(
         for batch, ids in enumerate([(1, 500), (2, 3, 600)]):
             arrive(tmp_path, f"{batch}", *ids)
             assert run(definitions, instance).success
-        [observation] = instance.fetch_observations(dg.AssetKey(["flow", "to_delta_lake"]), limit=1).records
-        assert observation.asset_observation.metadata["stream/late_rows"].value == 2
+        assert observed(instance, dg.AssetKey(["flow", "to_delta_lake"]))["stream/late_rows"].value == 2
         newest = instance.get_run_records(limit=1)[0].dagster_run.run_id
         said = [entry.user_message for entry in instance.all_logs(newest)]
     assert [line for line in said if "2 rows came too late for the watermark, since the run began" in line]

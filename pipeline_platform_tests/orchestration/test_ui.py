@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -72,7 +73,7 @@ def address(home: Path) -> Iterator[str]:
         log.close()
 
 
-def wait_until_it_answers(url: str, server: subprocess.Popen) -> None:
+def wait_until_it_answers(url: str, server: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         assert server.poll() is None, "the webserver ended"
@@ -93,18 +94,18 @@ def look(open_page: OpenPage, address: str) -> Callable[..., str]:
 LOCATION = "/locations/pipeline_platform.definitions"
 
 
-def test_the_lineage_graph_shows_the_pipelines_and_what_they_read(look):
+def test_the_lineage_graph_shows_the_pipelines_and_what_they_read(look: Callable[..., str]):
     look("/asset-groups", "sources", "flights", "flight_weather", "planes_avro_evolution", picture="lineage")
 
 
-def test_the_graph_of_a_pipeline_shows_its_steps(look):
+def test_the_graph_of_a_pipeline_shows_its_steps(look: Callable[..., str]):
     look(f"{LOCATION}/asset-groups/flight_weather/lineage", "flights_in_weather", "delay_by_month", picture="pipeline")
 
 
-def test_a_validation_shows_as_a_check_with_its_rules(look):
+def test_a_validation_shows_as_a_check_with_its_rules(look: Callable[..., str]):
     page = look("/assets/flight_quality/raw_flights?view=checks", "validate_nulls", "validate_unique", picture="checks")
     assert "validate_referential_integrity" in page
 
 
-def test_a_load_shows_rows_schema_uri_and_version(look):
+def test_a_load_shows_rows_schema_uri_and_version(look: Callable[..., str]):
     look("/assets/flights/to_delta_lake?view=overview", "speed_mph", "327", picture="asset")

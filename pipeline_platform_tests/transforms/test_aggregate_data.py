@@ -144,6 +144,7 @@ def test_a_stream_is_aggregated_with_a_watermark(spark: Any, tmp_path: Path):
         .start()
     )
     assert query.awaitTermination(120)
+    assert query.lastProgress is not None
     assert "watermark" in query.lastProgress["eventTime"]
     assert_same_rows(
         spark.table("aggregated_stream").selectExpr("window.start AS start", "region", "qty_sum"),

@@ -46,7 +46,7 @@ def test_equal_rows_come_into_the_same_partition(spark: Any, step: Transform):
     frame = applied(spark, step, ROWS)
     names: list[str] = step.as_config()["columns"]
     placed = frame.withColumn("place", F.spark_partition_id())
-    spread = placed.groupBy(*[f"`{name}`" for name in names]).agg(F.countDistinct("place").alias("n"))
+    spread = placed.groupBy(*[f"`{name}`" for name in names]).agg(F.count_distinct("place").alias("n"))
     assert {row["n"] for row in spread.collect()} == {1}
     if "numPartitions" in step.as_config():
         assert frame.rdd.getNumPartitions() == 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,7 @@ def planned(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFr
         )
         for index, config in enumerate(validations, 1)
     ]
-    return plan_block(frame, 0, [(step, step.config, named or {}) for step in steps])  # type: ignore[misc]
+    return plan_block(frame, 0, [(*both, named or {}) for both in zip(steps, validations, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,10 @@ def outcome(frame: DataFrame, *validations: Validate, named: Mapping[str, DataFr
 
 
 @contextmanager
-def counting_jobs(spark: SparkSession) -> Iterator[list[int]]:
+def counting_jobs(spark: SparkSession) -> Generator[list[int]]:
     """How many Spark jobs were started within, by any thread; filled in at the end."""
-    scheduler = spark.sparkContext._jsc.sc().dagScheduler()  # type: ignore[attr-defined]
+    in_java: Any = spark.sparkContext._jsc
+    scheduler = in_java.sc().dagScheduler()
     before = int(scheduler.numTotalJobs())
     jobs: list[int] = []
     yield jobs
@@ -96,7 +97,7 @@ def counting_jobs(spark: SparkSession) -> Iterator[list[int]]:
 
 
 @contextmanager
-def interpreted(spark: SparkSession) -> Iterator[None]:
+def interpreted(spark: SparkSession) -> Generator[None]:
     """Spark without compiling a class for each plan: quicker for many plans on a few rows each."""
     settings = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
     with spark_settings(spark, settings):

@@ -23,6 +23,7 @@ from pipeline_platform.connectors.storage.location import S3Options, StorageLoca
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.frames.session import empty_frame, run_sql
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
@@ -253,12 +254,13 @@ class DeltaWrite:
         spark = frame.sparkSession
         load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
-        spark.sql(
+        run_sql(
+            spark,
             f"CREATE TABLE delta.{_in_text(quoted(self.place.uri))} USING delta "
             f"CLUSTER BY ({_in_text(', '.join(map(quoted, self.config.cluster_by)))}) "
             f"TBLPROPERTIES ('{_EMPTY_FOR}' = {_in_text(load)}) AS SELECT * FROM {{empty}}",
             # Not of the frame itself, whose rows would count as looked at.
-            empty=spark.createDataFrame([], frame.schema),
+            empty=empty_frame(spark, frame.schema),
         )
         self._save(frame, "append")
 
@@ -302,7 +304,8 @@ class DeltaWrite:
         if self._has_backticks():
             update = ", ".join(f"{name} = source.{name}" for name in columns)
             insert = f"({', '.join(columns)}) VALUES ({', '.join(f'source.{name}' for name in columns)})"
-        source.sparkSession.sql(
+        run_sql(
+            source.sparkSession,
             f"MERGE {evolution}INTO delta.{_in_text(quoted(self.place.uri))} AS target USING {{source}} AS source "
             f"ON {_in_text(condition)} WHEN MATCHED THEN UPDATE SET {_in_text(update)} "
             f"WHEN NOT MATCHED THEN INSERT {_in_text(insert)}",

@@ -18,17 +18,18 @@ import hashlib
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from pipeline_platform.connectors.files.folder_lock import alive, if_dead, is_local, only_writer
+from pipeline_platform.connectors.storage.folders import files_below, remove_tree
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.load import LoadResult
 
@@ -174,7 +175,7 @@ class FileCommitter:
         return None
 
     def _data_files(self) -> list[str]:
-        return [name for name in _files_below(self.folder) if not _is_hidden(name)]
+        return [name for name in _sizes_below(self.folder) if not _is_hidden(name)]
 
     def _replaced(self, manifest: _Manifest) -> list[str]:
         """The files that make way for those of a manifest."""
@@ -188,7 +189,7 @@ class FileCommitter:
     def _stage(self, attempt: str) -> _Manifest:
         self.writer.mode("error").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{attempt}")
         staged = _pending(self.folder, self._name) / attempt
-        written = {name: size for name, size in _files_below(staged).items() if not _is_hidden(name)}
+        written = {name: size for name, size in _sizes_below(staged).items() if not _is_hidden(name)}
         return _Manifest(
             load=self.load_id,
             added={name: self._published_name(name) for name in written},
@@ -212,7 +213,7 @@ def _attempt(folder: UPath, load: str) -> Generator[str]:
             yield name
         finally:
             if not _is_begun(work, name):
-                _remove_tree(work / name)
+                _remove_if_there(work / name)
     _remove_if_empty(work)
     _remove_if_empty(work.parent)
 
@@ -249,9 +250,9 @@ def _sweep(folder: UPath, load: str) -> None:
         if is_local(folder) and _mark(work, attempt).exists():
             with if_dead(_mark(work, attempt)) as dead:
                 if dead and not _is_begun(work, attempt):
-                    _remove_tree(work / attempt)
+                    _remove_if_there(work / attempt)
         elif (other == load and attempt == _STAGED) or datetime.now(UTC) - changed > _SURELY_DEAD:
-            _remove_tree(work / attempt)
+            _remove_if_there(work / attempt)
         _remove_if_empty(work)
 
 
@@ -263,8 +264,7 @@ def _attempts(folder: UPath) -> dict[tuple[str, str], datetime]:
     base = pending.path.rstrip("/") + "/"
     found: dict[tuple[str, str], datetime] = defaultdict(lambda: datetime.min.replace(tzinfo=UTC))
     begun: set[str] = set()
-    files = cast("dict[str, Any]", folder.fs.find(pending.path, detail=True))
-    for path, detail in files.items():
+    for path, detail in files_below(pending).items():
         load, *rest = path.removeprefix(base).split("/")
         if rest == [_MANIFEST]:
             begun.add(load)
@@ -274,7 +274,7 @@ def _attempts(folder: UPath) -> dict[tuple[str, str], datetime]:
     return {key: changed for key, changed in found.items() if key[0] not in begun}
 
 
-def _changed(detail: dict[str, Any]) -> datetime:
+def _changed(detail: Mapping[str, Any]) -> datetime:
     """When a file was changed last; now, if a store does not say."""
     changed = detail.get("LastModified", detail.get("mtime"))
     if isinstance(changed, int | float):
@@ -315,7 +315,7 @@ def _publish(target: UPath, name: str) -> LoadResult:
         _write_whole(_record(target, name), json.dumps(record))
     # In this order: a manifest without its files could not be carried out.
     (work / _MANIFEST).unlink(missing_ok=True)
-    _remove_tree(work / manifest.staged)
+    _remove_if_there(work / manifest.staged)
     _remove_if_empty(work)
     _remove_if_empty(work.parent)
     return written
@@ -338,12 +338,12 @@ def _move(source: UPath, target: UPath) -> None:
             ) from None
 
 
-def _files_below(folder: UPath) -> dict[str, int]:
+def _sizes_below(folder: UPath) -> dict[str, int]:
     """Every file below a folder, with its size; one listing, as a store of objects is asked for each name else."""
     if not folder.is_dir():
         return {}
     base = folder.path.rstrip("/") + "/"
-    found = folder.fs.find(folder.path, detail=True)
+    found = files_below(folder)
     return {path.removeprefix(base): int(found[path]["size"]) for path in sorted(found)}
 
 
@@ -366,9 +366,9 @@ def _write_whole(path: UPath, text: str) -> None:
     aside.rename(path)
 
 
-def _remove_tree(folder: UPath) -> None:
+def _remove_if_there(folder: UPath) -> None:
     if folder.exists():
-        folder.fs.rm(folder.path, recursive=True)
+        remove_tree(folder)
 
 
 def _remove_if_empty(folder: UPath) -> None:

@@ -38,7 +38,7 @@ def header_of(text: str, is_whole: bool, dialect: CsvDialect) -> tuple[str, ...]
         return None
     lines = io.StringIO(text, newline="")
     try:
-        header = next(_reader(_records_begin(lines, dialect.comment), dialect), [])
+        header = next(_reader(_records_begin(lines, dialect.comment), dialect), list[str]())
     except csv.Error:
         return None
     is_cut = not is_whole and not lines.read(1)

@@ -212,7 +212,8 @@ class _S3Lock:
             if tag is not None:
                 self._tag = tag
                 if self._put(IfNoneMatch="*") is not None:
-                    self.folder.fs.rm_file(self.place.path)
+                    store: Any = self.folder.fs
+                    store.rm_file(self.place.path)
                     return False
                 self._renewal.start()
                 return True

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from pipeline_platform.connectors.files.schemas import arrow_schema
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.causes import failure_of
@@ -40,8 +41,6 @@ def naming_columns(place: StorageLocation) -> Generator[None]:
 
 
 def _with_nanoseconds(place: StorageLocation) -> Iterator[tuple[str, list[str]]]:
-    from pyarrow.parquet import read_schema
-
     root = place.path()
     files = [root] if root.is_file() else sorted(root.rglob("*"))
     seen = 0
@@ -52,7 +51,7 @@ def _with_nanoseconds(place: StorageLocation) -> Iterator[tuple[str, list[str]]]
         if seen > _FILES_LOOKED_AT:
             return
         with file.open("rb") as opened:
-            schema = read_schema(opened)
+            schema = arrow_schema(opened, "parquet")
         columns = [f"'{field.name}'" for field in schema if _has_nanoseconds(field.type)]
         if columns:
             yield file.name, columns

@@ -105,27 +105,39 @@ def file_columns(paths: Sequence[str], file_format: str, place: StorageLocation)
     """
 
     def of(file: Any) -> Columns | None:
-        import pyarrow.orc as po
-        import pyarrow.parquet as pq
-
         if file_format == "avro":
             return avro_columns(file.read(_AVRO_HEADER_BYTES))
-        schema: Any = pq.read_schema(file) if file_format == "parquet" else po.ORCFile(file).schema
-        return {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
+        fields = arrow_schema(file, file_format)
+        return {name: kind for field in fields for name, kind in _leaves(field.name, field.type)}
 
     return _each(spread(paths, MOST_HEADS if file_format == "avro" else MOST_FOOTERS), place, of)
+
+
+def arrow_schema(file: Any, file_format: str) -> Any:
+    """The schema in the footer of a file, as pyarrow has it, which comes without types.
+
+    Args:
+        file: Opened to read bytes.
+        file_format: `parquet` or `orc`.
+    """
+    from pyarrow import orc, parquet
+
+    library: Any = parquet if file_format == "parquet" else orc
+    return library.read_schema(file) if file_format == "parquet" else library.ORCFile(file).schema
 
 
 def _each(
     paths: Sequence[str], place: StorageLocation, of: Callable[[Any], Columns | None]
 ) -> list[tuple[str, Columns | None]]:
-    import pyarrow as pa
+    import pyarrow
+
+    arrow: Any = pyarrow
 
     def look(path: str) -> tuple[str, Columns | None]:
         try:
             with replace(place, uri=path).path().open("rb") as file:
                 return path, of(file)
-        except (OSError, ValueError, ImportError, NotImplementedError, pa.ArrowException):
+        except (OSError, ValueError, ImportError, NotImplementedError, arrow.ArrowException):
             # Not seen from here, or damaged, which Spark says better.
             return path, None
 
@@ -135,18 +147,19 @@ def _each(
 
 def _leaves(name: str, kind: Any) -> Iterator[tuple[str, str]]:
     """The parts of a column of Arrow, and their types; what is the same for Spark is spelled the same."""
-    import pyarrow as pa
+    import pyarrow
 
-    if pa.types.is_dictionary(kind):
+    types: Any = pyarrow.types
+    if types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_struct(kind):
+    if types.is_struct(kind):
         for index in range(kind.num_fields):
             field = kind.field(index)
             yield from _leaves(f"{name}.{field.name}", field.type)
-    elif pa.types.is_map(kind):
+    elif types.is_map(kind):
         yield from _leaves(f"{name}.key", kind.key_type)
         yield from _leaves(f"{name}.value", kind.item_type)
-    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+    elif types.is_list(kind) or types.is_large_list(kind):
         yield from _leaves(f"{name}.element", kind.value_type)
     else:
         yield name, re.sub(r"timestamp\[[^]]*\]", "timestamp", str(kind).replace("large_", ""))
@@ -162,10 +175,11 @@ def avro_columns(data: bytes) -> Columns | None:
         schema = _avro_schema(data)
     except (IndexError, ValueError):
         return None
-    fields: Any = schema.get("fields") if isinstance(schema, dict) else None
-    if not isinstance(fields, list):
-        return None
-    return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
+    match schema:
+        case {"fields": [*fields]}:
+            return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
+        case _:
+            return None
 
 
 def _avro_schema(data: bytes) -> Any:

@@ -29,6 +29,7 @@ from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, data
 from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn, kind_of, paired
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.frames.storable import require_storable
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
@@ -421,7 +422,7 @@ class DatabaseWrite(ABC):
 
     def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
         """Make an empty table with the types that Spark gives the frame's columns in this system."""
-        empty = self.frame.sparkSession.createDataFrame([], self.frame.schema).coalesce(1)
+        empty = empty_frame(self.frame.sparkSession, self.frame.schema).coalesce(1)
         writer = empty.write.format("jdbc").options(**self.database.spark_options())
         writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
         writer.mode("error").save()
@@ -431,7 +432,7 @@ class DatabaseWrite(ABC):
         if self.config.num_partitions is not None:
             lines = lines.coalesce(self.config.num_partitions)
         try:
-            return sum(row[0] for row in lines.mapInArrow(fill, FILLED).collect())
+            return sum(row[0] for row in lines.mapInArrow(fill, FILLED).collect())  # pyright: ignore[reportUnknownMemberType]
         except Exception as error:
             text = str(error)
             told = database_error_in(text)

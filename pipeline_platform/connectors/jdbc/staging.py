@@ -107,12 +107,13 @@ def inserts_lines(entry: dict[str, Any], settings: str, staging: Staging, rows: 
             pymysql.connect(**entry, init_command=settings) as connection,
             connection.cursor() as cursor,
         ):
+            client: Any = connection
             sent = taken = 0
             for batch in _and_then(first, others, nullcontext):
                 text, starts = _lines(batch)
                 for begin, end in _pieces(starts, rows):
                     # Each line ends with the comma that stands between two of them.
-                    taken += connection.query(into + text[starts[begin] : starts[end] - 1])
+                    taken += client.query(into + text[starts[begin] : starts[end] - 1])
                 sent += batch.num_rows
             yield _noted(connection, cursor, staging, sent, taken)
 
@@ -140,7 +141,7 @@ def _noted(
     taken: int,
 ) -> RecordBatch:
     """Commit the partition, unless it is there already."""
-    import pyarrow as pa
+    import pyarrow
     from pyspark import TaskContext
 
     if taken != sent:
@@ -155,17 +156,19 @@ def _noted(
         connection.rollback()
         cursor.execute(staging.noted, (context.partitionId(),))
         [[sent]] = cursor.fetchall()
-    return pa.RecordBatch.from_pydict({"rows": [sent]})
+    arrow: Any = pyarrow
+    return arrow.RecordBatch.from_pydict({"rows": [sent]})
 
 
 def _lines(batch: RecordBatch) -> tuple[memoryview, Any]:
     """The text of a batch's one column, and where in it each line starts; the end comes last."""
     import numpy as np
-    import pyarrow as pa
+    import pyarrow
 
+    types: Any = pyarrow.types
     column = batch.column(0)
     _, offsets, text = column.buffers()
-    kind = np.int64 if pa.types.is_large_string(column.type) else np.int32
+    kind = np.int64 if types.is_large_string(column.type) else np.int32
     starts = np.frombuffer(offsets, kind)[column.offset : column.offset + len(column) + 1]
     return memoryview(text) if text is not None else memoryview(b""), starts
 

@@ -78,7 +78,7 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
         PipelineExecutionException: It did not start; the message has what it said.
     """
     from pyspark.errors import PySparkRuntimeError
-    from pyspark.java_gateway import launch_gateway
+    from pyspark.java_gateway import launch_gateway  # pyright: ignore[reportUnknownVariableType]
 
     reading, writing = os.pipe()
     said = _Said(reading)
@@ -88,7 +88,7 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
         try:
             with _given_by_file(settings):
                 # What it says on its standard output belongs to no one who reads ours.
-                return launch_gateway(None, {"stdout": writing, "stderr": writing})  # pyright: ignore[reportReturnType]
+                return launch_gateway(None, {"stdout": writing, "stderr": writing})
         finally:
             os.close(writing)
 

@@ -16,6 +16,7 @@ from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape
+from pipeline_platform.connectors.storage.folders import copy_file, files_below, remove_tree
 from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of, place_of
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
@@ -399,12 +400,11 @@ def _move(folder: UPath, aside: UPath) -> None:
     if folder.protocol in ("", "file"):
         folder.rename(aside)
         return
-    found_by_path = cast("dict[str, dict[str, Any]]", folder.fs.find(folder.path, detail=True))
-    for path, found in found_by_path.items():
+    for path, found in files_below(folder).items():
         # Moving as a whole, fsspec stumbles over the empty objects that Hadoop leaves for folders.
         if found["size"]:
-            folder.fs.cp_file(path, aside.path + path.removeprefix(folder.path))
-    folder.fs.rm(folder.path, recursive=True)
+            copy_file(folder, path, aside.path + path.removeprefix(folder.path))
+    remove_tree(folder)
 
 
 def _record(folder: UPath) -> UPath:

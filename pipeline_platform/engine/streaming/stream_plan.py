@@ -16,6 +16,7 @@ from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import MALFORMED_RECORDS, StreamProgress
 from pipeline_platform.steps.extract import Extract
@@ -40,7 +41,7 @@ class StreamIds:
 
     query_id: str = "check"
     next_batch: int = 0
-    load_ids: Mapping[int, str] = field(default_factory=dict)
+    load_ids: Mapping[int, str] = field(default_factory=dict[int, str])
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def plan_stream(
     ids = ids or StreamIds()
     frame = _stream_frame(pipeline, spark, credentials, shape)
     _require_supported(pipeline, frame)
-    none = MicroBatch(spark.createDataFrame([], frame.schema), ids.next_batch, shape, ids.load_ids)
+    none = MicroBatch(empty_frame(spark, frame.schema), ids.next_batch, shape, ids.load_ids)
     checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
     for kept in checked.cached:
         kept.unpersist()
@@ -150,7 +151,8 @@ def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
         return
     # What belongs to the JVM has no types.
     jvm: Any = frame.sparkSession._jvm  # pyright: ignore[reportPrivateUsage]
-    plan: Any = frame._jdf.queryExecution().analyzed()  # pyright: ignore
+    in_java: Any = frame._jdf  # pyright: ignore[reportPrivateUsage]
+    plan = in_java.queryExecution().analyzed()
     mode = getattr(jvm.org.apache.spark.sql.streaming.OutputMode, config.output_mode.capitalize())()
     try:
         jvm.org.apache.spark.sql.catalyst.analysis.UnsupportedOperationChecker.checkForStreaming(plan, mode)

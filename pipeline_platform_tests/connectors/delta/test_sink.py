@@ -437,5 +437,5 @@ def test_the_tables_type_is_widened_where_the_table_and_the_step_allow_it(
     types = {field.name: str(field.type) for field in DeltaTable(table).schema().fields}
     assert types["id"] == 'PrimitiveType("long")'
     assert types["d"] == 'PrimitiveType("decimal(12,2)")'
-    rows = duckdb.sql(f"SELECT id, s.x, d FROM '{table}/*.parquet'").fetchall()
+    rows = duckdb.execute(f"SELECT id, s.x, d FROM '{table}/*.parquet'").fetchall()
     assert rows == [(3_000_000_000, 70_000, Decimal("12345678.25"))]

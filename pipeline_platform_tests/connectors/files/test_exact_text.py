@@ -208,11 +208,20 @@ def test_duckdb_reads_what_was_written_as_text(
         connection.execute("SET TimeZone = 'UTC'")
         if file_format == "csv":
             found = connection.read_csv(
-                names, header=True, quotechar='"', escapechar='"', dtype=columns, allow_quoted_nulls=False
+                names,  # pyright: ignore[reportArgumentType]
+                header=True,
+                quotechar='"',
+                escapechar='"',
+                dtype=columns,
+                allow_quoted_nulls=False,
             )
         else:
             # Numbers of JSON are doubles to DuckDB.
-            found = connection.read_json(names, columns=columns | {"m": "DOUBLE"}, format="newline_delimited")
+            found = connection.read_json(
+                names,  # pyright: ignore[reportArgumentType]
+                columns=columns | {"m": "DOUBLE"},
+                format="newline_delimited",
+            )
         times = 'CAST(epoch_us("at") AS BIGINT) AS a, CAST(epoch_us("local") AS BIGINT) AS b'
         read = found.order("id").project(f"id, t, m, l, d, day, {times}").fetchall()
     expected = [

@@ -22,7 +22,7 @@ SPARKS_OWN = {
 
 
 def test_every_option_that_spark_has_is_known_for_reading_or_writing(spark: SparkSession) -> None:
-    jvm: Any = spark._jvm  # pyright: ignore[reportPrivateUsage]
+    jvm: Any = spark._jvm
     for file_format, name in SPARKS_OWN.items():
         options = jvm.java.lang.Class.forName(f"{name}$", True, jvm.Thread.currentThread().getContextClassLoader())
         there = options.getField("MODULE$").get(None).getAllOptions().mkString(",").split(",")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import duckdb
@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from devtools.pipelines import json_rows, last_step, listing, load, pipeline_of, run
 from pipeline_platform.connectors.files import committer as publication
 from pipeline_platform.connectors.files.sink import ToFiles
+from pipeline_platform.connectors.files.source import FileFormat
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.steps.load import LoadRun
@@ -69,7 +70,7 @@ def read_back(folder: Path, file_format: str) -> list[dict[str, Any]]:
         match file_format:
             case "avro":
                 with path.open("rb") as file:
-                    rows += list(fastavro.reader(file))  # type: ignore[arg-type]
+                    rows += cast(Iterable[dict[str, Any]], fastavro.reader(file))
             case "orc":
                 rows += pyarrow.orc.read_table(path).to_pylist()
             case "parquet":
@@ -101,7 +102,8 @@ def test_toavro_writes_with_the_schema_it_is_given(write: Write, folder: Path) -
     write(ONE_AND_TWO, method="toAvro", avroSchema=schema, compression="deflate")
     with (folder / data_files(folder)[0]).open("rb") as file:
         reader = fastavro.reader(file)
-        assert reader.writer_schema["name"] == "Named"  # type: ignore[index,call-overload]
+        written: Any = reader.writer_schema
+        assert written["name"] == "Named"
         assert reader.codec == "deflate"
         assert list(reader) == ONE_AND_TWO
 
@@ -179,7 +181,7 @@ def test_no_rows_make_a_file_with_the_schema(write: Write, folder: Path) -> None
     ],
 )
 def test_what_a_format_can_not_hold_is_refused_before_anything_is_written(
-    spark: SparkSession, tmp_path: Path, folder: Path, file_format: str, schema: str, told: str
+    spark: SparkSession, tmp_path: Path, folder: Path, file_format: FileFormat, schema: str, told: str
 ) -> None:
     with pytest.raises(PipelineExecutionException) as raised:
         ToFiles(path=str(folder), format=file_format).prepare(spark.createDataFrame([], schema), LoadRun("x", "x"))

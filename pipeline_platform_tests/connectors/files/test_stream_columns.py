@@ -166,7 +166,8 @@ def test_a_stream_stops_at_a_file_with_other_columns_before_it_is_loaded(
 ) -> None:
     keys = {"path": str(tmp_path / "in"), **({"format": file_format} if method == "fromFiles" else {})}
     write(tmp_path / "in" / f"a.{file_format}", {"id": [1]})
-    later = {f"b.{file_format}": {"id": [2]}, f"c.{file_format}": {"id": [3], "new": ["n"]}}
+    later: dict[str, Mapping[str, Any]] = {f"b.{file_format}": {"id": [2]}}
+    later[f"c.{file_format}"] = {"id": [3], "new": ["n"]}
     with pytest.raises(PipelineException) as error:
         streamed(spark, tmp_path, extract(method, **keys), later)
     told = " ".join(str(error.value).split())

@@ -42,7 +42,7 @@ def test_every_type_arrives_as_it_is(spark: SparkSession, in_mysql: Schema, zone
             """
         )
         prepared(in_mysql, frame, "a").write()
-    with in_mysql.server.connect(init_command="SET time_zone = '+00:00'") as connection, connection.cursor() as cursor:
+    with in_mysql.connect(init_command="SET time_zone = '+00:00'") as connection, connection.cursor() as cursor:
         cursor.execute(f"SELECT * FROM {in_mysql.name}.t ORDER BY 1")
         one, two, three = cursor.fetchall()
     number = Decimal("1234567890123456.7891")

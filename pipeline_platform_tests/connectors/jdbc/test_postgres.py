@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -167,7 +167,7 @@ def test_rows_that_a_crash_took_out_of_staging_are_loaded_again(
     server, gate = in_postgres.server, tmp_path / "open"
     in_postgres.query(f"CREATE TABLE {in_postgres.name}.t (id bigint)")
 
-    def wait(batches: Iterator[Any]) -> Iterator[Any]:
+    def wait(batches: Iterable[Any]) -> Iterable[Any]:
         from pyspark import TaskContext
 
         context = TaskContext.get()

@@ -300,7 +300,7 @@ def test_a_load_that_another_attempt_ends_meanwhile_is_not_repeated(
 
 def test_a_partition_that_spark_writes_twice_is_staged_once(spark: SparkSession, table: Schema) -> None:
     load = prepared(table, spark.range(100, 1100, numPartitions=4).selectExpr("id", "'x' AS name"), "a")
-    fills = DatabaseWrite._fill  # pyright: ignore[reportPrivateUsage]
+    fills = DatabaseWrite._fill
 
     def twice(self: DatabaseWrite, *arguments: Any) -> int:
         fills(self, *arguments)

@@ -7,7 +7,7 @@ import re
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -223,11 +223,12 @@ def test_mysql_streams_a_table_so_that_it_need_not_fit_into_memory(spark: SparkS
     in_mysql.query(f"CREATE TABLE {table} AS SELECT seq AS id, repeat('x', 400) AS text FROM seq_1_to_100000")
     entering = in_mysql.server.credentials()
 
-    def still_sending(batches: Iterator[Any]) -> Iterator[Any]:
+    def still_sending(batches: Iterable[Any]) -> Iterable[Any]:
         import pyarrow as pa
         import pymysql
 
-        next(batches)
+        waiting = iter(batches)
+        next(waiting)
         with (
             pymysql.connect(
                 host=entering["host"], port=entering["port"], user=entering["username"], password=entering["password"]
@@ -239,7 +240,7 @@ def test_mysql_streams_a_table_so_that_it_need_not_fit_into_memory(spark: SparkS
                 "WHERE command = 'Query' AND id <> connection_id() AND info LIKE '%big%'"
             )
             running = cursor.fetchall()[0][0]
-        for _ in batches:
+        for _ in waiting:
             pass
         yield pa.RecordBatch.from_pydict({"running": [running]})
 
@@ -334,7 +335,7 @@ def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
     schema.query(insert if schema.is_postgres else f"SET STATEMENT sql_mode = '' FOR {insert}")
     for column in ("at", "day"):
         dated = f"SELECT id, {column} FROM {schema.name}.t"
-        config = {"query": dated, "partitionColumn": column, "numPartitions": 2}
+        config: dict[str, Any] = {"query": dated, "partitionColumn": column, "numPartitions": 2}
         frame = read(spark, schema.extract(**config, invalidDates="null"))
         assert frame.rdd.getNumPartitions() == 2
         found = [(row[0], row[1] and str(row[1])[:10]) for row in frame.sort("id").collect()]
@@ -347,8 +348,9 @@ def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
         error, _ = failed(spark, schema.extract(**config), tmp_path / "out")
         assert error.message == "a value that a frame cannot hold, in the column [n] of the source"
         return
-    forgiving = {"properties": {"zeroDateTimeBehavior": "CONVERT_TO_NULL"}, "partitionColumn": "at", "numPartitions": 2}
-    assert read(spark, schema.extract(**forgiving)).count() == 4
+    forgiving = {"zeroDateTimeBehavior": "CONVERT_TO_NULL"}
+    found = schema.extract(properties=forgiving, partitionColumn="at", numPartitions=2)
+    assert read(spark, found).count() == 4
 
 
 def test_numbers_that_fit_are_read_however_wide_their_type_is(spark: SparkSession, schema: Schema) -> None:
@@ -403,7 +405,8 @@ def test_a_filter_of_a_guarded_source_uses_the_index(spark: SparkSession, in_pos
 
 
 def test_timestamps_are_not_read_by_a_jvm_in_another_zone(spark: SparkSession, schema: Schema) -> None:
-    zones: Any = spark._jvm.java.util.TimeZone  # pyright: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+    jvm: Any = spark._jvm
+    zones = jvm.java.util.TimeZone
     before = zones.getDefault()
     zones.setDefault(zones.getTimeZone("Europe/Berlin"))
     try:

@@ -94,7 +94,7 @@ def read_by_others(file_format: str, body: bytes, folder: Path) -> list[dict[str
             file = folder / f"object.{file_format}"
             file.write_bytes(body)
             columns = "{id: 'BIGINT', kind: 'VARCHAR', amount: 'DOUBLE'}"
-            found = duckdb.sql(f"SELECT * FROM read_{file_format}('{file}', columns={columns})")
+            found = duckdb.connect().sql(f"SELECT * FROM read_{file_format}('{file}', columns={columns})")
             return found.to_arrow_table().to_pylist()
 
 
@@ -215,7 +215,8 @@ def test_no_key_is_left_in_the_session(spark: SparkSession, s3: S3Server, bucket
     keys = s3.credentials()
     run(spark, rows, to_s3(keys, bucket))
     run(spark, from_s3(keys, bucket), load("toDeltaLake", path=f"s3://{bucket}/table", **keys))
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()  # pyright: ignore
+    in_java: Any = spark.sparkContext._jsc
+    hadoop = in_java.hadoopConfiguration()
     everywhere = [*spark.sparkContext.getConf().getAll(), *spark.conf.getAll.items()]
     everywhere += [(entry.getKey(), entry.getValue()) for entry in hadoop.iterator()]
     assert len(everywhere) > 100

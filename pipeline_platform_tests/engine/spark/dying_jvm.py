@@ -18,15 +18,15 @@ from pipeline_platform.steps.load import LoadResult
 def kill_at_first_write() -> None:
     write = FileCommitter.write
 
-    def killed(publication: FileCommitter) -> LoadResult:
+    def killed(self: FileCommitter) -> LoadResult:
         from pyspark import SparkContext
 
-        FileCommitter.write = write  # type: ignore[method-assign]
+        FileCommitter.write = write
         gateway: Any = SparkContext._gateway
         os.kill(gateway.proc.pid, signal.SIGKILL)
-        return write(publication)
+        return write(self)
 
-    FileCommitter.write = killed  # type: ignore[method-assign]
+    FileCommitter.write = killed
 
 
 def run(*arguments: str) -> None:

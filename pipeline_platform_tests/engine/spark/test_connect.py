@@ -109,7 +109,7 @@ def rows_of(table: Path) -> list[tuple[Any, ...]]:
 @pytest.mark.usefixtures("remote")
 def test_a_batch_is_counted_validated_and_merged(tmp_path: Path):
     def ran(*orders: tuple[int, str, int]) -> dict[str, dict[str, Any]]:
-        rows = [dict(zip(("id", "customer", "quantity"), order, strict=True)) for order in orders]
+        rows: list[dict[str, Any]] = [dict(zip(("id", "customer", "quantity"), order, strict=True)) for order in orders]
         steps = [
             json_rows(tmp_path / "orders.json", rows, ORDERS),
             transform("deduplicate", columns=["id"]),

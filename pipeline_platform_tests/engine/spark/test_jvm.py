@@ -67,14 +67,15 @@ def test_settings_reach_spark_and_stand_neither_on_a_command_line_nor_in_the_env
     finally:
         ended.set()
         watching.join()
-    process = psutil.Process(cast("subprocess.Popen[bytes]", gateway.proc).pid)  # pyright: ignore[reportAttributeAccessIssue]
+    process = psutil.Process(cast("subprocess.Popen[bytes]", gateway.proc).pid)
     try:
         seen.add(" ".join([*process.cmdline(), *process.environ().values()]))
-        system: Any = gateway.jvm.java.lang.System
+        java: Any = gateway.jvm.java
+        system = java.lang.System
         assert system.getProperty("spark.test.secret") == secret
         assert system.getProperty("spark.test.default") == "kept"
         assert system.getProperty("test.option") == "given"
-        assert gateway.jvm.java.lang.Runtime.getRuntime().maxMemory() <= 300 * 2**20  # pyright: ignore
+        assert java.lang.Runtime.getRuntime().maxMemory() <= 300 * 2**20
     finally:
         gateway.shutdown()
         process.terminate()

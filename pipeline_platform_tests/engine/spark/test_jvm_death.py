@@ -74,4 +74,4 @@ def test_a_jvm_that_is_killed_is_called_dead_and_not_asked_again(ended: list[str
 
 def test_the_next_run_of_the_process_has_a_jvm_of_its_own(ended: list[str], sink: Path) -> None:
     assert "completed" in ended[4]
-    assert duckdb.sql(f"SELECT a FROM '{sink}/*.json' ORDER BY a").fetchall() == [(1,), (2,)]
+    assert duckdb.execute(f"SELECT a FROM '{sink}/*.json' ORDER BY a").fetchall() == [(1,), (2,)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from pyspark.errors import StreamingQueryException
@@ -12,7 +13,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from pipeline_platform.engine.streaming.queries import Queries
 
 
-def begun(spark: SparkSession, name: str, take=lambda *_: None) -> StreamingQuery:
+def begun(spark: SparkSession, name: str, take: Callable[[DataFrame, int], None] = lambda *_: None) -> StreamingQuery:
     rows = spark.readStream.format("rate").option("rowsPerSecond", 10).load()
     return rows.writeStream.foreachBatch(take).trigger(processingTime="100 milliseconds").queryName(name).start()
 

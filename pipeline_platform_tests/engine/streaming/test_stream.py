@@ -110,7 +110,7 @@ def test_a_micro_batch_that_fails_between_two_loads_is_in_both_once(
     assert ids_in(tmp_path / "out") == list(range(9))
     stream(spark, tmp_path, *steps)
     assert ids_in(tmp_path / "out") == list(range(9))
-    found = duckdb.sql(f"SELECT id FROM '{tmp_path}/files/*.parquet' ORDER BY id").fetchall()
+    found = duckdb.execute(f"SELECT id FROM '{tmp_path}/files/*.parquet' ORDER BY id").fetchall()
     assert found == [(number,) for number in range(9)]
     assert len(list((tmp_path / "files" / "_pipeline_platform" / "done").iterdir())) == 1
 
@@ -158,7 +158,8 @@ def test_a_micro_batch_is_read_once_however_many_loads_and_rules_it_has(spark: S
 
 
 def kept_frames(spark: SparkSession) -> set[int]:
-    return set(spark.sparkContext._jsc.getPersistentRDDs())  # pyright: ignore
+    in_java: Any = spark.sparkContext._jsc
+    return set(in_java.getPersistentRDDs())
 
 
 def test_a_checkpoint_has_one_stream_at_a_time(spark: SparkSession, tmp_path: Path):

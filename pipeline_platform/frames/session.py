@@ -1,0 +1,32 @@
+"""What is asked of a Spark session, with the types that pyspark leaves open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+
+def run_sql(spark: SparkSession, statement: str, **frames: DataFrame) -> DataFrame:
+    """Run a statement of Spark SQL.
+
+    Args:
+        spark: The session.
+        statement: A frame is named in it as `{name}`.
+        frames: The frames that it names.
+    """
+    session: Any = spark
+    return session.sql(statement, **frames)
+
+
+def empty_frame(spark: SparkSession, schema: StructType) -> DataFrame:
+    """A frame without rows.
+
+    Args:
+        spark: The session.
+        schema: Its columns.
+    """
+    session: Any = spark
+    return session.createDataFrame([], schema)
