@@ -140,7 +140,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "connectors/delta/sink.py",
         "connectors/delta/test_sink.py",
         ("done is not None and done >= self._version", "False"),
-        ("source = _with_unique_keys(frame, self.config.merge_keys)", "source = frame"),
+        ("source = with_unique_keys(frame, self.config.merge_keys)", "source = frame"),
+    ),
+    *_of(
+        "connectors/delta/merge.py",
+        "connectors/delta/test_sink.py",
         ("target.{quoted(key)} <=> source.{quoted(key)}", "target.{quoted(key)} = source.{quoted(key)}"),
     ),
     *_of(

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 
+def escape_braces(sql: str) -> str:
+    """SQL as a part of a statement for `run_sql`, which looks for the names of frames in braces."""
+    return sql.replace("{", "{{").replace("}", "}}")
+
+
 def run_sql(spark: SparkSession, statement: str, **frames: DataFrame) -> DataFrame:
     """Run a statement of Spark SQL.
 

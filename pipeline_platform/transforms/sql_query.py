@@ -17,7 +17,7 @@ from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
-from pipeline_platform.frames.session import run_sql
+from pipeline_platform.frames.session import escape_braces, run_sql
 from pipeline_platform.steps.transform import ColumnLineage, Frames, Transform
 from pipeline_platform.transforms.query_lineage import query_lineage
 
@@ -80,10 +80,10 @@ class SqlQueryTransform(Transform):
         # frames pyspark hands over under names of its own and forgets as soon as the plan is made.
         places = {f"frame_{place}": frames.named[name] for place, name in enumerate(names)}
         tables = ", ".join(
-            f"{_literal(quoted(name))} AS (SELECT * FROM {{{place}}})"
+            f"{escape_braces(quoted(name))} AS (SELECT * FROM {{{place}}})"
             for place, name in zip(places, names, strict=True)
         )
-        return run_sql(frames.spark, f"WITH {tables} (\n{_literal(query)}\n)", **places)
+        return run_sql(frames.spark, f"WITH {tables} (\n{escape_braces(query)}\n)", **places)
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
@@ -96,8 +96,3 @@ class SqlQueryTransform(Transform):
         # Where tables of a catalog may be read, they have the name of what they are in before theirs.
         read = (table for table in tables_read(self._parsed()) if isinstance(table.this, exp.Identifier))
         return list(dict.fromkeys(table.name for table in read if table.args.get("db") is None))
-
-
-def _literal(text: str) -> str:
-    """Text that str.format leaves as it is."""
-    return text.replace("{", "{{").replace("}", "}}")

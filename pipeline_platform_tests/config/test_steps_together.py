@@ -222,5 +222,37 @@ def test_a_stream_can_t_load_only_where_nothing_is(mode: str):
 def test_a_sink_that_takes_micro_batches_has_no_continuous_trigger():
     [problem] = problems_of(pipeline(KAFKA, load(path="a", trigger="continuous=1 second"), mode="streaming"))
     assert problem.message == "toDeltaLake takes micro-batches, not single rows; use an interval, such as '1 second'"
-    assert '"continuous=1 second"' in problem.source_line
     assert '"continuous=1 second"' in (problem.source_line or "")
+
+
+@pytest.mark.parametrize(
+    ("steps", "step", "message"),
+    [
+        ([TABLE, load()], 0, "nothing in this streaming pipeline is a stream"),
+        ([extract("fromDeltaLake", path="t", version=1), load()], 0, "nothing in this streaming pipeline is a stream"),
+        ([KAFKA, keep()], 1, "a streaming pipeline needs a load"),
+        ([KAFKA, TABLE, load()], 2, "toDeltaLake works on a frame that is not a stream"),
+        ([KAFKA, load(), OTHER, load(path="b")], 3, "a streaming pipeline is one query"),
+        ([KAFKA, load(), COUNTED, load(path="b")], 2, "it would see only the rows of one micro-batch"),
+        ([KAFKA, RULE, COUNTED, load()], 2, "it would see only the rows of one micro-batch"),
+        ([extract("fromKafka", topic="a", **ASIDE), COUNTED, load()], 1, "only the rows of one micro-batch"),
+        ([KAFKA, COUNTED, load(), keep(input="a"), load(path="b")], 1, "only the rows of one micro-batch"),
+        ([KAFKA, load(), transform("sqlQuery", query="SELECT DISTINCT key FROM a"), load(path="b")], 2, "micro-batch"),
+        ([KAFKA, transform("aggregateData", groupBy="key", aggregations={"n": "count(*)"}), load()], 1, "'watermark'"),
+        ([KAFKA, transform("deduplicate", columns="key"), load()], 1, "'watermark'"),
+        ([KAFKA, transform("aggregateData", **BY_KEY), load()], 1, "none would ever be emitted"),
+        (
+            [KAFKA, transform("aggregateData", **BY_KEY, window={**MINUTES, "column": "other"}), load()],
+            1,
+            "once the watermark on 'timestamp' has passed it",
+        ),
+        ([KAFKA, transform("toAvroSchema"), load()], 1, "not a stream"),
+        ([KAFKA, RULE, CONTINUOUS], 2, "a continuous stream has one load and nothing else"),
+        ([extract("fromKafka", topic="a", **ASIDE), CONTINUOUS], 1, "a continuous stream has one load"),
+    ],
+)
+def test_what_can_t_be_one_query_is_told_at_its_step(steps: list[Json], step: int, message: str):
+    [problem] = problems_of(pipeline(*steps, mode="streaming"))
+    assert message in problem.message
+    before = json.dumps(pipeline(*steps, mode="streaming"), indent=2).split("\n")[: problem.line]
+    assert before.count("    {") == step + 1

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import unquote
 
 from pydantic import model_validator
@@ -14,17 +13,18 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
 from pipeline_platform.config.values import Flag, Location, Names, one_of
-from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
+from pipeline_platform.connectors.delta.history import load_result
+from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
+from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.types import DELTA_TYPES
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
+from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.remote import is_remote
-from pipeline_platform.frames.session import empty_frame, run_sql
-from pipeline_platform.frames.settings import spark_settings
+from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
     field_names,
@@ -39,18 +39,9 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
-    from pyspark.sql.types import DataType, StructType
-    from pyspark.sql.window import WindowSpec
 
-# Commits by others that may come between ours and the look at it.
-_COMMITS_LOOKED_AT = 50
 _WRITTEN_VERSION = 1
 _EMPTY_FOR = "pipelinePlatform.emptyFor"
-_COLUMN_MAPPING = "delta.columnMapping.mode"
-_TYPE_WIDENING = "delta.enableTypeWidening"
-_COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
-_NOT_IN_NAMES = " ,;{}()\n\t="
-_ONE_MERGE = threading.Lock()
 
 
 class ToDeltaLake(Load, S3Options):
@@ -185,7 +176,7 @@ class DeltaWrite:
         """
         table = self._table()
         if table is None:
-            self._check_names(field_names(self.frame.schema), {})
+            require_names(self.frame, field_names(self.frame.schema), {})
             return
         if self._is_done(table) or self._is_empty_for_this(table):
             return
@@ -198,10 +189,18 @@ class DeltaWrite:
             return
         metadata = table.metadata()
         if self.config.overwrite_schema:
-            self._check_names(field_names(self.frame.schema), metadata.configuration)
+            require_names(self.frame, field_names(self.frame.schema), metadata.configuration)
             return
-        self._check_partitions(metadata.partition_columns)
-        self._check_schema(metadata.configuration)
+        require_partitions(self.config.path, self.config.partition_by, metadata.partition_columns)
+        reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
+        require_schema(
+            self.frame,
+            reader.load(self.place.uri).schema,
+            self.config.path,
+            metadata.configuration,
+            merge_schema=self.config.merge_schema,
+            whole_rows=self.config.mode == "merge",
+        )
 
     def write(self) -> LoadResult:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
@@ -211,16 +210,20 @@ class DeltaWrite:
         frame = self.config.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
-            return self._written()
+            return load_result(self._table(), self.place, self._commit_mark)
         if table is not None and self.config.mode == "ignore":
             return LoadResult(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
-            self._merge(frame, into_existing=table is not None)
+            source = with_unique_keys(frame, self.config.merge_keys)
+            if table is None:
+                self._create(source, "append")
+            else:
+                merge(source, self.place, self.config.merge_keys, self._commit, merge_schema=self.config.merge_schema)
         elif table is None:
             self._create(frame, self.config.mode)
         else:
             self._save(frame, self.config.mode)
-        return self._written()
+        return load_result(self._table(), self.place, self._commit_mark)
 
     def last_batch(self) -> int | None:
         """The version of the stream's transactions, which is the number of the micro-batch."""
@@ -256,65 +259,22 @@ class DeltaWrite:
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
         run_sql(
             spark,
-            f"CREATE TABLE delta.{_in_text(quoted(self.place.uri))} USING delta "
-            f"CLUSTER BY ({_in_text(', '.join(map(quoted, self.config.cluster_by)))}) "
-            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {_in_text(load)}) AS SELECT * FROM {{empty}}",
+            f"CREATE TABLE delta.{escape_braces(quoted(self.place.uri))} USING delta "
+            f"CLUSTER BY ({escape_braces(', '.join(map(quoted, self.config.cluster_by)))}) "
+            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {escape_braces(load)}) AS SELECT * FROM {{empty}}",
             # Not of the frame itself, whose rows would count as looked at.
             empty=empty_frame(spark, frame.schema),
         )
         self._save(frame, "append")
 
-    def _merge(self, frame: DataFrame, *, into_existing: bool) -> None:
-        source = _with_unique_keys(frame, self.config.merge_keys)
-        if not into_existing:
-            self._create(source, "append")
-            return
-        spark = self.frame.sparkSession
-        condition = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.config.merge_keys)
-        settings = {
+    @property
+    def _commit(self) -> Mapping[str, str]:
+        """Settings of a session with which Delta makes the commit of this load."""
+        return {
             "spark.databricks.delta.write.txnAppId": self.run.load_id,
             "spark.databricks.delta.write.txnVersion": str(self._version),
             "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
         }
-        # They are the whole session's: two merges at once would take each other's for their own.
-        with _ONE_MERGE, spark_settings(spark, settings):
-            if is_remote(spark):
-                self._merge_by_sql(source, condition)
-            else:
-                self._merge_by_table(source, condition)
-
-    def _merge_by_table(self, source: DataFrame, condition: str) -> None:
-        from delta.tables import DeltaTable
-
-        table = DeltaTable.forPath(source.sparkSession, self.place.uri, self.place.spark_options())
-        merge = table.alias("target").merge(source.alias("source"), condition)
-        if self.config.merge_schema:
-            merge = merge.withSchemaEvolution()
-        if self._has_backticks():
-            columns = {quoted(name): f"source.{quoted(name)}" for name in source.columns}
-            merge.whenMatchedUpdate(set=columns).whenNotMatchedInsert(values=columns).execute()  # pyright: ignore[reportArgumentType]
-        else:
-            merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
-
-    def _merge_by_sql(self, source: DataFrame, condition: str) -> None:
-        """Merge without `DeltaTable`: what a server needs for that is not published for Spark 4.1."""
-        evolution = "WITH SCHEMA EVOLUTION " if self.config.merge_schema else ""
-        columns = [quoted(name) for name in source.columns]
-        update, insert = "*", "*"
-        if self._has_backticks():
-            update = ", ".join(f"{name} = source.{name}" for name in columns)
-            insert = f"({', '.join(columns)}) VALUES ({', '.join(f'source.{name}' for name in columns)})"
-        run_sql(
-            source.sparkSession,
-            f"MERGE {evolution}INTO delta.{_in_text(quoted(self.place.uri))} AS target USING {{source}} AS source "
-            f"ON {_in_text(condition)} WHEN MATCHED THEN UPDATE SET {_in_text(update)} "
-            f"WHEN NOT MATCHED THEN INSERT {_in_text(insert)}",
-            source=source,
-        )
-
-    def _has_backticks(self) -> bool:
-        """Whether Delta's own list of all columns, `*`, would fail: it does not quote a backtick in a name."""
-        return any("`" in name for name in self.frame.columns)
 
     @property
     def _commit_mark(self) -> str:
@@ -335,196 +295,3 @@ class DeltaWrite:
     def _version(self) -> int:
         """Delta keeps the highest version of each application: a stream is one, and its micro-batches count up."""
         return self.run.batch if self.run.batch is not None else _WRITTEN_VERSION
-
-    def _written(self) -> LoadResult:
-        table = self._table()
-        for commit in self._commits(table) if table is not None else ():
-            if commit.get("userMetadata") == self._commit_mark:
-                metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
-                return LoadResult(
-                    rows=_changed_rows(metrics),
-                    bytes=metrics.get("numOutputBytes", metrics.get("numTargetBytesAdded")),
-                    files=metrics.get("numFiles", metrics.get("numTargetFilesAdded")),
-                    version=commit["version"],
-                    detail=metrics,
-                )
-        # Delta makes no commit for a merge or an append that changes nothing.
-        return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
-
-    def _commits(self, table: DeltaTable) -> Iterator[dict[str, Any]]:
-        """What the newest commits say of themselves, the newest first."""
-        if history := table.history(_COMMITS_LOOKED_AT):
-            yield from history
-            return
-        # delta-rs 1.6 finds none where the path holds '#' or '?'.
-        log = self.place.path() / "_delta_log"
-        for version in range(table.version(), max(table.version() - _COMMITS_LOOKED_AT, -1), -1):
-            for line in (log / f"{version:020}.json").read_text().splitlines():
-                if (commit := json.loads(line).get("commitInfo")) is not None:
-                    yield {**commit, "version": version}
-
-    def _check_partitions(self, existing: Sequence[str]) -> None:
-        wanted = [name.lower() for name in self.config.partition_by]
-        if wanted and wanted != [name.lower() for name in existing]:
-            have = ", ".join(existing) or "nothing"
-            raise PipelineExecutionException(
-                f"the table at {self.config.path} is partitioned by {have}, "
-                f"and 'partitionBy' says {', '.join(self.config.partition_by)}",
-                hint="leave 'partitionBy' out, or write with mode overwrite and overwriteSchema",
-            )
-
-    def _check_names(self, names: Sequence[str], properties: Mapping[str, str | None]) -> None:
-        default = self.frame.sparkSession.conf.get(_COLUMN_MAPPING_DEFAULT, None)
-        if (properties.get(_COLUMN_MAPPING) or default or "none") != "none":
-            return
-        for name in names:
-            if any(character in _NOT_IN_NAMES for character in name):
-                raise PipelineExecutionException(
-                    f"Delta does not allow the column name '{name}': it has one of the characters ' ,;{{}}()=', "
-                    "a tab or a new line",
-                    hint=f"rename it, or set '{_COLUMN_MAPPING_DEFAULT}' to 'name' in sparkConf for a new table",
-                )
-
-    def _check_schema(self, properties: Mapping[str, str | None]) -> None:
-        from pyspark.sql.types import StructType
-
-        reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
-        table = reader.load(self.place.uri).schema
-        existing = {field.name.lower(): field for field in table}
-        added = _added(self.frame.schema, table)
-        if added and not self.config.merge_schema:
-            has = ", ".join(field.name for field in table)
-            raise PipelineExecutionException(
-                f"the table at {self.config.path} has no column '{added[0]}'; it has {has}",
-                hint="drop the column, or set 'mergeSchema' to add it to the table",
-            )
-        self._check_names([*added, *_new_fields(self.frame.schema, table)], properties)
-        may_widen = properties.get(_TYPE_WIDENING) == "true"
-        for field in self.frame.schema:
-            target = existing.get(field.name.lower())
-            if target is not None and not _fits(
-                field.dataType, target.dataType, widens=may_widen and self.config.merge_schema
-            ):
-                wanted = target.dataType.simpleString()
-                hint = f"cast it with enrichData: CAST({field.name} AS {wanted})"
-                if isinstance(target.dataType, StructType):
-                    hint = "give it the fields of the table's column"
-                if may_widen and _fits(field.dataType, target.dataType, widens=True):
-                    hint = "set 'mergeSchema', which widens the table's column"
-                raise PipelineExecutionException(
-                    f"the column '{field.name}' is {field.dataType.simpleString()}, and the table at "
-                    f"{self.config.path} has it as {wanted}",
-                    hint=hint,
-                )
-        missing = _added(table, self.frame.schema)
-        if self.config.mode == "merge" and missing and not self.config.merge_schema:
-            raise PipelineExecutionException(
-                f"the frame has no column '{missing[0]}', which the table at {self.config.path} has, and a merge "
-                "writes whole rows",
-                hint=(
-                    "add the column, or set 'mergeSchema', which leaves it unchanged in existing rows and null "
-                    "in new ones"
-                ),
-            )
-
-
-def _widens(target: DataType, source: DataType) -> bool:
-    """Whether Delta gives a column of the table the wider type of the frame, as its protocol lists them."""
-    from pyspark.sql.types import (
-        ByteType,
-        DecimalType,
-        DoubleType,
-        FloatType,
-        IntegerType,
-        LongType,
-        ShortType,
-    )
-
-    widths: list[type[DataType]] = [ByteType, ShortType, IntegerType, LongType]
-    small = isinstance(target, ByteType | ShortType | IntegerType)
-    match target, source:
-        case (FloatType(), DoubleType()):
-            return True
-        case (_, DoubleType()):
-            return small
-        case (DecimalType(), DecimalType()):
-            more = source.scale - target.scale
-            return more >= 0 and source.precision - target.precision >= more
-        case (_, DecimalType()) if type(target) in widths:
-            return source.precision - source.scale >= (10 if small else 20)
-        case _ if type(target) in widths and type(source) in widths:
-            return widths.index(type(source)) >= widths.index(type(target))
-        case _:
-            return False
-
-
-def _with_unique_keys(frame: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """The frame, made to fail while it is read if two rows have the same keys."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
-    same: WindowSpec = Window.partitionBy(*(F.col(quoted(key)) for key in keys))
-    shown = F.concat_ws(", ", *(F.col(quoted(key)).cast("string") for key in keys))
-    message = F.concat(F.lit(f"{REPEATED_KEYS} {', '.join(keys)}: "), shown)
-    once = F.when(F.col(_OCCURRENCES) > 1, F.raise_error(message).cast("boolean")).otherwise(F.lit(True))
-    return frame.withColumn(_OCCURRENCES, F.count(F.lit(1)).over(same)).filter(once).drop(_OCCURRENCES)
-
-
-def _added(source: StructType, target: StructType, prefix: str = "") -> list[str]:
-    """Fields, nested ones included, that only the source has."""
-    from pyspark.sql.types import StructType
-
-    known = {field.name.lower(): field.dataType for field in target}
-    added: list[str] = []
-    for field in source:
-        there = known.get(field.name.lower())
-        if there is None:
-            added.append(prefix + field.name)
-        elif isinstance(field.dataType, StructType) and isinstance(there, StructType):
-            added += _added(field.dataType, there, f"{prefix}{field.name}.")
-    return added
-
-
-def _new_fields(source: StructType, target: StructType) -> list[str]:
-    """Names, at any depth and in arrays and maps, too, that only the source has."""
-    known = set(field_names(target))
-    return [name for name in field_names(source) if name not in known]
-
-
-_OCCURRENCES = f"{HELPER_PREFIX}occurrences"
-
-
-def _changed_rows(metrics: dict[str, int]) -> int | None:
-    if "numTargetRowsInserted" in metrics:
-        return metrics["numTargetRowsInserted"] + metrics.get("numTargetRowsUpdated", 0)
-    return metrics.get("numOutputRows")
-
-
-def _fits(source: DataType, target: DataType, *, widens: bool) -> bool:
-    """Whether Delta takes a column of the source's type; `widens`: or gives the table's the wider one."""
-    from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, NullType, ShortType, StructType
-
-    if isinstance(source, StructType) and isinstance(target, StructType):
-        fields = {field.name.lower(): field.dataType for field in target}
-        return all(
-            _fits(field.dataType, fields.get(field.name.lower(), field.dataType), widens=widens) for field in source
-        )
-    if isinstance(source, ArrayType) and isinstance(target, ArrayType):
-        return _fits(source.elementType, target.elementType, widens=widens)
-    if isinstance(source, MapType) and isinstance(target, MapType):
-        return _fits(source.keyType, target.keyType, widens=widens) and _fits(
-            source.valueType, target.valueType, widens=widens
-        )
-    # The one family of types that Delta converts on write.
-    widths = (ByteType, ShortType, IntegerType)
-    return (
-        source == target
-        or isinstance(source, NullType)
-        or (isinstance(source, widths) and isinstance(target, widths))
-        or (widens and _widens(target, source))
-    )
-
-
-def _in_text(sql: str) -> str:
-    """SQL for a text in which `SparkSession.sql` looks for the names of frames in braces."""
-    return sql.replace("{", "{{").replace("}", "}}")

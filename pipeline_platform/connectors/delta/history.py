@@ -1,0 +1,57 @@
+"""What the history of a Delta table says of a load: its rows, bytes and files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.connectors.storage.location import StorageLocation
+from pipeline_platform.steps.load import LoadResult
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+# Commits by others that may come between ours and the look at it.
+_COMMITS_LOOKED_AT = 50
+
+
+def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> LoadResult:
+    """What a load has written, by the commit that bears its mark.
+
+    Args:
+        table: The table as it is now; None if there is none.
+        place: Where it is.
+        mark: The commit's user metadata.
+    """
+    for commit in _commits(table, place) if table is not None else ():
+        if commit.get("userMetadata") == mark:
+            metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
+            return LoadResult(
+                rows=_changed_rows(metrics),
+                bytes=metrics.get("numOutputBytes", metrics.get("numTargetBytesAdded")),
+                files=metrics.get("numFiles", metrics.get("numTargetFilesAdded")),
+                version=commit["version"],
+                detail=metrics,
+            )
+    # Delta makes no commit for a merge or an append that changes nothing.
+    return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+
+
+def _commits(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, Any]]:
+    """What the newest commits say of themselves, the newest first."""
+    if history := table.history(_COMMITS_LOOKED_AT):
+        yield from history
+        return
+    # delta-rs 1.6 finds none where the path holds '#' or '?'.
+    log = place.path() / "_delta_log"
+    for version in range(table.version(), max(table.version() - _COMMITS_LOOKED_AT, -1), -1):
+        for line in (log / f"{version:020}.json").read_text().splitlines():
+            if (commit := json.loads(line).get("commitInfo")) is not None:
+                yield {**commit, "version": version}
+
+
+def _changed_rows(metrics: Mapping[str, int]) -> int | None:
+    if "numTargetRowsInserted" in metrics:
+        return metrics["numTargetRowsInserted"] + metrics.get("numTargetRowsUpdated", 0)
+    return metrics.get("numOutputRows")
