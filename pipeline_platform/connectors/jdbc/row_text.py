@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.jdbc.target_table import Pair, kind_of
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 LINE = "line"
-UNHELD = re.compile(
+# What `unheld` makes, as it is found in a longer text.
+_UNHELD = re.compile(
     r"(PostgreSQL|MySQL) can't hold (?P<what>NaN or an infinity|a text with the character NUL|a text that is not UTF-8"
     r"|more than \d+ digits after the point), which is in the column \[(?P<column>.*)\]"
 )
-"""What an error says of a value that the system has no place for."""
 _SCALE = re.compile(r"(?:numeric|decimal)\(\d+(?:,\s*(?P<scale>-?\d+))?\)")
 _UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00"})
 
@@ -77,8 +78,27 @@ def unheld_text(product: str, column: Column, data_type: DataType) -> tuple[tupl
 
 
 def unheld(product: str, what: str, name: str) -> str:
-    """What an error says of a column's value that a system has no place for; as `UNHELD` finds it."""
+    """What an error says of a column's value that a system has no place for."""
     return f"{product} can't hold {what}, which is in the column [{name}]"
+
+
+def unheld_failure(text: str) -> PipelineExecutionException | None:
+    """The failure of a load at a value that the system has no place for; None if that is not what it failed at.
+
+    Args:
+        text: What Spark says of the failure.
+    """
+    found = _UNHELD.search(text)
+    if found is None:
+        return None
+    column, what = found["column"], found["what"]
+    if "NaN" in what:
+        hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
+    elif "digits" in what:
+        hint = f"round it first, with enrichData: round({column}, {what.split()[2]})"
+    else:
+        hint = "set 'onMalformed' to quarantine or null, or fix the text first"
+    return PipelineExecutionException(found[0], hint=hint)
 
 
 def _checked(product: str, pair: Pair) -> Column:

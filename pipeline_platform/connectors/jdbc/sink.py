@@ -17,26 +17,21 @@ import re
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
-from pipeline_platform.config.values import Location, PositiveInteger, one_of
-from pipeline_platform.connectors.files.sink import SaveMode
-from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
-from pipeline_platform.connectors.jdbc.row_text import UNHELD, unheld, unheld_text
+from pipeline_platform.connectors.jdbc.row_text import unheld_failure
+from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
-from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn, kind_of, paired
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of, paired
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.frames.storable import require_storable
-from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
-from pipeline_platform.steps.malformed import OnMalformed
+from pipeline_platform.steps.load import LoadResult, LoadRun
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 LEDGER = "pipeline_platform_loads"
 ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
@@ -44,93 +39,6 @@ _STAGING = "pipeline_platform_staging_"
 _PARTITIONS = "_parts"
 # Those of attempts that hold a lock. An older version's attempts, with a shorter name, held none.
 _OWNED = re.compile(rf"(?P<staging>{_STAGING}[0-9a-f]{{12}}_[0-9a-f]{{12}})({_PARTITIONS})?")
-
-
-class WritesDatabase(Load, DatabaseOptions):
-    """Keys of the methods that write to a database."""
-
-    table: Location
-    """The table, optionally with its schema."""
-    mode: SaveMode = "append"
-    """What happens to existing rows; `overwrite` keeps the table's columns, indexes and grants."""
-    batch_size: PositiveInteger = 5000
-    """Rows per round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
-    num_partitions: PositiveInteger | None = None
-    """How many connections write in parallel; by default as many as the frame has partitions."""
-    on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
-    """What happens to a text that the system can't hold: one that is not UTF-8 or, in PostgreSQL, one with the
-    character NUL. `fail` fails the run, `null` makes the text null, `quarantine` takes the row out.
-
-    The rows are counted, and the quarantine keeps each with the reason.
-    """
-    quarantine_path: Location | None = None
-    """With `onMalformed` `quarantine`: the Delta table for those rows; by default next to the first sink."""
-
-    product: ClassVar[str]
-    """The system's name as people write it."""
-
-    def dataset(self) -> Dataset:
-        return self.table_dataset(self.table)
-
-    def reports_rows(self) -> bool:
-        # With a quarantine it takes fewer rows than the frame has.
-        return not self.quarantines_bad_records()
-
-    def quarantines_bad_records(self) -> bool:
-        return self.on_malformed == "quarantine"
-
-    def quarantine(self) -> str | None:
-        return self.quarantine_path
-
-    def malformed(self, frame: DataFrame) -> Column | None:
-        from pyspark.sql import functions as F
-
-        reasons = [
-            F.when(is_unheld, F.lit(unheld(self.product, what, column.name)))
-            for column in frame.schema
-            for is_unheld, what in unheld_text(self.product, F.col(quoted(column.name)), column.dataType)
-        ]
-        return F.coalesce(*reasons) if reasons and self.on_malformed != "fail" else None
-
-    def without_malformed(self, frame: DataFrame) -> DataFrame:
-        from pyspark.sql import functions as F
-
-        columns: dict[str, Column] = {}
-        for column in frame.schema:
-            kept = value = F.col(quoted(column.name))
-            for is_unheld, _ in unheld_text(self.product, value, column.dataType):
-                kept = F.when(~is_unheld, kept)
-            columns[column.name] = kept
-        return frame.select(*(column.alias(name) for name, column in columns.items()))
-
-    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
-        write = self.write_of(frame, run)
-        write.check()
-        return write
-
-    def write_of(self, frame: DataFrame, run: LoadRun) -> DatabaseWrite:
-        """The load of a frame, not yet held against the table."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class TableName:
-    """Where a table is, or will be.
-
-    Args:
-        schema: The schema, which MySQL calls a database.
-        name: The table.
-    """
-
-    schema: str
-    name: str
-
-    def beside(self, name: str) -> TableName:
-        """Another table of the same schema."""
-        return replace(self, name=name)
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -441,9 +349,9 @@ class DatabaseWrite(ABC):
                 if trouble == "table":
                     raise self._staging_removed() from error
                 raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
-            found = UNHELD.search(text)
-            if found is not None:
-                raise _unheld(found) from error
+            unheld = unheld_failure(text)
+            if unheld is not None:
+                raise unheld from error
             raise
 
 
@@ -455,14 +363,3 @@ def _ledger_key(load_id: str) -> str:
 
 
 _IGNORED = LoadResult(skipped="there is a table already, and mode is ignore")
-
-
-def _unheld(found: re.Match[str]) -> PipelineExecutionException:
-    column, what = found["column"], found["what"]
-    if "NaN" in what:
-        hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
-    elif "digits" in what:
-        hint = f"round it first, with enrichData: round({column}, {what.split()[2]})"
-    else:
-        hint = "set 'onMalformed' to quarantine or null, or fix the text first"
-    return PipelineExecutionException(found[0], hint=hint)

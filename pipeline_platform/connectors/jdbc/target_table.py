@@ -1,9 +1,9 @@
-"""A table that is there already, and whether it can take a frame."""
+"""The table that is written to, and whether one that is there already can take a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.problem import nearest
@@ -23,6 +23,26 @@ TIMES = frozenset({"date", "timestamp"})
 ARRAYS = frozenset({"array"})
 WRITTEN_AS_TEXT = frozenset({"string"})
 """Types that Spark does not have, such as uuid or json: their values are text in a frame."""
+
+
+@dataclass(frozen=True)
+class TableName:
+    """Where a table is, or will be.
+
+    Args:
+        schema: The schema, which MySQL calls a database.
+        name: The table.
+    """
+
+    schema: str
+    name: str
+
+    def beside(self, name: str) -> TableName:
+        """Another table of the same schema."""
+        return replace(self, name=name)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pipeline_platform.connectors.jdbc.config import MySQLOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
 from pipeline_platform.connectors.jdbc.mysql.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import sql_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TableName, WritesDatabase
+from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
+from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, inserts_lines
-from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import LoadResult, LoadRun
+from pipeline_platform.steps.load import LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -44,8 +45,10 @@ class ToMySQL(WritesDatabase, MySQLOptions):
     method: ClassVar[str] = "toMySQL"
     product: ClassVar[str] = "MySQL"
 
-    def write_of(self, frame: DataFrame, run: LoadRun) -> MySQLWrite:
-        return MySQLWrite(self, frame, run, self.entered(run.credentials))
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
+        write = MySQLWrite(self, frame, run, self.entered(run.credentials))
+        write.check()
+        return write
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from pipeline_platform.connectors.jdbc.config import PostgresOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
 from pipeline_platform.connectors.jdbc.postgres.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import csv_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite, TableName, WritesDatabase
+from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
+from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, copies_lines
-from pipeline_platform.connectors.jdbc.target_table import Pair, TargetColumn
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.load import LoadResult, LoadRun
+from pipeline_platform.steps.load import LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -46,8 +47,10 @@ class ToPostgres(WritesDatabase, PostgresOptions):
     method: ClassVar[str] = "toPostgres"
     product: ClassVar[str] = "PostgreSQL"
 
-    def write_of(self, frame: DataFrame, run: LoadRun) -> PostgresWrite:
-        return PostgresWrite(self, frame, run, self.entered(run.credentials))
+    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
+        write = PostgresWrite(self, frame, run, self.entered(run.credentials))
+        write.check()
+        return write
 
 
 @dataclass(frozen=True)
