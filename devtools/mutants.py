@@ -112,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ("                held.require()\n", ""),
     ),
     *_of(
-        "connectors/files/csv_files.py",
+        "connectors/files/csv_format.py",
         "connectors/files/test_source.py",
         ('"unescapedQuoteHandling": "RAISE_ERROR"', '"unescapedQuoteHandling": "STOP_AT_DELIMITER"'),
         ('"charToEscapeQuoteEscaping": dialect.escape,', ""),

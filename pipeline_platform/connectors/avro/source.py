@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.config.values import AvroSchema, Location
-from pipeline_platform.connectors.files.listing import FileListing
+from pipeline_platform.connectors.files.listing import FileListing, watched_path
 from pipeline_platform.connectors.files.schemas import file_columns, require_one_schema
-from pipeline_platform.connectors.files.source import watched_path
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream, require_columns_of_stream
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options

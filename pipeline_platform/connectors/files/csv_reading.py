@@ -13,18 +13,12 @@ from pipeline_platform.connectors.files.csv_dialect import (
     has_mixed_line_ends,
     header_of,
 )
-from pipeline_platform.connectors.files.csv_files import (
-    CsvFormat,
-    CsvGroup,
-    column_names,
-    file_end,
-    inferred,
-    read_group,
-    texts_of,
-)
-from pipeline_platform.connectors.files.heads import MOST_HEADS, WIDE, FileHead, name_of_file, require_format
+from pipeline_platform.connectors.files.csv_files import CsvGroup, column_names, inferred, read_group, texts_of
+from pipeline_platform.connectors.files.csv_format import CsvFormat
+from pipeline_platform.connectors.files.csv_malformed import file_end
+from pipeline_platform.connectors.files.heads import MOST_HEADS, WIDE, FileHead, name_of_file
+from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.schemas import folder_values
-from pipeline_platform.connectors.files.source import ReadsFiles
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -55,7 +49,7 @@ class Beginning:
     is_mixed: bool
 
 
-def read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+def read_csv(spark: SparkSession, listing: FileListing, how: ReadOptions) -> DataFrame:
     """The files as a batch.
 
     Raises:
@@ -63,42 +57,36 @@ def read_csv(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Dat
     """
     from pyspark.sql import types as T
 
-    there = listing.of_any_kind(spark)
-    paths = listing.paths(there)
-    heads = listing.heads(paths)
-    wanted = wanted_columns(step)
-    if wanted is None:
-        listing.require_any(paths)
-    require_format(heads, "csv", step.encoding or "UTF-8")
-    form = step.csv_format()
+    wanted = wanted_columns(how.schema)
+    files = listing.text_files(spark, "csv", how.charset, wanted)
+    paths, heads, partitions = files.paths, files.heads, files.partitions
+    form = how.csv
     is_big = any(head.size > SPLIT_BYTES and not head.is_compressed for head in heads)
-    wants_parts = is_big if step.multi_line is None else not step.multi_line
+    wants_parts = is_big if how.multi_line is None else not how.multi_line
     beginnings = _beginnings(heads, form)
     is_split = wants_parts and _may_be_split(paths, beginnings, form)
     if not is_split:
         _require_one_line_end(beginnings)
     form = replace(form, is_split=True) if is_split else replace(form, ends=_ends(heads, form))
-    partitions = listing.partitions(there, paths, wanted)
-    listing.require_none_beside_folders(partitions)
     groups = _groups(spark, listing, form, paths, beginnings)
     if not groups:
         assert wanted is not None
         groups = [_whole(listing, None, tuple(wanted.names))]
     require_no_column_twice([name for group in groups for name in group.names], partitions)
-    names = _columns(groups, step)
+    names = _columns(groups, how)
     if not names and wanted is None:
         raise PipelineExecutionException(
             f"there is no record in the files of {listing.place.uri}", hint="name their columns with 'schema'"
         )
     reader = spark.read.options(**listing.reader_options())
     if wanted is None:
-        if step.infer_schema:
+        if how.infer_schema:
             wanted = inferred([texts_of(reader, group, form) for group in groups], names)
         else:
             wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
     else:
         same = len({tuple(name.lower() for name in group.names) for group in groups}) == 1
-        groups = [_fitted(group, wanted, partitions, step, may_rename=same) for group in groups]
+        groups = [_fitted(group, wanted, partitions, how, may_rename=same) for group in groups]
     wanted = with_folders(wanted, partitions)
     frames = [read_group(reader, group, wanted, partitions, form) for group in groups]
     return reduce(lambda one, other: one.unionByName(other), frames)
@@ -120,13 +108,12 @@ def _beginnings(heads: Sequence[FileHead], form: CsvFormat) -> list[Beginning]:
     return found
 
 
-def whole_format(heads: Sequence[FileHead], step: ReadsFiles) -> CsvFormat:
+def whole_format(heads: Sequence[FileHead], form: CsvFormat) -> CsvFormat:
     """How files are written that are each read as a whole.
 
     Raises:
         PipelineExecutionException: The lines of one end in two ways, or it ends within quotes.
     """
-    form = step.csv_format()
     _require_one_line_end(_beginnings(heads, form))
     return replace(form, ends=_ends(heads, form))
 
@@ -247,7 +234,7 @@ def _loader(listing: FileListing, files: list[str] | None) -> Callable[[Any], Da
     return load
 
 
-def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
+def _columns(groups: Sequence[CsvGroup], how: ReadOptions) -> list[str]:
     """The names of all columns.
 
     Raises:
@@ -258,7 +245,7 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
     for group in groups[1:]:
         other = {name.lower(): name for name in group.names}
         differ = sorted({*names} ^ {*other})
-        if differ and not step.merge_schema and step.schema_ is None:
+        if differ and not how.merge_schema and how.schema is None:
             raise PipelineExecutionException(
                 f"the csv files in the folder differ in their columns: {', '.join(differ[:5])} "
                 f"{'is' if len(differ) == 1 else 'are'} not in all of them",
@@ -269,7 +256,7 @@ def _columns(groups: Sequence[CsvGroup], step: ReadsFiles) -> list[str]:
 
 
 def _fitted(
-    group: CsvGroup, wanted: StructType, partitions: StructType, step: ReadsFiles, *, may_rename: bool
+    group: CsvGroup, wanted: StructType, partitions: StructType, how: ReadOptions, *, may_rename: bool
 ) -> CsvGroup:
     """The group with its columns named as the schema has them.
 
@@ -277,7 +264,7 @@ def _fitted(
         group: Files with the same header.
         wanted: The columns of the schema.
         partitions: Columns whose values stand in the names of folders.
-        step: The step.
+        how: How the files are read.
         may_rename: Whether the columns may have other names in the schema, by which their order is told.
 
     Raises:
@@ -286,7 +273,7 @@ def _fitted(
     own = [name for name in wanted.names if name.lower() not in {p.lower() for p in partitions.names}]
     there = [name.lower() for name in group.names]
     missing = [name for name in own if name.lower() not in there]
-    if not missing or (step.merge_schema and len(missing) < len(own)):
+    if not missing or (how.merge_schema and len(missing) < len(own)):
         return group
     in_place = all(name.lower() not in there or there[index] == name.lower() for index, name in enumerate(own))
     if may_rename and len(own) == len(there) and in_place:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.heads import WIDE, FileHead, require_format
+from pipeline_platform.connectors.files.heads import WIDE, FileHead
 from pipeline_platform.connectors.files.json_files import JsonFormat, read_records
 from pipeline_platform.connectors.files.json_types import found_columns, keys_in
 from pipeline_platform.connectors.files.options import option_of
-from pipeline_platform.connectors.files.source import ReadsFiles
+from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -20,27 +20,22 @@ if TYPE_CHECKING:
     from pipeline_platform.connectors.files.listing import FileListing
 
 
-def read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> DataFrame:
     """The files as a batch.
 
     Raises:
         PipelineExecutionException: There are none, or they are not what the step says.
     """
-    there = listing.of_any_kind(spark)
-    paths = listing.paths(there)
-    heads = listing.heads(paths)
-    require_format(heads, "json", step.encoding or "UTF-8")
-    wanted = wanted_columns(step)
-    partitions = listing.partitions(there, paths, wanted)
-    listing.require_none_beside_folders(partitions)
+    wanted = wanted_columns(how.schema)
+    files = listing.text_files(spark, "json", how.charset, wanted)
+    partitions = files.partitions
     if wanted is None:
-        listing.require_any(paths)
-        if (step.encoding or "").startswith(WIDE) and not step.multi_line:
+        if (how.encoding or "").startswith(WIDE) and not how.multi_line:
             raise PipelineExecutionException(
-                f"Spark can't infer the types of json lines in {step.encoding}",
+                f"Spark can't infer the types of json lines in {how.encoding}",
                 hint="set 'schema'; or 'multiLine', if each file is an array",
             )
-        options = {**_json_options(step), **listing.reader_options()}
+        options = {**_json_options(how), **listing.reader_options()}
         wanted = found_columns(spark, listing.place.uri, options, partitions)
         require_no_column_twice(wanted.names, partitions)
     reader = spark.read.options(**listing.reader_options())
@@ -48,15 +43,15 @@ def read_json(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> Da
     def load(given: Any) -> DataFrame:
         return given.load(listing.place.uri)
 
-    return json_records(reader, load, with_folders(wanted, partitions), partitions, heads, step)
+    return json_records(reader, load, with_folders(wanted, partitions), partitions, files.heads, how)
 
 
-def _json_options(step: ReadsFiles) -> dict[str, str]:
+def _json_options(how: ReadOptions) -> dict[str, str]:
     """Options of Spark's own reader of json, which finds the types."""
-    options = {**step.options, "multiLine": str(bool(step.multi_line)).lower()}
-    if step.encoding is not None:
-        options["encoding"] = step.encoding
-        if not step.multi_line and step.encoding != "UTF-8":
+    options = {**how.options, "multiLine": str(bool(how.multi_line)).lower()}
+    if how.encoding is not None:
+        options["encoding"] = how.encoding
+        if not how.multi_line and how.encoding != "UTF-8":
             # Spark finds the end of a line by itself in UTF-8 alone.
             options.setdefault("lineSep", "\n")
     return options
@@ -68,7 +63,7 @@ def json_records(
     wanted: StructType,
     partitions: StructType,
     heads: Sequence[FileHead],
-    step: ReadsFiles,
+    how: ReadOptions,
 ) -> DataFrame:
     """The records of the files, of a batch or of a stream.
 
@@ -78,12 +73,12 @@ def json_records(
         wanted: The columns, by name.
         partitions: Those of them whose values stand in the names of folders.
         heads: How the files begin that are there.
-        step: The step.
+        how: How the files are read.
 
     Raises:
         PipelineExecutionException: They are not what the step says.
     """
-    multi_line, encoding = bool(step.multi_line), step.encoding or "UTF-8"
+    multi_line, encoding = bool(how.multi_line), how.charset
     beginnings = [(head, head.text(encoding) or "") for head in heads]
     if partitions.names:
         for _, text in beginnings:
@@ -91,12 +86,12 @@ def json_records(
     arrays = [head for head, text in beginnings if text.lstrip()[:1] == "["]
     if not multi_line:
         _require_arrays_on_lines(arrays, encoding)
-    patterns = {"dateFormat": step.date_format, "timestampFormat": step.timestamp_format}
-    options = {**step.options, **{name: pattern for name, pattern in patterns.items() if pattern is not None}}
-    line_sep = option_of(step.options, "lineSep")
-    has_arrays, has_found_types = multi_line or bool(arrays), step.schema_ is None
+    patterns = {"dateFormat": how.formats.date, "timestampFormat": how.formats.timestamp}
+    options = {**how.options, **{name: pattern for name, pattern in patterns.items() if pattern is not None}}
+    line_sep = option_of(how.options, "lineSep")
+    has_arrays, has_found_types = multi_line or bool(arrays), how.schema is None
     form = JsonFormat(encoding, multi_line, has_arrays, line_sep, options, has_found_types)
-    return read_records(reader.options(**step.options), load, wanted, partitions, form)
+    return read_records(reader.options(**how.options), load, wanted, partitions, form)
 
 
 def _require_arrays_on_lines(arrays: Sequence[FileHead], encoding: str) -> None:

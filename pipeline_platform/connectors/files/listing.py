@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path
+from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path, require_format
 from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.schemas import folder_values, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 
 # Columns of Spark's format `binaryFile`, which lists files of any kind.
 _OF_FILE = ("path", "modificationTime", "length", "content")
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """Files of text, looked into before Spark reads them.
+
+    Args:
+        paths: The files, in order.
+        heads: How they begin.
+        partitions: The columns whose values stand in the names of folders.
+    """
+
+    paths: list[str]
+    heads: list[FileHead]
+    partitions: StructType
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,29 @@ class FileListing:
     def of_any_kind(self, spark: SparkSession) -> DataFrame:
         """The files; nothing of them is read."""
         return spark.read.format("binaryFile").options(**self.reader_options()).load(self.place.uri)
+
+    def text_files(self, spark: SparkSession, file_format: str, charset: str, wanted: StructType | None) -> TextFiles:
+        """The files that are there, which are csv or json.
+
+        Args:
+            spark: The session that lists them.
+            file_format: `csv` or `json`.
+            charset: What they are decoded with, by Spark's name.
+            wanted: Columns whose types are given.
+
+        Raises:
+            PipelineExecutionException: A file is of another format or encoding, or lies beside folders that are
+                columns; or there is none, and no column is given.
+        """
+        there = self.of_any_kind(spark)
+        paths = self.paths(there)
+        if wanted is None:
+            self.require_any(paths)
+        heads = self.heads(paths)
+        require_format(heads, file_format, charset)
+        partitions = self.partitions(there, paths, wanted)
+        self.require_none_beside_folders(partitions)
+        return TextFiles(paths, heads, partitions)
 
     def paths(self, frame: DataFrame) -> list[str]:
         """The files of a frame of this place, in order."""
@@ -119,3 +157,12 @@ class FileListing:
                     "not read"
                 ),
             )
+
+
+def watched_path(place: StorageLocation) -> str:
+    """The path of a stream of files: Spark watches folders and patterns, so a single file is made a pattern.
+
+    Args:
+        place: A folder, a file, or a pattern.
+    """
+    return f"{place.uri[:-1]}[{place.uri[-1]}]" if place.path().is_file() else place.uri

@@ -14,7 +14,7 @@ from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
-from pipeline_platform.connectors.files.csv_files import CsvFormat
+from pipeline_platform.connectors.files.csv_format import CsvFormat
 from pipeline_platform.connectors.files.listing import FileListing
 from pipeline_platform.connectors.files.options import (
     LISTING,
@@ -25,10 +25,11 @@ from pipeline_platform.connectors.files.options import (
     require_known_options,
 )
 from pipeline_platform.connectors.files.parquet_columns import naming_columns
+from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import ReadingPattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
-from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
+from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
 from pipeline_platform.steps.malformed import MalformedRecords
 
@@ -214,12 +215,12 @@ class ReadsFiles(MalformedRecords, S3Options):
         from pipeline_platform.connectors.files.reading import read_files
 
         with naming_columns(self.place(credentials)):
-            return read_files(spark, self._listing(credentials), self)
+            return read_files(spark, self._listing(credentials), self._read_options())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pipeline_platform.connectors.files.reading import stream_files
 
-        return stream_files(spark, self._listing(credentials), self)
+        return stream_files(spark, self._listing(credentials), self._read_options())
 
     def _listing(self, credentials: Credentials | None) -> FileListing:
         """The files; their bucket is there."""
@@ -228,19 +229,31 @@ class ReadsFiles(MalformedRecords, S3Options):
         names = {name.lower() for name in LISTING}
         return FileListing(place, {name: value for name, value in self.options.items() if name.lower() in names})
 
-    def formats(self) -> Formats:
-        """Patterns of dates and times."""
+    def _read_options(self) -> ReadOptions:
+        return ReadOptions(
+            format=self.format,
+            schema=self.schema_,
+            may_change_values=self.may_change_values(),
+            merge_schema=self.merge_schema,
+            infer_schema=self.infer_schema,
+            multi_line=self.multi_line,
+            encoding=self.encoding,
+            formats=self._formats(),
+            csv=self._csv_format(),
+            options=self.options,
+        )
+
+    def _formats(self) -> Formats:
         return Formats(self.date_format, self.timestamp_format)
 
-    def csv_format(self) -> CsvFormat:
-        """How the csv files are written, each read as a whole."""
+    def _csv_format(self) -> CsvFormat:
         delimiter = _BACKSLASHED.get(self.delimiter, self.delimiter)
         return CsvFormat(
             CsvDialect(delimiter, self.quote, self.escape or self.quote, self.comment),
             has_header=self.header,
             encoding=self.encoding or "UTF-8",
             null_values=tuple(self.null_value or ()),
-            formats=self.formats(),
+            formats=self._formats(),
             is_split=False,
             options=self.options,
         )
@@ -261,15 +274,6 @@ def _why_not(option: str, file_format: str) -> str | None:
             "infers types"
         )
     return None
-
-
-def watched_path(place: StorageLocation) -> str:
-    """The path of a stream of files: Spark watches folders and patterns, so a single file is made a pattern.
-
-    Args:
-        place: A folder, a file, or a pattern.
-    """
-    return f"{place.uri[:-1]}[{place.uri[-1]}]" if place.path().is_file() else place.uri
 
 
 class FromFiles(ReadsFiles):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.heads import name_of_file
+from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.schemas import MOST_FOOTERS, Columns, file_columns, require_one_schema
-from pipeline_platform.connectors.files.source import ReadsFiles
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
 from pipeline_platform.connectors.files.wanted_columns import replace_fields, require_no_column_twice, wanted_columns
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -21,45 +21,45 @@ if TYPE_CHECKING:
     from pipeline_platform.connectors.files.listing import FileListing
 
 
-def stream_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles, path: str) -> DataFrame:
+def stream_typed(spark: SparkSession, listing: FileListing, how: ReadOptions, path: str) -> DataFrame:
     """Files that say their columns, and say them for those that are yet to come."""
-    reader = spark.readStream.format(step.format).options(**_options(listing, step))
-    if step.schema_ is not None and not step.checks_micro_batches():
-        return reader.schema(step.schema_).load(path)
-    there = read_typed(spark, listing, step)
+    reader = spark.readStream.format(how.format).options(**_options(listing, how))
+    if how.schema is not None and not how.may_change_values:
+        return reader.schema(how.schema).load(path)
+    there = read_typed(spark, listing, how)
     columns = columns_of_stream(
         listing.paths(there),
-        step.format,
+        how.format,
         listing.place,
-        merged=there.schema if step.merge_schema or step.schema_ is not None else None,
+        merged=there.schema if how.merge_schema or how.schema is not None else None,
         has_folder_columns=not listing.is_recursive(),
-        leaves_out=step.schema_ is not None,
+        leaves_out=how.schema is not None,
     )
     reader = reader.options(**(columns.option() if columns is not None else {}))
-    return reader.schema(there.schema if step.schema_ is None else step.schema_).load(path)
+    return reader.schema(there.schema if how.schema is None else how.schema).load(path)
 
 
-def _options(listing: FileListing, step: ReadsFiles) -> dict[str, str]:
-    merged = {"mergeSchema": "true"} if step.merge_schema else {}
-    return {**step.options, **merged, **listing.reader_options()}
+def _options(listing: FileListing, how: ReadOptions) -> dict[str, str]:
+    merged = {"mergeSchema": "true"} if how.merge_schema else {}
+    return {**how.options, **merged, **listing.reader_options()}
 
 
-def read_typed(spark: SparkSession, listing: FileListing, step: ReadsFiles) -> DataFrame:
+def read_typed(spark: SparkSession, listing: FileListing, how: ReadOptions) -> DataFrame:
     """Files that say the types of their columns."""
-    reader = spark.read.format(step.format).options(**_options(listing, step))
-    wanted = wanted_columns(step)
+    reader = spark.read.format(how.format).options(**_options(listing, how))
+    wanted = wanted_columns(how.schema)
     frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
     paths = listing.paths(frame)
     folders = listing.partitions(frame, paths, wanted)
-    compares = wanted is None and not step.merge_schema and len(paths) > 1
+    compares = wanted is None and not how.merge_schema and len(paths) > 1
     looks = compares or wanted is not None or folders.names
-    found = file_columns(paths, step.format, listing.place) if looks else []
-    if wanted is not None and step.may_change_values():
-        _require_types_of_files(spark, listing, found, wanted, step.format)
+    found = file_columns(paths, how.format, listing.place) if looks else []
+    if wanted is not None and how.may_change_values:
+        _require_types_of_files(spark, listing, found, wanted, how.format)
     if compares:
-        require_one_schema(found, step.format)
+        require_one_schema(found, how.format)
     listing.require_none_beside_folders(folders)
-    _require_columns_of_files(found, len(paths), wanted, folders, step)
+    _require_columns_of_files(found, len(paths), wanted, folders, how)
     schema = replace_fields(frame.schema, {field.name: field for field in folders.fields})
     return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
 
@@ -69,7 +69,7 @@ def _require_columns_of_files(
     files: int,
     wanted: StructType | None,
     folders: StructType,
-    step: ReadsFiles,
+    how: ReadOptions,
 ) -> None:
     """Raise if a column is in the files and in the names of folders, or in the schema alone.
 
@@ -79,13 +79,13 @@ def _require_columns_of_files(
     names = {name.partition(".")[0] for _, columns in found for name in columns or ()}
     require_no_column_twice([*names], folders)
     are_all_seen = files <= MOST_FOOTERS and all(columns is not None for _, columns in found)
-    if wanted is None or step.merge_schema or not names or not are_all_seen:
+    if wanted is None or how.merge_schema or not names or not are_all_seen:
         return
     there = {name.lower() for name in (*names, *folders.names)}
     missing = [name for name in wanted.names if name.partition(".")[0].lower() not in there]
     # Hive names the columns of its ORC files by their place, as Spark knows.
     if missing and not all(name.startswith("_col") for name in names):
-        lacking = "" if step.format == "avro" else "; with 'mergeSchema', those that some files lack are null"
+        lacking = "" if how.format == "avro" else "; with 'mergeSchema', those that some files lack are null"
         raise PipelineExecutionException(
             f"the schema has the columns {', '.join(missing[:5])}, which no file has; the files have "
             f"{', '.join(sorted(names))}",

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.source import ReadsFiles
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 
-def wanted_columns(step: ReadsFiles) -> StructType | None:
-    """The columns of the step's schema; None without one."""
+def wanted_columns(ddl: str | None) -> StructType | None:
+    """The columns of a schema in DDL; None without one."""
     from pyspark.sql.types import StructType
 
-    if step.schema_ is None:
+    if ddl is None:
         return None
-    schema = StructType.fromDDL(step.schema_)
+    schema = StructType.fromDDL(ddl)
     assert isinstance(schema, StructType)
     return schema
 
