@@ -124,9 +124,13 @@ MUTANTS: tuple[Mutant, ...] = (
         ("        .when(is_whole, F.lit(4))", "        .when(is_whole, F.lit(8))"),
     ),
     *_of(
-        "frames/json_values.py",
+        "frames/exact_json.py",
         "frames/test_json_values.py",
         ("read.between(-128, 127)", "read.between(-128, 128)"),
+    ),
+    *_of(
+        "frames/json_values.py",
+        "frames/test_json_values.py",
         ("is_broken = text.isNotNull() & F.try_parse_json(_in_array(text)).isNull()", "is_broken = F.lit(False)"),
     ),
     *_of(

@@ -14,11 +14,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.frames.columns import HELPER_PREFIX, any_of
-from pipeline_platform.frames.nested_values import anywhere, types_in, with_leaves
+from pipeline_platform.frames.exact_json import (
+    converted,
+    is_changed,
+    is_infinite,
+    is_large,
+    is_rounded,
+    is_unfit,
+    is_widest,
+    lacks_field,
+    may_lack_digits,
+    read_type,
+    with_decimals,
+    with_integers,
+    with_variants,
+)
+from pipeline_platform.frames.nested_values import anywhere, types_in
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import DataType, DecimalType, StructType
+    from pyspark.sql.types import DataType, StructType
 
 NOT_UTF8 = "not UTF-8"
 """Why a text can't be used whose bytes are none."""
@@ -52,15 +67,11 @@ _FOLLOWED = "something follows the JSON object"
 _BLANK = r"^[ \t\r\n]*$"
 _ESCAPED_SURROGATE = r"\\u[dD][89a-fA-F]"
 _SURROGATE_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_MOST_DIGITS = 38
 # Spark writes the zeros out before it looks whether the number fits a DECIMAL, and takes forever for some.
 _LONG_EXPONENT = r"[eE][+-]?[0-9]{4}"
 _HUGE_EXPONENT = r"""[:,\[{]\s*"?-?[0-9]+(\.[0-9]+)?[eE][+-]?[0-9]{4,}"""
 # What a double may have no place for; of one with a fraction or an exponent, a double is what is meant.
 _LONG_INTEGER = r"[:,\[]\s*-?[0-9]{16,}\s*[,}\]]"
-# What Spark makes of a number in a text column is that of the nearest double.
-_FRACTION = r"^-?[0-9]+[.][0-9]+(E-?[0-9]+)?$|^[{\[].*[0-9.]{17}"
-_EXPONENT = r"^-?([0-9]+)(?:\.([0-9]+))?[eE]([+-]?[0-9]{1,4})$"
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,7 @@ def with_json(
     if has_decimals:
         huge = text.rlike(_LONG_EXPONENT) & text.rlike(_HUGE_EXPONENT)
         broken = F.when(huge, F.lit("a number in it has an exponent of four digits or more")).otherwise(broken)
-    parsed = _parsed(text, options, _read_type(schema))
+    parsed = _parsed(text, options, read_type(schema))
     frame = frame.withColumns({_PARSED: once(parsed), _BROKEN: once(broken)})
     value, usable = F.col(_PARSED)[_VALUE], F.when(F.col(_BROKEN).isNull(), text)
     is_misread = F.col(_PARSED)[_CORRUPT].isNotNull() | value.isNull()
@@ -115,49 +126,49 @@ def with_json(
     again = {_BY_NAME: F.when(is_misread, F.from_json(usable, "MAP<STRING, STRING>", dict(options)))}
     if has_decimals:
         # The text of a decimal tells what was written, but Spark makes it of a double: the digits are read once more.
-        again[_DECIMALS] = _parsed(usable, options, _with_decimals(schema))[_VALUE]
-        if any(_is_widest(kind) for kind in types_in(schema)):
-            again[_FINER] = _parsed(usable, options, _with_decimals(schema, finer=True))[_VALUE]
-    any_fraction = anywhere(value, schema, _may_lack_digits)
+        again[_DECIMALS] = _parsed(usable, options, with_decimals(schema))[_VALUE]
+        if any(is_widest(kind) for kind in types_in(schema)):
+            again[_FINER] = _parsed(usable, options, with_decimals(schema, finer=True))[_VALUE]
+    any_fraction = anywhere(value, schema, may_lack_digits)
     if any_fraction is not None:
         # A variant keeps them; looked at where there is one.
-        again[_TEXTS] = F.when(any_fraction, _parsed(usable, options, _with_variants(schema))[_VALUE])
-    any_infinite = anywhere(value, schema, _infinite)
+        again[_TEXTS] = F.when(any_fraction, _parsed(usable, options, with_variants(schema))[_VALUE])
+    any_infinite = anywhere(value, schema, is_infinite)
     if any_infinite is not None:
         # Unless the text says so in words, it was a number too large; looked at where there is one.
-        without_words = _parsed(text, {**options, **_STRICT_NUMBERS}, _read_type(schema))[_VALUE]
+        without_words = _parsed(text, {**options, **_STRICT_NUMBERS}, read_type(schema))[_VALUE]
         again[_NUMBERS] = F.when(any_infinite, without_words)
-    any_large = anywhere(value, schema, _is_large) if keeps_digits else None
+    any_large = anywhere(value, schema, is_large) if keeps_digits else None
     if any_large is not None:
         any_integer = any_large & text.rlike(_LONG_INTEGER)
-        again[_INTEGERS] = F.when(any_integer, _parsed(usable, options, _with_integers(schema))[_VALUE])
+        again[_INTEGERS] = F.when(any_integer, _parsed(usable, options, with_integers(schema))[_VALUE])
     # In one projection: Spark does not compile what parses JSON, and copies the row for each.
     frame = frame.withColumns({name: once(column) for name, column in again.items()})
     fields: dict[str, Column] = {}
     unfit: list[Column] = []
     for field in schema.fields:
         read, kind = value.getField(field.name), field.dataType.simpleString().upper()[:60]
-        rounds = anywhere(read, field.dataType, _unfit)
-        infinite = anywhere(F.col(_NUMBERS).getField(field.name), field.dataType, _infinite)
+        rounds = anywhere(read, field.dataType, is_unfit)
+        infinite = anywhere(F.col(_NUMBERS).getField(field.name), field.dataType, is_infinite)
         digits = F.col(_DECIMALS).getField(field.name)
-        lost = anywhere(digits, field.dataType, _rounded)
-        in_finer = functools.partial(_rounded, finer=True)
+        lost = anywhere(digits, field.dataType, is_rounded)
+        in_finer = functools.partial(is_rounded, finer=True)
         finer_lost = anywhere(F.col(_FINER).getField(field.name), field.dataType, in_finer)
         changed = None
         if any_large is not None:
-            changed = anywhere(F.col(_INTEGERS).getField(field.name), field.dataType, _is_changed)
+            changed = anywhere(F.col(_INTEGERS).getField(field.name), field.dataType, is_changed)
         tests = [test for test in (rounds, lost, finer_lost, infinite, changed) if test is not None]
-        is_unfit = any_of(tests)
-        whole = F.col(_BROKEN).isNull() if is_unfit is None else F.col(_BROKEN).isNull() & ~is_unfit
+        misfit = any_of(tests)
+        whole = F.col(_BROKEN).isNull() if misfit is None else F.col(_BROKEN).isNull() & ~misfit
         is_exact = any(isinstance(kind, T.DecimalType) for kind in types_in(field.dataType))
-        converted = _converted(digits if is_exact else read, field.dataType)
+        value_of = converted(digits if is_exact else read, field.dataType)
         if any(isinstance(kind, T.StringType) for kind in types_in(field.dataType)):
-            exact = _converted(F.col(_TEXTS).getField(field.name), field.dataType, texts=True)
-            converted = F.when(F.col(_TEXTS).isNotNull(), exact).otherwise(converted)
-        fields[field.name] = F.when(whole, converted)
-        if is_unfit is not None:
-            unfit.append(F.when(is_unfit, F.lit(f"'{field.name}' does not fit {kind}")))
-        lacks = anywhere(read, field.dataType, _lacks_field)
+            exact = converted(F.col(_TEXTS).getField(field.name), field.dataType, texts=True)
+            value_of = F.when(F.col(_TEXTS).isNotNull(), exact).otherwise(value_of)
+        fields[field.name] = F.when(whole, value_of)
+        if misfit is not None:
+            unfit.append(F.when(misfit, F.lit(f"'{field.name}' does not fit {kind}")))
+        lacks = anywhere(read, field.dataType, lacks_field)
         if not field.nullable:
             unfit.append(F.when(read.isNull(), F.lit(f"'{field.name}' is missing or null")))
         if lacks is not None:
@@ -237,7 +248,7 @@ def _why_misread(text: Column, schema: StructType, value: Column, options: Mappi
     ]
     read = T.StructType(
         [
-            *(T.StructField(field.name, _read_type(field.dataType)) for field in schema.fields),
+            *(T.StructField(field.name, read_type(field.dataType)) for field in schema.fields),
             T.StructField(_CORRUPT, T.StringType()),
         ]
     )
@@ -248,183 +259,3 @@ def _why_misread(text: Column, schema: StructType, value: Column, options: Mappi
         .when(is_first, F.lit(_FOLLOWED))
         .otherwise(F.coalesce(*fields, F.lit("not JSON of the schema")))
     )
-
-
-def _read_type(wanted: DataType) -> DataType:
-    """The type that shows whether a value fits the wanted one."""
-    return with_leaves(wanted, _read_leaf)
-
-
-def _read_leaf(wanted: DataType) -> DataType:
-    from pyspark.sql import types as T
-
-    match wanted:
-        case T.ByteType():
-            return T.ShortType()
-        case T.DecimalType():
-            return T.StringType()
-        case _:
-            return wanted
-
-
-def _converted(read: Column, wanted: DataType, *, texts: bool = False) -> Column:
-    """What was read, as the wanted type.
-
-    Args:
-        read: Of the type that `_read_type`, `_with_decimals` or `_with_variants` gives.
-        wanted: The type of the schema.
-        texts: Whether texts were read as variants.
-    """
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    other = (T.ByteType, T.DecimalType, *((T.StringType,) if texts else ()))
-    if not any(isinstance(kind, other) for kind in types_in(wanted)):
-        return read
-    match wanted:
-        case T.StructType():
-            fields = [
-                _converted(read.getField(field.name), field.dataType, texts=texts).alias(field.name)
-                for field in wanted.fields
-            ]
-            return F.when(read.isNotNull(), F.struct(*fields))
-        case T.ArrayType():
-            return F.transform(read, lambda item: _converted(item, wanted.elementType, texts=texts))
-        case T.MapType():
-            return F.transform_values(read, lambda _, item: _converted(item, wanted.valueType, texts=texts))
-        case _:
-            return read.try_cast(wanted)
-
-
-def _unfit(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    match wanted:
-        case T.ByteType():
-            return ~read.between(-128, 127)
-        case T.DecimalType():
-            return read.isNotNull() & ~_fits(read, wanted)
-        case T.StringType():
-            # What Spark writes for a number that no double holds.
-            return read.isin('"Infinity"', '"-Infinity"')
-        case T.DateType():
-            return ~read.between(F.lit("0001-01-01").cast(wanted), F.lit("9999-12-31").cast(wanted))
-        case T.TimestampType() | T.TimestampNTZType():
-            zone = "Z" if isinstance(wanted, T.TimestampType) else ""
-            first, last = f"0001-01-01T00:00:00{zone}", f"9999-12-31T23:59:59.999999{zone}"
-            return ~read.between(F.lit(first).cast(wanted), F.lit(last).cast(wanted))
-        case _:
-            return None
-
-
-def _may_lack_digits(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import types as T
-
-    return read.rlike(_FRACTION) if isinstance(wanted, T.StringType) else None
-
-
-def _with_variants(wanted: DataType) -> DataType:
-    """The type by which the digits of numbers in texts are read, and those of decimals."""
-    from pyspark.sql import types as T
-
-    return with_leaves(wanted, lambda leaf: T.VariantType() if isinstance(leaf, T.StringType) else _with_decimals(leaf))
-
-
-def _infinite(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    if not isinstance(wanted, (T.FloatType, T.DoubleType)):
-        return None
-    return F.abs(read) == F.lit(float("inf")).cast(wanted)
-
-
-def _is_large(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    # From there on, not every integer is a double.
-    return F.abs(read) >= float(2**53) if isinstance(wanted, T.DoubleType) else None
-
-
-def _with_integers(wanted: DataType) -> DataType:
-    """The type by which all digits of integers are read that were made doubles."""
-    from pyspark.sql import types as T
-
-    return with_leaves(
-        wanted, lambda leaf: T.DecimalType(_MOST_DIGITS, 0) if isinstance(leaf, T.DoubleType) else _read_leaf(leaf)
-    )
-
-
-def _is_changed(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import types as T
-
-    if not isinstance(wanted, T.DoubleType):
-        return None
-    return read.cast("double").try_cast(_with_integers(wanted)) != read
-
-
-def _lacks_field(read: Column, wanted: DataType) -> Column | None:
-    from pyspark.sql import types as T
-
-    required = [field.name for field in wanted.fields if not field.nullable] if isinstance(wanted, T.StructType) else []
-    missing = any_of(read.getField(name).isNull() for name in required)
-    return read.isNotNull() & missing if missing is not None else None
-
-
-def _fits(text: Column, wanted: DecimalType) -> Column:
-    """Whether the text is a number that the decimal type holds without rounding it."""
-    from pyspark.sql import functions as F
-
-    plain = text.rlike(rf"^-?[0-9]+(\.[0-9]{{0,{wanted.scale}}}0*)?$")
-    whole, fraction, exponent = (F.regexp_extract(text, _EXPONENT, group) for group in (1, 2, 3))
-    digits = F.concat(whole, fraction)
-    significant = F.rtrim(digits, F.lit("0"))
-    places = F.length(fraction) - (F.length(digits) - F.length(significant)) - exponent.try_cast("int")
-    scaled = text.rlike(_EXPONENT) & ((significant == "") | (places <= wanted.scale))
-    return (plain | scaled) & text.try_cast(wanted).isNotNull()
-
-
-def _with_decimals(wanted: DataType, *, finer: bool = False) -> DataType:
-    """The type by which all digits of a decimal are read.
-
-    Args:
-        wanted: The type of the schema.
-        finer: With one place more for the widest decimals, which have no room for all digits before the point then.
-    """
-    from pyspark.sql import types as T
-
-    def exact(leaf: DataType) -> DataType:
-        match leaf:
-            case T.DecimalType() if _is_widest(leaf):
-                return T.DecimalType(_MOST_DIGITS, leaf.scale + 1) if finer else leaf
-            case T.DecimalType():
-                return T.DecimalType(_MOST_DIGITS, _MOST_DIGITS - (leaf.precision - leaf.scale))
-            case _:
-                return _read_leaf(leaf)
-
-    return with_leaves(wanted, exact)
-
-
-def _is_widest(wanted: DataType) -> bool:
-    from pyspark.sql import types as T
-
-    return isinstance(wanted, T.DecimalType) and wanted.precision == _MOST_DIGITS > wanted.scale
-
-
-def _rounded(read: Column, wanted: DataType, *, finer: bool = False) -> Column | None:
-    """Whether a decimal was read with digits that the wanted type has no place for.
-
-    Args:
-        read: Of the type that `_with_decimals` gives.
-        wanted: The type of the schema.
-        finer: As there: the widest decimals alone, instead of all others.
-    """
-    from pyspark.sql import functions as F
-    from pyspark.sql import types as T
-
-    if not isinstance(wanted, T.DecimalType) or finer != _is_widest(wanted):
-        return None
-    wide = _with_decimals(wanted, finer=finer)
-    return ~F.coalesce(read.try_cast(wanted).try_cast(wide) == read, read.isNull())
