@@ -77,7 +77,7 @@ $(PARTS):
 
 # What needs neither Java nor a server.
 WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
-  orchestration/test_supervisor.py test_lightness.py test_private_api.py test_redaction.py
+  orchestration/test_supervisor.py test_house.py test_lightness.py test_private_api.py test_redaction.py
 
 check: lint  ## Check all that needs neither Java nor a server, in two minutes.
 	$(BIN)/python -m pytest -q $(addprefix $(TESTS)/,$(WITHOUT_JVM))

@@ -1,0 +1,62 @@
+"""The command line: the options that go before any command, and all commands."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline_platform.cli import check, reference, run, streams
+from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pipeline-platform {version('pipeline-platform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            help="Lowest level to log, to standard error; SPARK_LOG_LEVEL sets that of Spark's own log.",
+            envvar=LOG_LEVEL_VARIABLE,
+            show_default=False,
+        ),
+    ] = None,
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Data pipelines written as JSON, run on Spark."""
+    if log_level is not None:
+        configure_logs(log_level)
+
+
+# In the order of the help.
+for _command in (
+    check.check,
+    run.run,
+    streams.streams,
+    streams.metrics,
+    streams.stop,
+    streams.resume,
+    streams.reset_checkpoint,
+    reference.schema,
+    reference.reference,
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Entry point of the `pipeline-platform` command."""
+    app()

@@ -1,0 +1,75 @@
+"""`check`: whether files are right."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from pipeline_platform.cli.files import Files, loaded
+from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.orchestration.project import side_by_side
+
+
+def check(
+    files: Files,
+    plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
+) -> None:
+    """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
+    code 1.
+
+    Several files are also checked together: for names used twice, and for cycles in which they read each other's
+    tables.
+    """
+    pipelines: list[PipelineConfig] = []
+    problems = 0
+    for file in files:
+        try:
+            pipelines.append(loaded(file))
+        except PipelineConfigurationException as error:
+            problems += len(error.problems)
+            typer.echo("\n".join(map(str, error.problems)), err=True)
+    if not problems:
+        for broken in side_by_side(pipelines)[1]:
+            problems += len(broken.problems)
+            typer.echo("\n".join(map(str, broken.problems)), err=True)
+    if plan and not problems:
+        problems += _plan_all(pipelines)
+    if problems:
+        typer.echo(f"{problems} error{'s' if problems != 1 else ''}", err=True)
+        raise typer.Exit(FAILED)
+
+
+def _plan_all(pipelines: list[PipelineConfig]) -> int:
+    from pipeline_platform.config.stream_shape import stream_shape
+    from pipeline_platform.credentials.run_credentials import RunCredentials
+    from pipeline_platform.engine.plan import plan as plan_batch
+    from pipeline_platform.engine.spark.session import planning_session
+    from pipeline_platform.engine.streaming.stream_plan import plan_stream
+
+    problems = 0
+    ready: list[PipelineConfig] = []
+    for pipeline in pipelines:
+        try:
+            pipeline.require_variables()
+            ready.append(pipeline)
+        except PipelineException as error:
+            problems += 1
+            typer.echo(str(error), err=True)
+    for pipeline in ready:
+        try:
+            with (
+                planning_session(pipeline) as spark,
+                closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
+            ):
+                if pipeline.mode == "streaming":
+                    plan_stream(pipeline, spark, credentials, stream_shape(pipeline.steps))
+                else:
+                    plan_batch(pipeline, spark, "check", credentials)
+        except PipelineException as error:
+            problems += 1
+            typer.echo(str(error.at(pipeline.location)), err=True)
+    return problems
