@@ -31,6 +31,7 @@ MODULES = {
     "dagster._core.definitions.unresolved_asset_job_definition": "UnresolvedAssetJobDefinition",
     "dagster._core.definitions.utils": "check_valid_name",
 }
+UNDOCUMENTED = {"json.decoder": ("JSONArray", "JSONObject")}
 ATTRIBUTES: dict[str, bool] = {
     "_active_spark_context": hasattr(SparkContext, "_active_spark_context"),
     "_gateway": hasattr(SparkContext, "_gateway"),
@@ -71,6 +72,11 @@ def test_all_that_is_used_is_listed() -> None:
 @pytest.mark.parametrize(("module", "name"), MODULES.items())
 def test_a_private_module_is_where_it_was(module: str, name: str) -> None:
     assert hasattr(import_module(module), name)
+
+
+@pytest.mark.parametrize(("module", "names"), UNDOCUMENTED.items())
+def test_what_a_public_module_has_without_saying_so_is_there(module: str, names: tuple[str, ...]) -> None:
+    assert [name for name in names if not hasattr(import_module(module), name)] == []
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from json_source_map import handle, types
-
+from pipeline_platform.config.json_positions import JsonFlaw, LocatedValue, decode
 from pipeline_platform.config.problem import SHOWN_WIDTH, Problem
 
 Pointer = tuple[str | int, ...]
 """Keys and indices from the root of a document."""
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?')
 # Of a string as JSON spells it: what makes one character.
 _SPELLED = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|.", re.DOTALL)
@@ -42,16 +39,29 @@ class Document:
     Args:
         path: Where it was read from.
         text: Its text.
-        value: The parsed value.
-        problems: What is wrong with it although it is JSON, such as a key that appears twice in one object.
+        root: The parsed value, with its place and those of all in it.
+        flaws: What is wrong with it although it is JSON, such as a key that appears twice in one object.
     """
 
     path: Path
     text: str
-    value: Any
-    problems: tuple[Problem, ...]
-    _entries: dict[Pointer, types.Entry] = field(repr=False)
+    root: LocatedValue = field(repr=False)
+    flaws: Sequence[JsonFlaw] = ()
     _strings: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict, repr=False)
+
+    @property
+    def value(self) -> Any:
+        """The parsed value."""
+        return self.root.value
+
+    @cached_property
+    def problems(self) -> tuple[Problem, ...]:
+        """Its flaws."""
+
+        def hint(flaw: JsonFlaw) -> str | None:
+            return None if flaw.first is None else f"first on line {self._place(flaw.first)[0]}"
+
+        return tuple(self._problem_at(flaw.start, flaw.message, hint(flaw)) for flaw in self.flaws)
 
     def problem(
         self,
@@ -72,25 +82,31 @@ class Document:
             hint: What was probably meant.
             offset: Point at this character of a string, counted from 0, rather than at its beginning.
         """
-        line, column = self.position(pointer, on_key=on_key)
-        if offset is not None and not on_key:
-            column += self._width_in_file(pointer, offset)
-        return self._problem_at(line, column, message, hint)
+        found, located = self._nearest(pointer)
+        at = located.start
+        if on_key and found == pointer and located.key_start is not None:
+            at = located.key_start
+        elif offset is not None and not on_key and found == pointer:
+            at = self._position_in_string(located, offset)
+        return self._problem_at(at, message, hint)
 
-    def repeated_key(self, key: str, first: types.Entry, second: types.Entry) -> Problem:
-        """The problem of a key that appears twice in one object, whose entries these are."""
-        start, before = second.key_start or second.value_start, first.key_start or first.value_start
-        message = f"the key '{key}' appears twice in one object"
-        return self._problem_at(start.line + 1, start.column + 1, message, f"first on line {before.line + 1}")
-
-    def _problem_at(self, line: int, column: int, message: str, hint: str | None) -> Problem:
+    def _problem_at(self, position: int, message: str, hint: str | None) -> Problem:
+        line, column = self._place(position)
         text = self._lines[line - 1]
         start, end = self._excerpt(line, column - 1)
         return Problem(self.path, line, column, message, hint, text[start:end], start)
 
+    def _place(self, position: int) -> tuple[int, int]:
+        line = bisect_right(self._line_starts, position)
+        return line, position - self._line_starts[line - 1] + 1
+
     @cached_property
     def _lines(self) -> list[str]:
         return _lines_of(self.text)
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer("\n", self.text))]
 
     def _excerpt(self, line: int, column: int) -> tuple[int, int]:
         """The part of a line to show for a column, from 0.
@@ -110,31 +126,33 @@ class Document:
         start = starts[max(0, first - 1)] if first >= 0 else 0
         return start, max(column + SHOWN_WIDTH, ends[last] if last >= 0 else 0)
 
-    def _width_in_file(self, pointer: Pointer, offset: int) -> int:
-        """Columns from the quote that opens a string to its character at an offset, which may be an escape."""
-        existing = self.existing(pointer)
-        start, end = self._entries[existing].value_start.position, self._entries[existing].value_end.position
-        if existing != pointer or self.text[start : start + 1] != '"':
-            return 0
-        spelled = (match.end() for match in _SPELLED.finditer(self.text, start + 1, end - 1))
-        at = start + 1
+    def _position_in_string(self, located: LocatedValue, offset: int) -> int:
+        """Where the character of a string at an offset stands, which may be an escape."""
+        if not isinstance(located.value, str):
+            return located.start
+        spelled = (match.end() for match in _SPELLED.finditer(self.text, located.start + 1, located.end - 1))
+        at = located.start + 1
         for _ in range(offset):
             at = next(spelled, at)
-        return at - start
+        return at
 
-    def position(self, pointer: Pointer, *, on_key: bool = False) -> tuple[int, int]:
-        """Line and column, both from 1, of a value or of its key."""
-        existing = self.existing(pointer)
-        entry = self._entries[existing]
-        start = entry.key_start if on_key and entry.key_start and existing == pointer else entry.value_start
-        return start.line + 1, start.column + 1
+    def position(self, pointer: Pointer) -> tuple[int, int]:
+        """Line and column, both from 1, of a value."""
+        return self._place(self._nearest(pointer)[1].start)
 
     def existing(self, pointer: Pointer) -> Pointer:
         """The part of the pointer that the document has."""
-        length = len(pointer)
-        while pointer[:length] not in self._entries:
-            length -= 1
-        return pointer[:length]
+        return self._nearest(pointer)[0]
+
+    def _nearest(self, pointer: Pointer) -> tuple[Pointer, LocatedValue]:
+        located = self.root
+        for depth, part in enumerate(pointer):
+            parts: Any = located.parts
+            try:
+                located = parts[part]
+            except (LookupError, TypeError):
+                return pointer[:depth], located
+        return pointer, located
 
     def at(self, pointer: Pointer) -> Any:
         """The value at a pointer, or None where the document has none."""
@@ -211,9 +229,7 @@ def parse_document(text: str, path: Path) -> Document:
     if not text.strip():
         raise DocumentError(Problem(path, 1, 1, "the file is empty; expected a JSON object"))
     try:
-        parsed = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_refuse_constant, parse_int=_integer)
-        entries = handle.value(source=text, current_location=types.Location(0, 0, 0))
-        return _located(parsed, (entry for _, entry in entries), text, path)
+        root, flaws = decode(text)
     except json.JSONDecodeError as error:
         hint = _syntax_hint(text, error.pos)
         source_line = _lines_of(text)[error.lineno - 1]
@@ -221,8 +237,7 @@ def parse_document(text: str, path: Path) -> Document:
         raise DocumentError(at) from error
     except RecursionError as error:
         raise DocumentError(Problem(path, 1, 1, "the JSON is nested too deeply")) from error
-    except ValueError as error:
-        raise DocumentError(Problem(path, 1, 1, f"not JSON: {error}")) from error
+    return Document(path, text, root, flaws)
 
 
 def json_type(value: Any) -> str:
@@ -231,61 +246,6 @@ def json_type(value: Any) -> str:
         return "null"
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "a number")
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object with all its keys, those that stand twice included."""
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _integer(digits: str) -> int:
-    try:
-        return int(digits)
-    except ValueError as error:
-        raise ValueError(f"a number has {len(digits)} digits") from error
-
-
-def _located(parsed: Any, found: Iterator[types.Entry], text: str, path: Path) -> Document:
-    """Walk the value and its entries together: both are in the order of the text.
-
-    The library's own pointers can't serve: they hold keys as spelled, escapes and slashes included, and a key that
-    stands twice is there once.
-    """
-    entries: dict[Pointer, types.Entry] = {}
-    repeated: list[tuple[str, types.Entry, types.Entry]] = []
-    surrogates: list[Pointer] = []
-    infinite: list[Pointer] = []
-
-    def walk(value: Any, pointer: Pointer) -> Any:
-        entry = next(found)
-        if pointer in entries:
-            repeated.append((str(pointer[-1]), entries[pointer], entry))
-        entries[pointer] = entry
-        if isinstance(value, _Pairs):
-            pairs = [(clean(key, pointer), item) for key, item in value]
-            return {key: walk(item, (*pointer, key)) for key, item in pairs}
-        if isinstance(value, list):
-            return [walk(item, (*pointer, index)) for index, item in enumerate(cast("list[Any]", value))]
-        if isinstance(value, float) and math.isinf(value):
-            infinite.append(pointer)
-        return clean(value, pointer) if isinstance(value, str) else value
-
-    def clean(value: str, pointer: Pointer) -> str:
-        if _LONE_SURROGATE.search(value):
-            surrogates.append(pointer)
-        return _LONE_SURROGATE.sub("\ufffd", value)
-
-    value = walk(parsed, ())
-    document = Document(path, text, value, (), entries)
-    problems = [document.repeated_key(*repetition) for repetition in repeated]
-    message = "a string holds half of a surrogate pair, which is not a character"
-    problems.extend(document.problem(pointer, message) for pointer in surrogates)
-    message = "the number is too large; write it as a string if it has to be exact"
-    problems.extend(document.problem(pointer, message) for pointer in infinite)
-    return Document(path, text, value, tuple(problems), entries)
 
 
 def _syntax_hint(text: str, position: int) -> str | None:
