@@ -94,6 +94,10 @@ def test_a_flaw_of_what_is_json_has_its_place(text: str, flaws: list[tuple[int, 
         assert flaw == JsonFlaw(start, flaw.message, first)
 
 
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    assert decode('{"\\ud800a": "\\udc00"}')[0].value == {"\ufffda": "\ufffd"}
+
+
 def test_of_a_key_that_stands_twice_the_last_value_counts() -> None:
     located, _ = decode('{"a": {"x": 1}, "b": 0, "a": [7]}')
     assert located.value == {"a": [7], "b": 0}

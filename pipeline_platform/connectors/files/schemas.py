@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -171,46 +172,20 @@ def avro_columns(data: bytes) -> Columns | None:
     Args:
         data: How the file begins.
     """
+    from fastavro import schemaless_reader
+
+    # https://avro.apache.org/docs/1.12.0/specification/#object-container-files
+    magic = b"Obj\x01"
+    if not data.startswith(magic):
+        return None
     try:
-        schema = _avro_schema(data)
-    except (IndexError, ValueError):
+        # Not `fastavro.reader`: it refuses schemas that Spark takes.
+        said: Any = schemaless_reader(io.BytesIO(data[len(magic) :]), {"type": "map", "values": "bytes"}, None)
+        schema = json.loads(said["avro.schema"])
+    except (EOFError, LookupError, ValueError):
         return None
     match schema:
         case {"fields": [*fields]}:
             return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
         case _:
             return None
-
-
-def _avro_schema(data: bytes) -> Any:
-    # https://avro.apache.org/docs/current/specification/#object-container-files
-    position = len(b"Obj\x01")
-    if not data.startswith(b"Obj\x01"):
-        return None
-
-    def long() -> int:
-        nonlocal position
-        shift = result = 0
-        while True:
-            byte = data[position]
-            position += 1
-            result |= (byte & 0x7F) << shift
-            shift += 7
-            if not byte & 0x80:
-                return (result >> 1) ^ -(result & 1)
-
-    def text() -> bytes:
-        nonlocal position
-        length = long()
-        position += length
-        return data[position - length : position]
-
-    while (count := long()) != 0:
-        if count < 0:
-            long()
-        for _ in range(abs(count)):
-            if (key := text()) == b"avro.schema":
-                return json.loads(text())
-            assert key is not None
-            text()
-    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -104,6 +105,25 @@ def test_the_columns_of_an_avro_file_stand_in_its_header() -> None:
     fastavro.writer(data, fastavro.parse_schema(schema), [{"id": 1}], codec="deflate", metadata={"who": "me"})
     assert avro_columns(data.getvalue()) == {"id": '["null", "long"]'}
     assert avro_columns(data.getvalue()[:30]) is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"Obj", b"PAR1\x02", b"Obj\x01", b"Obj\x01\x00", b"Obj\x01\xff" * 9, b"Obj\x01\x02\x16avro.schema\x02{\x00"],
+)
+def test_what_is_no_avro_file_has_no_columns(data: bytes) -> None:
+    assert avro_columns(data) is None
+
+
+def test_a_default_that_spark_does_not_look_at_keeps_no_columns_back() -> None:
+    schema = {"type": "record", "name": "r", "fields": [{"name": "n", "type": "int", "default": "x"}]}
+    with pytest.raises(fastavro.schema.SchemaParseException):
+        fastavro.parse_schema(schema)
+    header = io.BytesIO(b"Obj\x01")
+    header.seek(4)
+    said = {"avro.schema": json.dumps(schema).encode(), "avro.codec": b"null"}
+    fastavro.schemaless_writer(header, {"type": "map", "values": "bytes"}, said)
+    assert avro_columns(header.getvalue()) == {"n": '"int"'}
 
 
 def test_values_of_folders_are_found_by_name() -> None:
