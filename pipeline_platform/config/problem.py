@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from rich.cells import cell_len
 
 from pipeline_platform.redaction import redact
 
@@ -52,7 +53,7 @@ class Problem:
         before = redact(self.source_line[:column])
         shown = _printable(redact(before + redact(self.source_line[column:])))
         start = max(0, len(before) - SHOWN_WIDTH // 2) if len(shown) > SHOWN_WIDTH else 0
-        caret = " " * _cells(shown[start : len(before)]) + "^"
+        caret = " " * cell_len(shown[start : len(before)]) + "^"
         return f"{head}\n    {shown[start : start + SHOWN_WIDTH].rstrip()}\n    {caret}"
 
 
@@ -84,9 +85,3 @@ def _common_word(names: Collection[str]) -> str:
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _cells(text: str) -> int:
-    """How many cells of a terminal the text takes."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

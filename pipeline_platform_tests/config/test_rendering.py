@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pipeline_platform.config.problem import SHOWN_WIDTH, Problem, did_you_mean
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import remember_secret
@@ -57,9 +59,12 @@ def test_the_caret_stands_below_the_mistake_in_a_long_line():
     assert len(shown) <= SHOWN_WIDTH + 4
 
 
-def test_the_caret_stands_below_the_mistake_after_wide_and_combining_characters():
-    _, _, caret = str(Problem(FILE, 1, 5, "wrong", None, "漢字e\u0301x")).splitlines()
-    assert caret == "    " + " " * 5 + "^"
+@pytest.mark.parametrize(
+    ("before", "cells"), [("漢字", 4), ("e\u0301", 1), ("漢字e\u0301", 5), ("\U0001f44d\U0001f3fd", 2), ("ก\u0e31", 1)]
+)
+def test_the_caret_stands_below_the_mistake_after_wide_and_combining_characters(before: str, cells: int):
+    _, _, caret = str(Problem(FILE, 1, len(before) + 1, "wrong", None, f"{before}x")).splitlines()
+    assert caret == "    " + " " * cells + "^"
 
 
 def test_the_caret_stands_below_the_mistake_after_a_masked_secret():

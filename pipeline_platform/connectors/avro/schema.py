@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline_platform.connectors.files.formats import is_avro_name
+
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
@@ -227,11 +229,6 @@ class _Reader:
         aliases = tuple(str(alias) for alias in field.get("aliases", ()))
         type_ = self.read(field["type"], namespace, inside)
         return AvroField(name, type_, aliases, "default" in field, field.get("default"))
-
-
-def is_avro_name(name: str) -> bool:
-    """Whether Avro takes it for the name of a field or a type."""
-    return bool(name) and (name[0].isalpha() or name[0] == "_") and all(char.isalnum() or char == "_" for char in name)
 
 
 def _with_logical_type(kind: str, value: Mapping[str, Any]) -> AvroType:

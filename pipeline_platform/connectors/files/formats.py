@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,14 @@ from pipeline_platform.frames.storable import NESTED, StorableTypes, kind_of
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructField
 
-_AVRO_NAME = re.compile(r"[^\W\d]\w*")
 # What JSON writes as the number that Spark keeps, or as the name of a Java object, where it is the key of a map.
 _NO_JSON_KEYS = frozenset({"date", "timestamp", "binary", "interval_ym", "interval_dt"}) | NESTED
+
+
+def is_avro_name(name: str) -> bool:
+    """Whether Avro takes it for the name of a field or a type, as Java has it: letters, digits and _, of 16 bits."""
+    allowed = all(char == "_" or (char <= "\uffff" and (char.isalpha() or char.isdecimal())) for char in name)
+    return bool(name) and allowed and not name[0].isdecimal()
 
 
 def _require_json(column: StructField, data_type: DataType) -> None:
@@ -38,7 +42,7 @@ def _require_avro(column: StructField, data_type: DataType) -> None:
             hint="convert the keys to strings first",
         )
     names = [column.name, *(data_type.names if isinstance(data_type, StructType) else ())]
-    wrong = next((name for name in names if not _AVRO_NAME.fullmatch(name)), None)
+    wrong = next((name for name in names if not is_avro_name(name)), None)
     if wrong is not None:
         where = "" if wrong == column.name else f", in the column '{column.name}'"
         raise PipelineExecutionException(
