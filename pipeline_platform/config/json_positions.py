@@ -1,4 +1,4 @@
-"""JSON with the place of every value in its text, in one pass of the standard library's decoder."""
+"""JSON with the position of every value in its text, in one pass of the standard library's decoder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from json import decoder
 from typing import Any
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# What json has in Python for the text between two brackets. It takes the function that reads a value, which the same in
-# C, as in `json.loads`, doesn't.
+# The parts of the decoder in Python: they take the function that reads a value. Those in C, behind `json.loads`, don't.
 _read_members: Callable[..., tuple[list[tuple[str, LocatedValue]], int]] = decoder.JSONObject  # pyright: ignore[reportAttributeAccessIssue]
 _read_items: Callable[..., tuple[list[LocatedValue], int]] = decoder.JSONArray  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -55,7 +54,7 @@ def decode(text: str) -> tuple[LocatedValue, list[JsonFlaw]]:
     """Read JSON.
 
     Raises:
-        JSONDecodeError: It is none.
+        JSONDecodeError: It is not JSON.
         RecursionError: It is nested too deeply.
     """
     reader = _Decoder()
