@@ -109,7 +109,7 @@ wheel: install  ## Build dist/*.whl.
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 
 constraints: install  ## Pin the newest versions that pyproject.toml allows.
-	$(BIN)/uv pip compile pyproject.toml --group dev --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --output-file constraints.txt
 
 picture: data  ## Take the pictures of the docs from the real UI; needs Chromium.

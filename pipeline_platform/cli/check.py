@@ -38,9 +38,20 @@ def check(
             typer.echo("\n".join(map(str, broken.problems)), err=True)
     if plan and not problems:
         problems += _plan_all(pipelines)
+    elif not problems:
+        _warn_of_missing_extras(pipelines)
     if problems:
         typer.echo(f"{problems} error{'s' if problems != 1 else ''}", err=True)
         raise typer.Exit(FAILED)
+
+
+def _warn_of_missing_extras(pipelines: list[PipelineConfig]) -> None:
+    # No mistake of the file: where it runs they may be installed.
+    for pipeline in pipelines:
+        try:
+            pipeline.require_extras()
+        except PipelineConfigurationException as missing:
+            typer.echo(f"warning: {missing}", err=True)
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
@@ -55,6 +66,7 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     for pipeline in pipelines:
         try:
             pipeline.require_variables()
+            pipeline.require_extras()
             ready.append(pipeline)
         except PipelineException as error:
             problems += 1

@@ -59,7 +59,9 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
         begun: BatchRun | StreamRun | None = None
         try:
             exporters = exporters_from_environment()
-            pipeline.require_variables(needed_steps(pipeline, selection))
+            needed = needed_steps(pipeline, selection)
+            pipeline.require_variables(needed)
+            pipeline.require_extras(needed)
             progress.say("starting Spark")
             spark = spark_session(pipeline.name, pipeline.spark_settings())
             if pipeline.mode == "streaming":

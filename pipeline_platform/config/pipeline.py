@@ -25,7 +25,8 @@ from pipeline_platform.config.values import (
     one_of,
     reveal,
 )
-from pipeline_platform.exceptions import CredentialException, StepLocation
+from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
+from pipeline_platform.extras import Extra, install_hint
 
 
 def _owner(value: str) -> str:
@@ -188,6 +189,35 @@ class PipelineConfig(PipelineKeys):
             credential_type="environment",
             location=first or self.location,
             hint=f"set {them}, or write a default into the file, as in ${{env:{next(iter(needed))}:-default}}",
+        )
+
+    def require_extras(self, steps: Collection[int] | None = None) -> None:
+        """Make sure that the optional packages are installed which the steps can't run without.
+
+        Args:
+            steps: Indices of the steps that are to run; None for all.
+
+        Raises:
+            PipelineConfigurationException: Some are not; it names all of them, and is located at the first step that
+                needs any.
+        """
+        needed: dict[Extra, list[Step]] = {}
+        for step in self.steps:
+            if steps is None or step.index in steps:
+                for extra in step.config.required_extras():
+                    if extra.missing():
+                        needed.setdefault(extra, []).append(step)
+        if not needed:
+            return
+        told = "; ".join(
+            f"{extra.needed_for} ({' and '.join(f'step {step.number}' for step in steps)}) "
+            f"needs {', '.join(extra.missing())}"
+            for extra, steps in needed.items()
+        )
+        raise PipelineConfigurationException(
+            f"Python packages are not installed: {told}",
+            location=next(iter(needed.values()))[0].location,
+            hint=install_hint(needed),
         )
 
     def step(self, name: str) -> Step:

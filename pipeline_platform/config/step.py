@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from pipeline_platform.config.environment import VariableError, substitute_all
 from pipeline_platform.config.mistakes import mistakes
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
+from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import redact_urls
 
 StepType = Literal["extract", "transform", "validate", "load"]
@@ -45,6 +46,10 @@ class StepConfig(FormatModel):
     """The best known of the keys that it takes beside its fields."""
     kind: ClassVar[str] = "spark"
     """The system it deals with, as Dagster's `kinds` name it."""
+
+    def required_extras(self) -> Sequence[Extra]:
+        """Optional packages that the step can't run without; asked for before anything is begun."""
+        return ()
 
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         """Registered frames the step reads, as (config key, name) pairs."""

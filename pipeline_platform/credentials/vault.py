@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_platform.exceptions import CredentialException
+from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import remember_secret
 
 # The methods of hvac.Client come without types.
@@ -24,6 +25,7 @@ RENEWED_AT = 2 / 3
 """The part of its life after which a token is renewed: what Vault's own agent does."""
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 """Where Kubernetes puts the token of a pod's service account."""
+VAULT_EXTRA = Extra("vault", "a credential in Vault", ("hvac",))
 _FOREVER = float("inf")
 
 
@@ -140,12 +142,12 @@ class Vault:
 
     def close(self) -> None:
         """Give back a token that this client got for itself."""
-        from hvac.exceptions import VaultError
-        from requests import RequestException
-
         client, self._client, self._renew_at = self._client, None, _FOREVER
         if client is None:
             return
+        from hvac.exceptions import VaultError
+        from requests import RequestException
+
         if not isinstance(self.login, TokenLogin):
             # It ends by itself too, and a run is no failure for it.
             with suppress(VaultError, RequestException):
@@ -179,7 +181,9 @@ class Vault:
         return self._client
 
     def _new_client(self, path: str) -> Client:
+        VAULT_EXTRA.require()
         import hvac
+
 
         client: Client = hvac.Client(
             url=self.address,

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.extras import Extra
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.redaction import redact
 
 METRICS_VARIABLE = "PIPELINE_PLATFORM_METRICS"
+OPENLINEAGE_EXTRA = Extra("openlineage", f"'openlineage' in {METRICS_VARIABLE}", ("openlineage.client",))
 _KINDS = "log, jsonl:FILE, textfile:FOLDER, pushgateway:URL, openlineage"
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ def exporters_from_environment() -> list[Exporter]:
     `OPENLINEAGE_URL` or an `openlineage.yml` says where to send.
 
     Raises:
-        PipelineConfigurationException: It lists something else.
+        PipelineConfigurationException: It lists something else, or one whose packages are not installed.
     """
     listed = os.environ.get(METRICS_VARIABLE, "").split(",")
     return [_exporter(entry.strip()) for entry in listed if entry.strip()]
@@ -72,6 +74,7 @@ def _exporter(entry: str) -> Exporter:
 
             return PushgatewayExporter(place)
         case "openlineage", False:
+            OPENLINEAGE_EXTRA.require()
             from pipeline_platform.metrics.openlineage import OpenLineageExporter
 
             return OpenLineageExporter()

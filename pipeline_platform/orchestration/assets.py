@@ -80,7 +80,9 @@ def _batch_results(
     with failing_as_dagster_does(context):
         try:
             selection = frozenset(wanted | {key.name for key in context.selected_asset_check_keys})
-            pipeline.require_variables(needed_steps(pipeline, selection))
+            needed = needed_steps(pipeline, selection)
+            pipeline.require_variables(needed)
+            pipeline.require_extras(needed)
             done = BatchRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),

@@ -68,6 +68,7 @@ def stream_results(
     with failing_as_dagster_does(context):
         try:
             pipeline.require_variables()
+            pipeline.require_extras()
             found = StreamRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),

@@ -20,7 +20,7 @@ class MetricsResource(dg.ConfigurableResource):  # pyright: ignore[reportMissing
         """Those that the environment asks for.
 
         Raises:
-            PipelineConfigurationException: It asks for something that there is not.
+            PipelineConfigurationException: It asks for something that there is not, or that is not installed.
         """
         from pipeline_platform.metrics.exporter import exporters_from_environment
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pydantic import GetJsonSchemaHandler, field_validator
@@ -13,6 +13,8 @@ from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Text, Word, in_any_case, reveal
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.request import CredentialRequest
+from pipeline_platform.credentials.vault import VAULT_EXTRA
+from pipeline_platform.extras import Extra
 
 
 class Credentialed(StepConfig):
@@ -56,6 +58,9 @@ class Credentialed(StepConfig):
 
     credential_variables: ClassVar[Mapping[str, str]] = {}
     """The environment variable that a credential field may stand in."""
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (*super().required_extras(), *([VAULT_EXTRA] if self.credential_path is not None else []))
 
     def inline_credentials(self) -> dict[str, Any]:
         """The credential fields that the config itself has, legible, as they would stand in Vault."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pipeline_platform.config.environment import variable_names
 from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.database import SILENCE_SECONDS, Database
-from pipeline_platform.connectors.jdbc.mysql.database import MySQL
-from pipeline_platform.connectors.jdbc.postgres.database import Postgres
+from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA, MySQL
+from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA, Postgres
 from pipeline_platform.credentials.model import Credentials
+from pipeline_platform.extras import Extra
 from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import Dataset, vault_secret
 
@@ -27,6 +28,8 @@ class DatabaseOptions(Credentialed):
     """The system's name in datasets, and in sqlglot."""
     standard_port: ClassVar[int]
     """The port that servers of this system listen on."""
+    extra: ClassVar[Extra]
+    """What has the system's driver for Python."""
 
     host: Text | None = None
     """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
@@ -42,6 +45,9 @@ class DatabaseOptions(Credentialed):
     """More properties of the JDBC driver."""
     timeout_seconds: Timeout = SILENCE_SECONDS
     """How long the server may be silent, while a query computes or rows are sent, before the run gives it up."""
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (self.extra, *super().required_extras())
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")
@@ -108,6 +114,7 @@ class PostgresOptions(DatabaseOptions):
     }
     system: ClassVar[str] = "postgres"
     standard_port: ClassVar[int] = 5432
+    extra: ClassVar[Extra] = POSTGRES_EXTRA
 
     def entered(self, credentials: Credentials | None) -> Postgres:
         assert isinstance(credentials, JdbcCredentials)
@@ -136,6 +143,7 @@ class MySQLOptions(DatabaseOptions):
     }
     system: ClassVar[str] = "mysql"
     standard_port: ClassVar[int] = 3306
+    extra: ClassVar[Extra] = MYSQL_EXTRA
 
     def entered(self, credentials: Credentials | None) -> MySQL:
         assert isinstance(credentials, JdbcCredentials)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of
+from pipeline_platform.connectors.storage.location import S3_EXTRA, StorageLocation, bucket_of
 from pipeline_platform.exceptions import CredentialException, PipelineExecutionException
 
 _REFUSED_KEYS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "AuthFailure")
@@ -28,6 +28,7 @@ def require_bucket(place: StorageLocation) -> None:
     bucket = bucket_of(place.uri)
     if bucket is None:
         return
+    S3_EXTRA.require()
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
     from s3fs import S3FileSystem
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -18,12 +18,14 @@ from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeou
 from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.request import CredentialRequest
+from pipeline_platform.extras import Extra
 from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.dataset import normalized_uri
 
 if TYPE_CHECKING:
     from upath import UPath
 
+S3_EXTRA = Extra("s3", "a path on S3", ("s3fs",))
 CONNECT_SECONDS = 10
 """How long a store may take to accept a connection."""
 ANSWER_SECONDS = 60
@@ -80,6 +82,9 @@ class S3Options(Credentialed):
     def place(self, credentials: Credentials | None) -> StorageLocation:
         """Where the files are, with these credentials."""
         return replace(place_of(self.uri(), credentials), timeout_seconds=self.timeout_seconds)
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (*([S3_EXTRA] if bucket_of(self.uri()) is not None else []), *super().required_extras())
 
     def may_enter_without(self) -> bool:
         # A machine may have a role that lets it in.
@@ -146,6 +151,8 @@ class StorageLocation:
         if re.match(r"file:", self.uri, re.IGNORECASE):
             # As Hadoop reads it: `%20` is no blank.
             return UPath(re.sub(r"(?i)^file:(//[^/]*)?", "", self.uri))
+        if bucket_of(self.uri) is not None:
+            S3_EXTRA.require()
         return UPath(self.uri) if self.uri.startswith("/") else UPath(normalized_uri(self.uri), **self.fsspec_options())
 
     def prefix(self) -> str:

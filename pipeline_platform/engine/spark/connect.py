@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.storage.location import NO_KEPT_CLIENTS
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.extras import Extra, install_hint
 from pipeline_platform.frames.causes import keep_error_details
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+CONNECT_EXTRA = Extra("connect", "Spark Connect", ("grpc", "grpc_status", "google.rpc", "pandas", "numpy", "zstandard"))
 # By itself the client tries for ten minutes, and says nothing while it does.
 _ANSWER_SECONDS = 30.0
 _EXTENSIONS = "spark.sql.extensions"
@@ -25,9 +27,11 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
         app_name: Shown by Spark.
 
     Raises:
-        PipelineConfigurationException: The URL is no such URL, or the server was started without Delta.
-        PipelineExecutionException: The client's packages are missing, or no server answers.
+        PipelineConfigurationException: The client's packages are missing or too old, the URL is no such URL, or the
+            server was started without Delta.
+        PipelineExecutionException: No server answers.
     """
+    CONNECT_EXTRA.require()
     from pyspark.errors import PySparkImportError, PySparkValueError
     from pyspark.sql import SparkSession
 
@@ -38,9 +42,8 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
         for key, value in NO_KEPT_CLIENTS.items():
             session.conf.set(key, value)
     except (ImportError, PySparkImportError) as error:
-        raise PipelineExecutionException(
-            f"Spark Connect needs packages that are not installed: {error}",
-            hint="install pipeline-platform[connect]",
+        raise PipelineConfigurationException(
+            f"Spark Connect needs other versions of its packages: {error}", hint=install_hint([CONNECT_EXTRA])
         ) from error
     except PySparkValueError as error:
         raise PipelineConfigurationException(

@@ -338,7 +338,7 @@ def test_an_address_that_is_none_is_not_repeated_with_what_may_be_in_it():
 
 def test_packages_that_are_missing_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "grpc", None)
-    with pytest.raises(PipelineExecutionException, match=r"pipeline-platform\[connect\]"):
+    with pytest.raises(PipelineConfigurationException, match=r"(?s)grpc.*'pipeline-platform\[connect\]'"):
         remote_session("sc://127.0.0.1:1", "tested")
 
 

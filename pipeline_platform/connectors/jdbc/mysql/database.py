@@ -9,7 +9,11 @@ from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
+from pipeline_platform.extras import Extra
 from pipeline_platform.frames.storable import StorableTypes
+
+# Spark hands rows to Python, and so to the driver, with pandas and numpy.
+MYSQL_EXTRA = Extra("mysql", "MySQL", ("pymysql", "pandas", "numpy"))
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html; those of both systems.
 _TROUBLES: dict[str, ErrorKind] = {
@@ -95,6 +99,7 @@ class MySQL(Database):
 
     @contextmanager
     def _connection(self) -> Generator[DatabaseConnection]:
+        MYSQL_EXTRA.require()
         import pymysql
 
         with (

@@ -11,7 +11,11 @@ from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
 from pipeline_platform.connectors.jdbc.silence import silence_limited
+from pipeline_platform.extras import Extra
 from pipeline_platform.frames.storable import StorableTypes
+
+# Spark hands rows to Python, and so to the driver, with pandas and numpy.
+POSTGRES_EXTRA = Extra("postgres", "PostgreSQL", ("psycopg", "pandas", "numpy"))
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; the two-letter ones are whole classes.
 _TROUBLES: dict[str, ErrorKind] = {
@@ -111,6 +115,7 @@ class Postgres(Database):
 
     @contextmanager
     def _connection(self) -> Generator[DatabaseConnection]:
+        POSTGRES_EXTRA.require()
         import psycopg
 
         with psycopg.connect(**self.entry(), autocommit=True) as connection, connection.cursor() as cursor:
