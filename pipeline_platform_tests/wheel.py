@@ -1,4 +1,4 @@
-"""An environment as users have it: the built wheel and what it depends on, and not this folder."""
+"""An environment as users have it: the built wheel with what the pages use of it, and not this folder."""
 
 from __future__ import annotations
 
@@ -34,8 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     _uv("build", "--wheel", "--out-dir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     _uv("venv", "--python", sys.executable, folder / "venv")
-    _uv("pip", "sync", "--python", python, CONSTRAINTS)
-    _uv("pip", "install", "--python", python, "--no-deps", wheel)
+    _uv("pip", "install", "--python", python, "--constraint", CONSTRAINTS, f"{wheel}[postgres,vault]")
     return Installed(wheel, python.parent)
 
 

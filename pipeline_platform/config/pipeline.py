@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,6 +27,11 @@ from pipeline_platform.config.values import (
 )
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra, install_hint
+
+
+def _numbers(steps: Sequence[Step]) -> str:
+    *others, last = (str(step.number) for step in steps)
+    return f"steps {', '.join(others)} and {last}" if others else f"step {last}"
 
 
 def _owner(value: str) -> str:
@@ -210,8 +215,7 @@ class PipelineConfig(PipelineKeys):
         if not needed:
             return
         told = "; ".join(
-            f"{extra.needed_for} ({' and '.join(f'step {step.number}' for step in steps)}) "
-            f"needs {', '.join(extra.missing())}"
+            f"{extra.needed_for} ({_numbers(steps)}) needs {', '.join(extra.missing())}"
             for extra, steps in needed.items()
         )
         raise PipelineConfigurationException(
