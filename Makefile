@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SERVICES := $(BIN)/python -m devtools.services
 
-.PHONY: $(PARTS) prepare help check debug install data demo dev services services-down test lint format bench docs wheel constraints picture clean
+.PHONY: $(PARTS) prepare help check debug install data demo dev services services-down test lint format bench docs wheel constraints jar-lock picture clean
 
 help:  ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -111,6 +111,9 @@ wheel: install  ## Build dist/*.whl.
 constraints: install  ## Pin the newest versions that pyproject.toml allows.
 	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --quiet --output-file constraints.txt
+
+jar-lock: install  ## Lock the jars of the connectors with their checksums.
+	$(BIN)/python -m devtools.jar_lock
 
 picture: data  ## Take the pictures of the docs from the real UI; needs Chromium.
 	$(BIN)/python -m pytest pipeline_platform_tests/orchestration/test_ui.py \

@@ -1,4 +1,4 @@
-"""The connector jars: resolved once by pyspark's own Ivy, kept in a cache, given to Spark as files."""
+"""The connector jars: resolved once by pyspark's own Ivy, verified, kept in a cache, given to Spark as files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from pipeline_platform import registry
+from pipeline_platform.engine.spark.jar_lock import jar_lock
 from pipeline_platform.exceptions import PipelineExecutionException
 
 CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
@@ -70,7 +71,7 @@ def connector_jars(
         beside_spark: Leave out what pyspark ships already, under whatever version.
 
     Raises:
-        PipelineExecutionException: They could not be resolved, or not be kept.
+        PipelineExecutionException: They could not be resolved, or not be kept, or are not those that are locked.
     """
     coordinates = registry.jars() if coordinates is None else coordinates
     name = hashlib.sha256(
@@ -95,42 +96,59 @@ def _resolve_once(
 ) -> None:
     if not folder.is_dir():
         progress(f"resolving {len(coordinates)} connector packages, once, into {folder} ...")
-        progress(f"resolved: {_resolve(coordinates, folder, beside_spark)} jars")
+        progress(f"resolved: {_resolve(coordinates, folder, beside_spark)}")
 
 
-def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> int:
-    home = spark_home()
-    shipped = {_VERSION.sub("", jar.name) for jar in (home / "jars").glob("*.jar")}
+def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> str:
+    """Fill the cache folder, or leave none: what is in it, for people."""
+    shipped = {_VERSION.sub("", jar.name) for jar in (spark_home() / "jars").glob("*.jar")}
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        ivy = Path(temporary) / "ivy"
-        script = Path(temporary) / "resolve.py"
-        script.write_text("")
-        command = [
-            str(home / "bin" / "spark-submit"),
-            "--packages",
-            ",".join(coordinates),
-            "--exclude-packages",
-            ",".join(_EXCLUDED),
-            "--conf",
-            f"spark.jars.ivy={ivy}",
-            str(script),
-        ]
-        environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        jars = [jar for jar in (ivy / "jars").glob("*.jar") if not (beside_spark and _artifact(jar) in shipped)]
-        if done.returncode != 0 or not jars:
-            reason = "; ".join(dict.fromkeys(_UNRESOLVED.findall(done.stderr)))
-            raise PipelineExecutionException(
-                f"the connector packages could not be resolved: {reason or ' '.join(done.stderr.split())[-500:]}",
-                hint="check that a Maven repository is reachable, or name one with spark.jars.ivySettings",
-                retryable=True,
-            )
+        resolved = resolved_jars(coordinates, Path(temporary))
+        unverified = jar_lock().verify(coordinates, resolved)
+        jars = [jar for jar in resolved if not (beside_spark and _artifact(jar) in shipped)]
         ready = Path(temporary) / "jars"
         ready.mkdir()
         for jar in jars:
             shutil.copy(jar, ready / jar.name)
         ready.rename(folder)
-        return len(jars)
+    others = [jar.name for jar in jars if jar.name in unverified]
+    count = f"{len(jars)} jar{'s' if len(jars) != 1 else ''}"
+    return count + (f", not verified as no lock has them: {', '.join(others)}" if others else "")
+
+
+def resolved_jars(coordinates: Sequence[str], folder: Path) -> list[Path]:
+    """The jars of these coordinates and of what they depend on, resolved by pyspark's own Ivy and not verified.
+
+    Args:
+        coordinates: Maven coordinates, `group:artifact:version`.
+        folder: Where to, an empty one; they are in a folder of it, as `organisation_artifact-version.jar`.
+
+    Raises:
+        PipelineExecutionException: They could not be resolved.
+    """
+    home, ivy, script = spark_home(), folder / "ivy", folder / "resolve.py"
+    script.write_text("")
+    command = [
+        str(home / "bin" / "spark-submit"),
+        "--packages",
+        ",".join(coordinates),
+        "--exclude-packages",
+        ",".join(_EXCLUDED),
+        "--conf",
+        f"spark.jars.ivy={ivy}",
+        str(script),
+    ]
+    environment = {**os.environ, "SPARK_HOME": str(home), "PYSPARK_PYTHON": sys.executable}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    jars = [*(ivy / "jars").glob("*.jar")]
+    if done.returncode != 0 or not jars:
+        reason = "; ".join(dict.fromkeys(_UNRESOLVED.findall(done.stderr)))
+        raise PipelineExecutionException(
+            f"the connector packages could not be resolved: {reason or ' '.join(done.stderr.split())[-500:]}",
+            hint="check that a Maven repository is reachable, or name one with spark.jars.ivySettings",
+            retryable=True,
+        )
+    return jars
 
 
 def _artifact(jar: Path) -> str:
