@@ -8,23 +8,27 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA
 from pipeline_platform.connectors.storage.location import S3_EXTRA
 from pipeline_platform.credentials.vault import VAULT_EXTRA
 from pipeline_platform.engine.spark.connect import CONNECT_EXTRA
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.extras import Extra, install_hint
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE, OPENLINEAGE_EXTRA
+from pipeline_platform.registry import method_registry
+from pipeline_platform.steps.extract import Extract
 
 ROOT = Path(__file__).parent.parent
 PLATFORM = "pipeline-platform"
@@ -250,8 +254,30 @@ def test_an_exporter_whose_package_is_missing_is_named_before_spark_is_started(
     assert "pip install 'pipeline-platform[openlineage]'" in told
 
 
+class FromSqlite(Extract):
+    """A method of another package."""
+
+    method: ClassVar[str] = "fromSqlite"
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (Extra("sqlite", "SQLite", ("no_such_module.sqlite", "json"), distribution="shop-systems"),)
+
+
+def test_a_method_of_another_package_names_an_extra_of_that_package() -> None:
+    methods = {**method_registry(), "extract": {FromSqlite.method: FromSqlite}}
+    load = step("load", "toPostgres", **TABLE)
+    text = json.dumps({"name": "sold", "mode": "batch", "steps": [step("extract", "fromSqlite"), load]})
+    pipeline = parse_pipeline(text, methods)
+    pipeline.require_extras({1})
+    with pytest.raises(PipelineConfigurationException) as raised:
+        pipeline.require_extras()
+    assert raised.value.message == "Python packages are not installed: SQLite (step 1) needs no_such_module.sqlite"
+    assert raised.value.hint == "pip install 'shop-systems[sqlite]'"
+    assert raised.value.location == pipeline.steps[0].location
+
+
 def test_the_hint_names_each_distribution_once() -> None:
-    others = Extra("sqlite", "SQLite", ("apsw",), distribution="shop-connectors")
+    others = Extra("sqlite", "SQLite", ("apsw",), distribution="shop-systems")
     assert install_hint([S3_EXTRA, others, VAULT_EXTRA, S3_EXTRA]) == (
-        "pip install 'pipeline-platform[s3,vault]' 'shop-connectors[sqlite]'"
+        "pip install 'pipeline-platform[s3,vault]' 'shop-systems[sqlite]'"
     )
