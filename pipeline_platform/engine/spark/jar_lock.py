@@ -1,4 +1,4 @@
-"""The lock of the connectors' jars: which files their coordinates resolve to, each with its checksum."""
+"""The lock file of the connectors' jars: what their coordinates resolve to, each jar with its checksum."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pipeline_platform.exceptions import PipelineExecutionException
 LOCK_FILE = Path(__file__).with_name("jars.lock.json")
 """Written by `make jar-lock`."""
 _HINT = (
-    "nothing was kept. Find out why the Maven repository, a mirror of it or ~/.m2/repository has something else under "
-    "these coordinates, and take it out there"
+    "nothing was kept; find out why the Maven repository, its mirror or ~/.m2/repository has other files for these "
+    "coordinates, remove them there and run again"
 )
 
 
 class JarLock(BaseModel):
-    """What was resolved when the lock was written.
+    """What was resolved when the lock file was written.
 
     Args:
         coordinates: The Maven coordinates, all resolved together.
@@ -34,46 +34,45 @@ class JarLock(BaseModel):
 
     @classmethod
     def of(cls, coordinates: Collection[str], jars: Sequence[Path]) -> JarLock:
-        """The lock of files that were just resolved.
+        """The lock of jars that were just resolved.
 
         Args:
             coordinates: What they were resolved from.
-            jars: The files.
+            jars: All of them.
         """
         return cls(coordinates=tuple(sorted(coordinates)), sha256={jar.name: sha256_of(jar) for jar in sorted(jars)})
 
     def verify(self, coordinates: Collection[str], jars: Sequence[Path]) -> list[str]:
-        """Hold files that were just resolved against the lock.
+        """Compare jars that were just resolved with the lock.
 
-        Coordinates that are not in the lock, those of connectors of other packages, may bring files of their own, and
-        may replace one that is in it by a newer version.
+        Coordinates that are not in the lock, those of connectors from other packages, may bring jars of their own, and
+        may replace a locked jar by a newer version.
 
         Args:
             coordinates: What they were resolved from.
-            jars: All of the files.
+            jars: All of them.
 
         Returns:
-            Names of those that the lock does not know, and so were not verified.
+            Names of those that are not in the lock, and so were not verified.
 
         Raises:
-            PipelineExecutionException: A file is not the one that is locked; or the coordinates are those of the lock,
-                and the files are not.
+            PipelineExecutionException: A jar has another checksum than the lock; or the coordinates are those of the
+                lock, and the jars are not.
         """
         for jar in jars:
             expected = self.sha256.get(jar.name)
             if expected is not None and (found := sha256_of(jar)) != expected:
                 raise PipelineExecutionException(
-                    f"the jar {jar.name} is not the one that is locked: "
-                    f"its SHA-256 is {found}, and should be {expected}",
+                    f"the jar {jar.name} is not the one in the lock file: expected SHA-256 {expected}, found {found}",
                     hint=_HINT,
                 )
         names = {jar.name for jar in jars}
         unknown, absent = sorted(names - {*self.sha256}), sorted({*self.sha256} - names)
         if {*coordinates} == {*self.coordinates} and (unknown or absent):
-            told = [f"{', '.join(unknown)} should not be there"] if unknown else []
-            told += [f"{', '.join(absent)} should"] if absent else []
+            told = [f"unexpected {', '.join(unknown)}"] if unknown else []
+            told += [f"missing {', '.join(absent)}"] if absent else []
             raise PipelineExecutionException(
-                f"the jars of the connectors are not those that are locked: {' and '.join(told)}", hint=_HINT
+                f"the jars of the connectors are not those in the lock file: {'; '.join(told)}", hint=_HINT
             )
         return unknown
 

@@ -71,7 +71,7 @@ def connector_jars(
         beside_spark: Leave out what pyspark ships already, under whatever version.
 
     Raises:
-        PipelineExecutionException: They could not be resolved, or not be kept, or are not those that are locked.
+        PipelineExecutionException: They could not be resolved, or not be kept, or are not those in the lock file.
     """
     coordinates = registry.jars() if coordinates is None else coordinates
     name = hashlib.sha256(
@@ -100,7 +100,7 @@ def _resolve_once(
 
 
 def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> str:
-    """Fill the cache folder, or leave none: what is in it, for people."""
+    """Fill the cache folder, or leave none; returns what is in it, in words."""
     shipped = {_VERSION.sub("", jar.name) for jar in (spark_home() / "jars").glob("*.jar")}
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         resolved = resolved_jars(coordinates, Path(temporary))
@@ -113,7 +113,7 @@ def _resolve(coordinates: Sequence[str], folder: Path, beside_spark: bool) -> st
         ready.rename(folder)
     others = [jar.name for jar in jars if jar.name in unverified]
     count = f"{len(jars)} jar{'s' if len(jars) != 1 else ''}"
-    return count + (f", not verified as no lock has them: {', '.join(others)}" if others else "")
+    return count + (f", not in the lock file, so not verified: {', '.join(others)}" if others else "")
 
 
 def resolved_jars(coordinates: Sequence[str], folder: Path) -> list[Path]:

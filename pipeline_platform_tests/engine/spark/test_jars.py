@@ -23,7 +23,7 @@ def test_jars_are_resolved_once_with_a_line_and_then_in_silence(
     # pyspark ships the other one already.
     assert [jar.name for jar in first] == ["com.google.re2j_re2j-1.7.jar"]
     assert len(said) == 2
-    assert said[1] == "resolved: 1 jar, not verified as no lock has them: com.google.re2j_re2j-1.7.jar"
+    assert said[1] == "resolved: 1 jar, not in the lock file, so not verified: com.google.re2j_re2j-1.7.jar"
     assert connector_jars(["org.slf4j:jul-to-slf4j:2.0.16", "com.google.re2j:re2j:1.7"], said.append) == first
     assert len(said) == 2
 
@@ -41,7 +41,7 @@ def test_a_jar_with_another_checksum_than_the_locked_one_is_refused_and_nothing_
     (name,) = (name for name in jar_lock().sha256 if "postgresql" in name)
     monkeypatch.setattr(jars, "resolved_jars", resolve)
     nothing, expected = hashlib.sha256().hexdigest(), jar_lock().sha256[name]
-    with pytest.raises(PipelineExecutionException, match=f"{name} .* is {nothing}, and should be {expected}\n"):
+    with pytest.raises(PipelineExecutionException, match=f"{name} .* expected SHA-256 {expected}, found {nothing}\n"):
         connector_jars([coordinate], lambda line: None)
     assert not list((tmp_path / "jars").glob("*/"))
 
