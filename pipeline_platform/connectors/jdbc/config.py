@@ -28,8 +28,6 @@ class DatabaseOptions(Credentialed):
     """The system's name in datasets, and in sqlglot."""
     standard_port: ClassVar[int]
     """The port that servers of this system listen on."""
-    extra: ClassVar[Extra]
-    """What has the system's driver for Python."""
 
     host: Text | None = None
     """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
@@ -45,9 +43,6 @@ class DatabaseOptions(Credentialed):
     """More properties of the JDBC driver."""
     timeout_seconds: Timeout = SILENCE_SECONDS
     """How long the server may be silent, while a query computes or rows are sent, before the run gives it up."""
-
-    def required_extras(self) -> Sequence[Extra]:
-        return (self.extra, *super().required_extras())
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")
@@ -114,7 +109,9 @@ class PostgresOptions(DatabaseOptions):
     }
     system: ClassVar[str] = "postgres"
     standard_port: ClassVar[int] = 5432
-    extra: ClassVar[Extra] = POSTGRES_EXTRA
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (POSTGRES_EXTRA, *super().required_extras())
 
     def entered(self, credentials: Credentials | None) -> Postgres:
         assert isinstance(credentials, JdbcCredentials)
@@ -143,7 +140,9 @@ class MySQLOptions(DatabaseOptions):
     }
     system: ClassVar[str] = "mysql"
     standard_port: ClassVar[int] = 3306
-    extra: ClassVar[Extra] = MYSQL_EXTRA
+
+    def required_extras(self) -> Sequence[Extra]:
+        return (MYSQL_EXTRA, *super().required_extras())
 
     def entered(self, credentials: Credentials | None) -> MySQL:
         assert isinstance(credentials, JdbcCredentials)
