@@ -276,6 +276,12 @@ def test_a_method_of_another_package_names_an_extra_of_that_package() -> None:
     assert raised.value.location == pipeline.steps[0].location
 
 
+@pytest.mark.parametrize("path", ["s3a://[lake/t", "s3://b\u2100/t", "s3a://", "//[x", "s3:/t"])
+def test_a_path_that_is_no_uri_is_asked_for_its_extras_without_an_error(path: str) -> None:
+    steps = [GENERATED, step("load", "toDeltaLake", path=path)]
+    parse_pipeline(json.dumps({"name": "odd", "mode": "batch", "steps": steps}), method_registry()).require_extras()
+
+
 def test_the_hint_names_each_distribution_once() -> None:
     others = Extra("sqlite", "SQLite", ("apsw",), distribution="shop-systems")
     assert install_hint([S3_EXTRA, others, VAULT_EXTRA, S3_EXTRA]) == (

@@ -122,8 +122,9 @@ class InBucket(FormatModel):
 
 def bucket_of(uri: str) -> str | None:
     """The bucket that a URI names; None if it is not on S3."""
-    parts = urlsplit(normalized_uri(uri))
-    return parts.netloc if parts.scheme == "s3" else None
+    scheme, _, rest = normalized_uri(uri).partition("://")
+    # urlsplit raises an error for some texts, such as one with a bracket, and `check` asks for the bucket of any.
+    return re.split("[/?#]", rest, maxsplit=1)[0] if scheme == "s3" else None
 
 
 @dataclass(frozen=True)
