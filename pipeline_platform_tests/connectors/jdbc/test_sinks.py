@@ -219,7 +219,7 @@ def test_a_value_that_fails_leaves_no_new_table(spark: SparkSession, schema: Sch
         PipelineExecutionException, match=r"can't hold (a text with the character NUL|NaN or an infinity), .*\[value\]"
     ) as raised:
         load.write()
-    assert "mend" in (raised.value.hint or "") or "nullif" in (raised.value.hint or "")
+    assert "fix the text" in (raised.value.hint or "") or "nullif" in (raised.value.hint or "")
     load.clean()
     assert schema.tables() == []
 
