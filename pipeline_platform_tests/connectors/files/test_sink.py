@@ -212,7 +212,7 @@ POINTS = {
     "before the first move": ("_move", 1),
     "between two moves": ("_move", 2),
     "before the record": ("_write_whole", 2),
-    "before the staging is removed": ("_remove_tree", 1),
+    "before the staging is removed": ("remove_tree", 1),
 }
 
 
