@@ -66,8 +66,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "engine/counting.py",
         "engine/test_counting.py",
         ('metrics["tasks"] == len(metrics["partitions"])', "True"),
-        ("isinstance(config, Transform) and config.has_limit()", "False"),
-        ("if isinstance(other.config, Transform) and other.config.filters_rows:", "if False:"),
+        ('other.type == "transform" and other.traits.has_limit', "False"),
+        ('if other.type == "transform" and other.traits.filters_rows:', "if False:"),
         ("            # What comes after it gets fewer rows.\n            break", "            pass"),
     ),
     *_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -12,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.environment import VariableError, substitute_all
 from pipeline_platform.config.mistakes import mistakes
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import redact_urls
@@ -67,9 +69,9 @@ class StepConfig(FormatModel):
         """Whether a stream with this step ends when it has read what is there."""
         return True
 
-    def is_stream(self) -> bool:
-        """Whether the step is a stream where the pipeline is one; a dataset else, read as it is at the time."""
-        return False
+    def traits(self) -> Traits:
+        """What the step is, with this config; by default that of which nothing is known."""
+        return Traits()
 
     def position_in(self) -> Mapping[str, Any]:
         """Of a stream: in what the offsets of a checkpoint are positions."""
@@ -77,14 +79,6 @@ class StepConfig(FormatModel):
 
     def quarantines_bad_records(self) -> bool:
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
-        return False
-
-    def is_stateful(self) -> bool:
-        """Whether what comes of a row may depend on other rows of its frame."""
-        return False
-
-    def is_join(self) -> bool:
-        """Whether rows of one input are brought together with rows of another."""
         return False
 
     def state_mistake(self, streams: Set[str | None]) -> str | None:
@@ -230,6 +224,11 @@ class Step:
     def type(self) -> StepType:
         """`extract`, `transform`, `validate` or `load`."""
         return self.config.step_type
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What the step is, with its config."""
+        return self.config.traits()
 
     @property
     def file(self) -> Path | None:

@@ -59,7 +59,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
         StreamShapeError: Nothing streams, a load or validation has no part in the stream, or the frames that are
             validated and loaded have no frame in common.
     """
-    streams = frozenset(step.index for step in steps if step.config.is_stream())
+    streams = frozenset(step.index for step in steps if step.traits.is_stream)
     if not streams:
         raise StreamShapeError(
             "nothing in this streaming pipeline is a stream",
@@ -162,8 +162,8 @@ def _require_row_by_row(steps: Sequence[Step], step: Step, shape: StreamShape, b
     if step.type != "transform" or step.index in shape.streamed:
         return
     from_head = [edge.step for edge in step.inputs if edge.step in below]
-    joins_itself = len(set(from_head)) > 1 and step.config.is_join()
-    if joins_itself or (from_head and step.config.is_stateful()):
+    joins_itself = len(set(from_head)) > 1 and step.traits.is_join
+    if joins_itself or (from_head and step.traits.is_stateful):
         raise StreamShapeError(
             f"{step.config.method} comes after '{steps[shape.head].name}', which is validated or loaded too, so it "
             "would see only the rows of one micro-batch",

@@ -18,10 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.frames.columns import HELPER_PREFIX
-from pipeline_platform.steps.extract import Extract
-from pipeline_platform.steps.load import Load
 from pipeline_platform.steps.malformed import MALFORMED
-from pipeline_platform.steps.transform import Transform
 from pipeline_platform.steps.validate import Validate
 
 if TYPE_CHECKING:
@@ -102,21 +99,19 @@ def observed(observation: Observation) -> dict[str, Any] | None:
 
 def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
     """Why a step's rows are not counted, or None if they are."""
-    downstream = _downstream(pipeline, step)
-    for other in downstream:
-        config = other.config
-        if isinstance(config, Transform) and config.has_limit():
-            return f"not counted: step {other.number} ({config.method}) may leave rows unread"
-    if isinstance(step.config, Extract) and step.config.pushes_down_filters():
+    for other in _downstream(pipeline, step):
+        if other.type == "transform" and other.traits.has_limit:
+            return f"not counted: step {other.number} ({other.config.method}) may leave rows unread"
+    if step.type == "extract" and step.traits.pushes_down_filters:
         for other in _through_row_keeping(pipeline, step):
-            if isinstance(other.config, Transform) and other.config.filters_rows:
+            if other.type == "transform" and other.traits.filters_rows:
                 return f"not counted: the filter of step {other.number} is applied while reading"
     return None
 
 
 def count_source(pipeline: PipelineConfig, step: Step) -> Step:
     """The step whose count is also this step's: steps that keep every row are not counted again."""
-    while isinstance(step.config, Transform) and step.config.keeps_row_count and step.inputs:
+    while step.type == "transform" and step.traits.keeps_row_count and step.inputs:
         step = pipeline.steps[step.inputs[0].step]
     return step
 
@@ -137,9 +132,9 @@ def reporting_loads(pipeline: PipelineConfig, step: Step, needed: Set[int]) -> l
         if isinstance(config, Validate) and config.on_failure == "quarantine" and other.inputs[0].step == step.index:
             # What comes after it gets fewer rows.
             break
-        if isinstance(config, Load) and config.reports_rows():
+        if other.type == "load" and other.traits.reports_rows:
             found.append(other)
-        elif isinstance(config, Transform) and config.keeps_row_count:
+        elif other.type == "transform" and other.traits.keeps_row_count:
             found += reporting_loads(pipeline, other, needed)
     return found
 
@@ -163,6 +158,6 @@ def _through_row_keeping(pipeline: PipelineConfig, step: Step) -> list[Step]:
     found: list[Step] = []
     for other in _consumers(pipeline, step):
         found.append(other)
-        if isinstance(other.config, Transform) and other.config.keeps_row_count:
+        if other.type == "transform" and other.traits.keeps_row_count:
             found.extend(_through_row_keeping(pipeline, other))
     return found

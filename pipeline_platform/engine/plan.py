@@ -345,8 +345,8 @@ def _kept_for_two_reads(planned: Plan, index: int, last: Step) -> bool:
     if isinstance(config, FrameOutput) and config.cache:
         return True
     streamed = planned.micro_batch.shape.streamed if planned.micro_batch is not None else frozenset[int]()
-    sources = (planned.pipeline.steps[above].config for above in planned.pipeline.upstream_of({index}) - streamed)
-    changing = sorted(s.method for s in sources if isinstance(s, Extract) and not s.is_repeatable())
+    sources = (planned.pipeline.steps[above] for above in planned.pipeline.upstream_of({index}) - streamed)
+    changing = sorted(s.config.method for s in sources if s.type == "extract" and not s.traits.is_repeatable)
     if not changing or not _is_loaded_after(planned.pipeline, last):
         # A micro-batch is kept from the start.
         return bool(streamed)
@@ -421,7 +421,7 @@ def _plan_load(planned: Plan, step: Step) -> None:
     planned.lineage[step.index] = {column: [(source, column)] for column in frame.columns}
     name = config.query_name or f"{planned.pipeline.name}-{step.name}"
     frame, observation = _storable(planned, step, config, frame)
-    if observation is None and not config.reports_rows():
+    if observation is None and not step.traits.reports_rows:
         frame, observation = counted(frame)
     credentials = credentials_for(planned.credentials, config, step)
     prepared = config.prepare(frame, planned.load_run(step, name, credentials))

@@ -298,7 +298,7 @@ def _judged(validation: PlannedValidation, results: Sequence[RuleResult], rows: 
             violations=result.violations,
             rows=result.rows,
             # The tolerance is about rows: a frame that has the wrong schema or size is never nearly right.
-            passed=result.violations <= (allowed if validation.config.looks_at_rows else 0),
+            passed=result.violations <= (allowed if validation.step.traits.looks_at_rows else 0),
             detail=result.detail,
             samples=[dict(sample) for sample in result.samples],
         )

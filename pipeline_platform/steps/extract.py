@@ -46,10 +46,6 @@ class Extract(FrameOutput):
         dataset = self.dataset()
         return {"dataset": dataset.uri} if dataset is not None else {}
 
-    def pushes_down_filters(self) -> bool:
-        """Whether a filter that follows may be carried out by the source, so that not all rows are read."""
-        return False
-
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         """Build the batch frame; nothing is read yet but schemas.
 
@@ -86,12 +82,8 @@ class Extract(FrameOutput):
         """
         return {}
 
-    def checks_micro_batches(self) -> bool:
-        """For a stream: whether `check_micro_batch` is to be asked before each micro-batch is loaded."""
-        return False
-
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
-        """For a stream: look at what the micro-batch that runs is about to load.
+        """For a stream: look at what the micro-batch that runs is about to load; asked of those whose traits say so.
 
         Args:
             query: The query, which has planned the micro-batch.
@@ -100,14 +92,6 @@ class Extract(FrameOutput):
         Raises:
             PipelineException: It must not be loaded; the stream ends.
         """
-
-    def may_lose_data(self) -> bool:
-        """Whether a stream is to go on where part of what it would have read is gone."""
-        return False
-
-    def is_repeatable(self) -> bool:
-        """Whether a frame that is read twice in a run gives the same rows, whatever happens to the dataset."""
-        return True
 
     def bad_records(self, frame: DataFrame) -> BadRecords | None:
         """What of the frame that was read can't be used and is to be kept aside; None for nothing."""

@@ -98,8 +98,6 @@ class Load(FrameInput):
     """Writes a frame to a sink."""
 
     step_type: ClassVar[StepType] = "load"
-    can_be_continuous: ClassVar[bool] = False
-    """Whether Spark can hand rows on to the sink one by one."""
 
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
@@ -114,7 +112,7 @@ class Load(FrameInput):
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":
             return []
-        if self.is_continuous() and not self.can_be_continuous:
+        if self.is_continuous() and not self.traits().can_be_continuous:
             return [
                 ("trigger", f"{self.method} takes micro-batches, not single rows; use an interval, such as '1 second'")
             ]
@@ -145,10 +143,6 @@ class Load(FrameInput):
     def dataset(self) -> Dataset:
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
-
-    def reports_rows(self) -> bool:
-        """Whether the sink says how many rows of the frame it took, so that they need not be counted on the way."""
-        return False
 
     def folder(self) -> str | None:
         """Path or URI of a sink that is a folder; None for one that is not."""

@@ -55,14 +55,6 @@ class Transform(FrameInput, FrameOutput):
     """Makes a frame of one or more others."""
 
     step_type: ClassVar[StepType] = "transform"
-    keeps_row_count: ClassVar[bool] = False
-    """Whether the output always has exactly as many rows as its one input, so that they are counted once."""
-    filters_rows: ClassVar[bool] = False
-    """Whether it is a filter that Spark may hand on to the source."""
-
-    def has_limit(self) -> bool:
-        """Whether it may leave rows of its inputs unread, as a LIMIT does, so that they can't be counted."""
-        return False
 
     def apply(self, frames: Frames) -> DataFrame:
         """Build the output frame; lazily, nothing is run.

@@ -66,8 +66,6 @@ class Validate(FrameInput):
     """
 
     step_type: ClassVar[StepType] = "validate"
-    looks_at_rows: ClassVar[bool] = True
-    """Whether the rules are about single rows, which can be quarantined."""
 
     on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
     """`fail` stops the run before anything is written; `warn` only reports; `quarantine` takes the violating rows
@@ -83,7 +81,7 @@ class Validate(FrameInput):
 
     @model_validator(mode="after")
     def _quarantines_rows_only(self) -> Self:
-        if self.on_failure == "quarantine" and not self.looks_at_rows:
+        if self.on_failure == "quarantine" and not self.traits().looks_at_rows:
             raise PydanticCustomError(
                 "quarantine",
                 "'{method}' looks at the frame as a whole, so there are no rows to quarantine",

@@ -15,6 +15,7 @@ from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.frames.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frames, Transform
@@ -55,8 +56,8 @@ class AggregateData(Transform):
             raise PydanticCustomError("aggregate", "{message}", {"message": message, "key": key})
         return self
 
-    def is_stateful(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stateful=True, is_join=False, has_limit=False)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.watermark is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PositiveInteger
 from pipeline_platform.steps.transform import Frames, Transform
 
@@ -16,10 +17,12 @@ class Coalesce(Transform):
 
     method: ClassVar[str] = "coalesce"
     aliases: ClassVar[tuple[str, ...]] = ("coalesceData",)
-    keeps_row_count: ClassVar[bool] = True
 
     num_partitions: PositiveInteger
     """How many at most."""
+
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         return frames.frame.coalesce(self.num_partitions)

@@ -14,6 +14,7 @@ from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text
 from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
 from pipeline_platform.steps.transform import Frames, Transform
@@ -67,8 +68,8 @@ class Deduplicate(Transform):
     watermark: Watermark | None = None
     """How far apart in event time equal rows of a stream may be; required in a stream, without effect in batch."""
 
-    def is_stateful(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stateful=True, is_join=False, has_limit=False)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         found: list[tuple[str | None, str]] = []

@@ -10,6 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlExpression, Text
 from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.transforms.expression_columns import columns_read, reads_other_rows
@@ -29,13 +30,14 @@ class EnrichData(Transform):
     columns: Annotated[dict[Text, SqlExpression], Field(min_length=1)]
     """Spark SQL expressions by column name."""
 
-    @property
-    def keeps_row_count(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """True unless an expression makes rows, as `explode` does."""
-        return all(_names_in(expression) is not None for expression in self.columns.values())
-
-    def is_stateful(self) -> bool:
-        return any(reads_other_rows(expression) for expression in self.columns.values())
+    def traits(self) -> Traits:
+        return Traits(
+            is_stateful=any(reads_other_rows(expression) for expression in self.columns.values()),
+            is_join=False,
+            # Unless an expression makes rows, as `explode` does.
+            keeps_row_count=all(_names_in(expression) is not None for expression in self.columns.values()),
+            has_limit=False,
+        )
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.avro.evolution import AvroEvolutionError, evolve, source_of
 from pipeline_platform.connectors.avro.schema import AvroSchemaError, parse_avro_record
@@ -42,6 +43,9 @@ class EvolveAvroSchema(Transform):
         except (AvroSchemaError, RecursionError) as error:
             raise PydanticCustomError("avro", "{reason}", {"reason": str(error), "key": "targetSchema"}) from error
         return self
+
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=False, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlExpression
 from pipeline_platform.steps.transform import Frames, Transform
 
@@ -15,10 +16,12 @@ class FilterRows(Transform):
     """Keeps the rows for which a condition is true; rows for which it is null are dropped."""
 
     method: ClassVar[str] = "filterRows"
-    filters_rows: ClassVar[bool] = True
 
     condition: SqlExpression
     """A Spark SQL condition."""
+
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=False, filters_rows=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         return frames.frame.filter(self.condition)

@@ -13,6 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_expression
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import FrameName, FrameNames, Names, SqlExpressions, in_any_case
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import find_column, own_column, quoted, repeated
@@ -105,8 +106,8 @@ class JoinDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [("inputDataFrames", name) for name in self.input_data_frames]
 
-    def is_join(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=True, has_limit=False)
 
     def state_mistake(self, streams: Set[str | None]) -> str | None:
         without = sorted(name for name in streams if name is not None and name not in self.watermarks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, PositiveInteger
 from pipeline_platform.frames.columns import column
 from pipeline_platform.steps.transform import Frames, Transform
@@ -17,12 +18,14 @@ class Repartition(Transform):
 
     method: ClassVar[str] = "repartition"
     aliases: ClassVar[tuple[str, ...]] = ("repartitionData",)
-    keeps_row_count: ClassVar[bool] = True
 
     num_partitions: PositiveInteger
     """How many."""
     columns: Names | None = None
     """Rows that are equal in these columns go into the same partition."""
+
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

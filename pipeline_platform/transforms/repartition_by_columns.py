@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, PositiveInteger
 from pipeline_platform.frames.columns import column
 from pipeline_platform.steps.transform import Frames, Transform
@@ -16,12 +17,14 @@ class RepartitionByColumns(Transform):
     """Shuffles the rows so that those equal in some columns are in the same partition."""
 
     method: ClassVar[str] = "repartitionByColumns"
-    keeps_row_count: ClassVar[bool] = True
 
     columns: Names
     """The columns."""
     num_partitions: PositiveInteger | None = None
     """How many partitions; by default Spark's `spark.sql.shuffle.partitions`."""
+
+    def traits(self) -> Traits:
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text, one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import column, find_column, own_column, quoted, repeated
@@ -61,8 +62,8 @@ class ReshapeData(Transform):
             raise PydanticCustomError("reshape", "{message}", {"message": message, "key": key})
         return self
 
-    def is_stateful(self) -> bool:
-        return self.operation == "pivot"
+    def traits(self) -> Traits:
+        return Traits(is_stateful=self.operation == "pivot", is_join=False, has_limit=False)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.operation == "pivot" and self.pivot_values is None:

@@ -14,6 +14,7 @@ from sqlglot.errors import SqlglotError
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.sql_limits import tables_read
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlQuery
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
@@ -55,19 +56,10 @@ class SqlQueryTransform(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [("query", name) for name in self._names()]
 
-    def has_limit(self) -> bool:
-        query = self._parsed()
-        if query.find(exp.Limit, exp.Fetch, exp.Offset, exp.TableSample, exp.Exists) is not None:
-            return True
-        return any(found.args.get("query") is not None for found in query.find_all(exp.In))
-
-    def is_stateful(self) -> bool:
+    def traits(self) -> Traits:
         query = self._parsed()
         whole = (exp.Group, exp.AggFunc, exp.Window, exp.Distinct, exp.Order, exp.Limit, exp.Subquery, exp.SetOperation)
-        return query.find(*whole) is not None
-
-    def is_join(self) -> bool:
-        return True
+        return Traits(is_stateful=query.find(*whole) is not None, is_join=True, has_limit=_may_end_early(query))
 
     def apply(self, frames: Frames) -> DataFrame:
         names = self._names()
@@ -96,3 +88,10 @@ class SqlQueryTransform(Transform):
         # Where tables of a catalog may be read, they have the name of what they are in before theirs.
         read = (table for table in tables_read(self._parsed()) if isinstance(table.this, exp.Identifier))
         return list(dict.fromkeys(table.name for table in read if table.args.get("db") is None))
+
+
+def _may_end_early(query: exp.Expr) -> bool:
+    """Whether Spark may leave rows of a table of the query unread."""
+    if query.find(exp.Limit, exp.Fetch, exp.Offset, exp.TableSample, exp.Exists) is not None:
+        return True
+    return any(found.args.get("query") is not None for found in query.find_all(exp.In))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.connectors.avro.schema import AvroSchemaError, avro_schema_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.transform import ColumnLineage, Frames, Transform
@@ -31,8 +32,8 @@ class ToAvroSchema(Transform):
     name: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "Record"
     """Name of the record."""
 
-    def is_stateful(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stateful=True, is_join=False, has_limit=False)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         message = "the schema of a stream is one row, not a stream; use toAvroSchema in a batch pipeline"

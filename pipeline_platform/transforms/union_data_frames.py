@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, FrameNames
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import find_column
@@ -50,8 +51,8 @@ class UnionDataFrames(Transform):
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [*super().referenced_frames(), *(("inputDataFrames", name) for name in self.input_data_frames)]
 
-    def is_stateful(self) -> bool:
-        return self.distinct
+    def traits(self) -> Traits:
+        return Traits(is_stateful=self.distinct, is_join=False, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]

@@ -11,6 +11,7 @@ from sqlglot import exp
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlExpression, Text
 from pipeline_platform.frames.columns import find_column, own_columns
 from pipeline_platform.steps.validate import Rule, Validate
@@ -55,6 +56,9 @@ class ValidateBusinessRules(Validate):
         Field(min_length=1, alias="rules"),
     ]
     """Conditions, each a Spark SQL string or `{name, rule}`."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=True)
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F

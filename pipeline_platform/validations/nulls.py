@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names
 from pipeline_platform.frames.columns import column_of
 from pipeline_platform.steps.validate import Rule, Validate
@@ -20,6 +21,9 @@ class ValidateNulls(Validate):
 
     not_null_columns: Names
     """Columns in which null breaks the rule; NaN is a value."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=True)
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         return [Rule(f"{name} is not null", column_of(frame, name).isNull(), (name,)) for name in self.not_null_columns]

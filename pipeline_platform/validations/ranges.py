@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Bound, Text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import column_of
@@ -43,6 +44,9 @@ class ValidateRanges(Validate):
 
     ranges: Annotated[dict[Text, Range], Field(min_length=1)]
     """Bounds by column."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=True)
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F

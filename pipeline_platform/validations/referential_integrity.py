@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import FrameName, Text
 from pipeline_platform.frames.columns import HELPER_PREFIX, column_of, own_column, own_columns, quoted
 from pipeline_platform.frames.widening import require_same_types
@@ -31,6 +32,9 @@ class ValidateReferentialIntegrity(Validate):
     """The registered frame it refers to."""
     referenced_column: Text
     """The column there."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=True)
 
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [*super().referenced_frames(), ("referencedDataFrame", self.referenced_data_frame)]

@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import NaturalLong
 from pipeline_platform.steps.validate import RuleResult, Validate
 
@@ -16,12 +17,14 @@ class ValidateRowCount(Validate):
     """The frame has at least, or at most, this many rows."""
 
     method: ClassVar[str] = "validateRowCount"
-    looks_at_rows: ClassVar[bool] = False
 
     min: NaturalLong | None = None
     """Fewest rows allowed."""
     max: NaturalLong | None = None
     """Most rows allowed."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=False)
 
     @model_validator(mode="after")
     def _has_a_bound(self) -> Self:

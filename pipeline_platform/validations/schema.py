@@ -9,6 +9,7 @@ from pydantic import Field
 
 from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.validate import RuleResult, Validate
@@ -33,12 +34,14 @@ class ValidateSchema(Validate):
     """The frame has these columns with these types; costs no Spark job."""
 
     method: ClassVar[str] = "validateSchema"
-    looks_at_rows: ClassVar[bool] = False
 
     expected_columns: Annotated[list[ExpectedColumn], Field(min_length=1)]
     """The columns that must be there."""
     strict: Flag = False
     """Allow no other columns."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=False)
 
     def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
         actual = {field.name.lower(): field for field in frame.schema}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names
 from pipeline_platform.frames.columns import HELPER_PREFIX, column_of
 from pipeline_platform.steps.validate import Rule, Validate
@@ -26,6 +27,9 @@ class ValidateUnique(Validate):
 
     columns: Names
     """The columns that make a row unique."""
+
+    def traits(self) -> Traits:
+        return Traits(looks_at_rows=True)
 
     def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
         from pyspark.sql import Window

@@ -64,8 +64,8 @@ def test_explode_may_stand_beside_other_columns_and_changes_the_number_of_rows(s
                SELECT *, unnest(generate_series(1, "unit price")) AS n FROM t))""",
         t=table,
     )
-    assert not step.keeps_row_count
-    assert enrich(a="id + 1", b="a").keeps_row_count
+    assert not step.traits().keeps_row_count
+    assert enrich(a="id + 1", b="a").traits().keeps_row_count
 
 
 def test_a_missing_column_is_named_with_what_there_is(spark: Any):

@@ -92,9 +92,10 @@ def test_a_wrong_config_is_an_error_at_its_key(method: type[Transform], config: 
 
 @pytest.mark.parametrize("method", [Repartition, Coalesce, RepartitionByColumns])
 def test_they_keep_rows_and_columns(method: type[Transform]):
-    assert method.keeps_row_count
     config = {"columns": ["a"]} if method is RepartitionByColumns else {"numPartitions": 2}
-    assert sources(method.model_validate(config), {"f": ["a", "b"]}, ["a", "b"]) == {"a": ["f.a"], "b": ["f.b"]}
+    step = method.model_validate(config)
+    assert step.traits().keeps_row_count
+    assert sources(step, {"f": ["a", "b"]}, ["a", "b"]) == {"a": ["f.a"], "b": ["f.b"]}
 
 
 def test_the_old_names_are_aliases():

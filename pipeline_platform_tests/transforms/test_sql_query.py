@@ -155,7 +155,7 @@ def test_the_frames_it_reads_are_the_tables_that_are_not_its_own(text: str, name
     ],
 )
 def test_it_says_whether_rows_may_stay_unread(text: str, early: bool):
-    assert query(text).has_limit() is early
+    assert query(text).traits().has_limit is early
 
 
 @pytest.mark.parametrize(

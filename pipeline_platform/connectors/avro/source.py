@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.connectors.files.listing import FileListing, watched_path
 from pipeline_platform.connectors.files.schemas import file_columns, require_one_schema
@@ -34,8 +35,8 @@ class FromAvro(Extract, S3Options):
     A stream without one stops before it loads a file with other columns than it started with.
     """
 
-    def is_stream(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stream=True, is_repeatable=True, checks_micro_batches=self.avro_schema is None)
 
     def uri(self) -> str:
         return spark_path(self.path)
@@ -53,14 +54,11 @@ class FromAvro(Extract, S3Options):
         place = self.place(credentials)
         reader = spark.readStream.format("avro").options(**self._options(credentials))
         there = self.read(spark, credentials)
-        if self.checks_micro_batches():
+        if self.avro_schema is None:
             paths = FileListing(place, {}).paths(there)
             columns = columns_of_stream(paths, "avro", place, merged=None, has_folder_columns=True)
             reader = reader.options(**(columns.option() if columns is not None else {}))
         return reader.schema(there.schema).load(watched_path(place))
-
-    def checks_micro_batches(self) -> bool:
-        return self.avro_schema is None
 
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
         require_columns_of_stream(query, self.place(credentials))

@@ -12,6 +12,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, one_of
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
@@ -97,9 +98,9 @@ class ToDeltaLake(Load, S3Options):
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
-    def reports_rows(self) -> bool:
+    def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table.
-        return self.mode != "merge"
+        return Traits(reports_rows=self.mode != "merge")
 
     def folder(self) -> str | None:
         return self.path

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
@@ -51,12 +52,14 @@ class FromDeltaLake(Extract, S3Options):
             )
         return self
 
-    def is_stream(self) -> bool:
-        # A table as it once was does not change.
-        return self.version is None and self.timestamp is None
-
-    def pushes_down_filters(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(
+            # A table as it once was does not change.
+            is_stream=self.version is None and self.timestamp is None,
+            is_repeatable=True,
+            pushes_down_filters=True,
+            checks_micro_batches=False,
+        )
 
     def uri(self) -> str:
         return spark_path(self.path)

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import StepConfig
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
@@ -103,6 +104,9 @@ class WritesFiles(Load, S3Options):
     def _partitions_can_be_overwritten(self) -> Self:
         require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
         return self
+
+    def traits(self) -> Traits:
+        return Traits(reports_rows=False)
 
     def uri(self) -> str:
         """The path as Spark is to write it."""

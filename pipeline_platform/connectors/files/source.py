@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
 from pipeline_platform.connectors.files.csv_format import CsvFormat
@@ -181,11 +182,14 @@ class ReadsFiles(MalformedRecords, S3Options):
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
         return []
 
-    def is_stream(self) -> bool:
-        return True
-
-    def checks_micro_batches(self) -> bool:
-        return self.format not in ("csv", "json") and (self.schema_ is None or self.may_change_values())
+    def traits(self) -> Traits:
+        return Traits(
+            is_stream=True,
+            is_repeatable=True,
+            pushes_down_filters=self.format in ("parquet", "orc"),
+            checks_micro_batches=self.format not in ("csv", "json")
+            and (self.schema_ is None or self.may_change_values()),
+        )
 
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
         from pipeline_platform.connectors.files.stream_columns import require_columns_of_stream
@@ -203,9 +207,6 @@ class ReadsFiles(MalformedRecords, S3Options):
 
     def may_be_malformed(self) -> bool:
         return self.format in ("csv", "json")
-
-    def pushes_down_filters(self) -> bool:
-        return self.format in ("parquet", "orc")
 
     def uri(self) -> str:
         """The path as Spark is to read it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, PositiveInteger, one_of
 from pipeline_platform.connectors.files.sink import SaveMode
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
@@ -43,9 +44,9 @@ class WritesDatabase(Load, DatabaseOptions):
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)
 
-    def reports_rows(self) -> bool:
+    def traits(self) -> Traits:
         # With a quarantine it takes fewer rows than the frame has.
-        return not self.quarantines_bad_records()
+        return Traits(reports_rows=not self.quarantines_bad_records())
 
     def quarantines_bad_records(self) -> bool:
         return self.on_malformed == "quarantine"

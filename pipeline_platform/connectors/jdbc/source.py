@@ -10,6 +10,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.sql import parse_query
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.partition_range import range_kind
@@ -69,8 +70,8 @@ class ReadsDatabase(Extract, DatabaseOptions):
             raise PydanticCustomError("bounds", "'upperBound' must be above 'lowerBound'", {"key": "upperBound"})
         return self
 
-    def pushes_down_filters(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_repeatable=False, pushes_down_filters=True, checks_micro_batches=False)
 
     def dataset(self) -> Dataset:
         if self.table is not None:
@@ -78,9 +79,6 @@ class ReadsDatabase(Extract, DatabaseOptions):
         tables = [self.table_dataset(table).location for table in _tables(self.query or "", self.system)]
         others = [table.removeprefix(f"{self.server_uri()}/") for table in tables[1:]]
         return Dataset(self.system, "+".join([*tables[:1], *others]) or f"{self.server_uri()}/query")
-
-    def is_repeatable(self) -> bool:
-        return False
 
     def read(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         """Build the frame: the source is asked for its columns, and for the bounds that were left out.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Text
 from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
@@ -35,12 +36,14 @@ class ToKafka(Load, KafkaOptions):
     """
 
     method: ClassVar[str] = "toKafka"
-    can_be_continuous: ClassVar[bool] = True
 
     topic: Topic
     """The topic."""
     key_column: Text | None = None
     """Without a column `value`: the column that becomes the key."""
+
+    def traits(self) -> Traits:
+        return Traits(reports_rows=False, can_be_continuous=True)
 
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])

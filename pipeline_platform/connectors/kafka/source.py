@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.environment import has_placeholder
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import (
     AvroSchema,
     Flag,
@@ -226,8 +227,14 @@ class FromKafka(MalformedRecords, KafkaOptions):
             return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
         return []
 
-    def is_stream(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(
+            is_stream=True,
+            # Where the topic ends is found out at each reading.
+            is_repeatable=False,
+            checks_micro_batches=False,
+            may_lose_data=not self.fail_on_data_loss,
+        )
 
     def dataset(self) -> Dataset:
         return self.topic_dataset(self.topic or [self.topic_pattern or ""])
@@ -265,13 +272,6 @@ class FromKafka(MalformedRecords, KafkaOptions):
 
     def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
         return topic_ids(spark, self.spark_options(credentials), self.topic, self.topic_pattern)
-
-    def may_lose_data(self) -> bool:
-        return not self.fail_on_data_loss
-
-    def is_repeatable(self) -> bool:
-        # Where the topic ends is found out at each reading.
-        return False
 
     def position_in(self) -> Mapping[str, Any]:
         # Brokers come and go.

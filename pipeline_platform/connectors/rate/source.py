@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PositiveInteger
 from pipeline_platform.steps.extract import Extract
 
@@ -24,8 +25,8 @@ class FromRate(Extract):
     rows_per_second: PositiveInteger
     """Rows per second."""
 
-    def is_stream(self) -> bool:
-        return True
+    def traits(self) -> Traits:
+        return Traits(is_stream=True, is_repeatable=True, checks_micro_batches=False)
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         return spark.readStream.format("rate").option("rowsPerSecond", self.rows_per_second).load()

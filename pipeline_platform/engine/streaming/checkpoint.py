@@ -414,7 +414,7 @@ def _record(folder: UPath) -> UPath:
 def _what_counts(pipeline: PipelineConfig, shape: StreamShape) -> list[dict[str, Any]]:
     streamed = [step for step in pipeline.steps if step.index in shape.streamed]
     sources = [
-        {"method": step.config.method, **step.config.position_in()} for step in streamed if step.config.is_stream()
+        {"method": step.config.method, **step.config.position_in()} for step in streamed if step.traits.is_stream
     ]
     states = [
         {key: value for key, value in step.config.as_config().items() if key not in _MAY_CHANGE}
@@ -428,9 +428,9 @@ def _what_counts(pipeline: PipelineConfig, shape: StreamShape) -> list[dict[str,
 
 
 def _keeps_state(pipeline: PipelineConfig, step: Step) -> bool:
-    streams = {other.index for other in pipeline.steps if other.config.is_stream()}
+    streams = {other.index for other in pipeline.steps if other.traits.is_stream}
     streaming_inputs = {edge.step for edge in step.inputs if pipeline.upstream_of({edge.step}) & streams}
-    return step.config.is_stateful() or (step.config.is_join() and len(streaming_inputs) > 1)
+    return step.traits.is_stateful or (step.traits.is_join and len(streaming_inputs) > 1)
 
 
 def _differences(before: CheckpointFingerprint, now: CheckpointFingerprint) -> list[str]:

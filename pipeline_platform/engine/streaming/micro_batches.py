@@ -38,7 +38,7 @@ def steps_that_check(pipeline: PipelineConfig, shape: StreamShape) -> list[Step]
     return [
         step
         for step in pipeline.steps
-        if step.index in shape.streamed and isinstance(step.config, Extract) and step.config.checks_micro_batches()
+        if step.index in shape.streamed and step.type == "extract" and step.traits.checks_micro_batches
     ]
 
 

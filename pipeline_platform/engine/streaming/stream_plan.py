@@ -170,7 +170,7 @@ def _stream_frame(
         with error_context(step):
             config = step.config.resolved()
             match config:
-                case Extract() if config.is_stream():
+                case Extract() if step.traits.is_stream:
                     frame = config.read_stream(spark, credentials_for(credentials, config, step))
                     if step.index != shape.head:
                         frame = config.accepted(malformed_counted(frame, config, step))

@@ -58,14 +58,14 @@ def source_ids(
     found: dict[str, SourceId] = {}
     number = 0
     for step in pipeline.steps:
-        if step.index not in shape.streamed or not step.config.is_stream():
+        if step.index not in shape.streamed or not step.traits.is_stream:
             continue
         with error_context(step):
             config = step.config.resolved()
             assert isinstance(config, Extract)
             ids = config.source_ids(spark, credentials_for(credentials, config, step))
         for name, id_ in ids.items():
-            found[f"{number}:{name}"] = SourceId(name, id_, step, config.may_lose_data())
+            found[f"{number}:{name}"] = SourceId(name, id_, step, step.traits.may_lose_data)
         number += 1
     return found
 
