@@ -55,7 +55,6 @@ def _warn_of_missing_extras(pipelines: list[PipelineConfig]) -> None:
 
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
-    from pipeline_platform.config.stream_shape import stream_shape
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_batch
     from pipeline_platform.engine.spark.session import planning_session
@@ -78,9 +77,9 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                 closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
             ):
                 if pipeline.mode == "streaming":
-                    plan_stream(pipeline, spark, credentials, stream_shape(pipeline.steps))
+                    plan_stream(pipeline.resolve(), spark, credentials)
                 else:
-                    plan_batch(pipeline, spark, "check", credentials)
+                    plan_batch(pipeline.resolve(), spark, "check", credentials)
         except PipelineException as error:
             problems += 1
             typer.echo(str(error.at(pipeline.location)), err=True)

@@ -132,7 +132,7 @@ def reset_checkpoint(
     is loaded again, and nothing is left out.
     """
     from pipeline_platform.credentials.run_credentials import RunCredentials
-    from pipeline_platform.engine.streaming import checkpoint
+    from pipeline_platform.engine.streaming import checkpoint_place
     from pipeline_platform.engine.streaming.lock import checkpoint_lock
     from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 
@@ -141,14 +141,14 @@ def reset_checkpoint(
     last_used = state.checkpoint if state is not None else None
     try:
         with (
-            checkpoint_lock(checkpoint.checkpoint_location(pipeline)),
+            checkpoint_lock(checkpoint_place.checkpoint_location(pipeline)),
             closing(RunCredentials.from_environment("reset-checkpoint", pipeline.location)) as credentials,
         ):
-            place_at = checkpoint.places_of(pipeline, credentials)
+            place_at = checkpoint_place.places_of(pipeline, credentials)
             if keep_offsets:
-                told = _keep_offsets(pipeline, checkpoint.find_checkpoint(pipeline, place_at, last_used))
+                told = _keep_offsets(pipeline, checkpoint_place.find_checkpoint(pipeline, place_at, last_used))
             else:
-                moved = checkpoint.reset_checkpoint(pipeline, place_at, last_used)
+                moved = checkpoint_place.reset_checkpoint(pipeline, place_at, last_used)
                 if state is not None:
                     state.model_copy(update={"has_begun": False}).write(state_file(pipeline.name))
                 told = f"the checkpoint is now at {' and '.join(moved)}" if moved else _NO_CHECKPOINT

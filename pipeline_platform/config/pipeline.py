@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,6 +17,7 @@ from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
 from pipeline_platform.config.spark_limits import SparkSettings
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
+from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.config.values import (
     Amount,
     Location,
@@ -25,7 +28,12 @@ from pipeline_platform.config.values import (
     one_of,
     reveal,
 )
-from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
+from pipeline_platform.exceptions import (
+    CredentialException,
+    PipelineConfigurationException,
+    PipelineException,
+    StepLocation,
+)
 from pipeline_platform.extras import Extra, install_hint
 
 
@@ -223,6 +231,40 @@ class PipelineConfig(PipelineKeys):
             location=next(iter(needed.values()))[0].location,
             hint=install_hint(needed),
         )
+
+    def resolve(self, steps: Collection[int] | None = None) -> Self:
+        """The pipeline with the environment variables in the configs of its steps replaced, for use at run time only.
+
+        Args:
+            steps: Indices of the steps that are to run; None for all. The others stay as they are written.
+
+        Raises:
+            CredentialException: A variable is not set, or not for pipelines; it is located at the step.
+            PipelineConfigurationException: With the variables' values a step is not what the format allows.
+        """
+        resolved: list[Step] = []
+        for step in self.steps:
+            if steps is not None and step.index not in steps:
+                resolved.append(step)
+                continue
+            try:
+                resolved.append(replace(step, config=step.config.resolved()))
+            except PipelineException as error:
+                raise error.at(step.location, step.config.as_config()) from error.__cause__
+        return self.model_copy(update={"steps": tuple(resolved)})
+
+    @cached_property
+    def shape(self) -> StreamShape:
+        """What of a streaming pipeline is the stream; the same wherever it runs, whatever the environment says."""
+        return stream_shape([replace(step, config=step.config.as_written) for step in self.steps])
+
+    @property
+    def main_load(self) -> Step:
+        """The first load: what it says of checkpoint, trigger, output mode and name holds for the one query there is.
+
+        Only of a streaming pipeline.
+        """
+        return next(step for step in self.steps if step.type == "load")
 
     def step(self, name: str) -> Step:
         """The step with this asset name.

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.environment import VariableError, substitute_all
@@ -48,6 +48,8 @@ class StepConfig(FormatModel):
     """The best known of the keys that it takes beside its fields."""
     kind: ClassVar[str] = "spark"
     """The system it deals with, as Dagster's `kinds` name it."""
+
+    _as_written: StepConfig | None = PrivateAttr(default=None)
 
     def required_extras(self) -> Sequence[Extra]:
         """Optional packages that the step can't run without; asked for before anything is begun."""
@@ -101,20 +103,29 @@ class StepConfig(FormatModel):
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()
 
+    @property
+    def as_written(self) -> StepConfig:
+        """The config as it stands in the file: of a resolved one that which it was made of, of any other itself."""
+        return self._as_written or self
+
     def as_config(self) -> dict[str, Any]:
         """The config as it would be written in JSON, without defaults and without secrets.
 
-        Environment variables that are replaced at run time only stand as they are written.
+        Environment variables that are replaced at run time only stand as they are written, of a resolved config too.
         """
-        return _without_passwords(self.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        return _without_passwords(self.as_written.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
     def resolved(self) -> Self:
         """A copy with the environment variables in its strings replaced, for use at run time only.
+
+        A value that a variable has is not looked at again: of a config that is resolved, this is the config itself.
 
         Raises:
             CredentialException: A variable is not set, or not for pipelines.
             PipelineConfigurationException: With the variables' values the config is not what the format allows.
         """
+        if self._as_written is not None:
+            return self
         written = self.model_dump(by_alias=True, exclude_unset=True)
         try:
             config = substitute_all(written)
@@ -123,11 +134,13 @@ class StepConfig(FormatModel):
         if config == written:
             return self
         try:
-            return self.model_validate(config)
+            resolved = self.model_validate(config)
         except ValidationError as error:
             wrong = "; ".join(f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in mistakes(error))
             message = f"with the values of its environment variables the config is not valid: {wrong}"
             raise PipelineConfigurationException(message) from None
+        resolved._as_written = self
+        return resolved
 
 
 def _without_passwords(value: Any) -> Any:
@@ -227,8 +240,8 @@ class Step:
 
     @cached_property
     def traits(self) -> Traits:
-        """What the step is, with its config."""
-        return self.config.traits()
+        """What the step is, with its config as it is written: the same wherever it runs."""
+        return self.config.as_written.traits()
 
     @property
     def file(self) -> Path | None:

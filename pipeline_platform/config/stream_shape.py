@@ -43,10 +43,13 @@ class StreamShape:
     Args:
         head: Index of the step whose frame becomes the micro-batches.
         streamed: Indices of the steps that make that frame, itself included.
+        plain_load: Index of the load, for a stream that is this load and nothing beside it: no validation, no
+            quarantine, no other load. None for any other.
     """
 
     head: int
     streamed: frozenset[int]
+    plain_load: int | None = None
 
 
 def stream_shape(steps: Sequence[Step]) -> StreamShape:
@@ -87,7 +90,8 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
             sinks[-1].index,
             "split it into two pipelines, or combine the streams with a join or a union first",
         )
-    shape = StreamShape(head, frozenset(_upstream(steps, {head})))
+    streamed = frozenset(_upstream(steps, {head}))
+    shape = StreamShape(head, streamed, _plain_load(steps, sinks, head, streamed))
     below = _below(steps, head)
     for step in steps:
         _require_row_by_row(steps, step, shape, below)
@@ -96,9 +100,8 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
         if mistake is not None:
             raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
     _require_output(steps, shape)
-    is_plain = plain_load(steps, shape) is not None
     for step in sinks:
-        if step.config.is_continuous() and not is_plain:
+        if step.config.is_continuous() and shape.plain_load is None:
             raise StreamShapeError(
                 "a continuous stream has one load and nothing else, and another step here needs micro-batches",
                 step.index,
@@ -122,11 +125,9 @@ def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
             raise StreamShapeError(mistake, step.index, hint)
 
 
-def plain_load(steps: Sequence[Step], shape: StreamShape) -> Step | None:
-    """The load of a stream that is this load and nothing beside it: no validation, no quarantine, no other load."""
-    sinks = [step for step in steps if step.type in ("validate", "load")]
-    quarantines_bad_records = any(steps[index].config.quarantines_bad_records() for index in shape.streamed)
-    return sinks[0] if len(sinks) == 1 and not quarantines_bad_records and _input(sinks[0]) == shape.head else None
+def _plain_load(steps: Sequence[Step], sinks: Sequence[Step], head: int, streamed: Set[int]) -> int | None:
+    has_quarantine = any(steps[index].config.quarantines_bad_records() for index in streamed)
+    return sinks[0].index if len(sinks) == 1 and not has_quarantine and _input(sinks[0]) == head else None
 
 
 def _dominators(steps: Sequence[Step], streams: Set[int]) -> dict[int, int]:

@@ -15,9 +15,9 @@ from tenacity.wait import wait_base
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
-from pipeline_platform.engine.execution import Execution, Listener, noop_listener
+from pipeline_platform.engine.execution import Listener, execute, noop_listener
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
-from pipeline_platform.engine.plan import plan
+from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.exceptions import (
@@ -104,13 +104,15 @@ class BatchRun:
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
         ):
-            for attempt in _attempts(self.pipeline.retry, stop, self._try_again):
+            pipeline = self.pipeline.resolve(needed_steps(self.pipeline, self.selection))
+            for attempt in _attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
                     self.record.steps.clear()
-                    planned = plan(self.pipeline, self.spark, self.load_name, credentials, self.selection)
-                    self.record.hints = planned.hints
-                    Execution(self.pipeline, self.selection, self.listener, self.record.steps).of(planned, stop)
+                    planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection)
+                    self.record.hints = list(planned.hints)
+                    for metrics in execute(planned, stop, self.listener):
+                        self.record.steps[metrics.index] = metrics
 
     def _try_again(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome is not None else None

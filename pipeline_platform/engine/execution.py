@@ -5,28 +5,22 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Set
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
-from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.counting import RowCountObservation, counting_note, reporting_loads
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.plan import Plan, PlannedBlock, PlannedLoad, selected_steps
-from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
+from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
+from pipeline_platform.engine.quarantine import write_bad_records
+from pipeline_platform.engine.validation import BlockResult, PlannedValidation, run_block
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
-from pipeline_platform.steps.validate import Validate
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,127 +32,129 @@ def noop_listener(*_: object) -> None:
     """A listener that does not listen."""
 
 
-@dataclass
-class Execution:
-    """Carries out one plan.
+def execute(planned: Plan, stop: CancellationToken, listener: Listener = noop_listener) -> Generator[StepMetrics]:
+    """Carry out a plan.
 
     Args:
-        pipeline: The pipeline.
-        selection: Names of the steps to run; None for all.
+        planned: The plan, whose frames are released at the end.
+        stop: Looked at between its actions.
         listener: Told about each step.
-        steps: What each step did, by its index.
+
+    Yields:
+        What each step did, as soon as that is known: of a run that fails, what was done until then.
+
+    Raises:
+        PipelineCancelledException: Somebody asked to stop.
+        PipelineException: A step failed; it names the step. What its attempt left aside is removed.
+    """
+    with planned.persisted, ExitStack() as violators:
+        try:
+            yield from _Execution(planned, listener).run(stop, violators)
+        except BaseException:
+            for load in planned.loads:
+                # What the run failed at is what has to be told.
+                with suppress(Exception):
+                    load.prepared.clean()
+            raise
+
+
+class _Execution:
+    """One plan while it is carried out.
+
+    Args:
+        planned: The plan.
+        listener: Told about each step.
     """
 
-    pipeline: PipelineConfig
-    selection: Set[str] | None = None
-    listener: Listener = noop_listener
-    steps: dict[int, StepMetrics] = field(default_factory=dict)
+    def __init__(self, planned: Plan, listener: Listener) -> None:
+        self._planned = planned
+        self._pipeline = planned.scope.pipeline
+        self._listener = listener
+        self._rows: dict[int, int | None] = {}
+        """Rows of the steps that are done."""
 
-    def of(self, planned: Plan, stop: CancellationToken) -> None:
-        """Carry out a plan.
-
-        Args:
-            planned: The plan.
-            stop: Looked at between its actions.
-
-        Raises:
-            PipelineCancelledException: Somebody asked to stop.
-            PipelineException: A step failed; it names the step. What its attempt left aside is removed.
-        """
-        held: list[DataFrame] = list(planned.cached)
+    def run(self, stop: CancellationToken, violators: ExitStack) -> Iterator[StepMetrics]:
+        """Carry it out; the rows that validations take out are kept until `violators` is closed."""
         covered: set[int] = set()
         ran: set[int] = set()
-        bad_records: dict[int, int | None] = {}
-        try:
-            for action in planned.actions:
-                stop.check()
-                match action:
-                    case PlannedBlock():
-                        self._validate(planned, action, held)
-                        if action.block.needs_pass():
-                            ran |= self.pipeline.upstream_of({v.step.index for v in action.block.validations})
-                    case PlannedLoad():
-                        self._keep_rejects(planned, bad_records)
-                        above = self.pipeline.upstream_of({action.step.index})
-                        covered |= above
-                        if self._load(planned, action, bad_records):
-                            ran |= above
-            self._keep_rejects(planned, bad_records)
-            ran |= self._run_uncovered(planned, covered | ran, stop)
-            self._record_frames(planned, ran, bad_records)
-        except BaseException:
-            for action in planned.actions:
-                if isinstance(action, PlannedLoad):
-                    # What the run failed at is what has to be told.
-                    with suppress(Exception):
-                        action.prepared.clean()
-            raise
-        finally:
-            for frame in held:
-                frame.unpersist()
+        bad_records: Mapping[int, int | None] | None = None
+        for action in self._planned.actions:
+            stop.check()
+            match action:
+                case PlannedBlock():
+                    yield from self._validate(action, violators)
+                    if action.block.needs_pass():
+                        ran |= self._pipeline.upstream_of({v.step.index for v in action.block.validations})
+                case PlannedLoad():
+                    if bad_records is None:
+                        bad_records = write_bad_records(self._planned.bad_records)
+                    above = self._pipeline.upstream_of({action.step.index})
+                    covered |= above
+                    metrics = self._load(action, bad_records)
+                    yield metrics
+                    if metrics.skipped is None:
+                        ran |= above
+        if bad_records is None:
+            bad_records = write_bad_records(self._planned.bad_records)
+        ran |= self._run_uncovered(covered | ran, stop)
+        for frame in self._planned.frames.values():
+            yield self._frame_metrics(frame, ran, bad_records)
 
-    def _validate(self, planned: Plan, action: PlannedBlock, held: list[DataFrame]) -> None:
+    def _validate(self, action: PlannedBlock, violators: ExitStack) -> Iterator[StepMetrics]:
         first = action.block.validations[0].step
         began, started = time.monotonic(), datetime.now(UTC)
         for validation in action.block.validations:
-            self.listener("started", validation.step, None)
-        with error_context(first, self.pipeline):
+            self._listener("started", validation.step, None)
+        with error_context(first, self._pipeline):
             result = run_block(action.block)
         if result.violators is not None:
-            held.append(result.violators)
+            violators.callback(result.violators.unpersist)
         seconds = time.monotonic() - began
-        for validation in action.block.validations:
-            quarantine = planned.quarantine_of(validation.step)
-            self._record_validation(validation.step, validation.config, result, started, seconds, quarantine)
-        for validation in action.block.validations:
-            metrics = self.steps[validation.step.index]
+        done = [
+            self._validation_metrics(validation, result, started, seconds) for validation in action.block.validations
+        ]
+        yield from done
+        for validation, metrics in zip(action.block.validations, done, strict=True):
             if not metrics.passed and validation.config.on_failure == "fail":
                 raise _broken(validation.step, metrics)
         if result.violators is not None:
             for quarantine in action.quarantines:
-                with error_context(quarantine.step):
-                    rows = taken_by(result.violators, quarantine.takers)
-                    quarantine.config.prepare(rows, quarantine.run).write()
+                quarantine.write(result.violators)
 
-    def _record_validation(
-        self,
-        step: Step,
-        config: Validate,
-        result: BlockResult,
-        started: datetime,
-        seconds: float,
-        quarantine: str | None,
-    ) -> None:
+    def _validation_metrics(
+        self, validation: PlannedValidation, result: BlockResult, started: datetime, seconds: float
+    ) -> StepMetrics:
+        step, on_failure = validation.step, validation.config.on_failure
         rules = list(result.rules[step.index])
         passed = all(rule.passed for rule in rules)
-        self._record(
+        quarantine = self._planned.quarantine_of(step)
+        return self._finished(
             StepMetrics(
                 index=step.index,
                 name=step.name,
                 type=step.type,
                 method=step.config.method,
-                status="COMPLETED" if passed or config.on_failure != "fail" else "FAILED",
+                status="COMPLETED" if passed or on_failure != "fail" else "FAILED",
                 rows=result.rows[step.index],
                 started=started,
                 seconds=seconds,
                 rules=rules,
                 quarantined=result.quarantined[step.index] if quarantine is not None else None,
                 quarantine=quarantine,
-                blocking=config.on_failure == "fail",
+                blocking=on_failure == "fail",
             ),
             step,
         )
 
-    def _load(self, planned: Plan, action: PlannedLoad, bad_records: Mapping[int, int | None]) -> bool:
-        """Load, and say whether anything had to be done for it."""
+    def _load(self, action: PlannedLoad, bad_records: Mapping[int, int | None]) -> StepMetrics:
         step = action.step
-        self.listener("started", step, None)
+        self._listener("started", step, None)
         began, started = time.monotonic(), datetime.now(UTC)
-        with error_context(step, self.pipeline):
+        with error_context(step, self._pipeline):
             written = action.prepared.write()
         observation = action.observation if written.skipped is None else None
         rows = observation.rows() if written.rows is None and observation is not None else written.rows
-        self._record(
+        return self._finished(
             StepMetrics(
                 index=step.index,
                 name=step.name,
@@ -174,87 +170,88 @@ class Execution:
                 version=written.version,
                 skipped=written.skipped,
                 quarantined=bad_records.get(step.index),
-                quarantine=planned.quarantine_of(step),
+                quarantine=self._planned.quarantine_of(step),
                 malformed=_malformed(step, bad_records, observation),
-                columns=planned.columns[step.index],
-                lineage=planned.lineage[step.index],
+                columns=list(action.columns),
+                lineage=_by_column(action.lineage),
                 detail=dict(written.detail),
             ),
             step,
         )
-        return written.skipped is None
 
-    def _keep_rejects(self, planned: Plan, bad_records: dict[int, int | None]) -> None:
-        """Write the records that can't be used, once; how many they are, by step."""
-        for reject in planned.rejects:
-            if reject.step.index not in bad_records:
-                with error_context(reject.step):
-                    bad_records[reject.step.index] = reject.prepared.write().rows
-
-    def _run_uncovered(self, planned: Plan, covered: set[int], stop: CancellationToken) -> set[int]:
+    def _run_uncovered(self, covered: Set[int], stop: CancellationToken) -> set[int]:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""
         ran: set[int] = set()
-        for step in reversed(selected_steps(self.pipeline, self.selection)):
-            if step.type in ("extract", "transform") and step.index not in covered | ran:
+        selection = self._planned.scope.selection
+        for step in reversed(self._pipeline.steps):
+            is_selected = selection is None or step.name in selection
+            if is_selected and step.type in ("extract", "transform") and step.index not in covered | ran:
                 stop.check()
-                self.listener("started", step, None)
-                with error_context(step, self.pipeline):
-                    planned.frames[step.index].write.format("noop").mode("overwrite").save()
-                ran |= self.pipeline.upstream_of({step.index})
+                self._listener("started", step, None)
+                with error_context(step, self._pipeline):
+                    self._planned.frames[step.index].frame.write.format("noop").mode("overwrite").save()
+                ran |= self._pipeline.upstream_of({step.index})
         return ran
 
-    def _record_frames(self, planned: Plan, ran: Set[int], bad_records: Mapping[int, int | None]) -> None:
-        for step in self.pipeline.steps:
-            if step.type not in ("extract", "transform") or step.index not in planned.frames:
-                continue
-            source = planned.count_source(step)
-            note = counting_note(self.pipeline, step) or counting_note(self.pipeline, source)
-            if note is None and step.index not in ran:
-                note = NOT_RUN
-            observation = planned.observations.get(source.index)
-            written = [self.steps[load.index].rows for load in reporting_loads(self.pipeline, source, planned.needed)]
-            rows: int | None = None
-            if note is None:
-                rows = (
-                    observation.rows() if observation is not None else next((n for n in written if n is not None), None)
-                )
-            dataset = step.config.dataset() if isinstance(step.config, Extract) else None
-            self._record(
-                StepMetrics(
-                    index=step.index,
-                    name=step.name,
-                    type=step.type,
-                    method=step.config.method,
-                    status="COMPLETED",
-                    rows=rows,
-                    rows_note=(note or UNCERTAIN) if rows is None else None,
-                    partitions=observation.partitions() if observation is not None and rows is not None else None,
-                    quarantined=bad_records.get(step.index),
-                    quarantine=planned.quarantine_of(step),
-                    malformed=_malformed(step, bad_records, planned.observations.get(step.index)),
-                    uri=dataset.uri if dataset else None,
-                    columns=planned.columns[step.index],
-                    lineage=planned.lineage.get(step.index, {}),
-                ),
-                step,
-            )
+    def _frame_metrics(
+        self, planned: PlannedFrame, ran: Set[int], bad_records: Mapping[int, int | None]
+    ) -> StepMetrics:
+        step, scope = planned.step, self._planned.scope
+        source = scope.count_source(step)
+        note = counting_note(self._pipeline, step) or counting_note(self._pipeline, source)
+        if note is None and step.index not in ran:
+            note = NOT_RUN
+        counting = self._planned.frames.get(source.index)
+        observation = counting.observation if counting is not None else None
+        written = [self._rows[load.index] for load in reporting_loads(self._pipeline, source, scope.needed)]
+        rows: int | None = None
+        if note is None:
+            rows = observation.rows() if observation is not None else next((n for n in written if n is not None), None)
+        # As the definitions name it, before the environment is known.
+        config = step.config.as_written
+        dataset = config.dataset() if isinstance(config, Extract) else None
+        return self._finished(
+            StepMetrics(
+                index=step.index,
+                name=step.name,
+                type=step.type,
+                method=step.config.method,
+                status="COMPLETED",
+                rows=rows,
+                rows_note=(note or UNCERTAIN) if rows is None else None,
+                partitions=observation.partitions() if observation is not None and rows is not None else None,
+                quarantined=bad_records.get(step.index),
+                quarantine=self._planned.quarantine_of(step),
+                malformed=_malformed(step, bad_records, planned.observation),
+                uri=dataset.uri if dataset else None,
+                columns=list(planned.columns),
+                lineage=_by_column(planned.lineage),
+            ),
+            step,
+        )
 
-    def _record(self, metrics: StepMetrics, step: Step) -> None:
+    def _finished(self, metrics: StepMetrics, step: Step) -> StepMetrics:
+        """What a step did, as it is told to everybody."""
         metrics = metrics.model_copy(update={"rows_in": self._rows_in(metrics, step)})
         # A rule, or what it is told of, may hold the value of an environment variable.
         metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
-        self.steps[step.index] = metrics
+        self._rows[step.index] = metrics.rows
         with log_context(step=step.name):
             _LOG.info("%s", _line(metrics))
-        self.listener("finished", step, metrics)
+        self._listener("finished", step, metrics)
+        return metrics
 
     def _rows_in(self, metrics: StepMetrics, step: Step) -> int | None:
         """Rows of all inputs; a validation and a load have one, and say how many rows they took of it."""
         if step.type != "transform":
             return metrics.rows if step.type != "extract" else None
-        inputs = [self.steps[edge.step].rows if edge.step in self.steps else None for edge in step.inputs]
+        inputs = [self._rows.get(edge.step) for edge in step.inputs]
         known = [rows for rows in inputs if rows is not None]
         return sum(known) if len(known) == len(inputs) else None
+
+
+def _by_column(lineage: Lineage) -> dict[str, list[tuple[int, str]]]:
+    return {column: list(sources) for column, sources in lineage.items()}
 
 
 def _malformed(

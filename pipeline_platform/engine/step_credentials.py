@@ -41,6 +41,7 @@ def credentials_of_bucket(credentials: RunCredentials, steps: Iterable[Step], ur
     if bucket is None:
         return None
     for step in sorted(steps, key=lambda step: step.type != "load"):
+        # Where no pipeline is run, as when a checkpoint is moved, not all of them are resolved.
         config = step.config.resolved()
         if isinstance(config, S3Options) and bucket_of(config.uri()) == bucket:
             return credentials_for(credentials, config, step)

@@ -12,7 +12,6 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.registry import dataset_kind
 from pipeline_platform.steps.dataset import Dataset
@@ -121,7 +120,7 @@ def code_versions(pipeline: PipelineConfig) -> dict[int, str]:
 
 def _freshness(pipeline: PipelineConfig) -> dg.FreshnessPolicy | None:
     """A stream materializes its sinks now and then while it runs; one that has missed that some times is down."""
-    if pipeline.mode != "streaming" or main_load(pipeline).config.ends_by_itself():
+    if pipeline.mode != "streaming" or pipeline.main_load.config.ends_by_itself():
         return None
     expected = timedelta(seconds=MATERIALIZATION_SECONDS)
     return dg.FreshnessPolicy.time_window(warn_window=2 * expected, fail_window=4 * expected)

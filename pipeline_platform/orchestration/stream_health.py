@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.specs import asset_key
@@ -119,4 +118,4 @@ def _wrong(
 
 
 def _sink(pipeline: PipelineConfig) -> dg.AssetKey:
-    return asset_key(pipeline, main_load(pipeline))
+    return asset_key(pipeline, pipeline.main_load)

@@ -9,7 +9,6 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
@@ -106,7 +105,7 @@ class _Events:
         self._context = context
         self._sinks = {step.index: asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"}
         self._latest = latest
-        self._ends_by_itself = main_load(pipeline).config.ends_by_itself()
+        self._ends_by_itself = pipeline.main_load.config.ends_by_itself()
         self._observed = self._materialized = float("-inf")
         self._batch: int | None = None
         self._totals = StreamTotals()

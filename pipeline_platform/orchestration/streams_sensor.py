@@ -10,7 +10,6 @@ import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.engine.streaming.other_streams import orphans
 from pipeline_platform.engine.streaming.stream_state import (
     StreamRequest,
@@ -40,7 +39,7 @@ TICK_SECONDS = 10
 
 def is_supervised(pipeline: PipelineConfig) -> bool:
     """Whether a pipeline is a stream that is meant to run all the time; `availableNow` ends by itself."""
-    return pipeline.mode == "streaming" and not main_load(pipeline).config.ends_by_itself()
+    return pipeline.mode == "streaming" and not pipeline.main_load.config.ends_by_itself()
 
 
 def has_orphans(project: Project) -> bool:

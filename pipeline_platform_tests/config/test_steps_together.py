@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline_platform.config.step import Input
-from pipeline_platform.config.stream_shape import stream_shape
 from pipeline_platform_tests.config.reading import (
     Json,
     extract,
@@ -201,7 +200,7 @@ CONTINUOUS = load("toKafka", topic="b", trigger="continuous=1 second")
     ],
 )
 def test_a_stream_reaches_to_the_last_frame_that_everything_loaded_comes_from(steps: list[Json], head: int):
-    assert stream_shape(read(pipeline(*steps, mode="streaming")).steps).head == head
+    assert read(pipeline(*steps, mode="streaming")).shape.head == head
 
 
 def test_what_a_later_load_says_of_the_query_is_warned_about():

@@ -181,7 +181,7 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
         else extract("fromFiles", path=path, format=source, registerAs="all")
     )
     steps = [read_all, transform("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
-    last: Any = plan(pipeline_of(steps), spark, "plan", RunCredentials("plan")).frames[1]
+    last: Any = plan(pipeline_of(steps), spark, "plan", RunCredentials("plan")).frames[1].frame
     executed = last._jdf.queryExecution().executedPlan().toString()
     [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
     assert "GreaterThanOrEqual(id,990)" in pushed

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken
-from pipeline_platform.engine.execution import Execution, Listener
+from pipeline_platform.engine.execution import Listener, execute
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.plan import MicroBatch, plan
+from pipeline_platform.engine.plan import plan
+from pipeline_platform.engine.scope import MicroBatch
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS
+from pipeline_platform.engine.streaming.stream_plan import malformed_before_head
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import StepMetrics
@@ -28,17 +29,17 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
 
-def steps_that_check(pipeline: PipelineConfig, shape: StreamShape) -> list[Step]:
+def steps_that_check(pipeline: PipelineConfig) -> list[Step]:
     """The steps of a stream that look at each micro-batch before it is loaded.
 
     Args:
         pipeline: A streaming pipeline.
-        shape: What of it is the stream.
     """
+    streamed = pipeline.shape.streamed
     return [
         step
         for step in pipeline.steps
-        if step.index in shape.streamed and step.type == "extract" and step.traits.checks_micro_batches
+        if step.index in streamed and step.type == "extract" and step.traits.checks_micro_batches
     ]
 
 
@@ -50,9 +51,8 @@ class MicroBatches:
     """Takes every micro-batch of a stream; they come in a thread of Spark's.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         credentials: Where each step gets those of its system.
-        shape: What of the pipeline is the stream.
         load_ids: For each load, by its index: what its load id adds to the query's.
         stop: Looked at before each micro-batch.
         listener: Told about each step.
@@ -62,18 +62,16 @@ class MicroBatches:
         self,
         pipeline: PipelineConfig,
         credentials: RunCredentials,
-        shape: StreamShape,
         load_ids: Mapping[int, str],
         stop: CancellationToken,
         listener: Listener,
     ) -> None:
         self._pipeline = pipeline
         self._credentials = credentials
-        self._shape = shape
         self._load_ids = load_ids
         self._stop = stop
         self._listener = listener
-        self._checking = steps_that_check(pipeline, shape)
+        self._checking = steps_that_check(pipeline)
         self._query: Future[StreamingQuery] = Future()
         self.failure: BaseException | None = None
         """What the last micro-batch failed at; Spark hands on no more than the text of it."""
@@ -94,7 +92,8 @@ class MicroBatches:
         self._query.set_result(query)
 
     def heard(self, progress: StreamProgress) -> None:
-        """Hear what Spark says of a micro-batch: nothing that was not known."""
+        """Hear what Spark says of a micro-batch: what extracts before the head made null."""
+        self._add(malformed_before_head(self._pipeline, progress))
 
     def _take_noting_failure(self, frame: DataFrame, number: int) -> None:
         try:
@@ -112,15 +111,17 @@ class MicroBatches:
             raise Stopped from error
         query = self._query.result(timeout=STOP_SECONDS)
         for step in self._checking:
-            config = step.config.resolved()
+            config = step.config
             assert isinstance(config, Extract)
             with error_context(step):
                 config.check_micro_batch(query, credentials_for(self._credentials, config, step))
-        micro_batch = MicroBatch(frame, number, self._shape, self._load_ids)
+        micro_batch = MicroBatch(frame, number, self._load_ids)
         planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
-        execution = Execution(self._pipeline, listener=self._listener)
-        # A micro-batch that has begun is brought to its end.
-        execution.of(planned, CancellationToken())
+        # A micro-batch that has begun is brought to its end; of one that fails nothing is told, as it comes again.
+        done = list(execute(planned, CancellationToken(), self._listener))
         self.hints |= set(planned.hints)
-        for index, step in execution.steps.items():
-            self.steps[index] = self.steps[index].and_then(step) if index in self.steps else step
+        self._add(done)
+
+    def _add(self, done: Iterable[StepMetrics]) -> None:
+        for step in done:
+            self.steps[step.index] = self.steps[step.index].and_then(step) if step.index in self.steps else step

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape, plain_load
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import Listener
+from pipeline_platform.engine.planned import PlannedFrame, PlannedLoad
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.engine.streaming.stream_plan import PlannedStream, malformed_counted
+from pipeline_platform.engine.streaming.stream_plan import PlannedStream, malformed_before_head, malformed_counted
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import LOADED, StreamProgress
 from pipeline_platform.steps.extract import Extract
@@ -27,6 +27,7 @@ class NativeSink:
     """Makes the writer, and of what Spark says of its micro-batches what the steps did.
 
     Args:
+        pipeline: A streaming pipeline, its environment variables replaced.
         steps: The load, and before it the step whose frame it loads, as they are before the first micro-batch.
         load: The load.
         writer: Of Spark's own sink.
@@ -37,8 +38,14 @@ class NativeSink:
     """A micro-batch fails within Spark, which keeps the error itself."""
 
     def __init__(
-        self, steps: Mapping[int, StepMetrics], load: Step, writer: DataStreamWriter, listener: Listener
+        self,
+        pipeline: PipelineConfig,
+        steps: Mapping[int, StepMetrics],
+        load: Step,
+        writer: DataStreamWriter,
+        listener: Listener,
     ) -> None:
+        self._pipeline = pipeline
         self._unused = steps
         self._load = load
         self._writer = writer
@@ -56,6 +63,8 @@ class NativeSink:
 
     def heard(self, progress: StreamProgress) -> None:
         """Hear what Spark says of a micro-batch."""
+        for did in malformed_before_head(self._pipeline, progress):
+            self._add(did)
         if not progress.worked:
             return
         for index, unused in self._unused.items():
@@ -66,14 +75,16 @@ class NativeSink:
                     "malformed": progress.malformed.get(unused.name),
                 }
             )
-            self.steps[index] = self.steps[index].and_then(did) if index in self.steps else did
+            self._add(did)
             if index == self._load.index:
                 self._listener("finished", self._load, did)
+
+    def _add(self, did: StepMetrics) -> None:
+        self.steps[did.index] = self.steps[did.index].and_then(did) if did.index in self.steps else did
 
 
 def native_sink(
     pipeline: PipelineConfig,
-    shape: StreamShape,
     planned: PlannedStream,
     credentials: RunCredentials,
     listener: Listener,
@@ -81,37 +92,39 @@ def native_sink(
     """Spark's own sink for a stream that is one load and nothing beside it; None where there is more to do.
 
     Args:
-        pipeline: A streaming pipeline.
-        shape: What of it is the stream.
+        pipeline: A streaming pipeline, its environment variables replaced.
         planned: The stream.
         credentials: Where each step gets those of its system.
         listener: Told about the load.
     """
     from pyspark.sql import functions as F
 
-    head = pipeline.steps[shape.head]
-    load = plain_load(pipeline.steps, shape)
-    if load is None:
+    if pipeline.shape.plain_load is None:
         return None
-    config = load.config.resolved()
+    head = planned.checked.frames[pipeline.shape.head]
+    [loaded] = planned.checked.loads
+    load, config = loaded.step, loaded.step.config
     assert isinstance(config, Load)
-    frame, source = planned.frame, head.config.resolved()
+    frame, source = planned.frame, head.step.config
     # A continuous query allows no observation.
     is_observed = not config.is_continuous()
     if isinstance(source, Extract):
-        frame = source.accepted(malformed_counted(frame, source, head) if is_observed else frame)
+        frame = source.accepted(malformed_counted(frame, source, head.step) if is_observed else frame)
     if is_observed:
         frame = frame.observe(LOADED, F.count(F.lit(1)).alias("rows"))
     run = LoadRun(pipeline.name, load.name, credentials_for(credentials, config, load), run_id=credentials.run_id)
     writer = config.native_sink(frame, run)
     if writer is None:
         return None
-    unused = {step.index: _before_the_first(planned, step) for step in (head, load)}
-    return NativeSink(unused, load, writer, listener)
+    unused = {one.step.index: _before_the_first(one) for one in (head, loaded)}
+    return NativeSink(pipeline, unused, load, writer, listener)
 
 
-def _before_the_first(planned: PlannedStream, step: Step) -> StepMetrics:
-    dataset = step.config.dataset() if isinstance(step.config, (Extract, Load)) else None
+def _before_the_first(planned: PlannedFrame | PlannedLoad) -> StepMetrics:
+    step = planned.step
+    # As the definitions name it, before the environment is known.
+    config = step.config.as_written
+    dataset = config.dataset() if isinstance(config, (Extract, Load)) else None
     return StepMetrics(
         index=step.index,
         name=step.name,
@@ -119,6 +132,6 @@ def _before_the_first(planned: PlannedStream, step: Step) -> StepMetrics:
         method=step.config.method,
         status="COMPLETED",
         uri=dataset.uri if dataset is not None else None,
-        columns=planned.checked.columns[step.index],
-        lineage=planned.checked.lineage.get(step.index, {}),
+        columns=list(planned.columns),
+        lineage={column: list(sources) for column, sources in planned.lineage.items()},
     )

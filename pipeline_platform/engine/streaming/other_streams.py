@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.engine.streaming.checkpoint import PlaceAt, has_checkpoint_at, reset_command
+from pipeline_platform.engine.streaming.checkpoint_place import PlaceAt, has_checkpoint_at, reset_command
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.extract import Extract
@@ -20,9 +20,9 @@ def sinks_of(pipeline: PipelineConfig) -> tuple[str, ...]:
     """What a pipeline loads, as URIs.
 
     Args:
-        pipeline: The pipeline.
+        pipeline: The pipeline, its environment variables replaced.
     """
-    configs = (step.config.resolved() for step in pipeline.steps)
+    configs = (step.config for step in pipeline.steps)
     return tuple(sorted({config.dataset().uri for config in configs if isinstance(config, Load)}))
 
 
@@ -30,9 +30,9 @@ def sources_of(pipeline: PipelineConfig) -> tuple[str, ...]:
     """What a pipeline reads, as URIs.
 
     Args:
-        pipeline: The pipeline.
+        pipeline: The pipeline, its environment variables replaced.
     """
-    datasets = (config.dataset() for step in pipeline.steps if isinstance(config := step.config.resolved(), Extract))
+    datasets = (step.config.dataset() for step in pipeline.steps if isinstance(step.config, Extract))
     return tuple(sorted({dataset.uri for dataset in datasets if dataset is not None}))
 
 
@@ -49,7 +49,7 @@ def former_selves(pipeline: PipelineConfig, states: Iterable[StreamState]) -> li
     """The streams that this one was, before the pipeline or its file got another name.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         states: What the streams of the machine last said of themselves.
     """
     here, sources, sinks = file_of(pipeline), sources_of(pipeline), sinks_of(pipeline)

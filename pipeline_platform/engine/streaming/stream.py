@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.stream_shape import StreamShape, plain_load, stream_shape
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
@@ -22,17 +21,13 @@ from pipeline_platform.engine.execution import Listener, noop_listener
 from pipeline_platform.engine.failures import error_context, explained, naming_dead_jvm
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.spark.session import pipeline_settings
-from pipeline_platform.engine.streaming.checkpoint import (
-    CheckpointFingerprint,
-    CheckpointPosition,
+from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition, checkpoint_position
+from pipeline_platform.engine.streaming.checkpoint_fingerprint import CheckpointFingerprint, note_made_with, require_fit
+from pipeline_platform.engine.streaming.checkpoint_place import (
     checkpoint_location,
-    checkpoint_position,
     find_checkpoint,
     first_load,
-    main_load,
-    note_made_with,
     places_of,
-    require_fit,
 )
 from pipeline_platform.engine.streaming.heartbeat import Heartbeat, heartbeat
 from pipeline_platform.engine.streaming.lock import checkpoint_lock
@@ -48,13 +43,7 @@ from pipeline_platform.engine.streaming.other_streams import (
     sources_of,
 )
 from pipeline_platform.engine.streaming.queries import STOP_SECONDS, Queries
-from pipeline_platform.engine.streaming.stream_plan import (
-    PlannedStream,
-    StreamIds,
-    malformed_before_head,
-    plan_stream,
-    refused,
-)
+from pipeline_platform.engine.streaming.stream_plan import PlannedStream, StreamIds, plan_stream, refused
 from pipeline_platform.engine.streaming.stream_sinks import (
     gaps,
     load_ids,
@@ -160,7 +149,7 @@ class StreamRun:
         return self.record.metrics()
 
     def _work(self, stop: CancellationToken) -> None:
-        begins_at = checkpoint_location(self.pipeline)
+        begins_at = checkpoint_location(self.pipeline.resolve({self.pipeline.main_load.index}))
         before = StreamState.read(state_file(self.pipeline.name))
         last_used = before.checkpoint if before is not None else None
         state = StreamState(
@@ -187,29 +176,29 @@ class StreamRun:
             ) as credentials,
             ExitStack() as held,
         ):
-            shape = stream_shape(self.pipeline.steps)
-            place_at = places_of(self.pipeline, credentials)
-            place = find_checkpoint(self.pipeline, place_at, last_used)
+            pipeline = self.pipeline.resolve()
+            place_at = places_of(pipeline, credentials)
+            place = find_checkpoint(pipeline, place_at, last_used)
             if place.uri != begins_at:
                 held.enter_context(checkpoint_lock(place.uri, self.lease_seconds, stop.is_asked))
-            formers = former_selves(self.pipeline, all_states())
-            position = checkpoint_position(self.pipeline, place)
+            formers = former_selves(pipeline, all_states())
+            position = checkpoint_position(pipeline, place)
             if position.is_new:
-                require_not_renamed(self.pipeline, place, formers, place_at, datetime.now(UTC))
-                require_not_lost(self.pipeline, place, before)
-            made_with = require_fit(self.pipeline, shape, place, {former.pipeline for former in formers})
-            ids, planned = self._plan(credentials, shape, place, position, made_with)
+                require_not_renamed(pipeline, place, formers, place_at, datetime.now(UTC))
+                require_not_lost(pipeline, place, before)
+            made_with = require_fit(pipeline, place, {former.pipeline for former in formers})
+            ids, planned = self._plan(pipeline, credentials, place, position, made_with)
             beating.note(
                 checkpoint=place.uri,
                 has_begun=not position.is_new,
-                file=file_of(self.pipeline),
-                sources=sources_of(self.pipeline),
-                sinks=sinks_of(self.pipeline),
+                file=file_of(pipeline),
+                sources=sources_of(pipeline),
+                sinks=sinks_of(pipeline),
             )
-            for told in other_writers(self.pipeline.name, sinks_of(self.pipeline), all_states(), datetime.now(UTC)):
+            for told in other_writers(pipeline.name, sinks_of(pipeline), all_states(), datetime.now(UTC)):
                 self._warn(told)
             # Spark's own sink asks nobody before a micro-batch.
-            looks_at_files = bool(steps_that_check(self.pipeline, shape))
+            looks_at_files = bool(steps_that_check(pipeline))
             if looks_at_files and is_remote(self.spark):
                 looks_at_files = False
                 self._warn(
@@ -221,9 +210,9 @@ class StreamRun:
                 sink: NativeSink | MicroBatches | None = None
                 if "" in ids.values() and not looks_at_files:
                     # Spark's own sink knows the micro-batches by the query alone.
-                    sink = native_sink(self.pipeline, shape, planned, credentials, self.on_step)
-                sink = sink or self._micro_batches(credentials, shape, ids, stop)
-                query = self._start(planned.frame, place.uri, sink)
+                    sink = native_sink(pipeline, planned, credentials, self.on_step)
+                sink = sink or self._micro_batches(pipeline, credentials, ids, stop)
+                query = self._start(pipeline, planned.frame, place.uri, sink)
                 self._watch(query, stop, sink, beating)
 
             # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
@@ -245,55 +234,51 @@ class StreamRun:
 
     def _plan(
         self,
+        pipeline: PipelineConfig,
         credentials: RunCredentials,
-        shape: StreamShape,
         place: StorageLocation,
         position: CheckpointPosition,
         made_with: CheckpointFingerprint | None,
     ) -> tuple[Mapping[int, str], PlannedStream]:
         """Plan the stream from where its checkpoint stands, and by which ids its loads know the micro-batches."""
-        plain = plain_load(self.pipeline.steps, shape)
         known_ids = made_with.load_ids if made_with is not None else {}
-        by_sink = load_ids(
-            self.pipeline,
-            known_ids,
-            first_load(self.pipeline, place),
-            plain,
-        )
-        ids = {index: by_sink[name] for index, name in sink_names(self.pipeline).items()}
+        by_sink = load_ids(pipeline, known_ids, first_load(pipeline, place))
+        ids = {index: by_sink[name] for index, name in sink_names(pipeline).items()}
         known = StreamIds(position.query_id or "check", position.planned + 1, ids)
-        planned = plan_stream(self.pipeline, self.spark, credentials, shape, known)
+        planned = plan_stream(pipeline, self.spark, credentials, known)
         if not position.is_new:
             sinks = sink_positions(planned.checked)
-            require_not_ahead(self.pipeline, place, position, sinks)
-            for told in gaps(self.pipeline, position, known_ids, sinks):
+            require_not_ahead(pipeline, place, position, sinks)
+            for told in gaps(pipeline, position, known_ids, sinks):
                 self._warn(told)
-        sources = source_ids(self.pipeline, self.spark, credentials, shape)
+        sources = source_ids(pipeline, self.spark, credentials)
         known_sources = made_with.sources if made_with is not None else {}
-        require_same_sources(self.pipeline, place, known_sources, sources)
+        require_same_sources(pipeline, place, known_sources, sources)
         known_sources = known_sources | {key: source.id for key, source in sources.items()}
-        note_made_with(self.pipeline, shape, place, known_sources, by_sink)
+        note_made_with(pipeline, place, known_sources, by_sink)
         return ids, planned
 
     def _micro_batches(
-        self, credentials: RunCredentials, shape: StreamShape, ids: Mapping[int, str], stop: CancellationToken
+        self, pipeline: PipelineConfig, credentials: RunCredentials, ids: Mapping[int, str], stop: CancellationToken
     ) -> MicroBatches:
         if is_remote(self.spark):
             raise PipelineConfigurationException(
                 "over Spark Connect a stream can only be a single load that Spark has a native sink for: an append "
                 "to Delta Lake, or a load to Kafka, that has been the first load from the beginning",
-                location=self.pipeline.location,
+                location=pipeline.location,
                 hint="run it with SPARK_MASTER, on a cluster or on this machine",
             )
-        return MicroBatches(self.pipeline, credentials, shape, ids, stop, self.on_step)
+        return MicroBatches(pipeline, credentials, ids, stop, self.on_step)
 
-    def _start(self, frame: DataFrame, checkpoint: str, sink: NativeSink | MicroBatches) -> StreamingQuery:
+    def _start(
+        self, pipeline: PipelineConfig, frame: DataFrame, checkpoint: str, sink: NativeSink | MicroBatches
+    ) -> StreamingQuery:
         from pyspark.errors import AnalysisException
 
-        step = main_load(self.pipeline)
-        config = step.config.resolved()
+        step = pipeline.main_load
+        config = step.config
         assert isinstance(config, Load)
-        name = config.query_name or f"{self.pipeline.name}-{step.name}"
+        name = config.query_name or f"{pipeline.name}-{step.name}"
         with error_context(step):
             writer = sink.writer(frame).queryName(name)
             writer = writer.outputMode(config.output_mode).option("checkpointLocation", checkpoint)
@@ -326,7 +311,7 @@ class StreamRun:
             self.record.hints = sorted({*self.record.hints, *sink.hints, *([left_out] if left_out else [])})
         if isinstance(sink.failure, Stopped):
             stop.check()
-        step = main_load(self.pipeline)
+        step = self.pipeline.main_load
         with error_context(step):
             if sink.failure is not None:
                 raise sink.failure
@@ -369,8 +354,6 @@ class StreamRun:
             self._totals = self._totals.and_then(progress)
             self._warn_of_left_out(progress.watermark)
             sink.heard(progress)
-            for did in malformed_before_head(self.pipeline, progress):
-                sink.steps[did.index] = sink.steps[did.index].and_then(did) if did.index in sink.steps else did
             beating.progressed(progress, sink.steps.values())
             self.listener(progress)
         return last

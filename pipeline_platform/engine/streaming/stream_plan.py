@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import error_context, explained
-from pipeline_platform.engine.plan import MicroBatch, Plan, inputs_of, plan
+from pipeline_platform.engine.plan import inputs_of, plan
+from pipeline_platform.engine.planned import Plan
+from pipeline_platform.engine.scope import MicroBatch
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.engine.streaming.checkpoint import main_load
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.remote import is_remote
 from pipeline_platform.frames.session import empty_frame
@@ -61,28 +61,25 @@ def plan_stream(
     pipeline: PipelineConfig,
     spark: SparkSession,
     credentials: RunCredentials,
-    shape: StreamShape,
     ids: StreamIds | None = None,
 ) -> PlannedStream:
     """Build the frame whose rows become the micro-batches, and hold every sink against it; nothing is started.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         spark: The session.
         credentials: Where each step gets those of its system.
-        shape: What of the pipeline is the stream.
         ids: By what its micro-batches are known.
 
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
     ids = ids or StreamIds()
-    frame = _stream_frame(pipeline, spark, credentials, shape)
+    frame = _stream_frame(pipeline, spark, credentials)
     _require_supported(pipeline, frame)
-    none = MicroBatch(empty_frame(spark, frame.schema), ids.next_batch, shape, ids.load_ids)
+    none = MicroBatch(empty_frame(spark, frame.schema), ids.next_batch, ids.load_ids)
     checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
-    for kept in checked.cached:
-        kept.unpersist()
+    checked.persisted.close()
     return PlannedStream(frame, checked)
 
 
@@ -99,21 +96,20 @@ def malformed_before_head(pipeline: PipelineConfig, progress: StreamProgress) ->
     """What the extracts made null in a micro-batch whose frames the stream does not end with: no sink knows of them.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         progress: What Spark says of the micro-batch.
     """
-    head = stream_shape(pipeline.steps).head
+    head = pipeline.shape.head
     found: list[StepMetrics] = []
     for step in pipeline.steps:
         if step.name in progress.malformed and step.index != head:
-            config = step.config.resolved()
-            dataset = config.dataset() if isinstance(config, Extract) else None
+            dataset = step.config.dataset() if isinstance(step.config, Extract) else None
             found.append(
                 StepMetrics(
                     index=step.index,
                     name=step.name,
                     type=step.type,
-                    method=config.method,
+                    method=step.config.method,
                     status="COMPLETED",
                     uri=dataset.uri if dataset is not None else None,
                     malformed=progress.malformed[step.name],
@@ -144,8 +140,8 @@ def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
     """Ask Spark what it would ask itself when the query starts, if it is at hand."""
     from pyspark.errors import AnalysisException
 
-    step = main_load(pipeline)
-    config = step.config.resolved()
+    step = pipeline.main_load
+    config = step.config
     assert isinstance(config, Load)
     if is_remote(frame.sparkSession) or config.is_continuous():
         return
@@ -160,15 +156,14 @@ def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
         raise refused(error, step) from error
 
 
-def _stream_frame(
-    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
-) -> DataFrame:
-    planned = Plan(pipeline, shape.streamed, credentials, load_id="")
+def _stream_frame(pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials) -> DataFrame:
+    shape = pipeline.shape
+    frames: dict[int, DataFrame] = {}
     for step in pipeline.steps:
         if step.index not in shape.streamed:
             continue
         with error_context(step):
-            config = step.config.resolved()
+            config = step.config
             match config:
                 case Extract() if step.traits.is_stream:
                     frame = config.read_stream(spark, credentials_for(credentials, config, step))
@@ -177,8 +172,8 @@ def _stream_frame(
                 case Extract():
                     frame = config.accepted(config.read(spark, credentials_for(credentials, config, step)))
                 case Transform():
-                    frame = config.apply(inputs_of(planned, step, spark))
+                    frame = config.apply(inputs_of(step, frames, spark))
                 case _:
                     raise TypeError(f"{config.method} produces no frame")
-            planned.frames[step.index] = frame
-    return planned.frames[shape.head]
+            frames[step.index] = frame
+    return frames[shape.head]

@@ -9,8 +9,9 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.plan import Plan
-from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition, reset_command
+from pipeline_platform.engine.planned import Plan
+from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition
+from pipeline_platform.engine.streaming.checkpoint_place import reset_command
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.load import Load, RemembersBatches
 
@@ -19,29 +20,27 @@ def sink_names(pipeline: PipelineConfig) -> dict[int, str]:
     """A name for the sink of each load, by its index, that stays when loads are put before it or taken away.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
     """
     names: dict[int, str] = {}
     for step in pipeline.steps:
-        config = step.config.resolved()
-        if isinstance(config, Load):
-            uri = config.dataset().uri
+        if isinstance(step.config, Load):
+            uri = step.config.dataset().uri
             same = sum(name.startswith(f"{uri}#") for name in names.values())
             names[step.index] = f"{uri}#{same}"
     return names
 
 
-def load_ids(pipeline: PipelineConfig, known: Mapping[str, str], first: str, plain: Step | None) -> dict[str, str]:
+def load_ids(pipeline: PipelineConfig, known: Mapping[str, str], first: str) -> dict[str, str]:
     """What the load id of each sink adds to that of the query, by the sink's name.
 
     A sink keeps the one that it has: with another, the micro-batch that it was given last could come to it twice.
     Nothing is added for a sink that Spark's own may serve, as that knows micro-batches by the query alone.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         known: Those of the last run; empty for a new checkpoint, or one of a version that did not note them.
         first: Name of the load for which nothing is added where none are known.
-        plain: The load, where the stream is this one load.
     """
     names = sink_names(pipeline)
     if not known:
@@ -50,8 +49,9 @@ def load_ids(pipeline: PipelineConfig, known: Mapping[str, str], first: str, pla
             for index, name in names.items()
         }
     found = dict(known)
-    if plain is not None and names[plain.index] not in found:
-        found = {name: added for name, added in found.items() if added} | {names[plain.index]: ""}
+    plain = pipeline.shape.plain_load
+    if plain is not None and names[plain] not in found:
+        found = {name: added for name, added in found.items() if added} | {names[plain]: ""}
     for index, name in names.items():
         if name not in found:
             found[name] = _free(pipeline.steps[index].name, set(found.values()))
@@ -142,7 +142,7 @@ def gaps(
     """A sentence for each sink that lacks what was loaded before it was put there.
 
     Args:
-        pipeline: A streaming pipeline.
+        pipeline: A streaming pipeline, its environment variables replaced.
         position: How far its checkpoint is.
         known: The names of the sinks that it had when it last ran; empty if that is not known.
         sinks: How far the sinks are.

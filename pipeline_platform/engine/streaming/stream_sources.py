@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.stream_shape import StreamShape
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.engine.streaming.checkpoint import reset_command
+from pipeline_platform.engine.streaming.checkpoint_place import reset_command
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.extract import Extract
 
@@ -41,16 +40,13 @@ class SourceId:
     may_lose_data: bool
 
 
-def source_ids(
-    pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, shape: StreamShape
-) -> dict[str, SourceId]:
+def source_ids(pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials) -> dict[str, SourceId]:
     """The ids of all sources of a stream, by the number of the step among the sources and the name.
 
     Args:
-        pipeline: A streaming pipeline, which was planned.
+        pipeline: A streaming pipeline, which was planned, its environment variables replaced.
         spark: The session.
         credentials: Where each step gets those of its system.
-        shape: What of the pipeline is the stream.
 
     Raises:
         PipelineException: A source does not answer.
@@ -58,10 +54,10 @@ def source_ids(
     found: dict[str, SourceId] = {}
     number = 0
     for step in pipeline.steps:
-        if step.index not in shape.streamed or not step.traits.is_stream:
+        if step.index not in pipeline.shape.streamed or not step.traits.is_stream:
             continue
         with error_context(step):
-            config = step.config.resolved()
+            config = step.config
             assert isinstance(config, Extract)
             ids = config.source_ids(spark, credentials_for(credentials, config, step))
         for name, id_ in ids.items():

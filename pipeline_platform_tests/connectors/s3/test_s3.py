@@ -41,7 +41,7 @@ from pipeline_platform.connectors.storage.location import place_of
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient
-from pipeline_platform.engine.streaming.checkpoint import places_of, reset_checkpoint
+from pipeline_platform.engine.streaming.checkpoint_place import places_of, reset_checkpoint
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 

@@ -1,0 +1,76 @@
+"""What of a pipeline is run, and as which load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.model import Credentials
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.counting import count_source
+from pipeline_platform.steps.load import LoadRun
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Rows of a stream that are loaded together.
+
+    Args:
+        frame: The rows, as the head of the stream has them.
+        number: Spark's number of them.
+        load_ids: For each load, by its index: what its load id adds to that of the query.
+    """
+
+    frame: DataFrame
+    number: int
+    load_ids: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class RunScope:
+    """What of a pipeline is run, and as which load.
+
+    Args:
+        pipeline: The pipeline, its environment variables replaced.
+        selection: Names of the steps to run; None for all.
+        needed: Indices of the steps that are built: those, and what they need.
+        credentials: Where each step gets those of its system.
+        load_id: The same for every attempt at the same load.
+        micro_batch: What of a stream is loaded; None in a batch pipeline.
+    """
+
+    pipeline: PipelineConfig
+    selection: Set[str] | None
+    needed: Set[int]
+    credentials: RunCredentials
+    load_id: str
+    micro_batch: MicroBatch | None = None
+
+    @property
+    def streamed(self) -> Set[int]:
+        """Indices of the steps that have made the micro-batch; none in a batch pipeline."""
+        return self.pipeline.shape.streamed if self.micro_batch is not None else frozenset[int]()
+
+    def count_source(self, step: Step) -> Step:
+        """The step of the scope whose count is also this step's."""
+        source = count_source(self.pipeline, step)
+        return self.pipeline.steps[self.pipeline.shape.head] if source.index in self.streamed else source
+
+    def is_loaded_after(self, step: Step) -> bool:
+        """Whether the pipeline loads anything after a step."""
+        return any(other.type == "load" for other in self.pipeline.steps[step.index :])
+
+    def load_run(self, step: Step, query_name: str, credentials: Credentials | None, part: str = "") -> LoadRun:
+        """The load of a step, or of a part of it."""
+        number = self.micro_batch.number if self.micro_batch is not None else None
+        added = f"{step.name}{part}"
+        if self.micro_batch is not None and not part:
+            added = self.micro_batch.load_ids.get(step.index, added)
+        load_id = f"{self.load_id}/{added}" if added else self.load_id
+        return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
