@@ -158,8 +158,7 @@ def _quarantine(scope: RunScope, step: Step, path: str) -> tuple[ToDeltaLake, Lo
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
     for other in pipeline.steps:
-        # A load that is not selected is not resolved with the rest.
-        folder = other.config.resolved().folder() if isinstance(other.config, Load) else None
+        folder = other.config.folder() if isinstance(other.config, Load) else None
         if folder is not None:
             return f"{folder.rstrip('/')}_quarantine"
     raise PipelineException(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from pipeline_platform.config.environment import substitute, variable_names
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException
 from pipeline_platform.redaction import redact
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, transform
@@ -68,6 +70,49 @@ def test_what_is_shown_holds_variables_as_they_are_written():
 def test_a_value_that_was_used_is_redacted_from_then_on():
     read_step(transform("filterRows", condition="carrier = '${env:CARRIER}'")).resolved()
     assert redact("no carrier united-carrier") == "no carrier ***"
+
+
+def carriers(where: str = "${env:CARRIER}", then: str = "true") -> PipelineConfig:
+    conditions = (f"carrier = '{where}'", then)
+    return read(pipeline(extract(), *(transform("filterRows", condition=condition) for condition in conditions)))
+
+
+def test_a_pipeline_is_resolved_as_a_whole_and_still_shown_as_it_is_written():
+    resolved = carriers().resolve()
+    step: Any = resolved.steps[1]
+    assert step.config.condition == "carrier = 'united-carrier'"
+    assert step.config.as_written.condition == "carrier = '${env:CARRIER}'"
+    assert step.config.as_config() == {"condition": "carrier = '${env:CARRIER}'"}
+
+
+def test_a_value_that_looks_like_a_variable_is_not_replaced_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CARRIER", "${env:FRAME}")
+    twice: Any = carriers().resolve().resolve().steps[1].config
+    assert twice.condition == "carrier = '${env:FRAME}'"
+
+
+def test_steps_that_do_not_run_need_no_variables():
+    found: Any = carriers(then="carrier = '${env:NOWHERE}'").resolve({0, 1}).steps
+    assert [step.config.condition for step in found[1:]] == ["carrier = 'united-carrier'", "carrier = '${env:NOWHERE}'"]
+
+
+def test_a_variable_that_is_not_set_is_told_with_the_step_that_needs_it():
+    with pytest.raises(CredentialException, match="NOWHERE is not set") as refused:
+        carriers(then="carrier = '${env:NOWHERE}'").resolve()
+    assert refused.value.location is not None
+    assert refused.value.location.step_index == 2
+
+
+def test_the_environment_does_not_change_what_of_a_pipeline_is_the_stream():
+    watermark = {"column": "timestamp", "delay": "1 minute"}
+    by_variable = {"groupBy": "${env:CARRIER}", "aggregations": {"n": "count(*)"}, "watermark": watermark}
+    steps = [extract("fromKafka", topic="a"), transform("aggregateData", **by_variable), load()]
+    written = read(pipeline(*steps, mode="streaming"))
+    # Of the file alone nobody knows that it groups by no time.
+    resolved = written.resolve()
+    assert resolved.steps[1].config.append_mistake() is not None
+    assert resolved.shape == written.shape
+    assert resolved.steps[1].traits == written.steps[1].traits
 
 
 def test_a_secret_is_resolved_at_run_time_and_never_shown():

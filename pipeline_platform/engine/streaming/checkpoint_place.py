@@ -29,7 +29,7 @@ def checkpoint_location(pipeline: PipelineConfig) -> str:
     """Path or URI of the checkpoint of a stream that begins now: as written, or fixed by the pipeline's name.
 
     Args:
-        pipeline: A streaming pipeline, the environment variables of its loads replaced.
+        pipeline: A streaming pipeline.
     """
     return _written_location(pipeline.main_load) or spark_path(f"{_root(pipeline)}/{_FOLDER}")
 
@@ -41,7 +41,7 @@ def find_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str 
     was the first at the time; it stays there.
 
     Args:
-        pipeline: A streaming pipeline, the environment variables of its loads replaced.
+        pipeline: A streaming pipeline.
         place_at: What `places_of` gave.
         last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
@@ -94,7 +94,7 @@ def reset_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str
     """Move the checkpoint aside, so that the stream begins anew; nobody may be running it.
 
     Args:
-        pipeline: A streaming pipeline, the environment variables of its loads replaced.
+        pipeline: A streaming pipeline.
         place_at: What `places_of` gave.
         last_used: The checkpoint that the stream had when it last ran here, if that is known.
 
@@ -110,7 +110,7 @@ def places_of(pipeline: PipelineConfig, credentials: RunCredentials) -> PlaceAt:
     """Where the checkpoint of a stream may be; each bucket's credentials are asked for once, as each access is noted.
 
     Args:
-        pipeline: A streaming pipeline, the environment variables of its loads replaced.
+        pipeline: A streaming pipeline.
         credentials: Where each step gets those of its system.
     """
     known: dict[str, Credentials | None] = {}

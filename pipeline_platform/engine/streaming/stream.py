@@ -149,7 +149,7 @@ class StreamRun:
         return self.record.metrics()
 
     def _work(self, stop: CancellationToken) -> None:
-        begins_at = checkpoint_location(self.pipeline.resolve({self.pipeline.main_load.index}))
+        begins_at = checkpoint_location(self.pipeline)
         before = StreamState.read(state_file(self.pipeline.name))
         last_used = before.checkpoint if before is not None else None
         state = StreamState(
