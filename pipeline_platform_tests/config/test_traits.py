@@ -87,7 +87,7 @@ def test_every_method_of_the_platform_says_what_it_is(kind: Any):
 
 
 def test_a_transform_that_says_nothing_is_taken_to_look_at_other_rows():
-    assert "the rows of one micro-batch only" in refusal(KAFKA, load(), transform("silent"), load(path="b"))
+    assert "only the rows of one micro-batch" in refusal(KAFKA, load(), transform("silent"), load(path="b"))
     assert read(KAFKA, transform("silent"), load(), mode="streaming").steps[1].traits.is_stateful
 
 
@@ -111,7 +111,7 @@ def test_rows_after_a_transform_that_says_nothing_are_counted_by_themselves():
 
 def test_a_transform_that_says_nothing_is_no_filter_that_a_source_could_carry_out():
     steps = read(PARQUET, transform("enrichData", columns={"b": "a"}), KEEP, load())
-    note = "not counted: the filter of step 3 is carried out while reading"
+    note = "not counted: the filter of step 3 is applied while reading"
     assert counting_note(steps, steps.steps[0]) == note
     steps = read(PARQUET, transform("enrichData", columns={"b": "a"}), transform("readsAll"), load())
     assert counting_note(steps, steps.steps[0]) is None
@@ -141,7 +141,7 @@ def test_the_rows_of_a_load_that_says_nothing_are_counted_on_the_way():
 
 def test_a_load_that_says_nothing_takes_micro_batches_alone():
     message = refusal(KAFKA, load("silent", trigger="continuous=1 second"))
-    assert message.startswith("silent takes micro-batches, not row by row")
+    assert message.startswith("silent takes micro-batches, not single rows")
 
 
 def test_what_a_step_is_may_depend_on_its_config():

@@ -56,7 +56,7 @@ def planned(spark: Any, *steps: Any) -> Plan:
 def test_what_was_kept_for_a_plan_that_fails_is_released(spark: Any, tmp_path: Path):
     with pytest.raises(PipelineExecutionException, match="nowhere"):
         planned(spark, RATE, load("toDeltaLake", path=str(tmp_path / "t"), partitionBy="nowhere"))
-    assert wrote_nothing(tmp_path)
+    assert wrote_nothing(tmp_path / "t")
 
 
 def test_what_is_kept_for_a_plan_is_released_by_who_has_it(spark: Any, tmp_path: Path):
