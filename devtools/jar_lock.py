@@ -14,7 +14,7 @@ from pipeline_platform.registry import CONNECTORS
 def main() -> None:
     coordinates = [jar for connector in CONNECTORS for jar in connector.jars]
     with TemporaryDirectory() as temporary:
-        lock = JarLock.of(coordinates, resolved_jars(coordinates, Path(temporary)))
+        lock = JarLock.from_jars(coordinates, resolved_jars(coordinates, Path(temporary)))
     LOCK_FILE.write_text(json.dumps(lock.model_dump(mode="json"), indent=2) + "\n")
 
 

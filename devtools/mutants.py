@@ -80,7 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *_of(
         "engine/cancellation.py",
         "engine/test_cancellation.py",
-        ("        stop.ask()\n", ""),
+        ("        stop.cancel()\n", ""),
         ("        spark.interruptAll()\n", ""),
     ),
     # Streams.

@@ -68,7 +68,7 @@ class PipelineException(Exception):
         self.hint = redact(hint) if hint is not None else None
         self.retryable = retryable
 
-    def at(self, location: StepLocation, config: Mapping[str, Any] | None = None) -> PipelineException:
+    def locate(self, location: StepLocation, config: Mapping[str, Any] | None = None) -> PipelineException:
         """Add where it happened, unless that is known already, and return the exception itself."""
         if self.location is None:
             self.location = location

@@ -82,5 +82,5 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                     plan_batch(pipeline.resolve(), spark, "check", credentials)
         except PipelineException as error:
             problems += 1
-            typer.echo(str(error.at(pipeline.location)), err=True)
+            typer.echo(str(error.locate(pipeline.location)), err=True)
     return problems

@@ -81,7 +81,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
             if isinstance(error, PipelineException):
-                error.at(pipeline.location)
+                error.locate(pipeline.location)
             progress.failed(str(error) or "stopped")
             if not cancelled and isinstance(begun, BatchRun) and begun.has_loaded():
                 progress.failed(

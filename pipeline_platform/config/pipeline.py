@@ -72,7 +72,7 @@ class Metadata(FormatModel):
 
 
 class Retry(FormatModel):
-    """How often, and when, a step that failed for a passing reason is tried again."""
+    """How often, and when, a step that failed for a transient reason is tried again."""
 
     max_attempts: PositiveInteger = 3
     """Total attempts, including the first."""
@@ -250,7 +250,7 @@ class PipelineConfig(PipelineKeys):
             try:
                 resolved.append(replace(step, config=step.config.resolved()))
             except PipelineException as error:
-                raise error.at(step.location, step.config.as_config()) from error.__cause__
+                raise error.locate(step.location, step.config.as_config()) from error.__cause__
         return self.model_copy(update={"steps": tuple(resolved)})
 
     @cached_property

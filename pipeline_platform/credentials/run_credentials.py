@@ -49,7 +49,7 @@ class RunCredentials:
         try:
             return cls(run_id, Vault.from_environment(), vault_required=vault_is_required())
         except CredentialException as error:
-            raise error.at(location) from error.__cause__
+            raise error.locate(location) from error.__cause__
 
     def enter(self, need: CredentialRequest, location: StepLocation) -> Credentials | None:
         """The credentials that a step asks for; None if there are none and the system may be entered without.
@@ -77,7 +77,7 @@ class RunCredentials:
             ) from None
         except CredentialException as error:
             self._note(need, location, source, error.outcome)
-            raise error.at(location) from error.__cause__
+            raise error.locate(location) from error.__cause__
         if credentials is not None:
             self._note(need, location, source, "granted")
         return credentials

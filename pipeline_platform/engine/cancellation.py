@@ -28,15 +28,15 @@ class CancellationToken:
     """Whether the work was asked to stop."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._cancelled = threading.Event()
 
-    def ask(self) -> None:
+    def cancel(self) -> None:
         """Ask the work to stop at the next occasion."""
-        self._asked.set()
+        self._cancelled.set()
 
-    def is_asked(self) -> bool:
+    def is_cancelled(self) -> bool:
         """Whether somebody asked to stop."""
-        return self._asked.is_set()
+        return self._cancelled.is_set()
 
     def check(self) -> None:
         """Go on only if nobody asked to stop.
@@ -44,12 +44,12 @@ class CancellationToken:
         Raises:
             PipelineCancelledException: Somebody did.
         """
-        if self.is_asked():
+        if self.is_cancelled():
             raise PipelineCancelledException("the run was stopped")
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until somebody asks to stop; then raise as `check` does."""
-        self._asked.wait(seconds)
+        self._cancelled.wait(seconds)
         self.check()
 
 
@@ -66,13 +66,13 @@ def interruptible(work: Callable[[CancellationToken], T], spark: SparkSession, p
     """
     stop, outcome = CancellationToken(), _Outcome[T]()
     context = copy_context()
-    thread = threading.Thread(target=context.run, args=(outcome.of, work, stop), name="pipeline-run", daemon=True)
+    thread = threading.Thread(target=context.run, args=(outcome.run, work, stop), name="pipeline-run", daemon=True)
     try:
         thread.start()
         outcome.done.wait()
     except BaseException as interruption:
         # KeyboardInterrupt, SystemExit or Dagster's own interruption; what the work raises is kept in the outcome.
-        stop.ask()
+        stop.cancel()
         outcome.done.wait(patience_seconds)
         _interrupt_jobs(spark, outcome.done)
         raise PipelineCancelledException("the run was stopped; nothing is half-written") from interruption
@@ -85,7 +85,7 @@ class _Outcome(Generic[T]):
         self._results: list[T] = []
         self._error: BaseException | None = None
 
-    def of(self, work: Callable[[CancellationToken], T], stop: CancellationToken) -> None:
+    def run(self, work: Callable[[CancellationToken], T], stop: CancellationToken) -> None:
         try:
             self._results.append(work(stop))
         except BaseException as error:  # noqa: BLE001 - raised again by `result`, in the thread that waits for it.

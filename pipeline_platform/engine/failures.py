@@ -37,7 +37,7 @@ def error_context(step: Step, pipeline: PipelineConfig | None = None) -> Generat
         with log_context(step=step.name):
             yield
     except PipelineException as error:
-        raise error.at(step.location, step.config.as_config()) from error.__cause__
+        raise error.locate(step.location, step.config.as_config()) from error.__cause__
     except Exception as error:
         raise explained(error, step, pipeline) from error
 
@@ -51,9 +51,9 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
         pipeline: Its pipeline, where the steps before it may be what failed.
     """
     if isinstance(error, PipelineException):
-        return error.at(step.location, step.config.as_config())
+        return error.locate(step.location, step.config.as_config())
     if (death := jvm_death(error)) is not None:
-        return death.error().at(step.location, step.config.as_config())
+        return death.error().locate(step.location, step.config.as_config())
     failure = failure_of(error)
     found = rule_for(failure)
     message = (found[0].told(found[1]) if found else None) or told(failure) or type(error).__name__
@@ -103,7 +103,7 @@ def naming_dead_jvm(location: StepLocation) -> Generator[None]:
             raise
         first = _first_told(error)
         dead = death.error()
-        raise (dead.at(first.location or location, first.config) if first else dead.at(location)) from None
+        raise (dead.locate(first.location or location, first.config) if first else dead.locate(location)) from None
 
 
 def _first_told(error: BaseException | None) -> PipelineException | None:

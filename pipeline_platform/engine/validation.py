@@ -206,7 +206,7 @@ def plan_block(
         except PySparkException as error:
             raise explained(error, step) from error
         except PipelineExecutionException as error:
-            raise error.at(step.location, config.as_config()) from error.__cause__
+            raise error.locate(step.location, config.as_config()) from error.__cause__
         planned.append(PlannedValidation(step, config, seen, tuple(rules), schema_results))
         if _quarantines(planned[-1]) and rules:
             eligible = F.col(seen) & ~_any([F.col(rule.flag) for rule in rules])

@@ -202,7 +202,7 @@ def _of_ended(options: StreamingOptions, watch: SupervisorState, seen: Observati
         return Decision(_changed(watch, "stopped", now, "stopped by a person"))
     watch = _with_progress(watch, state)
     if state is not None and state.error is not None:
-        return _again(options, watch, now, state.error, lasting=state.lasting)
+        return _again(options, watch, now, state.error, permanent=state.lasting)
     return _again(options, watch, now, "its process is gone")
 
 
@@ -225,12 +225,12 @@ def _again(
     now: datetime,
     reason: str,
     *,
-    lasting: bool = False,
+    permanent: bool = False,
     end_run: bool = False,
 ) -> Decision:
     """Start it again after a delay, unless that was done often enough without its getting on."""
     ended = reason if end_run else None
-    if lasting or watch.restarts >= options.max_restarts:
+    if permanent or watch.restarts >= options.max_restarts:
         return Decision(_changed(watch, "given_up", now, reason), end_run=ended)
     delay = options.restart_delay_seconds * 2 ** min(watch.restarts, _MOST_DOUBLINGS)
     start_at = now + timedelta(seconds=min(delay, options.max_restart_delay_seconds))

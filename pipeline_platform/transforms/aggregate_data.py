@@ -83,11 +83,11 @@ class AggregateData(Transform):
 
         frame = frames.frame
         if self.watermark is not None:
-            frame = self.watermark.on(frame)
+            frame = self.watermark.apply(frame)
         columns = frame.columns
         groups = [F.col(quoted(own_column(columns, name))) for name in self.group_by]
         if self.window is not None:
-            groups.insert(0, self.window.of(frame).alias(_WINDOW))
+            groups.insert(0, self.window.column_of(frame).alias(_WINDOW))
         aggregates: list[Column] = []
         for name, function in self.aggregations.items():
             if (simple := _simple(function)) is not None:

@@ -89,7 +89,7 @@ class Deduplicate(Transform):
         if frame.isStreaming:
             return self._in_stream(frame, columns)
         if self.watermark is not None:
-            self.watermark.on(frame)
+            self.watermark.apply(frame)
         if self.order_by is None:
             return frame.dropDuplicates(columns)
         return self._first_in_order(frame, columns, ", ".join(self.order_by))
@@ -103,4 +103,4 @@ class Deduplicate(Transform):
 
     def _in_stream(self, frame: DataFrame, columns: list[str]) -> DataFrame:
         assert self.watermark is not None
-        return self.watermark.on(frame).dropDuplicatesWithinWatermark(columns)
+        return self.watermark.apply(frame).dropDuplicatesWithinWatermark(columns)

@@ -58,7 +58,7 @@ class Watermark(FormatModel):
     """How far a row's event time may be ahead of the clock, such as `1 hour`; rows beyond that are left out and
     counted, and don't move the watermark. By default any time is accepted."""
 
-    def on(self, frame: DataFrame) -> DataFrame:
+    def apply(self, frame: DataFrame) -> DataFrame:
         """The frame with this watermark, if it is a stream.
 
         Raises:
@@ -95,7 +95,7 @@ class Window(FormatModel):
     slide: Duration | None = None
     """From the start of one window to that of the next; by default windows don't overlap."""
 
-    def of(self, frame: DataFrame) -> Column:
+    def column_of(self, frame: DataFrame) -> Column:
         """The group of each row.
 
         Raises:

@@ -124,7 +124,7 @@ class JoinDataFrames(Transform):
         for name in self.input_data_frames:
             frame = frames.named[name]
             if name in self.watermarks:
-                frame = self.watermarks[name].on(frame)
+                frame = self.watermarks[name].apply(frame)
             inputs.append((F.broadcast(frame) if name in small else frame).alias(name))
         outputs = self._outputs({name: frames.named[name].columns for name in self.input_data_frames})
         if shared := repeated(output.name for output in outputs):

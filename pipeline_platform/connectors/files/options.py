@@ -71,7 +71,7 @@ class FormatOptions:
     reading: frozenset[str]
     writing: frozenset[str]
 
-    def of(self, use: Use) -> frozenset[str]:
+    def allowed_for(self, use: Use) -> frozenset[str]:
         """The options of one use."""
         return self.reading if use == "reading" else self.writing
 
@@ -311,7 +311,7 @@ def require_known_options(options: Collection[str], file_format: str, use: Use, 
     Raises:
         PydanticCustomError: Of the first option that is not right; found at its line.
     """
-    known = FORMATS[file_format].of(use)
+    known = FORMATS[file_format].allowed_for(use)
     folded = {name.lower() for name in known}
     other: Use = "writing" if use == "reading" else "reading"
     for option in options:
@@ -322,7 +322,7 @@ def require_known_options(options: Collection[str], file_format: str, use: Use, 
             raise _mistake(option, f"the option '{option}' has a key of its own: write '{key}' next to 'options'")
         if name in folded:
             continue
-        if name in {known_name.lower() for known_name in FORMATS[file_format].of(other)}:
+        if name in {known_name.lower() for known_name in FORMATS[file_format].allowed_for(other)}:
             raise _mistake(option, f"'{option}' is an option for {other} {file_format} files, not for {use} them")
         near = did_you_mean(option, known)
         hint = f" ({near})" if near else ""

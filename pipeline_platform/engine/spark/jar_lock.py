@@ -33,7 +33,7 @@ class JarLock(BaseModel):
     sha256: Mapping[str, str]
 
     @classmethod
-    def of(cls, coordinates: Collection[str], jars: Sequence[Path]) -> JarLock:
+    def from_jars(cls, coordinates: Collection[str], jars: Sequence[Path]) -> JarLock:
         """The lock of jars that were just resolved.
 
         Args:

@@ -29,7 +29,7 @@ from pipeline_platform.redaction import redact
 
 _LOG = logging.getLogger(__name__)
 # The same again would only fail the same way.
-_LASTING = (PipelineConfigurationException, ValidationException)
+_PERMANENT = (PipelineConfigurationException, ValidationException)
 
 
 class Heartbeat:
@@ -90,10 +90,10 @@ class Heartbeat:
     def _listen(self) -> None:
         request = StreamRequest.read(request_file(self._state.pipeline))
         if request is not None and request.action == "stop" and request.at > self._state.started:
-            self._stop.ask()
+            self._stop.cancel()
         if not self._is_wanted():
             # It has been taken for dead, and another run may go on in its place.
-            self._stop.ask()
+            self._stop.cancel()
 
     def end(self) -> None:
         """Stop beating."""
@@ -133,7 +133,7 @@ def heartbeat(state: StreamState, stop: CancellationToken, is_wanted: Callable[[
         ending = {"phase": "stopped"}
         raise
     except PipelineException as error:
-        ending = {"phase": "failed", "error": redact(str(error)), "lasting": isinstance(error, _LASTING)}
+        ending = {"phase": "failed", "error": redact(str(error)), "lasting": isinstance(error, _PERMANENT)}
         raise
     except BaseException as error:
         ending = {"phase": "failed", "error": redact(repr(error))}

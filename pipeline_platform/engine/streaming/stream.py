@@ -167,7 +167,7 @@ class StreamRun:
             restarts=self.restarts,
         )
         with (
-            checkpoint_lock(begins_at, self.lease_seconds, stop.is_asked),
+            checkpoint_lock(begins_at, self.lease_seconds, stop.is_cancelled),
             heartbeat(state, stop, self.is_wanted) as beating,
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
@@ -180,7 +180,7 @@ class StreamRun:
             place_at = places_of(pipeline, credentials)
             place = find_checkpoint(pipeline, place_at, last_used)
             if place.uri != begins_at:
-                held.enter_context(checkpoint_lock(place.uri, self.lease_seconds, stop.is_asked))
+                held.enter_context(checkpoint_lock(place.uri, self.lease_seconds, stop.is_cancelled))
             formers = former_selves(pipeline, all_states())
             position = checkpoint_position(pipeline, place)
             if position.is_new:

@@ -23,7 +23,7 @@ def jars(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def lock(jars: list[Path]) -> JarLock:
-    return JarLock.of(COORDINATES, jars)
+    return JarLock.from_jars(COORDINATES, jars)
 
 
 def test_the_lock_is_of_the_coordinates_of_the_connectors() -> None:
