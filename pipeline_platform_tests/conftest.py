@@ -15,6 +15,10 @@ from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
+# It ends long before what C2 compiles for it would pay: more than half of its time. Without C2, Java keeps little room for
+# compiled code, and clears it all the time.
+SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+
 pytest_plugins = [
     "pipeline_platform_tests.services.fixtures",
     "pipeline_platform_tests.orchestration.browser",
@@ -30,8 +34,7 @@ def spark() -> Iterator[SparkSession]:
 
 
 def pytest_configure() -> None:
-    # A JVM of a test, also one that a program of a test starts, ends long before what C2 compiles for it pays.
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", SHORT_LIVED_JVM)
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -34,6 +34,8 @@ _SET_BY_TESTS = (
     "VAULT_",
     "AWS_",
 )
+# Where jars are kept, and how Java is started: nothing that a page is about.
+_LEFT_ALONE = ("PIPELINE_PLATFORM_CACHE", "SPARK_SUBMIT_OPTS")
 _ASKS_FOR_EXIT_CODE = "echo $?"
 
 
@@ -137,7 +139,7 @@ def reader_environment(*programs: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(_SET_BY_TESTS) or name == "PIPELINE_PLATFORM_CACHE"
+        if not name.startswith(_SET_BY_TESTS) or name in _LEFT_ALONE
     }
     return {
         **kept,
