@@ -15,8 +15,8 @@ from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
-# It ends long before what C2 compiles for it would pay: more than half of its time. Without C2, Java keeps little room for
-# compiled code, and clears it all the time.
+# A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. Without C2, Java keeps
+# little room for compiled code, and would clear it all the time.
 SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 pytest_plugins = [
