@@ -190,7 +190,7 @@ def test_a_column_with_nanoseconds_is_named(spark: SparkSession, tmp_path: Path)
         extract("fromFiles", path=str(tmp_path / "nanos"), format="parquet"),
         load("toDeltaLake", path=str(tmp_path / "out")),
     )
-    assert "'t', 's' of x.parquet nanoseconds" in error.message
+    assert "'t', 's' in x.parquet have nanoseconds" in error.message
     assert "microseconds" in (error.hint or "")
 
 
