@@ -137,9 +137,7 @@ def reader_environment(*programs: Path) -> dict[str, str]:
     own = str(Path(sys.executable).parent)
     others = [folder for folder in os.environ["PATH"].split(os.pathsep) if folder != own]
     kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(_SET_BY_TESTS) or name in _LEFT_ALONE
+        name: value for name, value in os.environ.items() if not name.startswith(_SET_BY_TESTS) or name in _LEFT_ALONE
     }
     return {
         **kept,

@@ -68,7 +68,7 @@ def test_a_task_that_runs_out_of_memory_is_told_with_what_to_set(ended: list[str
 def test_a_jvm_that_is_killed_is_called_dead_and_not_asked_again(ended: list[str]) -> None:
     assert "step 2 (load toFiles)" in ended[3]
     assert "Spark's process (Java) was killed" in ended[3]
-    assert "next: give the machine or the container more memory than one and a half times 'spark.driver.memory'" in ended[3]
+    assert "the container more memory than one and a half times 'spark.driver.memory'" in ended[3]
     assert "attempt" not in ended[3]
 
 
