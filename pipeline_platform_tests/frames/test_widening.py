@@ -7,7 +7,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from pipeline_platform.frames.widening import widen_without_loss
+from pipeline_platform.frames.widening import holds, widen_without_loss
 
 WHOLE: dict[T.DataType, int] = {T.ByteType(): 8, T.ShortType(): 16, T.IntegerType(): 32, T.LongType(): 64}
 
@@ -56,3 +56,33 @@ def test_other_types_widen_where_every_value_stays_what_it_was(
 ) -> None:
     left, right = (spark.createDataFrame([], f"x {kind}").schema["x"].dataType for kind in (one, other))
     assert widen_without_loss(left, right) is widen_without_loss(right, left) is fits
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found", "fits"),
+    [
+        (T.DecimalType(10, 2), T.DecimalType(9, 2), True),
+        (T.DecimalType(10, 3), T.DecimalType(9, 2), True),
+        (T.DecimalType(10, 1), T.DecimalType(8, 2), False),
+        (T.DecimalType(10, 4), T.DecimalType(9, 2), False),
+        (T.DecimalType(12, 2), T.IntegerType(), True),
+        (T.DecimalType(11, 2), T.IntegerType(), False),
+        (T.IntegerType(), T.LongType(), False),
+        (T.DoubleType(), T.IntegerType(), True),
+        (T.DoubleType(), T.LongType(), False),
+        (T.FloatType(), T.DoubleType(), False),
+        (T.IntegerType(), T.DoubleType(), False),
+        (T.StringType(), T.LongType(), True),
+        (T.StringType(), T.BinaryType(), False),
+        (T.StringType(), T.ArrayType(T.StringType()), False),
+        (T.ArrayType(T.LongType()), T.ArrayType(T.IntegerType()), True),
+        (T.ArrayType(T.IntegerType()), T.ArrayType(T.LongType()), False),
+        (T.MapType(T.StringType(), T.IntegerType()), T.MapType(T.StringType(), T.LongType()), False),
+        (T.TimestampType(), T.DateType(), True),
+        (T.DateType(), T.TimestampType(), False),
+    ],
+)
+def test_a_type_holds_another_if_it_has_each_of_its_values_or_the_text_of_it(
+    wanted: T.DataType, found: T.DataType, fits: bool
+) -> None:
+    assert holds(wanted, found) is fits
