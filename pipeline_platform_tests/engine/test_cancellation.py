@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import signal
 import time
@@ -10,9 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
+from pyspark.sql import SparkSession
 
 from devtools.pipelines import StepValue, extract, listing, load, transform
 from devtools.services.postgres import Postgres
+from pipeline_platform.engine.cancellation import CancellationToken, interruptible
+from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
 from pipeline_platform_tests.engine.processes import (
     finished,
@@ -118,3 +122,19 @@ def test_a_signal_stops_a_run_that_waits_for_its_source(
         time.sleep(0.1)
     assert not Path(f"/proc/{java}").exists()
     assert postgres.query(running) == [(0,)]
+
+
+def test_work_that_looks_ends_by_itself_before_a_job_is_interrupted(spark: SparkSession) -> None:
+    ended: list[str] = []
+
+    def work(stop: CancellationToken) -> None:
+        _thread.interrupt_main()
+        try:
+            stop.sleep(10)
+        except PipelineCancelledException:
+            ended.append("by itself")
+            raise
+
+    with pytest.raises(PipelineCancelledException):
+        interruptible(work, spark, patience_seconds=5)
+    assert ended == ["by itself"]
