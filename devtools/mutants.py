@@ -7,6 +7,7 @@ TEXT` those alone are made whose file or change has that text.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -204,9 +205,10 @@ def _is_killed(mutant: Mutant, copy: Path) -> bool:
     path.write_text(text.replace(mutant.old, mutant.new))
     try:
         tests = [f"{TESTS}/{test}" for test in mutant.tests]
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", *tests], cwd=copy, capture_output=True, text=True, check=False
-        )
+        # What is installed is the checkout: programs that tests start would run that.
+        environment = {**os.environ, "PYTHONPATH": str(copy)}
+        command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     finally:
         path.write_text(text)
     if done.returncode not in (0, 1):
