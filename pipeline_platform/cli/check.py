@@ -76,10 +76,11 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                 planning_session(pipeline) as spark,
                 closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
             ):
+                resolved = pipeline.resolve()
                 if pipeline.mode == "streaming":
-                    plan_stream(pipeline.resolve(), spark, credentials)
+                    plan_stream(resolved, spark, credentials)
                 else:
-                    plan_batch(pipeline.resolve(), spark, "check", credentials)
+                    plan_batch(resolved, spark, "check", credentials)
         except PipelineException as error:
             problems += 1
             typer.echo(str(error.locate(pipeline.location)), err=True)
