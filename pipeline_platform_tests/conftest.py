@@ -28,7 +28,9 @@ pytest_plugins = [
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    session = spark_session("tests", {"spark.master": "local[2]"})
+    # Rows given as Arrow are an RDD then, and not constants of which the optimizer makes the results itself.
+    given_rows = {"spark.sql.execution.arrow.localRelationThreshold": "0"}
+    session = spark_session("tests", {"spark.master": "local[2]", **given_rows})
     yield session
     session.stop()
 

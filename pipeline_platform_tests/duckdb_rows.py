@@ -15,6 +15,7 @@ import duckdb
 if TYPE_CHECKING:
     import pandas as pd
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 # Sums of doubles depend on the order of the rows; beyond this many digits they may differ.
 DIGITS = 12
@@ -40,7 +41,27 @@ class Table:
 
         schema = cast(StructType, StructType.fromDDL(self.columns))
         instants = {place for place, field in enumerate(schema) if isinstance(field.dataType, TimestampType)}
-        return spark.createDataFrame([_in_utc(row, instants) for row in self.rows], schema)
+        return frame_of(spark, [_in_utc(row, instants) for row in self.rows], schema)
+
+
+def frame_of(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: StructType | str) -> DataFrame:
+    """Rows as a Spark frame, handed over as Arrow: what `createDataFrame` does with a list goes through Python workers.
+
+    Args:
+        spark: The session.
+        rows: The rows.
+        schema: Its columns.
+    """
+    from pyspark.sql.conversion import LocalDataToArrowConversion
+    from pyspark.sql.types import StructType
+
+    struct = cast(StructType, StructType.fromDDL(schema)) if isinstance(schema, str) else schema
+    if not rows:
+        # Of an empty Arrow table Spark knows that it is empty, and takes steps out of the plan.
+        return spark.createDataFrame([], struct)
+    return spark.createDataFrame(
+        LocalDataToArrowConversion.convert(list(rows), struct, use_large_var_types=False), struct
+    )
 
 
 Source = Table | Path | str

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform.engine.validation import REASONS, run_block, taken_by
 from pipeline_platform.steps.validate import Validate
-from pipeline_platform_tests.duckdb_rows import comparable
+from pipeline_platform_tests.duckdb_rows import comparable, frame_of
 from pipeline_platform_tests.validations.blocks import interpreted, planned, validation
 
 SCHEMA = "k INT, x DOUBLE, s STRING"
@@ -103,8 +103,8 @@ def quick(spark: SparkSession) -> Iterator[SparkSession]:
 
 
 def assert_conserves(spark: SparkSession, rows: list[Row], block: list[tuple[Check, str]]) -> None:
-    frame = spark.createDataFrame(rows, SCHEMA).repartition(2)
-    keys = spark.createDataFrame([(key,) for key in KEYS], "key INT")
+    frame = frame_of(spark, rows, SCHEMA).repartition(2)
+    keys = frame_of(spark, [(key,) for key in KEYS], "key INT")
     flagged = planned(frame, *(check.made(on_failure) for check, on_failure in block), named={"keys": keys})
     result = run_block(flagged)
     taken_rows = [] if result.violators is None else taken_by(result.violators, list(result.rules)).collect()

@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from pipeline_platform.frames.json_values import with_json
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 FLAT = (
     "id BIGINT, tiny TINYINT, short SMALLINT, price DECIMAL(6,2), ratio DOUBLE, single FLOAT, what STRING, day DATE, "
@@ -32,7 +33,7 @@ def read(spark: SparkSession, texts: Sequence[bytes | None], ddl: str) -> list[R
     """Of each text its `fields`, times as text, and the `reason`."""
     schema = StructType.fromDDL(ddl)
     assert isinstance(schema, StructType)
-    frame = spark.createDataFrame([(number, text) for number, text in enumerate(texts)], "number INT, data BINARY")
+    frame = frame_of(spark, [(number, text) for number, text in enumerate(texts)], "number INT, data BINARY")
     parsed = with_json(frame.coalesce(1), F.col("data").cast("string"), schema)
     columns = [
         (column.cast("string") if name in ("at", "local") else column).alias(name)

@@ -12,7 +12,7 @@ from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructT
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.transforms.evolve_avro_schema import EvolveAvroSchema
-from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows, comparable, rows_of
+from pipeline_platform_tests.duckdb_rows import Table, assert_same_rows, comparable, frame_of, rows_of
 from pipeline_platform_tests.transforms.steps import applied, mistakes, sources
 
 
@@ -189,7 +189,7 @@ def test_nested_records_arrays_and_maps_are_evolved_within(spark: Any):
             ),
         ),
     )
-    frame = applied(spark, step, spark.createDataFrame(rows, ddl))
+    frame = applied(spark, step, frame_of(spark, rows, ddl))
     assert frame.schema.simpleString() == (
         "struct<m:map<string,bigint>,xs:array<struct<v:string,n:double>>,s:struct<deep:struct<n:double,c:int>,b:bigint>>"
     )

@@ -33,6 +33,7 @@ from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.load import LoadResult, LoadRun
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 WAIT_SECONDS = 60
 
@@ -49,7 +50,7 @@ def write(spark: SparkSession, folder: Path) -> Load:
     """Load rows of these ids, each with a partition `p`."""
 
     def once(ids: Sequence[int], load_id: str, **config: Any) -> LoadResult:
-        frame = spark.createDataFrame([(number, "ab"[number % 2]) for number in ids], "id BIGINT, p STRING").coalesce(1)
+        frame = frame_of(spark, [(number, "ab"[number % 2]) for number in ids], "id BIGINT, p STRING").coalesce(1)
         config = {"path": str(folder), "format": "parquet", **config}
         return ToFiles(**config).prepare(frame, LoadRun(load_id, load_id)).write()
 
@@ -296,7 +297,7 @@ def test_of_two_overwrites_of_a_folder_on_s3_at_once_one_wins_whole(
     keys = S3Credentials.model_validate(s3.credentials())
 
     def overwrite(number: int) -> LoadResult:
-        frame = spark.createDataFrame([(number, "a"), (number, "b")], "id BIGINT, p STRING")
+        frame = frame_of(spark, [(number, "a"), (number, "b")], "id BIGINT, p STRING")
         sink = ToFiles(path="s3a://locked/two", format="parquet", mode="overwrite", partition_by=["p"])
         return sink.prepare(frame, LoadRun(f"load {number}", "x", credentials=keys)).write()
 

@@ -23,6 +23,7 @@ from devtools.pipelines import extract, last_step, listing, load, pipeline_of, r
 from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.steps.load import LoadRun
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 EPOCH = datetime(1970, 1, 1)
 # Days before are those of the Julian calendar in ORC, as Spark writes it; pyarrow takes them for Gregorian ones.
@@ -66,7 +67,7 @@ def any_rows(number: int) -> list[Row]:
     return rows
 
 
-def frame_of(spark: SparkSession, rows: list[Row]) -> DataFrame:
+def timed_frame(spark: SparkSession, rows: list[Row]) -> DataFrame:
     """The rows, whose times are handed over as numbers, since pyspark makes local time of them."""
 
     def micros(value: datetime) -> int:
@@ -85,7 +86,7 @@ def frame_of(spark: SparkSession, rows: list[Row]) -> DataFrame:
         )
         for r in rows
     ]
-    raw = spark.createDataFrame(plain, "id BIGINT, t STRING, m STRING, l BIGINT, d DOUBLE, a INT, b BIGINT, c BIGINT")
+    raw = frame_of(spark, plain, "id BIGINT, t STRING, m STRING, l BIGINT, d DOUBLE, a INT, b BIGINT, c BIGINT")
     return raw.selectExpr(
         "id", "t", "CAST(m AS DECIMAL(38,6)) m", "l", "d", "date_from_unix_date(a) day", "timestamp_micros(b) at",
         "CAST(timestamp_micros(c) AS TIMESTAMP_NTZ) local",
@@ -145,7 +146,7 @@ def parsed(row: Row) -> Row:
 def test_a_thousand_rows_of_anything_come_back_as_they_were(
     spark: SparkSession, tmp_path: Path, write: Callable[..., list[Path]], rows: list[Row], file_format: str
 ) -> None:
-    files = write(frame_of(spark, rows), format=file_format)
+    files = write(timed_frame(spark, rows), format=file_format)
     read = sorted((parsed(row) for file in files for row in by_python(file_format, file)), key=lambda row: row["id"])
     expected = {
         # Python's csv knows no NULL.
@@ -167,7 +168,7 @@ def test_a_thousand_rows_come_back_from_csv_with_other_quotes_and_escapes(
     spark: SparkSession, tmp_path: Path, write: Callable[..., list[Path]], rows: list[Row]
 ) -> None:
     keys = {"quote": "'", "escape": "\\", "delimiter": "|"}
-    write(frame_of(spark, rows), format="csv", **keys)
+    write(timed_frame(spark, rows), format="csv", **keys)
     back = load("toFiles", path=str(tmp_path / "back"), format="parquet")
     run(spark, extract("fromFiles", **reading(tmp_path / "out", "csv"), **keys), back)
     names = [tmp_path / "back" / name for name in listing(tmp_path / "back") if not name.startswith("_")]
@@ -201,7 +202,7 @@ def test_a_nul_in_quotes_is_read_as_it_stands_there(spark: SparkSession, tmp_pat
 def test_duckdb_reads_what_was_written_as_text(
     spark: SparkSession, write: Callable[..., list[Path]], rows: list[Row], file_format: str
 ) -> None:
-    names = [str(file) for file in write(frame_of(spark, rows), format=file_format)]
+    names = [str(file) for file in write(timed_frame(spark, rows), format=file_format)]
     columns = {"id": "BIGINT", "t": "VARCHAR", "m": "DECIMAL(38,6)", "l": "BIGINT", "d": "DOUBLE", "day": "DATE"}
     columns |= {"at": "TIMESTAMPTZ", "local": "TIMESTAMP"}
     with duckdb.connect() as connection:
@@ -278,7 +279,7 @@ def only_text(files: list[Path]) -> bytes:
 def test_csv_is_written_as_its_keys_say(
     spark: SparkSession, write: Callable[..., list[Path]], config: dict[str, Any], text: bytes
 ) -> None:
-    frame = spark.createDataFrame([(1, 'say "hi"'), (2, ""), (3, None)], 'id INT, `a "q"` STRING').coalesce(1)
+    frame = frame_of(spark, [(1, 'say "hi"'), (2, ""), (3, None)], 'id INT, `a "q"` STRING').coalesce(1)
     assert only_text(write(frame, format="csv", **config)) == text
 
 
@@ -293,7 +294,7 @@ def test_dates_and_times_are_written_in_the_formats_asked_for(
 
 
 def test_json_in_a_narrow_encoding_loses_no_character(spark: SparkSession, write: Callable[..., list[Path]]) -> None:
-    frame = spark.createDataFrame([("Köln 日本 😀", ["ж"])], "t STRING, more ARRAY<STRING>").coalesce(1)
+    frame = frame_of(spark, [("Köln 日本 😀", ["ж"])], "t STRING, more ARRAY<STRING>").coalesce(1)
     text = only_text(write(frame, format="json", encoding="latin-1")).decode("latin-1")
     assert json.loads(text) == {"t": "Köln 日本 😀", "more": ["ж"]}
 
@@ -333,7 +334,7 @@ def test_a_text_that_csv_would_not_give_back_is_refused(
 def test_a_partition_value_that_would_be_read_as_null_is_refused(
     spark: SparkSession, write: Callable[..., list[Path]], value: str
 ) -> None:
-    frame = spark.createDataFrame([(1, value)], "id INT, p STRING")
+    frame = frame_of(spark, [(1, value)], "id INT, p STRING")
     with pytest.raises(Exception, match="the sink can't represent what is in the column 'p'"):
         write(frame, format="parquet", partitionBy="p")
 
@@ -342,7 +343,7 @@ def test_other_partition_values_are_folders_of_their_own(
     spark: SparkSession, tmp_path: Path, write: Callable[..., list[Path]]
 ) -> None:
     values = [".", "..", "a/b=c%d", "x\ny", " ", None, "ä"]
-    frame = spark.createDataFrame([(place, value) for place, value in enumerate(values)], "id INT, p STRING")
+    frame = frame_of(spark, [(place, value) for place, value in enumerate(values)], "id INT, p STRING")
     files = write(frame, format="json", partitionBy="p")
     folders = {file.parent.name: json.loads(file.read_text())["id"] for file in files}
     assert folders == {

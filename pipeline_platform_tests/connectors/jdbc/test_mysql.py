@@ -14,11 +14,12 @@ from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.connectors.databases import Schema
 from pipeline_platform_tests.connectors.jdbc.test_postgres import TEXTS
 from pipeline_platform_tests.connectors.jdbc.test_sinks import prepared
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 
 def test_any_text_arrives_as_it_is(spark: SparkSession, in_mysql: Schema) -> None:
     texts = [*TEXTS, "\0", "a'b''c", "\\'", "%s %d", "),(1,'x"]
-    frame = spark.createDataFrame(list(enumerate(texts)), "id INT, text STRING")
+    frame = frame_of(spark, list(enumerate(texts)), "id INT, text STRING")
     prepared(in_mysql, frame, "a").write()
     assert in_mysql.rows() == list(enumerate(texts))
 
@@ -111,6 +112,6 @@ def test_rows_go_in_batches(spark: SparkSession, in_mysql: Schema, config: dict[
 
 def test_a_row_that_is_larger_than_a_piece_is_sent_alone(spark: SparkSession, in_mysql: Schema) -> None:
     lengths = [3, 2_000_000, 5, 1_500_000, 1_200_000]
-    frame = spark.createDataFrame(list(enumerate(lengths)), "id INT, n INT").selectExpr("id", "repeat('x', n) AS text")
+    frame = frame_of(spark, list(enumerate(lengths)), "id INT, n INT").selectExpr("id", "repeat('x', n) AS text")
     prepared(in_mysql, frame.coalesce(1), "a").write()
     assert in_mysql.rows(columns="id, length(text)") == list(enumerate(lengths))

@@ -19,6 +19,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.connectors.databases import Schema, until
 from pipeline_platform_tests.connectors.jdbc.test_sinks import COLUMNS, THREE, prepared
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 TEXTS = [
     None,
@@ -44,14 +45,14 @@ TEXTS = [
 
 
 def test_any_text_arrives_as_it_is(spark: SparkSession, in_postgres: Schema) -> None:
-    frame = spark.createDataFrame(list(enumerate(TEXTS)), "id INT, text STRING")
+    frame = frame_of(spark, list(enumerate(TEXTS)), "id INT, text STRING")
     prepared(in_postgres, frame, "a").write()
     assert in_postgres.rows() == list(enumerate(TEXTS))
 
 
 @pytest.mark.parametrize("text", [None, "", "a\nb"])
 def test_a_table_of_one_column_has_a_row_for_every_row(spark: SparkSession, in_postgres: Schema, text: Any) -> None:
-    prepared(in_postgres, spark.createDataFrame([(text,), (text,)], "text STRING"), "a").write()
+    prepared(in_postgres, frame_of(spark, [(text,), (text,)], "text STRING"), "a").write()
     assert in_postgres.rows() == [(text,), (text,)]
 
 

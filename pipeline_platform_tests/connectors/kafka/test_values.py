@@ -17,6 +17,7 @@ from pyspark.sql import Row, SparkSession
 from pipeline_platform.connectors.kafka.values import Values, with_values
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.malformed import MALFORMED, RECORD
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 Json = dict[str, Any]
 _RECORD = "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, timestampType INT"
@@ -43,7 +44,7 @@ AVRO: Json = {
 def read(spark: SparkSession, data: Sequence[bytes | None], values: Values) -> list[Row]:
     """The rows of messages with these values, in their order."""
     rows = [(b"k", value, "t", 0, offset, dt.datetime(2026, 1, 1), 0) for offset, value in enumerate(data)]
-    return with_values(spark.createDataFrame(rows, _RECORD).coalesce(1), values).orderBy("offset").collect()
+    return with_values(frame_of(spark, rows, _RECORD).coalesce(1), values).orderBy("offset").collect()
 
 
 def avro(value: Mapping[str, Any], schema: Json = AVRO) -> bytes:
