@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import SecretStr
@@ -17,8 +17,7 @@ _PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<def
 _OF_THE_PLATFORM = re.compile(
     r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
 )
-# What steps without a `credentialPath` enter their system with.
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD", "MYSQL_PASSWORD")
+_credentials: set[str] = set()
 
 
 class VariableError(ValueError):
@@ -39,6 +38,15 @@ class RefusedVariableError(VariableError):
     """A variable holds a credential of the platform's own."""
 
 
+def reserve_variables(names: Iterable[str]) -> None:
+    """Keep variables from being shown: from now on they may stand in a key for secrets only.
+
+    Args:
+        names: Of the variables.
+    """
+    _credentials.update(name.upper() for name in names)
+
+
 def variable_limit(text: str, *, in_secret: bool) -> str | None:
     """Why a string may not have its variables replaced; None if it may.
 
@@ -55,7 +63,7 @@ def variable_limit(text: str, *, in_secret: bool) -> str | None:
                 f"the environment variable {match['name']} is reserved for the platform; "
                 f"{how_to_allow('platform-variables')}"
             )
-        if name in _CREDENTIALS and not in_secret:
+        if name in _credentials and not in_secret:
             return (
                 f"the environment variable {match['name']} is a credential, and would be visible here; leave it to "
                 "the step's own keys for credentials, which read it by themselves; "

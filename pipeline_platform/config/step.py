@@ -83,16 +83,19 @@ class StepConfig(FormatModel):
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
         return False
 
-    def state_mistake(self, streams: Set[str | None]) -> str | None:
-        """Why a stream can't keep the state of this step, or None if it can.
+    def state_mistake(self, streams: Set[str | None]) -> tuple[str, str] | None:
+        """Why a stream can't keep the state of this step, and what to do; None if it can.
 
         Args:
             streams: Names of those inputs that are streams.
         """
         return None
 
-    def append_mistake(self) -> str | None:
-        """Why nothing of this step could ever come out of a stream in output mode append, or None if it can."""
+    def append_mistake(self) -> tuple[str, str] | None:
+        """Why nothing of this step could ever come out of a stream in output mode append, and what to do.
+
+        None if it can.
+        """
         return None
 
     def is_continuous(self) -> bool:

@@ -18,9 +18,6 @@ QUERY_KEYS = ("checkpointLocation", "trigger", "outputMode", "queryName")
 _NO_STEP = -1
 
 
-_WATERMARKS = ("watermark", "watermarks")
-
-
 class StreamShapeError(ValueError):
     """The steps can't be one query.
 
@@ -98,7 +95,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
         named = frozenset(edge.name for edge in step.inputs if edge.step in dominators)
         mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
         if mistake is not None:
-            raise StreamShapeError(mistake, step.index, "write 'watermarks': {frame: {column, delay}}")
+            raise StreamShapeError(mistake[0], step.index, mistake[1])
     _require_output(steps, shape)
     for step in sinks:
         if step.config.is_continuous() and shape.plain_load is None:
@@ -118,11 +115,10 @@ def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
     for step in (steps[index] for index in sorted(shape.streamed)):
         before = _upstream(steps, {edge.step for edge in step.inputs})
         # The time of a watermark set before may be a group under another name.
-        is_timed = any(getattr(steps[index].config, key, None) for index in before for key in _WATERMARKS)
+        is_timed = any(steps[index].config.traits().sets_watermark for index in before)
         mistake = step.config.append_mistake() if not is_timed else None
         if mistake is not None:
-            hint = "add a 'window' on that column, or group by it, or set 'outputMode' of the first load to update"
-            raise StreamShapeError(mistake, step.index, hint)
+            raise StreamShapeError(mistake[0], step.index, mistake[1])
 
 
 def _plain_load(steps: Sequence[Step], sinks: Sequence[Step], head: int, streamed: Set[int]) -> int | None:

@@ -31,6 +31,7 @@ class Traits:
         keeps_row_count: Transform: the output always has exactly as many rows as its one input, so that they are
             counted once. Without this, they are counted after it too.
         filters_rows: Transform: it is a filter that Spark may hand on to the source; see `pushes_down_filters`.
+        sets_watermark: Transform: it sets a watermark on its input.
         has_limit: Transform: it may leave rows of its inputs unread, as a LIMIT does; then they are not counted.
         looks_at_rows: Validate: the rules are about single rows, which can be quarantined and of which a share can be
             tolerated. Without this, they are about the frame as a whole, and a broken one is never tolerated.
@@ -48,6 +49,7 @@ class Traits:
     is_join: bool = True
     keeps_row_count: bool = False
     filters_rows: bool = False
+    sets_watermark: bool = False
     has_limit: bool = True
 
     looks_at_rows: bool = False

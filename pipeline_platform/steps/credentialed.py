@@ -9,12 +9,14 @@ from pydantic import GetJsonSchemaHandler, field_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from pipeline_platform.config.environment import reserve_variables
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Text, Word, in_any_case, reveal
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.credentials.vault import VAULT_EXTRA
 from pipeline_platform.extras import Extra
+from pipeline_platform.redaction import looks_secret
 
 
 class Credentialed(StepConfig):
@@ -25,11 +27,18 @@ class Credentialed(StepConfig):
 
     credential_types: ClassVar[Mapping[str, type[Credentials]]]
     """What the credentials of each `credentialType` that the method takes are made of; the first is the default."""
+    credential_variables: ClassVar[Mapping[str, str]] = {}
+    """The environment variable that a credential field may stand in."""
 
     credential_path: Text | None = None
     """Where in Vault the credentials are."""
     credential_type: Word | None = None
     """Which fields the secret has; by default those that the method needs."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        reserve_variables(name for field, name in cls.credential_variables.items() if looks_secret(field))
 
     @field_validator("credential_type")
     @classmethod
@@ -55,9 +64,6 @@ class Credentialed(StepConfig):
         types = {"anyOf": [names, in_any_case(*cls.credential_types), PLACEHOLDER_SCHEMA, {"type": "null"}]}
         properties["credentialType"] = {**properties["credentialType"], **types}
         return schema
-
-    credential_variables: ClassVar[Mapping[str, str]] = {}
-    """The environment variable that a credential field may stand in."""
 
     def required_extras(self) -> Sequence[Extra]:
         return (*super().required_extras(), *([VAULT_EXTRA] if self.credential_path is not None else []))

@@ -57,7 +57,7 @@ class AggregateData(Transform):
         return self
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=True, is_join=False, has_limit=False)
+        return Traits(is_stateful=True, is_join=False, has_limit=False, sets_watermark=self.watermark is not None)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.watermark is None:
@@ -65,7 +65,7 @@ class AggregateData(Transform):
             return [(None, message)]
         return []
 
-    def append_mistake(self) -> str | None:
+    def append_mistake(self) -> tuple[str, str] | None:
         if self.watermark is None:
             return None
         column = self.watermark.column
@@ -75,7 +75,8 @@ class AggregateData(Transform):
             return None
         return (
             f"a group is emitted once the watermark on '{column}' has passed it, but these groups have no such "
-            "time, so none would ever be emitted"
+            "time, so none would ever be emitted",
+            "add a 'window' on that column, or group by it, or set 'outputMode' of the first load to update",
         )
 
     def apply(self, frames: Frames) -> DataFrame:

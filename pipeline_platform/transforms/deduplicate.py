@@ -69,7 +69,7 @@ class Deduplicate(Transform):
     """How far apart in event time equal rows of a stream may be; required in a stream, without effect in batch."""
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=True, is_join=False, has_limit=False)
+        return Traits(is_stateful=True, is_join=False, has_limit=False, sets_watermark=self.watermark is not None)
 
     def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         found: list[tuple[str | None, str]] = []

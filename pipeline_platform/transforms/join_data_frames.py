@@ -107,14 +107,17 @@ class JoinDataFrames(Transform):
         return [("inputDataFrames", name) for name in self.input_data_frames]
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=False, is_join=True, has_limit=False)
+        return Traits(is_stateful=False, is_join=True, has_limit=False, sets_watermark=bool(self.watermarks))
 
-    def state_mistake(self, streams: Set[str | None]) -> str | None:
+    def state_mistake(self, streams: Set[str | None]) -> tuple[str, str] | None:
         without = sorted(name for name in streams if name is not None and name not in self.watermarks)
         if len(streams) < 2 or not without:
             return None
         missing = ", ".join(without)
-        return f"a join of streams needs 'watermarks' for each of them, or its state grows without bound: {missing}"
+        return (
+            f"a join of streams needs 'watermarks' for each of them, or its state grows without bound: {missing}",
+            "write 'watermarks': {frame: {column, delay}}",
+        )
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -11,7 +11,8 @@ from pipeline_platform.connectors.files.schemas import file_columns, require_one
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream, require_columns_of_stream
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
-from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.connectors.storage.paths import at_path, spark_path
+from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:

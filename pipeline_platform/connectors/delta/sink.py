@@ -22,6 +22,7 @@ from pipeline_platform.connectors.delta.types import DELTA_TYPES
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation
+from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.remote import is_remote
@@ -33,7 +34,7 @@ from pipeline_platform.frames.storable import (
     require_partition_overwrite,
     require_storable,
 )
-from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:

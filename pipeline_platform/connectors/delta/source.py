@@ -13,8 +13,9 @@ from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
+from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.redaction import redact
-from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:

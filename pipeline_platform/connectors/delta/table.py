@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.steps.dataset import normalized_uri
+from pipeline_platform.connectors.storage.paths import normalized_uri
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -26,13 +26,14 @@ from pipeline_platform.connectors.files.source import FileFormat
 from pipeline_platform.connectors.files.time_patterns import WritingPattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
+from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
     require_columns,
     require_partition_overwrite,
     require_storable,
 )
-from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:

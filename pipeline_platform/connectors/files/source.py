@@ -31,7 +31,8 @@ from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import ReadingPattern
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
-from pipeline_platform.steps.dataset import Dataset, at_path, spark_path
+from pipeline_platform.connectors.storage.paths import at_path, spark_path
+from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.malformed import MalformedRecords
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
 from pipeline_platform.connectors.storage.credentials import S3Credentials
+from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.extras import Extra
 from pipeline_platform.steps.credentialed import Credentialed
-from pipeline_platform.steps.dataset import normalized_uri
 
 if TYPE_CHECKING:
     from upath import UPath

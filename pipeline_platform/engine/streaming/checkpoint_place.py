@@ -9,13 +9,13 @@ from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of, place_of
+from pipeline_platform.connectors.storage.paths import spark_path
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.engine.streaming.checkpoint import has_checkpoint, set_aside
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import redact
-from pipeline_platform.steps.dataset import spark_path
 from pipeline_platform.steps.load import Load
 
 _LOG = logging.getLogger(__name__)
