@@ -72,10 +72,10 @@ class Deployment:
         """Wait for something that happens by itself."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
-            assert time.monotonic() < deadline, f"never: {what}\n{self.told()}"
+            assert time.monotonic() < deadline, f"never: {what}\n{self.describe()}"
             time.sleep(0.2)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """The ends of the logs, for a test that fails."""
         logs = "\n".join(server.log.read_text(errors="replace")[-4000:] for server in (self.code_server, self.daemon))
         errors = [

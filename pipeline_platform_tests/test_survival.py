@@ -218,7 +218,7 @@ def test_a_supervised_stream_of_sparks_own_sink_has_every_number_once(kafka: Kaf
             stream.finishes_another()
         stream.catches_up()
         failed = [status for _, status in deployment.runs() if status == DagsterRunStatus.FAILURE]
-        assert len(failed) == len(OWN_PHASES), deployment.told()
+        assert len(failed) == len(OWN_PHASES), deployment.describe()
     finally:
         deployment.end()
     found = _ids(DeltaTable(tmp_path / "delta").file_uris())
@@ -273,7 +273,7 @@ def test_a_supervised_stream_survives_everything_and_has_every_number_once(
         stream.runs_and_gets_on(unlike=run_id)
         stream.catches_up()
         failed = [status for _, status in deployment.runs() if status == DagsterRunStatus.FAILURE]
-        assert len(failed) == len(PHASES), deployment.told()
+        assert len(failed) == len(PHASES), deployment.describe()
     finally:
         deployment.end()
     assert_each_once(tmp_path, numbers.produced)

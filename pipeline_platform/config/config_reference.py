@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type, read_document
-from pipeline_platform.config.problem import Problem
 
 
 @dataclass
@@ -21,7 +21,7 @@ class ReferencedConfig:
     """
 
     keys: list[SourcePosition] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[ConfigError] = field(default_factory=list)
     complete: bool = True
 
 

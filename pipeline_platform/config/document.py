@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipeline_platform.config.json_positions import JsonFlaw, LocatedValue, decode
-from pipeline_platform.config.problem import SHOWN_WIDTH, Problem
+from pipeline_platform.config.config_error import SHOWN_WIDTH, ConfigError
+from pipeline_platform.config.json_positions import JsonError, LocatedValue, decode
 
 Pointer = tuple[str | int, ...]
 """Keys and indices from the root of a document."""
@@ -27,7 +27,7 @@ _LONG_LINE = 10 * SHOWN_WIDTH
 class DocumentError(Exception):
     """The text is not JSON."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: ConfigError) -> None:
         super().__init__(str(problem))
         self.problem = problem
 
@@ -46,7 +46,7 @@ class Document:
     path: Path
     text: str
     root: LocatedValue = field(repr=False)
-    flaws: Sequence[JsonFlaw] = ()
+    flaws: Sequence[JsonError] = ()
     _strings: dict[int, tuple[list[int], list[int]]] = field(default_factory=dict, repr=False)
 
     @property
@@ -55,10 +55,10 @@ class Document:
         return self.root.value
 
     @cached_property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[ConfigError, ...]:
         """Its flaws."""
 
-        def hint(flaw: JsonFlaw) -> str | None:
+        def hint(flaw: JsonError) -> str | None:
             return None if flaw.first is None else f"first on line {self._place(flaw.first)[0]}"
 
         return tuple(self._problem_at(flaw.start, flaw.message, hint(flaw)) for flaw in self.flaws)
@@ -71,7 +71,7 @@ class Document:
         on_key: bool = False,
         hint: str | None = None,
         offset: int | None = None,
-    ) -> Problem:
+    ) -> ConfigError:
         """Make a problem that points at a value.
 
         Args:
@@ -90,11 +90,11 @@ class Document:
             at = self._position_in_string(located, offset)
         return self._problem_at(at, message, hint)
 
-    def _problem_at(self, position: int, message: str, hint: str | None) -> Problem:
+    def _problem_at(self, position: int, message: str, hint: str | None) -> ConfigError:
         line, column = self._place(position)
         text = self._lines[line - 1]
         start, end = self._excerpt(line, column - 1)
-        return Problem(self.path, line, column, message, hint, text[start:end], start)
+        return ConfigError(self.path, line, column, message, hint, text[start:end], start)
 
     def _place(self, position: int) -> tuple[int, int]:
         line = bisect_right(self._line_starts, position)
@@ -182,7 +182,7 @@ class SourcePosition:
 
     def problem(
         self, message: str, *, on_key: bool = False, hint: str | None = None, offset: int | None = None
-    ) -> Problem:
+    ) -> ConfigError:
         """Make a problem that points here; see `Document.problem`."""
         return self.document.problem(self.pointer, message, on_key=on_key, hint=hint, offset=offset)
 
@@ -207,7 +207,7 @@ def read_document(path: Path, shown_as: Path | None = None) -> Document:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise DocumentError(Problem(shown, 1, 1, f"the file can't be read: {reason}")) from error
+        raise DocumentError(ConfigError(shown, 1, 1, f"the file can't be read: {reason}")) from error
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -215,7 +215,7 @@ def read_document(path: Path, shown_as: Path | None = None) -> Document:
         line = content.count(b"\n", 0, error.start) + 1
         column = len(content[line_start : error.start].decode()) + 1
         message = f"the file is not UTF-8: the byte 0x{content[error.start]:02x} can't be read"
-        raise DocumentError(Problem(shown, line, column, message)) from error
+        raise DocumentError(ConfigError(shown, line, column, message)) from error
     return parse_document(text, shown)
 
 
@@ -227,16 +227,16 @@ def parse_document(text: str, path: Path) -> Document:
     """
     text = text.removeprefix("\ufeff")
     if not text.strip():
-        raise DocumentError(Problem(path, 1, 1, "the file is empty; expected a JSON object"))
+        raise DocumentError(ConfigError(path, 1, 1, "the file is empty; expected a JSON object"))
     try:
         root, flaws = decode(text)
     except json.JSONDecodeError as error:
         hint = _syntax_hint(text, error.pos)
         source_line = _lines_of(text)[error.lineno - 1]
-        at = Problem(path, error.lineno, error.colno, f"not JSON: {_lower_first(error.msg)}", hint, source_line)
+        at = ConfigError(path, error.lineno, error.colno, f"not JSON: {_lower_first(error.msg)}", hint, source_line)
         raise DocumentError(at) from error
     except RecursionError as error:
-        raise DocumentError(Problem(path, 1, 1, "the JSON is nested too deeply")) from error
+        raise DocumentError(ConfigError(path, 1, 1, "the JSON is nested too deeply")) from error
     return Document(path, text, root, flaws)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+from pipeline_platform.config.config_error import LISTED_NAMES, ConfigError, did_you_mean
 from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.problem import LISTED_NAMES, Problem, did_you_mean
 from pipeline_platform.config.step import Input, Step, StepConfig, StepType
 from pipeline_platform.exceptions import StepLocation
 
@@ -54,7 +54,7 @@ class Draft:
         return place
 
 
-def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
+def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError]]:
     """Resolve registered names and the primary frame, and name every step.
 
     A pipeline carries one primary frame, which an extract or a transform replaces, and a registry of
@@ -74,7 +74,7 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[Problem]]:
     guesses = iter(range(_GUESSES))
     all_known = True
     steps: list[Step] = []
-    problems: list[Problem] = []
+    problems: list[ConfigError] = []
     if drafts and drafts[0].type not in ("extract", None):
         problems.append((drafts[0].place / "type").problem("the first step has to be an extract"))
     for draft in drafts:

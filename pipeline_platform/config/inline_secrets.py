@@ -8,9 +8,9 @@ from typing import Any, cast
 from pydantic import BaseModel, SecretStr
 from pydantic.alias_generators import to_camel
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.environment import has_placeholder, is_placeholder, variable_limit
-from pipeline_platform.config.problem import Problem
 from pipeline_platform.redaction import remember_secret, url_secrets
 
 _ADVICE = "keep it in Vault and name its 'credentialPath', or write ${env:NAME}"
@@ -19,7 +19,7 @@ _WAY_OUT = (
 )
 
 
-def inline_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[Problem]:
+def inline_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[ConfigError]:
     """A warning for each secret in the config that is no environment variable; from now on it is redacted.
 
     Args:
@@ -33,7 +33,7 @@ def inline_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> I
             yield place.problem(f"the secret '{keys[-1]}' is written in the file", hint=_ADVICE)
 
 
-def exposed_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[Problem]:
+def exposed_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> Iterator[ConfigError]:
     """An error for each string that would show a secret: a password in a URL, or a credential of the platform's own.
 
     Args:

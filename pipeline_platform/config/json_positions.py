@@ -37,7 +37,7 @@ class LocatedValue:
 
 
 @dataclass(frozen=True)
-class JsonFlaw:
+class JsonError:
     """What is wrong with a text although it is JSON.
 
     Args:
@@ -51,7 +51,7 @@ class JsonFlaw:
     first: int | None = None
 
 
-def decode(text: str) -> tuple[LocatedValue, list[JsonFlaw]]:
+def decode(text: str) -> tuple[LocatedValue, list[JsonError]]:
     """Read JSON.
 
     Raises:
@@ -67,7 +67,7 @@ class _Decoder(json.JSONDecoder):
 
     def __init__(self) -> None:
         super().__init__(parse_constant=_refuse_constant, parse_int=_integer)
-        self.flaws: list[JsonFlaw] = []
+        self.flaws: list[JsonError] = []
 
     def raw_decode(self, s: str, idx: int = 0) -> tuple[LocatedValue, int]:
         match s[idx : idx + 1]:
@@ -92,7 +92,7 @@ class _Decoder(json.JSONDecoder):
             key = self._without_surrogates(spelled, located.key_start)
             if key in parts:
                 message = f"the key '{key}' appears twice in one object"
-                self.flaws.append(JsonFlaw(located.key_start, message, parts[key].key_start))
+                self.flaws.append(JsonError(located.key_start, message, parts[key].key_start))
             parts[key] = located
         return parts
 
@@ -107,13 +107,13 @@ class _Decoder(json.JSONDecoder):
             return self._without_surrogates(value, start), end
         if isinstance(value, float) and math.isinf(value):
             message = "the number is too large; write it as a string if it has to be exact"
-            self.flaws.append(JsonFlaw(start, message))
+            self.flaws.append(JsonError(start, message))
         return value, end
 
     def _without_surrogates(self, text: str, start: int) -> str:
         replaced = _LONE_SURROGATE.sub("\ufffd", text)
         if replaced != text:
-            self.flaws.append(JsonFlaw(start, "a string holds half of a surrogate pair, which is not a character"))
+            self.flaws.append(JsonError(start, "a string holds half of a surrogate pair, which is not a character"))
         return replaced
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
 from pipeline_platform.config.config_reference import follow
 from pipeline_platform.config.document import (
     Document,
@@ -18,12 +19,11 @@ from pipeline_platform.config.document import (
     read_document,
 )
 from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
+from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
-from pipeline_platform.config.mistakes import Mistake, mistakes
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
-from pipeline_platform.config.problem import Problem, did_you_mean, nearest
 from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, Methods, PipelineMode, Step, StepConfig, StepType
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
@@ -66,13 +66,13 @@ def parse_pipeline(text: str, registry: Methods, path: Path = Path("pipeline.jso
     return _Reader(document, registry, path.absolute().parent.resolve()).read()
 
 
-def _refused(path: Path, problems: Iterable[Problem]) -> PipelineConfigurationException:
+def _refused(path: Path, problems: Iterable[ConfigError]) -> PipelineConfigurationException:
     ordered = _in_order(path, problems)
     return PipelineConfigurationException("\n".join(map(str, ordered)), problems=ordered)
 
 
-def _in_order(path: Path, problems: Iterable[Problem]) -> list[Problem]:
-    def place(problem: Problem) -> tuple[bool, str, int, int, str]:
+def _in_order(path: Path, problems: Iterable[ConfigError]) -> list[ConfigError]:
+    def place(problem: ConfigError) -> tuple[bool, str, int, int, str]:
         return problem.file != path, str(problem.file), problem.line, problem.column, problem.message
 
     return sorted(set(problems), key=place)
@@ -85,7 +85,7 @@ class _Reader:
         self.registry = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
         self.project = project
         self.problems = list(document.problems)
-        self.warnings: list[Problem] = []
+        self.warnings: list[ConfigError] = []
 
     def read(self) -> PipelineConfig:
         path, value = self.document.path, self.document.value
@@ -110,7 +110,7 @@ class _Reader:
         try:
             keys = PipelineKeys.model_validate(value)
         except ValidationError as error:
-            self._report(mistakes(error), PipelineKeys, places, self.root, also_valid=("steps",))
+            self._report(format_errors(error), PipelineKeys, places, self.root, also_valid=("steps",))
             return None
         self.problems.extend(exposed_secrets(keys, places))
         self.warnings.extend(inline_secrets(keys, places))
@@ -227,7 +227,7 @@ class _Reader:
         try:
             config = method.model_validate(values)
         except ValidationError as error:
-            self._report(mistakes(error), method, places, whole)
+            self._report(format_errors(error), method, places, whole)
         except RecursionError:
             message = f"an expression of '{method.method}' is nested too deeply; split it into several steps"
             self.problems.append(whole.problem(message))
@@ -242,13 +242,13 @@ class _Reader:
 
     def _report(
         self,
-        found: Iterable[Mistake],
+        found: Iterable[FormatError],
         model: type[BaseModel],
         places: Mapping[str, SourcePosition],
         whole: SourcePosition,
         also_valid: Sequence[str] = (),
     ) -> None:
-        alternatives: dict[SourcePosition, list[Mistake]] = {}
+        alternatives: dict[SourcePosition, list[FormatError]] = {}
         for mistake in found:
             place = whole
             if mistake.keys and str(mistake.keys[0]) in places:
@@ -276,7 +276,7 @@ class _Reader:
             return
         for draft in drafts:
             if draft.config is not None:
-                for key, message in draft.config.mode_mistakes(mode):
+                for key, message in draft.config.mode_errors(mode):
                     place = draft.place if key is None else draft.key(key)
                     self.problems.append(place.problem(message))
                 if mode == "streaming" and keys and keys.schedule is not None and not draft.config.ends_by_itself():
@@ -320,7 +320,7 @@ def _unchecked_frames(values: Mapping[str, Any], method: type[StepConfig] | None
     return frames
 
 
-def _wrong_value(place: SourcePosition, tried: Sequence[Mistake]) -> Problem:
+def _wrong_value(place: SourcePosition, tried: Sequence[FormatError]) -> ConfigError:
     value, found = place.value, json_type(place.value)
     messages = list(dict.fromkeys(mistake.message for mistake in tried))
     if len(messages) == 1 and tried[0].allowed and isinstance(value, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal, get_args
 
-from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.config_error import did_you_mean
 
 ALLOW_VARIABLE = "PIPELINE_PLATFORM_ALLOW"
 

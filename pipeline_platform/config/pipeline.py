@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
 from pipeline_platform.config.environment import VariableError, substitute_all, unset_variables
-from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
 from pipeline_platform.config.spark_limits import SparkSettings
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
@@ -152,7 +152,7 @@ class PipelineConfig(PipelineKeys):
 
     steps: tuple[Step, ...]
     file: Path | None = None
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[ConfigError, ...] = ()
 
     @property
     def asset_prefix(self) -> str:

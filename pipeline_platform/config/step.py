@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.environment import VariableError, substitute_all
-from pipeline_platform.config.mistakes import mistakes
+from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra
@@ -83,7 +83,7 @@ class StepConfig(FormatModel):
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
         return False
 
-    def state_mistake(self, streams: Set[str | None]) -> tuple[str, str] | None:
+    def state_error(self, streams: Set[str | None]) -> tuple[str, str] | None:
         """Why a stream can't keep the state of this step, and what to do; None if it can.
 
         Args:
@@ -91,7 +91,7 @@ class StepConfig(FormatModel):
         """
         return None
 
-    def append_mistake(self) -> tuple[str, str] | None:
+    def append_error(self) -> tuple[str, str] | None:
         """Why nothing of this step could ever come out of a stream in output mode append, and what to do.
 
         None if it can.
@@ -102,7 +102,7 @@ class StepConfig(FormatModel):
         """Whether a stream that ends here passes each row on by itself, without micro-batches."""
         return False
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()
 
@@ -139,7 +139,9 @@ class StepConfig(FormatModel):
         try:
             resolved = self.model_validate(config)
         except ValidationError as error:
-            wrong = "; ".join(f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in mistakes(error))
+            wrong = "; ".join(
+                f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in format_errors(error)
+            )
             message = f"with the values of its environment variables the config is not valid: {wrong}"
             raise PipelineConfigurationException(message) from None
         resolved._as_written = self

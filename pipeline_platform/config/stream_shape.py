@@ -93,7 +93,7 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     for step in steps:
         _require_row_by_row(steps, step, shape, below)
         named = frozenset(edge.name for edge in step.inputs if edge.step in dominators)
-        mistake = step.config.state_mistake(named) if step.index in shape.streamed else None
+        mistake = step.config.state_error(named) if step.index in shape.streamed else None
         if mistake is not None:
             raise StreamShapeError(mistake[0], step.index, mistake[1])
     _require_output(steps, shape)
@@ -116,7 +116,7 @@ def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
         before = _upstream(steps, {edge.step for edge in step.inputs})
         # The time of a watermark set before may be a group under another name.
         is_timed = any(steps[index].config.traits().sets_watermark for index in before)
-        mistake = step.config.append_mistake() if not is_timed else None
+        mistake = step.config.append_error() if not is_timed else None
         if mistake is not None:
             raise StreamShapeError(mistake[0], step.index, mistake[1])
 

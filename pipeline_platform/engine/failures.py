@@ -18,7 +18,7 @@ from pipeline_platform.exceptions import (
     ValidationException,
 )
 from pipeline_platform.frames.causes import Failure, failure_of
-from pipeline_platform.frames.failure_text import told
+from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.logs import log_context
 
 _HINT = "fix the step or its data and run again"
@@ -56,7 +56,7 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
         return death.error().locate(step.location, step.config.as_config())
     failure = failure_of(error)
     found = rule_for(failure)
-    message = (found[0].told(found[1]) if found else None) or told(failure) or type(error).__name__
+    message = (found[0].message(found[1]) if found else None) or failure_message(failure) or type(error).__name__
     if pipeline is not None and (casts := _casts_of(failure, steps_above(pipeline, step))):
         message += f" (it may be {' or '.join(casts)})"
     return PipelineExecutionException(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import nearest
+from pipeline_platform.config.config_error import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:

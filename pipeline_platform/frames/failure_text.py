@@ -1,4 +1,4 @@
-"""What is told of a failure: what began it, and where."""
+"""The message of a failure: what began it, and where."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READING = re.compile(r"(?:while reading file|Could not read file:) (?P<file>\S+
 _SHORT = 64
 
 
-def told(failure: Failure) -> str:
+def failure_message(failure: Failure) -> str:
     """What a failure says to people: what began it, and where.
 
     Args:

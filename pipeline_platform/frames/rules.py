@@ -41,8 +41,8 @@ class Rule:
     quotes: bool = False
     """Whether what `says` matches is all that is told: the platform's own words, in what the system made of them."""
 
-    def told(self, cause: Cause) -> str | None:
-        """What is told of the cause; None for its message."""
+    def message(self, cause: Cause) -> str | None:
+        """What to say of the cause; None for its own message."""
         found = re.search(self.says, cause.message) if self.quotes and self.says is not None else None
         return found[0] if found is not None else None
 

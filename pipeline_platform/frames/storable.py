@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.problem import nearest
+from pipeline_platform.config.config_error import nearest
 from pipeline_platform.config.values import one_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import repeated

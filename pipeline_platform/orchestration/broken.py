@@ -31,14 +31,14 @@ class BrokenAsset:
     file: BrokenFile
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """What is wrong, in Markdown."""
         errors = "\n".join(map(str, self.file.problems))
         return f"`{self.file.path}` is not loaded:\n\n```\n{errors}\n```"
 
     def spec(self) -> dg.AssetSpec:
         """An asset that nobody can materialize; its description holds the errors."""
-        return dg.AssetSpec(self.key, group_name=GROUP, kinds={"json"}, description=self.told)
+        return dg.AssetSpec(self.key, group_name=GROUP, kinds={"json"}, description=self.message)
 
     def result(self) -> dg.AssetCheckResult:
         """The check's result: it has failed."""
@@ -47,7 +47,7 @@ class BrokenAsset:
             asset_key=self.key,
             passed=False,
             description=str(self.file.problems[0]).splitlines()[0],
-            metadata={"problems": len(self.file.problems), "errors": dg.MetadataValue.md(self.told)},
+            metadata={"problems": len(self.file.problems), "errors": dg.MetadataValue.md(self.message)},
         )
 
 
@@ -77,7 +77,7 @@ def broken_file_check(broken: BrokenAsset, names: OpNames) -> dg.AssetChecksDefi
 
     @dg.multi_asset_check(
         name=names.take(f"{GROUP}_{broken.key.path[-1]}"),
-        specs=[dg.AssetCheckSpec(CHECK, asset=broken.key, description=broken.told)],
+        specs=[dg.AssetCheckSpec(CHECK, asset=broken.key, description=broken.message)],
     )
     def compute() -> Iterator[dg.AssetCheckResult]:
         yield broken.result()
@@ -99,7 +99,7 @@ def broken_files_sensor(broken: Sequence[BrokenAsset]) -> dg.SensorDefinition:
         description="Fails the check of each file that can't be loaded, so that it is seen.",
     )
     def report(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        state = hashlib.sha256("".join(asset.told for asset in broken).encode()).hexdigest()
+        state = hashlib.sha256("".join(asset.message for asset in broken).encode()).hexdigest()
         if context.cursor == state:
             return dg.SensorResult(skip_reason=f"{len(broken)} broken files, reported already")
         events = [

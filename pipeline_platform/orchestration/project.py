@@ -8,10 +8,10 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import DocumentError, read_document
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.dataset import Dataset
@@ -27,7 +27,7 @@ class BrokenFile:
     """A file that is no valid pipeline, or none that can stand beside the others."""
 
     path: Path
-    problems: tuple[Problem, ...]
+    problems: tuple[ConfigError, ...]
 
 
 @dataclass(frozen=True)
@@ -218,5 +218,5 @@ def _broken(
         problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
     except DocumentError:
         # It is gone since it was read.
-        problem = Problem(pipeline.file, 1, 1, message, hint)
+        problem = ConfigError(pipeline.file, 1, 1, message, hint)
     return BrokenFile(pipeline.file, (problem,))

@@ -28,7 +28,7 @@ from pipeline_platform.resources.vault import VaultResource
 
 OBSERVATION_SECONDS = 300.0
 """Between two observations of a sink, at least: each is 3 kB of event log, which SQLite keeps twice."""
-_LEASE_SECONDS = 120.0
+_LOCK_SECONDS = 120.0
 """How long the process of a run that was taken for dead may take to notice and stop."""
 
 
@@ -77,7 +77,7 @@ def stream_results(
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),
                 restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
-                lease_seconds=_LEASE_SECONDS,
+                lock_seconds=_LOCK_SECONDS,
                 is_wanted=lambda: _is_live(context.instance, context.run.run_id),
             ).run()
         except PipelineCancelledException as error:

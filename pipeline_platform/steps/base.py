@@ -28,7 +28,7 @@ class FrameInput(StepConfig):
     input: FrameName | None = None
     """A registered frame to work on in place of the primary one."""
 
-    def told_frame(self) -> str:
+    def shown_frame(self) -> str:
         """The frame that the step works on, as messages have it."""
         return f"'{self.input}'" if self.input is not None else "the primary frame"
 

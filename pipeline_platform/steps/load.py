@@ -109,7 +109,7 @@ class Load(FrameInput):
     """Streaming: when a micro-batch starts; `continuous=…` processes rows without micro-batches, for a single plain
     load to Kafka."""
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":
             return []
         if self.is_continuous() and not self.traits().can_be_continuous:

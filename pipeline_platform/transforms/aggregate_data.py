@@ -10,8 +10,8 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
@@ -59,13 +59,13 @@ class AggregateData(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=True, is_join=False, has_limit=False, sets_watermark=self.watermark is not None)
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.watermark is None:
             message = "an aggregation of a stream needs a 'watermark' {column, delay}, or its state grows without bound"
             return [(None, message)]
         return []
 
-    def append_mistake(self) -> tuple[str, str] | None:
+    def append_error(self) -> tuple[str, str] | None:
         if self.watermark is None:
             return None
         column = self.watermark.column

@@ -71,7 +71,7 @@ class Deduplicate(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=True, is_join=False, has_limit=False, sets_watermark=self.watermark is not None)
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         found: list[tuple[str | None, str]] = []
         if mode == "streaming" and self.order_by is not None:
             message = (

@@ -109,7 +109,7 @@ class JoinDataFrames(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=False, is_join=True, has_limit=False, sets_watermark=bool(self.watermarks))
 
-    def state_mistake(self, streams: Set[str | None]) -> tuple[str, str] | None:
+    def state_error(self, streams: Set[str | None]) -> tuple[str, str] | None:
         without = sorted(name for name in streams if name is not None and name not in self.watermarks)
         if len(streams) < 2 or not without:
             return None

@@ -65,7 +65,7 @@ class ReshapeData(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=self.operation == "pivot", is_join=False, has_limit=False)
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.operation == "pivot" and self.pivot_values is None:
             message = "a stream has no end, so its values can't be found by reading it: list them in 'pivotValues'"
             return [("pivotColumn", message)]
@@ -111,7 +111,7 @@ class ReshapeData(Transform):
     def _unpivot(self, frame: DataFrame) -> DataFrame:
         columns = frame.columns
         named = [own_column(columns, name) for name in self.value_cols or ()]
-        where = self.told_frame()
+        where = self.shown_frame()
         for one, other in combinations(named, 2):
             kinds = (frame.schema[one].dataType, frame.schema[other].dataType)
             require_same_types((where, one, kinds[0]), (where, other, kinds[1]), "unpivot")

@@ -35,7 +35,7 @@ class ToAvroSchema(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=True, is_join=False, has_limit=False)
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         message = "the schema of a stream is one row, not a stream; use toAvroSchema in a batch pipeline"
         return [(None, message)] if mode == "streaming" else []
 

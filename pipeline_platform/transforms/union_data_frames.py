@@ -57,7 +57,7 @@ class UnionDataFrames(Transform):
     def apply(self, frames: Frames) -> DataFrame:
         named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]
         if len(named) == 1:
-            named.insert(0, (self.told_frame(), frames.frame))
+            named.insert(0, (self.shown_frame(), frames.frame))
         if not self.allow_missing_columns:
             _same_columns([(name, frame.columns) for name, frame in named])
         _require_types(named)

@@ -46,7 +46,7 @@ class ValidateReferentialIntegrity(Validate):
         foreign = own_column(own_columns(frame), self.foreign_key)
         key = own_column(referenced.columns, self.referenced_column, self.referenced_data_frame)
         require_same_types(
-            (self.told_frame(), foreign, frame.schema[foreign].dataType),
+            (self.shown_frame(), foreign, frame.schema[foreign].dataType),
             (f"'{self.referenced_data_frame}'", key, referenced.schema[key].dataType),
             "the comparison with the referenced column",
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from pipeline_platform.config.problem import did_you_mean
+from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Text

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.problem import Problem
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.registry import method_registry
 
@@ -49,14 +49,14 @@ def read_step(step: Json, **keys: Any) -> Any:
     return read(pipeline(*steps, load(), **keys)).steps[-2].config
 
 
-def problems_of(value: Any) -> list[Problem]:
+def problems_of(value: Any) -> list[ConfigError]:
     """What is wrong with a pipeline: a value, JSON text, or a file."""
     source = value if isinstance(value, (Path, str)) else json.dumps(value, indent=2)
     registry = method_registry()
     with pytest.raises(PipelineConfigurationException) as refused:
         load_pipeline(source, registry) if isinstance(source, Path) else parse_pipeline(source, registry)
     assert refused.value.problems
-    assert all(isinstance(problem, Problem) for problem in refused.value.problems)
+    assert all(isinstance(problem, ConfigError) for problem in refused.value.problems)
     return list(refused.value.problems)
 
 

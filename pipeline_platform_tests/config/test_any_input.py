@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import DocumentError
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.problem import Problem
 from pipeline_platform.config.schema import pipeline_schema
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.registry import method_registry
@@ -97,7 +97,7 @@ def reads_or_refuses(read: Callable[[], PipelineConfig]) -> PipelineConfig | Non
     if refused is not None:
         assert refused.problems
         for problem in refused.problems:
-            assert isinstance(problem, Problem)
+            assert isinstance(problem, ConfigError)
             assert problem.line >= 1
             assert problem.column >= 1
             assert str(problem) in str(refused) or "***" in str(refused)

@@ -110,7 +110,7 @@ def test_the_environment_does_not_change_what_of_a_pipeline_is_the_stream():
     written = read(pipeline(*steps, mode="streaming"))
     # Of the file alone nobody knows that it groups by no time.
     resolved = written.resolve()
-    assert resolved.steps[1].config.append_mistake() is not None
+    assert resolved.steps[1].config.append_error() is not None
     assert resolved.shape == written.shape
     assert resolved.steps[1].traits == written.steps[1].traits
 

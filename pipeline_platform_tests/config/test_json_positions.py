@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_platform.config.json_positions import JsonFlaw, LocatedValue, decode
+from pipeline_platform.config.json_positions import JsonError, LocatedValue, decode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -91,7 +91,7 @@ def test_a_flaw_of_what_is_json_has_its_place(text: str, flaws: list[tuple[int, 
     assert len(found) == len(flaws)
     for flaw, (start, word, first) in zip(found, flaws, strict=True):
         assert word in flaw.message
-        assert flaw == JsonFlaw(start, flaw.message, first)
+        assert flaw == JsonError(start, flaw.message, first)
 
 
 def test_half_of_a_surrogate_pair_is_replaced() -> None:

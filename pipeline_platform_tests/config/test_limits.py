@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import ClassVar
 
 import pytest
 
+from pipeline_platform.config.environment import variable_limit
 from pipeline_platform.config.permissions import ALLOW_VARIABLE
 from pipeline_platform.exceptions import CredentialException
 from pipeline_platform.steps.credentialed import Credentialed
@@ -192,6 +194,18 @@ def test_the_platforms_own_credentials_are_no_variables_of_a_pipeline(
     assert f"the environment variable {names[0]} is " in problems[0].message
     assert f"{{env:{names[0]}" in (problems[0].source_line or "")
     assert "sesame" not in str(problems[0])
+
+
+def test_the_variables_of_a_credential_are_those_that_its_method_names():
+    class FromShop(Credentialed):
+        method: ClassVar[str] = "fromShop"
+        credential_types: ClassVar = {}
+        credential_variables: ClassVar = {"password": "SHOP_LOGIN", "host": "SHOP_HOST"}
+
+    assert "SHOP_LOGIN is a credential" in (variable_limit("${env:SHOP_LOGIN}", in_secret=False) or "")
+    assert variable_limit("${env:SHOP_LOGIN}", in_secret=True) is None
+    assert variable_limit("${env:SHOP_HOST}", in_secret=False) is None
+    assert FromShop.credential_variables
 
 
 def test_credentials_in_the_environment_may_stand_in_the_keys_for_them(monkeypatch: pytest.MonkeyPatch):

@@ -279,7 +279,7 @@ def test_what_is_looked_at_to_show_the_mistakes_of_a_file_grows_with_the_file_no
         looked_at += len(text)
         return text
 
-    monkeypatch.setattr("pipeline_platform.config.problem.redact", counting)
+    monkeypatch.setattr("pipeline_platform.config.config_error.redact", counting)
 
     def work(count: int) -> int:
         nonlocal looked_at

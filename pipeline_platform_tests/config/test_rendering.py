@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_platform.config.problem import SHOWN_WIDTH, Problem, did_you_mean
+from pipeline_platform.config.config_error import SHOWN_WIDTH, ConfigError, did_you_mean
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import remember_secret
 from pipeline_platform_tests.config.reading import problems_of
@@ -37,25 +37,25 @@ pipeline.json:8:95: there is no registered frame 'flihgts' before this step (no 
 
 
 def test_the_exception_says_what_its_problems_say():
-    problem = Problem(FILE, 3, 1, "expected a list")
+    problem = ConfigError(FILE, 3, 1, "expected a list")
     error = PipelineConfigurationException(str(problem), problems=[problem])
     assert str(error) == "pipelines/flights.json:3:1: expected a list"
 
 
-def caret_below(problem: Problem) -> str:
+def caret_below(problem: ConfigError) -> str:
     """What stands above the caret, up to the end of the line."""
     _, shown, caret = str(problem).splitlines()
     return shown[caret.index("^") :]
 
 
 def test_the_caret_stands_below_the_mistake_after_tabs():
-    assert caret_below(Problem(FILE, 1, 4, "wrong", None, '\t\t\t"mode"')) == '"mode"'
+    assert caret_below(ConfigError(FILE, 1, 4, "wrong", None, '\t\t\t"mode"')) == '"mode"'
 
 
 def test_the_caret_stands_below_the_mistake_in_a_long_line():
     line = " " * 500 + '"mode": "bach"' + " " * 500
-    shown = str(Problem(FILE, 1, 509, "wrong", None, line)).splitlines()[1]
-    assert caret_below(Problem(FILE, 1, 509, "wrong", None, line)).startswith('"bach"')
+    shown = str(ConfigError(FILE, 1, 509, "wrong", None, line)).splitlines()[1]
+    assert caret_below(ConfigError(FILE, 1, 509, "wrong", None, line)).startswith('"bach"')
     assert len(shown) <= SHOWN_WIDTH + 4
 
 
@@ -63,19 +63,19 @@ def test_the_caret_stands_below_the_mistake_in_a_long_line():
     ("before", "cells"), [("漢字", 4), ("e\u0301", 1), ("漢字e\u0301", 5), ("\U0001f44d\U0001f3fd", 2), ("ก\u0e31", 1)]
 )
 def test_the_caret_stands_below_the_mistake_after_wide_and_combining_characters(before: str, cells: int):
-    _, _, caret = str(Problem(FILE, 1, len(before) + 1, "wrong", None, f"{before}x")).splitlines()
+    _, _, caret = str(ConfigError(FILE, 1, len(before) + 1, "wrong", None, f"{before}x")).splitlines()
     assert caret == "    " + " " * cells + "^"
 
 
 def test_the_caret_stands_below_the_mistake_after_a_masked_secret():
-    problem = Problem(FILE, 1, 27, "wrong", None, '{"password": "hunter22", "x": 1}')
+    problem = ConfigError(FILE, 1, 27, "wrong", None, '{"password": "hunter22", "x": 1}')
     assert "hunter22" not in str(problem)
     assert caret_below(problem).startswith('x": 1')
 
 
 def test_a_known_secret_is_in_no_part_of_a_problem():
     remember_secret("correct-horse")
-    problem = Problem(FILE, 1, 1, "wrong: correct-horse", "not correct-horse", '"query": "correct-horse"')
+    problem = ConfigError(FILE, 1, 1, "wrong: correct-horse", "not correct-horse", '"query": "correct-horse"')
     assert "correct-horse" not in str(problem)
 
 
@@ -85,7 +85,7 @@ def test_a_password_is_masked_when_its_string_does_not_end():
 
 
 def test_control_characters_reach_no_terminal():
-    problem = Problem(FILE, 1, 1, "unknown key '\x1b[31m\n'", None, "\x1b[31mred")
+    problem = ConfigError(FILE, 1, 1, "unknown key '\x1b[31m\n'", None, "\x1b[31mred")
     assert "\x1b" not in str(problem)
     assert len(str(problem).splitlines()) == 3
 

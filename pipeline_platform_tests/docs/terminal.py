@@ -145,5 +145,5 @@ def reader_environment(*programs: Path) -> dict[str, str]:
         "SPARK_MASTER": "local[2]",
         "DAGSTER_CLI_DEV_PORT": str(free_port()),
         # An archive of classes is worth its minute only where Spark starts again and again.
-        "PIPELINE_PLATFORM_TRAINING": "off",
+        "PIPELINE_PLATFORM_NO_CLASS_ARCHIVE": "off",
     }

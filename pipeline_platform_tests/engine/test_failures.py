@@ -15,7 +15,7 @@ from pipeline_platform.engine.failure_rules import rule_for, rules
 from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.spark.jvm_death import JvmDeath
 from pipeline_platform.frames.causes import Cause, Failure, failure_of
-from pipeline_platform.frames.failure_text import told
+from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.steps.malformed import MALFORMED_RECORD
 
 DATA = (
@@ -145,14 +145,20 @@ def test_a_message_has_what_began_it_and_where() -> None:
         SPARK, "[FAILED_READ_FILE.NO_HINT] Encountered error while reading file file:/x/a.parquet. SQLSTATE: KD001"
     )
     broken = Cause(("java.lang.RuntimeException",), "is not a Parquet file\n\tat org.x.Y(Y.java)")
-    assert told(Failure((WRITING, reading, broken))) == "is not a Parquet file (while reading file:/x/a.parquet)"
+    assert (
+        failure_message(Failure((WRITING, reading, broken)))
+        == "is not a Parquet file (while reading file:/x/a.parquet)"
+    )
     cast = Cause(("X",), "[CAST_OVERFLOW] NaN is no INT. SQLSTATE: 22003\n== SQL ==\nx", fragments=("CAST(a AS INT)",))
-    assert told(Failure((cast,))) == "NaN is no INT. (in the expression CAST(a AS INT))"
+    assert failure_message(Failure((cast,))) == "NaN is no INT. (in the expression CAST(a AS INT))"
     refused = Cause(("java.net.ConnectException",), "Connection refused")
     call = Cause(("java.net.ConnectException",), "Call to h:9 failed: java.net.ConnectException: Connection refused")
-    assert told(Failure((call, refused))) == call.message
-    assert told(Failure((Cause(JDBC, "h:1 does not answer."), refused))) == "h:1 does not answer: Connection refused"
-    assert told(Failure((Cause(("java.io.IOException",), "org.x.YException: is gone"),))) == "is gone"
+    assert failure_message(Failure((call, refused))) == call.message
+    assert (
+        failure_message(Failure((Cause(JDBC, "h:1 does not answer."), refused)))
+        == "h:1 does not answer: Connection refused"
+    )
+    assert failure_message(Failure((Cause(("java.io.IOException",), "org.x.YException: is gone"),))) == "is gone"
 
 
 def test_what_a_task_failed_at_is_read_from_the_begin_of_sparks_own_words() -> None:
@@ -189,7 +195,7 @@ def test_pythons_errors_are_followed_to_what_they_were_raised_from() -> None:
     ],
 )  # fmt: skip
 def test_a_dead_jvm_is_told_with_what_it_died_of(death: JvmDeath, said: str, hint: str) -> None:
-    message, next_step = death.told()
+    message, next_step = death.message_and_hint()
     assert message.startswith("Spark's process (Java)")
     assert said in message
     assert hint in next_step

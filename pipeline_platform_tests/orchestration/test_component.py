@@ -76,7 +76,7 @@ class Project:
             "DAGSTER_HOME": str(self.folder / "home"),
             "SPARK_MASTER": "local[2]",
             # An archive of classes is worth its minute only where Spark starts again and again.
-            "PIPELINE_PLATFORM_TRAINING": "off",
+            "PIPELINE_PLATFORM_NO_CLASS_ARCHIVE": "off",
         }
         return subprocess.run(
             [str(self._programs / "dg"), *arguments],

@@ -92,10 +92,10 @@ def test_a_stream_drops_repeated_rows_within_the_watermark(spark: Any, tmp_path:
 
 
 def test_a_stream_needs_a_watermark_and_takes_no_order():
-    found = dict(dedup(columns="value", orderBy="value").mode_mistakes("streaming"))
+    found = dict(dedup(columns="value", orderBy="value").mode_errors("streaming"))
     assert "needs a 'watermark'" in found[None]
     assert "no meaning in a stream" in found["orderBy"]
-    assert dedup(columns="value", orderBy="value").mode_mistakes("batch") == []
+    assert dedup(columns="value", orderBy="value").mode_errors("batch") == []
 
 
 def test_a_missing_column_is_named_with_a_hint(spark: Any):

@@ -186,7 +186,7 @@ def test_a_value_that_is_also_the_name_of_a_group_column_is_an_error(spark: Any)
 
 def test_a_stream_needs_the_pivot_values():
     step = reshape(operation="pivot", pivotColumn="value", groupByColumns="timestamp")
-    [(key, message)] = step.mode_mistakes("streaming")
+    [(key, message)] = step.mode_errors("streaming")
     assert key == "pivotColumn"
     assert "pivotValues" in message
 

@@ -123,8 +123,8 @@ def test_the_rows_of_another_implementation_can_be_written_with_the_schema(spark
 
 
 def test_a_stream_is_refused():
-    assert ToAvroSchema().mode_mistakes("streaming")
-    assert not ToAvroSchema().mode_mistakes("batch")
+    assert ToAvroSchema().mode_errors("streaming")
+    assert not ToAvroSchema().mode_errors("batch")
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.config.environment import has_placeholder
-from pipeline_platform.config.problem import did_you_mean
 from pipeline_platform.config.values import Setting, Text
 
 Use = Literal["reading", "writing"]

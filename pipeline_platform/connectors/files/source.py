@@ -178,7 +178,7 @@ class ReadsFiles(MalformedRecords, S3Options):
                 raise PydanticCustomError("file_option", "the option '{option}' {why}", told)
         return self
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
         return []

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.problem import nearest
+from pipeline_platform.config.config_error import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import find_column
 

@@ -222,7 +222,7 @@ class FromKafka(MalformedRecords, KafkaOptions):
                 raise PydanticCustomError("framing", message, {"id": key, "key": "writerSchemas"})
         return self
 
-    def mode_mistakes(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "batch" and (self.starting_offsets == "latest" or _LATEST in _values(self.starting_offsets)):
             return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
         return []

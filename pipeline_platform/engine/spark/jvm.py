@@ -42,7 +42,7 @@ COMPILES_ALL = "-XX:-DontCompileHugeMethods"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 # Spark asks for this module itself, and no option of the JVM keeps it from saying so.
 _NOISE = b"WARNING: Using incubator modules"
-_TRAINING_SECONDS = 300
+_DUMP_SECONDS = 300
 # As many as a JVM writes that crashes.
 _KEPT_LINES = 20
 _END_SECONDS = 10
@@ -216,14 +216,14 @@ def class_archive(
     failed = archive.with_suffix(".failed")
     if archive.exists():
         return archive
-    if failed.exists() or os.environ.get(_TRAINING):
+    if failed.exists() or os.environ.get(_NO_ARCHIVE):
         return None
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{archive}.lock", timeout=0):
             progress("preparing a faster start of Spark, once ...")
             aside = archive.with_suffix(f".{os.getpid()}")
-            if not _train(aside):
+            if not _dump(aside):
                 failed.touch()
                 return None
             aside.rename(archive)
@@ -233,14 +233,14 @@ def class_archive(
     return archive
 
 
-_TRAINING = "PIPELINE_PLATFORM_TRAINING"
+_NO_ARCHIVE = "PIPELINE_PLATFORM_NO_CLASS_ARCHIVE"
 
 
-def _train(archive: Path) -> bool:
-    environment: dict[str, Any] = {**os.environ, _TRAINING: str(archive)}
+def _dump(archive: Path) -> bool:
+    environment: dict[str, Any] = {**os.environ, _NO_ARCHIVE: str(archive)}
     command = [sys.executable, "-m", "pipeline_platform.engine.spark.class_archive", str(archive)]
     try:
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=_TRAINING_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=_DUMP_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0 and archive.exists()

@@ -33,7 +33,7 @@ class JvmDeath:
     exit_code: int
     words: str = ""
 
-    def told(self) -> tuple[str, str]:
+    def message_and_hint(self) -> tuple[str, str]:
         """What happened, and what to do next."""
         code = 128 - self.exit_code if self.exit_code < 0 else self.exit_code
         if code == _OUT_OF_MEMORY or "java.lang.OutOfMemoryError" in self.words:
@@ -66,7 +66,7 @@ class JvmDeath:
 
     def error(self) -> PipelineExecutionException:
         """The exception for it: in another JVM the same run may succeed."""
-        message, hint = self.told()
+        message, hint = self.message_and_hint()
         return PipelineExecutionException(message, hint=hint, retryable=True)
 
 

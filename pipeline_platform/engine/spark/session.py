@@ -30,7 +30,7 @@ from pipeline_platform.engine.spark.jvm import (
 from pipeline_platform.engine.spark.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.causes import failure_of
-from pipeline_platform.frames.failure_text import told
+from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.frames.settings import set_on, spark_settings
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _not_started(error: Exception) -> PipelineException:
     if (death := jvm_death(error)) is not None:
         return death.error()
     return PipelineConfigurationException(
-        f"Spark does not start with these settings: {told(failure_of(error))}",
+        f"Spark does not start with these settings: {failure_message(failure_of(error))}",
         hint="correct the value in sparkConf, in SPARK_MASTER or in Spark's own configuration",
     )
 

@@ -106,7 +106,7 @@ class StreamRun:
         on_step: Told about each step of each micro-batch.
         credentials: Where each step gets those of its system; by default what the environment says.
         restarts: Restarts by a supervisor since the stream last got on, for its state file.
-        lease_seconds: How long to wait for a process that still holds the checkpoint.
+        lock_seconds: How long to wait for a process that still holds the checkpoint.
         is_wanted: Whether whoever began the run still counts on it; if not, another run may have its place.
         exporters: Told when the run begins and how it ends.
     """
@@ -118,7 +118,7 @@ class StreamRun:
     on_step: Listener = noop_listener
     credentials: RunCredentials | None = None
     restarts: int = 0
-    lease_seconds: float = 0
+    lock_seconds: float = 0
     is_wanted: Callable[[], bool] = _always
     exporters: Sequence[Exporter] = ()
     queries: Queries = field(default_factory=Queries)
@@ -167,7 +167,7 @@ class StreamRun:
             restarts=self.restarts,
         )
         with (
-            checkpoint_lock(begins_at, self.lease_seconds, stop.is_cancelled),
+            checkpoint_lock(begins_at, self.lock_seconds, stop.is_cancelled),
             heartbeat(state, stop, self.is_wanted) as beating,
             pipeline_settings(self.pipeline, self.spark),
             spark_settings(self.spark, _SETTINGS),
@@ -180,7 +180,7 @@ class StreamRun:
             place_at = places_of(pipeline, credentials)
             place = find_checkpoint(pipeline, place_at, last_used)
             if place.uri != begins_at:
-                held.enter_context(checkpoint_lock(place.uri, self.lease_seconds, stop.is_cancelled))
+                held.enter_context(checkpoint_lock(place.uri, self.lock_seconds, stop.is_cancelled))
             formers = former_selves(pipeline, all_states())
             position = checkpoint_position(pipeline, place)
             if position.is_new:

@@ -346,7 +346,7 @@ FAILURES = """
 import json, sys
 from pipeline_platform.engine.spark.connect import remote_session
 from pipeline_platform.engine.failure_rules import rule_for
-from pipeline_platform.engine.failures import is_transient, told
+from pipeline_platform.engine.failures import failure_message, is_transient
 from pipeline_platform.frames.causes import failure_of
 
 spark = remote_session(sys.argv[1], "tested")
@@ -362,7 +362,7 @@ for action in (
     except Exception as error:
         failure, found = failure_of(error), rule_for(failure_of(error))
         failures.append((failure.causes[-1].classes[0], failure.causes[-1].condition, is_transient(error),
-                         found is not None and found[0].hint, told(failure)))
+                         found is not None and found[0].hint, failure_message(failure)))
 print(json.dumps(failures))
 """
 

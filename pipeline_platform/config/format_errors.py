@@ -13,7 +13,7 @@ Keys = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Mistake:
+class FormatError:
     """Something in a config that the format does not allow.
 
     Args:
@@ -32,7 +32,7 @@ class Mistake:
     offset: int | None = None
 
 
-def mistakes(error: ValidationError) -> Iterator[Mistake]:
+def format_errors(error: ValidationError) -> Iterator[FormatError]:
     """Every mistake that pydantic found; one that a model found may name its key, or keys, in the error's context."""
     unknown: set[Keys] = set()
     for detail in error.errors(include_url=False, include_input=False):
@@ -46,16 +46,16 @@ def mistakes(error: ValidationError) -> Iterator[Mistake]:
             continue
         if kind == "extra_forbidden":
             unknown.add(keys)
-            yield Mistake(keys, f"unknown key '{keys[-1]}'", "unknown")
+            yield FormatError(keys, f"unknown key '{keys[-1]}'", "unknown")
         elif kind == "missing":
-            yield Mistake(keys, f"the key '{keys[-1]}' is missing", "missing")
+            yield FormatError(keys, f"the key '{keys[-1]}' is missing", "missing")
         elif kind == "literal_error":
             expected = str(context["expected"])
-            yield Mistake(keys, f"expected {expected}", allowed=tuple(re.findall(r"'([^']*)'", expected)))
+            yield FormatError(keys, f"expected {expected}", allowed=tuple(re.findall(r"'([^']*)'", expected)))
         else:
             say = _MESSAGES.get(kind)
             message = say(context) if say else _lower_first(detail["msg"].removeprefix("Value error, "))
-            yield Mistake(keys, message, "type" if kind in _WRONG_TYPE else "value", offset=context.get("offset"))
+            yield FormatError(keys, message, "type" if kind in _WRONG_TYPE else "value", offset=context.get("offset"))
 
 
 def _lower_first(text: str) -> str:

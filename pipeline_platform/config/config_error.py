@@ -21,7 +21,7 @@ _FIRST_WORD = re.compile(r"[a-z]+(?=[A-Z])")
 
 
 @dataclass(frozen=True)
-class Problem:
+class ConfigError:
     """A mistake with its place.
 
     Args:
