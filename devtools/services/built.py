@@ -24,7 +24,11 @@ COMPOSE = "2.9.0"
 _VAULT_SDK = "0.20.0"
 _VAULT_SERVER = Path(__file__).with_name("vault_server")
 """A main of Vault's own packages, and what stands in for those that it has to compile and never calls."""
+_S3_SERVER = Path(__file__).with_name("s3_server")
+"""A main of the gateway's own packages."""
 _UNUSED = {"github.com/hashicorp/go-discover": "discover", "github.com/okta/okta-sdk-golang/v5": "okta"}
+# Compiled without optimizations and without what a debugger needs: tests ask little of them.
+_QUICKLY = ("-gcflags=all=-N -l", "-ldflags=-s -w")
 _COMPOSE_MAIN = """\
 package main
 
@@ -58,18 +62,16 @@ def vault_program() -> str:
     Raises:
         ServerUnavailableError: It can't be built.
     """
-    sources = sorted(path for path in _VAULT_SERVER.rglob("*") if path.is_file())
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
-    return shutil.which("vault") or _kept("vault", f"{VAULT}-{digest}", _build_vault)
+    return shutil.which("vault") or _kept("vault", f"{VAULT}-{_digest(_VAULT_SERVER)}", _build_vault)
 
 
 def s3_program() -> str:
-    """Versity's S3 gateway: the one on the PATH, or one that is built and kept.
+    """Versity's S3 gateway: the one on the PATH, or one that is built, with what the tests use of it, and kept.
 
     Raises:
         ServerUnavailableError: It can't be built.
     """
-    return shutil.which("versitygw") or _kept("versitygw", VERSITYGW, _build_versitygw)
+    return shutil.which("versitygw") or _kept("versitygw", f"{VERSITYGW}-{_digest(_S3_SERVER)}", _build_versitygw)
 
 
 def compose_program() -> str:
@@ -79,6 +81,11 @@ def compose_program() -> str:
         ServerUnavailableError: It can't be built.
     """
     return _kept("compose", COMPOSE, _build_compose)
+
+
+def _digest(folder: Path) -> str:
+    sources = sorted(path for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
@@ -98,14 +105,17 @@ def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
 
 
 def _build_versitygw(work: Path) -> None:
-    _go(work, "install", f"github.com/versity/versitygw/cmd/versitygw@v{VERSITYGW}", GOBIN=str(work))
+    shutil.copytree(_S3_SERVER, work, dirs_exist_ok=True)
+    _go(work, "mod", "init", "s3-server")
+    _go(work, "get", f"github.com/versity/versitygw@v{VERSITYGW}")
+    _go(work, "build", *_QUICKLY, "-o", "versitygw", ".")
 
 
 def _build_compose(work: Path) -> None:
     (work / "main.go").write_text(_COMPOSE_MAIN)
     _go(work, "mod", "init", "compose-files")
     _go(work, "get", f"github.com/compose-spec/compose-go/v2@v{COMPOSE}")
-    _go(work, "build", "-ldflags", "-s -w", "-o", "compose", ".")
+    _go(work, "build", *_QUICKLY, "-o", "compose", ".")
 
 
 def _build_vault(work: Path) -> None:
@@ -120,7 +130,7 @@ def _build_vault(work: Path) -> None:
     _go(work, "mod", "edit", "-require", f"github.com/hashicorp/vault/sdk@v{_VAULT_SDK}")
     for unused, stand_in in _UNUSED.items():
         _go(work, "mod", "edit", "-replace", f"{unused}=./unused/{stand_in}")
-    _go(work, "build", "-ldflags", "-s -w", "-o", "vault", ".")
+    _go(work, "build", *_QUICKLY, "-o", "vault", ".")
 
 
 def _go(work: Path, *arguments: str, **variables: str) -> str:

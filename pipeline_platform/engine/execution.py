@@ -222,7 +222,8 @@ class _Execution:
                 partitions=observation.partitions() if observation is not None and rows is not None else None,
                 quarantined=bad_records.get(step.index),
                 quarantine=self._planned.quarantine_of(step),
-                malformed=_malformed(step, bad_records, planned.observation),
+                # An observation of a frame that no action has read would be waited for.
+                malformed=_malformed(step, bad_records, planned.observation if step.index in ran else None),
                 uri=dataset.uri if dataset else None,
                 columns=list(planned.columns),
                 lineage=_by_column(planned.lineage),

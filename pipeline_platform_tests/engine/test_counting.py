@@ -15,7 +15,9 @@ from pyspark.sql import functions as F
 
 from devtools.pipelines import extract, load, pipeline_of, run_by_name, transform, validate, wrote_nothing
 from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine import counting
 from pipeline_platform.engine.counting import counted
+from pipeline_platform.engine.execution import NOT_RUN
 from pipeline_platform.engine.plan import plan
 from pipeline_platform_tests.engine import lost_shuffle
 
@@ -57,6 +59,19 @@ def test_a_frame_that_is_loaded_twice_is_counted_once(spark: Any, folder: Path, 
     )
     rows = [metrics.rows for metrics in found.values()]
     assert rows == [ROWS, ROWS // 2, ROWS // 2, ROWS // 2, ROWS // 2, ROWS]
+
+
+def test_a_load_that_is_skipped_waits_for_no_count(
+    spark: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    steps = json_rows(folder, registerAs="all"), to_parquet(tmp_path / "out")
+    run_by_name(spark, *steps, load_id="once")
+    waited: list[Any] = []
+    monkeypatch.setattr(counting, "observed", waited.append)
+    found = run_by_name(spark, *steps, load_id="once")
+    assert found["to_files"].skipped is not None
+    assert found["all"].rows_note == NOT_RUN
+    assert waited == []
 
 
 def test_rows_in_quarantine_belong_to_the_step_whose_rows_they_were(spark: Any, folder: Path, tmp_path: Path):
