@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 SURVIVAL := $(TESTS)/test_survival.py
-PARTS := test-survival test-dagster test-methods test-servers test-engine test-config
+PARTS := test-survival test-methods test-dagster test-engine test-docs test-servers test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -57,13 +57,14 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(MAKE) --jobs=3 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
 
-test-dagster: PART = orchestration docs $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
+test-dagster: PART = orchestration $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
 test-survival: PART = $(notdir $(SURVIVAL))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
 test-methods: PART = connectors frames transforms validations
 test-engine: PART = engine metrics
+test-docs: PART = docs
 test-config: PART = config credentials services
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
@@ -77,7 +78,8 @@ $(PARTS):
 
 # What needs neither Java nor a server.
 WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
-  engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py orchestration/test_supervisor.py \
+  engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py \
+  engine/streaming/test_stream_sinks.py orchestration/test_supervisor.py \
   test_extras.py test_house.py test_lightness.py test_outputs.py test_private_api.py test_redaction.py test_versions.py
 
 check: lint  ## Check all that needs neither Java nor a server, in two minutes.

@@ -108,11 +108,16 @@ class BatchRun:
             for attempt in _attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
-                    self.record.steps.clear()
+                    self._forget_attempt()
                     planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection)
                     self.record.hints = list(planned.hints)
                     for metrics in execute(planned, stop, self.listener):
                         self.record.steps[metrics.index] = metrics
+
+    def _forget_attempt(self) -> None:
+        # What an earlier attempt has loaded is in its sink, whatever becomes of this one.
+        for index in [index for index, step in self.record.steps.items() if step.type != "load"]:
+            del self.record.steps[index]
 
     def _try_again(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome is not None else None

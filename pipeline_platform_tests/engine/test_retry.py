@@ -13,7 +13,8 @@ import pytest
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
-from devtools.pipelines import extract, last_step, load, pipeline_of, run, transform
+from devtools.pipelines import extract, last_step, load, pipeline_of, run, transform, validate
+from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.failures import is_transient
 from pipeline_platform.exceptions import (
@@ -23,7 +24,7 @@ from pipeline_platform.exceptions import (
     PipelineExecutionException,
     ValidationException,
 )
-from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.transform import Frames, Transform
 
@@ -118,6 +119,28 @@ def test_a_server_that_is_not_up_yet_is_reached_by_a_later_attempt(spark: SparkS
     with pytest.raises(PipelineExecutionException, match="Connection refused"):
         batch.run()
     assert batch.record.attempts == 2
+
+
+def test_what_an_earlier_attempt_has_loaded_is_known_when_the_last_one_fails(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def cut_off(event: str, step: Step, metrics: StepMetrics | None) -> None:
+        if event == "started" and step.name == "to_delta_lake_2":
+            Flaky.errors.append(ValueError("no reason to try again"))
+            raise refused()
+
+    Flaky.errors.clear()
+    loads = [load("toDeltaLake", path=str(tmp_path / name)) for name in "ab"]
+    steps = [RATE, transform("flaky"), validate("validateRowCount", min=1), *loads]
+    batch = BatchRun(pipeline_of(steps, METHODS, retry={"delaySeconds": 0}), spark, listener=cut_off)
+    with pytest.raises(PipelineException, match="no reason to try again"):
+        batch.run()
+    assert batch.record.attempts == 2
+    assert batch.has_loaded()
+    assert [(step.name, step.status) for step in batch.record.steps.values()] == [
+        ("to_delta_lake", "COMPLETED"),
+        ("flaky", "FAILED"),
+    ]
 
 
 def test_interruptions_are_never_transient() -> None:
