@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from upath import UPath
 
 from devtools.pipelines import listing
 from devtools.services.s3 import S3Server
-from pipeline_platform.connectors.files import folder_lock
+from pipeline_platform.connectors.files import committer, folder_lock
 from pipeline_platform.connectors.files.committer import LEDGER, FileCommitter
 from pipeline_platform.connectors.files.folder_lock import alive, only_writer
 from pipeline_platform.connectors.files.sink import ToFiles
@@ -149,6 +150,32 @@ def test_a_manifest_is_carried_out_by_its_own_load_as_long_as_that_lives(
         assert (first.result().skipped, second.result().skipped) == (None, None)
     assert moved_by_others == [False]
     assert ids(folder) == [1, 2]
+
+
+def test_the_newest_micro_batch_of_a_stream_is_that_of_the_highest_number(write: Load, folder: Path) -> None:
+    for number in (3, 12):
+        write([number], f"query/{number}")
+    nothing: Any = None
+    next_one = FileCommitter(str(folder), UPath(folder), "query/13", "append", writer=nothing, stream="query")
+    assert next_one.last_batch() == 12
+
+
+def test_a_load_whose_lock_was_taken_over_publishes_nothing(
+    write: Load, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write([1], "one")
+    before = listing(folder)
+
+    @contextmanager
+    def lost(*_: Any) -> Iterator[Any]:
+        lock = folder_lock._S3Lock(UPath("s3://bucket/out"), UPath("s3://bucket/out/lock"))
+        lock.lost = True
+        yield lock
+
+    monkeypatch.setattr(committer, "only_writer", lost)
+    with pytest.raises(PipelineExecutionException, match="took over the lock"):
+        write([2], "two", mode="overwrite")
+    assert listing(folder) == before
 
 
 def test_what_a_dead_load_left_is_removed_and_what_a_live_one_writes_stays(write: Load, folder: Path) -> None:
