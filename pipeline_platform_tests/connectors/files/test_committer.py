@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -167,7 +167,7 @@ def test_a_load_whose_lock_was_taken_over_publishes_nothing(
     before = listing(folder)
 
     @contextmanager
-    def lost(*_: Any) -> Iterator[Any]:
+    def lost(*_: Any) -> Generator[Any]:
         lock = folder_lock._S3Lock(UPath("s3://bucket/out"), UPath("s3://bucket/out/lock"))
         lock.lost = True
         yield lock
