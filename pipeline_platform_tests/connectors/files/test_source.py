@@ -62,7 +62,7 @@ def told_of(error: Exception) -> str:
 
 RFC = (
     'id,note,n\r\n1,"say ""hi"", please",5\r\n2,"line\r\nbreak",6\r\n3,"",\r\n4,,8\r\n5,  pad  ,9\r\n'
-    '6,"5"" pipe",10\r\n'
+    '6,"5"" pipe",10\r\n7,"a\0 ""b""",11\r\n'
 )
 
 
