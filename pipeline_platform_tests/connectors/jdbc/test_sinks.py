@@ -101,10 +101,13 @@ def test_rows_that_others_refer_to_are_replaced_if_they_may_be(write: Write, tab
     assert [row[0] for row in table.rows()] == [1, 2]
 
 
-def test_mode_error_if_exists_loads_only_a_new_table(write: Write, schema: Schema) -> None:
+def test_mode_error_if_exists_loads_only_a_new_table(spark: SparkSession, write: Write, schema: Schema) -> None:
     assert write(ONE_AND_TWO, mode="errorIfExists", load_id="a").rows == 2
     with pytest.raises(PipelineExecutionException, match=f"there is a table {schema.name}.t .*errorIfExists"):
         write(THREE, mode="errorIfExists", load_id="b")
+    # Before anything is written to another sink.
+    with pytest.raises(PipelineExecutionException, match="errorIfExists"):
+        prepared(schema, spark.range(1), "c", mode="errorIfExists").check()
     assert write(ONE_AND_TWO, mode="errorIfExists", load_id="a").skipped
     assert schema.rows() == [(1, "one"), (2, "two")]
 
