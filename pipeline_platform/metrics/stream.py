@@ -111,11 +111,11 @@ class StreamTotals(BaseModel):
 
     def left_out(self) -> str | None:
         """What rows were left out because of their event time, in words; None if none were."""
-        told = [
+        reported = [
             f"{self.late_rows:,} rows came too late for the watermark" if self.late_rows else "",
             f"{self.future_rows:,} rows have a time further ahead than 'maxFuture'" if self.future_rows else "",
         ]
-        return f"left out: {' and '.join(filter(None, told))}" if any(told) else None
+        return f"left out: {' and '.join(filter(None, reported))}" if any(reported) else None
 
 
 class StepTotals(BaseModel):
@@ -133,37 +133,39 @@ class StepTotals(BaseModel):
     malformed: int | None = None
 
 
-def stream_progress(told: Mapping[str, Any]) -> StreamProgress:
+def stream_progress(reported: Mapping[str, Any]) -> StreamProgress:
     """Read what Spark says of a micro-batch.
 
     Args:
-        told: The JSON of its `StreamingQueryProgress`, from Spark itself or over Spark Connect.
+        reported: The JSON of its `StreamingQueryProgress`, from Spark itself or over Spark Connect.
     """
-    state = [int(operator["numRowsTotal"]) for operator in told.get("stateOperators", ())]
+    state = [int(operator["numRowsTotal"]) for operator in reported.get("stateOperators", ())]
     return StreamProgress(
-        query_id=told["id"],
-        query_run_id=told["runId"],
-        name=told.get("name"),
-        batch=told["batchId"],
-        worked="addBatch" in told.get("durationMs", {}),
-        at=told["timestamp"],
-        rows=sum(int(source["numInputRows"]) for source in told["sources"]),
-        loaded=_counted(told.get("observedMetrics", {}).get(LOADED)),
-        rows_per_second_in=_rate(told, "inputRowsPerSecond"),
-        rows_per_second=_rate(told, "processedRowsPerSecond"),
-        seconds=told.get("durationMs", {}).get("triggerExecution", told.get("batchDuration", 0)) / 1000,
-        sources=[_source(source) for source in told["sources"]],
+        query_id=reported["id"],
+        query_run_id=reported["runId"],
+        name=reported.get("name"),
+        batch=reported["batchId"],
+        worked="addBatch" in reported.get("durationMs", {}),
+        at=reported["timestamp"],
+        rows=sum(int(source["numInputRows"]) for source in reported["sources"]),
+        loaded=_counted(reported.get("observedMetrics", {}).get(LOADED)),
+        rows_per_second_in=_rate(reported, "inputRowsPerSecond"),
+        rows_per_second=_rate(reported, "processedRowsPerSecond"),
+        seconds=reported.get("durationMs", {}).get("triggerExecution", reported.get("batchDuration", 0)) / 1000,
+        sources=[_source(source) for source in reported["sources"]],
         state_rows=sum(state) if state else None,
-        watermark=told.get("eventTime", {}).get("watermark"),
+        watermark=reported.get("eventTime", {}).get("watermark"),
         malformed={
             name.removeprefix(MALFORMED_RECORDS): _counted(observed) or 0
-            for name, observed in told.get("observedMetrics", {}).items()
+            for name, observed in reported.get("observedMetrics", {}).items()
             if name.startswith(MALFORMED_RECORDS)
         },
-        late_rows=sum(int(operator.get("numRowsDroppedByWatermark", 0)) for operator in told.get("stateOperators", ())),
+        late_rows=sum(
+            int(operator.get("numRowsDroppedByWatermark", 0)) for operator in reported.get("stateOperators", ())
+        ),
         future_rows=sum(
             _counted(values) or 0
-            for name, values in told.get("observedMetrics", {}).items()
+            for name, values in reported.get("observedMetrics", {}).items()
             if name.startswith(FUTURE_ROWS)
         ),
     )
@@ -176,25 +178,25 @@ def _counted(observed: Mapping[str, Any] | None) -> int | None:
     return observed["values"][0] if "values" in observed else observed["rows"]
 
 
-def _offsets(told: Any) -> Any:
+def _offsets(reported: Any) -> Any:
     """What Spark tells as JSON, and over Spark Connect as text that holds JSON."""
     try:
-        return json.loads(told) if isinstance(told, str) else told
+        return json.loads(reported) if isinstance(reported, str) else reported
     except ValueError:
-        return told
+        return reported
 
 
-def _rate(told: Mapping[str, Any], key: str) -> float | None:
-    rates = [source[key] for source in told["sources"] if isinstance(source.get(key), (int, float))]
+def _rate(reported: Mapping[str, Any], key: str) -> float | None:
+    rates = [source[key] for source in reported["sources"] if isinstance(source.get(key), (int, float))]
     return sum(rates) if rates else None
 
 
-def _source(told: Mapping[str, Any]) -> SourceProgress:
-    end = _offsets(told.get("endOffset"))
-    behind = _behind(end, _offsets(told.get("latestOffset")))
+def _source(reported: Mapping[str, Any]) -> SourceProgress:
+    end = _offsets(reported.get("endOffset"))
+    behind = _behind(end, _offsets(reported.get("latestOffset")))
     return SourceProgress(
-        description=told["description"],
-        rows=told["numInputRows"],
+        description=reported["description"],
+        rows=reported["numInputRows"],
         offsets=end,
         lag=sum(behind.values()) if behind else None,
         lag_by_partition=behind,
