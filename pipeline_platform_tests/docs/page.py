@@ -19,7 +19,7 @@ _TITLE = re.compile(r'title="([^"]+)"')
 
 
 @dataclass(frozen=True)
-class LoadResult:
+class PageFile:
     """A file that the reader writes.
 
     Args:
@@ -81,11 +81,11 @@ def fences(page: Path) -> list[Fence]:
     return found
 
 
-def acts(page: Path) -> Iterator[LoadResult | Command]:
+def acts(page: Path) -> Iterator[PageFile | Command]:
     """What a reader of a page does, in order."""
     for fence in fences(page):
         if fence.title is not None:
-            yield LoadResult(fence.line, fence.title, fence.text)
+            yield PageFile(fence.line, fence.title, fence.text)
         elif fence.language == "console":
             yield from _commands(fence)
 

@@ -16,7 +16,7 @@ import pexpect
 import psutil
 
 from devtools.services.process import STOP_SECONDS, free_port
-from pipeline_platform_tests.docs.page import Command, LoadResult
+from pipeline_platform_tests.docs.page import Command, PageFile
 
 PATIENCE_SECONDS = 240
 _PROMPT = "reader-is-next> "
@@ -76,7 +76,7 @@ class Terminal:
         for process in psutil.wait_procs(left, timeout=STOP_SECONDS)[1]:
             process.kill()
 
-    def write(self, written: LoadResult) -> None:
+    def write(self, written: PageFile) -> None:
         """Write a file as an editor does."""
         path = self.folder / written.path
         path.parent.mkdir(parents=True, exist_ok=True)

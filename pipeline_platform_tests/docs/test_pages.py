@@ -17,7 +17,7 @@ from devtools.services.process import free_port
 from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.docs.page import Command, LoadResult, acts, fences
+from pipeline_platform_tests.docs.page import Command, PageFile, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
 from pipeline_platform_tests.wheel import CONSTRAINTS, UV, Installed
 
@@ -42,7 +42,7 @@ def carried_out(page: str, folder: Path, environment: dict[str, str]) -> None:
     done = list(acts(DOCS / page))
     with Terminal(folder, environment) as terminal:
         for act, following in zip(done, [*done[1:], None], strict=True):
-            if isinstance(act, LoadResult):
+            if isinstance(act, PageFile):
                 terminal.write(act)
             else:
                 may_fail = isinstance(following, Command) and following.text == "echo $?"
