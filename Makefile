@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 SURVIVAL := $(TESTS)/test_survival.py
-PARTS := test-survival test-methods test-dagster test-engine test-docs test-servers test-config
+PARTS := test-survival test-connectors test-dagster test-engine test-docs test-servers test-methods test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -62,7 +62,8 @@ test: data  ## Run every test.
 test-dagster: PART = orchestration $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
 test-survival: PART = $(notdir $(SURVIVAL))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
-test-methods: PART = connectors frames transforms validations
+test-connectors: PART = connectors
+test-methods: PART = frames transforms validations
 test-engine: PART = engine metrics
 test-docs: PART = docs
 test-config: PART = config credentials services

@@ -116,7 +116,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         return True
 
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(jvm, "_train", train)
+    monkeypatch.setattr(jvm, "_dump", train)
     return made
 
 
@@ -134,7 +134,7 @@ def test_an_archive_that_can_not_be_made_stops_nothing_and_is_not_tried_again(
     trained: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(jvm, "_train", lambda archive: False)
+    monkeypatch.setattr(jvm, "_dump", lambda archive: False)
     for _ in range(2):
         assert class_archive(require_java(), [], said.append) is None
     assert len(said) == 1
