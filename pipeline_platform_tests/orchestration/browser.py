@@ -43,7 +43,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any, request: pytest.FixtureRequest) -> OpenPage:
+def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[OpenPage]:
     """Opens a page, waits for texts on it, and keeps a picture where `--pictures` says so."""
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
@@ -63,4 +63,6 @@ def open_page(browser: Any, request: pytest.FixtureRequest) -> OpenPage:
             browser.save_screenshot(str(Path(pictures) / f"{picture}.png"))
         return browser.find_element(By.TAG_NAME, "body").text
 
-    return opened
+    yield opened
+    # A page of Dagster's would ask its server for news, and draw, for as long as other tests run.
+    browser.get("about:blank")
