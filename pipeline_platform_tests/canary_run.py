@@ -36,7 +36,7 @@ def main(pipelines: Path, out: Path) -> None:
         "spark.ui.port": "0",
     }
     defs = dg.Definitions.merge(project_definitions(pipelines))
-    spark = SparkResource(conf=conf)
+    spark = SparkResource(spark_config=conf)
     with dg.DagsterInstance.get() as instance:
         for job in defs.get_repository_def().get_all_jobs():
             if job.name.startswith("__"):

@@ -23,6 +23,7 @@ from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.alerts import AlertsResource
+from pipeline_platform.resources.delta_tables import DeltaTables
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
@@ -95,6 +96,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
             "vault": VaultResource(),
             "metrics": MetricsResource(),
             "alerts": AlertsResource(),
+            "delta_tables": DeltaTables(),
         },
     )
 

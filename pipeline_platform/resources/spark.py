@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
+from dagster_pyspark import LazyPySparkResource
+from dagster_spark.utils import flatten_dict
 from pydantic import Field
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+_APP_NAME = "pipeline_platform"
 
-class SparkResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTypeArgument]
-    """A session that is started only when one is asked for.
 
-    Not a `dagster_pyspark.PySparkResource`: that one imports pyspark when it is defined and starts a JVM whether one
-    is needed or not.
+class SparkResource(LazyPySparkResource):
+    """A session with Delta Lake, Kafka, S3 and the platform's limits, started when one is first asked for.
+
+    A person's own asset asks for it by `spark: SparkResource`, and for the session by `spark.spark_session`.
     """
 
-    conf: dict[str, str] = Field(
+    spark_config: dict[str, Any] = Field(
         default={},
         description="Spark settings for every pipeline; `spark.master` or `spark.remote` say where Spark runs.",
     )
@@ -36,4 +38,11 @@ class SparkResource(dg.ConfigurableResource):  # pyright: ignore[reportMissingTy
         """
         from pipeline_platform.engine.spark.session import spark_session
 
-        return spark_session(app_name, {**self.conf, **conf})
+        return spark_session(app_name, {**self._settings(), **conf})
+
+    def _settings(self) -> dict[str, str]:
+        return {str(key): str(value) for key, value in flatten_dict(self.spark_config)}
+
+    def _init_session(self) -> None:
+        # A pipeline that ran before may have replaced the session that was given last.
+        self._spark_session = self.session(_APP_NAME, {})

@@ -1,0 +1,107 @@
+"""A person's own assets beside pipelines: the table of a load as Arrow, without a JVM, and the platform's session."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from pyspark.sql import SparkSession
+
+from devtools.services.s3 import S3Server
+from pipeline_platform.resources.delta_tables import DeltaTables
+from pipeline_platform.resources.spark import SparkResource
+from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
+
+LOAD = dg.AssetKey(["sales", "to_delta_lake"])
+ROWS = pa.table({"id": [1, 2, 3], "unit price": [1.5, None, 3.0]})
+
+
+def own_asset(kind: Any, seen: list[Any], key: dg.AssetKey = LOAD, **metadata: Any) -> dg.AssetsDefinition:
+    """An asset that takes a table as this type and keeps it in `seen`."""
+
+    @dg.asset(ins={"table": dg.AssetIn(key, input_manager_key="delta_tables", metadata=metadata)})
+    def report(table: kind) -> None:
+        seen.append(table)
+
+    return report
+
+
+def materialize(definitions: dg.Definitions, *assets: dg.AssetsDefinition, **resources: Any) -> Any:
+    """Materialize the assets alone, in a project with these definitions."""
+    with_own = dg.Definitions.merge(definitions, dg.Definitions(assets=list(assets)))
+    job = with_own.resolve_implicit_global_asset_job_def()
+    keys = [key for asset in assets for key in asset.keys]
+    return job.execute_in_process(asset_selection=keys, resources=resources or None, raise_on_error=True)
+
+
+def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinitions, tmp_path: Path):
+    write_deltalake(tmp_path / "lake" / "sales", ROWS)
+    seen: list[Any] = []
+    materialize(define(rate_to_delta("sales", tmp_path / "lake" / "sales")), own_asset(pa.Table, seen))
+    assert seen[0].sort_by("id").to_pylist() == ROWS.to_pylist()
+
+
+def test_it_is_a_stream_of_batches_and_has_the_columns_that_are_asked_for(define: MakeDefinitions, tmp_path: Path):
+    write_deltalake(tmp_path / "sales", ROWS)
+    seen: list[Any] = []
+
+    @dg.asset(ins={"table": dg.AssetIn(LOAD, input_manager_key="delta_tables", metadata={"columns": ["unit price"]})})
+    def report(table: pa.RecordBatchReader) -> None:
+        seen.append(table.read_all())
+
+    level = logging.getLogger().level
+    materialize(define(rate_to_delta("sales", tmp_path / "sales")), report)
+    assert seen[0].to_pydict() == {"unit price": [1.5, None, 3.0]}
+    assert logging.getLogger().level == level
+
+
+def test_a_table_on_s3_is_read_with_the_credentials_of_its_load(
+    define: MakeDefinitions, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    owner = s3.make_owner("own-assets", "reader", "wJalrXUtnFEMI/K7MDENG+bPx")
+    for name, key in (("OWN_ID", "accessKeyId"), ("OWN_SECRET", "secretAccessKey")):
+        monkeypatch.setenv(name, owner[key])
+    options = {
+        "AWS_ACCESS_KEY_ID": owner["accessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": owner["secretAccessKey"],
+        "AWS_ENDPOINT_URL": s3.endpoint,
+        "AWS_REGION": owner["region"],
+        "AWS_ALLOW_HTTP": "true",
+    }
+    write_deltalake("s3://own-assets/sales", ROWS, storage_options=options)
+    keys = {"accessKeyId": "${env:OWN_ID}", "secretAccessKey": "${env:OWN_SECRET}", "endpoint": s3.endpoint}
+    seen: list[Any] = []
+    materialize(define(rate_to_delta("sales", "s3://own-assets/sales", **keys)), own_asset(pa.Table, seen))
+    assert seen[0].sort_by("id").to_pylist() == ROWS.to_pylist()
+
+
+def test_what_is_no_table_is_told(define: MakeDefinitions, tmp_path: Path):
+    definitions = define(rate_to_delta("sales", tmp_path / "sales"))
+    with pytest.raises(dg.DagsterInvariantViolationError, match="sales/from_rate has no 'dagster/uri'"):
+        materialize(definitions, own_asset(pa.Table, [], dg.AssetKey(["sales", "from_rate"])))
+
+
+def test_tables_of_ones_own_lie_below_the_root(define: MakeDefinitions, tmp_path: Path):
+    @dg.asset(io_manager_key="own_tables", key_prefix="reports")
+    def prices() -> pa.Table:
+        return ROWS
+
+    definitions = dg.Definitions(assets=[prices], resources={"own_tables": DeltaTables(root_uri=str(tmp_path))})
+    definitions.resolve_implicit_global_asset_job_def().execute_in_process()
+    assert DeltaTable(tmp_path / "reports" / "prices").to_pyarrow_table().equals(ROWS)
+
+
+def test_an_asset_has_the_session_of_the_platform(spark: SparkSession, define: MakeDefinitions, tmp_path: Path):
+    seen: list[Any] = []
+
+    @dg.asset(deps=[LOAD])
+    def doubled(spark: SparkResource) -> None:
+        spark.spark_session.range(3).write.format("delta").save(str(tmp_path / "doubled"))
+        seen.append(spark.spark_session)
+
+    materialize(define(rate_to_delta("sales", tmp_path / "sales")), doubled)
+    assert DeltaTable(tmp_path / "doubled").to_pyarrow_table().num_rows == 3
+    assert seen[0].sparkContext is spark.sparkContext
