@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -40,8 +41,12 @@ def materialize(definitions: dg.Definitions, *assets: dg.AssetsDefinition, **res
 def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinitions, tmp_path: Path):
     write_deltalake(tmp_path / "lake" / "sales", ROWS)
     seen: list[Any] = []
-    materialize(define(rate_to_delta("sales", tmp_path / "lake" / "sales")), own_asset(pa.Table, seen))
+    definitions = define(rate_to_delta("sales", tmp_path / "lake" / "sales"))
+    for kind in (pa.Table, pl.DataFrame, pl.LazyFrame):
+        materialize(definitions, own_asset(kind, seen))
     assert seen[0].sort_by("id").to_pylist() == ROWS.to_pylist()
+    for frame in (seen[1], seen[2].collect()):
+        assert frame.sort("id").rows(named=True) == ROWS.to_pylist()
 
 
 def test_it_is_a_stream_of_batches_and_has_the_columns_that_are_asked_for(define: MakeDefinitions, tmp_path: Path):
