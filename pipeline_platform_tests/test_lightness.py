@@ -1,4 +1,4 @@
-"""What needs no JVM starts none: definitions, the sensor of the streams, `check`; and the commands import no pyspark."""
+"""What needs no JVM starts none, such as the definitions and `check`; and no command imports pyspark for it."""
 
 from __future__ import annotations
 

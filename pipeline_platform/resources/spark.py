@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dagster_pyspark import LazyPySparkResource
-from dagster_spark.utils import flatten_dict
+from dagster_spark.utils import flatten_dict  # pyright: ignore[reportUnknownVariableType]
 from pydantic import Field
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class SparkResource(LazyPySparkResource):
         return spark_session(app_name, {**self._settings(), **conf})
 
     def _settings(self) -> dict[str, str]:
-        return {str(key): str(value) for key, value in flatten_dict(self.spark_config)}
+        flat = cast("list[tuple[str, Any]]", flatten_dict(self.spark_config))
+        return {key: str(value) for key, value in flat}
 
     def _init_session(self) -> None:
         # A pipeline that ran before may have replaced the session that was given last.

@@ -12,7 +12,6 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from devtools.services.s3 import S3Server
-from pipeline_platform.resources.delta_tables import DeltaTables
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 
@@ -23,11 +22,11 @@ ROWS = pa.table({"id": [1, 2, 3], "unit price": [1.5, None, 3.0]})
 def own_asset(kind: Any, seen: list[Any], key: dg.AssetKey = LOAD, **metadata: Any) -> dg.AssetsDefinition:
     """An asset that takes a table as this type and keeps it in `seen`."""
 
-    @dg.asset(ins={"table": dg.AssetIn(key, input_manager_key="delta_tables", metadata=metadata)})
-    def report(table: kind) -> None:
+    def report(table: Any) -> None:
         seen.append(table)
 
-    return report
+    report.__annotations__["table"] = kind
+    return dg.asset(ins={"table": dg.AssetIn(key, input_manager_key="delta_tables", metadata=metadata)})(report)
 
 
 def materialize(definitions: dg.Definitions, *assets: dg.AssetsDefinition, **resources: Any) -> Any:
@@ -52,14 +51,10 @@ def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinition
 def test_it_is_a_stream_of_batches_and_has_the_columns_that_are_asked_for(define: MakeDefinitions, tmp_path: Path):
     write_deltalake(tmp_path / "sales", ROWS)
     seen: list[Any] = []
-
-    @dg.asset(ins={"table": dg.AssetIn(LOAD, input_manager_key="delta_tables", metadata={"columns": ["unit price"]})})
-    def report(table: pa.RecordBatchReader) -> None:
-        seen.append(table.read_all())
-
     level = logging.getLogger().level
-    materialize(define(rate_to_delta("sales", tmp_path / "sales")), report)
-    assert seen[0].to_pydict() == {"unit price": [1.5, None, 3.0]}
+    reader = own_asset(pa.RecordBatchReader, seen, columns=["unit price"])
+    materialize(define(rate_to_delta("sales", tmp_path / "sales")), reader)
+    assert seen[0].read_all().to_pydict() == {"unit price": [1.5, None, 3.0]}
     assert logging.getLogger().level == level
 
 
@@ -89,14 +84,13 @@ def test_what_is_no_table_is_told(define: MakeDefinitions, tmp_path: Path):
         materialize(definitions, own_asset(pa.Table, [], dg.AssetKey(["sales", "from_rate"])))
 
 
-def test_tables_of_ones_own_lie_below_the_root(define: MakeDefinitions, tmp_path: Path):
-    @dg.asset(io_manager_key="own_tables", key_prefix="reports")
-    def prices() -> pa.Table:
+def test_what_an_asset_returns_is_not_stored(define: MakeDefinitions, tmp_path: Path):
+    @dg.asset(io_manager_key="delta_tables")
+    def prices() -> Any:
         return ROWS
 
-    definitions = dg.Definitions(assets=[prices], resources={"own_tables": DeltaTables(root_uri=str(tmp_path))})
-    definitions.resolve_implicit_global_asset_job_def().execute_in_process()
-    assert DeltaTable(tmp_path / "reports" / "prices").to_pyarrow_table().equals(ROWS)
+    with pytest.raises(dg.DagsterInvariantViolationError, match="reads the tables of loads and stores nothing"):
+        materialize(define(rate_to_delta("sales", tmp_path / "sales")), prices)
 
 
 def test_an_asset_has_the_session_of_the_platform(spark: SparkSession, define: MakeDefinitions, tmp_path: Path):

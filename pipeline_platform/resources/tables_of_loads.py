@@ -1,0 +1,165 @@
+"""Reads the Delta tables of loads for people's own assets, by way of dagster-delta.
+
+Importing dagster-delta, and with it delta-rs and Arrow, takes longer than loading the definitions of a project.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+import pyarrow
+from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
+from dagster_delta import DeltaLakePyarrowIOManager
+from dagster_delta._db_io_manager import CustomDbIOManager
+from dagster_delta.io_manager.base import DeltaLakeDbClient, TableConnection
+
+from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.step import Step
+from pipeline_platform.connectors.storage.location import S3Options
+from pipeline_platform.connectors.storage.paths import normalized_uri
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.registry import method_registry
+from pipeline_platform.resources.delta_tables import PIPELINE_FILE
+
+_URI = "dagster/uri"
+
+
+class TablesOfLoads(CustomDbIOManager):
+    """Hands an asset the table of the load that it depends on."""
+
+    def __init__(self) -> None:
+        arrow: Any = pyarrow
+        super().__init__(  # pyright: ignore[reportUnknownMemberType]
+            db_client=_Tables(),
+            database="deltalake",
+            type_handlers=_type_handlers(),
+            default_load_type=arrow.Table,
+            io_manager_name="DeltaTables",
+        )
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """The table, of the type that the argument is annotated with.
+
+        Args:
+            context: Of the input.
+
+        Raises:
+            dg.DagsterInvariantViolationError: The asset is not that of a load to Delta Lake.
+            CredentialException: The credentials of the load's step can't be had.
+        """
+        with _kept_level():
+            return super().load_input(context)
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Refuse what an asset returns.
+
+        Args:
+            context: Of the output.
+            obj: What it returned.
+
+        Raises:
+            dg.DagsterInvariantViolationError: Always.
+        """
+        raise dg.DagsterInvariantViolationError(
+            "'delta_tables' reads the tables of loads and stores nothing; for tables of your own, give the asset an IO "
+            "manager of dagster-delta, such as DeltaLakePyarrowIOManager"
+        )
+
+
+def _type_handlers() -> Sequence[DbTypeHandler[Any]]:
+    arrow = [_QuotedColumns(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager)]
+    try:
+        from dagster_delta.io_manager.polars import DeltaLakePolarsIOManager
+    except ImportError:
+        return arrow
+    known = {kind for handler in arrow for kind in handler.supported_types}
+    polars = _handlers_of(DeltaLakePolarsIOManager)
+    return [*arrow, *(handler for handler in polars if known.isdisjoint(handler.supported_types))]
+
+
+def _handlers_of(io_manager: Any) -> Sequence[DbTypeHandler[Any]]:
+    return io_manager.type_handlers()
+
+
+@contextmanager
+def _kept_level() -> Generator[None]:
+    """dagster-delta sets the level of the root logger to DEBUG, and leaves it there."""
+    root = logging.getLogger()
+    level = root.level
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+class _QuotedColumns(DbTypeHandler[Any]):
+    """A type, of the columns in the metadata: dagster-delta writes that list into its query as Python shows it.
+
+    Args:
+        handler: dagster-delta's.
+    """
+
+    def __init__(self, handler: DbTypeHandler[Any]) -> None:
+        self._handler: Any = handler
+
+    @property
+    def supported_types(self) -> Sequence[type[object]]:
+        return self._handler.supported_types
+
+    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
+        return self._handler.handle_output(context, table_slice, obj, connection)
+
+    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Any:
+        columns = table_slice.columns
+        if columns is not None:
+            quoted = ", ".join('"' + str(column).replace('"', '""') + '"' for column in columns)
+            table_slice = table_slice._replace(columns=cast(Any, quoted))
+        return self._handler.load_input(context, table_slice, connection)
+
+
+class _Tables(DeltaLakeDbClient):
+    """The table of an upstream load, where it is."""
+
+    @staticmethod
+    @contextmanager
+    def connect(
+        context: dg.OutputContext | dg.InputContext,
+        table_slice: TableSlice,  # noqa: ARG004
+    ) -> Generator[TableConnection]:
+        upstream = context.upstream_output if isinstance(context, dg.InputContext) else None
+        metadata = (upstream.definition_metadata or {}) if upstream is not None else {}
+        if _URI not in metadata:
+            raise dg.DagsterInvariantViolationError(
+                f"the asset {context.asset_key.to_user_string()} has no '{_URI}' in its metadata, as the loads of "
+                "pipelines have, so its table can't be found; name the asset of a toDeltaLake"
+            )
+        yield _connection(context.asset_key, metadata)
+
+
+def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnection:
+    step = _step(metadata)
+    if step is None:
+        return TableConnection(normalized_uri(str(metadata[_URI])), {}, None)
+    config = step.config.resolved()
+    if not isinstance(config, S3Options) or step.config.kind != "deltalake":
+        raise dg.DagsterInvariantViolationError(
+            f"the asset {key.to_user_string()} is no Delta table: its step is {config.method}; name that of a "
+            "toDeltaLake instead"
+        )
+    need = config.credential_request()
+    with closing(RunCredentials.from_environment("delta_tables", step.location)) as credentials:
+        place = config.place(credentials.enter(need, step.location) if need is not None else None)
+    return TableConnection(normalized_uri(place.uri), place.delta_rs_options(), None)
+
+
+def _step(metadata: Mapping[str, Any]) -> Step | None:
+    """The step of a pipeline that an asset is; None for an asset of somebody else."""
+    file, number = metadata.get(PIPELINE_FILE), metadata.get("step")
+    if not isinstance(file, str) or not isinstance(number, int):
+        return None
+    return load_pipeline(Path(file), method_registry()).steps[number - 1]
