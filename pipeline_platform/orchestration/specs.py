@@ -14,7 +14,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.registry import dataset_kind
-from pipeline_platform.resources.delta_tables import PIPELINE_FILE
+from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -66,7 +66,7 @@ def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec
             metadata={
                 **_uri(step),
                 "method": step.config.method,
-                "step": step.number,
+                STEP: step.number,
                 **({PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}),
             },
             skippable=True,

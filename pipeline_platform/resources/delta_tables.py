@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-PIPELINE_FILE = "pipeline_file"
-"""Metadata of an asset: the file that its step is written in."""
-
 
 class DeltaTables(dg.ConfigurableIOManagerFactory):  # pyright: ignore[reportMissingTypeArgument]
     """Hands an asset the Delta table of a load that it depends on, as the type that its argument is annotated with.

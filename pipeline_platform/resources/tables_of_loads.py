@@ -24,7 +24,7 @@ from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.registry import method_registry
-from pipeline_platform.resources.delta_tables import PIPELINE_FILE
+from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
 
 _URI = "dagster/uri"
 
@@ -118,7 +118,13 @@ class _QuotedColumns(DbTypeHandler[Any]):
         columns = table_slice.columns
         if columns is not None:
             quoted = ", ".join('"' + str(column).replace('"', '""') + '"' for column in columns)
-            table_slice = table_slice._replace(columns=cast(Any, quoted))
+            table_slice = TableSlice(
+                table_slice.table,
+                table_slice.schema,
+                table_slice.database,
+                cast(Any, quoted),
+                table_slice.partition_dimensions,
+            )
         return self._handler.load_input(context, table_slice, connection)
 
 
@@ -159,7 +165,7 @@ def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnectio
 
 def _step(metadata: Mapping[str, Any]) -> Step | None:
     """The step of a pipeline that an asset is; None for an asset of somebody else."""
-    file, number = metadata.get(PIPELINE_FILE), metadata.get("step")
+    file, number = metadata.get(PIPELINE_FILE), metadata.get(STEP)
     if not isinstance(file, str) or not isinstance(number, int):
         return None
     return load_pipeline(Path(file), method_registry()).steps[number - 1]
