@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ GIVEN_UP_SENSOR = "alert_stream_given_up"
 _TICK_SECONDS = 30
 
 
+@cache
 def run_failed_sensor() -> dg.SensorDefinition:
     """A sensor that tells of each run that failed; of a supervised stream's only once it is given up."""
 

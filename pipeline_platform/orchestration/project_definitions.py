@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -30,6 +31,15 @@ from pipeline_platform.resources.vault import VaultResource
 
 MODE_TAG = "pipeline_platform/mode"
 """On every run of a pipeline's job: `batch` or `streaming`, so that an instance can limit the one or the other."""
+
+# The same objects for every folder: otherwise Dagster takes those of two components for different ones.
+_RESOURCES: Mapping[str, Any] = {
+    "spark": SparkResource(),
+    "vault": VaultResource(),
+    "metrics": MetricsResource(),
+    "alerts": AlertsResource(),
+    "delta_tables": DeltaTables(),
+}
 
 STRICT_VARIABLE = "PIPELINE_PLATFORM_STRICT"
 """Set to true, it makes a file that is broken an error of the whole code location: for CI."""
@@ -91,13 +101,7 @@ def project_definitions(folder: Path) -> dg.Definitions:
             *([broken_files_sensor(broken_files)] if broken_files else []),
         ],
         schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
-        resources={
-            "spark": SparkResource(),
-            "vault": VaultResource(),
-            "metrics": MetricsResource(),
-            "alerts": AlertsResource(),
-            "delta_tables": DeltaTables(),
-        },
+        resources=_RESOURCES,
     )
 
 

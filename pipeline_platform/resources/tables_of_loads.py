@@ -19,12 +19,13 @@ from dagster_delta._db_io_manager import CustomDbIOManager
 from dagster_delta.io_manager.base import DeltaLakeDbClient, TableConnection
 
 from pipeline_platform.config.loader import load_pipeline
-from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
 
 _URI = "dagster/uri"
 
@@ -148,24 +149,25 @@ class _Tables(DeltaLakeDbClient):
 
 
 def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnection:
-    step = _step(metadata)
-    if step is None:
+    if PIPELINE_FILE not in metadata:
+        # The asset of somebody else, who says where its table is.
         return TableConnection(normalized_uri(str(metadata[_URI])), {}, None)
-    config = step.config.resolved()
-    if not isinstance(config, S3Options) or step.config.kind != "deltalake":
+    file, number = Path(str(metadata[PIPELINE_FILE])), metadata[STEP]
+    step = next((step for step in load_pipeline(file, method_registry()).steps if step.number == number), None)
+    config = step.config if step is not None else None
+    dataset = config.dataset() if isinstance(config, (Extract, Load)) else None
+    if step is None or dataset is None or dataset.uri != metadata[_URI]:
         raise dg.DagsterInvariantViolationError(
-            f"the asset {key.to_user_string()} is no Delta table: its step is {config.method}; name that of a "
+            f"{file} has changed: step {number} no longer has {metadata[_URI]}; reload the definitions"
+        )
+    # An extract may read an older version, or the changes of a table.
+    if not isinstance(config, Load) or not isinstance(config, S3Options) or config.kind != "deltalake":
+        raise dg.DagsterInvariantViolationError(
+            f"the asset {key.to_user_string()} is no Delta table: its step is {step.config.method}; name that of a "
             "toDeltaLake instead"
         )
+    config = config.resolved()
     need = config.credential_request()
     with closing(RunCredentials.from_environment("delta_tables", step.location)) as credentials:
         place = config.place(credentials.enter(need, step.location) if need is not None else None)
     return TableConnection(normalized_uri(place.uri), place.delta_rs_options(), None)
-
-
-def _step(metadata: Mapping[str, Any]) -> Step | None:
-    """The step of a pipeline that an asset is; None for an asset of somebody else."""
-    file, number = metadata.get(PIPELINE_FILE), metadata.get(STEP)
-    if not isinstance(file, str) or not isinstance(number, int):
-        return None
-    return load_pipeline(Path(file), method_registry()).steps[number - 1]

@@ -1,5 +1,6 @@
 """A person's own assets beside pipelines: the table of a load as Arrow, without a JVM, and the platform's session."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from devtools.services.s3 import S3Server
+from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 
@@ -84,6 +86,21 @@ def test_what_is_no_table_is_told(define: MakeDefinitions, tmp_path: Path):
         materialize(definitions, own_asset(pa.Table, [], dg.AssetKey(["sales", "from_rate"])))
 
 
+def test_a_pipeline_that_was_changed_since_it_was_loaded_is_told(define: MakeDefinitions, tmp_path: Path):
+    definitions = define(rate_to_delta("sales", tmp_path / "sales"))
+    write_deltalake(tmp_path / "other", ROWS)
+    define(rate_to_delta("sales", tmp_path / "other"))
+    with pytest.raises(dg.DagsterInvariantViolationError, match=r"has changed: step 2 no longer has .*; reload"):
+        materialize(definitions, own_asset(pa.Table, []))
+
+
+def test_an_extract_is_no_table_of_a_load(define: MakeDefinitions, tmp_path: Path):
+    copy = rate_to_delta("copy", tmp_path / "copy")
+    copy["steps"][0] = {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(tmp_path), "version": 0}}
+    with pytest.raises(dg.DagsterInvariantViolationError, match="its step is fromDeltaLake"):
+        materialize(define(copy), own_asset(pa.Table, [], dg.AssetKey(["copy", "from_delta_lake"])))
+
+
 def test_what_an_asset_returns_is_not_stored(define: MakeDefinitions, tmp_path: Path):
     @dg.asset(io_manager_key="delta_tables")
     def prices() -> Any:
@@ -91,6 +108,15 @@ def test_what_an_asset_returns_is_not_stored(define: MakeDefinitions, tmp_path: 
 
     with pytest.raises(dg.DagsterInvariantViolationError, match="reads the tables of loads and stores nothing"):
         materialize(define(rate_to_delta("sales", tmp_path / "sales")), prices)
+
+
+def test_two_folders_of_pipelines_are_one_project(tmp_path: Path):
+    folders = [tmp_path / name for name in ("north", "south")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "p.json").write_text(json.dumps(rate_to_delta(folder.name, tmp_path / f"{folder.name}_sales")))
+    both = dg.Definitions.merge(*map(project_definitions, folders))
+    assert {job.name for job in both.get_repository_def().get_all_jobs()} >= {"north", "south"}
 
 
 def test_an_asset_has_the_session_of_the_platform(spark: SparkSession, define: MakeDefinitions, tmp_path: Path):
