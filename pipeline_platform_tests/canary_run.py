@@ -44,7 +44,7 @@ def main(pipelines: Path, out: Path) -> None:
             result = job.execute_in_process(
                 instance=instance,
                 raise_on_error=False,
-                run_config={"resources": {"spark": {"config": {"conf": conf}}}},
+                run_config={"resources": {"spark": {"config": {"spark_config": conf}}}},
             )
             sys.stdout.write(f"{job.name}: {'SUCCESS' if result.success else 'FAILURE'}\n")
     session = spark.session("canary", {})
