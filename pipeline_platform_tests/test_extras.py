@@ -34,7 +34,7 @@ from pipeline_platform.steps.extract import Extract
 ROOT = Path(__file__).parent.parent
 PLATFORM = "pipeline-platform"
 EXTRAS = (POSTGRES_EXTRA, MYSQL_EXTRA, S3_EXTRA, VAULT_EXTRA, OPENLINEAGE_EXTRA, CONNECT_EXTRA)
-# Dagster's own configuration names what is in these; Kafka needs nothing in Python.
+# Dagster's own configuration, or a person's asset, names what is in these; Kafka needs nothing in Python.
 OF_DAGSTER, EMPTY = {"deployment", "kubernetes", "polars"}, {"kafka"}
 
 

@@ -106,16 +106,19 @@ def _kept(name: str, version: str, build: Callable[[Path], None]) -> str:
 
 def _build_versitygw(work: Path) -> None:
     shutil.copytree(_S3_SERVER, work, dirs_exist_ok=True)
-    _go(work, "mod", "init", "s3-server")
-    _go(work, "get", f"github.com/versity/versitygw@v{VERSITYGW}")
-    _go(work, "build", *_QUICKLY, "-o", "versitygw", ".")
+    _build_main(work, "versitygw", f"github.com/versity/versitygw@v{VERSITYGW}")
 
 
 def _build_compose(work: Path) -> None:
     (work / "main.go").write_text(_COMPOSE_MAIN)
-    _go(work, "mod", "init", "compose-files")
-    _go(work, "get", f"github.com/compose-spec/compose-go/v2@v{COMPOSE}")
-    _go(work, "build", *_QUICKLY, "-o", "compose", ".")
+    _build_main(work, "compose", f"github.com/compose-spec/compose-go/v2@v{COMPOSE}")
+
+
+def _build_main(work: Path, name: str, module: str) -> None:
+    """Build a main that uses one module."""
+    _go(work, "mod", "init", f"{name}-main")
+    _go(work, "get", module)
+    _go(work, "build", *_QUICKLY, "-o", name, ".")
 
 
 def _build_vault(work: Path) -> None:

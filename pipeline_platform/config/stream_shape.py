@@ -93,9 +93,10 @@ def stream_shape(steps: Sequence[Step]) -> StreamShape:
     for step in steps:
         _require_row_by_row(steps, step, shape, below)
         named = frozenset(edge.name for edge in step.inputs if edge.step in dominators)
-        mistake = step.config.state_error(named) if step.index in shape.streamed else None
-        if mistake is not None:
-            raise StreamShapeError(mistake[0], step.index, mistake[1])
+        error = step.config.state_error(named) if step.index in shape.streamed else None
+        if error is not None:
+            message, hint = error
+            raise StreamShapeError(message, step.index, hint)
     _require_output(steps, shape)
     for step in sinks:
         if step.config.is_continuous() and shape.plain_load is None:
@@ -115,10 +116,11 @@ def _require_output(steps: Sequence[Step], shape: StreamShape) -> None:
     for step in (steps[index] for index in sorted(shape.streamed)):
         before = _upstream(steps, {edge.step for edge in step.inputs})
         # The time of a watermark set before may be a group under another name.
-        is_timed = any(steps[index].config.traits().sets_watermark for index in before)
-        mistake = step.config.append_error() if not is_timed else None
-        if mistake is not None:
-            raise StreamShapeError(mistake[0], step.index, mistake[1])
+        is_timed = any(steps[index].traits.sets_watermark for index in before)
+        error = step.config.append_error() if not is_timed else None
+        if error is not None:
+            message, hint = error
+            raise StreamShapeError(message, step.index, hint)
 
 
 def _plain_load(steps: Sequence[Step], sinks: Sequence[Step], head: int, streamed: Set[int]) -> int | None:

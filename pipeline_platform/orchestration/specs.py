@@ -53,6 +53,7 @@ def asset_steps(pipeline: PipelineConfig) -> list[Step]:
 def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec]:
     """One spec for each extract, transform and load."""
     versions = code_versions(pipeline)
+    file = {PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}
     return [
         dg.AssetSpec(
             key=asset_key(pipeline, step),
@@ -63,12 +64,7 @@ def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec
             code_version=versions[step.index],
             owners=pipeline.metadata.owners(),
             tags=_tags(pipeline),
-            metadata={
-                **_uri(step),
-                "method": step.config.method,
-                STEP: step.number,
-                **({PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}),
-            },
+            metadata={**_uri(step), "method": step.config.method, STEP: step.number, **file},
             skippable=True,
             freshness_policy=_freshness(pipeline) if step.type == "load" else None,
         )

@@ -22,6 +22,7 @@ from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
 from pipeline_platform.steps.extract import Extract
@@ -167,7 +168,6 @@ def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnectio
             "toDeltaLake instead"
         )
     config = config.resolved()
-    need = config.credential_request()
     with closing(RunCredentials.from_environment("delta_tables", step.location)) as credentials:
-        place = config.place(credentials.enter(need, step.location) if need is not None else None)
+        place = config.place(credentials_for(credentials, config, step))
     return TableConnection(normalized_uri(place.uri), place.delta_rs_options(), None)

@@ -31,12 +31,12 @@ def own_asset(kind: Any, seen: list[Any], key: dg.AssetKey = LOAD, **metadata: A
     return dg.asset(ins={"table": dg.AssetIn(key, input_manager_key="delta_tables", metadata=metadata)})(report)
 
 
-def materialize(definitions: dg.Definitions, *assets: dg.AssetsDefinition, **resources: Any) -> Any:
+def materialize(definitions: dg.Definitions, *assets: dg.AssetsDefinition) -> None:
     """Materialize the assets alone, in a project with these definitions."""
     with_own = dg.Definitions.merge(definitions, dg.Definitions(assets=list(assets)))
     job = with_own.resolve_implicit_global_asset_job_def()
     keys = [key for asset in assets for key in asset.keys]
-    return job.execute_in_process(asset_selection=keys, resources=resources or None, raise_on_error=True)
+    job.execute_in_process(asset_selection=keys)
 
 
 def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinitions, tmp_path: Path):
