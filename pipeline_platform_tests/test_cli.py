@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import dagster as dg
@@ -263,3 +264,25 @@ def test_column_names_are_told_apart_as_spark_does(cli: CliRunner, tmp_path: Pat
     assert [{name: row[name] for name in added} for row in rows] == [
         {"straße": value, "strasse": value + 1, "ﬁn": value, "fin": value + 2} for value in range(60)
     ]
+
+
+def test_warm_up_says_where_all_is_that_a_run_would_wait_for(cli: CliRunner, spark: SparkSession):
+    done = cli.invoke(app, ["warm-up"])
+    assert done.exit_code == 0, done.output
+    context: Any = spark.sparkContext
+    settings = dict(context.getConf().getAll())
+    home = context._jvm.System.getenv("SPARK_HOME")
+    (jars,) = {str(Path(jar).parent) for jar in settings["spark.driver.extraClassPath"].split(":")}
+    (archive,) = re.findall(r"SharedArchiveFile=(\S+)", settings["spark.driver.extraJavaOptions"])
+    where = dict(re.findall(r"(?m)^(.+?) {2,}(.*)$", done.output))
+    assert where == {
+        "Spark": home,
+        "connector jars": f"{jars}: {len(list(Path(jars).iterdir()))}",
+        "class archive": archive,
+    }
+
+
+def test_warm_up_fails_without_java(cli: CliRunner, tmp_path: Path):
+    failed = cli.invoke(app, ["warm-up"], env={"JAVA_HOME": str(tmp_path)})
+    assert failed.exit_code == 1
+    assert "Java" in failed.output

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from pipeline_platform.engine.spark.home import spark_home
 from pipeline_platform.engine.spark.jar_lock import jar_lock
-from pipeline_platform.engine.spark.jars import spark_home
 from pipeline_platform.engine.spark.java import SUPPORTED
 from pipeline_platform.registry import CONNECTORS
 

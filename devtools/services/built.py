@@ -14,7 +14,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from devtools.services.process import ServerUnavailableError, program
-from pipeline_platform.engine.spark.jars import cache_folder, say
+from pipeline_platform.engine.spark.home import cache_folder
+from pipeline_platform.engine.spark.jars import say
 
 VAULT = "1.21.0"
 """The last version whose modules are all published."""

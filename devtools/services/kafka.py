@@ -17,7 +17,8 @@ from devtools.services.process import (
     program,
     ran,
 )
-from pipeline_platform.engine.spark.jars import connector_jars, spark_home
+from pipeline_platform.engine.spark.home import spark_home
+from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.exceptions import PipelineExecutionException
 
 COORDINATES = ("org.apache.kafka:kafka_2.13:4.1.0", "org.apache.kafka:kafka-tools:4.1.0")

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, reference, run, streams
+from pipeline_platform.cli import check, reference, run, streams, warm_up
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ for _command in (
     streams.reset_checkpoint,
     reference.schema,
     reference.reference,
+    warm_up.warm_up,
 ):
     app.command()(_command)
 

@@ -144,6 +144,4 @@ def reader_environment(*programs: Path) -> dict[str, str]:
         "PATH": os.pathsep.join([*map(str, programs), *others]),
         "SPARK_MASTER": "local[2]",
         "DAGSTER_CLI_DEV_PORT": str(free_port()),
-        # An archive of classes is worth its minute only where Spark starts again and again.
-        "PIPELINE_PLATFORM_NO_CLASS_ARCHIVE": "off",
     }

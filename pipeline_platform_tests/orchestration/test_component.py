@@ -75,8 +75,6 @@ class Project:
             "PYTHONPATH": str(self.folder / "src"),
             "DAGSTER_HOME": str(self.folder / "home"),
             "SPARK_MASTER": "local[2]",
-            # An archive of classes is worth its minute only where Spark starts again and again.
-            "PIPELINE_PLATFORM_NO_CLASS_ARCHIVE": "off",
         }
         return subprocess.run(
             [str(self._programs / "dg"), *arguments],

@@ -10,17 +10,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
 from pipeline_platform import registry
+from pipeline_platform.engine.spark.home import CACHE_VARIABLE, cache_folder, spark_contents, spark_home
 from pipeline_platform.engine.spark.jar_lock import jar_lock
 from pipeline_platform.exceptions import PipelineExecutionException
 
-CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
 # Newer artifacts than pyspark's own under these names break it: "Failed to load session extension".
 _EXCLUDED = (
     "org.apache.hadoop:hadoop-client-api",
@@ -34,24 +32,6 @@ _EXCLUDED = (
 )
 _UNRESOLVED = re.compile(r"unresolved dependency: [^\n]*")
 _VERSION = re.compile(r"-\d[\w.\-]*\.jar$")
-
-
-def spark_home() -> Path:
-    """The folder of the installed pyspark, found without importing it.
-
-    Raises:
-        PipelineExecutionException: pyspark is not installed.
-    """
-    spec = find_spec("pyspark")
-    if spec is None or spec.origin is None:
-        raise PipelineExecutionException("pyspark is not installed", hint="install the package with its dependencies")
-    return Path(spec.origin).parent
-
-
-def cache_folder() -> Path:
-    """Where jars are kept: `PIPELINE_PLATFORM_CACHE`, or the user's cache folder."""
-    configured = os.environ.get(CACHE_VARIABLE)
-    return Path(configured) if configured else user_cache_path("pipeline-platform")
 
 
 def say(line: str) -> None:
@@ -75,7 +55,7 @@ def connector_jars(
     """
     coordinates = registry.jars() if coordinates is None else coordinates
     name = hashlib.sha256(
-        "\n".join([*sorted(coordinates), str(spark_home()), *([] if beside_spark else ["all"])]).encode()
+        "\n".join([*sorted(coordinates), spark_contents(), *([] if beside_spark else ["all"])]).encode()
     ).hexdigest()[:16]
     folder = cache_folder() / "jars" / name
     if not folder.is_dir():

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from pipeline_platform.engine.spark.jars import cache_folder, spark_home
+from pipeline_platform.engine.spark.home import cache_folder, lasting_home, spark_home
 from pipeline_platform.engine.spark.java import version_text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.logs import is_json, jvm_line
@@ -47,6 +47,7 @@ _DUMP_SECONDS = 300
 _KEPT_LINES = 20
 _END_SECONDS = 10
 _SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
+_HOME, _CONFIGURATION = "SPARK_HOME", "SPARK_CONF_DIR"
 # A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
 _launches = ThreadPoolExecutor(1, "jvm-launch")
 _latest: list[_Said] = []
@@ -141,21 +142,25 @@ def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
 
     Every user of the machine can read a command line.
     """
-    before = os.environ.get(_SUBMIT_ARGUMENTS)
+    before = {name: os.environ.get(name) for name in (_SUBMIT_ARGUMENTS, _HOME, _CONFIGURATION)}
     with tempfile.TemporaryDirectory(prefix="pipeline-platform-") as folder:
         file = Path(folder) / "spark.properties"
         file.touch(mode=0o600)
         file.write_text("".join(f"{_escaped(key)}={_escaped(value)}\n" for key, value in settings.items()))
         options = shlex.join(["--properties-file", str(file), "--load-spark-defaults"])
         # The one way that pyspark has to give more arguments.
-        os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before or 'pyspark-shell'}"
+        os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before[_SUBMIT_ARGUMENTS] or 'pyspark-shell'}"
+        if before[_HOME] is None:
+            os.environ[_HOME] = str(lasting_home())
+            os.environ.setdefault(_CONFIGURATION, str(spark_home() / "conf"))
         try:
             yield
         finally:
-            if before is None:
-                del os.environ[_SUBMIT_ARGUMENTS]
-            else:
-                os.environ[_SUBMIT_ARGUMENTS] = before
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _escaped(text: str) -> str:
@@ -210,7 +215,7 @@ def class_archive(
         jars: The connector jars on the class path.
         progress: Told in a line that it is being made.
     """
-    parts = [os.path.realpath(java), version_text(java), str(spark_home()), *map(str, jars)]
+    parts = [os.path.realpath(java), version_text(java), str(lasting_home()), *map(str, jars)]
     name = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     archive = cache_folder() / "classes" / f"{name}.jsa"
     failed = archive.with_suffix(".failed")

@@ -61,6 +61,9 @@ EVERYWHERE_CONF = {
     # The calendar that every other reader has.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
+    # Otherwise each call of pyspark looks for the line of Python it came from, for messages that would name our lines,
+    # and takes two to ten times as long.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
 }
 
 # For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.

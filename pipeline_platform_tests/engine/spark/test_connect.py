@@ -23,7 +23,8 @@ from devtools.services.process import ServerProcess, free_port, new_folder
 from devtools.services.s3 import S3Server
 from pipeline_platform.engine.spark import connect
 from pipeline_platform.engine.spark.connect import remote_session
-from pipeline_platform.engine.spark.jars import connector_jars, say, spark_home
+from pipeline_platform.engine.spark.home import spark_home
+from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import class_archive, driver_options
 from pipeline_platform.engine.spark.session import EVERYWHERE_CONF, LOCAL_CONF, REMOTE_VARIABLE

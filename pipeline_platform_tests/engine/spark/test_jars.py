@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.engine.spark import jars
+from pipeline_platform.engine.spark.home import CACHE_VARIABLE
 from pipeline_platform.engine.spark.jar_lock import jar_lock
-from pipeline_platform.engine.spark.jars import CACHE_VARIABLE, connector_jars
+from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.exceptions import PipelineExecutionException
 
 

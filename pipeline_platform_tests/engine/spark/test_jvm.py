@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, load, run, transform
 from pipeline_platform.engine.spark import jvm
-from pipeline_platform.engine.spark.jars import CACHE_VARIABLE
+from pipeline_platform.engine.spark.home import CACHE_VARIABLE
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import DRIVER_OPTIONS, class_archive, driver_options, launch
 from pipeline_platform.exceptions import PipelineExecutionException
