@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 SURVIVAL := $(TESTS)/test_survival.py
-PARTS := test-survival test-connectors test-dagster test-engine test-docs test-servers test-methods test-config
+PARTS := test-survival test-dagster test-engine test-streaming test-databases test-files test-docs test-servers \
+  test-methods test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -57,14 +58,16 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=5 --output-sync=target $(PARTS)
 
 test-dagster: PART = orchestration $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
 test-survival: PART = $(notdir $(SURVIVAL))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
-test-connectors: PART = connectors
+test-files: PART = connectors/delta connectors/files connectors/s3
+test-databases: PART = connectors/jdbc connectors/kafka $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/test_*.py))
 test-methods: PART = frames transforms validations
-test-engine: PART = engine metrics
+test-streaming: PART = engine/streaming metrics
+test-engine: PART = engine/spark $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
 test-docs: PART = docs
 test-config: PART = config credentials services
 

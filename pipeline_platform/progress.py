@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,14 +31,14 @@ class ProgressTable:
 
     Args:
         pipeline: The pipeline that is run.
-        selection: Names of the steps that are run; None for all.
+        title: What is run, as each line begins with it; the pipeline's name by default.
     """
 
-    def __init__(self, pipeline: PipelineConfig, selection: Set[str] | None) -> None:
+    def __init__(self, pipeline: PipelineConfig, title: str | None = None) -> None:
         # What is logged as JSON is read by a machine, line by line: progress is then a line of the log.
         self.console = Console(stderr=True, quiet=is_json())
         self.pipeline = pipeline
-        self.selection = selection
+        self.title = title or pipeline.name
         self.status = Status("", console=self.console)
         self.batches: deque[StreamProgress] = deque(maxlen=_BATCHES_SHOWN)
         self.live = Live(console=self.console, auto_refresh=False, transient=True)
@@ -61,7 +61,7 @@ class ProgressTable:
         """Say what is being done now."""
         if is_json():
             _LOG.info("%s", what)
-        text = f"{self.pipeline.name}: {what}"
+        text = f"{self.title}: {what}"
         if self.console.is_terminal:
             self.status.update(Text(text))
         else:
@@ -71,12 +71,17 @@ class ProgressTable:
         """Say what has to stay on the screen, whatever becomes of the run."""
         if is_json():
             _LOG.info("%s", what)
-        self.console.print(Text(f"{self.pipeline.name}: {what}"), soft_wrap=True)
+        self.console.print(Text(f"{self.title}: {what}"), soft_wrap=True)
 
-    def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
+    @property
+    def say_seconds(self) -> float:
+        """How often to say how far a step is: often where that takes no line."""
+        return 1.0 if self.console.is_terminal else 10.0
+
+    def on_step(self, event: str, step: Step, _: StepMetrics | None) -> None:
         """Hear about a step, as a listener of the run."""
         if event == "started":
-            self.say(f"step {step.number} of {len(self.pipeline.steps)}, {step.name} ({step.config.method})")
+            self.say(self.pipeline.step_title(step))
 
     def on_micro_batch(self, progress: StreamProgress) -> None:
         """Hear where a stream stands, as its listener: on a terminal the last micro-batches are a table."""
@@ -92,13 +97,13 @@ class ProgressTable:
             self.batches[-1] = self.batches[-1].model_copy(update={"sources": progress.sources})
         if not self.live.is_started:
             self.live.start()
-        self.live.update(_stream_table(self.pipeline.name, self.batches), refresh=True)
+        self.live.update(_stream_table(self.title, self.batches), refresh=True)
 
     def completed(self, metrics: RunMetrics) -> None:
         """Show the table of a run that went well."""
         self.status.stop()
         self.live.stop()
-        self.console.print(_table(metrics))
+        self.console.print(_table(self.title, metrics))
         for step in metrics.steps:
             if step.quarantined and step.quarantine:
                 told = f"quarantine of {step.name}: {_place(step.quarantine)}"
@@ -132,10 +137,8 @@ def _stream_table(name: str, batches: Iterable[StreamProgress]) -> Table:
     return table
 
 
-def _table(metrics: RunMetrics) -> Table:
-    table = Table(
-        title=f"{metrics.pipeline}: {metrics.status.lower()} in {metrics.seconds or 0:.1f} s", title_justify="left"
-    )
+def _table(name: str, metrics: RunMetrics) -> Table:
+    table = Table(title=f"{name}: {metrics.status.lower()} in {metrics.seconds or 0:.1f} s", title_justify="left")
     for column, right in (("step", False), ("method", False), ("rows", True), ("time", True), ("result", False)):
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for step in metrics.steps:

@@ -30,6 +30,7 @@ MODULES = {
     "dagster._core.definitions.target": "ExecutableDefinition",
     "dagster._core.definitions.unresolved_asset_job_definition": "UnresolvedAssetJobDefinition",
     "dagster._core.definitions.utils": "check_valid_name",
+    "dagster._core.events": "EngineEventData",
     "dagster._core.storage.db_io_manager": "DbTypeHandler",
     "dagster_delta._db_io_manager": "CustomDbIOManager",
 }
@@ -37,6 +38,7 @@ UNDOCUMENTED = {"json.decoder": ("JSONArray", "JSONObject")}
 ATTRIBUTES: dict[str, bool] = {
     "_active_spark_context": hasattr(SparkContext, "_active_spark_context"),
     "_gateway": hasattr(SparkContext, "_gateway"),
+    "_jsc": mentions(SparkContext, "_jsc"),
     "_jvm": hasattr(SparkContext, "_jvm") and mentions(SparkSession, "_jvm"),
     "_instantiatedSession": hasattr(SparkSession, "_instantiatedSession"),
     "_activeSession": mentions(SparkSession, "_activeSession") or hasattr(SparkSession, "_activeSession"),

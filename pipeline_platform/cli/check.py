@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import Files, loaded
+from pipeline_platform.cli.files import Files, Variables, given_values, loaded
 from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.project import side_by_side
@@ -17,6 +18,7 @@ from pipeline_platform.orchestration.project import side_by_side
 def check(
     files: Files,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
+    variables: Variables = None,
 ) -> None:
     """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
     code 1.
@@ -24,11 +26,12 @@ def check(
     Several files are also checked together: for names used twice, and for cycles in which they read each other's
     tables.
     """
+    given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
     problems = 0
     for file in files:
         try:
-            pipelines.append(loaded(file))
+            pipelines.append(loaded(file, given))
         except PipelineConfigurationException as error:
             problems += len(error.problems)
             typer.echo("\n".join(map(str, error.problems)), err=True)
@@ -54,6 +57,20 @@ def _warn_of_missing_extras(pipelines: list[PipelineConfig]) -> None:
             typer.echo(f"warning: {missing}", err=True)
 
 
+def _any_partition(pipeline: PipelineConfig) -> Partition | None:
+    """A partition to plan with: of those that Dagster keeps the keys of, one that there may not be."""
+    if pipeline.partitions is None:
+        return None
+    from pipeline_platform.resources.partitions import partition_of, partitions_definition
+
+    is_dynamic = pipeline.partitions.type == "dynamic"
+    keys = ["check"] if is_dynamic else partitions_definition(pipeline.partitions).get_partition_keys()
+    if not keys:
+        message = "it has no partition yet, so it can't be planned"
+        raise PipelineConfigurationException(message, location=pipeline.location, hint="wait for the first to end")
+    return partition_of(pipeline.partitions, keys[-1:])
+
+
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.credentials.run_credentials import RunCredentials
     from pipeline_platform.engine.plan import plan as plan_batch
@@ -64,8 +81,7 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     ready: list[PipelineConfig] = []
     for pipeline in pipelines:
         try:
-            pipeline.require_variables()
-            pipeline.require_extras()
+            pipeline.require_ready(partition=_any_partition(pipeline))
             ready.append(pipeline)
         except PipelineException as error:
             problems += 1
@@ -76,11 +92,12 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                 planning_session(pipeline) as spark,
                 closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
             ):
-                resolved = pipeline.resolve()
+                partition = _any_partition(pipeline)
+                resolved = pipeline.resolve(partition=partition)
                 if pipeline.mode == "streaming":
                     plan_stream(resolved, spark, credentials)
                 else:
-                    plan_batch(resolved, spark, "check", credentials)
+                    plan_batch(resolved, spark, "check", credentials, partition=partition)
         except PipelineException as error:
             problems += 1
             typer.echo(str(error.locate(pipeline.location)), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,33 +11,76 @@ import typer
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path("pipelines")
 Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--var", metavar="NAME=VALUE", help="Value of a variable of the pipeline; may be given repeatedly."),
+]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
 
 
-def loaded(file: Path) -> PipelineConfig:
+def loaded(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
     """A pipeline of a file; what it warns of is printed.
+
+    Args:
+        file: The file.
+        given: Texts for its variables.
 
     Raises:
         PipelineConfigurationException: The file has errors.
     """
     pipeline = load_pipeline(file, method_registry())
+    if given:
+        pipeline = load_pipeline(file, method_registry(), values=_typed(pipeline, given))
     for warning in pipeline.warnings:
         typer.echo(f"warning: {warning}", err=True)
     return pipeline
 
 
-def loaded_or_exit(file: Path) -> PipelineConfig:
-    """A pipeline of a file; its errors are printed, and end the command."""
+def _typed(pipeline: PipelineConfig, given: Mapping[str, str]) -> dict[str, VariableValue]:
+    values: dict[str, VariableValue] = {}
+    for name, text in given.items():
+        # What no variable is called, the loader tells.
+        variable = pipeline.variables.get(name, Variable())
+        try:
+            values[name] = typed(variable.type, text)
+        except ValueError as error:
+            raise PipelineConfigurationException(f"the value of the variable '{name}': {error}") from error
+    return values
+
+
+def given_values(options: Sequence[str]) -> dict[str, str]:
+    """Texts by variable, of `NAME=VALUE` as the command line has them.
+
+    Args:
+        options: Of the option `--var`.
+
+    Raises:
+        typer.BadParameter: One has no `=`, or a name is there twice.
+    """
+    given: dict[str, str] = {}
+    for option in options:
+        name, is_given, text = option.partition("=")
+        if not is_given or not name:
+            raise typer.BadParameter(f"expected NAME=VALUE, not '{option}'")
+        if name in given:
+            raise typer.BadParameter(f"'{name}' is given twice")
+        given[name] = text
+    return given
+
+
+def loaded_or_exit(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
+    """A pipeline of a file, with texts for its variables; its errors are printed, and end the command."""
     try:
-        return loaded(file)
+        return loaded(file, given)
     except PipelineConfigurationException as error:
-        typer.echo("\n".join(map(str, error.problems)), err=True)
+        typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
 
 

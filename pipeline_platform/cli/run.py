@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import File, loaded_or_exit
+from pipeline_platform.cli.files import File, Variables, given_values, loaded_or_exit
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    PipelineException,
+)
 from pipeline_platform.logs import configure_logs
 
 
@@ -19,7 +25,17 @@ def run(
     select: Annotated[
         list[str] | None, typer.Option("--select", help="Run only these steps and what they need.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of the run as JSON.")] = False,
+    partition: Annotated[str | None, typer.Option(metavar="KEY", help="Load this partition.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="KEY", help="Load the partitions from this one; needs --to. Both are included."),
+    ] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="KEY", help="Load the partitions up to this one.")] = None,
+    variables: Variables = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the metrics of the run as JSON, or of several runs as a list of them."),
+    ] = False,
     load_id: Annotated[
         str | None,
         typer.Option(help="Repeat an earlier run: what it loaded is not loaded twice. By default a new id."),
@@ -28,9 +44,10 @@ def run(
     """Run a pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped.
 
     A streaming pipeline runs until Ctrl-C, which lets the current micro-batch finish; the next run continues from its
-    checkpoint.
+    checkpoint. A pipeline with partitions loads one of them, or a range: in one run if its steps allow that, otherwise
+    in one run for each.
     """
-    pipeline = loaded_or_exit(file)
+    pipeline = loaded_or_exit(file, given_values(variables or []))
     unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
     if unknown:
         names = ", ".join(step.name for step in pipeline.steps)
@@ -42,12 +59,69 @@ def run(
             err=True,
         )
         raise typer.Exit(FAILED)
+    try:
+        partitions = _partitions(pipeline, partition, first, last)
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
     signal.signal(signal.SIGTERM, interrupt)
     configure_logs()
-    raise typer.Exit(_run(pipeline, frozenset(select) if select else None, load_id, as_json=as_json))
+    code, metrics = _run_all(pipeline, partitions, frozenset(select) if select else None, load_id)
+    if as_json and metrics:
+        print_json(metrics if len(partitions) > 1 else metrics[0])
+    raise typer.Exit(code)
 
 
-def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: str | None, *, as_json: bool) -> int:
+def _partitions(
+    pipeline: PipelineConfig, key: str | None, first: str | None, last: str | None
+) -> Sequence[Partition | None]:
+    """What is loaded by one run after the other; None by the one of a pipeline without partitions.
+
+    Raises:
+        PipelineConfigurationException: The options don't go with the pipeline, or with each other.
+    """
+    wrong = None
+    if (first is None) != (last is None) or (key is not None and first is not None):
+        wrong = "give either --partition, or both --from and --to"
+    elif pipeline.partitions is None and (key or first):
+        wrong = "the pipeline has no partitions"
+    elif pipeline.partitions is not None and not (key or first):
+        wrong = "the pipeline has partitions: say which to load, with --partition or with --from and --to"
+    if wrong is not None:
+        raise PipelineConfigurationException(wrong, location=pipeline.location)
+    if pipeline.partitions is None:
+        return [None]
+    # Dagster says which there are, and only those who have partitions wait for its import.
+    from pipeline_platform.resources.partitions import chosen_partitions
+
+    return chosen_partitions(pipeline, key or first or "", key or last or "")
+
+
+def _run_all(
+    pipeline: PipelineConfig,
+    partitions: Sequence[Partition | None],
+    selection: frozenset[str] | None,
+    load_id: str | None,
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run the pipeline for each partition until one fails: the exit code, and the metrics of those that began."""
+    found: list[dict[str, Any]] = []
+    for number, partition in enumerate(partitions, 1):
+        of_all = f"{number} of {len(partitions)}: " if len(partitions) > 1 else ""
+        title = f"{pipeline.name}, {of_all}{partition}" if partition is not None else pipeline.name
+        code, metrics = _run(pipeline, title, partition, selection, load_id)
+        found += [metrics] if metrics is not None else []
+        if code != 0:
+            return code, found
+    return 0, found
+
+
+def _run(
+    pipeline: PipelineConfig,
+    title: str,
+    partition: Partition | None,
+    selection: frozenset[str] | None,
+    load_id: str | None,
+) -> tuple[int, dict[str, Any] | None]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
     from pipeline_platform.engine.spark.session import spark_session
@@ -55,13 +129,11 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
     from pipeline_platform.metrics.exporter import exporters_from_environment
     from pipeline_platform.progress import ProgressTable
 
-    with ProgressTable(pipeline, selection) as progress:
+    with ProgressTable(pipeline, title) as progress:
         begun: BatchRun | StreamRun | None = None
         try:
             exporters = exporters_from_environment()
-            needed = needed_steps(pipeline, selection)
-            pipeline.require_variables(needed)
-            pipeline.require_extras(needed)
+            pipeline.require_ready(needed_steps(pipeline, selection), partition)
             progress.say("starting Spark")
             spark = spark_session(pipeline.name, pipeline.spark_settings())
             if pipeline.mode == "streaming":
@@ -74,6 +146,9 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
                     selection=selection,
                     listener=progress.on_step,
                     exporters=exporters,
+                    say=progress.say,
+                    say_seconds=progress.say_seconds,
+                    partition=partition,
                 )
                 # A run that is killed can't say it any more.
                 progress.note(f"load id {begun.load_name}: pass it to --load-id to continue if the run is interrupted")
@@ -87,10 +162,7 @@ def _run(pipeline: PipelineConfig, selection: frozenset[str] | None, load_id: st
                 progress.failed(
                     f"  some loads are complete: --load-id {begun.load_name} continues without repeating them"
                 )
-            if as_json and begun is not None:
-                print_json(begun.record.metrics().model_dump(mode="json"))
-            return CANCELLED if cancelled else FAILED
+            told = begun.record.metrics().model_dump(mode="json") if begun is not None else None
+            return CANCELLED if cancelled else FAILED, told
         progress.completed(metrics)
-    if as_json:
-        print_json(metrics.model_dump(mode="json"))
-    return 0
+    return 0, metrics.model_dump(mode="json")

@@ -32,6 +32,7 @@ class Draft:
         register_as: The name it registers, or tries to.
         names_frames: Whether all the names it may register are known.
         frames: Registered frames it reads, as (config key, name) pairs.
+        name: What the file calls the step.
     """
 
     index: int
@@ -43,6 +44,7 @@ class Draft:
     register_as: str | None = None
     names_frames: bool = True
     frames: Sequence[tuple[str, str]] = ()
+    name: str | None = None
 
     def key(self, *path: str | int) -> SourcePosition:
         """Where a key of the config, or something within it, was written; the step if it was not."""
@@ -70,7 +72,8 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
     primary: int | None = None
     registry: dict[str, Draft] = {}
     all_names = {draft.register_as: draft for draft in reversed(drafts) if draft.register_as is not None}
-    names = _StepNames({_identifier(name) for name in all_names})
+    own = {draft.name: draft for draft in reversed(drafts) if draft.name is not None}
+    names = _StepNames({*own, *(_identifier(name) for name in all_names)})
     guesses = iter(range(_GUESSES))
     all_known = True
     steps: list[Step] = []
@@ -92,7 +95,7 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
                 hint = _hint(draft, name, registry, all_names, guesses)
                 problems.append(place.problem(f"there is no registered frame '{name}' before this step", hint=hint))
         if draft.config is not None and draft.location is not None:
-            step_name = names.take(draft.register_as, draft.config.method)
+            step_name = draft.name or names.take(draft.register_as, draft.config.method)
             location = replace(draft.location, step=step_name)
             steps.append(Step(draft.index, step_name, draft.config, tuple(inputs), location))
         all_known = all_known and draft.names_frames
@@ -102,9 +105,21 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
                 line, _ = first.key("registerAs").document.position(first.key("registerAs").pointer)
                 message = f"the name '{draft.register_as}' is registered twice"
                 problems.append(draft.key("registerAs").problem(message, hint=f"first on line {line}"))
+        if draft.name is not None and (wrong := _wrong_name(draft, own[draft.name], all_names)) is not None:
+            problems.append((draft.place / "name").problem(wrong[0], hint=wrong[1]))
         if draft.type in ("extract", "transform"):
             primary = draft.index
     return tuple(steps), problems
+
+
+def _wrong_name(draft: Draft, first: Draft, registered: Mapping[str, Draft]) -> tuple[str, str] | None:
+    """Why a step can't have its name, and what to do."""
+    other = next((other for name, other in registered.items() if _identifier(name) == draft.name), draft)
+    if first is not draft:
+        return f"the name '{draft.name}' is given twice", f"first to step {first.index + 1}"
+    if other is not draft:
+        return f"step {other.index + 1} registers a frame as '{draft.name}', and is called so", "give another name"
+    return None
 
 
 def _positions(value: Any) -> dict[str, int]:

@@ -10,7 +10,8 @@ from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.environment import has_placeholder, is_placeholder, variable_limit
+from pipeline_platform.config.placeholders import has_placeholder, is_placeholder, strings_in, variable_limit
+from pipeline_platform.config.variables import names_in
 from pipeline_platform.redaction import remember_secret, url_secrets
 
 _ADVICE = "keep it in Vault and name its 'credentialPath', or write ${env:NAME}"
@@ -43,6 +44,8 @@ def exposed_secrets(config: BaseModel, places: Mapping[str, SourcePosition]) -> 
     for place, keys, text, is_secret in _written(config, places):
         if (limit := variable_limit(text, in_secret=is_secret)) is not None:
             yield place.problem(limit)
+        if is_secret and any(names_in(written) for written in strings_in(place.value)):
+            yield place.problem(f"'{keys[-1]}' is a secret, and variables are shown in Dagster", hint=_ADVICE)
         # A variable that is left in a string is replaced when the string is used, and is redacted from then on.
         passwords = [] if is_secret else [found for found in url_secrets(text) if not has_placeholder(found)]
         for password in passwords:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -18,23 +19,29 @@ from pipeline_platform.config.document import (
     parse_document,
     read_document,
 )
-from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
+from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
+from pipeline_platform.config.placeholders import VariableError, has_placeholder, substitute
+from pipeline_platform.config.start_errors import start_errors
 from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, Methods, PipelineMode, Step, StepConfig, StepType
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
+from pipeline_platform.config.variables import VariableValue, VariableValues, names_in, variable_values
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 
 FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
 """Config keys that name registered frames, whatever the method."""
 
-STEP_KEYS = ("type", "method", "config", "configRef")
+STEP_KEYS = ("type", "method", "name", "config", "configRef")
+_STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def load_pipeline(path: Path, registry: Methods, project: Path | None = None) -> PipelineConfig:
+def load_pipeline(
+    path: Path, registry: Methods, project: Path | None = None, values: Mapping[str, VariableValue] | None = None
+) -> PipelineConfig:
     """Read a pipeline file.
 
     Args:
@@ -42,6 +49,7 @@ def load_pipeline(path: Path, registry: Methods, project: Path | None = None) ->
         registry: The methods a step may name.
         project: Folder that a `configRef` must not leave; the file's own folder's parent by default, so
             that `pipelines/x.json` may refer to `../shared/y.json`.
+        values: What its variables are to stand for; their defaults for those that are left out.
 
     Raises:
         PipelineConfigurationException: With one problem for each mistake in the file.
@@ -50,10 +58,15 @@ def load_pipeline(path: Path, registry: Methods, project: Path | None = None) ->
         document = read_document(path)
     except DocumentError as error:
         raise _refused(path, [error.problem]) from error
-    return _Reader(document, registry, (project or path.absolute().parent.parent).resolve()).read()
+    return _Reader(document, registry, (project or path.absolute().parent.parent).resolve(), values or {}).read()
 
 
-def parse_pipeline(text: str, registry: Methods, path: Path = Path("pipeline.json")) -> PipelineConfig:
+def parse_pipeline(
+    text: str,
+    registry: Methods,
+    path: Path = Path("pipeline.json"),
+    values: Mapping[str, VariableValue] | None = None,
+) -> PipelineConfig:
     """Read a pipeline from text; `path` is named in errors and is where a `configRef` starts from.
 
     Raises:
@@ -63,7 +76,7 @@ def parse_pipeline(text: str, registry: Methods, path: Path = Path("pipeline.jso
         document = parse_document(text, path)
     except DocumentError as error:
         raise _refused(path, [error.problem]) from error
-    return _Reader(document, registry, path.absolute().parent.resolve()).read()
+    return _Reader(document, registry, path.absolute().parent.resolve(), values or {}).read()
 
 
 def _refused(path: Path, problems: Iterable[ConfigError]) -> PipelineConfigurationException:
@@ -79,13 +92,17 @@ def _in_order(path: Path, problems: Iterable[ConfigError]) -> list[ConfigError]:
 
 
 class _Reader:
-    def __init__(self, document: Document, registry: Methods, project: Path) -> None:
+    def __init__(
+        self, document: Document, registry: Methods, project: Path, values: Mapping[str, VariableValue]
+    ) -> None:
         self.document = document
         self.root = SourcePosition(document)
         self.registry = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
         self.project = project
         self.problems = list(document.problems)
         self.warnings: list[ConfigError] = []
+        self.given = values
+        self.values = VariableValues()
 
     def read(self) -> PipelineConfig:
         path, value = self.document.path, self.document.value
@@ -94,19 +111,27 @@ class _Reader:
         written = cast("dict[str, Any]", value)
         if (wrong := allow_mistake()) is not None:
             self.problems.append(self.root.problem(wrong))
+        self.values, wrong_values = variable_values(written.get("variables"), self.given, self.root)
+        self.problems.extend(wrong_values)
         keys = self._read_keys({key: item for key, item in written.items() if key != "steps"})
         drafts = self._read_steps(written, str(written.get("name", path.stem)))
         steps, unconnected = connect(drafts)
         self.problems.extend(unconnected)
         self._check_mode(keys, written.get("mode"), drafts)
+        if keys is not None:
+            self.problems.extend(partition_errors(keys, self.root, drafts))
+            self.problems.extend(start_errors(keys, self.root))
         if not self.problems and keys is not None and keys.mode == "streaming":
             self._check_stream(steps, drafts)
         if self.problems or keys is None:
             raise _refused(path, self.problems)
-        return PipelineConfig(**dict(keys), steps=steps, file=path, warnings=tuple(_in_order(path, self.warnings)))
+        warnings = tuple(_in_order(path, self.warnings))
+        return PipelineConfig(**dict(keys), steps=steps, file=path, warnings=warnings, values=self.values.values)
 
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
         places = {key: self.root / key for key in value}
+        if "sparkConf" in value:
+            value = {**value, "sparkConf": self._with_values(value["sparkConf"], places["sparkConf"])}
         try:
             keys = PipelineKeys.model_validate(value)
         except ValidationError as error:
@@ -135,21 +160,38 @@ class _Reader:
             if key not in STEP_KEYS:
                 hint = did_you_mean(key, STEP_KEYS)
                 self.problems.append((here / key).problem(f"unknown key '{key}'", on_key=True, hint=hint))
+        name = self._step_name(step, here)
         step_type = self._step_type(step, here)
         method = self._method(step_type, step, here)
         merged = self._config(step, here)
         if merged is None:
-            return Draft(index, here, step_type, names_frames=False)
+            return Draft(index, here, step_type, names_frames=False, name=name)
         values, places = merged
         config = self._validated(method, values, places, here / "config" if "config" in step else here)
         line, _ = self.document.position(here.pointer)
         location = StepLocation(pipeline, self.document.path, line, index, step_type, method and method.method)
         if config is not None:
             frames = config.referenced_frames()
-            return Draft(index, here, step_type, config, places, location, config.registered_name(), frames=frames)
-        name, known = _unchecked_name(values, step_type)
+            return Draft(
+                index, here, step_type, config, places, location, config.registered_name(), frames=frames, name=name
+            )
+        register_as, known = _unchecked_name(values, step_type)
         frames = _unchecked_frames(values, method)
-        return Draft(index, here, step_type, None, places, location, name, known, frames)
+        return Draft(index, here, step_type, None, places, location, register_as, known, frames, name)
+
+    def _step_name(self, step: dict[str, Any], here: SourcePosition) -> str | None:
+        name = step.get("name")
+        if name is None or (isinstance(name, str) and _STEP_NAME.fullmatch(name)):
+            return name
+        found = f"'{name}'" if isinstance(name, str) else json_type(name)
+        message = f"a step's name has letters, digits and underscores, and begins with none of the digits; not {found}"
+        self.problems.append((here / "name").problem(message))
+        return None
+
+    def _with_values(self, value: Any, place: SourcePosition) -> Any:
+        replaced, wrong = self.values.replaced(value, place)
+        self.problems.extend(wrong)
+        return replaced
 
     def _step_type(self, step: dict[str, Any], here: SourcePosition) -> StepType | None:
         for step_type in STEP_TYPES:
@@ -200,8 +242,8 @@ class _Reader:
         config: dict[str, Any] = {}
         places: dict[str, SourcePosition] = {}
         for key, value in cast("dict[str, Any]", inline).items():
-            config[key] = value
             places[key] = here / "config" / key
+            config[key] = self._with_values(value, places[key])
         if "configRef" not in step:
             return config, places
         referenced = follow(here / "configRef", self.project)
@@ -211,7 +253,7 @@ class _Reader:
         for place in referenced.keys:
             key = str(place.pointer[0])
             if key not in config:
-                config[key] = place.value
+                config[key] = self._with_values(place.value, place)
                 places[key] = place
         return config, places
 
@@ -326,9 +368,13 @@ def _wrong_value(place: SourcePosition, tried: Sequence[FormatError]) -> ConfigE
     if len(messages) == 1 and tried[0].allowed and isinstance(value, str):
         return place.problem(f"{messages[0]}, not '{value}'", hint=nearest(value, tried[0].allowed))
     if not all(message.startswith("expected ") for message in messages):
-        offset = tried[0].offset if len(tried) == 1 else None
+        # In a text with variables it is that of another text.
+        is_written = not (isinstance(value, str) and names_in(value))
+        offset = tried[0].offset if len(tried) == 1 and is_written else None
         return place.problem("; ".join(messages), offset=offset)
     message = f"expected {' or '.join(message.removeprefix('expected ') for message in messages)}"
+    if isinstance(value, str) and names_in(value):
+        return place.problem(message, hint="a variable in this key needs a default of its type")
     wrong_type = all(mistake.kind == "type" for mistake in tried) and found not in message
     return place.problem(f"{message}, not {found}" if wrong_type else message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
-from pipeline_platform.config.environment import VariableError, substitute_all, unset_variables
-from pipeline_platform.config.schedule import cron_mistake, timezone_mistake
+from pipeline_platform.config.partitions import Partition, Partitions
+from pipeline_platform.config.placeholders import VariableError, substitute_all, unset_variables
+from pipeline_platform.config.schedule import Cron, TimeZone
 from pipeline_platform.config.spark_limits import SparkSettings
 from pipeline_platform.config.step import FormatModel, PipelineMode, Step
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
@@ -28,6 +29,7 @@ from pipeline_platform.config.values import (
     one_of,
     reveal,
 )
+from pipeline_platform.config.variables import Variable, VariableName, VariableValue
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineConfigurationException,
@@ -104,18 +106,7 @@ def _name(value: str) -> str:
     return value
 
 
-def _schedule(value: str) -> str:
-    mistake = cron_mistake(value)
-    if mistake is not None:
-        raise PydanticCustomError("cron", "{mistake}", {"mistake": mistake})
-    return value
-
-
-def _timezone(value: str) -> str:
-    mistake = timezone_mistake(value)
-    if mistake is not None:
-        raise PydanticCustomError("timezone", "{mistake}", {"mistake": mistake})
-    return value
+Automation = Literal["onUpstream", "onMissing", "onSchedule"]
 
 
 class PipelineKeys(FormatModel):
@@ -129,10 +120,20 @@ class PipelineKeys(FormatModel):
     """Shown in Dagster."""
     metadata: Metadata = Metadata()
     """Owner, team, version and tags."""
-    schedule: Annotated[Location, AfterValidator(_schedule)] | None = None
+    schedule: Cron | None = None
     """A cron string: the Dagster schedule of a batch pipeline, or of a streaming one that runs `availableNow`."""
-    schedule_timezone: Annotated[Location, AfterValidator(_timezone)] = "UTC"
+    schedule_timezone: TimeZone = "UTC"
     """The time zone of the schedule, such as `Europe/Berlin`."""
+    partitions: Partitions | None = None
+    """The parts that the tables are loaded in, such as days: each run of a batch loads one of them, or several by time
+    that follow each other. `${partition:key}`, `${partition:start}` and `${partition:end}` may stand in any string of a
+    step."""
+    variables: dict[VariableName, Variable] = {}
+    """What a run may be given, by name: `${var:NAME}` stands for it in any string of a step or of `sparkConf`."""
+    automation: Annotated[Automation, one_of("onUpstream", "onMissing", "onSchedule")] | None = None
+    """When Dagster runs it by itself: `onUpstream` when a table that it reads was loaded; `onMissing` when a partition,
+    or the whole, was never loaded and what it reads is there; `onSchedule` at a tick of `schedule`, once what it reads
+    was loaded since the tick before."""
     retry: Retry = Retry()
     """Retries of transient failures."""
     spark_conf: SparkSettings = {}
@@ -153,6 +154,8 @@ class PipelineConfig(PipelineKeys):
     steps: tuple[Step, ...]
     file: Path | None = None
     warnings: tuple[ConfigError, ...] = ()
+    values: Mapping[str, VariableValue] = {}
+    """What the variables stand for, defaults included; one without a value is left out."""
 
     @property
     def asset_prefix(self) -> str:
@@ -232,11 +235,47 @@ class PipelineConfig(PipelineKeys):
             hint=install_hint(needed),
         )
 
-    def resolve(self, steps: Collection[int] | None = None) -> Self:
-        """The pipeline with the environment variables in the configs of its steps replaced, for use at run time only.
+    def partition_parts(self) -> set[str]:
+        """What its steps use of a partition: `key`, `start`, `end`."""
+        return {part for step in self.steps for part in step.config.partition_parts()}
+
+    @property
+    def loads_ranges(self) -> bool:
+        """Whether one run can load several partitions that follow each other: by time, and no step needs their key."""
+        return self.partitions is not None and self.partitions.by_time and "key" not in self.partition_parts()
+
+    def require_ready(self, steps: Collection[int] | None = None, partition: Partition | None = None) -> None:
+        """Make sure of all that can be known before Spark starts: values, variables, packages, what they make of it.
+
+        Args:
+            steps: Indices of the steps that are to run; None for all.
+            partition: What the run loads.
+
+        Raises:
+            PipelineException: Something is missing, or with the values of its placeholders a step is not what the
+                format allows.
+        """
+        self._require_values()
+        self.require_variables(steps)
+        self.require_extras(steps)
+        self.resolve(steps, partition)
+
+    def _require_values(self) -> None:
+        missing = [name for name in self.variables if name not in self.values]
+        if missing:
+            told = f"{'variables' if len(missing) > 1 else 'variable'} {', '.join(missing)}"
+            raise PipelineConfigurationException(
+                f"the run has no value for the {told}",
+                location=self.location,
+                hint=f"give one, as in --var {missing[0]}=…, or a default in the file",
+            )
+
+    def resolve(self, steps: Collection[int] | None = None, partition: Partition | None = None) -> Self:
+        """The pipeline with the placeholders in the configs of its steps replaced, for use at run time only.
 
         Args:
             steps: Indices of the steps that are to run; None for all. The others stay as they are written.
+            partition: What the run loads.
 
         Raises:
             CredentialException: A variable is not set, or not for pipelines; it is located at the step.
@@ -248,7 +287,9 @@ class PipelineConfig(PipelineKeys):
                 resolved.append(step)
                 continue
             try:
-                resolved.append(replace(step, config=step.config.resolved()))
+                resolved.append(
+                    replace(step, config=step.config.resolved(partition.texts() if partition is not None else None))
+                )
             except PipelineException as error:
                 raise error.locate(step.location, step.config.as_config()) from error.__cause__
         return self.model_copy(update={"steps": tuple(resolved)})
@@ -276,6 +317,10 @@ class PipelineConfig(PipelineKeys):
             if step.name == name:
                 return step
         raise KeyError(name)
+
+    def step_title(self, step: Step) -> str:
+        """A step as it is announced when it begins, such as `step 3 of 5, flights (filterRows)`."""
+        return f"step {step.number} of {len(self.steps)}, {step.name} ({step.config.method})"
 
     def upstream_of(self, indices: set[int]) -> set[int]:
         """These steps and all whose frames they need, directly or not."""

@@ -25,7 +25,8 @@ _INTRODUCTION = """\
 
 Generated from the code by `pipeline-platform reference`; edit the docstrings there.
 
-A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {…}}`. Instead of `config`, or in addition to
+A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {…}}`. It may have a `name`, which is that of
+its asset too; by default `registerAs`, or one made from the method. Instead of `config`, or in addition to
 it, `configRef` names a JSON file, relative to this one, that holds the config; keys in `config` override it.
 Booleans and numbers may be written as strings, and `${env:NAME}` or `${env:NAME:-default}` may stand in any string.
 """

@@ -1,9 +1,16 @@
-"""Cron strings."""
+"""Cron strings and time zones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.values import Location
 
 _FIELDS = 5
 _LONGEST_MONTHS = {2: 29, 4: 30, 6: 30, 9: 30, 11: 30}
@@ -28,6 +35,19 @@ def cron_mistake(text: str) -> str | None:
     return None
 
 
+def tick_before(cron: str, timezone: str, tick: datetime) -> datetime:
+    """The tick of a schedule before another one.
+
+    Args:
+        cron: The schedule.
+        timezone: In which it ticks.
+        tick: With its time zone.
+    """
+    from croniter import croniter
+
+    return croniter(cron, tick.astimezone(ZoneInfo(timezone))).get_prev(datetime)
+
+
 def _some_day_exists(days: Sequence[int | str], months: Sequence[int | str]) -> bool:
     first = min((day for day in days if isinstance(day, int)), default=1)
     longest = (_LONGEST_MONTHS.get(month, 31) if isinstance(month, int) else 31 for month in months)
@@ -42,3 +62,24 @@ def timezone_mistake(name: str) -> str | None:
     except (ZoneInfoNotFoundError, ValueError, OSError):
         return f"there is no time zone '{name}'; expected a name such as 'UTC' or 'Europe/Berlin'"
     return None
+
+
+def _cron(value: str) -> str:
+    mistake = cron_mistake(value)
+    if mistake is not None:
+        raise PydanticCustomError("cron", "{mistake}", {"mistake": mistake})
+    return value
+
+
+def _timezone(value: str) -> str:
+    mistake = timezone_mistake(value)
+    if mistake is not None:
+        raise PydanticCustomError("timezone", "{mistake}", {"mistake": mistake})
+    return value
+
+
+Cron = Annotated[Location, AfterValidator(_cron)]
+"""A cron string of five fields."""
+
+TimeZone = Annotated[Location, AfterValidator(_timezone)]
+"""The name of a time zone, such as `Europe/Berlin`."""

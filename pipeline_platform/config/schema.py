@@ -83,6 +83,11 @@ def _step(
         "properties": {
             "type": {"const": method.step_type},
             "method": {"const": names[0]} if len(names) == 1 else {"enum": names},
+            "name": {
+                "description": "Name of the step and of its asset; by default `registerAs`, or made from the method.",
+                "type": "string",
+                "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
+            },
             "config": reference,
             "configRef": {
                 "description": "Path, relative to this file, of a JSON object with the config; keys in 'config' "

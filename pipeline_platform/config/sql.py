@@ -14,7 +14,7 @@ from sqlglot.dialects.spark import Spark
 from sqlglot.errors import ParseError, SqlglotError
 from sqlglot.parsers.spark import SparkParser
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 
 
 class _SparkWithVariants(Spark):

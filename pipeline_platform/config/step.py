@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pipeline_platform.config.environment import VariableError, substitute_all
 from pipeline_platform.config.format_errors import format_errors
+from pipeline_platform.config.placeholders import VariableError, partition_parts, substitute_all
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra
@@ -118,10 +118,25 @@ class StepConfig(FormatModel):
         """
         return _without_passwords(self.as_written.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
-    def resolved(self) -> Self:
-        """A copy with the environment variables in its strings replaced, for use at run time only.
+    def partition_parts(self) -> set[str]:
+        """What the strings of the config use of a partition: `key`, `start`, `end`."""
+        return partition_parts(self.as_written.model_dump(exclude_unset=True))
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        """What does not go in a pipeline with partitions, as (config key or None, message) pairs.
+
+        Args:
+            column: The column that says to which partition a row belongs.
+        """
+        return ()
+
+    def resolved(self, partition: Mapping[str, str] | None = None) -> Self:
+        """A copy with the placeholders in its strings replaced, for use at run time only.
 
         A value that a variable has is not looked at again: of a config that is resolved, this is the config itself.
+
+        Args:
+            partition: What stands for the placeholders of a partition.
 
         Raises:
             CredentialException: A variable is not set, or not for pipelines.
@@ -131,7 +146,7 @@ class StepConfig(FormatModel):
             return self
         written = self.model_dump(by_alias=True, exclude_unset=True)
         try:
-            config = substitute_all(written)
+            config = substitute_all(written, partition)
         except VariableError as error:
             raise CredentialException(str(error), credential_type="environment") from error
         if config == written:
@@ -142,7 +157,7 @@ class StepConfig(FormatModel):
             wrong = "; ".join(
                 f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in format_errors(error)
             )
-            message = f"with the values of its environment variables the config is not valid: {wrong}"
+            message = f"with the values of its placeholders the config is not valid: {wrong}"
             raise PipelineConfigurationException(message) from None
         resolved._as_written = self
         return resolved

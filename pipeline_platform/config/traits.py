@@ -36,6 +36,8 @@ class Traits:
         looks_at_rows: Validate: the rules are about single rows, which can be quarantined and of which a share can be
             tolerated. Without this, they are about the frame as a whole, and a broken one is never tolerated.
         reports_rows: Load: the sink says how many rows of the frame it took. Without this, they are counted on the way.
+        replaces_partitions: Load: mode `overwrite` replaces the rows of `LoadRun.rows` and no others. Without this, a
+            pipeline with partitions is refused.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
     """
 
@@ -55,4 +57,5 @@ class Traits:
     looks_at_rows: bool = False
 
     reports_rows: bool = False
+    replaces_partitions: bool = False
     can_be_continuous: bool = False

@@ -14,7 +14,7 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from pipeline_platform.config.environment import VariableError, has_placeholder, substitute
+from pipeline_platform.config.placeholders import VariableError, has_placeholder, substitute
 from pipeline_platform.config.sql import SqlMistake, ddl_mistake, expression_mistake, query_mistake
 from pipeline_platform.config.sql_limits import expression_limit, query_limit
 from pipeline_platform.redaction import looks_secret

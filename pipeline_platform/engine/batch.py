@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_fixed
 from tenacity.wait import wait_base
 
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig, Retry
+from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.engine.execution import Listener, execute, noop_listener
@@ -20,12 +22,13 @@ from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.spark.session import pipeline_settings
+from pipeline_platform.engine.spark_progress import SparkProgress, watched
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
 )
 from pipeline_platform.metrics.exporter import Exporter
-from pipeline_platform.metrics.run import RunMetrics
+from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
@@ -48,6 +51,9 @@ class BatchRun:
         listener: Told about each step.
         credentials: Where each step gets those of its system; by default what the environment says.
         exporters: Told when the run begins and how it ends.
+        say: Told in words what is being done now, and how far it is.
+        say_seconds: Between two words on how far it is.
+        partition: What is loaded; only of a pipeline with partitions, which can't do without.
     """
 
     pipeline: PipelineConfig
@@ -58,9 +64,14 @@ class BatchRun:
     listener: Listener = noop_listener
     credentials: RunCredentials | None = None
     exporters: Sequence[Exporter] = ()
+    say: Callable[[str], None] = noop_listener
+    say_seconds: float = 10.0
+    partition: Partition | None = None
 
     def __post_init__(self) -> None:
-        self.record = RunRecord(self.pipeline, self.run_id, self.exporters)
+        keys = self.partition.keys if self.partition is not None else ()
+        self.record = RunRecord(self.pipeline, self.run_id, self.exporters, keys)
+        self._step = "planning"
 
     def run(self) -> RunMetrics:
         """Run it, again after a transient failure.
@@ -75,6 +86,12 @@ class BatchRun:
                 "a streaming pipeline can't be run as a batch",
                 location=self.pipeline.location,
                 hint="set mode to batch",
+            )
+        if (self.pipeline.partitions is None) != (self.partition is None):
+            raise PipelineConfigurationException(
+                "a run of a pipeline with partitions loads one of them, and any other none",
+                location=self.pipeline.location,
+                hint="name a partition of the pipeline's",
             )
         try:
             with self.record.exported(), naming_dead_jvm(self.pipeline.location):
@@ -97,21 +114,34 @@ class BatchRun:
         """Whether any load is done, in this attempt or an earlier one."""
         return any(step.type == "load" and step.status != "FAILED" for step in self.record.steps.values())
 
+    def _listen(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
+        if event == "started":
+            self._step = self.pipeline.step_title(step)
+        self.listener(event, step, metrics)
+
+    def _tell(self, progress: SparkProgress) -> None:
+        self.say(f"{self._step}: {progress}")
+
     def _work(self, stop: CancellationToken) -> None:
         with (
+            watched(self.spark, self._tell, self.say_seconds),
             pipeline_settings(self.pipeline, self.spark),
             closing(
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
         ):
-            pipeline = self.pipeline.resolve(needed_steps(self.pipeline, self.selection))
+            pipeline = self.pipeline.resolve(needed_steps(self.pipeline, self.selection), self.partition)
             for attempt in _attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
                     self._forget_attempt()
-                    planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection)
+                    self._step = "planning"
+                    self.say(self._step)
+                    planned = plan(
+                        pipeline, self.spark, self.load_name, credentials, self.selection, partition=self.partition
+                    )
                     self.record.hints = list(planned.hints)
-                    for metrics in execute(planned, stop, self.listener):
+                    for metrics in execute(planned, stop, self._listen):
                         self.record.steps[metrics.index] = metrics
 
     def _forget_attempt(self) -> None:

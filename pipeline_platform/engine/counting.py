@@ -103,7 +103,7 @@ def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
         if other.type == "transform" and other.traits.has_limit:
             return f"not counted: step {other.number} ({other.config.method}) may leave rows unread"
     if step.type == "extract" and step.traits.pushes_down_filters:
-        for other in _through_row_keeping(pipeline, step):
+        for other in through_row_keeping(pipeline, step):
             if other.type == "transform" and other.traits.filters_rows:
                 return f"not counted: the filter of step {other.number} is applied while reading"
     return None
@@ -154,10 +154,11 @@ def _downstream(pipeline: PipelineConfig, step: Step) -> list[Step]:
     return list(found.values())
 
 
-def _through_row_keeping(pipeline: PipelineConfig, step: Step) -> list[Step]:
+def through_row_keeping(pipeline: PipelineConfig, step: Step) -> list[Step]:
+    """The steps that get exactly this step's rows, directly or by way of others that keep them."""
     found: list[Step] = []
     for other in _consumers(pipeline, step):
         found.append(other)
         if other.type == "transform" and other.traits.keeps_row_count:
-            found.extend(_through_row_keeping(pipeline, other))
+            found.extend(through_row_keeping(pipeline, other))
     return found

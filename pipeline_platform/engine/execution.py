@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import CancellationToken
-from pipeline_platform.engine.counting import RowCountObservation, counting_note, reporting_loads
+from pipeline_platform.engine.counting import RowCountObservation
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
 from pipeline_platform.engine.quarantine import write_bad_records
@@ -21,6 +21,7 @@ from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.transform import Transform
 
 _LOG = logging.getLogger(__name__)
 
@@ -198,12 +199,12 @@ class _Execution:
     ) -> StepMetrics:
         step, scope = planned.step, self._planned.scope
         source = scope.count_source(step)
-        note = counting_note(self._pipeline, step) or counting_note(self._pipeline, source)
+        note = scope.counting_note(step) or scope.counting_note(source)
         if note is None and step.index not in ran:
             note = NOT_RUN
         counting = self._planned.frames.get(source.index)
         observation = counting.observation if counting is not None else None
-        written = [self._rows[load.index] for load in reporting_loads(self._pipeline, source, scope.needed)]
+        written = [self._rows[load.index] for load in scope.reporting_loads(source)]
         rows: int | None = None
         if note is None:
             rows = observation.rows() if observation is not None else next((n for n in written if n is not None), None)
@@ -227,6 +228,7 @@ class _Execution:
                 uri=dataset.uri if dataset else None,
                 columns=list(planned.columns),
                 lineage=_by_column(planned.lineage),
+                expressions=_expressions(planned),
             ),
             step,
         )
@@ -238,7 +240,7 @@ class _Execution:
         metrics = StepMetrics.model_validate(redact_strings(metrics.model_dump()))
         self._rows[step.index] = metrics.rows
         with log_context(step=step.name):
-            _LOG.info("%s", _line(metrics))
+            _LOG.info("%s", metrics.told())
         self._listener("finished", step, metrics)
         return metrics
 
@@ -249,6 +251,13 @@ class _Execution:
         inputs = [self._rows.get(edge.step) for edge in step.inputs]
         known = [rows for rows in inputs if rows is not None]
         return sum(known) if len(known) == len(inputs) else None
+
+
+def _expressions(planned: PlannedFrame) -> dict[str, str]:
+    # As they are written: they are shown.
+    config = planned.step.config.as_written
+    found = {name.lower(): text for name, text in config.expressions().items()} if isinstance(config, Transform) else {}
+    return {column.name: found[column.name.lower()] for column in planned.columns if column.name.lower() in found}
 
 
 def _by_column(lineage: Lineage) -> dict[str, list[tuple[int, str]]]:
@@ -262,14 +271,6 @@ def _malformed(
     if step.index in bad_records:
         return bad_records[step.index]
     return observation.malformed() if observation is not None else None
-
-
-def _line(metrics: StepMetrics) -> str:
-    rows = f"{metrics.rows:,} rows" if metrics.rows is not None else metrics.rows_note or "rows not counted"
-    seconds = f" in {metrics.seconds:.1f} s" if metrics.seconds is not None else ""
-    broken = f", {metrics.violations:,} violations" if metrics.type == "validate" else ""
-    malformed = f", {metrics.malformed:,} malformed records" if metrics.malformed else ""
-    return f"{metrics.name} ({metrics.method}) {metrics.status.lower()}: {rows}{broken}{malformed}{seconds}"
 
 
 NOT_RUN = "not counted: nothing had to be done for it"

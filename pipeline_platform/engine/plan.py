@@ -8,10 +8,11 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.counting import RowCountObservation, counted, counting_note, reporting_loads
+from pipeline_platform.engine.counting import RowCountObservation, counted
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
 from pipeline_platform.engine.quarantine import (
@@ -66,6 +67,7 @@ def plan(
     credentials: RunCredentials,
     selection: Set[str] | None = None,
     micro_batch: MicroBatch | None = None,
+    partition: Partition | None = None,
 ) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
@@ -76,6 +78,7 @@ def plan(
         credentials: Where each step gets those of its system.
         selection: Names of the steps to run; None for all.
         micro_batch: For a stream: what is loaded. What is no stream is read anew for each of them.
+        partition: For a pipeline with partitions: what is loaded, as its placeholders have been replaced.
 
     Returns:
         The plan, which keeps frames until its `persisted` is closed.
@@ -86,7 +89,7 @@ def plan(
     needed = needed_steps(pipeline, selection)
     if micro_batch is not None:
         needed -= pipeline.shape.streamed - {pipeline.shape.head}
-    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch)
+    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition)
     frames: dict[int, PlannedFrame] = {}
     actions: list[PlannedBlock | PlannedLoad] = []
     hints: list[str] = []
@@ -187,11 +190,7 @@ def _lineage(step: Step, config: Transform, frames: Mapping[int, DataFrame], fra
 
 def _is_counted(scope: RunScope, step: Step) -> bool:
     """Whether the rows of a frame are to be counted on their way."""
-    return (
-        counting_note(scope.pipeline, step) is None
-        and scope.count_source(step) is step
-        and not reporting_loads(scope.pipeline, step, scope.needed)
-    )
+    return scope.counting_note(step) is None and scope.count_source(step) is step and not scope.reporting_loads(step)
 
 
 def _without_bad_records(
@@ -268,11 +267,14 @@ def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: Exi
     assert isinstance(config, Load)
     lineage = {column: [(source.step.index, column)] for column in source.frame.columns}
     name = config.query_name or f"{scope.pipeline.name}-{step.name}"
-    frame, observation, bad_records = _storable(scope, step, config, source.frame, persisted)
+    rows = scope.partition_rows(step, source.frame)
+    taken = source.frame.filter(rows.spark_sql()) if rows is not None else source.frame
+    frame, observation, bad_records = _storable(scope, step, config, taken, persisted)
     if observation is None and not step.traits.reports_rows:
         frame, observation = counted(frame)
     credentials = credentials_for(scope.credentials, config, step)
-    prepared = config.prepare(frame, scope.load_run(step, name, credentials))
+    replaced = rows if not config.has_place_for_each_partition() else None
+    prepared = config.prepare(frame, scope.load_run(step, name, credentials, rows=replaced))
     return PlannedLoad(step, prepared, config.dataset().uri, source.columns, lineage, observation, bad_records)
 
 

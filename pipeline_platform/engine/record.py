@@ -23,11 +23,13 @@ class RunRecord:
         pipeline: The pipeline.
         run_id: Names the run.
         exporters: Told when it begins and when it ends.
+        partitions: Keys of the partitions that it loads.
     """
 
     pipeline: PipelineConfig
     run_id: str
     exporters: Sequence[Exporter] = ()
+    partitions: Sequence[str] = ()
     attempts: int = 0
     retried: list[str] = field(default_factory=list)
     """What the attempts failed at that were followed by another one."""
@@ -45,6 +47,8 @@ class RunRecord:
             mode=self.pipeline.mode,
             run_id=self.run_id,
             status=self.status,
+            partitions=list(self.partitions),
+            variables=dict(self.pipeline.values),
             started=self.started,
             ended=self.ended,
             attempts=self.attempts,

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.counting import count_source
-from pipeline_platform.steps.load import LoadRun
+from pipeline_platform.engine.counting import count_source, counting_note, reporting_loads, through_row_keeping
+from pipeline_platform.frames.columns import find_column
+from pipeline_platform.frames.partition_rows import PartitionRows, partition_rows
+from pipeline_platform.steps.load import Load, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -43,6 +46,7 @@ class RunScope:
         credentials: Where each step gets those of its system.
         load_id: The same for every attempt at the same load.
         micro_batch: What of a stream is loaded; None in a batch pipeline.
+        partition: What a pipeline with partitions loads; None for any other.
     """
 
     pipeline: PipelineConfig
@@ -51,6 +55,7 @@ class RunScope:
     credentials: RunCredentials
     load_id: str
     micro_batch: MicroBatch | None = None
+    partition: Partition | None = None
 
     @property
     def streamed(self) -> Set[int]:
@@ -62,15 +67,53 @@ class RunScope:
         source = count_source(self.pipeline, step)
         return self.pipeline.steps[self.pipeline.shape.head] if source.index in self.streamed else source
 
+    def counting_note(self, step: Step) -> str | None:
+        """Why a step's rows are not counted, or None if they are."""
+        note = counting_note(self.pipeline, step)
+        if note is not None or self.partition is None or not step.traits.pushes_down_filters:
+            return note
+        if step.type == "extract" and any(other.type == "load" for other in through_row_keeping(self.pipeline, step)):
+            return "not counted: only the rows of the partition are read"
+        return None
+
+    def reporting_loads(self, step: Step) -> list[Step]:
+        """The loads that write exactly this step's rows and say how many they wrote."""
+        # With partitions, they write those of one.
+        return reporting_loads(self.pipeline, step, self.needed) if self.partition is None else []
+
     def is_loaded_after(self, step: Step) -> bool:
         """Whether the pipeline loads anything after a step."""
         return any(other.type == "load" for other in self.pipeline.steps[step.index :])
 
-    def load_run(self, step: Step, query_name: str, credentials: Credentials | None, part: str = "") -> LoadRun:
+    def partition_rows(self, step: Step, frame: DataFrame) -> PartitionRows | None:
+        """The rows of a frame that a load takes; None for all of them.
+
+        Raises:
+            PipelineExecutionException: It does not show which they are.
+        """
+        config = step.config
+        assert isinstance(config, Load)
+        if self.partition is None:
+            return None
+        if find_column(frame.columns, self.partition.column) is None and config.has_place_for_each_partition():
+            return None
+        return partition_rows(self.partition, frame.schema)
+
+    def load_run(
+        self,
+        step: Step,
+        query_name: str,
+        credentials: Credentials | None,
+        part: str = "",
+        rows: PartitionRows | None = None,
+    ) -> LoadRun:
         """The load of a step, or of a part of it."""
         number = self.micro_batch.number if self.micro_batch is not None else None
         added = f"{step.name}{part}"
         if self.micro_batch is not None and not part:
             added = self.micro_batch.load_ids.get(step.index, added)
         load_id = f"{self.load_id}/{added}" if added else self.load_id
-        return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number)
+        if self.partition is not None:
+            # One run at the terminal may load several, one after the other.
+            load_id = f"{load_id}/{self.partition.load_key}"
+        return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number, rows=rows)

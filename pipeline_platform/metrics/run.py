@@ -80,10 +80,20 @@ class StepMetrics(_Record):
     columns: list[ColumnMetrics] = []
     lineage: dict[str, list[tuple[int, str]]] = {}
     """By output column: the (step index, column) pairs it is derived from."""
+    expressions: dict[str, str] = {}
+    """By output column that is no column of an input: what computes it."""
     rules: list[RuleMetrics] = []
     blocking: bool = True
     """For a validation: whether a broken rule stops the run."""
     detail: dict[str, int] = {}
+
+    def told(self) -> str:
+        """What the step did, in a line."""
+        rows = f"{self.rows:,} rows" if self.rows is not None else self.rows_note or "rows not counted"
+        seconds = f" in {self.seconds:.1f} s" if self.seconds is not None else ""
+        broken = f", {self.violations:,} violations" if self.type == "validate" else ""
+        malformed = f", {self.malformed:,} malformed records" if self.malformed else ""
+        return f"{self.name} ({self.method}) {self.status.lower()}: {rows}{broken}{malformed}{seconds}"
 
     def and_then(self, later: StepMetrics) -> StepMetrics:
         """What the step did in two micro-batches of a stream, one after the other.
@@ -129,6 +139,10 @@ class RunMetrics(_Record):
     mode: str
     run_id: str
     status: RunStatus
+    partitions: list[str] = []
+    """Keys of the partitions that it loads, in order; none of a pipeline without partitions."""
+    variables: dict[str, str | int | float | bool] = {}
+    """What its variables stand for."""
     started: datetime
     ended: datetime | None
     """None while it runs."""

@@ -8,6 +8,7 @@ from functools import cache
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.stream_health import health_check_key
 from pipeline_platform.orchestration.supervisor import STREAM_TAG
 from pipeline_platform.resources.alerts import AlertsResource
@@ -50,10 +51,11 @@ def _reason(context: dg.RunFailureSensorContext) -> str:
     return context.failure_event.message or "the reason is not known"
 
 
-def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefinition:
+def stream_given_up_sensor(view: AssetView, pipelines: Sequence[PipelineConfig]) -> dg.SensorDefinition:
     """A sensor that tells of each stream that its supervisor has given up, once.
 
     Args:
+        view: Which steps are assets.
         pipelines: The supervised streams.
     """
 
@@ -66,7 +68,7 @@ def stream_given_up_sensor(pipelines: Sequence[PipelineConfig]) -> dg.SensorDefi
         before: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
         told = dict(before)
         for pipeline in pipelines:
-            record = context.instance.get_latest_asset_check_evaluation_record(health_check_key(pipeline))
+            record = context.instance.get_latest_asset_check_evaluation_record(health_check_key(view, pipeline))
             found = record.evaluation if record is not None else None
             if record is None or found is None or told.get(pipeline.name) == record.id:
                 continue

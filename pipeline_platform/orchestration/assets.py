@@ -3,22 +3,25 @@
 from collections.abc import Iterator
 
 import dagster as dg
+from dagster.components.resolved.core_models import OpSpec
 
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
-from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
-from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.results import (
     Result,
     check_results,
     failing_as_dagster_does,
     materializations,
 )
-from pipeline_platform.orchestration.specs import asset_key, asset_specs, asset_steps, check_specs
+from pipeline_platform.orchestration.run_events import RunEvents
+from pipeline_platform.orchestration.specs import Translation, asset_specs, check_specs
 from pipeline_platform.orchestration.streams import stream_results
+from pipeline_platform.orchestration.variables import variables_schema, with_run_config
 from pipeline_platform.resources.metrics import MetricsResource
+from pipeline_platform.resources.partitions import partition_of
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
@@ -26,30 +29,48 @@ LOAD_ID_TAG = "pipeline_platform/load_id"
 """On every run of a batch, and by Dagster copied to those that re-execute it: the load id it loads under."""
 
 
-def pipeline_assets(project: Project, pipeline: PipelineConfig, names: OpNames) -> dg.AssetsDefinition:
+def pipeline_assets(
+    view: AssetView,
+    pipeline: PipelineConfig,
+    names: OpNames,
+    translation: Translation | None = None,
+    op: OpSpec | None = None,
+) -> dg.AssetsDefinition:
     """The assets and checks of a pipeline.
 
     Args:
-        project: The project, for the lineage between pipelines.
+        view: Which steps are assets.
         pipeline: The pipeline.
         names: Of ops.
+        translation: Given each spec, gives another one.
+        op: What of the op is to be otherwise.
+
+    Raises:
+        dg.DagsterInvalidDefinitionError: A range of partitions is to be one run, and a step needs the key of each.
     """
+    given = op or OpSpec()
+    stream_pool = f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None
 
     @dg.multi_asset(
-        name=names.take(f"run_{pipeline.asset_prefix}"),
-        specs=asset_specs(project, pipeline),
-        check_specs=check_specs(pipeline),
+        name=names.take(given.name or f"run_{pipeline.asset_prefix}"),
+        specs=asset_specs(view, pipeline, translation),
+        check_specs=check_specs(view, pipeline),
         # A stream is one query: a part of its assets, or a check alone, would be all of it.
         can_subset=pipeline.mode == "batch",
         # With a limit of 1 for each pool, the instance's database sees to it that no stream runs twice.
-        pool=f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None,
-        description=pipeline.description,
+        pool=stream_pool or given.pool,
+        op_tags=given.tags,
+        description=given.description or pipeline.description,
+        config_schema=variables_schema(pipeline.variables),
+        backfill_policy=_backfill_policy(pipeline, given.backfill_policy),
     )
     def compute(
         context: dg.AssetExecutionContext, spark: SparkResource, vault: VaultResource, metrics: MetricsResource
     ) -> Iterator[Result]:
         work = stream_results if pipeline.mode == "streaming" else _batch_results
-        yield from work(context, spark, vault, metrics, project, pipeline)
+        with failing_as_dagster_does(context):
+            configured = with_run_config(context, pipeline)
+        yield from work(context, spark, vault, metrics, view, configured)
 
     return compute
 
@@ -59,49 +80,65 @@ def _batch_results(
     spark: SparkResource,
     vault: VaultResource,
     metrics: MetricsResource,
-    project: Project,
+    view: AssetView,
     pipeline: PipelineConfig,
 ) -> Iterator[Result]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
 
-    wanted = {step.name for step in asset_steps(pipeline) if asset_key(pipeline, step) in context.selected_asset_keys}
-    finished: dict[int, StepMetrics] = {}
+    wanted = {step.name for step in view.steps(pipeline) if view.key(pipeline, step) in context.selected_asset_keys}
+    events = RunEvents(context, pipeline)
     loads_as = load_id(context.instance, context.run)
+    partition = _partition(context, pipeline)
     # For runs that re-execute this one when those before it have been deleted.
     context.instance.add_run_tags(context.run.run_id, {LOAD_ID_TAG: loads_as})
-
-    def listen(event: str, step: Step, metrics: StepMetrics | None) -> None:
-        if metrics is None:
-            context.log.info(f"step {step.number}, {step.name} ({step.config.method}) {event}")
-        else:
-            finished[step.index] = metrics
 
     with failing_as_dagster_does(context):
         try:
             selection = frozenset(wanted | {key.name for key in context.selected_asset_check_keys})
             needed = needed_steps(pipeline, selection)
-            pipeline.require_variables(needed)
-            pipeline.require_extras(needed)
+            pipeline.require_ready(needed, partition)
+            events.say("starting Spark")
+            session = spark.session(pipeline.name, pipeline.spark_settings())
+            events.show_spark(session)
             done = BatchRun(
                 pipeline,
-                spark.session(pipeline.name, pipeline.spark_settings()),
+                session,
                 run_id=context.run.run_id,
                 load_id=loads_as,
                 selection=selection,
-                listener=listen,
+                listener=events.on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),
+                partition=partition,
+                say=events.say,
             ).run()
         except PipelineCancelledException:
             raise
         except PipelineException:
-            yield from check_results(context, pipeline, finished)
+            yield from check_results(context, view, pipeline, events.finished)
             raise
     for hint in done.hints:
         context.log.info(f"hint: {hint}")
-    yield from materializations(context, project, pipeline, finished)
-    yield from check_results(context, pipeline, finished)
+    yield from materializations(context, view, pipeline, events.finished)
+    yield from check_results(context, view, pipeline, events.finished)
+
+
+def _partition(context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> Partition | None:
+    if pipeline.partitions is None:
+        return None
+    return partition_of(pipeline.partitions, context.partition_keys)
+
+
+def _backfill_policy(pipeline: PipelineConfig, given: dg.BackfillPolicy | None) -> dg.BackfillPolicy | None:
+    if pipeline.partitions is None:
+        return None
+    if given is not None and given.max_partitions_per_run != 1 and not pipeline.loads_ranges:
+        raise dg.DagsterInvalidDefinitionError(
+            "'backfill_policy' lets a run load several partitions, but a step of the pipeline needs the key of each, "
+            "or they are no intervals of time; leave it out"
+        )
+    return given or (dg.BackfillPolicy.single_run() if pipeline.loads_ranges else dg.BackfillPolicy.multi_run(1))
 
 
 def load_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

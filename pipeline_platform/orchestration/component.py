@@ -2,18 +2,18 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import dagster as dg
 from dagster.components import Component, ComponentLoadContext, Model, Resolvable, ScaffoldRequest
 from dagster.components.component_scaffolding import scaffold_component
+from dagster.components.resolved.core_models import OpSpec
 from dagster.components.scaffold.scaffold import Scaffolder, scaffold_with
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 
-from pipeline_platform.orchestration.project import load_project
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.project_definitions import project_definitions
-from pipeline_platform.orchestration.specs import asset_key, asset_steps
-from pipeline_platform.registry import method_registry
 
 _EXAMPLE: dict[str, Any] = {
     "name": "example",
@@ -60,10 +60,15 @@ class PipelineComponent(Component, Model, Resolvable):
     Args:
         path: Folder of the `*.json` files, from the folder of the `defs.yaml`.
         translation: Attributes to give to the asset of each step, such as `group_name`, `owners` or `tags`; may use
-            `{{ pipeline }}`, `{{ step }}`, `{{ type }}`, `{{ method }}` and `{{ spec }}`. The key stays as it is.
+            `{{ pipeline }}`, `{{ step }}`, `{{ type }}`, `{{ method }}` and `{{ spec }}`; `key` or `key_prefix` too.
+        op: `name`, `tags`, `pool`, `description` and `backfill_policy` of each pipeline's op; a name only where the
+            folder has one pipeline. A stream keeps its own pool.
+        assets: What is an asset: each step but validations (`steps`), or only the tables that are loaded (`tables`).
     """
 
     path: str = "."
+    assets: Literal["steps", "tables"] = "steps"
+    op: OpSpec | None = None
     translation: (
         Annotated[
             TranslationFn[StepNames],
@@ -79,32 +84,16 @@ class PipelineComponent(Component, Model, Resolvable):
             context: Of the component.
 
         Raises:
-            dg.DagsterInvalidDefinitionError: There is no such folder, or the translation changes a key.
+            dg.DagsterInvalidDefinitionError: There is no such folder.
         """
         folder = context.path / self.path
         if not folder.is_dir():
             raise dg.DagsterInvalidDefinitionError(
                 f"'path' of the component in {context.path} names the folder {folder}, which does not exist"
             )
-        definitions = project_definitions(folder)
-        translation = self.translation
-        if translation is None:
-            return definitions
-        steps = {
-            asset_key(pipeline, step): StepNames(pipeline.name, step.name, step.type, step.config.method)
-            for pipeline in load_project(folder, method_registry()).pipelines
-            for step in asset_steps(pipeline)
-        }
+        translation = self._translated if self.translation is not None else None
+        return project_definitions(folder, self.assets, translation, self.op)
 
-        def translated(spec: dg.AssetSpec) -> dg.AssetSpec:
-            if spec.key not in steps:
-                return spec
-            changed = translation(spec, steps[spec.key])
-            if changed.key != spec.key:
-                raise dg.DagsterInvalidDefinitionError(
-                    f"'translation' changes the key {spec.key.to_user_string()}, which is what the run reports; "
-                    "leave the key as it is, and translate the group or the tags"
-                )
-            return changed
-
-        return definitions.map_asset_specs(func=translated)
+    def _translated(self, spec: dg.AssetSpec, pipeline: PipelineConfig, step: Step) -> dg.AssetSpec:
+        assert self.translation is not None
+        return self.translation(spec, StepNames(pipeline.name, step.name, step.type, step.config.method))

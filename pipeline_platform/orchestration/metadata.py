@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
+from pipeline_platform.orchestration.column_origins import Origins
 
-KeyOf = Callable[[int], dg.AssetKey]
 
-
-def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], key_of: KeyOf) -> dict[str, Any]:
+def materialization_metadata(
+    metrics: StepMetrics,
+    origins: Origins,
+    descriptions: Mapping[str, str],
+    partitions: Sequence[str] = (),
+) -> dict[str, Any]:
     """Metadata of a step's asset.
 
     Args:
         metrics: What the step did.
-        sources: For an extract, the assets it reads.
-        key_of: Gives the asset key of a step index.
+        origins: What its columns are made of.
+        descriptions: The same in words.
+        partitions: Keys of the partitions that the run loaded; none of a pipeline without partitions.
     """
     found: dict[str, Any] = {
-        "dagster/row_count": metrics.rows,
-        "rows": metrics.rows_note,
+        **_row_count(metrics, partitions),
         "dagster/uri": metrics.uri,
         "seconds": round(metrics.seconds, 3) if metrics.seconds is not None else None,
         "bytes": metrics.bytes,
@@ -39,13 +43,25 @@ def materialization_metadata(metrics: StepMetrics, sources: list[dg.AssetKey], k
         found["dagster/column_schema"] = dg.TableSchema(
             columns=[
                 dg.TableColumn(
-                    column.name, column.type, constraints=dg.TableColumnConstraints(nullable=column.nullable)
+                    column.name,
+                    column.type,
+                    descriptions.get(column.name),
+                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
                 )
                 for column in metrics.columns
             ],
         )
-        found["dagster/column_lineage"] = _lineage(metrics, sources, key_of)
+        found["dagster/column_lineage"] = dg.TableColumnLineage(origins) if any(origins.values()) else None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _row_count(metrics: StepMetrics, partitions: Sequence[str]) -> dict[str, Any]:
+    """The rows of the table, or of its partition; of several partitions only their sum is known."""
+    if metrics.rows is None or not partitions:
+        return {"dagster/row_count": metrics.rows, "rows": metrics.rows_note}
+    if len(partitions) == 1:
+        return {"dagster/partition_row_count": metrics.rows}
+    return {"rows": f"{metrics.rows:,} in {len(partitions)} partitions, {partitions[0]} to {partitions[-1]}"}
 
 
 def stream_metadata(progress: StreamProgress, totals: StreamTotals, load: StepMetrics | None) -> dict[str, Any]:
@@ -78,20 +94,6 @@ def stream_metadata(progress: StreamProgress, totals: StreamTotals, load: StepMe
         "stream/query_run_id": progress.query_run_id,
     }
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _lineage(metrics: StepMetrics, sources: list[dg.AssetKey], key_of: KeyOf) -> dg.TableColumnLineage | None:
-    if metrics.type == "extract":
-        deps = {
-            column.name: [dg.TableColumnDep(asset_key=key, column_name=column.name) for key in sources]
-            for column in metrics.columns
-        }
-    else:
-        deps = {
-            column: [dg.TableColumnDep(asset_key=key_of(step), column_name=name) for step, name in origins]
-            for column, origins in metrics.lineage.items()
-        }
-    return dg.TableColumnLineage(deps) if any(deps.values()) else None
 
 
 def check_result(metrics: StepMetrics, name: str, key: dg.AssetKey) -> dg.AssetCheckResult:

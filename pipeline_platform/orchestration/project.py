@@ -136,9 +136,39 @@ def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConf
         if other is not pipeline:
             message = f"the name '{pipeline.name}' is taken by {other.file}; Dagster needs one for each pipeline"
             broken.append(_broken(pipeline, ("name",), message))
+    broken += _clashing_partitions(by_prefix)
     while (cycle := _cycle(list(by_prefix.values()))) is not None:
         broken.append(_left_out(by_prefix, cycle))
     return list(by_prefix.values()), broken
+
+
+def _clashing_partitions(by_prefix: dict[str, PipelineConfig]) -> list[BrokenFile]:
+    """Take out each pipeline that divides a table otherwise than an earlier one that writes it too."""
+    first: dict[Dataset, PipelineConfig] = {}
+    broken: list[BrokenFile] = []
+    for prefix, pipeline in list(by_prefix.items()):
+        if pipeline.partitions is None:
+            continue
+        datasets = {step.config.dataset() for step in pipeline.steps if isinstance(step.config, Load)}
+        others = [first[dataset] for dataset in datasets if dataset in first]
+        clashing = next((other for other in others if _divided(other) != _divided(pipeline)), None)
+        if clashing is not None:
+            del by_prefix[prefix]
+            message = (
+                f"'{clashing.name}' ({clashing.file}) divides a table into other partitions that this one writes too"
+            )
+            broken.append(_broken(pipeline, ("partitions",), message, hint="let both have the same partitions"))
+            continue
+        first.update({dataset: pipeline for dataset in datasets if dataset not in first})
+    return broken
+
+
+def _divided(pipeline: PipelineConfig) -> tuple[object, ...]:
+    """What two pipelines have in common that replace the same rows of a table for a key."""
+    found = pipeline.partitions
+    assert found is not None
+    weekday = found.first.weekday() if found.type == "weekly" else None
+    return found.type, found.column.lower(), found.timezone, weekday, found.name, tuple(found.keys or ())
 
 
 def _without_dataset(pipeline: PipelineConfig) -> BrokenFile | None:

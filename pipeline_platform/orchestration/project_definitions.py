@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.definitions.utils import check_valid_name
+from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import run_failed_sensor, stream_given_up_sensor
+from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
+from pipeline_platform.orchestration.automation import automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
+from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step, load_project
-from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, external_specs
+from pipeline_platform.orchestration.schedules import pipeline_schedule
+from pipeline_platform.orchestration.specs import Translation, check_specs, external_specs, renamed_keys
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
 from pipeline_platform.registry import method_registry
@@ -56,19 +61,33 @@ class _Pipeline:
     schedules: Sequence[dg.ScheduleDefinition]
 
 
-def project_definitions(folder: Path) -> dg.Definitions:
+def project_definitions(
+    folder: Path,
+    assets: AssetsOf = "steps",
+    translation: Translation | None = None,
+    op: OpSpec | None = None,
+) -> dg.Definitions:
     """Assets, checks, jobs and schedules of every pipeline file in a folder.
 
     Args:
         folder: Where the `*.json` files are.
+        assets: What is an asset: each step but validations, or only the tables that are loaded.
+        translation: Given the spec of each asset, gives another one, perhaps with another key.
+        op: What of each pipeline's op is to be otherwise; a name only where there is one pipeline.
 
     Raises:
         PipelineConfigurationException: The folder can't be read; or a file of it is broken, or a plug-in can't be
             used, and `PIPELINE_PLATFORM_STRICT` is set.
+        dg.DagsterInvalidDefinitionError: Several ops would have one name.
     """
     methods = method_registry()
     project = load_project(folder, methods)
-    project, made = _made(project)
+    if op is not None and op.name is not None and len(project.pipelines) > 1:
+        raise dg.DagsterInvalidDefinitionError(
+            f"'name' of 'op' is for a folder with one pipeline, and {folder} has {len(project.pipelines)}; leave it out"
+        )
+    view, made = _made(project, assets, translation, op)
+    project = view.project
     logger = dg.get_dagster_logger(__name__)
     if is_strict():
         _require_all(project, [str(plugin) for plugin in methods.failed])
@@ -81,12 +100,14 @@ def project_definitions(folder: Path) -> dg.Definitions:
             logger.warning("%s", warning)
     jobs = {pipeline.pipeline.name: pipeline.job for pipeline in made}
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]
+    watching = [pipeline for pipeline in project.pipelines if watched_steps(pipeline)]
+    automated = [pipeline for pipeline in project.pipelines if pipeline.automation is not None]
     broken_files = broken_assets(project.broken, project.step_keys)
     names = OpNames([node for pipeline in made for node in _names(pipeline)])
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
-            *external_specs(project),
+            *external_specs(view),
             *(broken.spec() for broken in broken_files),
         ],
         asset_checks=[
@@ -96,13 +117,19 @@ def project_definitions(folder: Path) -> dg.Definitions:
         jobs=list(jobs.values()),
         sensors=[
             run_failed_sensor(),
-            *([streams_sensor(project, streams, jobs)] if streams or has_orphans(project) else []),
-            *([stream_given_up_sensor(streams)] if streams else []),
+            *([streams_sensor(view, streams, jobs)] if streams or has_orphans(project) else []),
+            *([stream_given_up_sensor(view, streams)] if streams else []),
             *([broken_files_sensor(broken_files)] if broken_files else []),
+            *([new_data_sensor(watching, jobs)] if watching else []),
+            *([automation_sensor(automated, _keys(view, automated))] if automated else []),
         ],
         schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
         resources=_RESOURCES,
     )
+
+
+def _keys(view: AssetView, pipelines: Sequence[PipelineConfig]) -> list[dg.AssetKey]:
+    return [view.key(pipeline, step) for pipeline in pipelines for step in view.steps(pipeline)]
 
 
 def is_strict() -> bool:
@@ -129,56 +156,57 @@ def _require_all(project: Project, failed: Sequence[str]) -> None:
         )
 
 
-def _made(project: Project) -> tuple[Project, list[_Pipeline]]:
+def _made(
+    project: Project, assets: AssetsOf, translation: Translation | None, op: OpSpec | None
+) -> tuple[AssetView, list[_Pipeline]]:
     """What Dagster is given of each pipeline; those that it does not take are left out of the project."""
     while True:
+        view = AssetView(project, assets)
+        if translation is not None:
+            view = replace(view, renamed=renamed_keys(view, translation))
         names = OpNames(pipeline.asset_prefix for pipeline in project.pipelines)
         made: list[_Pipeline] = []
         refused: list[BrokenFile] = []
         for pipeline in project.pipelines:
             try:
-                made.append(_make(project, pipeline, names))
+                made.append(_make(view, pipeline, names, translation, op))
             # The rules of `check` should leave nothing to refuse; what they miss must not take the others down.
             except Exception as error:  # noqa: BLE001
                 refused.append(broken_step(pipeline, None, f"Dagster does not accept this pipeline: {error}"))
         if not refused:
-            return project, made
+            return view, made
         # What the others are told of each other may have changed.
         project = project.without(refused)
 
 
-def _make(project: Project, pipeline: PipelineConfig, names: OpNames) -> _Pipeline:
+def _make(
+    view: AssetView, pipeline: PipelineConfig, names: OpNames, translation: Translation | None, op: OpSpec | None
+) -> _Pipeline:
     # Dagster itself looks at it only when it resolves the job, with all the others.
     check_valid_name(pipeline.asset_prefix)
-    job = _job(pipeline)
+    job = _job(view, pipeline)
     return _Pipeline(
         pipeline,
-        pipeline_assets(project, pipeline, names),
+        pipeline_assets(view, pipeline, names, translation, op),
         job,
-        [health_check(pipeline, names)] if is_supervised(pipeline) else [],
-        [_schedule(pipeline, pipeline.schedule, job)] if pipeline.schedule is not None else [],
+        [health_check(view, pipeline, names)] if is_supervised(pipeline) else [],
+        [pipeline_schedule(pipeline, cron, job)] if (cron := _cron(pipeline)) is not None else [],
     )
+
+
+def _cron(pipeline: PipelineConfig) -> str | None:
+    """When the schedule ticks; None for a pipeline without, or whose condition looks at its schedule."""
+    return pipeline.schedule if pipeline.automation != "onSchedule" else None
 
 
 def _names(pipeline: _Pipeline) -> list[str]:
     return [pipeline.job.name, pipeline.assets.op.name, *(check.op.name for check in pipeline.checks)]
 
 
-def _schedule(pipeline: PipelineConfig, cron: str, job: UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
-    about = f"{pipeline.description}\n\n" if pipeline.description else ""
-    return dg.ScheduleDefinition(
-        name=f"{pipeline.asset_prefix}_schedule",
-        job=job,
-        cron_schedule=cron,
-        execution_timezone=pipeline.schedule_timezone,
-        description=f"{about}`{cron}`, in the time zone {pipeline.schedule_timezone}.",
-    )
-
-
-def _job(pipeline: PipelineConfig) -> UnresolvedAssetJobDefinition:
-    assets = dg.AssetSelection.assets(*(asset_key(pipeline, step) for step in asset_steps(pipeline)))
+def _job(view: AssetView, pipeline: PipelineConfig) -> UnresolvedAssetJobDefinition:
+    assets = dg.AssetSelection.assets(*(view.key(pipeline, step) for step in view.steps(pipeline)))
     # A check that is an op of its own, such as that of a stream's health, is no part of the job.
-    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(pipeline)))
+    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(view, pipeline)))
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         name=pipeline.asset_prefix,
         selection=assets.without_checks() | checks,

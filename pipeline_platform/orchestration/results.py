@@ -11,49 +11,54 @@ import dagster as dg
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, ValidationException
 from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.orchestration.asset_view import AssetView
+from pipeline_platform.orchestration.column_origins import column_origins, described_columns
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
-from pipeline_platform.orchestration.project import Project
-from pipeline_platform.orchestration.specs import asset_key, asset_steps, check_specs, source_keys
 from pipeline_platform.redaction import redact
 
 Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 def materializations(
-    context: dg.AssetExecutionContext, project: Project, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
+    context: dg.AssetExecutionContext, view: AssetView, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
 ) -> Iterator[Result]:
     """One for each selected asset whose step ran.
 
     Args:
         context: Of the op.
-        project: The project, for the lineage between pipelines.
+        view: Which steps are assets.
         pipeline: The pipeline.
         steps: What each step did, by its index.
     """
-    for step in asset_steps(pipeline):
-        if asset_key(pipeline, step) in context.selected_asset_keys and step.index in steps:
-            sources = source_keys(project, pipeline, step)
+    for step in view.steps(pipeline):
+        key = view.key(pipeline, step)
+        if key in context.selected_asset_keys and step.index in steps:
+            origins = column_origins(view, pipeline, step, steps)
             metadata = materialization_metadata(
-                steps[step.index], sources, lambda i: asset_key(pipeline, pipeline.steps[i])
+                steps[step.index],
+                origins,
+                described_columns(view, pipeline, step, steps, origins),
+                partitions=context.partition_keys if pipeline.partitions is not None else (),
             )
-            yield dg.MaterializeResult(asset_key=asset_key(pipeline, step), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
 
 def check_results(
-    context: dg.AssetExecutionContext, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
+    context: dg.AssetExecutionContext, view: AssetView, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
 ) -> Iterator[Result]:
     """One for each selected check whose validation ran.
 
     Args:
         context: Of the op.
+        view: Which steps are assets.
         pipeline: The pipeline.
         steps: What each step did, by its index.
     """
-    checks = {spec.name: spec for spec in check_specs(pipeline)}
-    wanted = {key.name for key in context.selected_asset_check_keys}
     for step in pipeline.steps:
-        if step.type == "validate" and step.name in wanted and step.index in steps:
-            yield check_result(steps[step.index], step.name, checks[step.name].asset_key)
+        for guarded in view.guarded(pipeline, step) if step.type == "validate" and step.index in steps else ():
+            key = view.key(pipeline, guarded)
+            if dg.AssetCheckKey(key, step.name) in context.selected_asset_check_keys:
+                yield check_result(steps[step.index], step.name, key)
 
 
 @contextmanager

@@ -5,103 +5,141 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.orchestration.project import Project
+from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
+from pipeline_platform.orchestration.automation import automation_condition
 from pipeline_platform.registry import dataset_kind
 from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
-from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 from pipeline_platform.steps.validate import Validate
+
+Translation = Callable[[dg.AssetSpec, PipelineConfig, Step], dg.AssetSpec]
+"""Given the spec of an asset, its pipeline and its step, gives the spec that Dagster is to have."""
 
 MATERIALIZATION_SECONDS = 900.0
 """Between two materializations of a sink by a stream that runs."""
 
 
-def asset_key(pipeline: PipelineConfig, step: Step) -> dg.AssetKey:
-    """The key of a step's asset: pipeline, step."""
-    return dg.AssetKey([pipeline.asset_prefix, step.name])
-
-
-def dataset_key(project: Project, dataset: Dataset) -> dg.AssetKey:
-    """The key of a dataset that no pipeline of the project writes: system, location."""
-    # A pipeline may have the name of a system.
-    is_taken = dataset.key in project.step_keys
-    return dg.AssetKey([_SOURCES, *dataset.key] if is_taken else list(dataset.key))
-
-
-def source_keys(project: Project, pipeline: PipelineConfig, step: Step) -> list[dg.AssetKey]:
-    """The assets an extract reads: the loads that write its dataset, or the dataset itself."""
+def _source_deps(view: AssetView, pipeline: PipelineConfig, step: Step) -> list[dg.AssetDep]:
     dataset = step.config.dataset() if isinstance(step.config, Extract) else None
     if dataset is None:
         return []
-    writers = project.writers_of(dataset, pipeline)
-    return [asset_key(*writer) for writer in writers] or [dataset_key(project, dataset)]
+    writers = [
+        dg.AssetDep(view.key(writer, load), partition_mapping=partition_mapping(pipeline.partitions, writer.partitions))
+        for writer, load in view.project.writers_of(dataset, pipeline)
+    ]
+    return writers or [dg.AssetDep(view.dataset_key(dataset))]
 
 
-def asset_steps(pipeline: PipelineConfig) -> list[Step]:
-    """The steps that are assets: all but validations, which are checks."""
-    return [step for step in pipeline.steps if step.type != "validate"]
+def renamed_keys(view: AssetView, translation: Translation) -> dict[dg.AssetKey, dg.AssetKey]:
+    """The keys that a translation gives to assets, by the key that they have without.
+
+    Args:
+        view: Which steps are assets.
+        translation: Given a spec, gives another one.
+    """
+    return {
+        spec.key: translation(spec, pipeline, step).key
+        for pipeline in view.project.pipelines
+        for spec, step in zip(_asset_specs(view, pipeline), view.steps(pipeline), strict=True)
+    }
 
 
-def asset_specs(project: Project, pipeline: PipelineConfig) -> list[dg.AssetSpec]:
-    """One spec for each extract, transform and load."""
+def asset_specs(
+    view: AssetView, pipeline: PipelineConfig, translation: Translation | None = None
+) -> list[dg.AssetSpec]:
+    """One spec for each step that is an asset.
+
+    Args:
+        view: Which steps are assets.
+        pipeline: The pipeline.
+        translation: Given each spec, gives another one.
+    """
+    specs = _asset_specs(replace(view, renamed={}), pipeline)
+    if translation is None:
+        return specs
+    translated = [translation(spec, pipeline, step) for spec, step in zip(specs, view.steps(pipeline), strict=True)]
+    return [
+        spec.replace_attributes(  # pyright: ignore[reportUnknownMemberType]
+            deps=[
+                dg.AssetDep(view.renamed.get(dep.asset_key, dep.asset_key), partition_mapping=dep.partition_mapping)
+                for dep in spec.deps
+            ]
+        )
+        for spec in translated
+    ]
+
+
+def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec]:
     versions = code_versions(pipeline)
+    sources = [key for step in pipeline.steps if step.type == "extract" for key in view.unwritten(pipeline, step)]
+    condition = automation_condition(pipeline, sources)
+    partitions = partitions_definition(pipeline.partitions) if pipeline.partitions is not None else None
     file = {PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}
     return [
         dg.AssetSpec(
-            key=asset_key(pipeline, step),
-            deps=[*_step_deps(pipeline, step), *source_keys(project, pipeline, step)],
+            key=view.key(pipeline, step),
+            deps=_deps(view, pipeline, step),
+            partitions_def=partitions,
+            automation_condition=condition,
             group_name=pipeline.asset_prefix,
             kinds={step.config.kind, *(("spark",) if step.type == "transform" else ())},
             description=_description(pipeline, step),
             code_version=versions[step.index],
             owners=pipeline.metadata.owners(),
             tags=_tags(pipeline),
-            metadata={**_uri(step), "method": step.config.method, STEP: step.number, **file},
+            metadata={
+                **_uri(step),
+                "method": step.config.method,
+                "config": dg.MetadataValue.json(step.config.as_config()),
+                STEP: step.number,
+                **file,
+                **({"partition_expr": pipeline.partitions.column} if pipeline.partitions is not None else {}),
+            },
             skippable=True,
             freshness_policy=_freshness(pipeline) if step.type == "load" else None,
         )
-        for step in asset_steps(pipeline)
+        for step in view.steps(pipeline)
     ]
 
 
-def check_specs(pipeline: PipelineConfig) -> list[dg.AssetCheckSpec]:
-    """One spec for each validation, on the asset it looks at."""
+def check_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetCheckSpec]:
+    """For each validation one spec on the frame it looks at, and one on each table that is loaded of it."""
     return [
         dg.AssetCheckSpec(
             name=step.name,
-            asset=asset_key(pipeline, pipeline.steps[step.inputs[0].step]),
+            asset=view.key(pipeline, guarded),
             blocking=step.config.on_failure == "fail",
             description=_description(pipeline, step),
         )
         for step in pipeline.steps
         if isinstance(step.config, Validate)
+        for guarded in view.guarded(pipeline, step)
     ]
 
 
-def external_specs(project: Project) -> list[dg.AssetSpec]:
+def external_specs(view: AssetView) -> list[dg.AssetSpec]:
     """One spec for each dataset that is read and that no pipeline of the project writes."""
     specs: dict[dg.AssetKey, dg.AssetSpec] = {}
-    for dataset in project.external_datasets():
-        key = dataset_key(project, dataset)
+    for dataset in view.project.external_datasets():
+        key = view.dataset_key(dataset)
         specs[key] = dg.AssetSpec(
             key=key,
-            group_name=_SOURCES,
+            group_name=SOURCES,
             kinds={dataset_kind(dataset.system)},
             description=f"Read from {dataset.uri}; no pipeline of this project writes it.",
             metadata={"dagster/uri": dataset.uri},
         )
     return list(specs.values())
-
-
-_SOURCES = "sources"
 
 
 def code_versions(pipeline: PipelineConfig) -> dict[int, str]:
@@ -128,8 +166,12 @@ def _freshness(pipeline: PipelineConfig) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(warn_window=2 * expected, fail_window=4 * expected)
 
 
-def _step_deps(pipeline: PipelineConfig, step: Step) -> Sequence[dg.AssetKey]:
-    return list(dict.fromkeys(asset_key(pipeline, pipeline.steps[edge.step]) for edge in step.inputs))
+def _deps(view: AssetView, pipeline: PipelineConfig, step: Step) -> list[dg.AssetDep]:
+    deps = [dg.AssetDep(view.key(pipeline, above)) for above in view.inputs(pipeline, step)]
+    for extract in view.sources(pipeline, step):
+        deps += _source_deps(view, pipeline, extract)
+    # One table may be read twice.
+    return list({dep.asset_key: dep for dep in deps}.values())
 
 
 def _uri(step: Step) -> dict[str, str]:
@@ -141,9 +183,8 @@ def _uri(step: Step) -> dict[str, str]:
 
 def _description(pipeline: PipelineConfig, step: Step) -> str:
     place = f"{pipeline.file}:{step.location.line}" if pipeline.file is not None else pipeline.name
-    config = json.dumps(step.config.as_config(), indent=2, ensure_ascii=False)
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
-    return f"{about}Step {step.number}, `{step.config.method}`, of `{place}`:\n\n```json\n{config}\n```"
+    return f"{about}Step {step.number} of {len(pipeline.steps)}, `{step.config.method}`, of `{place}`."
 
 
 def _tags(pipeline: PipelineConfig) -> dict[str, str]:

@@ -8,21 +8,22 @@ import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
+from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
-from pipeline_platform.orchestration.specs import asset_key
 from pipeline_platform.orchestration.supervisor import SupervisorState
 
 HEALTH_CHECK = "stream_healthy"
 
 
-def health_check(pipeline: PipelineConfig, names: OpNames) -> dg.AssetChecksDefinition:
+def health_check(view: AssetView, pipeline: PipelineConfig, names: OpNames) -> dg.AssetChecksDefinition:
     """A check of the stream's first sink: it runs, beats, keeps up, and was not restarted again and again.
 
     Args:
+        view: Which steps are assets.
         pipeline: A stream.
         names: Of ops.
     """
-    key = _sink(pipeline)
+    key = view.key(pipeline, pipeline.main_load)
     about = "Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts."
 
     @dg.multi_asset_check(
@@ -30,7 +31,7 @@ def health_check(pipeline: PipelineConfig, names: OpNames) -> dg.AssetChecksDefi
         specs=[dg.AssetCheckSpec(HEALTH_CHECK, asset=key, description=about)],
     )
     def compute() -> Iterator[dg.AssetCheckResult]:
-        found = health(pipeline, StreamState.read(state_file(pipeline.name)), None, datetime.now(UTC))
+        found = health(view, pipeline, StreamState.read(state_file(pipeline.name)), None, datetime.now(UTC))
         yield dg.AssetCheckResult(
             check_name=HEALTH_CHECK,
             asset_key=key,
@@ -43,21 +44,27 @@ def health_check(pipeline: PipelineConfig, names: OpNames) -> dg.AssetChecksDefi
     return compute
 
 
-def health_check_key(pipeline: PipelineConfig) -> dg.AssetCheckKey:
+def health_check_key(view: AssetView, pipeline: PipelineConfig) -> dg.AssetCheckKey:
     """The key of the check.
 
     Args:
+        view: Which steps are assets.
         pipeline: A stream.
     """
-    return dg.AssetCheckKey(_sink(pipeline), HEALTH_CHECK)
+    return dg.AssetCheckKey(view.key(pipeline, pipeline.main_load), HEALTH_CHECK)
 
 
 def health(
-    pipeline: PipelineConfig, state: StreamState | None, watch: SupervisorState | None, now: datetime
+    view: AssetView,
+    pipeline: PipelineConfig,
+    state: StreamState | None,
+    watch: SupervisorState | None,
+    now: datetime,
 ) -> dg.AssetCheckEvaluation:
     """Judge a stream by what it last said of itself, and by what its supervisor knows.
 
     Args:
+        view: Which steps are assets.
         pipeline: The stream.
         state: What it last said; None if it never ran.
         watch: What its supervisor knows; None to ask the stream alone.
@@ -76,7 +83,7 @@ def health(
         "checkpoint": state.checkpoint if state is not None else None,
     }
     return dg.AssetCheckEvaluation(
-        asset_key=_sink(pipeline),
+        asset_key=view.key(pipeline, pipeline.main_load),
         check_name=HEALTH_CHECK,
         passed=not wrong,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -115,7 +122,3 @@ def _wrong(
     if restarts * 2 > options.max_restarts:
         wrong.append(f"{restarts} restarts without progress")
     return wrong
-
-
-def _sink(pipeline: PipelineConfig) -> dg.AssetKey:
-    return asset_key(pipeline, pipeline.main_load)

@@ -12,15 +12,15 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
+from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.metadata import stream_metadata
-from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.results import (
     Result,
     check_results,
     failing_as_dagster_does,
     materializations,
 )
-from pipeline_platform.orchestration.specs import MATERIALIZATION_SECONDS, asset_key
+from pipeline_platform.orchestration.specs import MATERIALIZATION_SECONDS
 from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
@@ -37,7 +37,7 @@ def stream_results(
     spark: SparkResource,
     vault: VaultResource,
     metrics: MetricsResource,
-    project: Project,
+    view: AssetView,
     pipeline: PipelineConfig,
 ) -> Iterator[Result]:
     """Run a stream until it ends by itself, fails, or the run is terminated.
@@ -50,7 +50,7 @@ def stream_results(
         spark: Makes the session.
         vault: Where credentials come from.
         metrics: Where the record of the run goes.
-        project: The project, for the lineage between pipelines.
+        view: Which steps are assets.
         pipeline: A streaming pipeline.
 
     Raises:
@@ -66,13 +66,12 @@ def stream_results(
 
     with failing_as_dagster_does(context):
         try:
-            pipeline.require_variables()
-            pipeline.require_extras()
+            pipeline.require_ready()
             found = StreamRun(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
-                listener=_Events(context, pipeline, latest),
+                listener=_Events(context, view, pipeline, latest),
                 on_step=on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),
@@ -87,23 +86,27 @@ def stream_results(
                 raise dg.DagsterExecutionInterruptedError from None
             raise
         except PipelineException:
-            yield from check_results(context, pipeline, latest)
+            yield from check_results(context, view, pipeline, latest)
             raise
     for hint in found.hints:
         context.log.info(f"hint: {hint}")
     done = {step.index: step for step in found.steps}
-    yield from materializations(context, project, pipeline, done)
-    yield from check_results(context, pipeline, done)
+    yield from materializations(context, view, pipeline, done)
+    yield from check_results(context, view, pipeline, done)
 
 
 class _Events:
     """Tells Dagster where the stream stands, in few events: one for each micro-batch would be 300 MB a day."""
 
     def __init__(
-        self, context: dg.AssetExecutionContext, pipeline: PipelineConfig, latest: Mapping[int, StepMetrics]
+        self,
+        context: dg.AssetExecutionContext,
+        view: AssetView,
+        pipeline: PipelineConfig,
+        latest: Mapping[int, StepMetrics],
     ) -> None:
         self._context = context
-        self._sinks = {step.index: asset_key(pipeline, step) for step in pipeline.steps if step.type == "load"}
+        self._sinks = {step.index: view.key(pipeline, step) for step in pipeline.steps if step.type == "load"}
         self._latest = latest
         self._ends_by_itself = pipeline.main_load.config.ends_by_itself()
         self._observed = self._materialized = float("-inf")

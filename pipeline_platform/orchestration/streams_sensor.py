@@ -18,6 +18,7 @@ from pipeline_platform.engine.streaming.stream_state import (
     request_file,
     state_file,
 )
+from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.project import Project
 from pipeline_platform.orchestration.stream_health import health
 from pipeline_platform.orchestration.supervisor import (
@@ -52,7 +53,7 @@ def has_orphans(project: Project) -> bool:
 
 
 def streams_sensor(
-    project: Project, pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+    view: AssetView, pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
 ) -> dg.SensorDefinition:
     """A sensor that starts streams, restarts those that fail or stand still, and gives up those that don't get on.
 
@@ -62,7 +63,7 @@ def streams_sensor(
     It also ends the runs of streams whose pipeline was renamed or removed.
 
     Args:
-        project: The project.
+        view: The project, and which steps are assets.
         pipelines: Its streams.
         jobs: The job of each, by the pipeline's name.
     """
@@ -96,8 +97,8 @@ def streams_sensor(
             if decision.start:
                 requests.append(_request(pipeline, decision.watch))
             if decision.watch.phase != watch.phase and decision.watch.phase not in ("requested", "wanted"):
-                events.append(health(pipeline, state, decision.watch, now))
-        for state in _orphans(project, now):
+                events.append(health(view, pipeline, state, decision.watch, now))
+        for state in _orphans(view.project, now):
             _end_orphan(context, state)
         idle = None if requests else _summary(kept) or "no streams"
         return dg.SensorResult(run_requests=requests, skip_reason=idle, asset_events=events, cursor=_cursor(kept))

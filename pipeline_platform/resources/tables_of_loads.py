@@ -8,23 +8,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import pyarrow
-from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
+from dagster import TimeWindow
+from dagster._core.storage.db_io_manager import DbTypeHandler, TablePartitionDimension, TableSlice
 from dagster_delta import DeltaLakePyarrowIOManager
 from dagster_delta._db_io_manager import CustomDbIOManager
 from dagster_delta.io_manager.base import DeltaLakeDbClient, TableConnection
+from deltalake import DeltaTable
 
 from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.frames.columns import find_column
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
+from pipeline_platform.resources.partitions import partition_of
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 
@@ -74,7 +81,7 @@ class TablesOfLoads(CustomDbIOManager):
 
 
 def _type_handlers() -> Sequence[DbTypeHandler[Any]]:
-    arrow = [_QuotedColumns(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager)]
+    arrow = [_SqlOfSlice(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager)]
     try:
         from dagster_delta.io_manager.polars import DeltaLakePolarsIOManager
     except ImportError:
@@ -99,8 +106,11 @@ def _kept_level() -> Generator[None]:
         root.setLevel(level)
 
 
-class _QuotedColumns(DbTypeHandler[Any]):
-    """A type, of the columns in the metadata: dagster-delta writes that list into its query as Python shows it.
+class _SqlOfSlice(DbTypeHandler[Any]):
+    """A type, of the columns in the metadata and of the partitions of the run.
+
+    dagster-delta writes a list of columns into its query as Python shows it, wants the column of the partitions as the
+    table spells it, and compares it with times that have lost their zone.
 
     Args:
         handler: dagster-delta's.
@@ -117,17 +127,30 @@ class _QuotedColumns(DbTypeHandler[Any]):
         return self._handler.handle_output(context, table_slice, obj, connection)
 
     def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Any:
-        columns = table_slice.columns
-        if columns is not None:
-            quoted = ", ".join('"' + str(column).replace('"', '""') + '"' for column in columns)
-            table_slice = TableSlice(
-                table_slice.table,
-                table_slice.schema,
-                table_slice.database,
-                cast(Any, quoted),
-                table_slice.partition_dimensions,
-            )
-        return self._handler.load_input(context, table_slice, connection)
+        columns, partitions = table_slice.columns, table_slice.partition_dimensions
+        wanted = TableSlice(
+            table_slice.table,
+            table_slice.schema,
+            table_slice.database,
+            cast(Any, ", ".join(map(_quoted, columns)) if columns is not None else None),
+            [_as_the_column_has_it(one, connection) for one in partitions or ()],
+        )
+        return self._handler.load_input(context, wanted, connection)
+
+
+def _quoted(name: object) -> str:
+    return '"' + str(name).replace('"', '""') + '"'
+
+
+def _as_the_column_has_it(partition: TablePartitionDimension, connection: TableConnection) -> TablePartitionDimension:
+    table = DeltaTable(connection.table_uri, storage_options=connection.storage_options)
+    types = {field.name: str(getattr(field.type, "type", "")) for field in table.schema().fields}
+    column = find_column(list(types), partition.partition_expr) or partition.partition_expr
+    found: Any = partition.partitions
+    if isinstance(found, TimeWindow) and types.get(column) == "timestamp":
+        # Others are compared with what the clock shows where the partitions are.
+        found = TimeWindow(found.start.astimezone(UTC), found.end.astimezone(UTC))
+    return TablePartitionDimension(column, found)
 
 
 class _Tables(DeltaLakeDbClient):
@@ -146,15 +169,17 @@ class _Tables(DeltaLakeDbClient):
                 f"the asset {context.asset_key.to_user_string()} has no '{_URI}' in its metadata, as the loads of "
                 "pipelines have, so its table can't be found; name the asset of a toDeltaLake"
             )
-        yield _connection(context.asset_key, metadata)
+        keys = context.asset_partition_keys if context.has_asset_partitions else ()
+        yield _connection(context.asset_key, metadata, keys)
 
 
-def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnection:
+def _connection(key: dg.AssetKey, metadata: Mapping[str, Any], partitions: Sequence[str]) -> TableConnection:
     if PIPELINE_FILE not in metadata:
         # The asset of somebody else, who says where its table is.
         return TableConnection(normalized_uri(str(metadata[_URI])), {}, None)
     file, number = Path(str(metadata[PIPELINE_FILE])), metadata[STEP]
-    step = next((step for step in load_pipeline(file, method_registry()).steps if step.number == number), None)
+    pipeline = load_pipeline(file, method_registry())
+    step = next((step for step in pipeline.steps if step.number == number), None)
     config = step.config if step is not None else None
     dataset = config.dataset() if isinstance(config, (Extract, Load)) else None
     if step is None or dataset is None or dataset.uri != metadata[_URI]:
@@ -167,7 +192,18 @@ def _connection(key: dg.AssetKey, metadata: Mapping[str, Any]) -> TableConnectio
             f"the asset {key.to_user_string()} is no Delta table: its step is {step.config.method}; name that of a "
             "toDeltaLake instead"
         )
+    if config.has_place_for_each_partition():
+        config = config.resolved(_one_of(key, pipeline, partitions).texts())
     config = config.resolved()
     with closing(RunCredentials.from_environment("delta_tables", step.location)) as credentials:
         place = config.place(credentials_for(credentials, config, step))
     return TableConnection(normalized_uri(place.uri), place.delta_rs_options(), None)
+
+
+def _one_of(key: dg.AssetKey, pipeline: PipelineConfig, partitions: Sequence[str]) -> Partition:
+    if pipeline.partitions is None or len(partitions) != 1:
+        raise dg.DagsterInvariantViolationError(
+            f"each partition of {key.to_user_string()} is a table of its own, so an asset can take one at a time: give "
+            "it the same partitions"
+        )
+    return partition_of(pipeline.partitions, partitions)

@@ -9,7 +9,7 @@ from pydantic import GetJsonSchemaHandler, field_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from pipeline_platform.config.environment import reserve_variables
+from pipeline_platform.config.placeholders import reserve_variables
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Text, Word, in_any_case, reveal
 from pipeline_platform.credentials.model import Credentials

@@ -82,6 +82,21 @@ class Extract(FrameOutput):
         """
         return {}
 
+    def is_watched(self) -> bool:
+        """Whether a sensor runs the pipeline when something new is there."""
+        return False
+
+    def source_state(self, credentials: Credentials | None) -> str | None:
+        """A short text that is another one when the dataset has changed; asked of a watched one, without a JVM.
+
+        Args:
+            credentials: As for `read`.
+
+        Returns:
+            None if there is nothing to read.
+        """
+        raise NotImplementedError(f"'{self.method}' can't be watched")
+
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
         """For a stream: look at what the micro-batch that runs is about to load; asked of those whose traits say so.
 

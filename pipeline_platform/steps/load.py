@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.placeholders import partition_parts
 from pipeline_platform.config.step import PipelineMode, StepType
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.steps.base import FrameInput
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.frames.partition_rows import PartitionRows
     from pipeline_platform.steps.dataset import Dataset
 
 
@@ -33,6 +35,7 @@ class LoadRun:
         credentials: Those of the sink's system; None if it has none, or lets the step in without.
         run_id: The attempt at the load: differs where `load_id` is the same.
         batch: Number of the micro-batch; None in a batch pipeline.
+        rows: The rows that mode `overwrite` replaces; None for all of them.
     """
 
     load_id: str
@@ -40,6 +43,7 @@ class LoadRun:
     credentials: Credentials | None = None
     run_id: str = ""
     batch: int | None = None
+    rows: PartitionRows | None = None
 
     @property
     def key(self) -> str:
@@ -126,6 +130,24 @@ class Load(FrameInput):
             ]
         return []
 
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        mode = getattr(self, "mode", None)
+        if mode is None:
+            return [
+                (None, f"'{self.method}' adds to what is there, so a partition that is run twice would be there twice")
+            ]
+        if mode not in ("overwrite", "merge"):
+            message = "a partition may be run again: use overwrite, which replaces its rows alone, or merge"
+            return [("mode", message if "merge" in _modes(self) else message.removesuffix(", or merge"))]
+        if mode == "overwrite" and not self.has_place_for_each_partition() and not self.traits().replaces_partitions:
+            return [("mode", f"'{self.method}' replaces everything, and not the partition of the run alone")]
+        return []
+
+    def has_place_for_each_partition(self) -> bool:
+        """Whether its place names the partition, so that nothing of another one is there."""
+        places = (getattr(self.as_written, key, None) for key in ("path", "table"))
+        return any(isinstance(place, str) and "key" in partition_parts(place) for place in places)
+
     def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")
 
@@ -187,6 +209,10 @@ class Load(FrameInput):
             PipelineException: The sink can't take the frame.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+
+def _modes(load: Load) -> Sequence[str]:
+    return get_args(type(load).model_fields["mode"].annotation)
 
 
 # Spark wants them written out.

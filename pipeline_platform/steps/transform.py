@@ -73,6 +73,10 @@ class Transform(FrameInput, FrameOutput):
         """
         return same_named(columns, output)
 
+    def expressions(self) -> Mapping[str, str]:
+        """What computes the columns that are no column of an input, in SQL, as people are shown it."""
+        return {}
+
 
 def same_named(columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
     """Lineage of a step that hands columns on under their own names."""

@@ -11,7 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.config_error import did_you_mean
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode
@@ -110,6 +110,12 @@ class AggregateData(Transform):
         return {
             name: [ColumnSource(frame, column) for column in sources if column is not None]
             for name, sources in found.items()
+        }
+
+    def expressions(self) -> Mapping[str, str]:
+        return {
+            _output_name(name, function): f"{simple}({name})" if (simple := _simple(function)) is not None else function
+            for name, function in self.aggregations.items()
         }
 
     def _mistakes(self) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_limit
 from pipeline_platform.config.step import PipelineMode

@@ -59,6 +59,9 @@ class EnrichData(Transform):
             origin[name.lower()] = list(dict.fromkeys(sources))
         return {name: origin.get(name.lower(), []) for name in output}
 
+    def expressions(self) -> Mapping[str, str]:
+        return self.columns
+
     def _batches(self) -> list[list[str]]:
         batches: list[list[str]] = []
         defined: set[str] = set()

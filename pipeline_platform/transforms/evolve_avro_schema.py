@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.avro.evolution import AvroEvolutionError, evolve, source_of

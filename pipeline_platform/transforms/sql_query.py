@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -11,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import with_stand_ins
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.traits import Traits
@@ -24,8 +23,6 @@ from pipeline_platform.transforms.query_lineage import query_lineage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-_ENVIRONMENT = re.compile(r"\$\{env:[^}]*\}")
 
 
 class SqlQueryTransform(Transform):
@@ -80,9 +77,18 @@ class SqlQueryTransform(Transform):
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
 
+    def expressions(self) -> Mapping[str, str]:
+        query = self._parsed()
+        columns = query.selects if isinstance(query, exp.Query) else []
+        return {
+            column.alias_or_name: column.unalias().sql(dialect="spark")
+            for column in columns
+            if column.alias_or_name and not isinstance(column.unalias(), exp.Column)
+        }
+
     def _parsed(self) -> exp.Expr:
         # Before the variables are replaced, any value does to find the structure.
-        return parse_query(_ENVIRONMENT.sub("1", self.query) if has_placeholder(self.query) else self.query)
+        return parse_query(with_stand_ins(self.query))
 
     def _names(self) -> list[str]:
         # Where tables of a catalog may be read, they have the name of what they are in before theirs.

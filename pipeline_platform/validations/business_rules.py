@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, WithJsonSchema
 from sqlglot import exp
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.traits import Traits

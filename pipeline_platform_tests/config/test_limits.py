@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from pipeline_platform.config.environment import variable_limit
 from pipeline_platform.config.permissions import ALLOW_VARIABLE
+from pipeline_platform.config.placeholders import variable_limit
 from pipeline_platform.exceptions import CredentialException
 from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform_tests.config.reading import (

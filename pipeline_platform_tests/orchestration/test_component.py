@@ -133,7 +133,6 @@ def test_a_translation_gives_the_assets_attributes_of_the_team_s(project: Projec
     ("attributes", "told"),
     [
         ({"path": "nowhere"}, "which does not exist"),
-        ({"path": ".", "translation": {"key": "x/{{ step }}"}}, "'translation' changes the key"),
         ({"pth": "."}, "pth"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Flag, Location, Names, one_of
+from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
@@ -64,6 +64,9 @@ class ToDeltaLake(Load, S3Options):
     partition_overwrite: PartitionOverwrite | None = None
     """With mode `overwrite` and `partitionBy`: replace all rows (`static`), or only the partitions that the frame has
     rows for (`dynamic`); by default the value of `spark.sql.sources.partitionOverwriteMode`, which is `static`."""
+    replace_where: SqlExpression | None = None
+    """With mode `overwrite`: replace only the rows for which this condition holds; a row of the frame for which it does
+    not hold is an error."""
     merge_schema: Flag = False
     """Add columns that the table does not have yet; if its property `delta.enableTypeWidening` is true, also widen the
     types of others."""
@@ -88,10 +91,32 @@ class ToDeltaLake(Load, S3Options):
         if self.partition_overwrite == "dynamic" and self.overwrite_schema:
             message = "'overwriteSchema' changes the columns of the whole table: it needs 'partitionOverwrite' static"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
+        if self.replace_where is not None:
+            self._require_replace_where_fits()
         if self.partition_by and self.cluster_by:
             message = "'partitionBy' and 'clusterBy' are mutually exclusive"
             raise PydanticCustomError("cluster", message, {"key": "clusterBy"})
         return self
+
+    def _require_replace_where_fits(self) -> None:
+        message = None
+        if self.mode != "overwrite":
+            message = "'replaceWhere' needs mode overwrite"
+        elif self.partition_overwrite == "dynamic" or self.overwrite_schema:
+            other = "overwriteSchema" if self.overwrite_schema else "partitionOverwrite"
+            message = f"'replaceWhere' and '{other}' are mutually exclusive"
+        if message is not None:
+            raise PydanticCustomError("replace", "{message}", {"message": message, "key": "replaceWhere"})
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        errors = list(super().partition_errors(column))
+        if self.has_place_for_each_partition():
+            return errors
+        if self.replace_where is not None:
+            errors.append(("replaceWhere", "each run replaces the rows of its partition, so leave out 'replaceWhere'"))
+        if self.overwrite_schema:
+            errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
+        return errors
 
     def uri(self) -> str:
         return spark_path(self.path)
@@ -101,7 +126,7 @@ class ToDeltaLake(Load, S3Options):
 
     def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table.
-        return Traits(reports_rows=self.mode != "merge")
+        return Traits(reports_rows=self.mode != "merge", replaces_partitions=True)
 
     def folder(self) -> str | None:
         return self.path
@@ -224,7 +249,7 @@ class DeltaWrite:
         elif table is None:
             self._create(frame, self.config.mode)
         else:
-            self._save(frame, self.config.mode)
+            self._save(frame, self.config.mode, self._replaced())
         return load_result(self._table(), self.place, self._commit_mark)
 
     def last_batch(self) -> int | None:
@@ -235,7 +260,11 @@ class DeltaWrite:
     def clean(self) -> None:
         """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
 
-    def _save(self, frame: DataFrame, mode: str) -> None:
+    def _replaced(self) -> str | None:
+        """The rows of the table that are replaced; None for all of them."""
+        return self.run.rows.spark_sql() if self.run.rows is not None else self.config.replace_where
+
+    def _save(self, frame: DataFrame, mode: str, replaced: str | None = None) -> None:
         # Spark Connect knows it under this name only.
         writer = frame.write.format("delta").mode("error" if mode == "errorIfExists" else mode)
         if self.config.partition_by:
@@ -250,6 +279,9 @@ class DeltaWrite:
             options["overwriteSchema"] = "true"
         if self.config.partition_overwrite is not None:
             options["partitionOverwriteMode"] = self.config.partition_overwrite
+        if mode == "overwrite" and replaced is not None:
+            # Delta takes one or the other.
+            options |= {"replaceWhere": replaced, "partitionOverwriteMode": "static"}
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
     def _create(self, frame: DataFrame, mode: str) -> None:

@@ -31,6 +31,7 @@ from pydantic import BaseModel
 from pipeline_platform.connectors.files.folder_lock import alive, if_dead, is_local, only_writer
 from pipeline_platform.connectors.storage.folders import files_below, remove_tree
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.steps.load import LoadResult
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class FileCommitter:
         stream: What the ids of all micro-batches of a stream begin with; None for a batch.
         is_old_folder: Whether the folder was there before, so that it stays even if it is empty.
         only_own_partitions: Whether `overwrite` replaces only the folders of partitions that the load has rows for.
+        rows: Rows whose folders are all that `overwrite` replaces, those without any in the load too; None for all.
     """
 
     uri: str
@@ -83,6 +85,7 @@ class FileCommitter:
     stream: str | None = None
     is_old_folder: bool = True
     only_own_partitions: bool = False
+    rows: PartitionRows | None = None
 
     def check(self) -> None:
         """Raise if the mode does not allow what is there.
@@ -181,6 +184,8 @@ class FileCommitter:
         """The files that make way for those of a manifest."""
         if self.mode != "overwrite":
             return []
+        if self.rows is not None:
+            return [name for name in self._data_files() if self.rows.holds_path(name)]
         if not self.only_own_partitions:
             return self._data_files()
         partitions = {_folder_of(name) for name in manifest.added.values()}

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import did_you_mean
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.values import Setting, Text
 
 Use = Literal["reading", "writing"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
@@ -107,7 +107,20 @@ class WritesFiles(Load, S3Options):
         return self
 
     def traits(self) -> Traits:
-        return Traits(reports_rows=False)
+        return Traits(reports_rows=False, replaces_partitions=True)
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        errors = super().partition_errors(column)
+        is_folder = column.lower() in (name.lower() for name in self.partition_by)
+        if errors or is_folder or self.has_place_for_each_partition():
+            return errors
+        return [
+            (
+                "partitionBy" if self.partition_by else None,
+                f"files are replaced by the folder: name the column '{column}' of the partitions in 'partitionBy', or "
+                "write '${partition:key}' into the path",
+            )
+        ]
 
     def uri(self) -> str:
         """The path as Spark is to write it."""
@@ -150,6 +163,7 @@ class WritesFiles(Load, S3Options):
             stream=run.load_id if run.batch is not None else None,
             is_old_folder=folder.exists(),
             only_own_partitions=self._only_own_partitions(frame.sparkSession),
+            rows=run.rows,
         )
         publication.check()
         return publication

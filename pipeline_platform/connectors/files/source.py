@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.environment import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
@@ -29,6 +29,7 @@ from pipeline_platform.connectors.files.parquet_columns import naming_columns
 from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import ReadingPattern
+from pipeline_platform.connectors.files.watching import state_of_files
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
@@ -148,6 +149,9 @@ class ReadsFiles(MalformedRecords, S3Options):
     Without a schema, json numbers are BIGINT, or DOUBLE if one in the column has a fraction or an exponent; an integer
     with digits that this can't hold makes its record malformed. A field that is `{}` in all records becomes no column.
     """
+    watch: Flag = False
+    """Batch: a sensor of Dagster looks twice a minute whether files were added, changed or removed, and runs the
+    pipeline then."""
     options: Options = Field(default_factory=dict)
     """Options of Spark's reader for the format that have no key of their own, such as `pathGlobFilter`."""
 
@@ -181,7 +185,14 @@ class ReadsFiles(MalformedRecords, S3Options):
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
+        if mode == "streaming" and self.watch:
+            return [("watch", "a stream reads what is new by itself, so leave out 'watch'")]
         return []
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        return (
+            [("watch", "what is new does not say which partition to load, so leave out 'watch'")] if self.watch else []
+        )
 
     def traits(self) -> Traits:
         return Traits(
@@ -191,6 +202,12 @@ class ReadsFiles(MalformedRecords, S3Options):
             checks_micro_batches=self.format not in ("csv", "json")
             and (self.schema_ is None or self.may_change_values()),
         )
+
+    def is_watched(self) -> bool:
+        return self.watch
+
+    def source_state(self, credentials: Credentials | None) -> str | None:
+        return state_of_files(self.place(credentials).path())
 
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
         from pipeline_platform.connectors.files.stream_columns import require_columns_of_stream

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pipeline_platform.config.environment import variable_names
+from pipeline_platform.config.placeholders import variable_names
 from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.database import SILENCE_SECONDS, Database

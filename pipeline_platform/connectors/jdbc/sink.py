@@ -286,6 +286,14 @@ class DatabaseWrite(ABC):
     def _partitions(self, staging: TableName) -> TableName:
         return staging.beside(f"{staging.name}{_PARTITIONS}")
 
+    def remove_replaced(self, session: DatabaseConnection, place: TableName) -> None:
+        """Remove the rows that the load replaces; within the transaction."""
+        if self.run.rows is None:
+            session.execute(f"DELETE FROM {self.sql(place)}")
+            return
+        condition, values = self.run.rows.database_sql(self.database.quoted)
+        session.execute(f"DELETE FROM {self.sql(place)} WHERE {condition}", *values)
+
     def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:
         """Whether a staging table is still to be published."""
         return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.environment import variable_names
+from pipeline_platform.config.placeholders import variable_names
 from pipeline_platform.config.values import Location, Setting, hide_secrets, reveal
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.credentials.model import Credentials

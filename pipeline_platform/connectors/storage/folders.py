@@ -19,6 +19,19 @@ def files_below(folder: UPath) -> Mapping[str, Mapping[str, Any]]:
     return store.find(folder.path, detail=True)
 
 
+def files_matching(pattern: UPath) -> Mapping[str, Mapping[str, Any]]:
+    """Every file whose path matches a pattern, and those in folders that do, as `files_below`.
+
+    Args:
+        pattern: A path with wildcards.
+    """
+    store: Any = pattern.fs
+    found: dict[str, Mapping[str, Any]] = {}
+    for path, detail in store.glob(pattern.path, detail=True).items():
+        found |= store.find(path, detail=True) if detail["type"] == "directory" else {path: detail}
+    return found
+
+
 def copy_file(folder: UPath, path: str, to: str) -> None:
     """Copy a file within a store.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from pipeline_platform.config.environment import substitute_all
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.placeholders import substitute_all
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.storage.location import StorageLocation, bucket_of, place_of
 from pipeline_platform.connectors.storage.paths import spark_path

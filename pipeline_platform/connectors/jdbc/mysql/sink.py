@@ -220,6 +220,6 @@ class MySQLWrite(DatabaseWrite):
 
     def _insert(self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str]) -> int:
         if self.config.mode == "overwrite":
-            session.execute(f"DELETE FROM {self.sql(place)}")
+            self.remove_replaced(session, place)
         names = self.names(columns)
         return session.execute(f"INSERT INTO {self.sql(place)} ({names}) SELECT {names} FROM {self.sql(staging)}")

@@ -187,7 +187,10 @@ class PostgresWrite(DatabaseWrite):
             return LoadResult(rows=taken)
 
     def _empty(self, session: DatabaseConnection, place: TableName) -> None:
-        """Remove all rows: at once if the table, the rights and foreign keys allow it."""
+        """Remove the rows that are replaced: all at once, if the table, the rights and foreign keys allow it."""
+        if self.run.rows is not None:
+            self.remove_replaced(session, place)
+            return
         may_truncate = session.rows(
             "SELECT c.relkind IN ('r', 'p') AND has_table_privilege(c.oid, 'TRUNCATE') "
             "AND NOT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND confrelid = c.oid) "

@@ -1,10 +1,13 @@
-"""`${env:NAME}` and `${env:NAME:-default}` in the strings of a pipeline."""
+"""Placeholders in the strings of a pipeline: `${env:NAME}`, `${env:NAME:-default}` and `${partition:key}`.
+
+Those of variables, `${var:NAME}`, are replaced before a step is read, in `variables.py`; one that is left has no value.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 from pydantic import SecretStr
@@ -12,7 +15,11 @@ from pydantic import SecretStr
 from pipeline_platform.config.permissions import how_to_allow, is_allowed
 from pipeline_platform.redaction import looks_secret, remember_secret, remember_value
 
-_PLACEHOLDER = re.compile(r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}")
+_ENVIRONMENT = r"\$\{env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
+_VARIABLE = re.compile(_ENVIRONMENT)
+# One pattern for both: what a variable's value looks like is not looked at again.
+_PLACEHOLDER = re.compile(rf"{_ENVIRONMENT}|\$\{{(?:partition|var):(?P<other>[^}}]*)\}}")
+_PARTITION = re.compile(r"\$\{partition:(?P<part>[^}]*)\}")
 # With what the platform logs in to Vault, to its own database and to those who watch it.
 _OF_THE_PLATFORM = re.compile(
     r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
@@ -56,7 +63,7 @@ def variable_limit(text: str, *, in_secret: bool) -> str | None:
     """
     if is_allowed("platform-variables"):
         return None
-    for match in _PLACEHOLDER.finditer(text):
+    for match in _VARIABLE.finditer(text):
         name = match["name"].upper()
         if _OF_THE_PLATFORM.fullmatch(name):
             return (
@@ -73,19 +80,43 @@ def variable_limit(text: str, *, in_secret: bool) -> str | None:
 
 
 def has_placeholder(text: str) -> bool:
-    """Whether the string still waits for an environment variable."""
+    """Whether the string still waits for a value."""
     return _PLACEHOLDER.search(text) is not None
 
 
 def is_placeholder(text: str) -> bool:
     """Whether the string is an environment variable and nothing else, so that it holds no value itself."""
-    match = _PLACEHOLDER.fullmatch(text)
+    match = _VARIABLE.fullmatch(text)
     return match is not None and not match["default"]
 
 
 def variable_names(text: str) -> str:
-    """The string with every placeholder replaced by the name of its variable."""
-    return _PLACEHOLDER.sub(lambda match: match["name"], text)
+    """The string with every placeholder replaced by the name of what stands for it."""
+    return _PLACEHOLDER.sub(lambda match: match["name"] or match["other"], text)
+
+
+def with_stand_ins(text: str) -> str:
+    """The string with `1` for every placeholder, so that SQL can be parsed before the values are known."""
+    return _PLACEHOLDER.sub("1", text)
+
+
+def partition_parts(value: Any) -> set[str]:
+    """What the strings of a JSON-like value use of a partition: `key`, `start`, `end`, or what is none of these."""
+    return {match["part"] for text in strings_in(value) for match in _PARTITION.finditer(text)}
+
+
+def strings_in(value: Any) -> Iterator[str]:
+    """Every string of a JSON-like value, secrets included; keys are none."""
+    if isinstance(value, SecretStr):
+        yield value.get_secret_value()
+    elif isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in cast("Mapping[Any, Any]", value).values():
+            yield from strings_in(item)
+    elif isinstance(value, (list, tuple)):
+        for item in cast("list[Any]", value):
+            yield from strings_in(item)
 
 
 def substitute(
@@ -94,14 +125,16 @@ def substitute(
     *,
     at_run_time: bool = False,
     in_secret: bool = False,
+    partition: Mapping[str, str] | None = None,
 ) -> str:
-    """Replace every placeholder.
+    """Replace every placeholder of the environment, and those of a partition if there is one.
 
     Args:
         text: The string.
         environment: Where to look; the process's environment by default.
         at_run_time: Hide the values from every later output, but numbers, dates and short words.
         in_secret: It is the value of a key for secrets: hide whatever they are.
+        partition: Texts for `key`, `start` and `end`.
 
     Raises:
         UnsetVariableError: A variable without a default is not set.
@@ -112,7 +145,9 @@ def substitute(
     variables = os.environ if environment is None else environment
 
     def value_of(match: re.Match[str]) -> str:
-        name = match["name"]
+        name: str | None = match["name"]
+        if name is None:
+            return (partition or {}).get(match["other"], match[0])
         default: str | None = match["default"]
         value = variables.get(name, default)
         if value is None:
@@ -126,22 +161,26 @@ def substitute(
     return _PLACEHOLDER.sub(value_of, text)
 
 
-def substitute_all(value: Any) -> Any:
+def substitute_all(value: Any, partition: Mapping[str, str] | None = None) -> Any:
     """Replace placeholders in every string of a JSON-like value, for use at run time only.
+
+    Args:
+        value: The value.
+        partition: As in `substitute`.
 
     Raises:
         VariableError: As `substitute`.
     """
     if isinstance(value, str):
-        return substitute(value, at_run_time=True)
+        return substitute(value, at_run_time=True, partition=partition)
     if isinstance(value, SecretStr):
         reveal = substitute(value.get_secret_value(), in_secret=True)
         remember_secret(reveal)
         return SecretStr(reveal)
     if isinstance(value, Mapping):
-        return {key: substitute_all(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+        return {key: substitute_all(item, partition) for key, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, (list, tuple)):
-        return [substitute_all(item) for item in cast("list[Any]", value)]
+        return [substitute_all(item, partition) for item in cast("list[Any]", value)]
     return value
 
 
@@ -154,16 +193,7 @@ def unset_variables(value: Any, environment: Mapping[str, str] | None = None) ->
     """
     variables = os.environ if environment is None else environment
     found: dict[str, None] = {}
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, SecretStr):
-            item = item.get_secret_value()
-        if isinstance(item, str):
-            names = (match["name"] for match in _PLACEHOLDER.finditer(item) if match["default"] is None)
-            found |= dict.fromkeys(name for name in names if name not in variables)
-        elif isinstance(item, Mapping):
-            pending.extend(reversed(list(cast("Mapping[Any, Any]", item).values())))
-        elif isinstance(item, (list, tuple)):
-            pending.extend(reversed(cast("list[Any]", item)))
+    for text in strings_in(value):
+        names = (match["name"] for match in _VARIABLE.finditer(text) if match["default"] is None)
+        found |= dict.fromkeys(name for name in names if name not in variables)
     return list(found)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform.config.environment import substitute, variable_names
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.placeholders import substitute, variable_names
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException
 from pipeline_platform.redaction import redact
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, transform

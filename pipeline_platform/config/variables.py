@@ -1,0 +1,189 @@
+"""Variables of a pipeline: what a run may be given, by name."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Annotated, Any, Literal, Self, cast
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.config_error import ConfigError, did_you_mean
+from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.placeholders import strings_in
+from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.values import one_of
+
+VariableType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
+VariableValue = str | int | float | bool
+VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_VARIABLE = re.compile(r"\$\{var:(?P<name>[^}]*)\}")
+
+
+class Variable(FormatModel):
+    """A variable of a pipeline."""
+
+    type: Annotated[VariableType, one_of("string", "integer", "number", "boolean", "date", "timestamp")] = "string"
+    """What values it takes; a `date` is written as `2024-01-31`, a `timestamp` as `2024-01-31T12:00:00`."""
+    default: str | int | float | bool | None = None
+    """Its value in a run that is given none; a variable without a default has to be given."""
+    description: str | None = None
+    """Shown in Dagster's launchpad and on the command line."""
+
+    @model_validator(mode="after")
+    def _default_has_its_type(self) -> Self:
+        if self.default is not None and (wrong := wrong_value(self.type, self.default)) is not None:
+            raise PydanticCustomError("variable", "{message}", {"message": wrong, "key": "default"})
+        return self
+
+
+def wrong_value(kind: VariableType, value: object) -> str | None:
+    """Why a value is none of this type; None if it is one.
+
+    Args:
+        kind: The type.
+        value: As a JSON file has it.
+    """
+    is_right = {
+        "string": isinstance(value, str),
+        "integer": isinstance(value, int) and not isinstance(value, bool),
+        "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        "boolean": isinstance(value, bool),
+        "date": isinstance(value, str) and _is_iso(date, value),
+        "timestamp": isinstance(value, str) and _is_iso(datetime, value),
+    }[kind]
+    return None if is_right else f"expected {_EXPECTED[kind]}, not {_shown(value)}"
+
+
+def _is_iso(kind: type[date], text: str) -> bool:
+    try:
+        kind.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+_EXPECTED: Mapping[VariableType, str] = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "date": "a date, such as '2024-01-31'",
+    "timestamp": "a timestamp, such as '2024-01-31T12:00:00'",
+}
+
+
+def _shown(value: object) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def typed(kind: VariableType, text: str) -> VariableValue:
+    """The value that a text on a command line stands for.
+
+    Args:
+        kind: The type of the variable.
+        text: The text.
+
+    Raises:
+        ValueError: It stands for none; says what was expected.
+    """
+    value: VariableValue = text
+    if kind == "boolean" and text.lower() in ("true", "false"):
+        value = text.lower() == "true"
+    elif kind in ("integer", "number"):
+        with suppress(ValueError):
+            value = int(text) if kind == "integer" or re.fullmatch(r"[+-]?\d+", text) else float(text)
+    if (wrong := wrong_value(kind, value)) is not None:
+        raise ValueError(wrong)
+    return value
+
+
+def with_values(value: Any, values: Mapping[str, VariableValue]) -> Any:
+    """A JSON-like value with its variables replaced; those without a value stay.
+
+    A string that is a variable and nothing else becomes the value itself, whatever its type.
+
+    Args:
+        value: The value.
+        values: What the variables stand for.
+    """
+    if isinstance(value, str):
+        if (whole := _VARIABLE.fullmatch(value)) is not None:
+            return values.get(whole["name"], value)
+        return _VARIABLE.sub(lambda match: _text(values[match["name"]]) if match["name"] in values else match[0], value)
+    if isinstance(value, dict):
+        return {key: with_values(item, values) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [with_values(item, values) for item in cast("list[Any]", value)]
+    return value
+
+
+def _text(value: VariableValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def names_in(text: str) -> list[str]:
+    """The variables that a string names."""
+    return [match["name"] for match in _VARIABLE.finditer(text)]
+
+
+@dataclass(frozen=True)
+class VariableValues:
+    """The variables that a file declares, and what stands for them.
+
+    Args:
+        names: Of all variables.
+        values: What they stand for; one without a value is left out.
+    """
+
+    names: tuple[str, ...] = ()
+    values: Mapping[str, VariableValue] = field(default_factory=dict[str, VariableValue])
+
+    def replaced(self, value: Any, place: SourcePosition) -> tuple[Any, list[ConfigError]]:
+        """A value of the file with its variables replaced, and what is wrong with their names.
+
+        Args:
+            value: The value.
+            place: Where it is.
+        """
+        unknown = {name: None for text in strings_in(value) for name in names_in(text) if name not in self.names}
+        errors = [
+            place.problem(
+                f"there is no variable '{name}'",
+                hint=did_you_mean(name, self.names) if self.names else "declare it under 'variables'",
+            )
+            for name in unknown
+        ]
+        return with_values(value, self.values), errors
+
+
+def variable_values(
+    written: Any, given: Mapping[str, VariableValue], root: SourcePosition
+) -> tuple[VariableValues, list[ConfigError]]:
+    """What stands for each variable, and what is wrong with the values that were given.
+
+    Args:
+        written: What the file has under `variables`; a mistake in it is found with the other keys.
+        given: Values that a run was given.
+        root: The file.
+    """
+    declared = cast("dict[str, Any]", written) if isinstance(written, dict) else {}
+    variables: dict[str, Variable] = {}
+    for name, value in declared.items():
+        with suppress(ValidationError):
+            variables[name] = Variable.model_validate(value)
+    errors: list[ConfigError] = []
+    for name, value in given.items():
+        if name not in declared:
+            hint = did_you_mean(name, declared) if declared else "the file declares none"
+            errors.append(root.problem(f"there is no variable '{name}'", hint=hint))
+        elif name in variables and (wrong := wrong_value(variables[name].type, value)) is not None:
+            errors.append((root / "variables" / name).problem(f"the value of the variable '{name}': {wrong}"))
+    defaults = {name: one.default for name, one in variables.items() if one.default is not None}
+    values = {**defaults, **{name: value for name, value in given.items() if name in declared}}
+    return VariableValues(tuple(declared), values), errors

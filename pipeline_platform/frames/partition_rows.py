@@ -1,0 +1,147 @@
+"""Which rows of a frame, and of the sink it goes to, are those of the partition that a run loads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from sqlglot import exp
+
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import own_column, quoted
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import StructType
+
+Value = date | datetime | int | str
+_LITERALS = {"timestamp": "TIMESTAMP", "timestamp_ntz": "TIMESTAMP_NTZ", "date": "DATE"}
+_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class PartitionRows:
+    """The rows of a partition, by the values of one column.
+
+    Args:
+        column: The column, as the frame spells it.
+        kind: What its values are: `date`, `timestamp`, `timestamp_ntz`, `integer` or `string`.
+        lower: By time: the smallest value. A timestamp is in UTC, and does not say so.
+        upper: By time: the smallest value that is no longer among them.
+        values: Otherwise: the values.
+    """
+
+    column: str
+    kind: str
+    lower: Value | None = None
+    upper: Value | None = None
+    values: tuple[Value, ...] = ()
+
+    def spark_sql(self) -> str:
+        """A condition of Spark SQL that holds for these rows; Delta Lake takes it as `replaceWhere`."""
+        name = quoted(self.column)
+        if self.lower is not None and self.upper is not None:
+            return f"{name} >= {self._literal(self.lower)} AND {name} < {self._literal(self.upper)}"
+        return f"{name} IN ({', '.join(map(self._literal, self.values))})"
+
+    def database_sql(self, quote: Callable[[str], str]) -> tuple[str, list[Value]]:
+        """A condition of a database's SQL, and its parameters.
+
+        Args:
+            quote: Makes SQL of a column's name.
+        """
+        name = quote(self.column)
+        if self.lower is not None and self.upper is not None:
+            return f"{name} >= %s AND {name} < %s", [self.lower, self.upper]
+        return f"{name} IN ({', '.join('%s' for _ in self.values)})", list(self.values)
+
+    def holds_path(self, path: str) -> bool:
+        """Whether a file lies in the folder of one of these rows' values, as Spark names such folders."""
+        for part in path.split("/"):
+            name, is_value, text = part.partition("=")
+            if is_value and unquote(name).lower() == self.column.lower():
+                return text != _NULL_FOLDER and self._holds(unquote(text))
+        return False
+
+    def _holds(self, text: str) -> bool:
+        try:
+            value: Any = _PARSED[self.kind](text)
+        except ValueError:
+            return False
+        if self.lower is not None and self.upper is not None:
+            return bool(self.lower <= value < self.upper)
+        return value in self.values
+
+    def _literal(self, value: Value) -> str:
+        if isinstance(value, int):
+            return str(value)
+        text = exp.Literal.string(str(value)).sql(dialect="spark")
+        zone = "+00:00" if self.kind == "timestamp" else ""
+        return f"{_LITERALS[self.kind]}'{value}{zone}'" if self.kind in _LITERALS else text
+
+
+_PARSED: dict[str, Callable[[str], Value]] = {
+    "date": date.fromisoformat,
+    "timestamp": datetime.fromisoformat,
+    "timestamp_ntz": datetime.fromisoformat,
+    "integer": int,
+    "string": str,
+}
+
+
+def partition_rows(partition: Partition, schema: StructType) -> PartitionRows:
+    """The rows of a partition in a frame.
+
+    Args:
+        partition: The partition.
+        schema: Of the frame.
+
+    Raises:
+        PipelineExecutionException: The frame has no such column, or one of a type that is not compared with keys or
+            times.
+    """
+    name = own_column(schema.names, partition.column)
+    kind = _kind(schema, name)
+    if partition.start is not None and partition.end is not None:
+        lower, upper = (_bound(moment, kind, name) for moment in (partition.start, partition.end))
+        return PartitionRows(name, kind, lower, upper)
+    return PartitionRows(name, kind, values=tuple(_key(key, kind, name) for key in partition.keys))
+
+
+def _kind(schema: StructType, name: str) -> str:
+    from pyspark.sql import types as T
+
+    data_type = schema[name].dataType
+    if isinstance(data_type, T.IntegralType):
+        return "integer"
+    return data_type.typeName()
+
+
+def _bound(moment: datetime, kind: str, name: str) -> Value:
+    if kind == "timestamp":
+        return moment.astimezone(UTC).replace(tzinfo=None)
+    local = moment.replace(tzinfo=None)
+    if kind == "timestamp_ntz":
+        return local
+    if kind == "date" and local.time() == datetime.min.time():
+        return local.date()
+    needed = "a timestamp" if kind == "date" else "a date or a timestamp"
+    raise PipelineExecutionException(
+        f"the partitions are intervals of time, for which the column '{name}' has to be {needed}; it is {kind}",
+        hint="cast it with enrichData, or name another column in 'partitions'",
+    )
+
+
+def _key(key: str, kind: str, name: str) -> Value:
+    try:
+        if kind in ("string", "integer", "date"):
+            return _PARSED[kind](key)
+    except ValueError:
+        pass
+    raise PipelineExecutionException(
+        f"the partition '{key}' can't be a value of the column '{name}', which is {kind}",
+        hint="cast the column to string with enrichData, or name another column in 'partitions'",
+    )

@@ -1,0 +1,56 @@
+"""When Dagster runs a pipeline by itself, by its own conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from pipeline_platform.config.pipeline import PipelineConfig
+
+SENSOR = "automation"
+
+
+def automation_condition(
+    pipeline: PipelineConfig, sources: Sequence[dg.AssetKey]
+) -> dg.AutomationCondition[dg.AssetKey] | None:
+    """The condition of each asset of a pipeline; None if nothing runs it by itself.
+
+    All partitions count, and not only the latest one, as in Dagster's own conditions: a day that is loaded again is to
+    be told to whoever reads it.
+
+    Args:
+        pipeline: The pipeline.
+        sources: Datasets that nobody in the project loads, so that they are not waited for.
+    """
+    # Dagster's own types leave the kind of key open.
+    condition: Any = dg.AutomationCondition
+    ours = dg.AssetSelection.assets(*sources)
+    latest, missing = condition.in_latest_time_window(), condition.any_deps_missing()
+    match pipeline.automation:
+        case "onUpstream":
+            return condition.eager().without(latest).replace(missing, missing.ignore(ours))
+        case "onMissing":
+            return condition.on_missing().without(latest).replace(missing, missing.ignore(ours))
+        case "onSchedule":
+            assert pipeline.schedule is not None
+            return condition.on_cron(pipeline.schedule, pipeline.schedule_timezone).ignore(ours)
+        case None:
+            return None
+
+
+def automation_sensor(pipelines: Sequence[PipelineConfig], keys: Sequence[dg.AssetKey]) -> dg.SensorDefinition:
+    """The sensor, on by default, that evaluates the conditions.
+
+    Args:
+        pipelines: Those that have one.
+        keys: Their assets.
+    """
+    names = ", ".join(pipeline.name for pipeline in pipelines)
+    return dg.AutomationConditionSensorDefinition(
+        SENSOR,
+        target=dg.AssetSelection.assets(*keys),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Runs what `automation` in its file says: {names}.",
+    )

@@ -1,0 +1,87 @@
+"""The sensor that runs a pipeline when there is something new in a dataset that it watches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+
+import dagster as dg
+from dagster._core.definitions.target import ExecutableDefinition
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.redaction import redact
+from pipeline_platform.resources.vault import VaultResource
+from pipeline_platform.steps.extract import Extract
+
+SENSOR = "new_data"
+_TICK_SECONDS = 30
+
+
+def watched_steps(pipeline: PipelineConfig) -> list[Step]:
+    """The extracts that a pipeline watches."""
+    return [step for step in pipeline.steps if isinstance(step.config, Extract) and step.config.is_watched()]
+
+
+def new_data_sensor(
+    pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+) -> dg.SensorDefinition:
+    """A sensor, on by default, that runs each pipeline once for each state of what it watches, the first one included.
+
+    Args:
+        pipelines: Those that watch something.
+        jobs: The job of each, by the pipeline's name.
+    """
+
+    @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
+        name=SENSOR,
+        jobs=[jobs[pipeline.name] for pipeline in pipelines],
+        minimum_interval_seconds=_TICK_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Runs each pipeline that watches a dataset when something in it has changed.",
+    )
+    def look(context: dg.SensorEvaluationContext, vault: VaultResource) -> dg.SensorResult:
+        before: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
+        now: dict[str, str] = {}
+        requests: list[dg.RunRequest] = []
+        for pipeline in pipelines:
+            try:
+                state = _state(pipeline, vault)
+            except (PipelineException, OSError) as error:
+                # One that can't be looked at keeps no other from being run.
+                context.log.error(f"{pipeline.name} can't look at what it watches: {redact(str(error))}")
+                state = before.get(pipeline.name)
+            if state is None:
+                continue
+            now[pipeline.name] = state
+            if before.get(pipeline.name) != state:
+                # Dagster starts one run for a key, also if the cursor was not kept.
+                key = f"{pipeline.name}/{state}/{before.get(pipeline.name, 'first')}"
+                requests.append(dg.RunRequest(run_key=key, job_name=pipeline.asset_prefix))
+        idle = None if requests else dg.SkipReason("nothing new")
+        return dg.SensorResult(run_requests=requests, skip_reason=idle, cursor=json.dumps(now))
+
+    return look
+
+
+def _state(pipeline: PipelineConfig, vault: VaultResource) -> str | None:
+    """What is there now, in a short text; None if there is nothing in any of the datasets."""
+    states: list[str | None] = []
+    with closing(vault.run_credentials("sensor", pipeline.location)) as credentials:
+        for step in watched_steps(pipeline):
+            states.append(_state_of(step, credentials))
+    if not any(states):
+        return None
+    return hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
+
+
+def _state_of(step: Step, credentials: RunCredentials) -> str | None:
+    from pipeline_platform.engine.step_credentials import credentials_for
+
+    config = step.config.resolved()
+    assert isinstance(config, Extract)
+    return config.source_state(credentials_for(credentials, config, step))

@@ -1,0 +1,57 @@
+"""What the page of a run shows while the run goes on: what it does, a bar for each step, Spark's own page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from dagster._core.events import EngineEventData
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.metrics.run import StepMetrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+class RunEvents:
+    """Tells Dagster what a run does.
+
+    Args:
+        context: Of the op.
+        pipeline: What is run.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> None:
+        self._context = context
+        self._pipeline = pipeline
+        self.finished: dict[int, StepMetrics] = {}
+        """What each step did, by its index."""
+
+    def say(self, what: str) -> None:
+        """Write a line, as the terminal has it too."""
+        self._context.log.info(what)
+
+    def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
+        """Hear about a step, as a listener of the run."""
+        if event == "started":
+            self._event(self._pipeline.step_title(step), EngineEventData(marker_start=step.name))
+            return
+        assert metrics is not None
+        self.finished[step.index] = metrics
+        # Extracts and transforms are part of what is done for a load, and take no time of their own.
+        marker = step.name if metrics.seconds is not None else None
+        self._event(metrics.told(), EngineEventData(marker_end=marker))
+
+    def show_spark(self, spark: SparkSession) -> None:
+        """Link to Spark's page of the run, if it has one."""
+        url = getattr(getattr(spark, "sparkContext", None), "uiWebUrl", None)
+        if url is not None:
+            self._event(
+                "Spark's own page, while the run goes on", EngineEventData({"Spark": dg.MetadataValue.url(url)})
+            )
+
+    def _event(self, text: str, data: EngineEventData) -> None:
+        step_key = str(self._context.op_execution_context.op_handle)
+        self._context.instance.report_engine_event(text, self._context.run, data, step_key=step_key)

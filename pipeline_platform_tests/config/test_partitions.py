@@ -1,0 +1,169 @@
+"""The partitions of a pipeline, as its file has them, and what stands for them in a run."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform_tests.config.reading import (
+    Json,
+    extract,
+    load,
+    messages_of,
+    pipeline,
+    problems_of,
+    read,
+    transform,
+)
+
+DAILY = {"type": "daily", "start": "2024-01-01", "column": "day"}
+OVERWRITE = {"path": "out", "mode": "overwrite"}
+
+
+def by_day(*steps: Json, **partitions: Any) -> Json:
+    """A pipeline with daily partitions."""
+    return pipeline(*(steps or (extract(), load(**OVERWRITE))), partitions={**DAILY, **partitions})
+
+
+def only_message(value: Any) -> str:
+    (message,) = messages_of(value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("partitions", "message"),
+    [
+        ({"type": "daily", "column": "day"}, "partitions of type daily need 'start'"),
+        ({"type": "static", "column": "day"}, "partitions of type static need 'keys'"),
+        ({"type": "dynamic", "column": "day"}, "partitions of type dynamic need 'name'"),
+        ({**DAILY, "keys": ["a"]}, "partitions of type daily have no 'keys'"),
+        ({"type": "static", "keys": ["a"], "column": "k", "timezone": "UTC"}, "of type static have no 'timezone'"),
+        ({**DAILY, "start": "yesterday"}, "expected a date, such as '2024-01-01', not 'yesterday'"),
+        ({**DAILY, "start": "2024-01-01T06:00"}, "partitions of type daily begin at a whole day"),
+        ({**DAILY, "type": "hourly", "start": "2024-01-01T06:30"}, "partitions of type hourly begin at a whole hour"),
+        ({**DAILY, "type": "monthly", "start": "2024-01-02"}, "a month begins on its first day"),
+        ({**DAILY, "end": "2024-01-01"}, "'end' has to be after 'start'"),
+        ({**DAILY, "timezone": "Berlin"}, "there is no time zone 'Berlin'"),
+        ({"type": "static", "keys": ["a", "a"], "column": "k"}, "the key 'a' is there twice"),
+        ({"type": "static", "keys": ["a,b"], "column": "k"}, "a key must not hold commas"),
+        ({**DAILY, "colum": "x"}, "unknown key 'colum' (did you mean 'column'?)"),
+        ({**DAILY, "type": "dayly"}, "did you mean 'daily'?"),
+    ],
+)
+def test_partitions_that_are_none_are_told_at_their_key(partitions: Json, message: str):
+    value = pipeline(extract(), load(**OVERWRITE), partitions=partitions)
+    assert message in only_message(value)
+    (problem,) = problems_of(value)
+    assert "partitions" in (problem.source_line or "") or problem.line > 3
+
+
+def test_a_stream_has_no_partitions():
+    value = {**by_day(extract("fromRate", rowsPerSecond=1), load()), "mode": "streaming"}
+    assert "a streaming pipeline has no partitions" in " ".join(messages_of(value))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"path": "out"}, "use overwrite, which replaces its rows alone, or merge"),
+        ({"path": "out", "mode": "ignore"}, "use overwrite, which replaces its rows alone, or merge"),
+        ({**OVERWRITE, "replaceWhere": "day > '2024'"}, "leave out 'replaceWhere'"),
+        ({**OVERWRITE, "overwriteSchema": True}, "changes the whole table"),
+    ],
+)
+def test_a_load_that_can_not_be_repeated_for_a_partition_is_refused(config: Json, message: str):
+    assert message in only_message(by_day(extract(), load(**config)))
+
+
+def test_a_sink_that_only_adds_is_refused_with_partitions():
+    topic = load("toKafka", topic="days", credentialPath="secret/data/kafka")
+    assert "so a partition that is run twice would be there twice" in only_message(by_day(extract(), topic))
+
+
+def test_files_need_a_folder_for_each_partition():
+    files = {**OVERWRITE, "format": "csv"}
+    assert "name the column 'day'" in only_message(by_day(extract(), load("toFiles", **files)))
+    read(by_day(extract(), load("toFiles", **files, partitionBy=["DAY"])))
+    read(by_day(extract(), load("toFiles", **{**files, "path": "out/${partition:key}"})))
+
+
+def test_a_place_of_its_own_for_each_partition_is_as_good():
+    read(by_day(extract(), load(path="out/${partition:key}", mode="overwrite", overwriteSchema=True)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("day = '${partition:day}'", "there is no '${partition:day}' (did you mean 'key'?)"),
+        ("day = '${partition:ky}'", "there is no '${partition:ky}' (did you mean 'key'?)"),
+    ],
+)
+def test_what_a_partition_does_not_have_is_told_at_its_place(text: str, message: str):
+    found = only_message(by_day(extract(), transform("filterRows", condition=text), load(**OVERWRITE)))
+    assert found.startswith(message.split(" (")[0])
+
+
+def test_a_partition_in_a_pipeline_without_is_told():
+    value = pipeline(extract(), transform("filterRows", condition="day = '${partition:key}'"), load())
+    assert only_message(value) == (
+        "'${partition:key}' stands here, and the pipeline has no partitions (add the key 'partitions')"
+    )
+
+
+def test_keys_have_no_start():
+    value = pipeline(
+        extract(),
+        transform("filterRows", condition="k >= '${partition:start}'"),
+        load(**OVERWRITE),
+        partitions={"type": "static", "keys": ["a"], "column": "k"},
+    )
+    assert only_message(value) == "partitions of type static have no start (use '${partition:key}')"
+
+
+def test_a_range_is_one_run_unless_a_step_needs_the_key():
+    assert read(by_day()).loads_ranges
+    start = transform("filterRows", condition="day >= '${partition:start}' AND day < '${partition:end}'")
+    assert read(by_day(extract(), start, load(**OVERWRITE))).loads_ranges
+    key = transform("filterRows", condition="day = '${partition:key}'")
+    assert not read(by_day(extract(), key, load(**OVERWRITE))).loads_ranges
+    static = {"type": "static", "keys": ["a", "b"], "column": "k"}
+    assert not read(pipeline(extract(), load(**OVERWRITE), partitions=static)).loads_ranges
+
+
+def day(zone: str = "UTC", *keys: str) -> Partition:
+    start = datetime(2024, 3, 31, tzinfo=ZoneInfo(zone))
+    return Partition("day", keys or ("2024-03-31",), start, datetime(2024, 4, 1, tzinfo=ZoneInfo(zone)))
+
+
+def test_the_placeholders_of_a_partition_are_replaced_in_one_pass(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRICK", "${partition:key}")
+    condition = "day >= '${partition:start}' AND day < '${partition:end}' AND key = '${partition:key}${env:TRICK}'"
+    value = by_day(extract(), transform("filterRows", condition=condition), load(**OVERWRITE))
+    resolved = read(value).resolve(partition=day())
+    assert resolved.steps[1].config.model_dump()["condition"] == (
+        "day >= '2024-03-31 00:00:00' AND day < '2024-04-01 00:00:00' AND key = '2024-03-31${partition:key}'"
+    )
+    assert resolved.steps[1].config.as_config() == {"condition": condition}
+
+
+def test_times_of_another_zone_have_their_offset_also_where_the_clock_is_changed():
+    assert day("Europe/Berlin").texts() == {
+        "key": "2024-03-31",
+        "start": "2024-03-31 00:00:00+01:00",
+        "end": "2024-04-01 00:00:00+02:00",
+    }
+
+
+def test_several_partitions_have_no_key():
+    assert "key" not in day("UTC", "2024-03-31", "2024-04-01").texts()
+
+
+def test_a_path_by_key_is_the_partitions_own():
+    config = read(by_day(extract(), load(path="out/${partition:key}", mode="overwrite"))).steps[1].config
+    resolved = config.resolved(day().texts())
+    assert resolved.model_dump()["path"] == "out/2024-03-31"
+    assert date.fromisoformat(resolved.model_dump()["path"].rpartition("/")[2]) == date(2024, 3, 31)

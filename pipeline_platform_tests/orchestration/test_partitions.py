@@ -1,0 +1,228 @@
+"""Pipelines with partitions in Dagster: definitions, runs, ranges, mappings, schedules, tables for people's assets."""
+
+import json
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from deltalake import DeltaTable
+
+from pipeline_platform.config.partitions import Partitions
+from pipeline_platform.orchestration.assets import LOAD_ID_TAG
+from pipeline_platform.orchestration.schedules import due_partitions
+from pipeline_platform.resources.partitions import partitions_definition
+from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, filtered
+
+DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
+MONTHLY = {"type": "monthly", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
+DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(60)]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Three rows for each day of January and February."""
+    path = tmp_path / "rows.json"
+    path.write_text("".join(json.dumps({"id": n, "day": str(DAYS[n % 60])}) + "\n" for n in range(180)))
+    return path
+
+
+def by_day(name: str, source: Path, path: Path, condition: str | None = None, **keys: Any) -> dict[str, Any]:
+    """A pipeline with partitions, from rows in JSON or a Delta table to a Delta table."""
+    config = {"path": str(source), "format": "json", "schema": "id INT, day DATE"}
+    step = {"type": "extract", "method": "fromFiles", "config": config}
+    if source.suffix != ".json":
+        step = {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(source)}}
+    steps = [step, *([filtered(condition)] if condition else [])]
+    steps.append({"type": "load", "method": "toDeltaLake", "config": {"path": str(path), "mode": "overwrite"}})
+    return {"name": name, "mode": "batch", "partitions": DAILY, **keys, "steps": steps}
+
+
+def days_in(table: Path) -> dict[str, int]:
+    days = DeltaTable(table).to_pyarrow_table()["day"].to_pylist()
+    return {str(day): count for day, count in sorted(Counter(days).items())}
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """What a backfill puts on the one run of a range."""
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def run(definitions: dg.Definitions, job: str, instance: dg.DagsterInstance, **options: Any) -> Any:
+    return definitions.resolve_job_def(job).execute_in_process(instance=instance, **options)
+
+
+@pytest.fixture
+def instance() -> Any:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def test_a_partition_is_materialized_with_its_rows_counted_as_its_own(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(by_day("sales", source, tmp_path / "out"))
+    run(definitions, "sales", instance, partition_key="2024-01-03")
+    assert days_in(tmp_path / "out") == {"2024-01-03": 3}
+    key = dg.AssetKey(["sales", "to_delta_lake"])
+    assert instance.get_materialized_partitions(key) == {"2024-01-03"}
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["dagster/partition_row_count"].value == 3
+    assert "dagster/row_count" not in metadata
+
+
+def test_a_range_is_one_run_that_materializes_each_partition(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(by_day("sales", source, tmp_path / "out", "day >= '${partition:start}'"))
+    assets = definitions.resolve_asset_graph().get(dg.AssetKey(["sales", "to_delta_lake"]))
+    assert assets.backfill_policy == dg.BackfillPolicy.single_run()
+    run(definitions, "sales", instance, tags=range_tags("2024-01-01", "2024-02-29"))
+    assert days_in(tmp_path / "out") == {str(day): 3 for day in DAYS}
+    key = dg.AssetKey(["sales", "to_delta_lake"])
+    assert len(instance.get_materialized_partitions(key)) == 60
+    event = instance.get_latest_materialization_event(key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["rows"].value == "180 in 60 partitions, 2024-01-01 to 2024-02-29"
+
+
+def test_a_pipeline_whose_steps_need_the_key_runs_once_for_each(define: MakeDefinitions, source: Path, tmp_path: Path):
+    definitions = define(by_day("sales", source, tmp_path / "out", "day = '${partition:key}'"))
+    assets = definitions.resolve_asset_graph().get(dg.AssetKey(["sales", "to_delta_lake"]))
+    assert assets.backfill_policy == dg.BackfillPolicy.multi_run(1)
+
+
+def test_a_run_that_repeats_a_failed_one_loads_its_partition_under_the_same_id(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(by_day("sales", source, tmp_path / "out"))
+    for _ in range(2):
+        tags = {**range_tags("2024-01-01", "2024-01-02"), LOAD_ID_TAG: "first"}
+        run(definitions, "sales", instance, tags=tags)
+    assert days_in(tmp_path / "out") == {"2024-01-01": 3, "2024-01-02": 3}
+
+
+def test_a_month_needs_its_days(define: MakeDefinitions, source: Path, tmp_path: Path):
+    days = by_day("days", source, tmp_path / "days")
+    months = by_day("months", tmp_path / "days", tmp_path / "months", partitions=MONTHLY)
+    graph = define(days, months).resolve_asset_graph()
+    read = graph.get(dg.AssetKey(["months", "from_delta_lake"]))
+    (written,) = read.parent_keys
+    mapping = graph.get_partition_mapping(read.key, written)
+    assert read.partitions_def is not None
+    written_in = graph.get(written).partitions_def
+    assert written_in is not None
+    month = read.partitions_def.subset_with_partition_keys(["2024-02-01"])
+    needed = mapping.get_upstream_mapped_partitions_result_for_partitions(month, read.partitions_def, written_in)
+    assert list(needed.partitions_subset.get_partition_keys()) == [str(day) for day in DAYS if day.month == 2]
+
+
+def test_keys_and_days_need_all_of_each_other(define: MakeDefinitions, source: Path, tmp_path: Path):
+    days = by_day("days", source, tmp_path / "days")
+    shops = {"type": "static", "keys": ["1", "2"], "column": "id"}
+    by_shop = by_day("shops", tmp_path / "days", tmp_path / "shops", partitions=shops)
+    graph = define(days, by_shop).resolve_asset_graph()
+    read = graph.get(dg.AssetKey(["shops", "from_delta_lake"]))
+    assert graph.get_partition_mapping(read.key, next(iter(read.parent_keys))) == dg.AllPartitionMapping()
+
+
+def test_two_pipelines_that_divide_a_table_differently_can_not_both_be_loaded(
+    define: MakeDefinitions, source: Path, tmp_path: Path
+):
+    days = by_day("days", source, tmp_path / "out")
+    months = by_day("months", source, tmp_path / "out", partitions=MONTHLY)
+    definitions = define(days, months)
+    jobs = {job.name for job in definitions.get_repository_def().get_all_jobs()}
+    assert "days" in jobs
+    assert "months" not in jobs
+    broken = definitions.resolve_asset_graph().get(dg.AssetKey(["broken", "months"]))
+    assert "divides a table into other partitions" in (broken.description or "")
+
+
+@pytest.mark.parametrize(
+    ("partitions", "cron", "due"),
+    [
+        ({**DAILY, "end": "2024-02-01"}, "0 6 * * *", ["2024-01-09"]),
+        ({**DAILY, "type": "hourly"}, "0 6 * * *", 24),
+        ({**DAILY, "type": "weekly"}, "0 6 * * *", []),
+        ({**DAILY, "type": "weekly"}, "0 6 * * 3", ["2024-01-01"]),
+        ({**DAILY, "timezone": "America/New_York"}, "0 4 * * *", ["2024-01-08"]),
+        ({"type": "static", "keys": ["a", "b"], "column": "k"}, "0 6 * * *", ["a", "b"]),
+        ({"type": "dynamic", "name": "shops", "column": "k"}, "0 6 * * *", ["north"]),
+    ],
+)
+def test_a_tick_of_the_schedule_loads_what_has_ended_since_the_one_before(
+    partitions: dict[str, Any], cron: str, due: Any, instance: dg.DagsterInstance
+):
+    instance.add_dynamic_partitions("shops", ["north"])
+    hour = int(cron.split()[1])
+    tick = datetime(2024, 1, 10, hour, tzinfo=UTC)
+    found = due_partitions(Partitions.model_validate(partitions), cron, "UTC", tick, instance)
+    assert (len(found) if isinstance(due, int) else found) == due
+
+
+def test_a_schedule_starts_a_run_for_the_day_that_has_ended(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(by_day("sales", source, tmp_path / "out", schedule="0 6 * * *"))
+    schedule = definitions.resolve_schedule_def("sales_schedule")
+    repository = definitions.get_repository_def()
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=datetime(2024, 1, 10, 6, tzinfo=UTC), repository_def=repository
+    )
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.partition_key == "2024-01-09"
+
+
+@pytest.mark.parametrize(
+    ("partitions", "first", "second"),
+    [
+        ({**DAILY, "type": "hourly", "start": "2024-01-01T06:00"}, "2024-01-01-06:00", "2024-01-01-07:00"),
+        (DAILY, "2024-01-01", "2024-01-02"),
+        ({**DAILY, "type": "weekly"}, "2024-01-01", "2024-01-08"),
+        ({**DAILY, "type": "weekly", "start": "2024-01-03"}, "2024-01-03", "2024-01-10"),
+        (MONTHLY, "2024-01-01", "2024-02-01"),
+    ],
+)
+def test_the_first_partition_begins_where_the_file_says(partitions: dict[str, Any], first: str, second: str):
+    keys = partitions_definition(Partitions.model_validate(partitions)).get_partition_keys()
+    assert list(keys[:2]) == [first, second]
+
+
+@pytest.mark.parametrize(
+    ("column", "zone"), [("day DATE", "UTC"), ("day TIMESTAMP", "UTC"), ("day TIMESTAMP", "Asia/Kolkata")]
+)
+def test_an_asset_of_a_persons_own_gets_the_rows_of_its_partition_alone(
+    column: str, zone: str, define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    source = tmp_path / "rows.json"
+    # At midnight and at 19:00 in UTC, which is the next day in Kolkata.
+    times = [f"{day}T{hour}:00:00Z" if "TIME" in column else str(day) for day in DAYS for hour in ("00", "19", "20")]
+    source.write_text("".join(json.dumps({"id": n, "day": time}) + "\n" for n, time in enumerate(times)))
+    pipeline = by_day("sales", source, tmp_path / "out", partitions={**DAILY, "timezone": zone})
+    pipeline["steps"][0]["config"]["schema"] = f"id INT, {column}"
+    definitions = define(pipeline)
+    run(definitions, "sales", instance, tags=range_tags("2024-01-01", "2024-01-31"))
+    seen: list[Any] = []
+    key = dg.AssetKey(["sales", "to_delta_lake"])
+    daily = partitions_definition(Partitions.model_validate(pipeline["partitions"]))
+
+    def report(sales: Any) -> None:
+        seen.extend(sales["id"].to_pylist())
+
+    report.__annotations__["sales"] = pa.Table
+    own = dg.asset(partitions_def=daily, ins={"sales": dg.AssetIn(key, input_manager_key="delta_tables")})(report)
+    both = dg.Definitions.merge(definitions, dg.Definitions(assets=[own]))
+    job = both.resolve_implicit_global_asset_job_def()
+    job.execute_in_process(instance=instance, partition_key="2024-01-17", asset_selection=[own.key])
+    # Of the 17th at midnight, and in Kolkata of the evening before too.
+    expected = [48, 49, 50] if zone == "UTC" else [46, 47, 48]
+    assert sorted(seen) == expected
