@@ -25,15 +25,12 @@ from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secr
 from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig, PipelineKeys
-from pipeline_platform.config.placeholders import VariableError, has_placeholder, substitute
 from pipeline_platform.config.start_errors import start_errors
 from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, Methods, PipelineMode, Step, StepConfig, StepType
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
+from pipeline_platform.config.unchecked import unchecked_frames, unchecked_name
 from pipeline_platform.config.variables import VariableValue, VariableValues, names_in, variable_values
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
-
-FRAME_KEYS = ("input", "inputDataFrames", "referencedDataFrame")
-"""Config keys that name registered frames, whatever the method."""
 
 STEP_KEYS = ("type", "method", "name", "config", "configRef")
 _STEP_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -175,8 +172,8 @@ class _Reader:
             return Draft(
                 index, here, step_type, config, places, location, config.registered_name(), frames=frames, name=name
             )
-        register_as, known = _unchecked_name(values, step_type)
-        frames = _unchecked_frames(values, method)
+        register_as, known = unchecked_name(values, step_type)
+        frames = unchecked_frames(values, method)
         return Draft(index, here, step_type, None, places, location, register_as, known, frames, name)
 
     def _step_name(self, step: dict[str, Any], here: SourcePosition) -> str | None:
@@ -339,27 +336,6 @@ class _Reader:
                         f"a streaming pipeline is one query, so only '{key}' of the first load counts, not this one"
                     )
                     self.warnings.append(draft.key(key).problem(message))
-
-
-def _unchecked_name(values: Mapping[str, Any], step_type: StepType | None) -> tuple[str | None, bool]:
-    """The name a step with a mistake tries to register, and whether that is known."""
-    if step_type not in ("extract", "transform", None) or "registerAs" not in values:
-        return None, True
-    name = values["registerAs"]
-    try:
-        return (substitute(name), True) if isinstance(name, str) and name else (None, False)
-    except VariableError:
-        return None, False
-
-
-def _unchecked_frames(values: Mapping[str, Any], method: type[StepConfig] | None) -> list[tuple[str, str]]:
-    """The registered frames that a step with a mistake names."""
-    frames: list[tuple[str, str]] = []
-    for key in FRAME_KEYS if method is not None else ():
-        written = values.get(key)
-        names = cast("list[Any]", written) if isinstance(written, list) else [written]
-        frames.extend((key, name) for name in names if isinstance(name, str) and name and not has_placeholder(name))
-    return frames
 
 
 def _wrong_value(place: SourcePosition, tried: Sequence[FormatError]) -> ConfigError:

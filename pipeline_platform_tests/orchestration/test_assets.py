@@ -120,7 +120,8 @@ def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
     )
     result = run(definitions, "flow", instance)
     assert not result.success
-    [evaluation] = result.get_asset_check_evaluations()
+    evaluation, of_the_table = result.get_asset_check_evaluations()
+    assert (of_the_table.asset_key.path[-1], of_the_table.passed) == ("to_delta_lake", evaluation.passed)
     assert not evaluation.passed
     assert evaluation.metadata["violations"].value == 9
     assert not (tmp_path / "t").exists()

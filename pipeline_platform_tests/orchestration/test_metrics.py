@@ -43,7 +43,8 @@ def test_dagster_the_exported_record_and_the_target_agree(
             for event in result.get_asset_materialization_events()
             if event.asset_key is not None and "dagster/row_count" in event.materialization.metadata
         }
-        [check] = result.get_asset_check_evaluations()
+        check, of_the_table = result.get_asset_check_evaluations()
+        assert (check.passed, check.metadata) == (of_the_table.passed, of_the_table.metadata)
     told = json.loads((tmp_path / "runs.jsonl").read_text().splitlines()[-1])
     steps_told = {step["name"]: step for step in told["steps"]}
     rows, aside = (DeltaTable(tmp_path / name).to_pyarrow_table().num_rows for name in ("t", "t_quarantine"))

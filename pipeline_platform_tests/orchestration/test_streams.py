@@ -76,7 +76,8 @@ def test_a_broken_rule_fails_the_run_and_the_check_says_which(
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(definitions, instance)
         assert not result.success
-        [check] = result.get_asset_check_evaluations()
+        check, of_the_table = result.get_asset_check_evaluations()
+        assert (check.passed, check.metadata) == (of_the_table.passed, of_the_table.metadata)
         assert not check.passed
         assert check.metadata["violations"].value == 1
     assert not (tmp_path / "t").exists()
