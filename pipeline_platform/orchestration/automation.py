@@ -13,7 +13,7 @@ SENSOR = "automation"
 
 
 def automation_condition(
-    pipeline: PipelineConfig, sources: Sequence[dg.AssetKey]
+    pipeline: PipelineConfig, sources: Sequence[dg.AssetKey], own: Sequence[dg.AssetKey]
 ) -> dg.AutomationCondition[dg.AssetKey] | None:
     """The condition of each asset of a pipeline; None if nothing runs it by itself.
 
@@ -23,19 +23,21 @@ def automation_condition(
     Args:
         pipeline: The pipeline.
         sources: Datasets that nobody in the project loads, so that they are not waited for.
+        own: The pipeline's own assets; one that was never made is made by the run.
     """
     # Dagster's own types leave the kind of key open.
     condition: Any = dg.AutomationCondition
-    ours = dg.AssetSelection.assets(*sources)
     latest, missing = condition.in_latest_time_window(), condition.any_deps_missing()
+    not_loaded = missing.ignore(dg.AssetSelection.assets(*sources, *own))
     match pipeline.automation:
         case "onUpstream":
-            return condition.eager().without(latest).replace(missing, missing.ignore(ours))
+            return condition.eager().without(latest).replace(missing, not_loaded)
         case "onMissing":
-            return condition.on_missing().without(latest).replace(missing, missing.ignore(ours))
+            return condition.on_missing().without(latest).replace(missing, not_loaded)
         case "onSchedule":
             assert pipeline.schedule is not None
-            return condition.on_cron(pipeline.schedule, pipeline.schedule_timezone).ignore(ours)
+            ticks = condition.on_cron(pipeline.schedule, pipeline.schedule_timezone)
+            return ticks.ignore(dg.AssetSelection.assets(*sources))
         case None:
             return None
 

@@ -1,0 +1,199 @@
+"""Pipelines that run by themselves: when what they read was loaded, when they were never loaded, when files are new."""
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipeline_platform.resources.vault import VaultResource
+from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, transform
+from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
+
+DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
+MONTHLY = {**DAILY, "type": "monthly"}
+
+
+def from_delta(name: str, source: Path, target: Path, **keys: Any) -> dict[str, Any]:
+    """A pipeline from one Delta table to another."""
+    made = rate_to_delta(name, target, mode="overwrite")
+    made["steps"][0] = {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(source)}}
+    return {**made, **keys}
+
+
+def from_files(name: str, source: str, target: Path, **config: Any) -> dict[str, Any]:
+    made = rate_to_delta(name, target, mode="overwrite")
+    made["steps"][0] = extract("fromFiles", path=source, format="json", schema="id INT, day DATE", **config)
+    return made
+
+
+@pytest.fixture
+def instance() -> Any:
+    with dg.instance_for_test() as made:
+        yield made
+
+
+def loaded(instance: dg.DagsterInstance, *key: str, partition: str | None = None) -> None:
+    instance.report_runless_asset_event(dg.AssetMaterialization(list(key), partition=partition))
+
+
+def requested(result: Any, *key: str) -> set[str | None]:
+    subset = result.get_requested_partitions(dg.AssetKey(list(key)))
+    return set(subset)
+
+
+def test_what_reads_a_table_runs_once_when_it_was_loaded(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    raw = rate_to_delta("raw", tmp_path / "raw")
+    report = from_delta("report", tmp_path / "raw", tmp_path / "report", automation="onUpstream")
+    definitions = define(raw, report)
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    assert result.total_requested == 0
+    loaded(instance, "raw", "to_delta_lake")
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert requested(result, "report", "from_delta_lake") == requested(result, "report", "to_delta_lake") == {None}
+    assert requested(result, "raw", "to_delta_lake") == set()
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert result.total_requested == 0
+
+
+def test_a_day_that_is_loaded_runs_its_month_however_long_ago_it_was(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    months = from_delta("months", tmp_path / "days", tmp_path / "months", partitions=MONTHLY, automation="onUpstream")
+    definitions = define(days, months)
+    days_of_january = [str(date(2024, 1, 1) + timedelta(days=n)) for n in range(31)]
+    for day in days_of_january[:-1]:
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    # One of its days is still missing.
+    assert result.total_requested == 0
+    loaded(instance, "days", "to_delta_lake", partition=days_of_january[-1])
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert requested(result, "months", "to_delta_lake") == {"2024-01-01"}
+    loaded(instance, "days", "to_delta_lake", partition="2024-01-10")
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert requested(result, "months", "to_delta_lake") <= {"2024-01-01"}
+
+
+def test_a_dataset_that_nobody_loads_is_not_waited_for(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    raw = rate_to_delta("raw", tmp_path / "raw")
+    report = from_delta("report", tmp_path / "raw", tmp_path / "report", automation="onUpstream")
+    report["steps"][0]["config"]["registerAs"] = "loaded"
+    files = extract("fromFiles", path=str(tmp_path / "x"), format="json", schema="id INT", registerAs="files")
+    report["steps"][1:1] = [files, transform("unionDataFrames", inputDataFrames=["loaded", "files"])]
+    definitions = define(raw, report)
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    loaded(instance, "raw", "to_delta_lake")
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert requested(result, "report", "union_data_frames") == {None}
+    assert requested(result, "report", "to_delta_lake") == {None}
+
+
+def test_at_a_tick_what_was_loaded_since_the_one_before_is_run(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    raw = rate_to_delta("raw", tmp_path / "raw")
+    keys = {"automation": "onSchedule", "schedule": "0 6 * * *"}
+    definitions = define(raw, from_delta("report", tmp_path / "raw", tmp_path / "report", **keys))
+    assert not definitions.get_repository_def().schedule_defs
+    today = datetime.now(UTC).replace(hour=7, minute=0) + timedelta(days=1)
+    result = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=today - timedelta(hours=2))
+    assert result.total_requested == 0
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor, evaluation_time=today)
+    # The tick has passed, and nothing was loaded since.
+    assert result.total_requested == 0
+
+
+def test_the_sensor_that_evaluates_the_conditions_is_on(define: MakeDefinitions, tmp_path: Path):
+    raw = rate_to_delta("raw", tmp_path / "raw")
+    report = from_delta("report", tmp_path / "raw", tmp_path / "report", automation="onMissing")
+    sensor = define(raw, report).get_repository_def().get_sensor_def("automation")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"automation": "onSchedule"}, "onSchedule needs the key 'schedule'"),
+        ({"automation": "onupstraem"}, "did you mean 'onUpstream'?"),
+        (
+            {"automation": "onUpstream", "variables": {"x": {}}},
+            "the variable 'x' needs a default: the sensor that starts the pipeline gives it no value",
+        ),
+    ],
+)
+def test_what_can_not_start_by_itself_is_told(keys: dict[str, Any], message: str):
+    assert message in " ".join(messages_of(pipeline(extract(), load(), **keys)))
+
+
+def test_a_stream_is_started_by_its_own_sensor_alone():
+    value = pipeline(extract("fromRate", rowsPerSecond=1), load(), automation="onUpstream", mode="streaming")
+    assert "a stream runs all the time: 'automation' is for batch pipelines" in messages_of(value)
+
+
+def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> Any:
+    repository = definitions.get_repository_def()
+    context = dg.build_sensor_context(
+        instance, cursor=cursor, repository_def=repository, resources={"vault": VaultResource()}
+    )
+    return repository.get_sensor_def("new_data").evaluate_tick(context)
+
+
+@pytest.mark.parametrize("place", ["in", "in/*.json"])
+def test_files_that_are_new_run_the_pipeline_once(
+    place: str, define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    definitions = define(from_files("days", str(tmp_path / place), tmp_path / "out", watch=True))
+    first = tick(definitions, instance, None)
+    assert first.run_requests == []
+    (folder / "a.json").write_text('{"id": 1, "day": "2024-01-01"}\n')
+    second = tick(definitions, instance, first.cursor)
+    assert [request.job_name for request in second.run_requests] == ["days"]
+    # What is written at the moment, and what a ledger holds, is nothing to read.
+    (folder / "_pipeline_platform").mkdir()
+    (folder / "_pipeline_platform" / "x.json").write_text("{}")
+    (folder / ".b.json.tmp").write_text("{}")
+    third = tick(definitions, instance, second.cursor)
+    assert third.run_requests == []
+    # The same name and size, but written anew.
+    os.utime(folder / "a.json", (0, 0))
+    fourth = tick(definitions, instance, third.cursor)
+    assert len(fourth.run_requests) == 1
+    # A cursor that was lost asks for the same run, which Dagster has started already.
+    again = tick(definitions, instance, third.cursor)
+    assert again.run_requests[0].run_key == fourth.run_requests[0].run_key
+
+
+def test_one_that_can_not_be_looked_at_keeps_no_other_from_being_run(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a.json").write_text('{"id": 1, "day": "2024-01-01"}\n')
+    keys = {"accessKeyId": "a", "secretAccessKey": "${env:NOT_THERE}", "endpoint": "http://127.0.0.1:1"}
+    broken = from_files("a_broken", "s3://nowhere/in", tmp_path / "x", watch=True, **keys)
+    right = from_files("right", str(tmp_path / "a.json"), tmp_path / "out", watch=True)
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    found = tick(define(broken, right), instance, None)
+    assert [request.job_name for request in found.run_requests] == ["right"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"partitions": DAILY}, "what is new does not say which partition to load"),
+        ({"mode": "streaming"}, "a stream reads what is new by itself"),
+    ],
+)
+def test_what_can_not_be_watched_is_told(keys: dict[str, Any], message: str):
+    step = extract("fromFiles", path="in", format="json", schema="day DATE", watch=True)
+    sink = load(path="out", mode="overwrite") if "partitions" in keys else load(path="out")
+    assert message in " ".join(messages_of(pipeline(step, sink, **keys)))
