@@ -124,6 +124,7 @@ jar-lock: install  ## Lock the jars of the connectors with their checksums.
 
 picture: data  ## Take the pictures of the docs from the real UI; needs Chromium.
 	$(BIN)/python -m pytest pipeline_platform_tests/orchestration/test_ui.py \
+	  pipeline_platform_tests/orchestration/test_backfill.py \
 	  pipeline_platform_tests/test_survival.py --pictures docs/pictures
 
 clean:  ## Remove what the examples wrote; keeps .venv.

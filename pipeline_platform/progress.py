@@ -86,9 +86,7 @@ class ProgressTable:
     def on_micro_batch(self, progress: StreamProgress) -> None:
         """Hear where a stream stands, as its listener: on a terminal the last micro-batches are a table."""
         if not self.console.is_terminal:
-            lag = f", {progress.lag:,} behind" if progress.lag is not None else ""
-            speed = f", {progress.rows_per_second:,.0f} rows/s" if progress.rows_per_second else ""
-            self.say(f"micro-batch {progress.batch}: {progress.rows:,} rows in {progress.seconds:.1f} s{speed}{lag}")
+            self.say(progress.told())
             return
         self.status.stop()
         if progress.worked or not self.batches:

@@ -70,6 +70,12 @@ class StreamProgress(BaseModel):
     future_rows: int = 0
     """Rows of the micro-batch that were left out because their time is further ahead than `maxFuture`."""
 
+    def told(self) -> str:
+        """Where the stream stands, in a line."""
+        lag = f", {self.lag:,} behind" if self.lag is not None else ""
+        speed = f", {self.rows_per_second:,.0f} rows/s" if self.rows_per_second else ""
+        return f"micro-batch {self.batch}: {self.rows:,} rows in {self.seconds:.1f} s{speed}{lag}"
+
     @property
     def lag(self) -> int | None:
         """Records behind the newest, of all sources that say; None if none does."""

@@ -119,7 +119,7 @@ def _batch_results(
             yield from check_results(context, view, pipeline, events.finished)
             raise
     for hint in done.hints:
-        context.log.info(f"hint: {hint}")
+        events.say(f"hint: {hint}")
     yield from materializations(context, view, pipeline, events.finished)
     yield from check_results(context, view, pipeline, events.finished)
 

@@ -62,9 +62,8 @@ def described_columns(
     for column, deps in origins.items():
         expression = _expression(step.index, column, steps, shown)
         names = ", ".join(f"{dep.asset_key.path[-1]}.{dep.column_name}" for dep in deps)
-        text = " ← ".join(part for part in (expression or "", names) if part) if names else expression or ""
-        if text:
-            line = " ".join(text.split())
+        line = " ".join(f"{expression or ''} {f'← {names}' if names else ''}".split())
+        if line:
             found[column] = line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
     return found
 

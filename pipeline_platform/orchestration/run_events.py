@@ -30,8 +30,8 @@ class RunEvents:
         """What each step did, by its index."""
 
     def say(self, what: str) -> None:
-        """Write a line, as the terminal has it too."""
-        self._context.log.info(what)
+        """Tell in a line, as on the terminal; as an event, since `dagster.yaml` may keep warnings of the log alone."""
+        self._event(what, EngineEventData())
 
     def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step, as a listener of the run."""

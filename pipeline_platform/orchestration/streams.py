@@ -20,6 +20,7 @@ from pipeline_platform.orchestration.results import (
     failing_as_dagster_does,
     materializations,
 )
+from pipeline_platform.orchestration.run_events import RunEvents
 from pipeline_platform.orchestration.specs import MATERIALIZATION_SECONDS
 from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
 from pipeline_platform.resources.metrics import MetricsResource
@@ -89,7 +90,7 @@ def stream_results(
             yield from check_results(context, view, pipeline, latest)
             raise
     for hint in found.hints:
-        context.log.info(f"hint: {hint}")
+        RunEvents(context, pipeline).say(f"hint: {hint}")
     done = {step.index: step for step in found.steps}
     yield from materializations(context, view, pipeline, done)
     yield from check_results(context, view, pipeline, done)
@@ -106,6 +107,7 @@ class _Events:
         latest: Mapping[int, StepMetrics],
     ) -> None:
         self._context = context
+        self._events = RunEvents(context, pipeline)
         self._sinks = {step.index: view.key(pipeline, step) for step in pipeline.steps if step.type == "load"}
         self._latest = latest
         self._ends_by_itself = pipeline.main_load.config.ends_by_itself()
@@ -125,6 +127,7 @@ class _Events:
                 self._left_out = left_out
                 self._context.log.warning(f"{left_out}, since the run began")
             self._observed, self._batch = now, progress.batch
+            self._events.say(progress.told())
             for index, sink in self._sinks.items():
                 metadata = stream_metadata(progress, self._totals, self._latest.get(index))
                 self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=metadata))
