@@ -1,0 +1,133 @@
+"""How long a project of many pipelines takes to load, beside the same assets written as bare Dagster objects.
+
+`python -m devtools.bench.definitions [PIPELINES]`: each in processes of its own, in turn; the medians and their ratio.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import dagster as dg
+
+ROUNDS = 5
+_BETWEEN = 6
+
+
+def write_project(folder: Path, pipelines: int) -> None:
+    """Write pipelines of eight steps each; every one but the first reads what the one before it loads.
+
+    Args:
+        folder: An empty folder.
+        pipelines: How many.
+    """
+    for number in range(pipelines):
+        source = {"method": "fromRate", "config": {"rowsPerSecond": 1}}
+        if number:
+            source = {"method": "fromDeltaLake", "config": {"path": f"lake/t{number - 1}"}}
+        filters = [
+            {"type": "transform", "method": "filterRows", "config": {"condition": f"value > {place}"}}
+            for place in range(_BETWEEN)
+        ]
+        load = {"type": "load", "method": "toDeltaLake", "config": {"path": f"lake/t{number}"}}
+        steps = [{"type": "extract", **source}, *filters, load]
+        value = {"name": f"p{number}", "mode": "batch", "description": "One of many.", "steps": steps}
+        (folder / f"p{number:05}.json").write_text(json.dumps(value, indent=2))
+
+
+def bare(pipelines: int) -> dg.Definitions:
+    """The same assets and jobs, written as Dagster's objects.
+
+    Args:
+        pipelines: How many.
+    """
+    assets: list[dg.AssetsDefinition] = []
+    jobs: list[Any] = []
+    for number in range(pipelines):
+        keys = [dg.AssetKey([f"p{number}", f"step_{place}"]) for place in range(_BETWEEN + 2)]
+        before = [dg.AssetKey([f"p{number - 1}", f"step_{_BETWEEN + 1}"])] if number else []
+        specs = [
+            dg.AssetSpec(
+                key=key,
+                deps=[keys[place - 1]] if place else before,
+                group_name=f"p{number}",
+                kinds={"spark"},
+                description="One of many.",
+                code_version=str(place),
+                metadata={"method": "filterRows", "config": dg.MetadataValue.json({"condition": f"value > {place}"})},
+                skippable=True,
+            )
+            for place, key in enumerate(keys)
+        ]
+
+        @dg.multi_asset(name=f"run_p{number}", specs=specs, can_subset=True, required_resource_keys={"spark"})
+        def compute() -> Iterator[dg.MaterializeResult[None]]:
+            """Nothing is run."""
+            yield from ()
+
+        assets.append(compute)
+        jobs.append(
+            dg.define_asset_job(f"p{number}", dg.AssetSelection.assets(*keys), executor_def=dg.in_process_executor)
+        )
+    return dg.Definitions(assets=assets, jobs=jobs, resources={"spark": dg.ResourceDefinition.hardcoded_resource(1)})
+
+
+def seconds(kind: str, folder: Path, pipelines: int) -> float:
+    """How long one side takes in this process, imports left out.
+
+    Args:
+        kind: `bare`, `steps` or `tables`.
+        folder: Of the pipelines.
+        pipelines: How many.
+    """
+    from pipeline_platform.orchestration.project_definitions import project_definitions
+
+    began = time.perf_counter()
+    if kind == "bare":
+        definitions = bare(pipelines)
+    else:
+        definitions = project_definitions(folder, "tables" if kind == "tables" else "steps")
+    definitions.get_repository_def().load_all_definitions()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    if len(sys.argv) > 2:
+        kind, folder, pipelines = sys.argv[1:]
+        sys.stdout.write(f"{seconds(kind, Path(folder), int(pipelines))}\n")
+        return
+    pipelines = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    found: dict[str, list[float]] = {"bare": [], "steps": [], "tables": []}
+    with tempfile.TemporaryDirectory() as folder:
+        write_project(Path(folder), pipelines)
+        for _ in range(ROUNDS):
+            for kind, times in found.items():
+                command = [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "devtools.bench.definitions",
+                    kind,
+                    folder,
+                    str(pipelines),
+                ]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                times.append(float(done.stdout.splitlines()[-1]))
+    print(f"| {pipelines} pipelines | median s | min | max | ratio to bare, median of the rounds |")
+    print("|---|---|---|---|---|")
+    for kind, times in found.items():
+        ratio = median(one / bare for one, bare in zip(times, found["bare"], strict=True))
+        print(f"| {kind} | {median(times):.2f} | {min(times):.2f} | {max(times):.2f} | {ratio:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
