@@ -73,9 +73,11 @@ def bare(pipelines: int) -> dg.Definitions:
             yield from ()
 
         assets.append(compute)
-        jobs.append(
-            dg.define_asset_job(f"p{number}", dg.AssetSelection.assets(*keys), executor_def=dg.in_process_executor)
+        selection = dg.AssetSelection.assets(*keys)
+        job = dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
+            f"p{number}", selection, executor_def=dg.in_process_executor
         )
+        jobs.append(job)
     return dg.Definitions(assets=assets, jobs=jobs, resources={"spark": dg.ResourceDefinition.hardcoded_resource(1)})
 
 

@@ -71,8 +71,8 @@ def finished(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=PATIENCE_SECONDS)[0]
 
 
-def completed(file: Path, *options: str) -> dict[str, Any]:
-    """The metrics of a run that has to go well."""
+def completed(file: Path, *options: str) -> Any:
+    """The metrics of a run that has to go well; of several runs a list of them."""
     done = subprocess.run(
         [COMMAND, "run", str(file), "--json", *options],
         capture_output=True,

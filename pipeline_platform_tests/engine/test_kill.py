@@ -8,7 +8,7 @@ import duckdb
 import pytest
 from deltalake import DeltaTable
 
-from devtools.pipelines import extract, listing, load
+from devtools.pipelines import extract, listing, load, transform
 from pipeline_platform.connectors.files.committer import LEDGER
 from pipeline_platform_tests.engine.processes import (
     WAITING,
@@ -64,6 +64,34 @@ def test_a_run_killed_in_the_middle_of_a_load_loads_every_row_once_when_repeated
     assert (delta_ids(target) if method == "toDeltaLake" else file_ids(target)) == [1, 2]
     assert [step["status"] for step in metrics["steps"] if step["type"] == "load"] == ["SKIPPED", "COMPLETED"]
     assert not (target / LEDGER / "pending").exists()
+
+
+@pytest.mark.timeout(900)
+def test_a_range_of_partitions_killed_in_the_middle_has_every_row_once_when_repeated(tmp_path: Path) -> None:
+    target = tmp_path / "t"
+    steps = [
+        write_rows(tmp_path, wait_milliseconds=HOUR),
+        transform("filterRows", condition="id = ${partition:key}"),
+        waiting(),
+        load("toDeltaLake", path=str(target), mode="overwrite"),
+    ]
+    file = write_pipeline(tmp_path, steps, partitions={"type": "static", "keys": ["1", "2"], "column": "id"})
+    chosen = ["--load-id", "first", "--from", "1", "--to", "2"]
+    with started(file, *chosen) as process:
+        # The first partition is committed, of the second there are files and no commit.
+        wait_until(lambda: len([*target.rglob("*.parquet")]) == 2, process)
+        process.kill()
+        process.wait()
+    assert delta_ids(target) == [1]
+
+    write_rows(tmp_path, wait_milliseconds=0)
+    runs = completed(file, *chosen)
+
+    assert delta_ids(target) == [1, 2]
+    assert [run["partitions"] for run in runs] == [["1"], ["2"]]
+    assert [run["steps"][-1]["status"] for run in runs] == ["SKIPPED", "COMPLETED"]
+    completed(file, "--partition", "2")
+    assert delta_ids(target) == [1, 2]
 
 
 @pytest.mark.timeout(900)
