@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import Files, Variables, given_values, loaded
+from pipeline_platform.cli.files import Paths, Variables, files_at, given_values, loaded
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -16,12 +16,12 @@ from pipeline_platform.orchestration.project import side_by_side
 
 
 def check(
-    files: Files,
+    files: Paths,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
     variables: Variables = None,
 ) -> None:
-    """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
-    code 1.
+    """Check pipeline files, or folders of them: silent, with exit code 0, if all is well; otherwise every error with its
+    line, and exit code 1.
 
     Several files are also checked together: for names used twice, and for cycles in which they read each other's
     tables.
@@ -29,7 +29,12 @@ def check(
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
     problems = 0
-    for file in files:
+    try:
+        found = files_at(files)
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+    for file in found:
         try:
             pipelines.append(loaded(file, given))
         except PipelineConfigurationException as error:

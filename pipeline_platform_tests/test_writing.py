@@ -1,0 +1,208 @@
+"""What helps to write pipelines: a project to begin with, lists of pipelines and of methods, examples that run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+from typer.testing import CliRunner, Result
+
+from pipeline_platform.cli import app
+from pipeline_platform.config.methods import example_of, methods_of
+from pipeline_platform.config.step import StepConfig
+from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.registry import method_registry
+from pipeline_platform_tests.config.method_examples import FRAMES
+from pipeline_platform_tests.config.reading import Json, load, pipeline, read
+
+BAD = '{"name": "bad", "mode": "batch", "steps": [{"type": "extract", "method": "fromFile"}]}'
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new project, which is the folder that commands are run in."""
+    folder = tmp_path / "tea shop"
+    assert run("init", folder).exit_code == 0
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_new_project_is_right_and_its_pipelines_run(shop: Path, spark: SparkSession):
+    assert run("check", "pipelines").output == ""
+    for name in ("orders", "countries"):
+        done = run("run", f"pipelines/{name}.json")
+        assert done.exit_code == 0, done.output
+    rows = DeltaTable("lake/countries").to_pyarrow_table().sort_by("country").to_pylist()
+    assert rows == [{"country": "Kenya", "orders": 1, "spent": 7.2}, {"country": "Norway", "orders": 2, "spent": 31.5}]
+
+
+def test_a_new_project_is_one_that_dg_loads(shop: Path):
+    dg = Path(sys.executable).with_name("dg")
+    listed = subprocess.run([dg, "list", "defs", "--json"], capture_output=True, text=True, cwd=shop, check=False)
+    assert listed.returncode == 0, listed.stderr
+    found = json.loads(listed.stdout)
+    assert {job["name"] for job in found["jobs"]} >= {"orders", "countries"}
+    keys = {asset["asset_key"]: asset["dependency_keys"] for asset in found["assets"]}
+    assert keys["countries/from_delta_lake"] == ["orders/to_delta_lake"]
+    assert {path.name for path in shop.iterdir()} >= {"tea_shop", "pipelines", ".vscode", "pipeline.schema.json"}
+
+
+def test_init_overwrites_nothing_and_says_what_it_left(tmp_path: Path):
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "orders.json").write_text("mine")
+    mine = files_of(tmp_path)
+    first = run("init", tmp_path)
+    assert first.exit_code == 0
+    assert "kept     pyproject.toml" in first.output
+    assert "kept     pipelines/orders.json" in first.output
+    assert "root_module" in first.output
+    made = files_of(tmp_path)
+    assert made.items() >= mine.items()
+    second = run("init", tmp_path)
+    assert "created" not in second.output
+    assert files_of(tmp_path) == made
+
+
+@pytest.mark.parametrize(
+    ("folder", "module"),
+    [("json", "json_project"), ("2 go", "project_2_go"), ("class", "project_class"), ("ä", "shop"), ("My-Shop", "my_shop")],
+)
+def test_the_package_of_a_new_project_has_a_name_that_python_takes(folder: str, module: str, tmp_path: Path):
+    for _ in range(2):
+        assert run("init", tmp_path / folder).exit_code == 0
+    assert (tmp_path / folder / module / "definitions.py").is_file()
+    assert f'root_module = "{module}"' in (tmp_path / folder / "pyproject.toml").read_text()
+    assert len([*(tmp_path / folder).glob("*/definitions.py")]) == 1
+
+
+def test_a_project_that_can_t_be_made_is_told(tmp_path: Path):
+    (tmp_path / "file").touch()
+    done = run("init", tmp_path / "file")
+    assert done.exit_code == 1
+    assert "the project can't be made" in done.output
+    assert not done.exception or isinstance(done.exception, SystemExit)
+
+
+def test_list_tells_what_each_pipeline_reads_and_writes_and_what_is_broken(shop: Path):
+    (shop / "pipelines" / "bad.json").write_text(BAD)
+    listed = run("list", "--json")
+    assert listed.exit_code == 1
+    bad, countries, orders = json.loads(listed.stdout)
+    assert bad["file"] == "pipelines/bad.json"
+    assert "unknown method 'fromFile'" in bad["errors"][0]
+    assert (orders["name"], orders["mode"], len(orders["steps"]), orders["schedule"]) == ("orders", "batch", 5, None)
+    assert countries["schedule"] == "0 6 * * *"
+    lake = (shop / "lake").as_uri()
+    assert countries["reads"] == [f"{lake}/orders", f"{(shop / 'data').as_uri()}/customers.csv"]
+    assert (orders["writes"], countries["writes"]) == ([f"{lake}/orders"], [f"{lake}/countries"])
+    table = run("list")
+    assert table.exit_code == 1
+    rows = {line.split()[0]: line.split() for line in table.output.splitlines() if line.strip()}
+    assert rows["countries"] == ["countries", "batch", "0", "6", "*", "*", "*", "5", "lake/orders", "lake/countries"]
+    assert rows["bad.json"] == ["bad.json", "broken"]
+    assert "pipelines/bad.json:1:" in table.output
+
+
+def test_list_of_an_empty_folder_says_how_to_begin(tmp_path: Path):
+    done = run("list", tmp_path)
+    assert done.exit_code == 0
+    assert "pipeline-platform init" in done.output
+    assert run("list", tmp_path / "nowhere").exit_code == 1
+
+
+def test_check_takes_folders_beside_files(shop: Path, tmp_path: Path):
+    shutil.copy("pipelines/orders.json", tmp_path / "again.json")
+    done = run("check", "pipelines", tmp_path / "again.json", "pipelines/orders.json")
+    assert done.exit_code == 1
+    assert "the name 'orders' is taken by pipelines/orders.json" in done.output
+    assert done.output.endswith("1 error\n")
+    (tmp_path / "empty").mkdir()
+    empty = run("check", "pipelines", tmp_path / "empty")
+    assert empty.exit_code == 1
+    assert "there is no pipeline file in the folder" in empty.output
+
+
+def test_methods_lists_every_method_and_tells_all_about_one():
+    listed = run("methods").output
+    for method in methods_of(method_registry()):
+        assert f"  {method.method} " in listed
+        told = run("methods", method.method).output
+        assert json.dumps(method.example)[1:12] in told
+        keys = [field.alias or name for name, field in method.model_fields.items()]
+        assert all(f"\n  {key}: " in told for key in keys)
+    assert "  condition: string, required\n    A Spark SQL condition." in run("methods", "filterRows").output
+    assert 'trigger: string, default "5 seconds"' in run("methods", "toKafka").output
+    assert "Also called coalesceData" in run("methods", "coalesceData").output
+
+
+@pytest.mark.parametrize(("name", "meant"), [("fromFile", "fromFiles"), ("fromCsv", "fromFiles"), ("x", "lists all")])
+def test_methods_of_an_unknown_name_says_what_was_probably_meant(name: str, meant: str):
+    done = run("methods", name)
+    assert done.exit_code == 1
+    assert f"unknown method '{name}'" in done.output
+    assert meant in done.output
+
+
+EXAMPLES = {method.method: example_of(method) for method in methods_of(method_registry())}
+ROWS = {
+    "filterRows": 4,
+    "enrichData": 5,
+    "joinDataFrames": 5,
+    "aggregateData": 4,
+    "reshapeData": 4,
+    "unionDataFrames": 6,
+    "toAvroSchema": 1,
+    "evolveAvroSchema": 5,
+    "repartition": 5,
+    "coalesce": 5,
+    "repartitionByColumns": 5,
+    "sqlQuery": 2,
+    "deduplicate": 5,
+}
+"""How many rows each transform makes of the five orders, counted by hand."""
+
+
+def changed(name: str, **config: Any) -> Json:
+    step = EXAMPLES[name]
+    assert step is not None
+    return {**step, "config": {**step["config"], **config}}
+
+
+def test_the_examples_that_need_no_server_run_in_a_new_project(shop: Path, spark: SparkSession):
+    def of_type(step_type: str) -> list[type[StepConfig]]:
+        return [method for method in methods_of(method_registry()) if method.step_type == step_type]
+
+    transforms = [method.method for method in of_type("transform")]
+    assert transforms == [*ROWS]
+    writing = pipeline(
+        *FRAMES,
+        *(changed(name, registerAs=name, input="orders") for name in transforms),
+        *(load("toFiles", path=f"out/{name}", format="json", input=name) for name in transforms),
+        *(changed(name, input="orders") for name in ("toFiles", "toDeltaLake", "toAvro")),
+        *(changed(method.method, input="orders") for method in of_type("validate")),
+    )
+    written = BatchRun(read(writing), spark).run()
+    assert written.status == "COMPLETED"
+    assert {name: sum(len(file.read_text().splitlines()) for file in Path("out", name).glob("*.json")) for name in ROWS} == ROWS
+    assert DeltaTable("lake/orders").to_pyarrow_table().num_rows == 5
+    reading = ("fromFiles", "fromDeltaLake", "fromAvro", "fromRate")
+    steps = [step for name in reading for step in (changed(name), load("toFiles", path=f"in/{name}", format="json"))]
+    assert BatchRun(read(pipeline(*steps)), spark).run().status == "COMPLETED"
+    rows = {name: sum(len(file.read_text().splitlines()) for file in Path("in", name).glob("*.json")) for name in reading}
+    assert rows == {"fromFiles": 5, "fromDeltaLake": 5, "fromAvro": 5, "fromRate": 600}
