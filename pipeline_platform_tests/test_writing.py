@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipeline_platform.config.step import StepConfig
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.config.method_examples import FRAMES
-from pipeline_platform_tests.config.reading import Json, load, pipeline, read
+from pipeline_platform_tests.config.reading import Json, load, pipeline, read, transform
 
 BAD = '{"name": "bad", "mode": "batch", "steps": [{"type": "extract", "method": "fromFile"}]}'
 
@@ -40,26 +39,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_new_project_is_right_and_its_pipelines_run(shop: Path, spark: SparkSession):
-    assert run("check", "pipelines").output == ""
-    for name in ("orders", "countries"):
-        done = run("run", f"pipelines/{name}.json")
-        assert done.exit_code == 0, done.output
-    rows = DeltaTable("lake/countries").to_pyarrow_table().sort_by("country").to_pylist()
-    assert rows == [{"country": "Kenya", "orders": 1, "spent": 7.2}, {"country": "Norway", "orders": 2, "spent": 31.5}]
-
-
-def test_a_new_project_is_one_that_dg_loads(shop: Path):
-    dg = Path(sys.executable).with_name("dg")
-    listed = subprocess.run([dg, "list", "defs", "--json"], capture_output=True, text=True, cwd=shop, check=False)
-    assert listed.returncode == 0, listed.stderr
-    found = json.loads(listed.stdout)
-    assert {job["name"] for job in found["jobs"]} >= {"orders", "countries"}
-    keys = {asset["asset_key"]: asset["dependency_keys"] for asset in found["assets"]}
-    assert keys["countries/from_delta_lake"] == ["orders/to_delta_lake"]
-    assert {path.name for path in shop.iterdir()} >= {"tea_shop", "pipelines", ".vscode", "pipeline.schema.json"}
 
 
 def test_init_overwrites_nothing_and_says_what_it_left(tmp_path: Path):
@@ -184,25 +163,37 @@ def changed(name: str, **config: Any) -> Json:
     return {**step, "config": {**step["config"], **config}}
 
 
+def counted(frames: Sequence[str], path: str) -> list[Json]:
+    """Steps that write how many rows each of the frames has, in one Spark job."""
+    query = " UNION ALL ".join(f"SELECT '{name}' AS frame, count(*) AS n FROM {name}" for name in frames)
+    return [transform("sqlQuery", query=query), load("toFiles", path=path, format="json")]
+
+
+def counts_in(path: str) -> dict[str, int]:
+    lines = [json.loads(line) for file in Path(path).glob("*.json") for line in file.read_text().splitlines()]
+    return {line["frame"]: line["n"] for line in lines}
+
+
 def test_the_examples_that_need_no_server_run_in_a_new_project(shop: Path, spark: SparkSession):
     def of_type(step_type: str) -> list[type[StepConfig]]:
         return [method for method in methods_of(method_registry()) if method.step_type == step_type]
 
     transforms = [method.method for method in of_type("transform")]
     assert transforms == [*ROWS]
+    by_name = {"joinDataFrames", "unionDataFrames", "sqlQuery"}
+    inputs: dict[str, dict[str, str]] = {name: {} if name in by_name else {"input": "orders"} for name in transforms}
     writing = pipeline(
         *FRAMES,
-        *(changed(name, registerAs=name, input="orders") for name in transforms),
-        *(load("toFiles", path=f"out/{name}", format="json", input=name) for name in transforms),
+        *(changed(name, registerAs=name, **inputs[name]) for name in transforms),
+        *counted(transforms, "out/rows"),
         *(changed(name, input="orders") for name in ("toFiles", "toDeltaLake", "toAvro")),
         *(changed(method.method, input="orders") for method in of_type("validate")),
     )
     written = BatchRun(read(writing), spark).run()
     assert written.status == "COMPLETED"
-    assert {name: sum(len(file.read_text().splitlines()) for file in Path("out", name).glob("*.json")) for name in ROWS} == ROWS
+    assert counts_in("out/rows") == ROWS
     assert DeltaTable("lake/orders").to_pyarrow_table().num_rows == 5
     reading = ("fromFiles", "fromDeltaLake", "fromAvro", "fromRate")
-    steps = [step for name in reading for step in (changed(name), load("toFiles", path=f"in/{name}", format="json"))]
-    assert BatchRun(read(pipeline(*steps)), spark).run().status == "COMPLETED"
-    rows = {name: sum(len(file.read_text().splitlines()) for file in Path("in", name).glob("*.json")) for name in reading}
-    assert rows == {"fromFiles": 5, "fromDeltaLake": 5, "fromAvro": 5, "fromRate": 600}
+    again = pipeline(*(changed(name, registerAs=name) for name in reading), *counted(reading, "out/read"))
+    assert BatchRun(read(again), spark).run().status == "COMPLETED"
+    assert counts_in("out/read") == {"fromFiles": 5, "fromDeltaLake": 5, "fromAvro": 5, "fromRate": 600}

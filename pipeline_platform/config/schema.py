@@ -64,6 +64,9 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     keys = definition_of(PipelineKeys)
     for name in [name for name, definition in defined.items() if definition is keys]:
         del defined[name]
+    for definition in defined.values():
+        # Names of classes.
+        definition.pop("title", None)
     by_type = {kind: [method for method in methods if method.step_type == kind] for kind in KINDS}
     kinds: dict[str, Any] = {}
     for kind, of_kind in by_type.items():
@@ -97,7 +100,7 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
         "defaultSnippets": PIPELINES,
         "$defs": {"step": _step(methods, registry), **kinds, **dict(sorted(defined.items()))},
     }
-    return _with_markdown(schema)
+    return _for_editors(schema)
 
 
 def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict[str, Any]:
@@ -168,33 +171,41 @@ def _config_of(
     """What a step of this method has to be."""
     names = names_of(method, registry)
     required = definition.pop("required", [])
-    definition.pop("title", None)
     definition["description"] = description_of(method)
     snippets = config_snippet(method)
     config = {**reference, "defaultSnippets": snippets} if snippets else reference
     then: dict[str, Any] = {"properties": {"config": config}}
     if required:
         # A referenced file may have the keys that are needed.
-        complete = {"properties": {"config": {"required": required}}, "required": ["config"]}
-        then = {**then, "if": {"required": ["configRef"]}, "else": complete}
+        complete = {"properties": {"config": {**config, "required": required}}, "required": ["config"]}
+        then = {"if": {"required": ["configRef"]}, "then": then, "else": complete}
     given = {"const": names[0]} if len(names) == 1 else {"pattern": _pattern(names)}
     return {"if": {"properties": {"method": given}, "required": ["method"]}, "then": then}
 
 
-def _with_markdown(value: Any) -> Any:
-    """A schema whose descriptions are without the line breaks of the code, and Markdown where that is of use."""
+def _for_editors(value: Any) -> Any:
+    """The same schema as an editor shows it best.
+
+    Descriptions are without the line breaks of the code, and in Markdown where that is of use. A value that may be null
+    says its type, for which an editor writes quotes or brackets.
+    """
     if isinstance(value, list):
-        return [_with_markdown(item) for item in cast("list[Any]", value)]
+        return [_for_editors(item) for item in cast("list[Any]", value)]
     if not isinstance(value, Mapping):
         return value
     made: dict[str, Any] = {}
     for key, item in cast("Mapping[str, Any]", value).items():
-        made[key] = item if key in _PLAIN else _with_markdown(item)
+        made[key] = item if key in _PLAIN else _for_editors(item)
         if key == "description" and isinstance(item, str):
             made[key] = _unwrapped(item)
             if "`" in item or "\n" in item:
                 made["markdownDescription"] = made[key]
-    return made
+    match made.get("anyOf"):
+        case [{"type": str(kind), **other}, {"type": "null"}] if "enum" not in other and "const" not in other:
+            del made["anyOf"]
+            return {**made, **other, "type": [kind, "null"]}
+        case _:
+            return made
 
 
 def _unwrapped(text: str) -> str:
