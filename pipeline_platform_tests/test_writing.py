@@ -60,7 +60,13 @@ def test_init_overwrites_nothing_and_says_what_it_left(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("folder", "module"),
-    [("json", "json_project"), ("2 go", "project_2_go"), ("class", "project_class"), ("ä", "shop"), ("My-Shop", "my_shop")],
+    [
+        ("json", "json_project"),
+        ("2 go", "project_2_go"),
+        ("class", "project_class"),
+        ("ä", "shop"),
+        ("My-Shop", "my_shop"),
+    ],
 )
 def test_the_package_of_a_new_project_has_a_name_that_python_takes(folder: str, module: str, tmp_path: Path):
     for _ in range(2):

@@ -20,8 +20,8 @@ def check(
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
     variables: Variables = None,
 ) -> None:
-    """Check pipeline files, or folders of them: silent, with exit code 0, if all is well; otherwise every error with its
-    line, and exit code 1.
+    """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
+    code 1.
 
     Several files are also checked together: for names used twice, and for cycles in which they read each other's
     tables.

@@ -27,7 +27,9 @@ _WIDEST = 110
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="A method, for its keys and an example.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A method, for its keys and an example.", show_default=False)
+    ] = None,
 ) -> None:
     """List all methods by type of step; with a NAME, tell its keys, their types and defaults, and show an example."""
     registry = method_registry()
@@ -46,14 +48,12 @@ def methods(
 
 
 def _all(registry: MethodRegistry) -> Iterator[str]:
-    every = list(methods_of(registry))
-    longest = max(len(method.method) for method in every)
     for kind, does in KINDS.items():
+        of_kind = [method for method in methods_of(registry) if method.step_type == kind]
+        longest = max(len(method.method) for method in of_kind)
         yield f"{kind}: {does[0].lower()}{does[1:]}"
-        for method in every:
-            if method.step_type == kind:
-                indent = " " * (longest + 4)
-                yield from _wrapped(summary_of(method), f"  {method.method:{longest}}  ", indent)
+        for method in of_kind:
+            yield from _wrapped(summary_of(method), f"  {method.method:{longest}}  ", " " * (longest + 4))
         yield ""
     yield "Keys and an example of one: pipeline-platform methods NAME"
 
