@@ -76,6 +76,24 @@ def test_the_package_of_a_new_project_has_a_name_that_python_takes(folder: str, 
     assert len([*(tmp_path / folder).glob("*/definitions.py")]) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("pyproject.toml", "[tool.dg.project]\nroot_module = 'mine'\n", "dg scaffold defs pipeline_platform.Pipe"),
+        ("src/mine/__init__.py", "", "dg scaffold defs pipeline_platform.PipelineComponent pipelines"),
+        ("pyproject.toml", "[tool", "pyproject.toml can't be read"),
+    ],
+)
+def test_init_leaves_a_project_alone_whose_package_is_another_one(name: str, text: str, told: str, tmp_path: Path):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text(text)
+    mine = files_of(tmp_path)
+    done = run("init", tmp_path)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert files_of(tmp_path) == mine
+
+
 def test_a_project_that_can_t_be_made_is_told(tmp_path: Path):
     (tmp_path / "file").touch()
     done = run("init", tmp_path / "file")

@@ -6,10 +6,11 @@ import importlib.util
 import json
 import keyword
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,11 +46,21 @@ def init(
 
     What is there already stays as it is.
     """
+    module = _module_in(folder)
     try:
-        module = _module_in(folder)
+        if _has_another_package(folder, module):
+            typer.echo(
+                f"{folder} is a Python project already; in a project of Dagster's, this adds pipelines:\n"
+                "  dg scaffold defs pipeline_platform.PipelineComponent pipelines",
+                err=True,
+            )
+            raise typer.Exit(FAILED)
         kept = [path for path, text in _project(module) if not _created(folder, path, text)]
     except OSError as error:
         typer.echo(f"the project can't be made: {error.strerror}: {error.filename}", err=True)
+        raise typer.Exit(FAILED) from error
+    except tomllib.TOMLDecodeError as error:
+        typer.echo(f"{folder / 'pyproject.toml'} can't be read: {error}", err=True)
         raise typer.Exit(FAILED) from error
     for path in kept:
         typer.echo(f"kept     {path}, which was there already", err=True)
@@ -94,6 +105,16 @@ def _module_in(folder: Path) -> str:
     if not is_own and importlib.util.find_spec(name) is not None:
         name = f"{name}_project"
     return name
+
+
+def _has_another_package(folder: Path, module: str) -> bool:
+    """Whether `dg` would look for the project's package somewhere else."""
+    # If there is a folder of this name, it looks nowhere else.
+    if (folder / "src").is_dir():
+        return True
+    pyproject = folder / "pyproject.toml"
+    written: Any = tomllib.loads(pyproject.read_text()) if pyproject.exists() else {}
+    return written.get("tool", {}).get("dg", {}).get("project", {}).get("root_module", module) != module
 
 
 def _next_steps(folder: Path) -> Iterator[str]:

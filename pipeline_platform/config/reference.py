@@ -25,8 +25,8 @@ its asset too; by default `registerAs`, or one made from the method. Instead of 
 it, `configRef` names a JSON file, relative to this one, that holds the config; keys in `config` override it.
 Booleans and numbers may be written as strings, and `${env:NAME}` or `${env:NAME:-default}` may stand in any string.
 
-The examples are steps for the project that `pipeline-platform init` makes. `orders`, `customers` and `returns` are frames
-that earlier steps have registered. `pipeline-platform methods NAME` shows the same at the terminal.
+The examples are steps for the project that `pipeline-platform init` makes. `orders`, `customers` and `returns` are
+frames that earlier steps have registered. `pipeline-platform methods NAME` shows the same at the terminal.
 """
 
 
