@@ -18,14 +18,14 @@ from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 
-_NARROWEST = 120
+_WIDEST = 1000
 
 
 def list_pipelines(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List every pipeline of a folder: mode, schedule, steps, what it reads and writes.
+    """List every pipeline of a folder: mode and partitions, when it runs by itself, steps, what it reads and writes.
 
     A file with errors is listed with the first one, and makes the exit code 1.
     """
@@ -54,6 +54,8 @@ def _row(pipeline: PipelineConfig) -> dict[str, Any]:
         "file": str(pipeline.file),
         "schedule": pipeline.schedule,
         "schedule_timezone": pipeline.schedule_timezone if pipeline.schedule is not None else None,
+        "automation": pipeline.automation,
+        "partitions": pipeline.partitions.type if pipeline.partitions is not None else None,
         "reads": list(dict.fromkeys(dataset.uri for dataset in reads if dataset is not None)),
         "writes": list(dict.fromkeys(dataset.uri for dataset in writes)),
         "errors": [],
@@ -68,6 +70,8 @@ def _broken_row(broken: BrokenFile) -> dict[str, Any]:
         "file": str(broken.path),
         "schedule": None,
         "schedule_timezone": None,
+        "automation": None,
+        "partitions": None,
         "reads": [],
         "writes": [],
         "errors": [str(problem).partition("\n")[0] for problem in broken.problems],
@@ -91,22 +95,29 @@ def _show(rows: list[dict[str, Any]]) -> None:
         if row["errors"]:
             table.add_row(Text(Path(row["file"]).name, style="red"), Text("broken", style="red"))
             continue
-        zone = row["schedule_timezone"]
         table.add_row(
             Text(row["name"]),
-            row["mode"],
-            Text(f"{row['schedule']}{f' {zone}' if zone != 'UTC' else ''}" if row["schedule"] else "–"),
+            f"{row['mode']}, {row['partitions']}" if row["partitions"] else row["mode"],
+            Text(_when(row)),
             str(len(row["steps"])),
             Text("\n".join(map(_short, row["reads"])) or "–"),
             Text("\n".join(map(_short, row["writes"])) or "–"),
         )
-    console = Console(width=max(Console().width, _NARROWEST))
+    # A terminal folds what is too wide; other programs get lines.
+    console = Console() if Console().is_terminal else Console(width=_WIDEST)
     console.print(table)
     for row in rows:
         if row["errors"]:
             first, *others = row["errors"]
             more = f" (and {len(others)} more: pipeline-platform check {row['file']})" if others else ""
             console.print(Text(f"{first}{more}", style="red"), soft_wrap=True)
+
+
+def _when(row: dict[str, Any]) -> str:
+    """When a pipeline runs by itself."""
+    zone = row["schedule_timezone"]
+    schedule = f"{row['schedule']} {zone}".removesuffix(" UTC") if row["schedule"] else None
+    return ", ".join(filter(None, (schedule, row["automation"]))) or "–"
 
 
 def _short(uri: str) -> str:
