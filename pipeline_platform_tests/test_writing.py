@@ -41,20 +41,24 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_init_overwrites_nothing_and_says_what_it_left(tmp_path: Path):
+def test_init_overwrites_nothing_and_gives_no_examples_to_who_has_pipelines(tmp_path: Path):
     (tmp_path / "pyproject.toml").write_text("[project]\nname = 'mine'\n")
     (tmp_path / "pipelines").mkdir()
-    (tmp_path / "pipelines" / "orders.json").write_text("mine")
+    (tmp_path / "pipelines" / "mine.json").write_text("mine")
     mine = files_of(tmp_path)
     first = run("init", tmp_path)
     assert first.exit_code == 0
     assert "kept     pyproject.toml" in first.output
-    assert "kept     pipelines/orders.json" in first.output
+    assert "pipelines/orders.json" not in first.output
+    assert "countries.json" not in str(files_of(tmp_path).keys())
     assert "root_module" in first.output
     made = files_of(tmp_path)
     assert made.items() >= mine.items()
+    (tmp_path / "README.md").write_text("mine too")
+    made = files_of(tmp_path)
     second = run("init", tmp_path)
     assert "created" not in second.output
+    assert "kept     README.md" in second.output
     assert files_of(tmp_path) == made
 
 

@@ -7,8 +7,8 @@ import json
 import keyword
 import re
 import tomllib
-from collections.abc import Iterator
-from importlib.resources import files
+from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,15 +17,18 @@ import typer
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.registry import method_registry
 
-_STARTER = files("pipeline_platform") / "starter"
+_STARTER = resources.files("pipeline_platform") / "starter"
 _SCHEMA = "pipeline.schema.json"
 _MODULE = "MODULE"
 """Stands in the files for the name of the project's Python package."""
-_FILES = {
+_EXAMPLES = {
     "pipelines/orders.json": "orders.json",
     "pipelines/countries.json": "countries.json",
     "data/orders.csv": "orders.csv",
     "data/customers.csv": "customers.csv",
+}
+"""The files that go only into a project without pipelines, and where their text is."""
+_FILES = {
     f"{_MODULE}/__init__.py": None,
     f"{_MODULE}/definitions.py": "definitions.py.txt",
     f"{_MODULE}/defs/__init__.py": None,
@@ -36,7 +39,7 @@ _FILES = {
     ".gitignore": "gitignore.txt",
     "README.md": "README.md",
 }
-"""Each file of a project, and where its text is; None for an empty one."""
+"""All other files of a project; None for an empty one."""
 
 
 def init(
@@ -44,9 +47,11 @@ def init(
 ) -> None:
     """Make a project that runs: two pipelines with their data, what Dagster's `dg` needs, and completion for editors.
 
-    What is there already stays as it is.
+    What is there already stays as it is, and a folder that has pipelines gets no other ones.
     """
     module = _module_in(folder)
+    has_pipelines = any((folder / "pipelines").glob("*.json"))
+    files = {**({} if has_pipelines else _EXAMPLES), **_FILES}
     try:
         if _has_another_package(folder, module):
             typer.echo(
@@ -55,11 +60,11 @@ def init(
                 err=True,
             )
             raise typer.Exit(FAILED)
-        kept = [path for path, text in _project(module) if not _created(folder, path, text)]
+        kept = [path for path, text in _texts(files, module) if not _created(folder, path, text)]
     except OSError as error:
         typer.echo(f"the project can't be made: {error.strerror}: {error.filename}", err=True)
         raise typer.Exit(FAILED) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         typer.echo(f"{folder / 'pyproject.toml'} can't be read: {error}", err=True)
         raise typer.Exit(FAILED) from error
     for path in kept:
@@ -70,14 +75,14 @@ def init(
             f'  [tool.dg]\n  directory_type = "project"\n\n  [tool.dg.project]\n  root_module = "{module}"\n',
             err=True,
         )
-    typer.echo("\n".join(_next_steps(folder)), err=True)
+    typer.echo("\n".join(_next_steps(folder, has_examples=not has_pipelines)), err=True)
 
 
-def _project(module: str) -> Iterator[tuple[str, str]]:
-    """Path and text of each file."""
+def _texts(files: Mapping[str, str | None], module: str) -> Iterator[tuple[str, str]]:
+    """Path and text of each file, and of the JSON Schema."""
     from pipeline_platform.config.schema import pipeline_schema
 
-    for path, source in _FILES.items():
+    for path, source in files.items():
         text = (_STARTER / source).read_text() if source is not None else ""
         yield path.replace(_MODULE, module), text.replace(_MODULE, module)
     yield _SCHEMA, json.dumps(pipeline_schema(method_registry()), indent=2, ensure_ascii=False) + "\n"
@@ -117,12 +122,13 @@ def _has_another_package(folder: Path, module: str) -> bool:
     return written.get("tool", {}).get("dg", {}).get("project", {}).get("root_module", module) != module
 
 
-def _next_steps(folder: Path) -> Iterator[str]:
+def _next_steps(folder: Path, *, has_examples: bool) -> Iterator[str]:
     yield ""
     yield "next:"
     if folder.resolve() != Path.cwd():
         yield f"  cd {folder}"
-    yield "  pipeline-platform run pipelines/orders.json    runs a pipeline; its table is lake/orders"
+    if has_examples:
+        yield "  pipeline-platform run pipelines/orders.json    runs a pipeline; its table is lake/orders"
     yield "  pipeline-platform list                         lists the pipelines"
     yield "  pipeline-platform methods                      lists what a step can do"
     yield "  dg dev                                         opens them in Dagster, at http://127.0.0.1:3000"

@@ -193,6 +193,10 @@ def test_a_snippet_makes_the_example_of_its_method():
     steps = SCHEMA["properties"]["steps"]
     made = {snippet["label"]: filled_in(snippet["body"]) for snippet in steps["items"]["defaultSnippets"]}
     assert made == {method.method: example_of(method) for method in methods_of(method_registry())}
+    # Between the quotes, so that they stay when something is typed there.
+    bodies = {snippet["label"]: snippet["body"]["config"] for snippet in steps["items"]["defaultSnippets"]}
+    assert bodies["filterRows"] == {"condition": '^"${1:quantity > 0}"'}
+    assert bodies["fromRate"] == {"rowsPerSecond": "^${1:10}"}
     first = [snippet["body"]["type"] for snippet in steps["prefixItems"][0]["defaultSnippets"]]
     assert set(first) == {"extract"}
     for snippet in SCHEMA["defaultSnippets"]:
