@@ -15,9 +15,12 @@ from typer.testing import CliRunner, Result
 
 from pipeline_platform.cli import app
 from pipeline_platform.config.methods import example_of, methods_of
-from pipeline_platform.config.step import StepConfig
+from pipeline_platform.config.reference import reference_page
+from pipeline_platform.config.schema import pipeline_schema
+from pipeline_platform.config.step import MethodRegistry, StepConfig
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.registry import method_registry
+from pipeline_platform.transforms.filter_rows import FilterRows
 from pipeline_platform_tests.config.method_examples import FRAMES
 from pipeline_platform_tests.config.reading import Json, load, pipeline, read, transform
 
@@ -162,6 +165,18 @@ def test_methods_lists_every_method_and_tells_all_about_one():
     assert "  condition: string, required\n    A Spark SQL condition." in run("methods", "filterRows").output
     assert 'trigger: string, default "5 seconds"' in run("methods", "toKafka").output
     assert "Also called coalesceData" in run("methods", "coalesceData").output
+
+
+def test_a_method_of_another_package_without_docstring_and_example_is_listed_too(monkeypatch: pytest.MonkeyPatch):
+    bare = type("Bare", (FilterRows,), {"method": "bare", "example": None, "__module__": __name__})
+    known = method_registry()
+    added = MethodRegistry({**known, "transform": {**known["transform"], "bare": bare}}, known.misnomers)
+    monkeypatch.setattr("pipeline_platform.cli.methods.method_registry", lambda: added)
+    assert "\n  bare\n" in run("methods").output
+    assert run("methods", "bare").output.startswith("bare (transform)\n")
+    assert "Example" not in run("methods", "bare").output
+    assert '"bare"' in json.dumps(pipeline_schema(added)["$defs"]["transform"])
+    assert "### bare\n" in reference_page(added)
 
 
 @pytest.mark.parametrize(("name", "meant"), [("fromFile", "fromFiles"), ("fromCsv", "fromFiles"), ("x", "lists all")])

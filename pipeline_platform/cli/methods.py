@@ -53,7 +53,9 @@ def _all(registry: MethodRegistry) -> Iterator[str]:
         longest = max(len(method.method) for method in of_kind)
         yield f"{kind}: {does[0].lower()}{does[1:]}"
         for method in of_kind:
-            yield from _wrapped(summary_of(method), f"  {method.method:{longest}}  ", " " * (longest + 4))
+            name = f"  {method.method:{longest}}  "
+            # A method of another package may have nothing to say.
+            yield from _wrapped(summary_of(method), name, " " * len(name)) or [name.rstrip()]
         yield ""
     yield "Keys and an example of one: pipeline-platform methods NAME"
 
