@@ -206,6 +206,14 @@ ROWS = {
 """How many rows each transform makes of the five orders, counted by hand."""
 
 
+# To compile code for so few rows takes longer than to do without.
+FOR_A_FEW_ROWS = {
+    "spark.sql.codegen.wholeStage": False,
+    "spark.sql.shuffle.partitions": 1,
+    "spark.sql.adaptive.enabled": False,
+}
+
+
 def changed(name: str, **config: Any) -> Json:
     step = EXAMPLES[name]
     assert step is not None
@@ -237,12 +245,15 @@ def test_the_examples_that_need_no_server_run_in_a_new_project(shop: Path, spark
         *counted(transforms, "out/rows"),
         *(changed(name, input="orders") for name in ("toFiles", "toDeltaLake", "toAvro")),
         *(changed(method.method, input="orders") for method in of_type("validate")),
+        sparkConf=FOR_A_FEW_ROWS,
     )
     written = BatchRun(read(writing), spark).run()
     assert written.status == "COMPLETED"
     assert counts_in("out/rows") == ROWS
     assert DeltaTable("lake/orders").to_pyarrow_table().num_rows == 5
     reading = ("fromFiles", "fromDeltaLake", "fromAvro", "fromRate")
-    again = pipeline(*(changed(name, registerAs=name) for name in reading), *counted(reading, "out/read"))
+    again = pipeline(
+        *(changed(name, registerAs=name) for name in reading), *counted(reading, "out/read"), sparkConf=FOR_A_FEW_ROWS
+    )
     assert BatchRun(read(again), spark).run().status == "COMPLETED"
     assert counts_in("out/read") == {"fromFiles": 5, "fromDeltaLake": 5, "fromAvro": 5, "fromRate": 600}
