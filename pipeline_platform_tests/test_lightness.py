@@ -16,6 +16,11 @@ CODE = {
     "check": "from pipeline_platform.cli import app; app(['check', *FILES], standalone_mode=False)",
     "streams": "from pipeline_platform.cli import app; app(['streams'], standalone_mode=False)",
     "100 supervised streams": "sys.argv = ['supervision']; from devtools.bench.supervision import main; main()",
+    "init, list and methods": (
+        "import tempfile; from pipeline_platform.cli import app; "
+        "commands = ['init', tempfile.mkdtemp()], ['list'], ['methods'], ['methods', 'fromKafka']; "
+        "[app(command, standalone_mode=False) for command in commands]"
+    ),
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, reference, run, streams, warm_up
+from pipeline_platform.cli import check, init, listing, methods, reference, run, streams, warm_up
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -43,19 +43,23 @@ def options(
 
 
 # In the order of the help.
-for _command in (
-    check.check,
-    run.run,
-    streams.streams,
-    streams.metrics,
-    streams.stop,
-    streams.resume,
-    streams.reset_checkpoint,
-    reference.schema,
-    reference.reference,
-    warm_up.warm_up,
-):
-    app.command()(_command)
+_COMMANDS = {
+    "init": init.init,
+    "check": check.check,
+    "run": run.run,
+    "list": listing.list_pipelines,
+    "methods": methods.methods,
+    "streams": streams.streams,
+    "metrics": streams.metrics,
+    "stop": streams.stop,
+    "resume": streams.resume,
+    "reset-checkpoint": streams.reset_checkpoint,
+    "schema": reference.schema,
+    "reference": reference.reference,
+    "warm-up": warm_up.warm_up,
+}
+for _name, _command in _COMMANDS.items():
+    app.command(_name)(_command)
 
 
 def main() -> None:

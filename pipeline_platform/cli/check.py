@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import Files, Variables, given_values, loaded
+from pipeline_platform.cli.files import Paths, Variables, files_at, given_values, loaded
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -16,7 +16,7 @@ from pipeline_platform.orchestration.project import side_by_side
 
 
 def check(
-    files: Files,
+    files: Paths,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
     variables: Variables = None,
 ) -> None:
@@ -29,7 +29,12 @@ def check(
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
     problems = 0
-    for file in files:
+    try:
+        found = files_at(files)
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+    for file in found:
         try:
             pipelines.append(loaded(file, given))
         except PipelineConfigurationException as error:

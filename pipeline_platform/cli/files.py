@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,16 +13,35 @@ from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.orchestration.project import pipeline_files
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path("pipelines")
-Files = Annotated[list[Path], typer.Argument(help="Pipeline files.", show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
 Variables = Annotated[
     list[str] | None,
     typer.Option("--var", metavar="NAME=VALUE", help="Value of a variable of the pipeline; may be given repeatedly."),
 ]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
+
+
+def files_at(paths: Iterable[Path]) -> list[Path]:
+    """The files that are meant by paths of files and folders.
+
+    Raises:
+        PipelineConfigurationException: A folder can't be read, or has no pipeline file.
+    """
+    files: dict[Path, None] = {}
+    for path in paths:
+        found = pipeline_files(path) if path.is_dir() else [path]
+        if not found:
+            raise PipelineConfigurationException(
+                f"there is no pipeline file in the folder '{path}'",
+                hint="pipeline files are named *.json, and are not looked for in folders below it",
+            )
+        files.update(dict.fromkeys(found))
+    return list(files)
 
 
 def loaded(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:

@@ -112,6 +112,8 @@ Automation = Literal["onUpstream", "onMissing", "onSchedule"]
 class PipelineKeys(FormatModel):
     """The top-level keys of a pipeline file, without its steps."""
 
+    editor_schema: Annotated[str | None, Field(alias="$schema")] = None
+    """For your editor: path or URL of the JSON Schema of this format, as `pipeline-platform schema` prints it."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$"), AfterValidator(_name)]
     """Unique in the project; the Dagster job, asset prefix and group come from it (`-` becomes `_`)."""
     mode: Annotated[PipelineMode, one_of("batch", "streaming")]

@@ -10,16 +10,11 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pipeline_platform.config.methods import KINDS, description_of, example_of, json_text, methods_of, names_of
 from pipeline_platform.config.pipeline import PipelineKeys
-from pipeline_platform.config.schema import PropertySchema, methods_of
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig, StepType
+from pipeline_platform.config.schema import PropertySchema
+from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
 
-_ABOUT_KIND = {
-    "extract": "Reads a dataset; its frame becomes the primary one.",
-    "transform": "Derives a frame from one or more others; it becomes the primary one.",
-    "validate": "Checks a frame against rules and leaves it unchanged.",
-    "load": "Writes a frame to a sink and leaves it unchanged.",
-}
 _INTRODUCTION = """\
 # Reference
 
@@ -29,11 +24,23 @@ A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {
 its asset too; by default `registerAs`, or one made from the method. Instead of `config`, or in addition to
 it, `configRef` names a JSON file, relative to this one, that holds the config; keys in `config` override it.
 Booleans and numbers may be written as strings, and `${env:NAME}` or `${env:NAME:-default}` may stand in any string.
+
+The examples are steps for the project that `pipeline-platform init` makes. `orders`, `customers` and `returns` are
+frames that earlier steps have registered. `pipeline-platform methods NAME` shows the same at the terminal.
 """
 
 
 @dataclass(frozen=True)
-class _Row:
+class KeyRow:
+    """A key as people read it.
+
+    Args:
+        key: With the way to it, if it is a key within another one, such as `window.column`.
+        type: In words.
+        default: As JSON, `required`, or nothing.
+        meaning: In Markdown.
+    """
+
     key: str
     type: str
     default: str
@@ -46,19 +53,19 @@ class _Row:
 
 def reference_page(registry: MethodRegistry) -> str:
     """The reference page, in Markdown, of the format with these methods."""
-    parts = [_INTRODUCTION, "## The file\n", _table([*_rows(PipelineKeys), _STEPS])]
+    parts = [_INTRODUCTION, "## The file\n", _table([*rows_of(PipelineKeys), _STEPS])]
     for step_type in STEP_TYPES:
         methods = [method for method in methods_of(registry) if method.step_type == step_type]
         shared = _shared_keys(methods)
-        parts.append(f"## {step_type}\n\n{_ABOUT_KIND[step_type]}\n")
+        parts.append(f"## {step_type}\n\n{KINDS[step_type]}\n")
         if shared:
             parts.append(f"Every {step_type} takes:\n")
-            parts.append(_table(row for row in _rows(methods[0]) if row.key.partition(".")[0] in shared))
-        parts.extend(_method_section(method, step_type, shared, registry) for method in methods)
+            parts.append(_table(row for row in rows_of(methods[0]) if row.key.partition(".")[0] in shared))
+        parts.extend(_method_section(method, shared, registry) for method in methods)
     return "\n".join(parts)
 
 
-_STEPS = _Row("steps", "list of steps", "required", "Run in order; the first is an extract.")
+_STEPS = KeyRow("steps", "list of steps", "required", "Run in order; the first is an extract.")
 
 
 def _shared_keys(methods: Sequence[type[StepConfig]]) -> set[str]:
@@ -78,26 +85,28 @@ def _owner(model: type[BaseModel], field: str) -> type:
     return next(owner for owner in inspect.getmro(model) if field in inspect.get_annotations(owner))
 
 
-def _method_section(method: type[StepConfig], step_type: StepType, shared: set[str], registry: MethodRegistry) -> str:
-    aliases = [name for name, model in registry[step_type].items() if model is method and name != method.method]
-    lines = [f"### {method.method}\n", f"{inspect.getdoc(method) or ''}\n"]
+def _method_section(method: type[StepConfig], shared: set[str], registry: MethodRegistry) -> str:
+    aliases = [name for name in names_of(method, registry) if name != method.method]
+    lines = [f"### {method.method}\n", f"{description_of(method)}\n"]
     if aliases:
         lines.append(f"Also called {', '.join(f'`{alias}`' for alias in aliases)}.\n")
     if method.other_keys:
         lines.append(
             f"Other keys are passed on as they are, such as {', '.join(f'`{key}`' for key in method.other_keys)}.\n"
         )
-    rows = [row for row in _rows(method) if row.key.partition(".")[0] not in shared]
+    if (step := example_of(method)) is not None:
+        lines.append(f"```json\n{json_text(step)}\n```\n")
+    rows = [row for row in rows_of(method) if row.key.partition(".")[0] not in shared]
     return "\n".join([*lines, _table(rows)]) if rows else "\n".join(lines)
 
 
-def _table(rows: Iterator[_Row] | Sequence[_Row]) -> str:
+def _table(rows: Iterator[KeyRow] | Sequence[KeyRow]) -> str:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|", *map(str, rows)]
     return "\n".join(lines) + "\n"
 
 
-def _rows(model: type[BaseModel]) -> Iterator[_Row]:
-    """One row for each key, the model's own before those it inherits."""
+def rows_of(model: type[BaseModel]) -> Iterator[KeyRow]:
+    """One row for each key, and for each key within it; the model's own before those it inherits."""
     schema = model.model_json_schema(schema_generator=PropertySchema)
     definitions = schema.get("$defs", {})
     required = set(schema.get("required", []))
@@ -108,8 +117,8 @@ def _rows(model: type[BaseModel]) -> Iterator[_Row]:
                 yield from _key_rows(key, schema["properties"][key], key in required, definitions)
 
 
-def _key_rows(key: str, schema: dict[str, Any], required: bool, definitions: dict[str, Any]) -> Iterator[_Row]:
-    yield _Row(key, _type(schema, definitions), _default(schema, required), schema.get("description", ""))
+def _key_rows(key: str, schema: dict[str, Any], required: bool, definitions: dict[str, Any]) -> Iterator[KeyRow]:
+    yield KeyRow(key, _type(schema, definitions), _default(schema, required), schema.get("description", ""))
     for path, definition in _objects(schema, definitions):
         needed = definition.get("required", [])
         for inner, inner_schema in definition.get("properties", {}).items():

@@ -1,16 +1,48 @@
-"""The JSON Schema of a pipeline file, made from the same models that read it."""
+"""The JSON Schema of a pipeline file, made from the same models that read it, for editors and other programs.
+
+What JSON Schema has no word for is said in those of VS Code's language service, which other editors use as well:
+`enumDescriptions`, `markdownDescription` and `defaultSnippets`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from pydantic.json_schema import GenerateJsonSchema, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
+from pipeline_platform.config.editor_snippets import PIPELINES, config_snippet, step_snippets
+from pipeline_platform.config.methods import (
+    KINDS,
+    description_of,
+    example_of,
+    json_text,
+    methods_of,
+    names_of,
+    summary_of,
+)
 from pipeline_platform.config.pipeline import PipelineKeys
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
+from pipeline_platform.config.step import MethodRegistry, StepConfig
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_PLAIN = frozenset({"default", "const", "enum", "defaultSnippets"})
+"""Keywords whose values are data, and no schemas."""
+
+
+class PropertySchema(GenerateJsonSchema):
+    """Makes no titles of key names, which would say each key twice, and no defaults that say nothing."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        made = super().default_schema(schema)
+        # An editor would write these into the file. Of a model, its keys say their defaults.
+        if made.get("default") is None or isinstance(made["default"], dict):
+            made.pop("default", None)
+        return made
 
 
 def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
@@ -29,11 +61,21 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     def definition_of(model: type[Any]) -> dict[str, Any]:
         return defined[references[model, "validation"]["$ref"].rpartition("/")[2]]
 
-    steps = [_step(method, registry, references[method, "validation"], definition_of(method)) for method in methods]
     keys = definition_of(PipelineKeys)
     for name in [name for name, definition in defined.items() if definition is keys]:
         del defined[name]
-    return {
+    for definition in defined.values():
+        # Names of classes.
+        definition.pop("title", None)
+    by_type = {kind: [method for method in methods if method.step_type == kind] for kind in KINDS}
+    kinds: dict[str, Any] = {}
+    for kind, of_kind in by_type.items():
+        cases = [
+            _config_of(method, registry, references[method, "validation"], definition_of(method)) for method in of_kind
+        ]
+        kinds[kind] = {"properties": {"method": _names(of_kind, registry)}, "allOf": cases}
+    extracts = step_snippets(by_type["extract"])
+    schema: dict[str, Any] = {
         "$schema": DRAFT,
         "title": "Pipeline",
         "description": "A data pipeline that runs on Spark as Dagster assets.",
@@ -44,51 +86,43 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
                 "description": "Run in order; the first is an extract.",
                 "type": "array",
                 "minItems": 1,
-                "prefixItems": [{"$ref": "#/$defs/step", "properties": {"type": {"const": "extract"}}}],
-                "items": {"$ref": "#/$defs/step"},
+                "prefixItems": [
+                    {
+                        "allOf": [{"$ref": "#/$defs/step"}, {"properties": {"type": {"const": "extract"}}}],
+                        "defaultSnippets": extracts,
+                    }
+                ],
+                "items": {"allOf": [{"$ref": "#/$defs/step"}], "defaultSnippets": step_snippets(methods)},
             },
         },
         "required": [*keys["required"], "steps"],
         "additionalProperties": False,
-        "$defs": {"step": {"oneOf": steps}, **dict(sorted(defined.items()))},
+        "defaultSnippets": PIPELINES,
+        "$defs": {"step": _step(methods, registry), **kinds, **dict(sorted(defined.items()))},
     }
+    return _for_editors(schema)
 
 
-def methods_of(registry: MethodRegistry) -> Iterator[type[StepConfig]]:
-    """Every method once, aliases left out, by step type."""
-    for step_type in STEP_TYPES:
-        yield from dict.fromkeys(registry[step_type].values())
+def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict[str, Any]:
+    """A step of any type, with what follows from its type, and from its method within that.
 
-
-class PropertySchema(GenerateJsonSchema):
-    """Makes no titles of key names: they would say each key twice."""
-
-    def field_title_should_be_set(self, schema: Any) -> bool:
-        return False
-
-
-def _step(
-    method: type[StepConfig],
-    registry: MethodRegistry,
-    reference: dict[str, Any],
-    definition: dict[str, Any],
-) -> dict[str, Any]:
-    names = [name for name, model in registry[method.step_type].items() if model is method]
-    required = definition.pop("required", [])
-    definition.pop("title", None)
-    step: dict[str, Any] = {
-        "title": method.method,
-        "description": definition.pop("description", ""),
+    Each case is an `if`, so that a mistake in a step is one error, and not one for each method that it is not.
+    """
+    return {
         "type": "object",
         "properties": {
-            "type": {"const": method.step_type},
-            "method": {"const": names[0]} if len(names) == 1 else {"enum": names},
+            "type": {
+                "description": "What kind of step it is.",
+                "enum": list(KINDS),
+                "enumDescriptions": list(KINDS.values()),
+            },
+            "method": {"description": "What the step does.", "type": "string"},
             "name": {
                 "description": "Name of the step and of its asset; by default `registerAs`, or made from the method.",
                 "type": "string",
                 "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
             },
-            "config": reference,
+            "config": {"description": "The keys of the method.", "type": "object"},
             "configRef": {
                 "description": "Path, relative to this file, of a JSON object with the config; keys in 'config' "
                 "override it.",
@@ -98,9 +132,81 @@ def _step(
         },
         "required": ["type", "method"],
         "additionalProperties": False,
+        "if": {"required": ["type"]},
+        "then": {
+            "allOf": [
+                {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in KINDS
+            ]
+        },
+        "else": {"properties": {"method": _names(methods, registry)}},
     }
+
+
+def _names(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict[str, Any]:
+    """The schema of `method`, with what each one does."""
+    aliases = [name for method in methods for name in names_of(method, registry) if name != method.method]
+    names = {
+        "enum": [method.method for method in methods],
+        "enumDescriptions": [summary_of(method) for method in methods],
+        "markdownEnumDescriptions": [_described(method) for method in methods],
+    }
+    # As a pattern, so that an editor does not offer old names.
+    return {"anyOf": [names, {"pattern": _pattern(aliases)}]} if aliases else names
+
+
+def _pattern(names: Sequence[str]) -> str:
+    return f"^({'|'.join(map(re.escape, names))})$"
+
+
+def _described(method: type[StepConfig]) -> str:
+    parts = [_unwrapped(description_of(method))]
+    if (step := example_of(method)) is not None:
+        parts.append(f"```json\n{json_text(step)}\n```")
+    return "\n\n".join(parts)
+
+
+def _config_of(
+    method: type[StepConfig], registry: MethodRegistry, reference: dict[str, Any], definition: dict[str, Any]
+) -> dict[str, Any]:
+    """What a step of this method has to be."""
+    names = names_of(method, registry)
+    required = definition.pop("required", [])
+    definition["description"] = description_of(method)
+    snippets = config_snippet(method)
+    config = {**reference, "defaultSnippets": snippets} if snippets else reference
+    then: dict[str, Any] = {"properties": {"config": config}}
     if required:
         # A referenced file may have the keys that are needed.
-        complete = {"properties": {"config": {"required": required}}, "required": ["config"]}
-        step["anyOf"] = [{"required": ["configRef"]}, complete]
-    return step
+        complete = {"properties": {"config": {**config, "required": required}}, "required": ["config"]}
+        then = {"if": {"required": ["configRef"]}, "then": then, "else": complete}
+    given = {"const": names[0]} if len(names) == 1 else {"pattern": _pattern(names)}
+    return {"if": {"properties": {"method": given}, "required": ["method"]}, "then": then}
+
+
+def _for_editors(value: Any) -> Any:
+    """The same schema as an editor shows it best.
+
+    Descriptions are without the line breaks of the code, and in Markdown where that is of use. A value that may be null
+    says its type, for which an editor writes quotes or brackets.
+    """
+    if isinstance(value, list):
+        return [_for_editors(item) for item in cast("list[Any]", value)]
+    if not isinstance(value, Mapping):
+        return value
+    made: dict[str, Any] = {}
+    for key, item in cast("Mapping[str, Any]", value).items():
+        made[key] = item if key in _PLAIN else _for_editors(item)
+        if key == "description" and isinstance(item, str):
+            made[key] = _unwrapped(item)
+            if "`" in item or "\n" in item:
+                made["markdownDescription"] = made[key]
+    match made.get("anyOf"):
+        case [{"type": str(kind), **other}, {"type": "null"}] if "enum" not in other and "const" not in other:
+            del made["anyOf"]
+            return {**made, **other, "type": [kind, "null"]}
+        case _:
+            return made
+
+
+def _unwrapped(text: str) -> str:
+    return re.sub(r"(?<!\n)\n(?![\n*|-])", " ", text)

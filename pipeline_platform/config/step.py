@@ -46,6 +46,8 @@ class StepConfig(FormatModel):
     """Other spellings of the method's name that a file may use."""
     other_keys: ClassVar[tuple[str, ...]] = ()
     """The best known of the keys that it takes beside its fields."""
+    example: ClassVar[Mapping[str, Any] | None] = None
+    """A config that shows the method in use, for the reference and for editors."""
     kind: ClassVar[str] = "spark"
     """The system it deals with, as Dagster's `kinds` name it."""
 

@@ -1,8 +1,8 @@
 """The platform as a component of a `dg` project: a folder of pipelines beside whatever else the project defines."""
 
-import json
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from importlib.resources import files
+from typing import Annotated, Literal
 
 import dagster as dg
 from dagster.components import Component, ComponentLoadContext, Model, Resolvable, ScaffoldRequest
@@ -15,16 +15,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.project_definitions import project_definitions
 
-_EXAMPLE: dict[str, Any] = {
-    "name": "example",
-    "mode": "batch",
-    "description": "Generated rows into a Delta table: replace it by a pipeline of your own.",
-    "steps": [
-        {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 10}},
-        {"type": "validate", "method": "validateRanges", "config": {"ranges": {"value": {"min": 0}}}},
-        {"type": "load", "method": "toDeltaLake", "config": {"path": "data/lake/example", "mode": "overwrite"}},
-    ],
-}
+_EXAMPLE = files("pipeline_platform") / "starter" / "generated.json"
 
 
 @dataclass(frozen=True)
@@ -50,7 +41,7 @@ class PipelineScaffolder(Scaffolder):
     def scaffold(self, request: ScaffoldRequest) -> None:
         """Write both files."""
         scaffold_component(request, {"path": "."})
-        (request.target_path / "example.json").write_text(json.dumps(_EXAMPLE, indent=2) + "\n")
+        (request.target_path / "example.json").write_text(_EXAMPLE.read_text())
 
 
 @scaffold_with(PipelineScaffolder)

@@ -39,6 +39,10 @@ class AggregateData(Transform):
     """Turns each group into one row: the columns of `groupBy`, then the aggregates in the order written."""
 
     method: ClassVar[str] = "aggregateData"
+    example = {
+        "groupBy": ["customer"],
+        "aggregations": {"orders": "count(*)", "spent": "sum(quantity * price)"},
+    }
 
     group_by: Names | Annotated[list[Text], Field(max_length=0)] = Field(default_factory=list)
     """The columns that make up a group; an empty list makes one group of all rows."""

@@ -17,6 +17,7 @@ class Coalesce(Transform):
 
     method: ClassVar[str] = "coalesce"
     aliases: ClassVar[tuple[str, ...]] = ("coalesceData",)
+    example = {"numPartitions": 1}
 
     num_partitions: PositiveInteger
     """How many at most."""

@@ -60,6 +60,7 @@ class Deduplicate(Transform):
     """Keeps one of the rows that are equal in some columns; nulls are equal to each other."""
 
     method: ClassVar[str] = "deduplicate"
+    example = {"columns": ["id"], "orderBy": ["ordered_at DESC"]}
 
     columns: Names
     """The columns that tell rows apart."""

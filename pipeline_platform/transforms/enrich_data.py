@@ -26,6 +26,7 @@ class EnrichData(Transform):
     """Adds columns, or replaces them, in the order written; each may use the ones before it."""
 
     method: ClassVar[str] = "enrichData"
+    example = {"columns": {"total": "quantity * price", "is_large": "total > 20"}}
 
     columns: Annotated[dict[Text, SqlExpression], Field(min_length=1)]
     """Spark SQL expressions by column name."""

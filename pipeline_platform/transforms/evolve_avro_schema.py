@@ -30,6 +30,17 @@ class EvolveAvroSchema(Transform):
     """
 
     method: ClassVar[str] = "evolveAvroSchema"
+    example = {
+        "targetSchema": {
+            "type": "record",
+            "name": "Order",
+            "fields": [
+                {"name": "id", "type": "long"},
+                {"name": "customer", "type": ["null", "string"]},
+                {"name": "channel", "type": "string", "default": "shop"},
+            ],
+        }
+    }
 
     target_schema: AvroSchema
     """An Avro record schema."""

@@ -16,6 +16,7 @@ class FilterRows(Transform):
     """Keeps the rows for which a condition is true; rows for which it is null are dropped."""
 
     method: ClassVar[str] = "filterRows"
+    example = {"condition": "quantity > 0"}
 
     condition: SqlExpression
     """A Spark SQL condition."""

@@ -79,6 +79,11 @@ class JoinDataFrames(Transform):
     """
 
     method: ClassVar[str] = "joinDataFrames"
+    example = {
+        "inputDataFrames": ["orders", "customers"],
+        "joinConditions": ["orders.customer = customers.customer"],
+        "joinType": "left",
+    }
 
     input_data_frames: FrameNames
     """The registered frames, two or more; conditions refer to them by name."""

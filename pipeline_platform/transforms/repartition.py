@@ -18,6 +18,7 @@ class Repartition(Transform):
 
     method: ClassVar[str] = "repartition"
     aliases: ClassVar[tuple[str, ...]] = ("repartitionData",)
+    example = {"numPartitions": 8, "columns": ["customer"]}
 
     num_partitions: PositiveInteger
     """How many."""

@@ -17,6 +17,7 @@ class RepartitionByColumns(Transform):
     """Shuffles the rows so that those equal in some columns are in the same partition."""
 
     method: ClassVar[str] = "repartitionByColumns"
+    example = {"columns": ["customer"]}
 
     columns: Names
     """The columns."""

@@ -35,6 +35,12 @@ class ReshapeData(Transform):
     """Turns the values of a column into columns (`pivot`), or columns into rows (`unpivot`)."""
 
     method: ClassVar[str] = "reshapeData"
+    example = {
+        "operation": "pivot",
+        "groupByColumns": ["customer"],
+        "pivotColumn": "product",
+        "aggregateColumn": "quantity",
+    }
 
     operation: Annotated[Literal["pivot", "unpivot"], one_of("pivot", "unpivot")]
     """`pivot` or `unpivot`."""

@@ -29,6 +29,10 @@ class SqlQueryTransform(Transform):
     """Runs a Spark SQL query over registered frames; the primary frame is not read."""
 
     method: ClassVar[str] = "sqlQuery"
+    example = {
+        "query": "SELECT country, sum(quantity * price) AS revenue FROM orders JOIN customers USING (customer) "
+        "GROUP BY country"
+    }
 
     query: SqlQuery
     """The query; each table in it is a registered name."""

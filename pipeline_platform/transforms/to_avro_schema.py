@@ -26,6 +26,7 @@ class ToAvroSchema(Transform):
     """
 
     method: ClassVar[str] = "toAvroSchema"
+    example = {"namespace": "com.shop", "name": "Order"}
 
     namespace: Annotated[str, Field(pattern=r"^([A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*)?$")] = "com.pipeline"
     """Namespace of the record; may be empty."""

@@ -27,6 +27,7 @@ class UnionDataFrames(Transform):
     """
 
     method: ClassVar[str] = "unionDataFrames"
+    example = {"inputDataFrames": ["orders", "returns"], "allowMissingColumns": True}
 
     input_data_frames: FrameNames
     """Registered frames; if there is only one, the primary frame, or that of `input`, comes before it."""

@@ -50,6 +50,7 @@ class ValidateBusinessRules(Validate):
     """Every row satisfies these SQL conditions; a condition that is null counts as satisfied."""
 
     method: ClassVar[str] = "validateBusinessRules"
+    example = {"rules": ["price > 0", {"name": "no large orders of tea", "rule": "product <> 'tea' OR quantity <= 10"}]}
 
     rules_: Annotated[
         list[Annotated[BusinessRule, BeforeValidator(_named), WithJsonSchema(_RULE_SCHEMA)]],

@@ -18,6 +18,7 @@ class ValidateNulls(Validate):
     """Every row has a value in these columns."""
 
     method: ClassVar[str] = "validateNulls"
+    example = {"notNullColumns": ["customer"], "onFailure": "quarantine"}
 
     not_null_columns: Names
     """Columns in which null breaks the rule; NaN is a value."""

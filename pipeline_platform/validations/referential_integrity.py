@@ -25,6 +25,12 @@ class ValidateReferentialIntegrity(Validate):
     """
 
     method: ClassVar[str] = "validateReferentialIntegrity"
+    example = {
+        "foreignKey": "customer",
+        "referencedDataFrame": "customers",
+        "referencedColumn": "customer",
+        "onFailure": "warn",
+    }
 
     foreign_key: Text
     """The column that refers."""

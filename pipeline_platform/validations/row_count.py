@@ -17,6 +17,7 @@ class ValidateRowCount(Validate):
     """The frame has at least, or at most, this many rows."""
 
     method: ClassVar[str] = "validateRowCount"
+    example = {"min": 1}
 
     min: NaturalLong | None = None
     """Fewest rows allowed."""

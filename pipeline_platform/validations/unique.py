@@ -24,6 +24,7 @@ class ValidateUnique(Validate):
     """
 
     method: ClassVar[str] = "validateUnique"
+    example = {"columns": ["id"]}
 
     columns: Names
     """The columns that make a row unique."""

@@ -116,6 +116,12 @@ def test_a_secret_is_rotated_as_the_page_says(
     )
 
 
+def test_the_tutorial_shows_the_pipelines_that_init_makes():
+    shown = {act.path: act.text for act in acts(DOCS / "tutorial.md") if isinstance(act, PageFile)}
+    for name in ("orders.json", "countries.json"):
+        assert shown[f"pipelines/{name}"] == (ROOT / "pipeline_platform" / "starter" / name).read_text()
+
+
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
 def test_every_json_of_a_page_is_a_file_that_a_reader_writes(page: Path):
     untitled = [fence.line for fence in fences(page) if fence.language == "json" and fence.title is None]

@@ -14,6 +14,7 @@ class ToAvro(WritesFiles, S3Options):
 
     method: ClassVar[str] = "toAvro"
     kind: ClassVar[str] = "avro"
+    example = {"path": "out/orders_avro", "mode": "overwrite"}
 
     avro_schema: AvroSchema | None = None
     """The schema to write with; by default made from the frame."""

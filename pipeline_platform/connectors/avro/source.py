@@ -27,6 +27,7 @@ class FromAvro(Extract, S3Options):
 
     method: ClassVar[str] = "fromAvro"
     kind: ClassVar[str] = "avro"
+    example = {"path": "out/orders_avro"}
 
     path: Location
     """Local path or URI of the files."""

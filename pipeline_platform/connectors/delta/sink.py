@@ -51,6 +51,7 @@ class ToDeltaLake(Load, S3Options):
 
     method: ClassVar[str] = "toDeltaLake"
     kind: ClassVar[str] = "deltalake"
+    example = {"path": "lake/orders", "mode": "overwrite"}
 
     path: Location
     """Local path or URI of the table."""

@@ -35,6 +35,7 @@ class FromDeltaLake(Extract, S3Options):
 
     method: ClassVar[str] = "fromDeltaLake"
     kind: ClassVar[str] = "deltalake"
+    example = {"path": "lake/orders"}
 
     path: Location
     """Local path or URI of the table."""

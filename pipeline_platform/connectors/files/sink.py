@@ -178,6 +178,7 @@ class ToFiles(WritesFiles):
 
     method: ClassVar[str] = "toFiles"
     kind: ClassVar[str] = "file"
+    example = {"path": "out/orders", "format": "parquet", "mode": "overwrite"}
 
     format: FileFormat
     """Their format."""

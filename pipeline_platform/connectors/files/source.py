@@ -300,3 +300,4 @@ class FromFiles(ReadsFiles):
 
     method: ClassVar[str] = "fromFiles"
     kind: ClassVar[str] = "file"
+    example = {"path": "data/orders.csv", "format": "csv"}

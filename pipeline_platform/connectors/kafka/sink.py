@@ -36,6 +36,7 @@ class ToKafka(Load, KafkaOptions):
     """
 
     method: ClassVar[str] = "toKafka"
+    example = {"topic": "orders", "keyColumn": "id", "bootstrap.servers": "localhost:9092"}
 
     topic: Topic
     """The topic."""

@@ -91,6 +91,13 @@ class FromKafka(MalformedRecords, KafkaOptions):
     """
 
     method: ClassVar[str] = "fromKafka"
+    example = {
+        "topic": "orders",
+        "bootstrap.servers": "localhost:9092",
+        "valueFormat": "json",
+        "valueSchema": "id BIGINT, customer STRING, quantity INT",
+        "onMalformed": "quarantine",
+    }
     record_place: ClassVar[tuple[str, ...]] = ("topic", "partition", "offset")
 
     topic: (

@@ -21,6 +21,7 @@ class FromRate(Extract):
     """
 
     method: ClassVar[str] = "fromRate"
+    example = {"rowsPerSecond": 10}
 
     rows_per_second: PositiveInteger
     """Rows per second."""

@@ -13,3 +13,10 @@ class ToS3(InBucket, ToFiles):
 
     method: ClassVar[str] = "toS3"
     kind: ClassVar[str] = "s3"
+    example = {
+        "bucket": "shop",
+        "path": "orders",
+        "format": "parquet",
+        "mode": "overwrite",
+        "credentialPath": "secret/data/s3",
+    }

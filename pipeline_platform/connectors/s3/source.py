@@ -13,3 +13,4 @@ class FromS3(InBucket, ReadsFiles):
 
     method: ClassVar[str] = "fromS3"
     kind: ClassVar[str] = "s3"
+    example = {"bucket": "shop", "path": "orders", "format": "parquet", "credentialPath": "secret/data/s3"}

@@ -43,6 +43,7 @@ class ToMySQL(WritesDatabase, MySQLOptions):
     """
 
     method: ClassVar[str] = "toMySQL"
+    example = {"table": "orders", "mode": "overwrite", "credentialPath": "secret/data/mysql"}
     product: ClassVar[str] = "MySQL"
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:

@@ -38,6 +38,7 @@ class FromMySQL(ReadsDatabase, MySQLOptions):
     """
 
     method: ClassVar[str] = "fromMySQL"
+    example = {"query": "SELECT * FROM orders WHERE quantity > 0", "credentialPath": "secret/data/mysql"}
 
     query: Annotated[Text, query_in("mysql")] | None = None
     """A query in MySQL's SQL; either this or `table`."""

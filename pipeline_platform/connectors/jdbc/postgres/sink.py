@@ -45,6 +45,7 @@ class ToPostgres(WritesDatabase, PostgresOptions):
     """
 
     method: ClassVar[str] = "toPostgres"
+    example = {"table": "public.orders", "mode": "overwrite", "credentialPath": "secret/data/postgres"}
     product: ClassVar[str] = "PostgreSQL"
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:

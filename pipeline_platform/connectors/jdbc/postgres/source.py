@@ -36,6 +36,7 @@ class FromPostgres(ReadsDatabase, PostgresOptions):
     """
 
     method: ClassVar[str] = "fromPostgres"
+    example = {"table": "public.orders", "credentialPath": "secret/data/postgres"}
 
     query: Annotated[Text, query_in("postgres")] | None = None
     """A query in PostgreSQL's SQL; either this or `table`."""

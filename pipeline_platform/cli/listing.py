@@ -1,0 +1,129 @@
+"""`list`: the pipelines of a folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from pipeline_platform.cli.files import PIPELINES, Folder
+from pipeline_platform.cli.output import FAILED, print_json
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.orchestration.project import BrokenFile, load_project
+from pipeline_platform.registry import method_registry
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import Load
+
+_WIDEST = 1000
+
+
+def list_pipelines(
+    folder: Folder = PIPELINES,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+) -> None:
+    """List every pipeline of a folder: mode and partitions, when it runs by itself, steps, what it reads and writes.
+
+    A file with errors is listed with the first one, and makes the exit code 1.
+    """
+    try:
+        project = load_project(folder, method_registry())
+    except PipelineConfigurationException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+    rows = [*map(_row, project.pipelines), *map(_broken_row, project.broken)]
+    rows.sort(key=lambda row: row["file"])
+    if as_json:
+        print_json(rows)
+    elif rows:
+        _show(rows)
+    else:
+        typer.echo(f"there is no pipeline in {folder}; to begin with an example: pipeline-platform init", err=True)
+    if project.broken:
+        raise typer.Exit(FAILED)
+
+
+def _row(pipeline: PipelineConfig) -> dict[str, Any]:
+    reads = [step.config.dataset() for step in pipeline.steps if isinstance(step.config, Extract)]
+    writes = [step.config.dataset() for step in pipeline.steps if isinstance(step.config, Load)]
+    return {
+        **pipeline.summary(),
+        "file": str(pipeline.file),
+        "schedule": pipeline.schedule,
+        "schedule_timezone": pipeline.schedule_timezone if pipeline.schedule is not None else None,
+        "automation": pipeline.automation,
+        "partitions": pipeline.partitions.type if pipeline.partitions is not None else None,
+        "reads": list(dict.fromkeys(dataset.uri for dataset in reads if dataset is not None)),
+        "writes": list(dict.fromkeys(dataset.uri for dataset in writes)),
+        "errors": [],
+    }
+
+
+def _broken_row(broken: BrokenFile) -> dict[str, Any]:
+    return {
+        "name": None,
+        "mode": None,
+        "steps": [],
+        "file": str(broken.path),
+        "schedule": None,
+        "schedule_timezone": None,
+        "automation": None,
+        "partitions": None,
+        "reads": [],
+        "writes": [],
+        "errors": [str(problem).partition("\n")[0] for problem in broken.problems],
+    }
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("pipeline", no_wrap=True)
+    table.add_column("mode", no_wrap=True)
+    table.add_column("schedule")
+    table.add_column("steps", justify="right")
+    table.add_column("reads", overflow="fold")
+    table.add_column("writes", overflow="fold")
+    for row in rows:
+        if row["errors"]:
+            table.add_row(Text(Path(row["file"]).name, style="red"), Text("broken", style="red"))
+            continue
+        table.add_row(
+            Text(row["name"]),
+            f"{row['mode']}, {row['partitions']}" if row["partitions"] else row["mode"],
+            Text(_when(row)),
+            str(len(row["steps"])),
+            Text("\n".join(map(_short, row["reads"])) or "–"),
+            Text("\n".join(map(_short, row["writes"])) or "–"),
+        )
+    # A terminal folds what is too wide; other programs get lines.
+    console = Console() if Console().is_terminal else Console(width=_WIDEST)
+    console.print(table)
+    for row in rows:
+        if row["errors"]:
+            first, *others = row["errors"]
+            more = f" (and {len(others)} more: pipeline-platform check {row['file']})" if others else ""
+            console.print(Text(f"{first}{more}", style="red"), soft_wrap=True)
+
+
+def _when(row: dict[str, Any]) -> str:
+    """When a pipeline runs by itself."""
+    zone = row["schedule_timezone"]
+    schedule = f"{row['schedule']} {zone}".removesuffix(" UTC") if row["schedule"] else None
+    return ", ".join(filter(None, (schedule, row["automation"]))) or "–"
+
+
+def _short(uri: str) -> str:
+    """A dataset as people name it: a local path relative to this folder."""
+    if not uri.startswith("file://"):
+        return uri
+    path = unquote(urlsplit(uri).path)
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
