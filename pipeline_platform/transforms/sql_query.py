@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from pipeline_platform.config.placeholders import with_stand_ins
+from pipeline_platform.config.placeholders import has_placeholder, with_stand_ins
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.traits import Traits
@@ -82,6 +82,9 @@ class SqlQueryTransform(Transform):
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
 
     def expressions(self) -> Mapping[str, str]:
+        if has_placeholder(self.query):
+            # What is parsed has other values in their places.
+            return {}
         query = self._parsed()
         columns = query.selects if isinstance(query, exp.Query) else []
         return {

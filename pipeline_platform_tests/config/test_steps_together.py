@@ -255,3 +255,40 @@ def test_what_can_t_be_one_query_is_told_at_its_step(steps: list[Json], step: in
     assert message in problem.message
     before = json.dumps(pipeline(*steps, mode="streaming"), indent=2).split("\n")[: problem.line]
     assert before.count("    {") == step + 1
+
+
+def named(name: object, *steps: Json) -> Json:
+    return pipeline(*(steps or (extract(),)), {**load(), "name": name})
+
+
+def test_a_step_is_called_by_its_name_and_by_what_it_registers_otherwise():
+    steps = [
+        extract(path="in", format="csv", registerAs="flights"),
+        {**transform("filterRows", condition="true", registerAs="late"), "name": "late_flights"},
+        {**load(), "name": "daily"},
+        load(path="other"),
+    ]
+    found = read(pipeline(*steps)).steps
+    assert [step.name for step in found] == ["flights", "late_flights", "daily", "to_delta_lake"]
+
+
+def test_a_name_is_not_taken_by_a_step_that_has_none():
+    found = read(pipeline(extract(), load(path="a"), {**load(path="b"), "name": "to_delta_lake"})).steps
+    assert [step.name for step in found] == ["from_files", "to_delta_lake_2", "to_delta_lake"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (named("daily table"), "a step's name has letters, digits and underscores"),
+        (named("1st"), "a step's name has letters, digits and underscores"),
+        (named(7), "begins with none of the digits; not a number"),
+        (named("x", {**extract(), "name": "x"}), "the name 'x' is given twice (first to step 1)"),
+        (
+            named("flights", extract(path="in", format="csv", registerAs="flights")),
+            "step 1 registers a frame as 'flights', and is called so (give another name)",
+        ),
+    ],
+)
+def test_a_name_that_can_not_be_had_is_told(value: Json, message: str):
+    assert message in " ".join(messages_of(value))
