@@ -121,6 +121,21 @@ defs = dg.Definitions.merge(
 """
 
 
+TABLES = """
+from pathlib import Path
+
+from pipeline_platform.orchestration.project_definitions import project_definitions
+
+
+def translation(spec, pipeline, step):
+    return spec.replace_attributes(key=spec.key.with_prefix("tables"))
+
+
+defs = project_definitions(Path("pipelines"), "tables", translation)
+"""
+"""The same pipelines once more, as tables alone: for the picture."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A project in a folder, under Dagster's daemon and web server.
@@ -159,13 +174,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     for pipeline in (DAILY, MONTHLY):
         (folder / "pipelines" / f"{pipeline['name']}.json").write_text(json.dumps(pipeline, indent=2))
     (folder / "project.py").write_text(PROJECT)
+    (folder / "tables.py").write_text(TABLES)
     rows = (
         {"day": str(date(2024, 1, 1) + timedelta(days=n % 60)), "sensor": f"s{n % 7}", "temp": n % 50 - 10}
         for n in range(6000)
     )
     (folder / "readings.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
     port = free_port()
-    command = ["-m", "dagster", "dev", "-f", "project.py", "-h", "127.0.0.1", "-p", str(port)]
+    command = ["-m", "dagster", "dev", "-f", "project.py", "-f", "tables.py", "-h", "127.0.0.1", "-p", str(port)]
     environment = {**os.environ, "DAGSTER_HOME": str(folder / "home"), "SPARK_MASTER": "local[2]"}
     with (folder / "dev.log").open("w") as log:
         server = subprocess.Popen(
@@ -193,6 +209,11 @@ def look(open_page: OpenPage, project: Project) -> Callable[..., str]:
 
 def test_the_launchpad_has_the_variables_of_a_pipeline(look: Callable[..., str]):
     look("/locations/project.py/jobs/days/playground", "lowest", "celsius", "Launch Run", picture="launchpad")
+
+
+def test_a_project_of_tables_shows_each_table_with_what_it_is_made_of(look: Callable[..., str]):
+    page = look("/assets/tables/months/monthly_readings?view=lineage", "daily_temperatures", picture="tables")
+    assert "by_month" not in page
 
 
 def test_a_month_is_loaded_in_the_ui_and_all_that_depends_on_it_runs_by_itself(
