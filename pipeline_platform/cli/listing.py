@@ -52,8 +52,8 @@ def _row(pipeline: PipelineConfig) -> dict[str, Any]:
     return {
         **pipeline.summary(),
         "file": str(pipeline.file),
-        "schedule": pipeline.schedule,
-        "schedule_timezone": pipeline.schedule_timezone if pipeline.schedule is not None else None,
+        "schedule": pipeline.cron,
+        "schedule_timezone": pipeline.cron_timezone if pipeline.cron is not None else None,
         "automation": pipeline.automation,
         "partitions": pipeline.partitions.type if pipeline.partitions is not None else None,
         "reads": list(dict.fromkeys(dataset.uri for dataset in reads if dataset is not None)),

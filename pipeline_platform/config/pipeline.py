@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError
@@ -84,6 +84,15 @@ class Retry(FormatModel):
     """Whether the delay doubles with each attempt."""
 
 
+class Schedule(FormatModel):
+    """When Dagster runs a pipeline."""
+
+    cron: Cron
+    """A cron string of five fields, or such as `@daily`."""
+    timezone: TimeZone = "UTC"
+    """The time zone in which it ticks, such as `Europe/Berlin`."""
+
+
 class StreamingOptions(FormatModel):
     """How the supervisor treats a streaming pipeline."""
 
@@ -122,10 +131,17 @@ class PipelineKeys(FormatModel):
     """Shown in Dagster."""
     metadata: Metadata = Metadata()
     """Owner, team, version and tags."""
-    schedule: Cron | None = None
-    """A cron string: the Dagster schedule of a batch pipeline, or of a streaming one that runs `availableNow`."""
+    schedule: (
+        Annotated[
+            Annotated[Cron, Tag("cron string")] | Annotated[Schedule, Tag("object")],
+            Discriminator(lambda value: "object" if isinstance(value, (dict, Schedule)) else "cron string"),
+        ]
+        | None
+    ) = None
+    """A cron string, or `{"cron": …, "timezone": …}`: the Dagster schedule of a batch pipeline, or of a streaming one
+    that runs `availableNow`."""
     schedule_timezone: TimeZone = "UTC"
-    """The time zone of the schedule, such as `Europe/Berlin`."""
+    """The time zone of a schedule that is a cron string, such as `Europe/Berlin`."""
     partitions: Partitions | None = None
     """The parts that the tables are loaded in, such as days: each run of a batch loads one of them, or several by time
     that follow each other. `${partition:key}`, `${partition:start}` and `${partition:end}` may stand in any string of a
@@ -142,6 +158,16 @@ class PipelineKeys(FormatModel):
     """Spark session settings for this pipeline only."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
+
+    @property
+    def cron(self) -> str | None:
+        """When the schedule ticks; None without one."""
+        return self.schedule.cron if isinstance(self.schedule, Schedule) else self.schedule
+
+    @property
+    def cron_timezone(self) -> str:
+        """In which time zone it ticks."""
+        return self.schedule.timezone if isinstance(self.schedule, Schedule) else self.schedule_timezone
 
 
 class PipelineConfig(PipelineKeys):

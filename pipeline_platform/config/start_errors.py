@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.pipeline import PipelineKeys
+from pipeline_platform.config.pipeline import PipelineKeys, Schedule
 
 
 def start_errors(keys: PipelineKeys, root: SourcePosition) -> Iterator[ConfigError]:
@@ -21,6 +21,8 @@ def start_errors(keys: PipelineKeys, root: SourcePosition) -> Iterator[ConfigErr
         yield (root / "automation").problem(message, on_key=True)
     if keys.automation == "onSchedule" and keys.schedule is None:
         yield (root / "automation").problem("onSchedule needs the key 'schedule'")
+    if isinstance(keys.schedule, Schedule) and "schedule_timezone" in keys.model_fields_set:
+        yield (root / "scheduleTimezone").problem("the schedule has a 'timezone' of its own", on_key=True)
     starter = _starter(keys)
     if starter is None:
         return

@@ -35,8 +35,8 @@ def automation_condition(
         case "onMissing":
             return condition.on_missing().without(latest).replace(missing, not_loaded)
         case "onSchedule":
-            assert pipeline.schedule is not None
-            ticks = condition.on_cron(pipeline.schedule, pipeline.schedule_timezone)
+            assert pipeline.cron is not None
+            ticks = condition.on_cron(pipeline.cron, pipeline.cron_timezone)
             return ticks.ignore(dg.AssetSelection.assets(*sources))
         case None:
             return None

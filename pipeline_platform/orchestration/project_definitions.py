@@ -196,7 +196,7 @@ def _make(
 
 def _cron(pipeline: PipelineConfig) -> str | None:
     """When the schedule ticks; None for a pipeline without, or whose condition looks at its schedule."""
-    return pipeline.schedule if pipeline.automation != "onSchedule" else None
+    return pipeline.cron if pipeline.automation != "onSchedule" else None
 
 
 def _names(pipeline: _Pipeline) -> list[str]:

@@ -19,13 +19,13 @@ def pipeline_schedule(pipeline: PipelineConfig, cron: str, job: UnresolvedAssetJ
 
     Args:
         pipeline: The pipeline.
-        cron: When it ticks, in the pipeline's `scheduleTimezone`.
+        cron: When it ticks, in the time zone of the schedule.
         job: What is run.
     """
     partitions = pipeline.partitions
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
     what = "" if partitions is None else " Each run loads a partition."
-    name, zone = f"{pipeline.asset_prefix}_schedule", pipeline.schedule_timezone
+    name, zone = f"{pipeline.asset_prefix}_schedule", pipeline.cron_timezone
     description = f"{about}`{cron}`, in the time zone {zone}.{what}"
     if partitions is None:
         return dg.ScheduleDefinition(

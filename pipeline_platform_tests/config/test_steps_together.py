@@ -292,3 +292,26 @@ def test_a_name_is_not_taken_by_a_step_that_has_none():
 )
 def test_a_name_that_can_not_be_had_is_told(value: Json, message: str):
     assert message in " ".join(messages_of(value))
+
+
+def test_a_schedule_may_have_its_time_zone_beside_it():
+    found = read(pipeline(rate(), schedule={"cron": "0 6 * * *", "timezone": "Europe/Berlin"}))
+    assert (found.cron, found.cron_timezone) == ("0 6 * * *", "Europe/Berlin")
+    found = read(pipeline(rate(), schedule="@daily", scheduleTimezone="Asia/Tokyo"))
+    assert (found.cron, found.cron_timezone) == ("@daily", "Asia/Tokyo")
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"schedule": {"cron": "0 6 * *"}}, "not a cron string"),
+        ({"schedule": {"cron": "0 6 * * *", "timezone": "Berlin"}}, "there is no time zone 'Berlin'"),
+        ({"schedule": {"corn": "0 6 * * *"}}, "unknown key 'corn' (did you mean 'cron'?)"),
+        (
+            {"schedule": {"cron": "@daily"}, "scheduleTimezone": "UTC"},
+            "the schedule has a 'timezone' of its own",
+        ),
+    ],
+)
+def test_a_schedule_that_is_none_is_told(keys: Json, message: str):
+    assert message in " ".join(messages_of(pipeline(rate(), **keys)))
