@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline_platform.orchestration.alert_events import Positions, events_since, present
 from pipeline_platform.orchestration.alert_rules import Memory, Occurrence, Subject, decide
+from pipeline_platform.redaction import redact
 from pipeline_platform.resources.alert_model import Alert, Kind
 from pipeline_platform.resources.alert_routes import Routing
 from pipeline_platform.resources.alerts import AlertsResource
@@ -22,6 +23,8 @@ from pipeline_platform.resources.notifiers import Delivery, deliver
 SENSOR = "alerts"
 DAGSTER_URL_VARIABLE = "PIPELINE_PLATFORM_DAGSTER_URL"
 _TICK_SECONDS = 30
+_LONGEST_TEXT = 3000
+"""Slack asks for messages of at most 4,000 characters."""
 _HEADINGS: dict[Kind, str] = {
     "check_failed": "checks failed",
     "check_warned": "checks warned",
@@ -70,12 +73,16 @@ def alerts_sensor() -> dg.SensorDefinition:
         if cursor is None:
             begin = AlertsCursor(positions=present(context.instance))
             return dg.SensorResult(skip_reason="tells what happens from now on", cursor=begin.model_dump_json())
-        routing, claims = alerts.routing(), _Claims(context)
-        claim = claims.unfinished() or _claim(context, cursor, routing)
-        deliveries = _deliveries(claim, routing)
-        if not deliveries:
+        claims = _Claims(context)
+        claim, routing = claims.unfinished(), None
+        if claim is None:
+            found, after = _alerts(context, cursor)
+            routing = alerts.routing() if found else None
+            claim = _claim(context, found, routing, after)
+        if not claim.left:
             return dg.SensorResult(skip_reason=_idle(context), cursor=claim.cursor)
         claims.keep(claim)
+        deliveries = _deliveries(claim, routing or alerts.routing())
 
         def done(delivery: Delivery) -> None:
             index = next(index for index, alert in enumerate(claim.alerts) if alert is delivery[0])
@@ -105,7 +112,10 @@ def _idle(context: dg.SensorEvaluationContext) -> str:
     return "nothing to tell; of data that is not fresh nothing is known, as dagster.yaml turns 'freshness' off"
 
 
-def _claim(context: dg.SensorEvaluationContext, cursor: AlertsCursor, routing: Routing) -> Claim:
+def _alerts(
+    context: dg.SensorEvaluationContext, cursor: AlertsCursor
+) -> tuple[list[tuple[Alert, Kind | None]], AlertsCursor]:
+    """What is to be told, with the kind that whoever is told of it is not told again; and the cursor after it."""
     assert context.repository_def is not None
     graph = context.repository_def.asset_graph
 
@@ -122,17 +132,27 @@ def _claim(context: dg.SensorEvaluationContext, cursor: AlertsCursor, routing: R
     if memory.checks:
         memory = memory.of({key.to_user_string() for key in graph.get_all_asset_keys()})
     memory, occurrences = decide(memory, events, subject_of)
-    alerts: list[Alert] = []
+    found: list[tuple[Alert, Kind | None]] = [
+        (_alert(one, [subject_of(asset) for asset in one.assets]), one.told_as) for one in occurrences
+    ]
+    return found, AlertsCursor(positions=positions, memory=memory)
+
+
+def _claim(
+    context: dg.SensorEvaluationContext,
+    found: Sequence[tuple[Alert, Kind | None]],
+    routing: Routing | None,
+    after: AlertsCursor,
+) -> Claim:
     left: list[tuple[int, str]] = []
-    for occurrence in occurrences:
-        alert = _alert(occurrence, [subject_of(asset) for asset in occurrence.assets]).redacted()
+    for index, (alert, told_as) in enumerate(found if routing is not None else ()):
+        assert routing is not None
         to = {one.id for one in routing.recipients(alert)}
-        if occurrence.told_as is not None:
-            to -= {one.id for one in routing.recipients(alert.model_copy(update={"kind": occurrence.told_as}))}
-        left += [(len(alerts), one) for one in sorted(to)]
-        alerts.append(alert)
-    after = AlertsCursor(positions=positions, memory=memory).model_dump_json()
-    return Claim(base=_digest(context.cursor), cursor=after, alerts=alerts, left=left)
+        if told_as is not None:
+            to -= {one.id for one in routing.recipients(alert.model_copy(update={"kind": told_as}))}
+        left += [(index, one) for one in sorted(to)]
+    alerts = [alert for alert, _ in found]
+    return Claim(base=_digest(context.cursor), cursor=after.model_dump_json(), alerts=alerts, left=left)
 
 
 def _deliveries(claim: Claim, routing: Routing) -> list[Delivery]:
@@ -155,7 +175,8 @@ def _alert(occurrence: Occurrence, subjects: Sequence[Subject]) -> Alert:
         pipeline=occurrence.pipeline,
         run_id=occurrence.run_id,
         at=occurrence.at,
-        text=_text(occurrence),
+        # Redacted before it is shortened, so that no part of a secret stays.
+        text=_shortened(redact(_text(occurrence))),
         owners=tuple(dict.fromkeys(owner for subject in subjects for owner in subject.owners)),
         tags={key: value for subject in subjects for key, value in (subject.tags or {}).items()},
         assets=tuple(asset.to_user_string() for asset in occurrence.assets),
@@ -168,6 +189,13 @@ def _text(occurrence: Occurrence) -> str:
         return occurrence.lines[0]
     heading = f"{len(occurrence.lines)} {_HEADINGS.get(occurrence.kind, 'things happened')}:"
     return "\n".join([heading, *(f"- {line}" for line in occurrence.lines)])
+
+
+def _shortened(text: str) -> str:
+    """Without its middle if it is long: an error begins with what happened, and ends with what to do."""
+    if len(text) <= _LONGEST_TEXT:
+        return text
+    return f"{text[: _LONGEST_TEXT * 2 // 3]}\n…\n{text[-_LONGEST_TEXT // 3 :]}"
 
 
 def _location(run: dg.DagsterRun) -> tuple[str, str] | None:

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -20,7 +20,7 @@ from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Text
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.redaction import redact, remember_secret
+from pipeline_platform.redaction import remember_secret
 from pipeline_platform.resources.alert_model import KINDS, Alert, Kind
 from pipeline_platform.resources.notifiers import (
     OWNERS,
@@ -92,6 +92,7 @@ class Routing:
 
     default: tuple[str, ...]
     routes: tuple[Route, ...] = ()
+    _known: dict[str, Recipient | None] = field(default_factory=dict[str, Recipient | None], compare=False, repr=False)
 
     def recipients(self, alert: Alert) -> list[Recipient]:
         """Who is told of an alert, each once.
@@ -103,7 +104,7 @@ class Routing:
             alert: The alert.
         """
         for entries in (self._routed(alert), self._by_default(alert)):
-            found = {one.id: one for entry in _expanded(entries, alert) if (one := _usable(entry)) is not None}
+            found = {one.id: one for entry in _expanded(entries, alert) if (one := self._usable(entry)) is not None}
             if found:
                 return list(found.values())
         return [Recipient("log", LogNotifier())] if alert.kind in DEFAULT_KINDS else []
@@ -117,6 +118,15 @@ class Routing:
                 recipient(_resolved("email:nobody@example.org" if entry == f"email:{OWNERS}" else entry))
             except PipelineConfigurationException as error:
                 yield str(error)
+
+    def _usable(self, entry: str) -> Recipient | None:
+        if entry not in self._known:
+            try:
+                self._known[entry] = recipient(_resolved(entry))
+            except PipelineConfigurationException as error:
+                _LOG.error("a recipient of alerts can't be notified: %s", error)
+                self._known[entry] = None
+        return self._known[entry]
 
     def _routed(self, alert: Alert) -> Iterable[str]:
         return (entry for route in self.routes if route.takes(alert) for entry in route.to)
@@ -225,14 +235,6 @@ def _expanded(entries: Iterable[str], alert: Alert) -> Iterator[str]:
         addresses = [f"email:{owner}" for owner in alert.owners if "@" in owner]
         found |= dict.fromkeys(addresses if entry == f"email:{OWNERS}" else [entry])
     yield from found
-
-
-def _usable(entry: str) -> Recipient | None:
-    try:
-        return recipient(_resolved(entry))
-    except PipelineConfigurationException as error:
-        _LOG.error("a recipient of alerts can't be notified: %s", redact(str(error)))
-        return None
 
 
 def _resolved(entry: str) -> str:

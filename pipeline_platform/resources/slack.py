@@ -14,8 +14,6 @@ API_VARIABLE = "PIPELINE_PLATFORM_SLACK_API"
 _API = "https://slack.com/api/"
 _TIMEOUT_SECONDS = 5
 _RETRIES = 2
-_LONGEST_TEXT = 3000
-"""Slack asks for messages of at most 4,000 characters."""
 
 
 class SlackNotifier:
@@ -57,11 +55,10 @@ class SlackNotifier:
         Raises:
             slack_sdk.errors.SlackClientError: Slack did not take it, such as for a channel that does not exist.
         """
-        text = alert.text if len(alert.text) <= _LONGEST_TEXT else f"{alert.text[:_LONGEST_TEXT]}…"
         link = f"\n<{alert.url}|Open in Dagster>" if alert.url else ""
         self._client.chat_postMessage(  # pyright: ignore[reportUnknownMemberType]
             channel=self._channel,
-            text=f"*{_escaped(alert.title)}*\n```{_escaped(text)}```{link}",
+            text=f"*{_escaped(alert.title)}*\n```{_escaped(alert.text)}```{link}",
             unfurl_links=False,
         )
 
