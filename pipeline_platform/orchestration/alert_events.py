@@ -22,7 +22,7 @@ from pipeline_platform.orchestration.stream_health import HEALTH_CHECK
 from pipeline_platform.orchestration.supervisor import STREAM_TAG
 from pipeline_platform.resources.alert_model import Kind
 
-_MOST_RUNS, _MOST_EVENTS = 50, 500
+_MOST_RUNS, _MOST_EVENTS = 200, 500
 """What one tick looks at; the rest is for the next."""
 _NO_RUN = ""
 """Dagster's id for the run of what is reported without one."""
@@ -81,7 +81,7 @@ def events_since(
         instance: The instance.
         positions: Where to begin.
         is_ours: Whether an asset is one of this code location.
-        is_our_run: The same of a run that makes no asset.
+        is_our_run: Whether a run was launched from this code location.
     """
     found: list[Event] = []
     runs = dict(positions.runs)
@@ -118,6 +118,9 @@ def _of_run(
     is_ours: IsOurs,
     is_our_run: Callable[[dg.DagsterRun], bool],
 ) -> Iterator[Event]:
+    # One that was not launched by the daemon or the UI belongs to no location, but its assets do.
+    if run.remote_job_origin is not None and not is_our_run(run):
+        return
     records = instance.get_records_for_run(run.run_id, of_type=_OF_A_RUN).records
     by_step = _assets_by_step(records)
     assets = list(dict.fromkeys(asset for of_step in by_step.values() for asset in of_step))

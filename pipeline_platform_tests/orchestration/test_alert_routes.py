@@ -205,7 +205,7 @@ def test_the_routes_of_the_page_tell_those_that_the_page_says(monkeypatch: pytes
     monkeypatch.setenv(ROUTES_VARIABLE, str(tmp_path / "alerts.json"))
     slack, hook = Slack(), Webhook()
     monkeypatch.setenv(API_VARIABLE, slack.url)
-    monkeypatch.setenv("OPS_HOOK", hook.url)
+    monkeypatch.setenv("PIPELINE_PLATFORM_OPS_HOOK", hook.url)
     serving = [slack.serve(), hook.serve()]
     for server in serving:
         next(server)
