@@ -12,7 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.test_utils import create_test_daemon_workspace_context, freeze_time
+from dagster._core.test_utils import (
+    create_run_for_test,
+    create_test_daemon_workspace_context,
+    freeze_time,
+    load_remote_repo,
+)
 from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.freshness import FreshnessDaemon
 from dagster._daemon.sensor import execute_sensor_iteration
@@ -321,7 +326,22 @@ def test_rows_that_a_stream_leaves_out_are_told_once(
     ]
 
 
-def test_an_asset_that_is_not_fresh_is_told_by_a_real_daemon(
+LOCATION = """
+import dagster as dg
+import pipeline_platform.definitions
+
+@dg.op
+def nothing(): ...
+
+@dg.job
+def clean_up():
+    nothing()
+
+defs = dg.Definitions.merge(pipeline_platform.definitions.defs, dg.Definitions(jobs=[clean_up]))
+"""
+
+
+def test_an_asset_that_is_not_fresh_and_a_run_of_the_location_are_told_by_a_real_daemon(
     webhook: Webhook, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / "pipelines").mkdir()
@@ -329,7 +349,7 @@ def test_an_asset_that_is_not_fresh_is_told_by_a_real_daemon(
     (tmp_path / "pipelines" / "flow.json").write_text(json.dumps(stream))
     monkeypatch.setenv("PIPELINES_DIR", str(tmp_path / "pipelines"))
     location = tmp_path / "location.py"
-    location.write_text("from pipeline_platform.definitions import defs\n")
+    location.write_text(LOCATION)
     target = PythonFileTarget(str(location), attribute=None, working_directory=None, location_name="shop")
     with create_test_daemon_workspace_context(target, instance) as workspace:
 
@@ -345,12 +365,21 @@ def test_an_asset_that_is_not_fresh_is_told_by_a_real_daemon(
         for seconds in (60, 3000):
             round_of_the_daemons(seconds)
         assert webhook.posted == []
+        repository = load_remote_repo(workspace, "__repository__")
+        ours = repository.get_full_job("clean_up").get_remote_origin()
+        elsewhere = ours.repository_origin.code_location_origin._replace(location_name="elsewhere")
+        theirs = ours._replace(repository_origin=ours.repository_origin._replace(code_location_origin=elsewhere))
+        for origin, reason in ((ours, "no worker took it"), (theirs, "it is not ours")):
+            run = create_run_for_test(instance, "clean_up", remote_job_origin=origin)
+            instance.report_run_failed(run, reason)
         for seconds in (3700, 3800):
             round_of_the_daemons(seconds)
     materialized = instance.get_latest_materialization_event(FLOW)
     assert materialized is not None
     updated = datetime.fromtimestamp(materialized.timestamp, UTC)
-    (told,) = webhook.posted
+    failed, told = sorted(webhook.posted, key=lambda posted: posted["text"])
+    assert failed["alert"]["pipeline"] == "clean_up"
+    assert "no worker took it" in failed["text"]
     assert told["alert"]["owners"] == ["team:weather"]
     assert told["alert"]["assets"] == ["flow/to_delta_lake"]
     assert told["text"].startswith(f"flow: flow/to_delta_lake was not updated since {updated:%Y-%m-%d %H:%M} UTC,")
