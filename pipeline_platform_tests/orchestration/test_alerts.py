@@ -367,7 +367,7 @@ def test_an_asset_that_is_not_fresh_and_a_run_of_the_location_are_told_by_a_real
         assert webhook.posted == []
         repository = load_remote_repo(workspace, "__repository__")
         ours = repository.get_full_job("clean_up").get_remote_origin()
-        elsewhere = ours.repository_origin.code_location_origin._replace(location_name="elsewhere")
+        elsewhere = ours.repository_origin.code_location_origin._replace(location_name="elsewhere")  # pyright: ignore[reportAttributeAccessIssue]
         theirs = ours._replace(repository_origin=ours.repository_origin._replace(code_location_origin=elsewhere))
         for origin, reason in ((ours, "no worker took it"), (theirs, "it is not ours")):
             run = create_run_for_test(instance, "clean_up", remote_job_origin=origin)
