@@ -74,15 +74,16 @@ def alerts_sensor() -> dg.SensorDefinition:
             begin = AlertsCursor(positions=present(context.instance))
             return dg.SensorResult(skip_reason="tells what happens from now on", cursor=begin.model_dump_json())
         claims = _Claims(context)
-        claim, routing = claims.unfinished(), None
-        if claim is None:
-            found, after = _alerts(context, cursor)
-            routing = alerts.routing() if found else None
-            claim = _claim(context, found, routing, after)
-        if not claim.left:
+        claim = claims.unfinished()
+        found, after = _alerts(context, cursor) if claim is None else ([], cursor)
+        if claim is None and not found:
+            return dg.SensorResult(skip_reason=_idle(context), cursor=after.model_dump_json())
+        routing = alerts.routing()
+        claim = claim or _claim(context, found, routing, after)
+        deliveries = _deliveries(claim, routing)
+        if not deliveries:
             return dg.SensorResult(skip_reason=_idle(context), cursor=claim.cursor)
         claims.keep(claim)
-        deliveries = _deliveries(claim, routing or alerts.routing())
 
         def done(delivery: Delivery) -> None:
             index = next(index for index, alert in enumerate(claim.alerts) if alert is delivery[0])
@@ -141,12 +142,11 @@ def _alerts(
 def _claim(
     context: dg.SensorEvaluationContext,
     found: Sequence[tuple[Alert, Kind | None]],
-    routing: Routing | None,
+    routing: Routing,
     after: AlertsCursor,
 ) -> Claim:
     left: list[tuple[int, str]] = []
-    for index, (alert, told_as) in enumerate(found if routing is not None else ()):
-        assert routing is not None
+    for index, (alert, told_as) in enumerate(found):
         to = {one.id for one in routing.recipients(alert)}
         if told_as is not None:
             to -= {one.id for one in routing.recipients(alert.model_copy(update={"kind": told_as}))}
