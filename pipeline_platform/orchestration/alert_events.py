@@ -26,7 +26,7 @@ _MOST_RUNS, _MOST_EVENTS = 200, 500
 """What one tick looks at; the rest is for the next."""
 _NO_RUN = ""
 """Dagster's id for the run of what is reported without one."""
-_WILL_RETRY_TAG = "dagster/will_retry"
+_WILL_RETRY_TAG, _PARTITION_TAG = "dagster/will_retry", "dagster/partition"
 _RUN_ENDS = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _OF_A_RUN = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
@@ -138,7 +138,7 @@ def _of_run(
         if event is not None and event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluated = event.asset_check_evaluation_data
             if is_ours(evaluated.asset_key) and evaluated.check_name != HEALTH_CHECK:
-                yield _check(record, evaluated, run.run_id, told_as)
+                yield _check(record, evaluated, run, told_as)
     if end.event_type == dg.DagsterEventType.RUN_SUCCESS:
         yield RunSucceeded(at, ours)
     elif has_failed and not is_stream and not will_retry:
@@ -210,16 +210,18 @@ def _without_run(
 
 
 def _check(
-    record: dg.EventLogRecord, evaluated: dg.AssetCheckEvaluation, run_id: str | None, told_as: Kind | None
+    record: dg.EventLogRecord, evaluated: dg.AssetCheckEvaluation, run: dg.DagsterRun | None, told_as: Kind | None
 ) -> CheckEvaluated:
+    # Dagster sets it only for a check that has partitions itself, and not for one of an asset that has them.
+    partition = evaluated.partition or (run.tags.get(_PARTITION_TAG) if run is not None else None)
     return CheckEvaluated(
         at=in_utc(record.timestamp),
         key=evaluated.asset_check_key,
         passed=evaluated.passed,
         is_error=evaluated.severity == dg.AssetCheckSeverity.ERROR,
         description=evaluated.description,
-        partition=evaluated.partition,
-        run_id=run_id,
+        partition=partition,
+        run_id=run.run_id if run is not None else None,
         told_as=told_as if evaluated.blocking else None,
     )
 

@@ -166,12 +166,17 @@ def test_checks_and_runs_of_a_persons_own_assets_go_to_their_owners(
     definitions = dg.Definitions.merge(own_assets(fails), define(rate_to_delta("flow", tmp_path / "t")))
     alerting = Alerting(definitions, instance)
     job = definitions.resolve_job_def("own")
-    for outcome in (["error"], ["error"], ["warn"], ["blocks"]):
+    partition = {"dagster/partition": "2026-01-01"}
+    for outcome, tags in ((["error"], {}), (["error"], partition), (["error"], {}), (["warn"], {}), (["blocks"], {})):
         fails[:] = outcome
-        job.execute_in_process(instance=instance, raise_on_error=False)
+        job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
     assert alerting.tick() == "told: fine: check failed; fine: run failed"
     failed, blocked = team.posted
-    assert failed["text"] == "fine: the check not_so_fine of fine failed: 3 of 7"
+    assert failed["text"] == (
+        "fine: 2 checks failed:\n"
+        "- the check not_so_fine of fine failed: 3 of 7\n"
+        "- the check not_so_fine of fine, partition 2026-01-01, failed: 3 of 7"
+    )
     # Those who are told that the run failed, are not told of the check that made it fail.
     assert blocked["text"] == "fine: the check blocks of fine failed: no rows"
     assert kinds(webhook) == ["run_failed"]
