@@ -29,11 +29,12 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.extras import Extra, install_hint
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE, OPENLINEAGE_EXTRA
 from pipeline_platform.registry import method_registry
+from pipeline_platform.resources.slack import SLACK_EXTRA
 from pipeline_platform.steps.extract import Extract
 
 ROOT = Path(__file__).parent.parent
 PLATFORM = "pipeline-platform"
-EXTRAS = (POSTGRES_EXTRA, MYSQL_EXTRA, S3_EXTRA, VAULT_EXTRA, OPENLINEAGE_EXTRA, CONNECT_EXTRA)
+EXTRAS = (POSTGRES_EXTRA, MYSQL_EXTRA, S3_EXTRA, VAULT_EXTRA, OPENLINEAGE_EXTRA, CONNECT_EXTRA, SLACK_EXTRA)
 # Dagster's own configuration, or a person's asset, names what is in these; Kafka needs nothing in Python.
 OF_DAGSTER, EMPTY = {"deployment", "kubernetes", "polars"}, {"kafka"}
 

@@ -26,9 +26,10 @@ from pipeline_platform.metrics.openlineage import run_event
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.orchestration.results import failing_as_dagster_does
 from pipeline_platform.redaction import MASK, remember_secret
-from pipeline_platform.resources.notifiers import Alert, WebhookNotifier, send
+from pipeline_platform.resources.alert_model import Alert
+from pipeline_platform.resources.notifiers import deliver, recipient
 from pipeline_platform_tests.config.reading import extract, load, pipeline, read
-from pipeline_platform_tests.orchestration.test_alerts import Webhook
+from pipeline_platform_tests.orchestration.alert_servers import Webhook
 from pipeline_platform_tests.test_redaction import ENCODINGS, SECRETS
 
 
@@ -104,7 +105,7 @@ def test_a_secret_is_in_no_output_in_no_encoding(
 
     def posted() -> str:
         alert = Alert(kind="run_failed", pipeline="flights", run_id="r", at=datetime.now(UTC), text=text)
-        send([WebhookNotifier(webhook.url)], alert)
+        deliver([(alert, recipient(f"webhook:{webhook.url}"))])
         return str(webhook.posted[-1]["text"]) + str(webhook.posted[-1]["alert"]["text"])
 
     def emitted() -> str:

@@ -294,7 +294,7 @@ def stays_stopped(deployment: Deployment) -> None:
 
 
 def _ticks(deployment: Deployment) -> int:
-    return deployment.daemon.log.read_text(errors="replace").count("Checking for new runs for sensor")
+    return deployment.daemon.log.read_text(errors="replace").count("Checking for new runs for sensor: streams")
 
 
 def assert_each_once(folder: Path, produced: int) -> None:

@@ -63,6 +63,13 @@ def dagster_owner(owner: str) -> str:
     return dagster_team(owner.removeprefix("team:"))
 
 
+def dagster_tag(tag: str) -> str:
+    """A word as the key of a tag, as Dagster takes it: other characters than ASCII letters, digits, `_`, `.` and `-`
+    become `_`, and what is beyond 63 characters is left out.
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", tag)[:63]
+
+
 def dagster_team(name: str) -> str:
     """A team as the owner of an asset: other characters than ASCII letters, digits and `_` become `_`.
 

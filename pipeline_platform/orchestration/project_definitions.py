@@ -15,7 +15,7 @@ from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.orchestration.alerts import run_failed_sensor, stream_given_up_sensor
+from pipeline_platform.orchestration.alerts import alerts_sensor
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import automation_sensor
@@ -28,7 +28,7 @@ from pipeline_platform.orchestration.specs import Translation, check_specs, exte
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
 from pipeline_platform.registry import method_registry
-from pipeline_platform.resources.alerts import AlertsResource
+from pipeline_platform.resources.alerts import AlertsResource, alert_warnings
 from pipeline_platform.resources.delta_tables import DeltaTables
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
@@ -91,6 +91,8 @@ def project_definitions(
     logger = dg.get_dagster_logger(__name__)
     if is_strict():
         _require_all(project, [str(plugin) for plugin in methods.failed])
+    for warning in alert_warnings(strict=is_strict()):
+        logger.warning("%s", warning)
     for plugin in methods.failed:
         logger.error("%s", plugin)
     for broken in project.broken:
@@ -116,9 +118,8 @@ def project_definitions(
         ],
         jobs=list(jobs.values()),
         sensors=[
-            run_failed_sensor(),
+            alerts_sensor(),
             *([streams_sensor(view, streams, jobs)] if streams or has_orphans(project) else []),
-            *([stream_given_up_sensor(view, streams)] if streams else []),
             *([broken_files_sensor(broken_files)] if broken_files else []),
             *([new_data_sensor(watching, jobs)] if watching else []),
             *([automation_sensor(automated, _keys(view, automated))] if automated else []),

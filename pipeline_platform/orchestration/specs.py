@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
 
+from pipeline_platform.config.dagster_names import dagster_tag
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
 from pipeline_platform.orchestration.automation import automation_condition
 from pipeline_platform.registry import dataset_kind
-from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
+from pipeline_platform.resources.asset_metadata import PIPELINE, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -102,6 +102,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
                 **_uri(step),
                 "method": step.config.method,
                 "config": dg.MetadataValue.json(step.config.as_config()),
+                PIPELINE: pipeline.name,
                 STEP: step.number,
                 **file,
                 **({"partition_expr": pipeline.partitions.column} if pipeline.partitions is not None else {}),
@@ -189,6 +190,6 @@ def _description(pipeline: PipelineConfig, step: Step) -> str:
 
 
 def _tags(pipeline: PipelineConfig) -> dict[str, str]:
-    tags = {re.sub(r"[^A-Za-z0-9_.-]+", "_", tag)[:63]: "" for tag in pipeline.metadata.tags}
+    tags = {dagster_tag(tag): "" for tag in pipeline.metadata.tags}
     version = pipeline.metadata.version
-    return {**tags, **({"version": re.sub(r"[^A-Za-z0-9_.-]+", "_", version)[:63]} if version else {})}
+    return {**tags, **({"version": dagster_tag(version)} if version else {})}

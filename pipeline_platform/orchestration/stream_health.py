@@ -44,16 +44,6 @@ def health_check(view: AssetView, pipeline: PipelineConfig, names: OpNames) -> d
     return compute
 
 
-def health_check_key(view: AssetView, pipeline: PipelineConfig) -> dg.AssetCheckKey:
-    """The key of the check.
-
-    Args:
-        view: Which steps are assets.
-        pipeline: A stream.
-    """
-    return dg.AssetCheckKey(view.key(pipeline, pipeline.main_load), HEALTH_CHECK)
-
-
 def health(
     view: AssetView,
     pipeline: PipelineConfig,

@@ -1,7 +1,9 @@
-"""Keys of the metadata by which a resource finds the step of an asset."""
+"""Keys of the metadata by which the pipeline and the step of an asset are found."""
 
 from __future__ import annotations
 
+PIPELINE = "pipeline"
+"""The name of the pipeline."""
 PIPELINE_FILE = "pipeline_file"
 """The file that the step is written in."""
 STEP = "step"

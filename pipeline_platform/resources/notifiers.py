@@ -1,56 +1,56 @@
-"""Who is told when something needs a person: the log, or a webhook."""
+"""Who can be notified, by what stands for them in a setting, and how alerts are sent to them."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-import os
-from collections.abc import Sequence
-from datetime import datetime
-from importlib.metadata import entry_points
-from typing import Literal, Protocol
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoints, entry_points
+from queue import Empty, SimpleQueue
+from time import monotonic
 
 import requests
-from pydantic import BaseModel, ConfigDict
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import MASK, redact, remember_secret
+from pipeline_platform.resources.alert_model import Alert, Notifier
 
-ALERTS_VARIABLE = "PIPELINE_PLATFORM_ALERTS"
 ENTRY_POINT_GROUP = "pipeline_platform.notifiers"
+OWNERS = "owners"
+"""What stands for the address in `email:owners`: those of the owners of what the alert is about."""
+_BUILT_IN = ("log", "webhook", "slack", "email")
 _ATTEMPTS = 3
 _TIMEOUT_SECONDS = 5.0
+_DELIVERY_SECONDS = 40.0
+"""For all alerts of a tick: Dagster ends a tick after 60 s."""
 _FIRST_ERROR_STATUS, _FIRST_SERVER_ERROR, _TOO_MANY_REQUESTS = 400, 500, 429
 _LOG = logging.getLogger(__name__)
 
 
-class Alert(BaseModel):
-    """Something that needs a person."""
+@dataclass(frozen=True)
+class Recipient:
+    """Somebody who is notified.
 
-    model_config = ConfigDict(frozen=True)
+    Args:
+        id: The same for the same recipient, in every process; shows nothing of who it is.
+        notifier: Notifies them.
+    """
 
-    kind: Literal["run_failed", "stream_given_up"]
-    pipeline: str
-    run_id: str | None
-    at: datetime
-    text: str
-    """What happened and what to do next."""
-
-
-class Notifier(Protocol):
-    """Tells somebody."""
-
-    def notify(self, alert: Alert) -> None:
-        """Tell it; raises whatever keeps it from being told."""
-        ...
+    id: str
+    notifier: Notifier
 
 
 class LogNotifier:
-    """Writes an error to the log."""
+    """Writes an error to the log; a warning for a check that warned."""
 
     def notify(self, alert: Alert) -> None:
         """Write one line."""
-        _LOG.error("%s: %s", alert.pipeline, alert.text, extra={"alert": alert.model_dump(mode="json")})
+        level = logging.WARNING if alert.kind == "check_warned" else logging.ERROR
+        _LOG.log(level, "%s: %s", alert.pipeline, alert.text, extra={"alert": alert.model_dump(mode="json")})
 
 
 class WebhookNotifier:
@@ -70,7 +70,8 @@ class WebhookNotifier:
         Raises:
             requests.RequestException: It did not take it.
         """
-        body = {"text": f"{alert.pipeline}: {alert.text}", "alert": alert.model_dump(mode="json")}
+        link = f"\n{alert.url}" if alert.url else ""
+        body = {"text": f"{alert.pipeline}: {alert.text}{link}", "alert": alert.model_dump(mode="json")}
         attempts = Retrying(
             stop=stop_after_attempt(_ATTEMPTS),
             wait=wait_exponential(multiplier=0.5),
@@ -89,53 +90,148 @@ def _may_pass(error: BaseException) -> bool:
     return answer.status_code >= _FIRST_SERVER_ERROR or answer.status_code == _TOO_MANY_REQUESTS
 
 
-def send(notifiers: Sequence[Notifier], alert: Alert) -> None:
-    """Tell everybody, without secrets; one who can't be told keeps nobody else from it.
+Delivery = tuple[Alert, Recipient]
+
+
+def deliver(
+    deliveries: Sequence[Delivery],
+    on_done: Callable[[Delivery], None] = lambda _: None,
+    seconds: float = _DELIVERY_SECONDS,
+) -> None:
+    """Send alerts, without secrets, to all recipients at the same time.
+
+    One that fails, or does not answer, keeps no other from being notified; the log has what they were to be told.
 
     Args:
-        notifiers: Whom to tell.
-        alert: What.
+        deliveries: Which alert is for whom; each recipient gets theirs in this order.
+        on_done: Called with each delivery that has succeeded or failed for good.
+        seconds: How long to wait for all; a recipient who takes longer is notified in the background.
     """
-    redacted = alert.model_copy(update={"text": redact(alert.text)})
-    for notifier in notifiers:
+    done: SimpleQueue[Delivery] = SimpleQueue()
+
+    def notify(own: Sequence[Delivery]) -> None:
+        for alert, recipient in own:
+            _notify(alert.redacted(), recipient.notifier)
+            done.put((alert, recipient))
+
+    by_recipient: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        by_recipient.setdefault(delivery[1].id, []).append(delivery)
+    for own in by_recipient.values():
+        threading.Thread(target=notify, args=(own,), daemon=True, name="alerts").start()
+    pending = list(deliveries)
+    end = monotonic() + seconds
+    while pending:
         try:
-            notifier.notify(redacted)
-        except Exception as error:  # noqa: BLE001 - whatever keeps one from being told; the next may still be.
-            _LOG.error("%s can't be notified: %s; %s", type(notifier).__name__, redact(str(error)), redacted.text)
+            delivery = done.get(timeout=max(0.0, end - monotonic()))
+        except Empty:
+            for alert, recipient in pending:
+                notifier, text = type(recipient.notifier).__name__, alert.redacted().text
+                _LOG.error("%s has not answered for %.0f s and is still tried; %s", notifier, seconds, text)
+            return
+        pending.remove(delivery)
+        on_done(delivery)
 
 
-def notifiers_from_environment() -> list[Notifier]:
-    """Those that `PIPELINE_PLATFORM_ALERTS` lists, with commas between them: `log`, the default, and `webhook:URL`.
+def _notify(alert: Alert, notifier: Notifier) -> None:
+    try:
+        notifier.notify(alert)
+    # Whatever keeps one from being told, an exit of a plug-in included; the next may still be.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        _LOG.error("%s can't be notified: %s; %s", type(notifier).__name__, redact(str(error)), alert.text)
 
-    Any other is looked for among the entry points `pipeline_platform.notifiers` of the environment's packages; it is
-    called with what stands behind its colon.
 
-    One whose package fails is left out, with an error in the log; if nobody is left, the log is told.
+def entry_error(entry: str) -> str | None:
+    """Why nobody can be notified by this entry; None if it is right.
+
+    Args:
+        entry: `log`, `webhook:URL`, `slack:CHANNEL`, `email:ADDRESS`, `email:owners`, or the name of an entry point
+            `pipeline_platform.notifiers`, with what it is called with behind a colon.
+    """
+    kind, _, place = entry.partition(":")
+    match kind:
+        case "log":
+            return "'log' takes nothing behind it" if ":" in entry else None
+        case "webhook":
+            is_address = place.startswith(("http://", "https://")) or place.startswith("${env:")
+            return None if is_address else "'webhook' needs a URL, such as webhook:https://example.org/hook"
+        case "slack":
+            return None if place.strip("#") else "'slack' needs a channel, such as slack:#data"
+        case "email":
+            is_address = place == OWNERS or (all(place.partition("@")) and len(place.split()) == 1)
+            return None if is_address else "'email' needs an address, such as email:data@example.org, or 'owners'"
+        case _ if kind in _plugins().names:
+            return None
+        case _:
+            return f"'{kind}' is not a notifier"
+
+
+def entry_hint(entry: str) -> str | None:
+    """What was probably meant by an entry whose notifier does not exist.
+
+    Args:
+        entry: The entry.
+    """
+    names = _plugins().names
+    kind = entry.partition(":")[0]
+    if kind in (*_BUILT_IN, *names):
+        return None
+    nearest = did_you_mean(kind, (*_BUILT_IN, *names))
+    others = "".join(f", {name}" for name in sorted(names))
+    valid = f"valid: log, webhook:URL, slack:CHANNEL, email:ADDRESS{others}"
+    return valid if nearest is None or nearest.startswith("valid") else f"{nearest} {valid}"
+
+
+def hide_entries(entries: Iterable[str]) -> None:
+    """Keep what entries say of where to send from being shown, if it may be a secret.
+
+    Args:
+        entries: The entries, right or not.
+    """
+    places = [(kind, place) for kind, _, place in (entry.partition(":") for entry in entries) if place]
+    others = {kind for kind, _ in places} - {*_BUILT_IN}
+    hidden = {"webhook", *(_plugins().names if others else ())}
+    for kind, place in places:
+        # What stands in a variable is hidden when it is used.
+        if kind in hidden and "${env:" not in place:
+            remember_secret(place)
+
+
+def recipient(entry: str) -> Recipient:
+    """Who is notified by an entry.
+
+    Args:
+        entry: As for `entry_error`, and right.
 
     Raises:
-        PipelineConfigurationException: It lists something else.
+        PipelineConfigurationException: A package or a setting that it needs is missing, or a plug-in fails.
     """
-    listed = os.environ.get(ALERTS_VARIABLE) or "log"
-    found = [_notifier(entry.strip()) for entry in listed.split(",") if entry.strip()]
-    return [notifier for notifier in found if notifier is not None] or [LogNotifier()]
+    return Recipient(hashlib.sha256(entry.encode()).hexdigest()[:16], _notifier(entry))
 
 
-def _notifier(entry: str) -> Notifier | None:
-    kind, _, url = entry.partition(":")
-    if kind == "webhook" and url.startswith(("http://", "https://")):
-        return WebhookNotifier(url)
-    if entry == "log":
-        return LogNotifier()
-    known = entry_points(group=ENTRY_POINT_GROUP)
-    if kind in known.names:
-        try:
-            return known[kind].load()(url)
-        # A package may raise anything when it is imported, and exit: the others must be told all the same.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            reason = redact(f"{type(error).__name__}: {str(error).replace(url, MASK) if url else error}")
-            _LOG.error("the plug-in '%s' that %s names can't be used: %s", kind, ALERTS_VARIABLE, reason)
-            return None
-    others = "".join(f", {name}" for name in sorted(known.names))
-    raise PipelineConfigurationException(
-        f"'{kind}' in {ALERTS_VARIABLE} is not a notifier", hint=f"valid: log, webhook:URL{others}"
-    )
+def _notifier(entry: str) -> Notifier:
+    kind, _, place = entry.partition(":")
+    match kind:
+        case "log":
+            return LogNotifier()
+        case "webhook":
+            return WebhookNotifier(place)
+        case "slack":
+            from pipeline_platform.resources.slack import SlackNotifier
+
+            return SlackNotifier(place)
+        case "email":
+            from pipeline_platform.resources.mail import MailNotifier
+
+            return MailNotifier(place)
+        case _:
+            try:
+                return _plugins()[kind].load()(place)
+            # A package may raise anything when it is imported, and exit: the others must be told all the same.
+            except (Exception, SystemExit) as error:  # noqa: BLE001
+                reason = f"{type(error).__name__}: {str(error).replace(place, MASK) if place else error}"
+                raise PipelineConfigurationException(f"the plug-in '{kind}' can't be used: {reason}") from None
+
+
+def _plugins() -> EntryPoints:
+    return entry_points(group=ENTRY_POINT_GROUP)

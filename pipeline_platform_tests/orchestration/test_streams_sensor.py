@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
-from pipeline_platform.orchestration.alerts import RUN_FAILED_SENSOR
+from pipeline_platform.orchestration.alerts import SENSOR as ALERTS_SENSOR
 from pipeline_platform.orchestration.streams_sensor import SENSOR
 from pipeline_platform.orchestration.supervisor import RESTARTS_TAG
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions
@@ -123,7 +123,7 @@ def test_a_stream_that_ends_by_itself_is_left_to_its_schedule(
 
 def test_a_project_without_streams_has_no_sensor_for_them(define: MakeDefinitions, tmp_path: Path):
     sensors = define(stream_of_rates("hourly", tmp_path, trigger="availableNow")).sensors or ()
-    assert [sensor.name for sensor in sensors] == [RUN_FAILED_SENSOR]
+    assert [sensor.name for sensor in sensors] == [ALERTS_SENSOR]
 
 
 def test_a_run_whose_process_is_gone_is_marked_failed_and_the_next_gets_its_slot(ticking: Ticking):
