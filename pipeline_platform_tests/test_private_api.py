@@ -30,6 +30,7 @@ MODULES = {
     "dagster._core.definitions.target": "ExecutableDefinition",
     "dagster._core.definitions.unresolved_asset_job_definition": "UnresolvedAssetJobDefinition",
     "dagster._core.definitions.utils": "check_valid_name",
+    "dagster._utils.schedules": "reverse_cron_string_iterator",
     "dagster._core.events": "EngineEventData",
     "dagster._core.storage.db_io_manager": "DbTypeHandler",
     "dagster_delta._db_io_manager": "CustomDbIOManager",

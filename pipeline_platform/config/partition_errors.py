@@ -9,7 +9,7 @@ from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.graph import Draft
 from pipeline_platform.config.partitions import PARTS, Partitions
 from pipeline_platform.config.pipeline import PipelineKeys
-from pipeline_platform.config.placeholders import partition_parts
+from pipeline_platform.config.placeholders import misspelled_placeholders, partition_parts
 
 
 def partition_errors(keys: PipelineKeys, root: SourcePosition, drafts: Sequence[Draft]) -> Iterator[ConfigError]:
@@ -24,8 +24,14 @@ def partition_errors(keys: PipelineKeys, root: SourcePosition, drafts: Sequence[
         message = "a streaming pipeline has no partitions; it loads what is new"
         yield (root / "partitions").problem(message, on_key=True)
         return
+    for setting, value in keys.spark_conf.items() if keys.partitions is not None else ():
+        if setting in _READ_AS and str(value).lower() != _READ_AS[setting].lower():
+            message = f"with partitions '{setting}' has to be {_READ_AS[setting]}, as their conditions are read by it"
+            yield (root / "sparkConf" / setting).problem(message)
     for draft in drafts:
         for key, place in draft.keys.items():
+            for text in misspelled_placeholders(place.value):
+                yield draft.key(key).problem(f"'{text}' is no placeholder", hint=_SPELLINGS)
             for part in sorted(partition_parts(place.value)):
                 if (wrong := _wrong_part(part, keys.partitions)) is not None:
                     yield draft.key(key).problem(wrong[0], hint=wrong[1])
@@ -33,6 +39,11 @@ def partition_errors(keys: PipelineKeys, root: SourcePosition, drafts: Sequence[
             for key, message in draft.config.partition_errors(keys.partitions.column):
                 place = draft.place if key is None else draft.key(key)
                 yield place.problem(message)
+
+
+# What conditions on times and texts mean.
+_READ_AS = {"spark.sql.session.timeZone": "UTC", "spark.sql.parser.escapedStringLiterals": "false"}
+_SPELLINGS = "they are '${var:NAME}', '${partition:key}', '${partition:start}' and '${partition:end}'"
 
 
 def _wrong_part(part: str, partitions: Partitions | None) -> tuple[str, str | None] | None:

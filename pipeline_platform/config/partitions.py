@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +26,7 @@ _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
     "static": ({"keys"}, {"keys"}),
     "dynamic": ({"name"}, {"name"}),
 }
+_WEEK = 7
 # Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
 
@@ -84,6 +86,8 @@ class Partitions(FormatModel):
                 raise _wrong(key, wrong)
         if self.end is not None and _moment(self.end) <= self.first:
             raise _wrong("end", "'end' has to be after 'start'")
+        if self.end is not None and self.type == "weekly" and (_moment(self.end) - self.first).days % _WEEK:
+            raise _wrong("end", "'end' is within a week: it has to be some weeks after 'start'")
         return self
 
     def _wrong_time(self, text: str) -> str | None:
@@ -106,7 +110,7 @@ class Partitions(FormatModel):
             if key in keys[:place]:
                 raise _wrong("keys", f"the key '{key}' is there twice")
             if any(text in key for text in _NOT_IN_KEYS) or key.strip() != key:
-                raise _wrong("keys", f"a key must not hold commas, '...' or space around it: '{key}'")
+                raise _wrong("keys", f"a key must not hold commas, '...', '${{' or space around it: '{key}'")
         return self
 
 
@@ -147,6 +151,10 @@ class Partition:
     def load_key(self) -> str:
         """What tells its loads from those of other partitions."""
         return "..".join(dict.fromkeys((self.keys[0], self.keys[-1])))
+
+    def is_safe_in_path(self) -> bool:
+        """Whether its key can be a part of a path or of a table's name without leading somewhere else."""
+        return all(key not in (".", "..") and not re.search(r"[/\\]", key) for key in self.keys)
 
     def texts(self) -> dict[str, str]:
         """What stands for `${partition:key}`, `${partition:start}` and `${partition:end}`; a range has no key.

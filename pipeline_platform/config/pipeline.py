@@ -309,15 +309,19 @@ class PipelineConfig(PipelineKeys):
             CredentialException: A variable is not set, or not for pipelines; it is located at the step.
             PipelineConfigurationException: With the variables' values a step is not what the format allows.
         """
+        texts = partition.texts() if partition is not None else None
         resolved: list[Step] = []
         for step in self.steps:
             if steps is not None and step.index not in steps:
                 resolved.append(step)
                 continue
             try:
-                resolved.append(
-                    replace(step, config=step.config.resolved(partition.texts() if partition is not None else None))
-                )
+                if partition is not None and step.config.names_partition_in_place() and not partition.is_safe_in_path():
+                    raise PipelineConfigurationException(
+                        f"the partition '{partition}' can't be a part of a path or of a table's name",
+                        hint="a key with '/' or '\\', or of dots alone, would lead somewhere else; use another key",
+                    )
+                resolved.append(replace(step, config=step.config.resolved(texts)))
             except PipelineException as error:
                 raise error.locate(step.location, step.config.as_config()) from error.__cause__
         return self.model_copy(update={"steps": tuple(resolved)})

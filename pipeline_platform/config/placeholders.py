@@ -24,6 +24,7 @@ _PARTITION = re.compile(r"\$\{partition:(?P<part>[^}]*)\}")
 _OF_THE_PLATFORM = re.compile(
     r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
 )
+_RESEMBLES = re.compile(r"\$\{\s*(?:partition|var)\b[^}]*\}", re.IGNORECASE)
 _credentials: set[str] = set()
 
 
@@ -105,6 +106,16 @@ def partition_parts(value: Any) -> set[str]:
     return {match["part"] for text in strings_in(value) for match in _PARTITION.finditer(text)}
 
 
+def misspelled_placeholders(value: Any) -> list[str]:
+    """What in the strings of a JSON-like value looks like a placeholder of a partition or a variable, and is none."""
+    return [
+        match[0]
+        for text in strings_in(value)
+        for match in _RESEMBLES.finditer(text)
+        if _PLACEHOLDER.fullmatch(match[0]) is None
+    ]
+
+
 def strings_in(value: Any) -> Iterator[str]:
     """Every string of a JSON-like value, secrets included; keys are none."""
     if isinstance(value, SecretStr):
@@ -174,7 +185,7 @@ def substitute_all(value: Any, partition: Mapping[str, str] | None = None) -> An
     if isinstance(value, str):
         return substitute(value, at_run_time=True, partition=partition)
     if isinstance(value, SecretStr):
-        reveal = substitute(value.get_secret_value(), in_secret=True)
+        reveal = substitute(value.get_secret_value(), in_secret=True, partition=partition)
         remember_secret(reveal)
         return SecretStr(reveal)
     if isinstance(value, Mapping):

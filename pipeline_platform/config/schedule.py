@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -33,19 +32,6 @@ def cron_mistake(text: str) -> str | None:
     if weekdays == ["*"] and not _some_day_exists(days, months):
         return "no month of this cron string has such a day"
     return None
-
-
-def tick_before(cron: str, timezone: str, tick: datetime) -> datetime:
-    """The tick of a schedule before another one.
-
-    Args:
-        cron: The schedule.
-        timezone: In which it ticks.
-        tick: With its time zone.
-    """
-    from croniter import croniter
-
-    return croniter(cron, tick.astimezone(ZoneInfo(timezone))).get_prev(datetime)
 
 
 def _some_day_exists(days: Sequence[int | str], months: Sequence[int | str]) -> bool:

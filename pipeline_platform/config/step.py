@@ -124,6 +124,11 @@ class StepConfig(FormatModel):
         """What the strings of the config use of a partition: `key`, `start`, `end`."""
         return partition_parts(self.as_written.model_dump(exclude_unset=True))
 
+    def names_partition_in_place(self) -> bool:
+        """Whether the key of the partition is a part of what it reads or writes."""
+        places = (getattr(self.as_written, key, None) for key in ("path", "table"))
+        return any(isinstance(place, str) and "key" in partition_parts(place) for place in places)
+
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline with partitions, as (config key or None, message) pairs.
 

@@ -182,6 +182,9 @@ def variable_values(
         if name not in declared:
             hint = did_you_mean(name, declared) if declared else "the file declares none"
             errors.append(root.problem(f"there is no variable '{name}'", hint=hint))
+        elif isinstance(value, str) and "${" in value:
+            message = f"the value of the variable '{name}' must not hold '${{'"
+            errors.append((root / "variables" / name).problem(message))
         elif name in variables and (wrong := wrong_value(variables[name].type, value)) is not None:
             errors.append((root / "variables" / name).problem(f"the value of the variable '{name}': {wrong}"))
     defaults = {name: one.default for name, one in variables.items() if one.default is not None}

@@ -273,7 +273,7 @@ def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: Exi
     if observation is None and not step.traits.reports_rows:
         frame, observation = counted(frame)
     credentials = credentials_for(scope.credentials, config, step)
-    replaced = rows if not config.has_place_for_each_partition() else None
+    replaced = rows if not config.names_partition_in_place() else None
     prepared = config.prepare(frame, scope.load_run(step, name, credentials, rows=replaced))
     return PlannedLoad(step, prepared, config.dataset().uri, source.columns, lineage, observation, bad_records)
 

@@ -95,7 +95,7 @@ class RunScope:
         assert isinstance(config, Load)
         if self.partition is None:
             return None
-        if find_column(frame.columns, self.partition.column) is None and config.has_place_for_each_partition():
+        if find_column(frame.columns, self.partition.column) is None and config.names_partition_in_place():
             return None
         return partition_rows(self.partition, frame.schema)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,7 +16,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column, quoted
 
 if TYPE_CHECKING:
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
 Value = date | datetime | int | str
 _LITERALS = {"timestamp": "TIMESTAMP", "timestamp_ntz": "TIMESTAMP_NTZ", "date": "DATE"}
@@ -47,16 +48,24 @@ class PartitionRows:
             return f"{name} >= {self._literal(self.lower)} AND {name} < {self._literal(self.upper)}"
         return f"{name} IN ({', '.join(map(self._literal, self.values))})"
 
-    def database_sql(self, quote: Callable[[str], str]) -> tuple[str, list[Value]]:
+    def database_sql(self, name: str, exact_text: str | None = None) -> tuple[str, list[Value]]:
         """A condition of a database's SQL, and its parameters.
 
         Args:
-            quote: Makes SQL of a column's name.
+            name: The column, as SQL.
+            exact_text: What makes of a column that holds text one that is compared by character; None for any other.
         """
-        name = quote(self.column)
+        if exact_text is not None:
+            values: list[Value] = [str(value) for value in self.values]
+            return f"{exact_text} IN ({', '.join('%s' for _ in values)})", values
         if self.lower is not None and self.upper is not None:
             return f"{name} >= %s AND {name} < %s", [self.lower, self.upper]
         return f"{name} IN ({', '.join('%s' for _ in self.values)})", list(self.values)
+
+    def shows_values(self, path: str) -> bool:
+        """Whether a file lies in a folder of the column, as Spark names such folders."""
+        names = (part.partition("=") for part in path.split("/")[:-1])
+        return any(is_value and unquote(name).lower() == self.column.lower() for name, is_value, _ in names)
 
     def holds_path(self, path: str) -> bool:
         """Whether a file lies in the folder of one of these rows' values, as Spark names such folders."""
@@ -83,11 +92,23 @@ class PartitionRows:
         return f"{_LITERALS[self.kind]}'{value}{zone}'" if self.kind in _LITERALS else text
 
 
+def _integer(text: str) -> int:
+    if not re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _date(text: str) -> date:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        raise ValueError(text)
+    return date.fromisoformat(text)
+
+
 _PARSED: dict[str, Callable[[str], Value]] = {
-    "date": date.fromisoformat,
+    "date": _date,
     "timestamp": datetime.fromisoformat,
     "timestamp_ntz": datetime.fromisoformat,
-    "integer": int,
+    "integer": _integer,
     "string": str,
 }
 
@@ -108,7 +129,19 @@ def partition_rows(partition: Partition, schema: StructType) -> PartitionRows:
     if partition.start is not None and partition.end is not None:
         lower, upper = (_bound(moment, kind, name) for moment in (partition.start, partition.end))
         return PartitionRows(name, kind, lower, upper)
-    return PartitionRows(name, kind, values=tuple(_key(key, kind, name) for key in partition.keys))
+    values = tuple(_key(key, kind, name) for key in partition.keys)
+    for value in values:
+        if isinstance(value, int) and not _fits(value, schema[name].dataType):
+            raise _no_value(str(value), schema[name].dataType.simpleString(), name)
+    return PartitionRows(name, kind, values=values)
+
+
+def _fits(value: int, data_type: DataType) -> bool:
+    from pyspark.sql import types as T
+
+    bits = {T.ByteType().typeName(): 8, T.ShortType().typeName(): 16, T.IntegerType().typeName(): 32}
+    limit = 2 ** (bits.get(data_type.typeName(), 64) - 1)
+    return -limit <= value < limit
 
 
 def _kind(schema: StructType, name: str) -> str:
@@ -141,7 +174,11 @@ def _key(key: str, kind: str, name: str) -> Value:
             return _PARSED[kind](key)
     except ValueError:
         pass
-    raise PipelineExecutionException(
+    raise _no_value(key, kind, name)
+
+
+def _no_value(key: str, kind: str, name: str) -> PipelineExecutionException:
+    return PipelineExecutionException(
         f"the partition '{key}' can't be a value of the column '{name}', which is {kind}",
         hint="cast the column to string with enrichData, or name another column in 'partitions'",
     )

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._utils.schedules import reverse_cron_string_iterator
 
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.schedule import tick_before
 from pipeline_platform.resources.partitions import partitions_definition
 
 
@@ -39,7 +39,9 @@ def pipeline_schedule(pipeline: PipelineConfig, cron: str, job: UnresolvedAssetJ
         keys = due_partitions(partitions, cron, zone, context.scheduled_execution_time, context.instance)
         if not keys:
             return dg.SkipReason("no partition has ended since the tick before")
-        return [dg.RunRequest(partition_key=key) for key in keys]
+        # Dagster starts one run for a key, and the next tick may load the same partition again.
+        tick = context.scheduled_execution_time.isoformat()
+        return [dg.RunRequest(run_key=f"{tick}/{key}", partition_key=key) for key in keys]
 
     return tick
 
@@ -59,7 +61,9 @@ def due_partitions(
     definition = partitions_definition(partitions)
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return definition.get_partition_keys(dynamic_partitions_store=instance)
-    before = tick_before(cron, timezone, now)
+    # Dagster's own ticks: where clocks are put back, a time of the day comes twice and a tick once.
+    ticks = reverse_cron_string_iterator(now.timestamp() - 1, cron, timezone)
+    before = next(tick for tick in ticks if tick < now)
     keys = definition.get_partition_keys(current_time=now)
     due: list[str] = []
     for key in reversed(keys):

@@ -45,11 +45,15 @@ def partition_mapping(reader: Partitions | None, writer: Partitions | None) -> d
     """
     if reader is None or writer is None:
         return None
-    if reader.by_time and writer.by_time:
-        are_all_there = writer.first <= reader.first and (writer.last_end or reader.last_end) == reader.last_end
+    if reader.by_time and writer.by_time and reader.timezone == writer.timezone:
+        are_all_there = (
+            writer.type == reader.type
+            and writer.first <= reader.first
+            and (writer.last_end or reader.last_end) == reader.last_end
+        )
         # What is not there can't be waited for.
         return None if are_all_there else dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
-    if reader.type == writer.type and (reader.name, reader.keys) == (writer.name, writer.keys):
+    if reader.type == writer.type and not reader.by_time and (reader.name, reader.keys) == (writer.name, writer.keys):
         return dg.IdentityPartitionMapping()
     return dg.AllPartitionMapping()
 

@@ -192,7 +192,7 @@ def _connection(key: dg.AssetKey, metadata: Mapping[str, Any], partitions: Seque
             f"the asset {key.to_user_string()} is no Delta table: its step is {step.config.method}; name that of a "
             "toDeltaLake instead"
         )
-    if config.has_place_for_each_partition():
+    if config.names_partition_in_place():
         config = config.resolved(_one_of(key, pipeline, partitions).texts())
     config = config.resolved()
     with closing(RunCredentials.from_environment("delta_tables", step.location)) as credentials:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, get_ar
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.placeholders import partition_parts
 from pipeline_platform.config.step import PipelineMode, StepType
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.steps.base import FrameInput
@@ -139,14 +138,9 @@ class Load(FrameInput):
         if mode not in ("overwrite", "merge"):
             message = "a partition may be run again: use overwrite, which replaces its rows alone, or merge"
             return [("mode", message if "merge" in _modes(self) else message.removesuffix(", or merge"))]
-        if mode == "overwrite" and not self.has_place_for_each_partition() and not self.traits().replaces_partitions:
+        if mode == "overwrite" and not self.names_partition_in_place() and not self.traits().replaces_partitions:
             return [("mode", f"'{self.method}' replaces everything, and not the partition of the run alone")]
         return []
-
-    def has_place_for_each_partition(self) -> bool:
-        """Whether its place names the partition, so that nothing of another one is there."""
-        places = (getattr(self.as_written, key, None) for key in ("path", "table"))
-        return any(isinstance(place, str) and "key" in partition_parts(place) for place in places)
 
     def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")

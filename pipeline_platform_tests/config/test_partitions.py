@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline_platform.config.partitions import Partition
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform_tests.config.reading import (
     Json,
     extract,
@@ -47,6 +48,8 @@ def only_message(value: Any) -> str:
         ({**DAILY, "type": "hourly", "start": "2024-01-01T06:30"}, "partitions of type hourly begin at a whole hour"),
         ({**DAILY, "type": "monthly", "start": "2024-01-02"}, "a month begins on its first day"),
         ({**DAILY, "end": "2024-01-01"}, "'end' has to be after 'start'"),
+        ({**DAILY, "type": "weekly", "end": "2024-01-10"}, "'end' is within a week"),
+        ({"type": "static", "keys": ["${env:X}"], "column": "k"}, "a key must not hold commas, '...', '${'"),
         ({**DAILY, "timezone": "Berlin"}, "there is no time zone 'Berlin'"),
         ({"type": "static", "keys": ["a", "a"], "column": "k"}, "the key 'a' is there twice"),
         ({"type": "static", "keys": ["a,b"], "column": "k"}, "a key must not hold commas"),
@@ -167,3 +170,26 @@ def test_a_path_by_key_is_the_partitions_own():
     resolved = config.resolved(day().texts())
     assert resolved.model_dump()["path"] == "out/2024-03-31"
     assert date.fromisoformat(resolved.model_dump()["path"].rpartition("/")[2]) == date(2024, 3, 31)
+
+
+@pytest.mark.parametrize("text", ["${Partition:key}", "${partition}", "${ partition:key }", "${VAR:x}", "${var}"])
+def test_a_placeholder_that_is_misspelled_is_told(text: str):
+    value = by_day(extract(), transform("filterRows", condition=f"day = '{text}'"), load(**OVERWRITE))
+    assert f"'{text}' is no placeholder" in only_message(value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("spark.sql.session.timeZone", "Europe/Berlin"), ("spark.sql.parser.escapedStringLiterals", True)],
+)
+def test_settings_that_give_conditions_another_meaning_are_refused(setting: str, value: Any):
+    found = only_message({**by_day(), "sparkConf": {setting: value}})
+    assert f"with partitions '{setting}' has to be" in found
+
+
+@pytest.mark.parametrize("key", ["..", ".", "a/b", "a\\b"])
+def test_a_key_that_would_lead_somewhere_else_is_no_part_of_a_path(key: str):
+    partitions = {"type": "static", "keys": [key], "column": "k"}
+    value = pipeline(extract(), load(path="out/${partition:key}", mode="overwrite"), partitions=partitions)
+    with pytest.raises(PipelineConfigurationException, match="can't be a part of a path"):
+        read(value).require_ready(partition=Partition("k", (key,)))

@@ -143,3 +143,8 @@ def test_a_text_of_the_command_line_becomes_a_value(kind: VariableType, text: st
 def test_a_text_that_stands_for_no_value_is_refused(kind: VariableType, text: str):
     with pytest.raises(ValueError, match="expected"):
         typed(kind, text)
+
+
+def test_a_value_is_not_looked_at_for_placeholders():
+    value = pipeline(extract(), load(path="${var:place}"), variables={"place": {"default": "out"}})
+    assert "the value of the variable 'place' must not hold '${'" in wrong(value, place="${env:HOME}")[0]

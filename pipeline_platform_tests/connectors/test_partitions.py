@@ -232,6 +232,47 @@ def test_the_condition_of_a_table_is_replaced_without_partitions(spark: SparkSes
         days[shop == "changed"].add(day)
     second = date(2024, 1, 2)
     assert days == {False: {date(2024, 1, n) for n in range(1, 11)} - {second}, True: {second}}
-    with pytest.raises(PipelineExecutionException, match="replaceWhere"):
+    with pytest.raises(PipelineExecutionException, match="partial table overwrite condition"):
         overwrite("day = '2024-01-03'", replaceWhere="day = '2024-01-02'")
     assert DeltaTable(out).version() == 1
+
+
+def test_texts_that_a_collation_takes_for_the_same_are_other_partitions(run: Run, source: Path, schema: Schema):
+    keys = ["de", "DE", "d\u00e9", "de_"]
+    source.write_text("".join(json.dumps({"id": n, "shop": key}) + "\n" for n, key in enumerate(keys)))
+    partitions = {"type": "static", "keys": keys, "column": "shop"}
+    for key in [*keys, "de"]:
+        run(schema.load(mode="overwrite"), key, partitions=partitions, schema="id INT, shop STRING")
+    assert schema.rows(columns="id, shop") == list(enumerate(keys))
+
+
+def test_a_number_of_the_frame_is_the_text_of_a_table(run: Run, source: Path, in_mysql: Schema):
+    in_mysql.query(f"CREATE TABLE {in_mysql.name}.t (id INT, shop VARCHAR(10))")
+    in_mysql.query(f"INSERT INTO {in_mysql.name}.t VALUES (7, '1abc'), (8, '01')")
+    source.write_text('{"id": 1, "shop": 1}\n')
+    partitions = {"type": "static", "keys": ["1"], "column": "shop"}
+    for _ in range(2):
+        run(in_mysql.load(mode="overwrite"), "1", partitions=partitions, schema="id INT, shop INT")
+    assert in_mysql.rows(columns="id, shop") == [(1, "1"), (7, "1abc"), (8, "01")]
+
+
+def test_a_column_that_rounds_times_is_refused(run: Run, in_postgres: Schema, source: Path):
+    in_postgres.query(f"CREATE TABLE {in_postgres.name}.t (at TIMESTAMPTZ(0))")
+    source.write_text('{"at": "2024-03-30T23:59:59.7Z"}\n')
+    with pytest.raises(PipelineExecutionException, match=r"a time that is rounded may be one of the next partition"):
+        run(in_postgres.load(mode="overwrite"), "2024-03-31", partitions=BERLIN, schema="at TIMESTAMP")
+
+
+def test_files_beside_the_folders_of_partitions_are_refused(run: Run, tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.parquet").write_bytes(b"")
+    step = load("toFiles", path=str(tmp_path / "out"), format="parquet", mode="overwrite", partitionBy="day")
+    with pytest.raises(PipelineExecutionException, match=r"such as old.parquet: the column 'day' is not in their path"):
+        run(step, "2024-01-01")
+
+
+def test_a_key_that_the_column_can_not_hold_is_refused(run: Run, tmp_path: Path):
+    step = load("toDeltaLake", path=str(tmp_path / "out"), mode="overwrite")
+    partitions = {"type": "static", "keys": ["300"], "column": "id"}
+    with pytest.raises(PipelineExecutionException, match="the partition '300' can't be a value of the column 'id'"):
+        run(step, "300", partitions=partitions, schema="id TINYINT")

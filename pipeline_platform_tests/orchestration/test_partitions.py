@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._utils.schedules import schedule_execution_time_iterator
 from deltalake import DeltaTable
 
 from pipeline_platform.config.partitions import Partitions
@@ -19,6 +21,7 @@ from pipeline_platform.resources.partitions import partitions_definition
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, filtered
 
 DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
+WEEKLY = {**DAILY, "type": "weekly", "end": "2024-02-26"}
 MONTHLY = {"type": "monthly", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
 DAYS = [date(2024, 1, 1) + timedelta(days=n) for n in range(60)]
 
@@ -125,6 +128,34 @@ def test_a_month_needs_its_days(define: MakeDefinitions, source: Path, tmp_path:
     assert list(needed.partitions_subset.get_partition_keys()) == [str(day) for day in DAYS if day.month == 2]
 
 
+def test_a_tick_may_load_several_partitions_and_the_next_one_the_same(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    shops = {"type": "static", "keys": ["1", "2"], "column": "id"}
+    definitions = define(by_day("shops", source, tmp_path / "out", partitions=shops, schedule="@daily"))
+    schedule = definitions.resolve_schedule_def("shops_schedule")
+    keys = set[str | None]()
+    for day in (10, 11):
+        context = dg.build_schedule_context(
+            instance=instance,
+            scheduled_execution_time=datetime(2024, 1, day, tzinfo=UTC),
+            repository_def=definitions.get_repository_def(),
+        )
+        requests = schedule.evaluate_tick(context).run_requests or []
+        assert [request.partition_key for request in requests] == ["1", "2"]
+        keys |= {request.run_key for request in requests}
+    assert len(keys) == 4
+
+
+def test_days_of_two_time_zones_need_all_of_each_other(define: MakeDefinitions, source: Path, tmp_path: Path):
+    days = by_day("days", source, tmp_path / "days")
+    there = {**DAILY, "timezone": "Europe/Berlin"}
+    read = by_day("there", tmp_path / "days", tmp_path / "there", partitions=there, automation="onUpstream")
+    graph = define(days, read).resolve_asset_graph()
+    node = graph.get(dg.AssetKey(["there", "from_delta_lake"]))
+    assert graph.get_partition_mapping(node.key, next(iter(node.parent_keys))) == dg.AllPartitionMapping()
+
+
 def test_keys_and_days_need_all_of_each_other(define: MakeDefinitions, source: Path, tmp_path: Path):
     days = by_day("days", source, tmp_path / "days")
     shops = {"type": "static", "keys": ["1", "2"], "column": "id"}
@@ -152,8 +183,8 @@ def test_two_pipelines_that_divide_a_table_differently_can_not_both_be_loaded(
     [
         ({**DAILY, "end": "2024-02-01"}, "0 6 * * *", ["2024-01-09"]),
         ({**DAILY, "type": "hourly"}, "0 6 * * *", 24),
-        ({**DAILY, "type": "weekly"}, "0 6 * * *", []),
-        ({**DAILY, "type": "weekly"}, "0 6 * * 3", ["2024-01-01"]),
+        (WEEKLY, "0 6 * * *", []),
+        (WEEKLY, "0 6 * * 3", ["2024-01-01"]),
         ({**DAILY, "timezone": "America/New_York"}, "0 4 * * *", ["2024-01-08"]),
         ({"type": "static", "keys": ["a", "b"], "column": "k"}, "0 6 * * *", ["a", "b"]),
         ({"type": "dynamic", "name": "shops", "column": "k"}, "0 6 * * *", ["north"]),
@@ -182,13 +213,23 @@ def test_a_schedule_starts_a_run_for_the_day_that_has_ended(
     assert request.partition_key == "2024-01-09"
 
 
+def test_every_day_is_loaded_once_also_where_clocks_are_put_back(instance: dg.DagsterInstance):
+    zone, cron = "Europe/Berlin", "30 2 * * *"
+    limits = {"start": "2024-10-20", "end": "2024-11-03", "timezone": zone}
+    partitions = Partitions.model_validate({**DAILY, **limits})
+    first = datetime(2024, 10, 20, 12, tzinfo=UTC).timestamp()
+    ticks = islice(schedule_execution_time_iterator(first, cron, zone), 16)
+    loaded = [key for tick in ticks for key in due_partitions(partitions, cron, zone, tick, instance)]
+    assert loaded == list(partitions_definition(partitions).get_partition_keys())
+
+
 @pytest.mark.parametrize(
     ("partitions", "first", "second"),
     [
         ({**DAILY, "type": "hourly", "start": "2024-01-01T06:00"}, "2024-01-01-06:00", "2024-01-01-07:00"),
         (DAILY, "2024-01-01", "2024-01-02"),
-        ({**DAILY, "type": "weekly"}, "2024-01-01", "2024-01-08"),
-        ({**DAILY, "type": "weekly", "start": "2024-01-03"}, "2024-01-03", "2024-01-10"),
+        (WEEKLY, "2024-01-01", "2024-01-08"),
+        ({**WEEKLY, "start": "2024-01-03", "end": "2024-02-28"}, "2024-01-03", "2024-01-10"),
         (MONTHLY, "2024-01-01", "2024-02-01"),
     ],
 )

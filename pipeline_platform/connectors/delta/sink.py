@@ -111,7 +111,7 @@ class ToDeltaLake(Load, S3Options):
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = list(super().partition_errors(column))
-        if self.has_place_for_each_partition():
+        if self.names_partition_in_place():
             return errors
         if self.replace_where is not None:
             errors.append(("replaceWhere", "each run replaces the rows of its partition, so leave out 'replaceWhere'"))

@@ -95,10 +95,21 @@ class FileCommitter:
         """
         if self.folder.is_file():
             raise PipelineExecutionException(f"{self.uri} is a file; a folder is needed to write to")
+        if self.rows is not None and not self._begun():
+            self._require_folders(self.rows)
         if self.mode == "errorIfExists" and not self._begun() and self._data_files():
             raise PipelineExecutionException(
                 f"there are files in {self.uri} already, and mode is errorIfExists",
                 hint="use mode append, overwrite or ignore, or another path",
+            )
+
+    def _require_folders(self, rows: PartitionRows) -> None:
+        outside = next((name for name in self._data_files() if not rows.shows_values(name)), None)
+        if outside is not None:
+            raise PipelineExecutionException(
+                f"{self.uri} has files that belong to no partition, such as {outside}: the column '{rows.column}' is "
+                "not in their path",
+                hint="move them away, and load them with partitions",
             )
 
     def write(self) -> LoadResult:

@@ -112,7 +112,7 @@ class WritesFiles(Load, S3Options):
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = super().partition_errors(column)
         is_folder = column.lower() in (name.lower() for name in self.partition_by)
-        if errors or is_folder or self.has_place_for_each_partition():
+        if errors or is_folder or self.names_partition_in_place():
             return errors
         return [
             (

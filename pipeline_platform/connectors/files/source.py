@@ -187,6 +187,8 @@ class ReadsFiles(MalformedRecords, S3Options):
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
         if mode == "streaming" and self.watch:
             return [("watch", "a stream reads what is new by itself, so leave out 'watch'")]
+        if self.watch and "{" in self.uri():
+            return [("watch", "a pattern with braces can't be watched; use '*', '?' and '[…]', or the folder")]
         return []
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:

@@ -133,6 +133,14 @@ class Database(ABC):
     def quoted(self, name: str) -> str:
         """A name as the system's SQL."""
 
+    @abstractmethod
+    def exact_text(self, column: str) -> str:
+        """What is equal to a text only if it has the same characters, whatever the column's collation.
+
+        Args:
+            column: A column that holds text, as SQL.
+        """
+
     def quoted_path(self, parts: Sequence[str]) -> str:
         """A table's name, perhaps with what it is in, as the system's SQL."""
         return ".".join(map(self.quoted, parts))

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
+from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
 from pipeline_platform.connectors.jdbc.row_text import unheld_failure
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
@@ -78,6 +79,8 @@ class DatabaseWrite(ABC):
                 self._require_mode(place)
                 pairs = paired(self.frame.schema, columns, str(place))
                 self.require_rights(session, place, [pair.column.name for pair in pairs])
+                if self.run.rows is not None:
+                    require_partition_column(partition_column(self.run.rows, columns), self.run.rows, str(place))
 
     def write(self) -> LoadResult:
         """Stage the rows, then make them the table's in one transaction, unless an earlier attempt has.
@@ -291,7 +294,8 @@ class DatabaseWrite(ABC):
         if self.run.rows is None:
             session.execute(f"DELETE FROM {self.sql(place)}")
             return
-        condition, values = self.run.rows.database_sql(self.database.quoted)
+        column = partition_column(self.run.rows, self.columns(session, place) or ())
+        condition, values = condition_of(self.run.rows, column, self.database)
         session.execute(f"DELETE FROM {self.sql(place)} WHERE {condition}", *values)
 
     def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:

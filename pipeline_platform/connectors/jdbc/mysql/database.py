@@ -59,6 +59,9 @@ class MySQL(Database):
     def quoted(self, name: str) -> str:
         return "`" + name.replace("`", "``") + "`"
 
+    def exact_text(self, column: str) -> str:
+        return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+
     def spark_options(self) -> dict[str, str]:
         host = self.credentials.host
         server = f"[{host}]" if ":" in host else host

@@ -76,6 +76,9 @@ class Postgres(Database):
     def quoted(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
 
+    def exact_text(self, column: str) -> str:
+        return f'{column}::text COLLATE "C"'
+
     def spark_options(self) -> dict[str, str]:
         host = self.credentials.host
         server = f"[{host}]" if ":" in host else host

@@ -1,0 +1,69 @@
+"""Which rows of a table a load replaces that loads a partition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipeline_platform.connectors.jdbc.database import Database
+from pipeline_platform.connectors.jdbc.target_table import TargetColumn
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import find_column
+from pipeline_platform.frames.partition_rows import PartitionRows, Value
+
+_MICROSECONDS = 6
+_DIGITS = re.compile(r"(?:timestamp|datetime)\((?P<digits>\d)\)")
+
+
+def partition_column(rows: PartitionRows, columns: Sequence[TargetColumn]) -> TargetColumn:
+    """The column of a table that says to which partition a row belongs.
+
+    Args:
+        rows: Of the partition.
+        columns: Of the table, which takes the column of the frame.
+    """
+    by_name = {column.name: column for column in columns}
+    return by_name[find_column(list(by_name), rows.column) or rows.column]
+
+
+def condition_of(rows: PartitionRows, column: TargetColumn, database: Database) -> tuple[str, list[Value]]:
+    """A condition that holds for the rows of the partition and for no others, and its parameters.
+
+    Args:
+        rows: Of the partition.
+        column: The table's.
+        database: Where the table is.
+    """
+    name = database.quoted(column.name)
+    # A collation may take other texts for the same: in MySQL, by default, those in another case.
+    return rows.database_sql(name, database.exact_text(name) if _is_text(column) else None)
+
+
+def require_partition_column(column: TargetColumn, rows: PartitionRows, table: str) -> None:
+    """Raise if the column does not keep the rows of two partitions apart.
+
+    Args:
+        column: The table's.
+        rows: Of the partition.
+        table: The table, for the message.
+
+    Raises:
+        PipelineExecutionException: It holds times as text, or rounds them.
+    """
+    if rows.lower is None:
+        return
+    digits = _DIGITS.search(column.type)
+    if _is_text(column):
+        reason = f"it is {column.type}, in which times are text"
+    elif digits is not None and int(digits["digits"]) < _MICROSECONDS:
+        reason = f"it is {column.type}, and a time that is rounded may be one of the next partition"
+    else:
+        return
+    raise PipelineExecutionException(
+        f"the column '{column.name}' of the table {table} can't say to which partition a row belongs: {reason}",
+        hint="give the column another type, or name another one in 'partitions'",
+    )
+
+
+def _is_text(column: TargetColumn) -> bool:
+    return "string" in column.holds
