@@ -18,7 +18,7 @@ def automation_condition(
     """The condition of each asset of a pipeline; None if nothing runs it by itself.
 
     All partitions count, and not only the latest one, as in Dagster's own conditions: a day that is loaded again is to
-    be told to whoever reads it.
+    be told to whoever reads it. Only at the tick of a schedule it is the latest one.
 
     Args:
         pipeline: The pipeline.
