@@ -58,7 +58,7 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(MAKE) --jobs=5 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
 
 test-dagster: PART = orchestration $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
 test-survival: PART = $(notdir $(SURVIVAL))

@@ -35,6 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 WAIT_SECONDS = 600
 """How long a load waits for another one that publishes into the same folder."""
+_MOMENT_SECONDS = 60
 LEASE_SECONDS = 30.0
 """How long the lock of a dead owner keeps others waiting on S3."""
 _POLL_SECONDS = 0.5
@@ -97,7 +98,8 @@ def alive(mark: UPath) -> Generator[None]:
     if not is_local(mark):
         yield
         return
-    with _locked(Path(mark.path), 0):
+    # Nobody else has a mark of this name, but for the moment in which another load finds out whether it is dead.
+    with _locked(Path(mark.path), _MOMENT_SECONDS):
         yield
 
 

@@ -399,11 +399,11 @@ def test_the_later_of_two_first_loads_at_once_is_tried_again(
     save = delta_lake.DeltaWrite._save
     held: list[str] = []
 
-    def meeting(write: delta_lake.DeltaWrite, frame: Any, mode: str) -> None:
+    def meeting(write: delta_lake.DeltaWrite, frame: Any, mode: str, *replaced: str | None) -> None:
         if len(held) < 2:
             held.append(mode)
             both_found_no_table.wait(60)
-        save(write, frame, mode)
+        save(write, frame, mode, *replaced)
 
     monkeypatch.setattr(delta_lake.DeltaWrite, "_save", meeting)
 

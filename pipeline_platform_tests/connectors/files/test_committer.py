@@ -28,7 +28,7 @@ from devtools.pipelines import listing
 from devtools.services.s3 import S3Server
 from pipeline_platform.connectors.files import committer, folder_lock
 from pipeline_platform.connectors.files.committer import LEDGER, FileCommitter
-from pipeline_platform.connectors.files.folder_lock import alive, only_writer
+from pipeline_platform.connectors.files.folder_lock import alive, if_dead, only_writer
 from pipeline_platform.connectors.files.sink import ToFiles
 from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
@@ -425,3 +425,23 @@ def test_a_store_without_conditional_writes_is_found_out(
     with only_writer(bucket_folder, bucket_folder / "lock"):
         assert s3.keys("locked", "out/") == []
     assert "does not support conditional writes" in caplog.text
+
+
+def test_a_mark_that_another_load_looks_at_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    mark = UPath(tmp_path / "attempt.lock")
+    looked, marked = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with if_dead(mark) as dead:
+            assert dead
+            looked.set()
+            # Until the other one waits for it.
+            assert not marked.wait(0.3)
+
+    with ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(look)
+        assert looked.wait(10)
+        with alive(mark):
+            marked.set()
+            assert mark.exists()
+        looking.result()
