@@ -83,21 +83,21 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.engine.streaming.stream_plan import plan_stream
 
     problems = 0
-    ready: list[PipelineConfig] = []
+    ready: list[tuple[PipelineConfig, Partition | None]] = []
     for pipeline in pipelines:
         try:
-            pipeline.require_ready(partition=_any_partition(pipeline))
-            ready.append(pipeline)
+            partition = _any_partition(pipeline)
+            pipeline.require_ready(partition=partition)
+            ready.append((pipeline, partition))
         except PipelineException as error:
             problems += 1
             typer.echo(str(error), err=True)
-    for pipeline in ready:
+    for pipeline, partition in ready:
         try:
             with (
                 planning_session(pipeline) as spark,
                 closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
             ):
-                partition = _any_partition(pipeline)
                 resolved = pipeline.resolve(partition=partition)
                 if pipeline.mode == "streaming":
                     plan_stream(resolved, spark, credentials)

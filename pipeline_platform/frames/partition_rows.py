@@ -64,16 +64,20 @@ class PartitionRows:
 
     def shows_values(self, path: str) -> bool:
         """Whether a file lies in a folder of the column, as Spark names such folders."""
-        names = (part.partition("=") for part in path.split("/")[:-1])
-        return any(is_value and unquote(name).lower() == self.column.lower() for name, is_value, _ in names)
+        return self._value_in(path) is not None
 
     def holds_path(self, path: str) -> bool:
         """Whether a file lies in the folder of one of these rows' values, as Spark names such folders."""
-        for part in path.split("/"):
-            name, is_value, text = part.partition("=")
+        text = self._value_in(path)
+        return text is not None and text != _NULL_FOLDER and self._holds(unquote(text))
+
+    def _value_in(self, path: str) -> str | None:
+        """What a folder of the path has for the column, as it is written there; None if there is no such folder."""
+        for folder in path.split("/")[:-1]:
+            name, is_value, text = folder.partition("=")
             if is_value and unquote(name).lower() == self.column.lower():
-                return text != _NULL_FOLDER and self._holds(unquote(text))
-        return False
+                return text
+        return None
 
     def _holds(self, text: str) -> bool:
         try:

@@ -55,9 +55,9 @@ class AssetView:
         if step.type == "extract":
             return [step]
         shown = {shown.index for shown in self.steps(pipeline)}
-        above = sorted(pipeline.upstream_of({step.index}) - {step.index})
-        extracts = [pipeline.steps[index] for index in above if pipeline.steps[index].type == "extract"]
-        return [extract for extract in extracts if extract.index not in shown]
+        hidden = [other for other in pipeline.steps if other.type == "extract" and other.index not in shown]
+        above = pipeline.upstream_of({step.index}) if hidden else set[int]()
+        return [extract for extract in hidden if extract.index in above]
 
     def guarded(self, pipeline: PipelineConfig, validation: Step) -> list[Step]:
         """The steps on whose assets a validation is a check: its frame, and what is loaded of that after it."""

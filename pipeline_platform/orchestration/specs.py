@@ -81,9 +81,7 @@ def asset_specs(
 
 def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec]:
     versions = code_versions(pipeline)
-    sources = [key for step in pipeline.steps if step.type == "extract" for key in view.unwritten(pipeline, step)]
-    own = [view.key(pipeline, step) for step in view.steps(pipeline)]
-    condition = automation_condition(pipeline, sources, own)
+    condition = automation_condition(view, pipeline)
     partitions = partitions_definition(pipeline.partitions) if pipeline.partitions is not None else None
     file = {PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}
     return [

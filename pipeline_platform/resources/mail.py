@@ -11,17 +11,15 @@ from email.message import EmailMessage
 from email.utils import make_msgid
 from urllib.parse import unquote, urlsplit
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
-
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import remember_secret
 from pipeline_platform.resources.alert_model import Alert, environment_setting
+from pipeline_platform.resources.delivery import delivery_attempts
 
 SERVER_VARIABLE = "PIPELINE_PLATFORM_SMTP"
 SENDER_VARIABLE = "PIPELINE_PLATFORM_SMTP_FROM"
 _PORTS = {"smtp": 587, "smtps": 465}
 _TIMEOUT_SECONDS = 5.0
-_ATTEMPTS = 3
 _FIRST_TRANSIENT, _FIRST_PERMANENT = 400, 500
 
 
@@ -66,13 +64,7 @@ class MailNotifier:
             OSError: The server can't be reached, or did not take it; `smtplib.SMTPException` is one.
         """
         message = self._message(alert)
-        attempts = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential(multiplier=0.5),
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-        for attempt in attempts:
+        for attempt in delivery_attempts(_may_pass):
             with attempt, _connection(self._server) as server:
                 server.send_message(message)
 

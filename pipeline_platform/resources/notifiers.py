@@ -12,18 +12,17 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 
 import requests
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import MASK, redact, remember_secret
 from pipeline_platform.resources.alert_model import Alert, Notifier
+from pipeline_platform.resources.delivery import delivery_attempts
 
 ENTRY_POINT_GROUP = "pipeline_platform.notifiers"
 OWNERS = "owners"
 """What stands for the address in `email:owners`: those of the owners of what the alert is about."""
 _BUILT_IN = ("log", "webhook", "slack", "email")
-_ATTEMPTS = 3
 _TIMEOUT_SECONDS = 5.0
 _DELIVERY_SECONDS = 40.0
 """For all alerts of a tick: Dagster ends a tick after 60 s."""
@@ -72,13 +71,7 @@ class WebhookNotifier:
         """
         link = f"\n{alert.url}" if alert.url else ""
         body = {"text": f"{alert.pipeline}: {alert.text}{link}", "alert": alert.model_dump(mode="json")}
-        attempts = Retrying(
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential(multiplier=0.5),
-            retry=retry_if_exception(_may_pass),
-            reraise=True,
-        )
-        for attempt in attempts:
+        for attempt in delivery_attempts(_may_pass):
             with attempt:
                 requests.post(self._url, json=body, timeout=_TIMEOUT_SECONDS).raise_for_status()
 
