@@ -72,14 +72,14 @@ def parse_query(text: str, dialect: str | type[Dialect] = DIALECT) -> exp.Expr:
     return statement
 
 
-def expression_mistake(text: str) -> SqlMistake | None:
-    """What is wrong with a Spark SQL expression; None when it is right."""
-    return _mistake(parse_expression, text, len(_SELECT))
+def checked_expression(text: str) -> exp.Expr | SqlMistake | None:
+    """A Spark SQL expression, or what is wrong with it; None if a placeholder keeps it from being parsed."""
+    return _checked(parse_expression, text, len(_SELECT))
 
 
-def query_mistake(text: str, dialect: str | type[Dialect] = DIALECT) -> SqlMistake | None:
-    """What is wrong with a query, by default of Spark SQL; None when it is right."""
-    return _mistake(lambda query: parse_query(query, dialect), text)
+def checked_query(text: str, dialect: str | type[Dialect] = DIALECT) -> exp.Expr | SqlMistake | None:
+    """A query, by default of Spark SQL, or what is wrong with it; None if a placeholder keeps it from being parsed."""
+    return _checked(lambda query: parse_query(query, dialect), text)
 
 
 def ddl_mistake(text: str) -> str | None:
@@ -100,20 +100,19 @@ def _is_unknown(data_type: exp.DataType) -> bool:
     return data_type.this == exp.DataType.Type.USERDEFINED
 
 
-def _mistake(parse: Callable[[str], object], text: str, before: int = 0) -> SqlMistake | None:
-    """What is wrong with a text that is parsed with some characters before it."""
+def _checked(parse: Callable[[str], exp.Expr], text: str, before: int = 0) -> exp.Expr | SqlMistake | None:
+    """A text that is parsed with some characters before it."""
     if not text.strip():
         return SqlMistake("the SQL is empty")
     if has_placeholder(text):
         # Its value is known at run time only; Spark reports what is wrong with it then.
         return None
     try:
-        parse(text)
+        return parse(text)
     except SqlglotError as error:
         return SqlMistake(f"SQL syntax: {_reason(error)}", _offset(error, text, before))
     except RecursionError:
         return SqlMistake("SQL syntax: nested too deeply")
-    return None
 
 
 def _reason(error: SqlglotError) -> str:

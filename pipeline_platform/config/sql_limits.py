@@ -9,7 +9,14 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.permissions import how_to_allow, is_allowed
-from pipeline_platform.config.sql import DIALECT, parse_expression, parse_query
+from pipeline_platform.config.sql import (
+    DIALECT,
+    SqlMistake,
+    checked_expression,
+    checked_query,
+    parse_expression,
+    parse_query,
+)
 
 CODE_FUNCTIONS = ("reflect", "java_method", "try_reflect")
 """Functions of Spark that call any method of any Java class."""
@@ -23,30 +30,35 @@ _TABLE_FUNCTIONS = frozenset(
 _PLACEHOLDER = re.compile(r"\$\{env:[^}]*\}")
 
 
-def expression_limit(text: str) -> str | None:
-    """What an expression does that it may not; None if there is nothing.
+def expression_mistake(text: str) -> SqlMistake | str | None:
+    """What is wrong with an expression, or what it does that it may not; None if there is nothing.
 
     Args:
-        text: A Spark SQL expression; one that can't be parsed has other mistakes.
+        text: A Spark SQL expression.
     """
-    return _limit(text, parse_expression, registered=False)
+    return _mistake(text, checked_expression(text), parse_expression, registered=False)
 
 
-def query_limit(text: str) -> str | None:
-    """What a query does that it may not; None if there is nothing. Its named tables are the registered frames.
+def query_mistake(text: str) -> SqlMistake | str | None:
+    """What is wrong with a query, or what it does that it may not; None if there is nothing.
 
     Args:
-        text: A Spark SQL query; one that can't be parsed has other mistakes.
+        text: A Spark SQL query; its named tables are the registered frames.
     """
-    return _limit(text, parse_query, registered=True)
+    return _mistake(text, checked_query(text), parse_query, registered=True)
 
 
-def _limit(text: str, parse: Callable[[str], exp.Expr], *, registered: bool) -> str | None:
-    try:
-        parsed = parse(_PLACEHOLDER.sub("1", text))
-    except (SqlglotError, RecursionError):
-        return None
-    return _code(parsed) or _other_tables(parsed, registered=registered)
+def _mistake(
+    text: str, checked: exp.Expr | SqlMistake | None, parse: Callable[[str], exp.Expr], *, registered: bool
+) -> SqlMistake | str | None:
+    if isinstance(checked, SqlMistake):
+        return checked
+    if checked is None:
+        try:
+            checked = parse(_PLACEHOLDER.sub("1", text))
+        except (SqlglotError, RecursionError):
+            return None
+    return _code(checked) or _other_tables(checked, registered=registered)
 
 
 def tables_read(node: exp.Expr, known: frozenset[str] = frozenset()) -> Iterator[exp.Table]:

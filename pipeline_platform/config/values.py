@@ -15,8 +15,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pipeline_platform.config.placeholders import VariableError, has_placeholder, substitute
-from pipeline_platform.config.sql import SqlMistake, ddl_mistake, expression_mistake, query_mistake
-from pipeline_platform.config.sql_limits import expression_limit, query_limit
+from pipeline_platform.config.sql import SqlMistake, checked_query, ddl_mistake
+from pipeline_platform.config.sql_limits import expression_mistake, query_mistake
 from pipeline_platform.redaction import looks_secret
 
 _DECIMAL_DIGITS = 38
@@ -136,11 +136,11 @@ def in_any_case(*names: str) -> JsonSchemaValue:
 
 
 def _expression(text: str) -> str:
-    return _right(text, expression_mistake(text) or expression_limit(text))
+    return _right(text, expression_mistake(text))
 
 
 def _query(text: str) -> str:
-    return _right(text, query_mistake(text) or query_limit(text))
+    return _right(text, query_mistake(text))
 
 
 def _right(text: str, mistake: SqlMistake | str | None, skipped: int = 0) -> str:
@@ -159,7 +159,9 @@ def query_in(dialect: str) -> AfterValidator:
 
     def validated(text: str) -> str:
         query = text.strip().removesuffix(";")
-        return _right(query, query_mistake(query, dialect), len(text) - len(text.lstrip()))
+        checked = checked_query(query, dialect)
+        mistake = checked if isinstance(checked, SqlMistake) else None
+        return _right(query, mistake, len(text) - len(text.lstrip()))
 
     return AfterValidator(validated)
 

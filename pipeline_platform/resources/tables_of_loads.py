@@ -81,7 +81,7 @@ class TablesOfLoads(CustomDbIOManager):
 
 
 def _type_handlers() -> Sequence[DbTypeHandler[Any]]:
-    arrow = [_SqlOfSlice(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager)]
+    arrow = [_WholeTable(), *(_SqlOfSlice(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager))]
     try:
         from dagster_delta.io_manager.polars import DeltaLakePolarsIOManager
     except ImportError:
@@ -104,6 +104,20 @@ def _kept_level() -> Generator[None]:
         yield
     finally:
         root.setLevel(level)
+
+
+class _WholeTable(DbTypeHandler[Any]):
+    """The table itself, with its version, history and files."""
+
+    @property
+    def supported_types(self) -> Sequence[type[object]]:
+        return [DeltaTable]
+
+    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
+        raise NotImplementedError("nothing is stored")
+
+    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> DeltaTable:
+        return _table(connection)
 
 
 class _SqlOfSlice(DbTypeHandler[Any]):
@@ -143,7 +157,7 @@ def _quoted(name: object) -> str:
 
 
 def _as_the_column_has_it(partition: TablePartitionDimension, connection: TableConnection) -> TablePartitionDimension:
-    table = DeltaTable(connection.table_uri, storage_options=connection.storage_options)
+    table = _table(connection)
     types = {field.name: str(getattr(field.type, "type", "")) for field in table.schema().fields}
     column = find_column(list(types), partition.partition_expr) or partition.partition_expr
     found: Any = partition.partitions
@@ -151,6 +165,10 @@ def _as_the_column_has_it(partition: TablePartitionDimension, connection: TableC
         # Others are compared with what the clock shows where the partitions are.
         found = TimeWindow(found.start.astimezone(UTC), found.end.astimezone(UTC))
     return TablePartitionDimension(column, found)
+
+
+def _table(connection: TableConnection) -> DeltaTable:
+    return DeltaTable(connection.table_uri, storage_options=connection.storage_options)
 
 
 class _Tables(DeltaLakeDbClient):

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.sql import parse_expression
-from pipeline_platform.config.sql_limits import expression_limit
+from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text
@@ -141,16 +140,14 @@ def _output_name(name: str, function: str) -> str:
 def _mistake(function: str) -> str | None:
     if _simple(function) is not None:
         return None
-    if (limit := expression_limit(function)) is not None:
-        return limit
+    mistake = expression_mistake(function)
+    if isinstance(mistake, str):
+        return mistake
+    if mistake is not None:
+        return f"'{function}' is neither one of {', '.join(_FUNCTIONS)} nor an SQL aggregate such as sum(amount)"
     if has_placeholder(function):
         return None
-    try:
-        parsed = parse_expression(function)
-    except SqlglotError:
-        return f"'{function}' is neither one of {', '.join(_FUNCTIONS)} nor an SQL aggregate such as sum(amount)"
-    except RecursionError:
-        return "the SQL is nested too deeply"
+    parsed = parse_expression(function)
     if isinstance(parsed, exp.Column) and len(parsed.parts) == 1:
         hint = did_you_mean(parsed.name, _FUNCTIONS)
         about = f" ({hint})" if hint else ""

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.sql import parse_expression
-from pipeline_platform.config.sql_limits import expression_limit
+from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text
@@ -31,17 +30,16 @@ def _ranking(groups: str, order: str) -> str:
 
 
 def _order(value: str) -> str:
-    if (limit := expression_limit(_ranking("1", value))) is not None:
-        raise PydanticCustomError("order", "{limit}", {"limit": limit})
-    if has_placeholder(value):
-        return value
-    try:
-        parsed = parse_expression(_ranking("1", value))
-    except (SqlglotError, RecursionError):
-        parsed = None
-    if not isinstance(parsed, exp.Window):
+    mistake = expression_mistake(_ranking("1", value))
+    if isinstance(mistake, str):
+        raise PydanticCustomError("order", "{mistake}", {"mistake": mistake})
+    if mistake is not None or not (has_placeholder(value) or _is_order(value)):
         raise PydanticCustomError("order", "'{value}' is not a sort order; write 'updated_at DESC'", {"value": value})
     return value
+
+
+def _is_order(value: str) -> bool:
+    return isinstance(parse_expression(_ranking("1", value)), exp.Window)
 
 
 def _as_list(value: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform.config.sql import ddl_mistake, expression_mistake
+from pipeline_platform.config.sql import ddl_mistake
+from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, validate
 
 

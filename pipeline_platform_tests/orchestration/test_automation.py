@@ -3,10 +3,13 @@
 import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, transform
@@ -174,6 +177,38 @@ def test_files_that_are_new_run_the_pipeline_once(
     assert again.run_requests[0].run_key == fourth.run_requests[0].run_key
 
 
+def test_a_commit_that_changes_rows_runs_what_watches_the_table(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    table, cursor, started = tmp_path / "shared", None, list[bool]()
+    report = from_delta("report", table, tmp_path / "report")
+    report["steps"][0]["config"]["watch"] = True
+    definitions = define(report)
+
+    def append() -> None:
+        write_deltalake(table, pa.table({"id": [1]}), mode="append")
+
+    def make_anew() -> None:
+        rmtree(table)
+        append()
+
+    def compact() -> None:
+        assert DeltaTable(table).optimize.compact()["numFilesRemoved"] > 0
+
+    def nothing() -> None:
+        pass
+
+    def delete() -> None:
+        DeltaTable(table).delete("id = 1")
+
+    for change in (nothing, append, nothing, append, compact, delete, make_anew):
+        change()
+        found = tick(definitions, instance, cursor)
+        started.append(bool(found.run_requests))
+        cursor = found.cursor
+    assert started == [False, True, False, True, False, True, True]
+
+
 def test_one_that_can_not_be_looked_at_keeps_no_other_from_being_run(
     define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
@@ -197,3 +232,8 @@ def test_what_can_not_be_watched_is_told(keys: dict[str, Any], message: str):
     step = extract("fromFiles", path="in", format="json", schema="day DATE", watch=True)
     sink = load(path="out", mode="overwrite") if "partitions" in keys else load(path="out")
     assert message in " ".join(messages_of(pipeline(step, sink, **keys)))
+
+
+def test_a_table_as_it_once_was_can_not_be_watched():
+    step = extract("fromDeltaLake", path="in", version=3, watch=True)
+    assert "does not change, so leave out 'watch'" in " ".join(messages_of(pipeline(step, load())))

@@ -50,6 +50,15 @@ def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinition
         assert frame.sort("id").rows(named=True) == ROWS.to_pylist()
 
 
+def test_it_is_the_table_itself_with_its_history(define: MakeDefinitions, tmp_path: Path):
+    for _ in range(2):
+        write_deltalake(tmp_path / "sales", ROWS, mode="append")
+    seen: list[Any] = []
+    materialize(define(rate_to_delta("sales", tmp_path / "sales")), own_asset(DeltaTable, seen))
+    assert seen[0].version() == 1
+    assert [commit["version"] for commit in seen[0].history()] == [1, 0]
+
+
 def test_it_is_a_stream_of_batches_and_has_the_columns_that_are_asked_for(define: MakeDefinitions, tmp_path: Path):
     write_deltalake(tmp_path / "sales", ROWS)
     seen: list[Any] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pyarrow as pa
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -81,20 +82,47 @@ def test_a_partition_is_materialized_with_its_rows_counted_as_its_own(
     assert "dagster/row_count" not in metadata
 
 
-def test_a_range_is_one_run_that_materializes_each_partition(
-    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
-):
-    definitions = define(by_day("sales", source, tmp_path / "out", "day >= '${partition:start}'"))
-    assets = definitions.resolve_asset_graph().get(dg.AssetKey(["sales", "to_delta_lake"]))
-    assert assets.backfill_policy == dg.BackfillPolicy.single_run()
-    run(definitions, "sales", instance, tags=range_tags("2024-01-01", "2024-02-29"))
-    assert days_in(tmp_path / "out") == {str(day): 3 for day in DAYS}
+def test_a_year_is_one_run_and_a_day_that_changed_is_loaded_again_alone(define: MakeDefinitions, tmp_path: Path):
+    # Dagster stores an event for each asset and day, which takes it a minute on a disk.
+    instance = dg.DagsterInstance.ephemeral()
+    source, table = tmp_path / "rows.json", tmp_path / "out"
+    days = [date(2023, 1, 1) + timedelta(days=n) for n in range(365)]
+
+    def write(changed: date | None = None) -> None:
+        rows = [{"id": n + 1000 * (days[n % 365] == changed), "day": str(days[n % 365])} for n in range(1000)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def by_duckdb(where: str = "true") -> list[tuple[Any, ...]]:
+        rows = f"read_json('{source}', columns = {{id: 'INT', day: 'DATE'}})"
+        with duckdb.connect() as connection:
+            query = f"SELECT day, count(*), sum(id) FROM {rows} WHERE {where} GROUP BY 1 ORDER BY 1"
+            return connection.execute(query).fetchall()
+
+    def loaded() -> list[tuple[Any, ...]]:
+        return sorted((row["day"], row["n"], row["total"]) for row in DeltaTable(table).to_pyarrow_table().to_pylist())
+
+    year = {**DAILY, "start": "2023-01-01", "end": "2024-01-01"}
+    pipeline = by_day("sales", source, table, "day >= '${partition:start}'", partitions=year)
+    totals = {"groupBy": ["day"], "aggregations": {"n": "count(*)", "total": "sum(id)"}}
+    pipeline["steps"].insert(2, {"type": "transform", "method": "aggregateData", "config": totals})
+    definitions = define(pipeline)
     key = dg.AssetKey(["sales", "to_delta_lake"])
-    assert len(instance.get_materialized_partitions(key)) == 60
+    assert definitions.resolve_asset_graph().get(key).backfill_policy == dg.BackfillPolicy.single_run()
+    write()
+    run(definitions, "sales", instance, tags=range_tags("2023-01-01", "2023-12-31"))
+    assert loaded() == by_duckdb()
+    assert len(instance.get_materialized_partitions(key)) == 365
     event = instance.get_latest_materialization_event(key)
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["rows"].value == "180 in 60 partitions, 2024-01-01 to 2024-02-29"
+    assert event.asset_materialization.metadata["rows"].value == "365 in 365 partitions, 2023-01-01 to 2023-12-31"
+
+    before = loaded()
+    write(changed=days[40])
+    run(definitions, "sales", instance, partition_key=str(days[40]))
+    (changed,) = by_duckdb(f"day = '{days[40]}'")
+    assert loaded() == by_duckdb() == [*before[:40], changed, *before[41:]]
+    assert changed != before[40]
 
 
 def test_a_pipeline_whose_steps_need_the_key_runs_once_for_each(define: MakeDefinitions, source: Path, tmp_path: Path):

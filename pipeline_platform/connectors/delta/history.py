@@ -1,4 +1,4 @@
-"""What the history of a Delta table says of a load: its rows, bytes and files."""
+"""What the history of a Delta table says: of a load its rows, bytes and files, and when rows were changed last."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # Commits by others that may come between ours and the look at it.
 _COMMITS_LOOKED_AT = 50
+# Of Delta and of delta-rs: these leave the rows as they are.
+_WITHOUT_CHANGES = ("OPTIMIZE", "REORG", "VACUUM", "FSCK", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT")
 
 
 def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> LoadResult:
@@ -36,6 +38,21 @@ def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> 
             )
     # Delta makes no commit for a merge or an append that changes nothing.
     return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+
+
+def newest_change(table: DeltaTable, place: StorageLocation) -> int:
+    """The newest version in which rows may have changed; the version itself where only maintenance is remembered.
+
+    Args:
+        table: The table as it is now.
+        place: Where it is.
+    """
+    changes = (
+        commit["version"]
+        for commit in _commits(table, place)
+        if not str(commit.get("operation", "")).upper().startswith(_WITHOUT_CHANGES)
+    )
+    return next(changes, table.version())
 
 
 def _commits(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, Any]]:

@@ -10,13 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, NaturalLong, Text
+from pipeline_platform.connectors.delta.history import newest_change
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class FromDeltaLake(Extract, S3Options):
+class FromDeltaLake(Watched, S3Options):
     """Reads a Delta table, by default its newest version.
+
+    What counts as new for `watch` is a commit that adds, changes or removes rows. For a table that a pipeline of the
+    same project loads, `automation` does it.
 
     Timestamps of a partition column that were written without a time zone, as delta-rs does, are read in the session's
     zone: UTC, as other readers do, unless `spark.sql.session.timeZone` in `sparkConf` says otherwise.
@@ -51,6 +55,10 @@ class FromDeltaLake(Extract, S3Options):
         if self.version is not None and self.timestamp is not None:
             raise PydanticCustomError(
                 "version", "'version' and 'timestamp' are mutually exclusive", {"key": "timestamp"}
+            )
+        if self.watch and (self.version is not None or self.timestamp is not None):
+            raise PydanticCustomError(
+                "watch", "a table as it once was does not change, so leave out 'watch'", {"key": "watch"}
             )
         return self
 
@@ -87,6 +95,11 @@ class FromDeltaLake(Extract, S3Options):
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
+
+    def source_state(self, credentials: Credentials | None) -> str | None:
+        place = self.place(credentials)
+        table = open_table(place)
+        return f"{table.metadata().id}/{newest_change(table, place)}" if table is not None else None
 
 
 def _newest_version(spark: SparkSession, place: StorageLocation) -> int | None:

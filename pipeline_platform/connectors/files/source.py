@@ -35,6 +35,7 @@ from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.malformed import MalformedRecords
+from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -72,7 +73,7 @@ _NO_EFFECT: Mapping[str, tuple[str, ...]] = {
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
-class ReadsFiles(MalformedRecords, S3Options):
+class ReadsFiles(Watched, MalformedRecords, S3Options):
     """Keys of the methods that read files."""
 
     record_place: ClassVar[tuple[str, ...]] = ("file",)
@@ -149,9 +150,6 @@ class ReadsFiles(MalformedRecords, S3Options):
     Without a schema, json numbers are BIGINT, or DOUBLE if one in the column has a fraction or an exponent; an integer
     with digits that this can't hold makes its record malformed. A field that is `{}` in all records becomes no column.
     """
-    watch: Flag = False
-    """Batch: a sensor of Dagster looks twice a minute whether files were added, changed or removed, and runs the
-    pipeline then."""
     options: Options = Field(default_factory=dict)
     """Options of Spark's reader for the format that have no key of their own, such as `pathGlobFilter`."""
 
@@ -185,16 +183,9 @@ class ReadsFiles(MalformedRecords, S3Options):
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
-        if mode == "streaming" and self.watch:
-            return [("watch", "a stream reads what is new by itself, so leave out 'watch'")]
         if self.watch and "{" in self.uri():
             return [("watch", "a pattern with braces can't be watched; use '*', '?' and '[…]', or the folder")]
-        return []
-
-    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
-        return (
-            [("watch", "what is new does not say which partition to load, so leave out 'watch'")] if self.watch else []
-        )
+        return super().mode_errors(mode)
 
     def traits(self) -> Traits:
         return Traits(
@@ -204,9 +195,6 @@ class ReadsFiles(MalformedRecords, S3Options):
             checks_micro_batches=self.format not in ("csv", "json")
             and (self.schema_ is None or self.may_change_values()),
         )
-
-    def is_watched(self) -> bool:
-        return self.watch
 
     def source_state(self, credentials: Credentials | None) -> str | None:
         return state_of_files(self.place(credentials).path())
