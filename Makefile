@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 SURVIVAL := $(TESTS)/test_survival.py
+# As the pages: an environment with the built wheel, which takes a minute of processor.
+WITH_WHEEL := orchestration/test_component.py
 PARTS := test-survival test-dagster test-engine test-streaming test-databases test-files test-docs test-servers \
   test-methods test-config
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
@@ -60,7 +62,8 @@ test: data  ## Run every test.
 	docker/install-servers.sh
 	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
 
-test-dagster: PART = orchestration $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
+test-dagster: PART = $(filter-out $(WITH_WHEEL),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/orchestration/test_*.py))) \
+  $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
 test-survival: PART = $(notdir $(SURVIVAL))
 test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
 test-files: PART = connectors/delta connectors/files connectors/s3
@@ -68,7 +71,7 @@ test-databases: PART = connectors/jdbc connectors/kafka $(patsubst $(TESTS)/%,%,
 test-methods: PART = frames transforms validations
 test-streaming: PART = engine/streaming metrics
 test-engine: PART = engine/spark $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
-test-docs: PART = docs
+test-docs: PART = docs $(WITH_WHEEL)
 test-config: PART = config credentials services
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.

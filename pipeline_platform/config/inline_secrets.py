@@ -74,9 +74,9 @@ def _strings(value: Any, keys: tuple[str | int, ...] = ()) -> Iterator[tuple[tup
         is_secret = isinstance(value, SecretStr)
         yield keys, value.get_secret_value() if is_secret else value, is_secret
     elif isinstance(value, BaseModel):
-        for name, item in value:
+        for name in value.model_fields_set:
             field = type(value).model_fields.get(name)
-            yield from _strings(item, (*keys, (field.alias if field else None) or name))
+            yield from _strings(getattr(value, name), (*keys, (field.alias if field else None) or name))
     elif isinstance(value, Mapping):
         for key, item in cast("Mapping[str, Any]", value).items():
             yield from _strings(item, (*keys, key))

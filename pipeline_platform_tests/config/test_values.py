@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_platform.config.sql import ddl_mistake
-from pipeline_platform.config.sql_limits import expression_mistake
+from pipeline_platform.config.sql import SqlMistake, checked_expression, ddl_mistake
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, read, read_step, validate
 
 
@@ -81,7 +80,7 @@ def test_a_trigger_may_be_any_of_sparks(trigger: str):
     ],
 )
 def test_an_expression_may_be_any_of_sparks(expression: str):
-    assert expression_mistake(expression) is None
+    assert not isinstance(checked_expression(expression), SqlMistake)
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,72 @@
-"""Headless Chromium, for the UI as a person sees it."""
+"""Headless Chromium and a server of Dagster's, for the UI as a person sees it."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
+
+from devtools.services.process import free_port
+
+_STARTS_WITHIN_SECONDS = 90
+_ENDS_WITHIN_SECONDS = 60
 
 
 class OpenPage(Protocol):
     """Opens a page, waits for texts on it, and keeps a picture where `--pictures` says so; gives all its text."""
 
     def __call__(self, address: str, path: str, *texts: str, picture: str) -> str: ...
+
+
+@contextmanager
+def dagster_server(*command: str, folder: Path, home: Path) -> Iterator[str]:
+    """A server of Dagster's while the block lasts; gives its address.
+
+    Args:
+        command: A module of Python and its arguments, but the address.
+        folder: Where it runs.
+        home: The instance, where its log goes too.
+    """
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command, "-h", "127.0.0.1", "-p", str(port)],
+            cwd=folder,
+            env={**os.environ, "DAGSTER_HOME": str(home)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_it_answers(f"{address}/server_info", server)
+            yield address
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(_ENDS_WITHIN_SECONDS)
+
+
+def _wait_until_it_answers(url: str, server: subprocess.Popen[Any]) -> None:
+    deadline = time.monotonic() + _STARTS_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        assert server.poll() is None, "the server ended"
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except (URLError, ConnectionError):
+            time.sleep(0.3)
+    raise TimeoutError(url)
 
 
 @pytest.fixture(scope="session")

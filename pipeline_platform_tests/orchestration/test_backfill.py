@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,9 +20,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from devtools.services.process import free_port
-from pipeline_platform_tests.orchestration.browser import OpenPage
-from pipeline_platform_tests.orchestration.test_ui import wait_until_it_answers
+from pipeline_platform_tests.orchestration.browser import OpenPage, dagster_server
 
 ROOT = Path(__file__).parent.parent.parent
 DAYS = {"type": "daily", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
@@ -180,25 +174,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         for n in range(6000)
     )
     (folder / "readings.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    port = free_port()
-    command = ["-m", "dagster", "dev", "-f", "project.py", "-f", "tables.py", "-h", "127.0.0.1", "-p", str(port)]
-    environment = {**os.environ, "DAGSTER_HOME": str(folder / "home"), "SPARK_MASTER": "local[2]"}
-    with (folder / "dev.log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until_it_answers(f"{address}/server_info", server)
-            yield Project(folder, address)
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(60)
+    command = ("dagster", "dev", "-f", "project.py", "-f", "tables.py")
+    with dagster_server(*command, folder=folder, home=folder / "home") as address:
+        yield Project(folder, address)
 
 
 @pytest.fixture

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 
-from devtools.services.process import free_port
-from pipeline_platform_tests.orchestration.browser import OpenPage
+from pipeline_platform_tests.orchestration.browser import OpenPage, dagster_server
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -52,37 +46,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
 
 @pytest.fixture(scope="module")
 def address(home: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-w", "workspace.yaml"]
-    log = (home / "webserver.log").open("w")
-    server = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "DAGSTER_HOME": str(home)},
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until_it_answers(f"{url}/server_info", server)
+    with dagster_server("dagster_webserver", "-w", "workspace.yaml", folder=ROOT, home=home) as url:
         yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-        log.close()
-
-
-def wait_until_it_answers(url: str, server: subprocess.Popen[Any]) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        assert server.poll() is None, "the webserver ended"
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except (URLError, ConnectionError):
-            time.sleep(0.3)
-    raise TimeoutError(url)
 
 
 @pytest.fixture
@@ -108,4 +73,4 @@ def test_a_validation_shows_as_a_check_with_its_rules(look: Callable[..., str]):
 
 
 def test_a_load_shows_rows_schema_uri_and_version(look: Callable[..., str]):
-    look("/assets/flights/to_delta_lake?view=overview", "speed_mph", "327", picture="asset")
+    look("/assets/flights/flights?view=overview", "speed_mph", "327", picture="asset")
