@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from dockerfile_parse import DockerfileParser
 
+from pipeline_platform_tests.wheel import link_bytecode
+
 ROOT = Path(__file__).parent.parent.parent
 _SOURCES = ("PIP_", "UV_", "SSL_", "REQUESTS_")
 
@@ -52,6 +54,8 @@ class Image:
                         self.environment[name] = self.placed(text.replace("$PATH", self.environment["PATH"]))
                 case "RUN" if "apt-get" not in value:
                     self.run(["sh", "-ec", self.placed(value)], folder)
+                    if "uv pip install" in value:
+                        link_bytecode(self.here("/opt/pipeline_platform/venv"))
                 case _:
                     pass
 
