@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
+from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 from devtools.services.postgres import Postgres
 from pipeline_platform_tests.orchestration.conftest import rate_to_delta
@@ -71,3 +72,19 @@ def test_it_differs_from_the_instance_of_make_dev_in_its_storage_alone():
     deployed, local = (yaml.safe_load((ROOT / name).read_text()) for name in ("docker/dagster.yaml", "dagster.yaml"))
     assert {key: deployed[key] for key in local} == local
     assert deployed.keys() - local.keys() == {"storage", "retention"}
+
+
+@pytest.mark.parametrize(
+    "file", ["dagster.yaml", "docker/kubernetes/dagster.yaml", "pipeline_platform/starter/dagster.yaml"]
+)
+@pytest.mark.parametrize(
+    "tags",
+    [{"pipeline_platform/mode": "batch"}, {"dagster/backfill": "b"}, {"dagster/from_automation_condition": "true"}],
+)
+def test_no_more_than_two_batches_run_at_once_whatever_has_started_them(folder: str, tags: dict[str, str]):
+    limits = yaml.safe_load((ROOT / folder / "dagster.yaml").read_text())["concurrency"]["runs"][
+        "tag_concurrency_limits"
+    ]
+    run = dg.DagsterRun("__ASSET_JOB", tags=tags)
+    assert not TagConcurrencyLimitsCounter(limits, [run]).is_blocked(run)
+    assert TagConcurrencyLimitsCounter(limits, [run, run]).is_blocked(run)
