@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +30,7 @@ class OpenPage(Protocol):
 
 
 @contextmanager
-def dagster_server(*command: str, folder: Path, home: Path) -> Iterator[str]:
+def dagster_server(*command: str, folder: Path, home: Path) -> Generator[str]:
     """A server of Dagster's while the block lasts; gives its address.
 
     Args:

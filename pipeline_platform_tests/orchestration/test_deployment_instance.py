@@ -74,17 +74,14 @@ def test_it_differs_from_the_instance_of_make_dev_in_its_storage_alone():
     assert deployed.keys() - local.keys() == {"storage", "retention"}
 
 
-@pytest.mark.parametrize(
-    "file", ["dagster.yaml", "docker/kubernetes/dagster.yaml", "pipeline_platform/starter/dagster.yaml"]
-)
+@pytest.mark.parametrize("folder", [".", "docker/kubernetes", "pipeline_platform/starter"])
 @pytest.mark.parametrize(
     "tags",
     [{"pipeline_platform/mode": "batch"}, {"dagster/backfill": "b"}, {"dagster/from_automation_condition": "true"}],
 )
 def test_no_more_than_two_batches_run_at_once_whatever_has_started_them(folder: str, tags: dict[str, str]):
-    limits = yaml.safe_load((ROOT / folder / "dagster.yaml").read_text())["concurrency"]["runs"][
-        "tag_concurrency_limits"
-    ]
+    runs = yaml.safe_load((ROOT / folder / "dagster.yaml").read_text())["concurrency"]["runs"]
+    limits = runs["tag_concurrency_limits"]
     run = dg.DagsterRun("__ASSET_JOB", tags=tags)
     assert not TagConcurrencyLimitsCounter(limits, [run]).is_blocked(run)
     assert TagConcurrencyLimitsCounter(limits, [run, run]).is_blocked(run)
