@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TESTS := pipeline_platform_tests
 WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
 SURVIVAL := $(TESTS)/test_survival.py
-# As the pages: an environment with the built wheel, which takes a minute of processor.
+# As the pages: an environment with the built wheel, which takes some time to make.
 WITH_WHEEL := orchestration/test_component.py
 PARTS := test-survival test-dagster test-engine test-streaming test-databases test-files test-docs test-servers \
   test-methods test-config

@@ -19,7 +19,7 @@ from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.docs.page import Command, PageFile, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
-from pipeline_platform_tests.wheel import CONSTRAINTS, UV, Installed, link_bytecode
+from pipeline_platform_tests.wheel import CONSTRAINTS, UV, Installed
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -47,8 +47,6 @@ def carried_out(page: str, folder: Path, environment: dict[str, str]) -> None:
             else:
                 may_fail = isinstance(following, Command) and following.text == "echo $?"
                 terminal.run(act, may_fail=may_fail)
-                if "uv pip install" in act.text and (folder / ".venv").exists():
-                    link_bytecode(folder / ".venv")
         if [*folder.glob("pipelines/*.json")]:
             terminal.run(Command(0, "pipeline-platform check pipelines/*.json"), may_fail=False)
 
