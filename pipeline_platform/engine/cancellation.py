@@ -6,6 +6,7 @@ call to the JVM: the call goes on unseen, and writes after staging was removed.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +14,12 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform.redaction import redact
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -62,7 +66,8 @@ def interruptible(work: Callable[[CancellationToken], T], spark: SparkSession, p
         patience_seconds: How long the work may take to stop by itself before Spark's jobs are interrupted.
 
     Raises:
-        PipelineCancelledException: The caller was interrupted, which is its cause; the work has ended by then.
+        PipelineCancelledException: The caller was interrupted, which is its cause. The work has ended by then, unless
+            the message says otherwise.
     """
     stop, outcome = CancellationToken(), _Outcome[T]()
     context = copy_context()
@@ -75,6 +80,9 @@ def interruptible(work: Callable[[CancellationToken], T], spark: SparkSession, p
         stop.cancel()
         outcome.done.wait(patience_seconds)
         _interrupt_jobs(spark, outcome.done)
+        if not outcome.done.is_set():
+            message = f"the run was stopped, but Spark's jobs did not end within {_GRACE_SECONDS:.0f} s"
+            raise PipelineCancelledException(message) from interruption
         raise PipelineCancelledException("the run was stopped; nothing is half-written") from interruption
     return outcome.result()
 
@@ -102,8 +110,20 @@ class _Outcome(Generic[T]):
 def _interrupt_jobs(spark: SparkSession, done: threading.Event) -> None:
     """Interrupt until the work has ended: between two jobs there is none to interrupt."""
     deadline = time.monotonic() + _GRACE_SECONDS
+    call: threading.Thread | None = None
     while time.monotonic() < deadline:
-        # A tag would be unknown here: Spark keeps tags by thread.
-        spark.interruptAll()
+        if call is None or not call.is_alive():
+            # Over Spark Connect the call may wait for a server that does not answer.
+            call = threading.Thread(target=_interrupt, args=(spark,), name="interrupt-jobs", daemon=True)
+            call.start()
         if done.wait(_AGAIN_SECONDS):
             return
+
+
+def _interrupt(spark: SparkSession) -> None:
+    # A tag would be unknown here: Spark keeps tags by thread.
+    try:
+        spark.interruptAll()
+    # Whatever it is, the work fails of it as well.
+    except Exception as error:  # noqa: BLE001
+        _log.info("Spark's jobs can't be interrupted: %s", redact(str(error)))

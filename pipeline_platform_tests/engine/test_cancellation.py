@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import json
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from devtools.pipelines import StepValue, extract, listing, load, transform
 from devtools.services.postgres import Postgres
+from pipeline_platform.engine import cancellation
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.exceptions import PipelineCancelledException
 from pipeline_platform.metrics.exporter import METRICS_VARIABLE
@@ -138,3 +140,22 @@ def test_work_that_looks_ends_by_itself_before_a_job_is_interrupted(spark: Spark
     with pytest.raises(PipelineCancelledException):
         interruptible(work, spark, patience_seconds=5)
     assert ended == ["by itself"]
+
+
+def test_a_server_that_does_not_answer_keeps_nobody_from_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        def interruptAll(self) -> None:  # noqa: N802
+            answer.wait()
+
+    def work(_: CancellationToken) -> None:
+        _thread.interrupt_main()
+        answer.wait()
+
+    monkeypatch.setattr(cancellation, "_GRACE_SECONDS", 1.0)
+    answer = threading.Event()
+    session: Any = Silent()
+    try:
+        with pytest.raises(PipelineCancelledException, match="did not end within 1 s"):
+            interruptible(work, session)
+    finally:
+        answer.set()
