@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import trustme
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # pyright: ignore[reportPrivateImportUsage]
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from devtools.services.process import (
     ServerProcess,
@@ -25,8 +33,14 @@ COORDINATES = ("org.apache.kafka:kafka_2.13:4.1.0", "org.apache.kafka:kafka-tool
 _SETTINGS = """\
 process.roles=broker,controller
 node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.secure.sasl.enabled.mechanisms=PLAIN
+listener.name.secure.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}="{password}";
+listener.name.secure.ssl.keystore.type=PEM
+listener.name.secure.ssl.keystore.location={folder}/server.pem
 controller.listener.names=CONTROLLER
 controller.quorum.voters=1@127.0.0.1:{controller}
 log.dirs={folder}/data
@@ -36,6 +50,12 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 auto.create.topics.enable=false
 """
+USER, PASSWORD = "reader", 'it\'s "secret"; \\ = 1'
+
+
+def _in_quotes(text: str) -> str:
+    """As it stands within quotes in a login of Kafka's."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def broker_jars() -> list[str]:
@@ -60,10 +80,14 @@ class Kafka:
     Args:
         address: `host:port`.
         server: The process.
+        secure_address: `host:port` of the listener with TLS, where one has to log in.
+        authority: The certificate, in PEM, of who signed that of the secure listener.
     """
 
     address: str
     server: ServerProcess
+    secure_address: str
+    authority: str
 
     def make_topic(self, name: str, partitions: int = 1) -> None:
         """Make a topic."""
@@ -74,6 +98,22 @@ class Kafka:
     def credentials(self) -> dict[str, str]:
         """The fields of its secret in Vault."""
         return {"bootstrap.servers": self.address}
+
+    def secure_credentials(self, password: str = PASSWORD) -> dict[str, str]:
+        """The properties of Kafka's Java client for the secure listener.
+
+        Args:
+            password: The right one by default.
+        """
+        module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+        return {
+            "bootstrap.servers": self.secure_address,
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": "PLAIN",
+            "sasl.jaas.config": f'{module} required username="{USER}" password="{_in_quotes(password)}";',
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.certificates": self.authority,
+        }
 
     def stop(self) -> None:
         """End it and remove its data."""
@@ -91,9 +131,12 @@ def start_kafka(outlives: bool = False) -> Kafka:
         ServerUnavailableError: There is no Java, or its jars can't be had.
     """
     run = [program("java"), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", ":".join(broker_jars())]
-    folder, port, controller = new_folder("kafka"), free_port(), free_port()
-    settings = folder / "server.properties"
-    settings.write_text(_SETTINGS.format(port=port, controller=controller, folder=folder))
+    folder, port, secure, controller = new_folder("kafka"), free_port(), free_port(), free_port()
+    settings, authority = folder / "server.properties", trustme.CA()
+    _write_key(folder / "server.pem", authority.issue_cert("127.0.0.1"))
+    password = _in_quotes(PASSWORD).replace("\\", "\\\\")
+    ports = {"port": port, "secure": secure, "controller": controller}
+    settings.write_text(_SETTINGS.format(**ports, folder=folder, user=USER, password=password))
     tool = [*run, "kafka.tools.StorageTool"]
     ran([*tool, "format", "-t", ran([*tool, "random-uuid"]).split()[-1], "-c", str(settings)])
     address = f"127.0.0.1:{port}"
@@ -106,4 +149,12 @@ def start_kafka(outlives: bool = False) -> Kafka:
 
     server = ServerProcess("kafka", [*run, "kafka.Kafka", str(settings)], folder, answers, outlives=outlives)
     server.start()
-    return Kafka(address, server)
+    return Kafka(address, server, f"127.0.0.1:{secure}", authority.cert_pem.bytes().decode())
+
+
+def _write_key(path: Path, key: trustme.LeafCert) -> None:
+    # Kafka reads no other form of a key in PEM.
+    private = load_pem_private_key(key.private_key_pem.bytes(), None)
+    path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with path.open("ab") as file:
+        file.writelines(certificate.bytes() for certificate in key.cert_chain_pems)

@@ -117,7 +117,8 @@ class _Reader:
         self._check_mode(keys, written.get("mode"), drafts)
         if keys is not None:
             self.problems.extend(partition_errors(keys, self.root, drafts))
-            self.problems.extend(start_errors(keys, self.root))
+            is_watching = any(draft.config is not None and draft.config.is_watched() for draft in drafts)
+            self.problems.extend(start_errors(keys, self.root, is_watching=is_watching))
         if not self.problems and keys is not None and keys.mode == "streaming":
             self._check_stream(steps, drafts)
         if self.problems or keys is None:

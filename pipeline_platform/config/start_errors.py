@@ -9,12 +9,13 @@ from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.pipeline import PipelineKeys, Schedule
 
 
-def start_errors(keys: PipelineKeys, root: SourcePosition) -> Iterator[ConfigError]:
+def start_errors(keys: PipelineKeys, root: SourcePosition, *, is_watching: bool) -> Iterator[ConfigError]:
     """Every mistake, at its place.
 
     Args:
         keys: The top-level keys.
         root: The file.
+        is_watching: Whether one of its steps starts it when something new is there.
     """
     if keys.automation is not None and keys.mode == "streaming":
         message = "a stream runs all the time: 'automation' is for batch pipelines"
@@ -23,7 +24,7 @@ def start_errors(keys: PipelineKeys, root: SourcePosition) -> Iterator[ConfigErr
         yield (root / "automation").problem("onSchedule needs the key 'schedule'")
     if isinstance(keys.schedule, Schedule) and "schedule_timezone" in keys.model_fields_set:
         yield (root / "scheduleTimezone").problem("the schedule has a 'timezone' of its own", on_key=True)
-    starter = _starter(keys)
+    starter = _starter(keys, is_watching)
     if starter is None:
         return
     for name, variable in keys.variables.items():
@@ -32,7 +33,7 @@ def start_errors(keys: PipelineKeys, root: SourcePosition) -> Iterator[ConfigErr
             yield (root / "variables" / name).problem(message)
 
 
-def _starter(keys: PipelineKeys) -> str | None:
-    if keys.mode == "streaming" or keys.automation is not None:
+def _starter(keys: PipelineKeys, is_watching: bool) -> str | None:
+    if keys.mode == "streaming" or keys.automation is not None or is_watching:
         return "the sensor"
     return "the schedule" if keys.schedule is not None else None

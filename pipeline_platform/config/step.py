@@ -104,6 +104,10 @@ class StepConfig(FormatModel):
         """Whether a stream that ends here passes each row on by itself, without micro-batches."""
         return False
 
+    def is_watched(self) -> bool:
+        """Whether a sensor runs the pipeline when something new is there; only of an extract."""
+        return False
+
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()

@@ -30,6 +30,19 @@ class BadRecords:
     path: str | None
 
 
+@dataclass(frozen=True)
+class SourceState:
+    """What a dataset is at the moment, for the sensor that runs a pipeline when it has changed.
+
+    Args:
+        text: A short text that is another one when the dataset has changed.
+        is_empty: Whether there is nothing to read, which is no reason for a run.
+    """
+
+    text: str
+    is_empty: bool = False
+
+
 class Extract(FrameOutput):
     """Reads a dataset into a frame."""
 
@@ -82,18 +95,17 @@ class Extract(FrameOutput):
         """
         return {}
 
-    def is_watched(self) -> bool:
-        """Whether a sensor runs the pipeline when something new is there."""
-        return False
-
-    def source_state(self, credentials: Credentials | None) -> str | None:
-        """A short text that is another one when the dataset has changed; asked of a watched one, without a JVM.
+    def source_state(self, credentials: Credentials | None) -> SourceState | None:
+        """What tells whether the dataset has changed; asked of one that is watched, without a JVM.
 
         Args:
             credentials: As for `read`.
 
         Returns:
-            None if there is nothing to read.
+            None if there is no dataset yet, or none any more.
+
+        Raises:
+            PipelineException: It can't be told.
         """
         raise NotImplementedError(f"'{self.method}' can't be watched")
 

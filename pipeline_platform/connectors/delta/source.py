@@ -17,6 +17,7 @@ from pipeline_platform.connectors.storage.location import S3Options, StorageLoca
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ class FromDeltaLake(Watched, S3Options):
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
-    def source_state(self, credentials: Credentials | None) -> str | None:
+    def source_state(self, credentials: Credentials | None) -> SourceState | None:
         place = self.place(credentials)
         table = open_table(place)
-        return f"{table.metadata().id}/{newest_change(table, place)}" if table is not None else None
+        return SourceState(f"{table.metadata().id}/{newest_change(table, place)}") if table is not None else None
 
 
 def _newest_version(spark: SparkSession, place: StorageLocation) -> int | None:

@@ -34,6 +34,7 @@ from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.malformed import MalformedRecords
 from pipeline_platform.steps.watched import Watched
 
@@ -196,7 +197,7 @@ class ReadsFiles(Watched, MalformedRecords, S3Options):
             and (self.schema_ is None or self.may_change_values()),
         )
 
-    def source_state(self, credentials: Credentials | None) -> str | None:
+    def source_state(self, credentials: Credentials | None) -> SourceState | None:
         return state_of_files(self.place(credentials).path())
 
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:

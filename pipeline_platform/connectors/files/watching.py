@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.storage.folders import files_below, files_matching
+from pipeline_platform.steps.extract import SourceState
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 _CHANGES = ("size", "mtime", "LastModified", "ETag", "updated", "last_modified", "etag")
 
 
-def state_of_files(place: UPath) -> str | None:
-    """A short text that is another one when files were added, changed or removed; None if there are none.
+def state_of_files(place: UPath) -> SourceState | None:
+    """What is another one when files were added, changed or removed; None if there are none.
 
     Args:
         place: A folder, a file, or a pattern.
@@ -30,7 +31,7 @@ def state_of_files(place: UPath) -> str | None:
     digest = hashlib.sha256()
     for path in sorted(shown):
         digest.update(f"{path}\0{_version(shown[path])}\n".encode())
-    return digest.hexdigest()[:16]
+    return SourceState(digest.hexdigest()[:16])
 
 
 def _is_hidden(path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -21,12 +21,21 @@ from pipeline_platform.config.values import (
     avro_schema_mistake,
     ddl_mistake,
     one_of,
+    reveal,
 )
 from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
+from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA
+from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
+from pipeline_platform.connectors.kafka.librdkafka import refusals
+from pipeline_platform.connectors.kafka.topic_pattern import topic_pattern
 from pipeline_platform.connectors.kafka.topics import topic_ids
 from pipeline_platform.connectors.kafka.values import LARGEST_ID, ValueFormat, ValueFraming, Values, with_values
+from pipeline_platform.connectors.kafka.watching import state_of_topics
+from pipeline_platform.extras import Extra
 from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.malformed import MalformedRecords
+from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -84,10 +93,15 @@ Offsets = Annotated[
 """`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
 
 
-class FromKafka(MalformedRecords, KafkaOptions):
+class FromKafka(Watched, MalformedRecords, KafkaOptions):
     """Reads topics; columns parsed from the value come in addition to Kafka's own.
 
     Messages of aborted or open transactions are not read, unless the property `isolation.level` is `read_uncommitted`.
+
+    What counts as new for `watch` is that a topic ends later, or was recreated; so does a transaction that was aborted,
+    but not one that is open. It needs the extra `kafka` and no JVM, so it knows of the properties that begin with `sasl.`
+    only the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and of those that begin with `ssl.` stores of the type
+    PEM, or PKCS12 for the client's own key. What else changes how the cluster is entered is refused.
     """
 
     method: ClassVar[str] = "fromKafka"
@@ -229,10 +243,30 @@ class FromKafka(MalformedRecords, KafkaOptions):
                 raise PydanticCustomError("framing", message, {"id": key, "key": "writerSchemas"})
         return self
 
+    def required_extras(self) -> Sequence[Extra]:
+        return (*super().required_extras(), *([KAFKA_EXTRA] if self.watch else []))
+
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "batch" and (self.starting_offsets == "latest" or _LATEST in _values(self.starting_offsets)):
             return [("startingOffsets", "a batch that starts at the latest offset reads nothing; leave it out")]
-        return []
+        return [*super().mode_errors(mode), *(("watch", message) for message in self._watch_errors())]
+
+    def _watch_errors(self) -> Iterator[str]:
+        """Why a sensor could not tell whether there is something new, as far as the file shows."""
+        if not self.watch:
+            return
+        if self.ending_offsets not in (None, "latest") and not has_placeholder(self.ending_offsets or ""):
+            yield "what is new comes after 'endingOffsets', so leave out one of the two"
+        if self.topic_pattern is not None and topic_pattern(self.topic_pattern) is None:
+            yield "only Java understands this 'topicPattern': write it more simply, or name the topics, to watch them"
+        properties = {key: None if has_placeholder(text) else text for key, text in self.inline_credentials().items()}
+        yield from refusals(properties, is_whole=self.credential_path is None)
+
+    def source_state(self, credentials: Credentials | None) -> SourceState | None:
+        assert isinstance(credentials, KafkaCredentials)
+        wanted = self.topic if self.topic is not None else topic_pattern(self.topic_pattern or "")
+        assert wanted is not None
+        return state_of_topics(reveal(credentials.properties), wanted)
 
     def traits(self) -> Traits:
         return Traits(
