@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 Keys = tuple[str | int, ...]
+# What pydantic adds to the path of a key of a dict, to tell it from its value.
+_OF_KEY = "[key]"
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class FormatError:
     Args:
         keys: Keys and indices that lead to it.
         message: What is wrong and what was expected.
-        kind: `unknown` for a key that does not exist, `missing` for one that has to, `type` for a value of the
-            wrong JSON type, `value` for the rest.
+        kind: `unknown` for a key that does not exist, `key` for one that has the wrong form, `missing` for one that has
+            to be there, `type` for a value of the wrong JSON type, `value` for the rest.
         allowed: The values to choose from, where there are few.
         offset: The character of a string it is at, counted from 0; None for the string as a whole.
     """
@@ -55,6 +57,9 @@ def format_errors(error: ValidationError) -> Iterator[FormatError]:
         else:
             say = _MESSAGES.get(kind)
             message = say(context) if say else _lower_first(detail["msg"].removeprefix("Value error, "))
+            if keys[-1:] == (_OF_KEY,):
+                yield FormatError(keys[:-1], message, "key")
+                continue
             yield FormatError(keys, message, "type" if kind in _WRONG_TYPE else "value", offset=context.get("offset"))
 
 

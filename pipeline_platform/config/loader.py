@@ -299,8 +299,8 @@ class _Reader:
                 valid = [*_keys_at(model, mistake.keys[:-1]), *(also_valid if len(mistake.keys) == 1 else ())]
                 hint = did_you_mean(str(mistake.keys[-1]), valid)
                 self.problems.append(place.problem(mistake.message, on_key=True, hint=hint))
-            elif mistake.kind == "missing":
-                self.problems.append(place.problem(mistake.message))
+            elif mistake.kind in ("missing", "key"):
+                self.problems.append(place.problem(mistake.message, on_key=mistake.kind == "key"))
             else:
                 # What follows an existing value in pydantic's path names the alternatives that were tried.
                 existing = SourcePosition(place.document, place.document.existing(place.pointer))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.schedule import TimeZone
@@ -31,12 +31,23 @@ _WEEK = 7
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
 
 
+def _plain(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("plain", "must not be blank")
+    if "${" in text:
+        raise PydanticCustomError("plain", "no placeholder is replaced here: '{text}'", {"text": text})
+    return text
+
+
+PlainText = Annotated[Text, AfterValidator(_plain)]
+
+
 class Partitions(FormatModel):
     """How a batch pipeline is divided: each run loads one part, or several that follow each other."""
 
     type: Annotated[PartitionType, one_of("hourly", "daily", "weekly", "monthly", "static", "dynamic")]
     """By time, by the `keys` in the file (`static`), or by keys that are added while Dagster runs (`dynamic`)."""
-    column: Text
+    column: PlainText
     """The column of what is loaded that says to which partition a row belongs: a date or a timestamp; for `static` and
     `dynamic` one that holds the key. Each load takes the rows of the run's partition alone; those that have NULL in it
     belong to none."""
@@ -48,7 +59,7 @@ class Partitions(FormatModel):
     """By time: where a day begins, such as `Europe/Berlin`."""
     keys: Annotated[list[Text], Field(min_length=1)] | None = None
     """`static`: the keys."""
-    name: Text | None = None
+    name: PlainText | None = None
     """`dynamic`: the name under which Dagster keeps the keys; pipelines with the same name share them."""
 
     @property
@@ -153,8 +164,12 @@ class Partition:
         return "..".join(dict.fromkeys((self.keys[0], self.keys[-1])))
 
     def is_safe_in_path(self) -> bool:
-        """Whether its key can be a part of a path or of a table's name without leading somewhere else."""
-        return all(key not in (".", "..") and not re.search(r"[/\\]", key) for key in self.keys)
+        """Whether its key can be a part of a path without leading somewhere else, or to several files."""
+        return all(key not in (".", "..") and not re.search(r"[/\\*?\[\]{}]", key) for key in self.keys)
+
+    def is_safe_in_table(self) -> bool:
+        """Whether its key can be a part of a table's name, and not of a schema's or of a quoted name."""
+        return not any(re.search(r"[./\\\"'`]", key) for key in self.keys)
 
     def texts(self) -> dict[str, str]:
         """What stands for `${partition:key}`, `${partition:start}` and `${partition:end}`; a range has no key.

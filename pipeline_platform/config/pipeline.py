@@ -44,6 +44,20 @@ def _numbers(steps: Sequence[Step]) -> str:
     return f"steps {', '.join(others)} and {last}" if others else f"step {last}"
 
 
+def _require_own_place(partition: Partition, places: Collection[str]) -> None:
+    """Make sure that a key leads nowhere else where it is a part of a `path` or the name of a `table`."""
+    if "path" in places and not partition.is_safe_in_path():
+        raise PipelineConfigurationException(
+            f"the partition '{partition}' can't be a part of a path",
+            hint="a key with '/', '\\' or a wildcard, or of dots alone, would lead somewhere else; use another key",
+        )
+    if "table" in places and not partition.is_safe_in_table():
+        raise PipelineConfigurationException(
+            f"the partition '{partition}' can't be a part of a table's name",
+            hint="a key with '.', '/', '\\' or a quote would name something else; use another key",
+        )
+
+
 def _owner(value: str) -> str:
     dagster_owner(value)
     return value
@@ -316,11 +330,8 @@ class PipelineConfig(PipelineKeys):
                 resolved.append(step)
                 continue
             try:
-                if partition is not None and step.config.names_partition_in_place() and not partition.is_safe_in_path():
-                    raise PipelineConfigurationException(
-                        f"the partition '{partition}' can't be a part of a path or of a table's name",
-                        hint="a key with '/' or '\\', or of dots alone, would lead somewhere else; use another key",
-                    )
+                if partition is not None:
+                    _require_own_place(partition, step.config.places_of_partition())
                 resolved.append(replace(step, config=step.config.resolved(texts)))
             except PipelineException as error:
                 raise error.locate(step.location, step.config.as_config()) from error.__cause__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,35 @@ def checked_expression(text: str) -> exp.Expr | SqlMistake | None:
 def checked_query(text: str, dialect: str | type[Dialect] = DIALECT) -> exp.Expr | SqlMistake | None:
     """A query, by default of Spark SQL, or what is wrong with it; None if a placeholder keeps it from being parsed."""
     return _checked(lambda query: parse_query(query, dialect), text)
+
+
+def put_in_mistake(text: str, values: Iterable[str], dialect: str | None = None) -> str | None:
+    """Why a value that was put into an SQL text would be more there than a text, a number or a part of a name.
+
+    With quotes, a backslash or an operator in it, it could be SQL of its own; None if each is read as what it is.
+
+    Args:
+        text: The SQL, with the values in it.
+        values: The values.
+        dialect: By default Spark's.
+    """
+    present = [value for value in values if value in text]
+    if not present:
+        return None
+    try:
+        tokens = Dialect.get_or_raise(dialect or DIALECT).tokenize(text)
+    except SqlglotError:
+        tokens = []
+    for value in present:
+        places = (match.start() for match in re.finditer(f"(?={re.escape(value)})", text))
+        for place in places:
+            last = place + len(value) - 1
+            if not any(token.start <= place and last <= token.end and value in token.text for token in tokens):
+                return (
+                    f"'{value}' of the partition would not be one text, number or name in this SQL: put the "
+                    "placeholder in quotes; a key with quotes or backslashes can't stand there"
+                )
+    return None
 
 
 def ddl_mistake(text: str) -> str | None:

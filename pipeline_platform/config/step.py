@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.placeholders import VariableError, partition_parts, substitute_all
 from pipeline_platform.config.traits import Traits
+from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import redact_urls
@@ -130,8 +131,12 @@ class StepConfig(FormatModel):
 
     def names_partition_in_place(self) -> bool:
         """Whether the key of the partition is a part of what it reads or writes."""
-        places = (getattr(self.as_written, key, None) for key in ("path", "table"))
-        return any(isinstance(place, str) and "key" in partition_parts(place) for place in places)
+        return bool(self.places_of_partition())
+
+    def places_of_partition(self) -> set[str]:
+        """Which of `path` and `table` hold the key of the partition."""
+        places = {key: getattr(self.as_written, key, None) for key in ("path", "table")}
+        return {key for key, place in places.items() if isinstance(place, str) and "key" in partition_parts(place)}
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline with partitions, as (config key or None, message) pairs.
@@ -163,7 +168,9 @@ class StepConfig(FormatModel):
         if config == written:
             return self
         try:
-            resolved = self.model_validate(config)
+            parts = partition_parts(written)
+            put_in = [text for part, text in (partition or {}).items() if part in parts]
+            resolved = self.model_validate(config, context={PUT_INTO_SQL: put_in})
         except ValidationError as error:
             wrong = "; ".join(
                 f"'{'.'.join(map(str, mistake.keys))}': {mistake.message}" for mistake in format_errors(error)

@@ -9,13 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, SecretStr, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    SecretStr,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from pipeline_platform.config.placeholders import VariableError, has_placeholder, substitute
-from pipeline_platform.config.sql import SqlMistake, checked_query, ddl_mistake
+from pipeline_platform.config.sql import SqlMistake, checked_query, ddl_mistake, put_in_mistake
 from pipeline_platform.config.sql_limits import expression_mistake, query_mistake
 from pipeline_platform.redaction import looks_secret
 
@@ -135,12 +143,21 @@ def in_any_case(*names: str) -> JsonSchemaValue:
     return {"type": "string", "pattern": rf"^\s*({'|'.join(spelled)})\s*$"}
 
 
-def _expression(text: str) -> str:
-    return _right(text, expression_mistake(text))
+def _expression(text: str, info: ValidationInfo) -> str:
+    return _right(text, _put_in(text, info) or expression_mistake(text))
 
 
-def _query(text: str) -> str:
-    return _right(text, query_mistake(text))
+def _query(text: str, info: ValidationInfo) -> str:
+    return _right(text, _put_in(text, info) or query_mistake(text))
+
+
+PUT_INTO_SQL = "values put into SQL"
+"""In the context of a validation: texts that have replaced placeholders, and that no SQL may be made of."""
+
+
+def _put_in(text: str, info: ValidationInfo, dialect: str | None = None) -> str | None:
+    values = cast("dict[str, list[str]]", info.context or {}).get(PUT_INTO_SQL, [])
+    return put_in_mistake(text, values, dialect)
 
 
 def _right(text: str, mistake: SqlMistake | str | None, skipped: int = 0) -> str:
@@ -157,10 +174,10 @@ def _right(text: str, mistake: SqlMistake | str | None, skipped: int = 0) -> str
 def query_in(dialect: str) -> AfterValidator:
     """A validator that accepts one query in another system's SQL, and drops a closing semicolon."""
 
-    def validated(text: str) -> str:
+    def validated(text: str, info: ValidationInfo) -> str:
         query = text.strip().removesuffix(";")
-        checked = checked_query(query, dialect)
-        mistake = checked if isinstance(checked, SqlMistake) else None
+        checked = _put_in(query, info, dialect) or checked_query(query, dialect)
+        mistake = checked if isinstance(checked, (SqlMistake, str)) else None
         return _right(query, mistake, len(text) - len(text.lstrip()))
 
     return AfterValidator(validated)

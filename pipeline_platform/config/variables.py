@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
@@ -21,15 +21,36 @@ from pipeline_platform.config.values import one_of
 
 VariableType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 VariableValue = str | int | float | bool
-VariableName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _VARIABLE = re.compile(r"\$\{var:(?P<name>[^}]*)\}")
+# What Python reads in addition, such as `20240131`, others read in other ways.
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIMESTAMP = re.compile(_DATE.pattern + r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})?")
+# In a default nothing but the environment is looked at again.
+_NOT_IN_DEFAULTS = re.compile(r"\$\{(?!env:)")
+
+
+def _variable_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        message = (
+            "'{name}' is no name of a variable: it has to be letters of a to z, digits and '_', with no digit first"
+        )
+        raise PydanticCustomError("variable_name", message, {"name": name})
+    return name
+
+
+VariableName = Annotated[
+    str, AfterValidator(_variable_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+]
+"""What stands in `${var:…}`; Dagster takes no other names."""
 
 
 class Variable(FormatModel):
     """A variable of a pipeline."""
 
     type: Annotated[VariableType, one_of("string", "integer", "number", "boolean", "date", "timestamp")] = "string"
-    """What values it takes; a `date` is written as `2024-01-31`, a `timestamp` as `2024-01-31T12:00:00`."""
+    """What values it takes; a `date` is written as `2024-01-31`, a `timestamp` as `2024-01-31T12:00:00`, which may be
+    followed by a fraction of a second, such as `.5`, and by an offset, such as `+01:00` or `Z`."""
     default: str | int | float | bool | None = None
     """Its value in a run that is given none; a variable without a default has to be given."""
     description: str | None = None
@@ -39,6 +60,9 @@ class Variable(FormatModel):
     def _default_has_its_type(self) -> Self:
         if self.default is not None and (wrong := wrong_value(self.type, self.default)) is not None:
             raise PydanticCustomError("variable", "{message}", {"message": wrong, "key": "default"})
+        if isinstance(self.default, str) and (found := _NOT_IN_DEFAULTS.search(self.default)) is not None:
+            message = "a default is not looked at for placeholders but '${env:…}', and holds '{found}'"
+            raise PydanticCustomError("variable", message, {"found": self.default[found.start() :], "key": "default"})
         return self
 
 
@@ -54,13 +78,15 @@ def wrong_value(kind: VariableType, value: object) -> str | None:
         "integer": isinstance(value, int) and not isinstance(value, bool),
         "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
         "boolean": isinstance(value, bool),
-        "date": isinstance(value, str) and _is_iso(date, value),
-        "timestamp": isinstance(value, str) and _is_iso(datetime, value),
+        "date": isinstance(value, str) and _is_iso(date, _DATE, value),
+        "timestamp": isinstance(value, str) and _is_iso(datetime, _TIMESTAMP, value),
     }[kind]
     return None if is_right else f"expected {_EXPECTED[kind]}, not {_shown(value)}"
 
 
-def _is_iso(kind: type[date], text: str) -> bool:
+def _is_iso(kind: type[date], form: re.Pattern[str], text: str) -> bool:
+    if not form.fullmatch(text):
+        return False
     try:
         kind.fromisoformat(text)
     except ValueError:

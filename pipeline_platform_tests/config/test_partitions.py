@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform_tests.config.reading import (
     Json,
@@ -19,6 +20,7 @@ from pipeline_platform_tests.config.reading import (
     problems_of,
     read,
     transform,
+    validate,
 )
 
 DAILY = {"type": "daily", "start": "2024-01-01", "column": "day"}
@@ -53,6 +55,12 @@ def only_message(value: Any) -> str:
         ({**DAILY, "timezone": "Berlin"}, "there is no time zone 'Berlin'"),
         ({"type": "static", "keys": ["a", "a"], "column": "k"}, "the key 'a' is there twice"),
         ({"type": "static", "keys": ["a,b"], "column": "k"}, "a key must not hold commas"),
+        ({**DAILY, "column": " "}, "must not be blank"),
+        ({**DAILY, "column": ""}, "must not be empty"),
+        ({**DAILY, "column": "${env:X}"}, "no placeholder is replaced here: '${env:X}'"),
+        ({**DAILY, "column": "a${var:x}"}, "no placeholder is replaced here: 'a${var:x}'"),
+        ({"type": "dynamic", "column": "k", "name": "${env:X}"}, "no placeholder is replaced here: '${env:X}'"),
+        ({"type": "dynamic", "column": "k", "name": " "}, "must not be blank"),
         ({**DAILY, "colum": "x"}, "unknown key 'colum' (did you mean 'column'?)"),
         ({**DAILY, "type": "dayly"}, "did you mean 'daily'?"),
     ],
@@ -187,9 +195,81 @@ def test_settings_that_give_conditions_another_meaning_are_refused(setting: str,
     assert f"with partitions '{setting}' has to be" in found
 
 
-@pytest.mark.parametrize("key", ["..", ".", "a/b", "a\\b"])
+@pytest.mark.parametrize("key", ["..", ".", "a/b", "a\\b", "*", "a?", "[ab]", "{a}"])
 def test_a_key_that_would_lead_somewhere_else_is_no_part_of_a_path(key: str):
     partitions = {"type": "static", "keys": [key], "column": "k"}
     value = pipeline(extract(), load(path="out/${partition:key}", mode="overwrite"), partitions=partitions)
     with pytest.raises(PipelineConfigurationException, match="can't be a part of a path"):
         read(value).require_ready(partition=Partition("k", (key,)))
+
+
+@pytest.mark.parametrize("key", ["a.b", 'a"."b', "a`b", "a'b", "a/b"])
+def test_a_key_that_would_name_something_else_is_no_part_of_a_table_s_name(key: str):
+    partitions = {"type": "static", "keys": [key], "column": "k"}
+    sink = load("toPostgres", table="of_${partition:key}", mode="overwrite", credentialPath="secret/shop")
+    with pytest.raises(PipelineConfigurationException, match="can't be a part of a table's name"):
+        read(pipeline(extract(), sink, partitions=partitions)).resolve(partition=Partition("k", (key,)))
+
+
+def with_key(step: Json, key: str) -> Any:
+    """The config of a step in a run of this partition."""
+    partitions = {"type": "dynamic", "name": "customers", "column": "k"}
+    source = extract(path="in", format="parquet", registerAs="t")
+    steps = [step] if step["type"] == "extract" else [source, step]
+    value = pipeline(*steps, load(**OVERWRITE), partitions=partitions)
+    return read(value).resolve(partition=Partition("k", (key,))).steps[-2].config
+
+
+def texts_of(config: Any) -> str:
+    return "\n".join(strings_in(config.model_dump(exclude_unset=True)))
+
+
+SHOP = {"credentialPath": "secret/shop"}
+IN_QUOTES = {
+    "a condition": transform("filterRows", condition="k = '${partition:key}'"),
+    "part of a text": transform("filterRows", condition="k LIKE '%-${partition:key}-%' AND x = 1"),
+    "a column": transform("enrichData", columns={"of": "upper('${partition:key}')"}),
+    "a query": transform("sqlQuery", query="SELECT *, '${partition:key}' AS of FROM t"),
+    "a rule": validate("validateBusinessRules", rules=[{"name": "r", "rule": "k <> '${partition:key}'"}]),
+    "PostgreSQL": extract("fromPostgres", **SHOP, query="SELECT * FROM t WHERE k = '${partition:key}'"),
+    "MySQL": extract("fromMySQL", **SHOP, query="SELECT * FROM t WHERE k = '${partition:key}'"),
+}
+IN_OTHER_QUOTES = {
+    '"': transform("filterRows", condition='k = "${partition:key}"'),
+    "`": transform("sqlQuery", query="SELECT a AS `of ${partition:key}` FROM t"),
+}
+WORDS = ["north", "2024-01-31", "a b;c -- d", "%_/*", "größe", "7", "1 OR 1=1"]
+
+
+@pytest.mark.parametrize("step", IN_QUOTES.values(), ids=IN_QUOTES)
+def test_a_key_in_quotes_is_one_text_or_refused(step: Json):
+    for key in (*WORDS, 'o"brien', "o`brien"):
+        assert key in texts_of(with_key(step, key))
+    of_backslashes = [] if step["method"] == "fromPostgres" else ["a\\nb", "a\\\\b", "x\\"]
+    for key in ("o'brien", "x' OR '1'='1", "x' OR 1=1 -- ", "x''y", "'", "x\\' OR 1=1 -- ", *of_backslashes):
+        with pytest.raises(PipelineConfigurationException, match="would not be one text, number or name in this SQL"):
+            with_key(step, key)
+
+
+@pytest.mark.parametrize("quote", IN_OTHER_QUOTES)
+def test_a_key_in_other_quotes_may_hold_all_but_these(quote: str):
+    for key in (*WORDS, "o'brien"):
+        assert key in texts_of(with_key(IN_OTHER_QUOTES[quote], key))
+    for key in (f"o{quote}brien", f"x{quote}{quote}y", f"x{quote} OR {quote}1{quote}={quote}1", quote):
+        with pytest.raises(PipelineConfigurationException, match="would not be one text, number or name in this SQL"):
+            with_key(IN_OTHER_QUOTES[quote], key)
+
+
+def test_without_quotes_a_key_is_a_number_or_a_word_and_no_sql_of_its_own():
+    step = transform("filterRows", condition="k = ${partition:key} AND of_${partition:key} = 1")
+    for key in ("7", "north", "2024"):
+        assert with_key(step, key).condition == f"k = {key} AND of_{key} = 1"
+    for key in ("1 OR 1=1", "2024-01-31", "a b", "7--", "f()", "-1", "7/*"):
+        with pytest.raises(PipelineConfigurationException, match="put the placeholder in quotes"):
+            with_key(step, key)
+
+
+def test_a_time_without_quotes_is_refused_and_not_a_subtraction():
+    value = by_day(extract(), transform("filterRows", condition="day = ${partition:key}"), load(**OVERWRITE))
+    with pytest.raises(PipelineConfigurationException, match="'2024-03-31' of the partition would not be one text"):
+        read(value).resolve(partition=day())

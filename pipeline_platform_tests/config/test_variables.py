@@ -12,7 +12,16 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.variables import VariableType, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.config.reading import Json, extract, load, messages_of, pipeline, read, transform
+from pipeline_platform_tests.config.reading import (
+    Json,
+    extract,
+    load,
+    messages_of,
+    pipeline,
+    problems_of,
+    read,
+    transform,
+)
 
 LIMIT = {"limit": {"type": "integer", "default": 5, "description": "Rows per second."}}
 
@@ -80,16 +89,36 @@ def test_a_value_of_another_type_or_for_no_variable_is_refused():
         ({"type": "integer", "default": "x"}, "expected an integer, not 'x'"),
         ({"type": "integer", "default": True}, "expected an integer, not true"),
         ({"type": "date", "default": "2024-02-30"}, "expected a date, such as '2024-01-31', not '2024-02-30'"),
+        ({"type": "date", "default": "20240131"}, "expected a date, such as '2024-01-31', not '20240131'"),
+        ({"type": "string", "default": 7}, "expected a string, not 7"),
+        ({"default": "x${var:y}"}, "a default is not looked at for placeholders but '${env:…}', and holds '${var:y}'"),
+        ({"default": "${partition:key}"}, "and holds '${partition:key}'"),
         ({"type": "int"}, "'integer'"),
         ({"typ": "integer"}, "unknown key 'typ'"),
     ],
 )
 def test_a_declaration_that_is_none_is_told(variable: Json, message: str):
-    assert message in messages_of(pipeline(extract(), load(), variables={"v": variable}))[0]
+    value = pipeline(extract(), load(), variables={"w": {}, "v": variable})
+    (problem,) = problems_of(value)
+    assert message in str(problem)
+    lines = json.dumps(value, indent=2).splitlines()
+    assert f'"{[*variable][-1]}": ' in lines[problem.line - 1]
 
 
-def test_a_name_is_one_that_dagster_takes():
-    assert messages_of(pipeline(extract(), load(), variables={"a-b": {}})) != []
+@pytest.mark.parametrize("name", ["a-b", "9", "", "größe", "a\n", "a b"])
+def test_a_name_is_one_that_dagster_takes_and_another_is_told_at_its_line(name: str):
+    value = pipeline(extract(), load(), variables={"right_1": {}, name: {"type": "integer", "default": 1}})
+    (problem,) = problems_of(value)
+    assert problem.message == (
+        f"'{name}' is no name of a variable: it has to be letters of a to z, digits and '_', with no digit first"
+    )
+    assert f"{json.dumps(name)}: {{" in json.dumps(value, indent=2).splitlines()[problem.line - 1]
+
+
+def test_a_default_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOP", "north")
+    value = pipeline(extract(), load(path="lake/${var:shop}"), variables={"shop": {"default": "${env:SHOP}"}})
+    assert read(value).steps[1].config.model_dump()["path"] == "lake/north"
 
 
 def test_a_variable_without_a_default_has_to_be_given():
@@ -129,6 +158,7 @@ def test_a_variable_is_no_place_for_a_secret():
         ("boolean", "True", True),
         ("date", "2024-01-31", "2024-01-31"),
         ("timestamp", "2024-01-31T10:00:00+01:00", "2024-01-31T10:00:00+01:00"),
+        ("timestamp", "2024-01-31T10:00:00.123456Z", "2024-01-31T10:00:00.123456Z"),
     ],
 )
 def test_a_text_of_the_command_line_becomes_a_value(kind: VariableType, text: str, value: VariableValue):
@@ -138,7 +168,25 @@ def test_a_text_of_the_command_line_becomes_a_value(kind: VariableType, text: st
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("integer", "7.5"), ("number", "nan"), ("number", "inf"), ("boolean", "yes"), ("date", "x"), ("timestamp", "")],
+    [
+        ("integer", "7.5"),
+        ("number", "nan"),
+        ("number", "inf"),
+        ("boolean", "yes"),
+        ("date", "x"),
+        ("date", "20240131"),
+        ("date", "2024-W05-3"),
+        ("date", "2024-1-31"),
+        ("date", "2024-01-31\n"),
+        ("timestamp", ""),
+        ("timestamp", "2024-01-31"),
+        ("timestamp", "20240131T120000"),
+        ("timestamp", "2024-01-31 12:00:00"),
+        ("timestamp", "2024-01-31T12:00"),
+        ("timestamp", "2024-01-31T12:00:00+0100"),
+        ("timestamp", "2024-01-31T12:00:00,5"),
+        ("timestamp", "2024-01-31T25:00:00"),
+    ],
 )
 def test_a_text_that_stands_for_no_value_is_refused(kind: VariableType, text: str):
     with pytest.raises(ValueError, match="expected"):

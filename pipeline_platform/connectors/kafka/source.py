@@ -98,10 +98,10 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
 
     Messages of aborted or open transactions are not read, unless the property `isolation.level` is `read_uncommitted`.
 
-    What counts as new for `watch` is that a topic ends later, or was recreated; so does a transaction that was aborted,
-    but not one that is open. It needs the extra `kafka` and no JVM, so it knows of the properties that begin with `sasl.`
-    only the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and of those that begin with `ssl.` stores of the type
-    PEM, or PKCS12 for the client's own key. What else changes how the cluster is entered is refused.
+    What counts as new for `watch` is that a topic ends later than before, or was recreated. A transaction that was
+    aborted moves the end too; one that is open does not. `watch` needs the extra `kafka` and no JVM. So it knows only
+    these properties that begin with `sasl.` or `ssl.`: the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and stores
+    of the type PEM, or PKCS12 for the client's own key. What else changes how the cluster is entered is refused.
     """
 
     method: ClassVar[str] = "fromKafka"
