@@ -22,6 +22,7 @@ from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.step import Methods
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA
+from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA
 from pipeline_platform.connectors.storage.location import S3_EXTRA
 from pipeline_platform.credentials.vault import VAULT_EXTRA
 from pipeline_platform.engine.spark.connect import CONNECT_EXTRA
@@ -34,9 +35,18 @@ from pipeline_platform.steps.extract import Extract
 
 ROOT = Path(__file__).parent.parent
 PLATFORM = "pipeline-platform"
-EXTRAS = (POSTGRES_EXTRA, MYSQL_EXTRA, S3_EXTRA, VAULT_EXTRA, OPENLINEAGE_EXTRA, CONNECT_EXTRA, SLACK_EXTRA)
-# Dagster's own configuration, or a person's asset, names what is in these; Kafka needs nothing in Python.
-OF_DAGSTER, EMPTY = {"deployment", "kubernetes", "polars"}, {"kafka"}
+EXTRAS = (
+    POSTGRES_EXTRA,
+    MYSQL_EXTRA,
+    KAFKA_EXTRA,
+    S3_EXTRA,
+    VAULT_EXTRA,
+    OPENLINEAGE_EXTRA,
+    CONNECT_EXTRA,
+    SLACK_EXTRA,
+)
+# Dagster's own configuration, or a person's asset, names what is in these.
+OF_DAGSTER = {"deployment", "kubernetes", "polars"}
 
 
 @cache
@@ -143,8 +153,8 @@ def test_the_extra_all_is_all_others_and_each_of_them_is_asked_for_by_what_needs
     (whole,) = (Requirement(text) for text in listed.pop("all"))
     assert whole.name == PLATFORM
     assert whole.extras == {*listed}
-    assert {*listed} == {extra.name for extra in EXTRAS} | OF_DAGSTER | EMPTY
-    assert {name for name, packages in listed.items() if not packages} == EMPTY
+    assert {*listed} == {extra.name for extra in EXTRAS} | OF_DAGSTER
+    assert all(listed.values())
 
 
 def step(kind: str, method: str, **config: Any) -> dict[str, Any]:
@@ -172,6 +182,15 @@ LACKING = {
         "step 2 (load toDeltaLake), {file}:6: Python packages are not installed: a path on S3 (step 2) needs s3fs",
         "pip install 'pipeline-platform[s3]'",
     ),
+    "watches_kafka": (
+        [
+            step("extract", "fromKafka", topic="t", **{"bootstrap.servers": "nowhere.invalid:9092"}, watch=True),
+            step("load", "toDeltaLake", path="lake"),
+        ],
+        "step 1 (extract fromKafka), {file}:5: Python packages are not installed: "
+        "'watch' of a topic (step 1) needs confluent_kafka",
+        "pip install 'pipeline-platform[kafka]'",
+    ),
     "kafka_by_vault": (
         [
             GENERATED,
@@ -190,7 +209,11 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a pipeline for each system, and one that needs none."""
     folder = tmp_path_factory.mktemp("project") / "pipelines"
     folder.mkdir()
-    needs_none = [step("extract", "fromFiles", path="in", format="csv"), step("load", "toDeltaLake", path="lake")]
+    needs_none = [
+        step("extract", "fromFiles", path="in", format="csv"),
+        step("extract", "fromKafka", topic="t", **{"bootstrap.servers": "nowhere.invalid:9092"}, registerAs="k"),
+        step("load", "toDeltaLake", path="lake"),
+    ]
     for name, steps in {"needs_none": needs_none, **{name: steps for name, (steps, *_) in LACKING.items()}}.items():
         lines = ",\n".join(json.dumps(written) for written in steps)
         text = f'{{\n"name": "{name}",\n"mode": "batch",\n"steps": [\n{lines}\n]\n}}\n'
