@@ -18,17 +18,25 @@ KAFKA_EXTRA = Extra("kafka", "'watch' of a topic", ("confluent_kafka",))
 # Whatever is asked. A tick of a sensor must not wait longer for a cluster that is away.
 _SECONDS = 8.0
 _POLL_SECONDS = 0.1
-# Else the client tries again ten times a second.
-_CALM = {"reconnect.backoff.ms": 1000, "reconnect.backoff.max.ms": 4000}
+# Else the client tries again ten times a second. What it logs beyond its errors is for its developers.
+_CALM = {"reconnect.backoff.ms": 1000, "reconnect.backoff.max.ms": 4000, "log_level": 0}
+# Names of errors, as librdkafka has them.
+_NO_ANSWER = ("_TIMED_OUT", "_TRANSPORT")
+_NO_LEADER = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
+_REFUSED = ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED")
 # What a cluster says that gives its topics no ids.
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
-# The client writes to standard error unless it is given another place; what matters is in the errors it reports.
+# The client writes to standard error unless it is given another place.
 _nowhere = logging.getLogger(f"{__name__}.librdkafka")
 _nowhere.addHandler(logging.NullHandler())
 _nowhere.propagate = False
 
 Place = tuple[str, int]
 """A topic's name, and the number of one of its partitions."""
+
+
+class _NoLeaderError(Exception):
+    """Nobody leads a partition for a moment."""
 
 
 @dataclass(frozen=True)
@@ -141,16 +149,23 @@ class Cluster:
         if not wanted:
             return {}
         level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
-        asked = self.client.list_offsets(wanted, isolation_level=level, request_timeout=self._seconds())
-        return {
-            (place.topic, place.partition): self._answer(answer, place.topic).offset for place, answer in asked.items()
-        }
+        while True:
+            asked = self.client.list_offsets(wanted, isolation_level=level, request_timeout=self._seconds())
+            try:
+                answers = {place: self._answer(answer, place.topic) for place, answer in asked.items()}
+            except _NoLeaderError as error:
+                # A topic that was just made, or a broker that was restarted.
+                if time.monotonic() >= self.deadline:
+                    raise PipelineExecutionException(str(error)) from None
+                time.sleep(_POLL_SECONDS)
+                continue
+            return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
 
     def _seconds(self) -> float:
         return max(self.deadline - time.monotonic(), _POLL_SECONDS)
 
     def _answer(self, asked: concurrent.futures.Future[Any], topic: str) -> Any:
-        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka import KafkaException
 
         while not asked.done() and time.monotonic() < self.deadline and self._refusal() is None:
             concurrent.futures.wait([asked], timeout=_POLL_SECONDS)
@@ -160,31 +175,27 @@ class Cluster:
         except TimeoutError:
             raise self._no_answer() from None
         except KafkaException as error:
-            code = error.args[0].code()
-            if code in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            name = error.args[0].name()
+            if name in _NO_ANSWER:
                 raise self._no_answer() from None
-            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            if name == "UNKNOWN_TOPIC_OR_PART":
                 hint = "check 'topic'; if there is no such topic yet, create it first"
                 raise PipelineExecutionException(f"there is no topic {topic} at {self.servers}", hint=hint) from None
-            raise PipelineExecutionException(f"the topic {topic} at {self.servers}: {_told(error)}") from None
+            message = f"the topic {topic} at {self.servers}: {_told(error)}"
+            raise (_NoLeaderError if name in _NO_LEADER else PipelineExecutionException)(message) from None
 
     def _refusal(self) -> Any:
-        from confluent_kafka import KafkaError
-
-        refused = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED)
-        return next((error for error in self.errors if error.code() in refused), None)
+        return next((error for error in self.errors if error.name() in _REFUSED), None)
 
     def _no_answer(self) -> PipelineExecutionException:
-        from confluent_kafka import KafkaError
-
         self.client.poll(0)
         if (refusal := self._refusal()) is not None:
             hint = "check the user, the password and the rights that the credentials for Kafka give"
             return PipelineExecutionException(f"Kafka at {self.servers} refuses the login: {refusal.str()}", hint=hint)
         # That all are down says less than why one is.
-        met = [error.str() for error in self.errors if error.code() != KafkaError._ALL_BROKERS_DOWN]
+        met = [error.str() for error in self.errors if error.name() != "_ALL_BROKERS_DOWN"]
         reason = f": {met[-1]}" if met else ""
-        return PipelineExecutionException(f"Kafka at {self.servers} has not answered for {_SECONDS:.0f} s{reason}")
+        return PipelineExecutionException(f"Kafka at {self.servers} has not answered for {_SECONDS:g} s{reason}")
 
 
 def _told(error: Any) -> str:
