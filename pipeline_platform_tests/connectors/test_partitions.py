@@ -15,11 +15,14 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import StepValue, extract, load, pipeline_of, transform
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.resources.partitions import chosen_partitions
 from pipeline_platform_tests.connectors.databases import Schema
+from pipeline_platform_tests.duckdb_rows import frame_of
 
 DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-02-01", "column": "day"}
 COLUMNS = "id INT, day DATE, shop STRING"
@@ -276,3 +279,27 @@ def test_a_key_that_the_column_can_not_hold_is_refused(run: Run, tmp_path: Path)
     partitions = {"type": "static", "keys": ["300"], "column": "id"}
     with pytest.raises(PipelineExecutionException, match="the partition '300' can't be a value of the column 'id'"):
         run(step, "300", partitions=partitions, schema="id TINYINT")
+
+
+KEYS = ["o'brien", "x' OR '1'='1", 'o"brien', "o`brien", "a\\nb", "x\\", "x''y", "%_", "a b; -- c", "größe", "/* k"]
+
+
+def test_a_key_in_the_sql_of_spark_is_the_text_that_it_is_or_refused(spark: SparkSession, tmp_path: Path):
+    step = transform("filterRows", condition="k = '${partition:key}'")
+    steps = [extract("fromRate", rowsPerSecond=1), step, load("toDeltaLake", path=str(tmp_path), mode="overwrite")]
+    pipeline = pipeline_of(steps, partitions={"type": "static", "keys": KEYS, "column": "k"})
+    conditions: list[tuple[str, str]] = []
+    refused: list[str] = []
+    for key in KEYS:
+        # What the platform writes itself, and then what a person has written.
+        conditions.append((key, PartitionRows("k", "string", values=(key,)).spark_sql()))
+        try:
+            config: Any = pipeline.resolve(partition=Partition("k", (key,))).steps[1].config
+            conditions.append((key, config.condition))
+        except PipelineException:
+            refused.append(key)
+    keys = frame_of(spark, [(key,) for key in (*KEYS, "1")], "k STRING")
+    found = keys.selectExpr("k", *(condition for _, condition in conditions)).collect()
+    for column, (key, condition) in enumerate(conditions, 1):
+        assert [row.k for row in found if row[column]] == [key], condition
+    assert refused == [key for key in KEYS if "'" in key or "\\" in key]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import logging
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -18,7 +17,7 @@ KAFKA_EXTRA = Extra("kafka", "'watch' of a topic", ("confluent_kafka",))
 # Whatever is asked. A tick of a sensor must not wait longer for a cluster that is away.
 _SECONDS = 8.0
 _POLL_SECONDS = 0.1
-# Else the client tries again ten times a second. What it logs beyond its errors is for its developers.
+# Else the client tries again ten times a second, and writes to standard error what it also reports as errors.
 _CALM = {"reconnect.backoff.ms": 1000, "reconnect.backoff.max.ms": 4000, "log_level": 0}
 # Names of errors, as librdkafka has them.
 _NO_ANSWER = ("_TIMED_OUT", "_TRANSPORT")
@@ -26,10 +25,6 @@ _NO_LEADER = ("NOT_LEADER_FOR_PARTITION", "LEADER_NOT_AVAILABLE")
 _REFUSED = ("_AUTHENTICATION", "SASL_AUTHENTICATION_FAILED")
 # What a cluster says that gives its topics no ids.
 _NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
-# The client writes to standard error unless it is given another place.
-_nowhere = logging.getLogger(f"{__name__}.librdkafka")
-_nowhere.addHandler(logging.NullHandler())
-_nowhere.propagate = False
 
 Place = tuple[str, int]
 """A topic's name, and the number of one of its partitions."""
@@ -88,7 +83,7 @@ class Cluster:
         servers, errors = settings["bootstrap.servers"], list[Any]()
         make: Any = AdminClient
         try:
-            client = make({**_CALM, **settings, "error_cb": errors.append}, logger=_nowhere)
+            client = make({**_CALM, **settings, "error_cb": errors.append})
         except KafkaException as error:
             raise PipelineExecutionException(f"Kafka at {servers} can't be entered: {_told(error)}") from None
         return cls(servers, client, errors)
@@ -142,7 +137,7 @@ class Cluster:
             PipelineExecutionException: As `topics`.
         """
         from confluent_kafka import IsolationLevel, TopicPartition
-        from confluent_kafka.admin import OffsetSpec
+        from confluent_kafka.admin import OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
         spec: Any = OffsetSpec.latest() if at_the_end else OffsetSpec.earliest()
         wanted = {TopicPartition(name, part): spec for name, topic in topics.items() for part in topic.partitions}
