@@ -100,8 +100,8 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
 
     What counts as new for `watch` is that a topic ends later than before, or was recreated. A transaction that was
     aborted moves the end too; one that is open does not. `watch` needs the extra `kafka` and no JVM. So it knows only
-    these properties that begin with `sasl.` or `ssl.`: the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and stores
-    of the type PEM, or PKCS12 for the client's own key. What else changes how the cluster is entered is refused.
+    the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and stores of the type PEM, or PKCS12 for the client's own
+    key. What else begins with `sasl.` or `ssl.` and changes how the cluster is entered is refused.
     """
 
     method: ClassVar[str] = "fromKafka"
