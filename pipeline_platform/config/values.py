@@ -144,18 +144,25 @@ def in_any_case(*names: str) -> JsonSchemaValue:
 
 
 def _expression(text: str, info: ValidationInfo) -> str:
-    return _right(text, _put_in(text, info) or expression_mistake(text))
+    return _right(text, put_in(text, info) or expression_mistake(text))
 
 
 def _query(text: str, info: ValidationInfo) -> str:
-    return _right(text, _put_in(text, info) or query_mistake(text))
+    return _right(text, put_in(text, info) or query_mistake(text))
 
 
 PUT_INTO_SQL = "values put into SQL"
 """In the context of a validation: texts that have replaced placeholders, and that no SQL may be made of."""
 
 
-def _put_in(text: str, info: ValidationInfo, dialect: str | None = None) -> str | None:
+def put_in(text: str, info: ValidationInfo, dialect: str | None = None) -> str | None:
+    """Why SQL would be made of a text that was put into it in place of a placeholder; None if there is none.
+
+    Args:
+        text: The SQL.
+        info: Of the validation.
+        dialect: By default Spark's.
+    """
     values = cast("dict[str, list[str]]", info.context or {}).get(PUT_INTO_SQL, [])
     return put_in_mistake(text, values, dialect)
 
@@ -176,7 +183,7 @@ def query_in(dialect: str) -> AfterValidator:
 
     def validated(text: str, info: ValidationInfo) -> str:
         query = text.strip().removesuffix(";")
-        checked = _put_in(query, info, dialect) or checked_query(query, dialect)
+        checked = put_in(query, info, dialect) or checked_query(query, dialect)
         mistake = checked if isinstance(checked, (SqlMistake, str)) else None
         return _right(query, mistake, len(text) - len(text.lstrip()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
@@ -15,7 +15,7 @@ from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Names, Text
+from pipeline_platform.config.values import Names, Text, put_in
 from pipeline_platform.frames.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.transforms.event_time import Watermark, Window
@@ -28,8 +28,8 @@ _FUNCTIONS = {"sum": "sum", "avg": "avg", "mean": "avg", "count": "count", "min"
 _WINDOW = "window"
 
 
-def _aggregation(value: str) -> str:
-    if (message := _mistake(value)) is not None:
+def _aggregation(value: str, info: ValidationInfo) -> str:
+    if (message := put_in(value, info) or _mistake(value)) is not None:
         raise PydanticCustomError("aggregation", "{message}", {"message": message})
     return value
 

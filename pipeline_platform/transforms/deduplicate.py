@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
@@ -14,7 +14,7 @@ from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Names, Text
+from pipeline_platform.config.values import Names, Text, put_in
 from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
 from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform.transforms.event_time import Watermark
@@ -29,8 +29,8 @@ def _ranking(groups: str, order: str) -> str:
     return f"row_number() OVER (PARTITION BY {groups} ORDER BY {order})"
 
 
-def _order(value: str) -> str:
-    mistake = expression_mistake(_ranking("1", value))
+def _order(value: str, info: ValidationInfo) -> str:
+    mistake = put_in(value, info) or expression_mistake(_ranking("1", value))
     if isinstance(mistake, str):
         raise PydanticCustomError("order", "{mistake}", {"mistake": mistake})
     if mistake is not None or not (has_placeholder(value) or _is_order(value)):

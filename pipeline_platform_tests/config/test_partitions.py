@@ -229,6 +229,8 @@ IN_QUOTES = {
     "a condition": transform("filterRows", condition="k = '${partition:key}'"),
     "part of a text": transform("filterRows", condition="k LIKE '%-${partition:key}-%' AND x = 1"),
     "a column": transform("enrichData", columns={"of": "upper('${partition:key}')"}),
+    "an aggregate": transform("aggregateData", aggregations={"of": "max(k = '${partition:key}')"}),
+    "an order": transform("deduplicate", columns=["id"], orderBy="k = '${partition:key}' DESC"),
     "a query": transform("sqlQuery", query="SELECT *, '${partition:key}' AS of FROM t"),
     "a rule": validate("validateBusinessRules", rules=[{"name": "r", "rule": "k <> '${partition:key}'"}]),
     "PostgreSQL": extract("fromPostgres", **SHOP, query="SELECT * FROM t WHERE k = '${partition:key}'"),
