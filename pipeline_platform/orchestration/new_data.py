@@ -56,8 +56,8 @@ def new_data_sensor(
         for pipeline, found in zip(pipelines, looked, strict=True):
             try:
                 state = found.result()
-            except (PipelineException, OSError) as error:
-                # One that can't be looked at keeps no other from being run.
+            # One that can't be looked at keeps no other from being run, whatever its system, or its package, raises.
+            except Exception as error:  # noqa: BLE001
                 context.log.error(f"{pipeline.name} can't look at what it watches: {_in_one_line(error)}")
                 state = before.get(pipeline.name)
             if state is None:

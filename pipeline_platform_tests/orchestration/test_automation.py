@@ -215,9 +215,14 @@ def test_one_that_can_not_be_looked_at_keeps_no_other_from_being_run(
     (tmp_path / "a.json").write_text('{"id": 1, "day": "2024-01-01"}\n')
     keys = {"accessKeyId": "a", "secretAccessKey": "${env:NOT_THERE}", "endpoint": "http://127.0.0.1:1"}
     broken = from_files("a_broken", "s3://nowhere/in", tmp_path / "x", watch=True, **keys)
+    log = tmp_path / "corrupt" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / f"{0:020}.json").write_text("{")
+    corrupt = from_delta("b_corrupt", log.parent, tmp_path / "y")
+    corrupt["steps"][0]["config"]["watch"] = True
     right = from_files("right", str(tmp_path / "a.json"), tmp_path / "out", watch=True)
     monkeypatch.delenv("NOT_THERE", raising=False)
-    found = tick(define(broken, right), instance, None)
+    found = tick(define(broken, corrupt, right), instance, None)
     assert [request.job_name for request in found.run_requests] == ["right"]
 
 

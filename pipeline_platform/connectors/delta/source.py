@@ -15,6 +15,7 @@ from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import SourceState
@@ -98,9 +99,16 @@ class FromDeltaLake(Watched, S3Options):
         return at_path(self.path, "delta")
 
     def source_state(self, credentials: Credentials | None) -> SourceState | None:
+        from deltalake.exceptions import DeltaError
+
         place = self.place(credentials)
-        table = open_table(place)
-        return SourceState(f"{table.metadata().id}/{newest_change(table, place)}") if table is not None else None
+        try:
+            table = open_table(place)
+            return SourceState(f"{table.metadata().id}/{newest_change(table, place)}") if table is not None else None
+        except DeltaError as error:
+            # With `RUST_BACKTRACE` the stack follows.
+            reason = str(error).splitlines()[0]
+            raise PipelineExecutionException(f"the table at {place.uri} can't be read: {reason}") from error
 
 
 def _newest_version(spark: SparkSession, place: StorageLocation) -> int | None:
