@@ -150,7 +150,7 @@ def _outcome(step: StepMetrics) -> str:
     if step.type == "validate":
         broken = [rule for rule in step.rules if not rule.passed]
         told = ", ".join(f"{rule.rule}: {rule.violations:,}" for rule in broken) or "passed"
-        return told + (f"; {step.quarantined:,} rows quarantined" if step.quarantined else "")
+        return told + (f"; {_rows(step.quarantined)} quarantined" if step.quarantined else "")
     if step.skipped:
         return step.skipped
     if step.type == "load":
@@ -166,3 +166,7 @@ def _place(uri: str) -> str:
     """Where rows were written, short for what lies below the working directory."""
     here = f"{Path.cwd().as_uri()}/"
     return unquote(uri.removeprefix(here)) if uri.startswith(here) else uri
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"

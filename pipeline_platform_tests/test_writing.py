@@ -152,6 +152,10 @@ def test_check_takes_folders_beside_files(shop: Path, tmp_path: Path):
     empty = run("check", "pipelines", tmp_path / "empty")
     assert empty.exit_code == 1
     assert "there is no pipeline file in the folder" in empty.output
+    # The format's own schema, which `init` writes there, is no pipeline.
+    above = run("check", ".")
+    assert above.exit_code == 1
+    assert "you may mean pipelines" in " ".join(above.output.split())
 
 
 def test_methods_lists_every_method_and_tells_all_about_one():

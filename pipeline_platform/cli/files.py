@@ -17,6 +17,8 @@ from pipeline_platform.orchestration.project import pipeline_files
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path("pipelines")
+# As `init` names that of the format, for editors.
+_SCHEMA = ".schema.json"
 Paths = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of them.", show_default=False)]
 Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
 Variables = Annotated[
@@ -34,11 +36,12 @@ def files_at(paths: Iterable[Path]) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for path in paths:
-        found = pipeline_files(path) if path.is_dir() else [path]
+        found = [file for file in pipeline_files(path) if not file.name.endswith(_SCHEMA)] if path.is_dir() else [path]
         if not found:
+            meant = f": you may mean {path / PIPELINES}" if (path / PIPELINES).is_dir() else ""
             raise PipelineConfigurationException(
                 f"there is no pipeline file in the folder '{path}'",
-                hint="pipeline files are named *.json, and are not looked for in folders below it",
+                hint=f"pipeline files are named *.json, and are not looked for in folders below it{meant}",
             )
         files.update(dict.fromkeys(found))
     return list(files)

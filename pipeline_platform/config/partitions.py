@@ -147,12 +147,14 @@ class Partition:
         keys: Their keys, in order.
         start: By time: when the first one begins, with its time zone.
         end: By time: when the last one ends, exclusive.
+        whole_days: Whether it begins and ends at the beginning of a day.
     """
 
     column: str
     keys: tuple[str, ...]
     start: datetime | None = None
     end: datetime | None = None
+    whole_days: bool = False
 
     def __str__(self) -> str:
         """The keys, for people."""
@@ -174,14 +176,16 @@ class Partition:
     def texts(self) -> dict[str, str]:
         """What stands for `${partition:key}`, `${partition:start}` and `${partition:end}`; a range has no key.
 
-        A time in UTC is written without its zone, as that is the zone of every session; any other with its offset, so
-        that both its day and its instant are right.
+        A time in UTC is written without its zone, as that is the zone of every session, and the beginning of a day as
+        its date, so that it is right beside dates that are kept as text. Any other has its offset, so that both its day
+        and its instant are right.
         """
         key = {"key": self.keys[0]} if len(self.keys) == 1 else {}
         times = {"start": self.start, "end": self.end}
-        return key | {name: _text(time) for name, time in times.items() if time is not None}
+        return key | {name: self._text(time) for name, time in times.items() if time is not None}
 
-
-def _text(time: datetime) -> str:
-    is_utc = time.tzinfo is None or getattr(time.tzinfo, "key", str(time.tzinfo)) == "UTC"
-    return (time.replace(tzinfo=None) if is_utc else time).isoformat(sep=" ")
+    def _text(self, time: datetime) -> str:
+        is_utc = time.tzinfo is None or getattr(time.tzinfo, "key", str(time.tzinfo)) == "UTC"
+        if not is_utc:
+            return time.isoformat(sep=" ")
+        return time.date().isoformat() if self.whole_days else time.replace(tzinfo=None).isoformat(sep=" ")

@@ -283,8 +283,9 @@ class PipelineConfig(PipelineKeys):
 
     @property
     def loads_ranges(self) -> bool:
-        """Whether one run can load several partitions that follow each other: by time, and no step needs their key."""
-        return self.partitions is not None and self.partitions.by_time and "key" not in self.partition_parts()
+        """Whether one run can load several partitions that follow each other: by time, and steps use them as bounds."""
+        by_time = self.partitions is not None and self.partitions.by_time
+        return by_time and all(step.config.fits_ranges() for step in self.steps)
 
     def require_ready(self, steps: Collection[int] | None = None, partition: Partition | None = None) -> None:
         """Make sure of all that can be known before Spark starts: values, variables, packages, what they make of it.

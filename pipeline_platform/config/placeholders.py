@@ -106,6 +106,28 @@ def partition_parts(value: Any) -> set[str]:
     return {match["part"] for text in strings_in(value) for match in _PARTITION.finditer(text)}
 
 
+# The bound of an interval, in SQL: `day >= DATE '${partition:start}'`, `to_date('${partition:end}') > day`. What may
+# stand between are quotes, brackets, the name of a function and what gives a literal its type.
+_COMPARED = r"(?:(?<![<>=!-])[<>]=?|\bBETWEEN\b|\bBETWEEN\b(?:(?!\bAND\b).)*\bAND\b)"
+_BEFORE_BOUND = re.compile(
+    rf"{_COMPARED}\s*(?:\w*\s*\(\s*|(?:DATE|TIMESTAMP\w*)\s*)*['\"]?$", re.IGNORECASE | re.DOTALL
+)
+_AFTER_BOUND = re.compile(r"['\"]?(?:\s+AS\s+\w+)?[\s)]*(?:<(?!=?>)|>)", re.IGNORECASE)
+
+
+def has_only_bounds(value: Any) -> bool:
+    """Whether the strings of a JSON-like value use a partition only where its start and end bound an interval.
+
+    Then what they say of one partition they say of several that follow each other, too.
+    """
+    return all(
+        match["part"] in ("start", "end")
+        and (_BEFORE_BOUND.search(text, 0, match.start()) or _AFTER_BOUND.match(text, match.end()))
+        for text in strings_in(value)
+        for match in _PARTITION.finditer(text)
+    )
+
+
 def misspelled_placeholders(value: Any) -> list[str]:
     """What in the strings of a JSON-like value looks like a placeholder of a partition or a variable, and is none."""
     return [

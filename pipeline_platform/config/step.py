@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.format_errors import format_errors
-from pipeline_platform.config.placeholders import VariableError, partition_parts, substitute_all
+from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
@@ -128,6 +128,10 @@ class StepConfig(FormatModel):
     def partition_parts(self) -> set[str]:
         """What the strings of the config use of a partition: `key`, `start`, `end`."""
         return partition_parts(self.as_written.model_dump(exclude_unset=True))
+
+    def fits_ranges(self) -> bool:
+        """Whether what its strings say of a partition is right for several that follow each other, too."""
+        return has_only_bounds(self.as_written.model_dump(exclude_unset=True))
 
     def names_partition_in_place(self) -> bool:
         """Whether the key of the partition is a part of what it reads or writes."""

@@ -66,6 +66,14 @@ class Variable(FormatModel):
         return self
 
 
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        # An integer that no floating-point number comes near to.
+        return False
+
+
 def wrong_value(kind: VariableType, value: object) -> str | None:
     """Why a value is none of this type; None if it is one.
 
@@ -76,7 +84,7 @@ def wrong_value(kind: VariableType, value: object) -> str | None:
     is_right = {
         "string": isinstance(value, str),
         "integer": isinstance(value, int) and not isinstance(value, bool),
-        "number": isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        "number": _is_number(value),
         "boolean": isinstance(value, bool),
         "date": isinstance(value, str) and _is_iso(date, _DATE, value),
         "timestamp": isinstance(value, str) and _is_iso(datetime, _TIMESTAMP, value),
@@ -185,7 +193,17 @@ class VariableValues:
             )
             for name in unknown
         ]
+        if any(self._makes_comment(text) for text in strings_in(value)):
+            message = "a '-' before a negative number would begin a comment in SQL"
+            errors.append(place.problem(message, hint="put the variable in brackets"))
         return with_values(value, self.values), errors
+
+    def _makes_comment(self, text: str) -> bool:
+        for match in _VARIABLE.finditer(text):
+            value = self.values.get(match["name"])
+            if isinstance(value, int | float) and value < 0 and text.endswith("-", 0, match.start()):
+                return True
+        return False
 
 
 def variable_values(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_platform.orchestration.alert_rules import (
@@ -27,6 +28,7 @@ _MOST_RUNS, _MOST_EVENTS = 200, 500
 _NO_RUN = ""
 """Dagster's id for the run of what is reported without one."""
 _WILL_RETRY_TAG, _PARTITION_TAG = "dagster/will_retry", "dagster/partition"
+_RANGE_TAGS = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 _RUN_ENDS = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _OF_A_RUN = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
@@ -213,7 +215,7 @@ def _check(
     record: dg.EventLogRecord, evaluated: dg.AssetCheckEvaluation, run: dg.DagsterRun | None, told_as: Kind | None
 ) -> CheckEvaluated:
     # Dagster sets it only for a check that has partitions itself, and not for one of an asset that has them.
-    partition = evaluated.partition or (run.tags.get(_PARTITION_TAG) if run is not None else None)
+    partition = evaluated.partition or (_partition(run) if run is not None else None)
     return CheckEvaluated(
         at=in_utc(record.timestamp),
         key=evaluated.asset_check_key,
@@ -224,6 +226,13 @@ def _check(
         run_id=run.run_id if run is not None else None,
         told_as=told_as if evaluated.blocking else None,
     )
+
+
+def _partition(run: dg.DagsterRun) -> str | None:
+    """The partition of a run, or the range of those that it loads."""
+    if all(tag in run.tags for tag in _RANGE_TAGS):
+        return "...".join(dict.fromkeys(run.tags[tag] for tag in _RANGE_TAGS))
+    return run.tags.get(_PARTITION_TAG)
 
 
 def _rows_left_out(records: Sequence[dg.EventLogRecord], is_ours: IsOurs) -> Iterator[Event]:

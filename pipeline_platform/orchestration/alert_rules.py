@@ -219,6 +219,8 @@ def decide(
     """
     deciding = _Deciding(memory, subject_of)
     found = [one for event in sorted(events, key=lambda event: event.at) for one in deciding.occurrences(event)]
+    # Of a run that is not told again nobody hears by way of it.
+    found = [replace(one, told_as=None) if one.run_id in deciding.muted_runs else one for one in found]
     return deciding.memory(), _together(found)
 
 
@@ -228,6 +230,8 @@ class _Deciding:
         self._checks = dict(memory.checks)
         self._failures = dict(memory.failures)
         self._left_out = dict(memory.left_out)
+        self.muted_runs: set[str] = set()
+        """Runs that have failed, for a reason that was told before."""
 
     def memory(self) -> Memory:
         checks = dict(list(self._checks.items())[-_MOST_FAILING:])
@@ -272,6 +276,8 @@ class _Deciding:
                 self._failures[f"{pipeline}/{reason}"] = event.at
                 line = f"run {event.run_id} failed: {event.reason}"
                 yield Occurrence("run_failed", event.at, pipeline, tuple(assets), (line,), event.run_id)
+            else:
+                self.muted_runs.add(event.run_id)
 
     def _check(self, event: CheckEvaluated) -> Iterator[Occurrence]:
         name = _PART.join([event.key.asset_key.to_user_string(), event.key.name, event.partition or ""])

@@ -113,10 +113,11 @@ def _batch_results(
                 partition=partition,
                 say=events.say,
             ).run()
-        except PipelineCancelledException:
-            raise
-        except PipelineException:
-            yield from check_results(context, view, pipeline, events.finished)
+        except PipelineException as error:
+            # What was loaded before it failed is there, and whoever reads it is to know.
+            yield from materializations(context, view, pipeline, events.finished, has_failed=True)
+            if not isinstance(error, PipelineCancelledException):
+                yield from check_results(context, view, pipeline, events.finished)
             raise
     for hint in done.hints:
         events.say(f"hint: {hint}")

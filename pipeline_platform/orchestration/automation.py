@@ -11,6 +11,8 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.orchestration.asset_view import AssetView
 
 SENSOR = "automation"
+_APPEARED = "missing_since_last_handled"
+"""What Dagster's `on_missing` calls its condition for what has come to be missing."""
 
 
 def automation_condition(view: AssetView, pipeline: PipelineConfig) -> dg.AutomationCondition[dg.AssetKey] | None:
@@ -36,11 +38,21 @@ def automation_condition(view: AssetView, pipeline: PipelineConfig) -> dg.Automa
         case "onUpstream":
             return condition.eager().without(latest).replace(missing, not_loaded)
         case "onMissing":
-            return condition.on_missing().without(latest).replace(missing, not_loaded)
+            # All of its own that is missing is requested at once, and so counts as there.
+            without_sources = missing.ignore(dg.AssetSelection.assets(*sources))
+            on_missing = condition.on_missing().without(latest).replace(missing, without_sources)
+            return on_missing.replace(_APPEARED, _unhandled())
         case "onSchedule":
             assert pipeline.cron is not None
             ticks = condition.on_cron(pipeline.cron, pipeline.cron_timezone)
             return ticks.ignore(dg.AssetSelection.assets(*sources))
+
+
+def _unhandled() -> dg.AutomationCondition[dg.AssetKey]:
+    """What is missing and was not requested since; Dagster's `on_missing` leaves out what is so from the beginning."""
+    condition: Any = dg.AutomationCondition
+    came_up = condition.missing().newly_true() | (condition.initial_evaluation() & condition.missing())
+    return came_up.since(condition.newly_requested() | condition.newly_updated())
 
 
 def automation_sensor(pipelines: Sequence[PipelineConfig], keys: Sequence[dg.AssetKey]) -> dg.SensorDefinition:

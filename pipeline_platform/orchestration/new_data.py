@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster._core.definitions.target import ExecutableDefinition
@@ -48,29 +50,43 @@ def new_data_sensor(
         description="Runs each pipeline that watches a dataset when something in it has changed.",
     )
     def look(context: dg.SensorEvaluationContext, vault: VaultResource) -> dg.SensorResult:
-        before: dict[str, str] = json.loads(context.cursor) if context.cursor else {}
-        now: dict[str, str] = {}
+        before: dict[str, _Seen] = _read(context.cursor)
+        now: dict[str, _Seen] = {}
         requests: list[dg.RunRequest] = []
         with ThreadPoolExecutor(min(len(pipelines), _AT_ONCE)) as pool:
             looked = [pool.submit(_state, pipeline, vault) for pipeline in pipelines]
         for pipeline, found in zip(pipelines, looked, strict=True):
+            # The time keeps a sensor that has lost its cursor from asking for a run that there was before.
+            seen = before.get(pipeline.name) or _Seen(None, int(time.time()))
             try:
                 state = found.result()
             # One that can't be looked at keeps no other from being run, whatever its system, or its package, raises.
             except Exception as error:  # noqa: BLE001
                 context.log.error(f"{pipeline.name} can't look at what it watches: {_in_one_line(error)}")
-                state = before.get(pipeline.name)
-            if state is None:
-                continue
-            now[pipeline.name] = state
-            if before.get(pipeline.name) != state:
-                # Dagster starts one run for a key, also if the cursor was not kept.
-                key = f"{pipeline.name}/{state}/{before.get(pipeline.name, 'first')}"
-                requests.append(dg.RunRequest(run_key=key, job_name=pipeline.asset_prefix))
+                state = seen.state
+            if state != seen.state:
+                seen = _Seen(state, seen.changes + 1)
+                if state is not None:
+                    # Dagster starts one run for a key. By its number, what is there once more is something new.
+                    key = f"{pipeline.name}/{seen.changes}/{state}"
+                    requests.append(dg.RunRequest(run_key=key, job_name=pipeline.asset_prefix))
+            now[pipeline.name] = seen
         idle = None if requests else dg.SkipReason("nothing new")
         return dg.SensorResult(run_requests=requests, skip_reason=idle, cursor=json.dumps(now))
 
     return look
+
+
+class _Seen(NamedTuple):
+    """What was there at the last look, None for nothing, and a number that grows with each change."""
+
+    state: str | None
+    changes: int
+
+
+def _read(cursor: str | None) -> dict[str, _Seen]:
+    written: dict[str, Any] = json.loads(cursor) if cursor else {}
+    return {name: _Seen(*seen) for name, seen in written.items() if isinstance(seen, list)}
 
 
 def _state(pipeline: PipelineConfig, vault: VaultResource) -> str | None:

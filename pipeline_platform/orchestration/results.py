@@ -16,11 +16,17 @@ from pipeline_platform.orchestration.column_origins import column_origins, descr
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
 from pipeline_platform.redaction import redact
 
+_LOADED = ("COMPLETED", "SKIPPED")
 Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
 
 
 def materializations(
-    context: dg.AssetExecutionContext, view: AssetView, pipeline: PipelineConfig, steps: Mapping[int, StepMetrics]
+    context: dg.AssetExecutionContext,
+    view: AssetView,
+    pipeline: PipelineConfig,
+    steps: Mapping[int, StepMetrics],
+    *,
+    has_failed: bool = False,
 ) -> Iterator[Result]:
     """One for each selected asset whose step ran.
 
@@ -29,10 +35,13 @@ def materializations(
         view: Which steps are assets.
         pipeline: The pipeline.
         steps: What each step did, by its index.
+        has_failed: The run ends without success: of it only what was loaded is there.
     """
     for step in view.steps(pipeline):
         key = view.key(pipeline, step)
         if key in context.selected_asset_keys and step.index in steps:
+            if has_failed and (step.type != "load" or steps[step.index].status not in _LOADED):
+                continue
             origins = column_origins(view, pipeline, step, steps)
             metadata = materialization_metadata(
                 steps[step.index],

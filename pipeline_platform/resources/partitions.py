@@ -69,7 +69,8 @@ def partition_of(partitions: Partitions, keys: Sequence[str]) -> Partition:
     if not isinstance(definition, dg.TimeWindowPartitionsDefinition):
         return Partition(partitions.column, tuple(keys))
     first, last = (definition.time_window_for_partition_key(key) for key in (keys[0], keys[-1]))
-    return Partition(partitions.column, tuple(keys), first.start, last.end)
+    whole_days = partitions.type != "hourly"
+    return Partition(partitions.column, tuple(keys), first.start, last.end, whole_days)
 
 
 def chosen_partitions(pipeline: PipelineConfig, first: str, last: str) -> list[Partition]:

@@ -8,9 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.partitions import Partition, Partitions
 from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.resources.partitions import partition_of
 from pipeline_platform_tests.config.reading import (
     Json,
     extract,
@@ -159,6 +160,46 @@ def test_the_placeholders_of_a_partition_are_replaced_in_one_pass(monkeypatch: p
         "day >= '2024-03-31 00:00:00' AND day < '2024-04-01 00:00:00' AND key = '2024-03-31${partition:key}'"
     )
     assert resolved.steps[1].config.as_config() == {"condition": condition}
+
+
+@pytest.mark.parametrize(
+    ("is_one_run", "text"),
+    [
+        (True, "day >= '${partition:start}' AND day < '${partition:end}'"),
+        (True, "day >= DATE '${partition:start}' - INTERVAL 6 DAYS AND day < CAST('${partition:end}' AS DATE)"),
+        (True, "to_date('${partition:start}') <= day AND TIMESTAMP '${partition:end}' > day"),
+        (True, "day BETWEEN date_sub('${partition:start}', 6) AND to_date('${partition:end}')"),
+        (False, "day = '${partition:start}'"),
+        (False, "day = DATE '${partition:start}'"),
+        (False, "'${partition:start}' = day"),
+        (False, "day <=> '${partition:start}'"),
+        (False, "day <> '${partition:start}'"),
+        (False, "'${partition:start}' <=> day"),
+        (False, "day IN ('${partition:start}')"),
+        (False, "day >= '${partition:start}' AND day = date_sub('${partition:end}', 1)"),
+        (False, "transform(days, d -> '${partition:start}')[0] < day"),
+        (False, "day > date_trunc('MONTH', '${partition:start}') AND '${partition:start}' LIKE day"),
+    ],
+)
+def test_a_range_is_one_run_where_the_steps_take_its_bounds_for_bounds(is_one_run: bool, text: str):
+    found = read(by_day(extract(), transform("filterRows", condition=text), load(**OVERWRITE)))
+    assert found.loads_ranges == is_one_run
+
+
+@pytest.mark.parametrize("key", ["path", "quarantinePath"])
+def test_a_place_by_the_time_of_a_partition_is_for_one_at_a_time(key: str):
+    steps = [extract(), validate("validateNulls", notNullColumns=["a"], onFailure="quarantine"), load(**OVERWRITE)]
+    step: Any = steps[0] if key == "path" else steps[1]
+    step["config"] = {**step["config"], key: "in/${partition:start}"}
+    assert not read(by_day(*steps)).loads_ranges
+
+
+def test_the_beginning_of_a_day_is_right_beside_dates_that_are_kept_as_text():
+    keys, by_hour = ["2024-03-30", "2024-03-31"], ["2024-03-31-00:00"]
+    daily = Partitions(type="daily", start="2024-03-01", column="day")
+    assert partition_of(daily, keys).texts() == {"start": "2024-03-30", "end": "2024-04-01"}
+    hourly = Partitions(type="hourly", start="2024-03-01", column="at")
+    assert partition_of(hourly, by_hour).texts()["start"] == "2024-03-31 00:00:00"
 
 
 def test_times_of_another_zone_have_their_offset_also_where_the_clock_is_changed():

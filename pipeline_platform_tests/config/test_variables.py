@@ -69,6 +69,19 @@ def test_a_value_is_checked_as_if_it_stood_in_the_file():
     assert "SQL syntax" in message
 
 
+def test_a_negative_number_begins_no_comment():
+    variables = {"less": {"type": "integer", "default": 2}}
+    value = pipeline(extract(), transform("filterRows", condition="a -${var:less} > 5"), load(), variables=variables)
+    assert with_values(value, less=2).steps[1].config.as_config() == {"condition": "a -2 > 5"}
+    assert "would begin a comment in SQL" in wrong(value, less=-2)[0]
+
+
+@pytest.mark.parametrize("digits", [309, 400])
+def test_a_number_that_no_number_comes_near_to_is_told(digits: int):
+    value = rate(1, variables={"n": {"type": "number", "default": 10**digits}})
+    assert "number" in messages_of(value)[0]
+
+
 def test_what_is_no_variable_is_told_at_its_place():
     value = pipeline(extract(), load(path="out/${var:limt}"), variables=LIMIT)
     assert messages_of(value) == ["there is no variable 'limt' (did you mean 'limit'?)"]

@@ -110,6 +110,16 @@ def test_a_pipeline_that_fails_every_minute_for_the_same_reason_is_told_once_an_
     assert [at for at, tick in enumerate(told(*ticks)) if tick] == [0, 60, 120]
 
 
+def test_a_check_that_fails_a_run_of_which_nobody_is_told_is_told_itself():
+    def of_a_run(at: float, partition: str) -> list[Event]:
+        cause = check(at, partition=partition, run_id=f"run-{at}", told_as="run_failed")
+        return [cause, failed(at, "rows break the rules")]
+
+    first, second = told(of_a_run(0, "2026-01-02"), of_a_run(1, "2026-01-03"))
+    assert [(one.kind, one.told_as) for one in first] == [("check_failed", "run_failed"), ("run_failed", None)]
+    assert [(one.kind, one.told_as) for one in second] == [("check_failed", None)]
+
+
 def test_another_reason_another_pipeline_and_a_failure_after_a_success_are_told_at_once():
     recovered = RunSucceeded(minutes(1.5), (SINK,))
     ticks = [[failed(0)], [failed(1, "no space")], [failed(1.2, asset=OTHER)], [recovered], [failed(2)]]

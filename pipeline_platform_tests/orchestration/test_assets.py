@@ -277,6 +277,9 @@ def test_a_retry_of_a_failed_run_loads_once_and_a_rerun_of_a_good_one_loads_agai
         failed = execute(instance, parent=None)
         assert not failed.success
         assert rows() == 60
+        # Whoever reads the first table is told of it.
+        told = {event.asset_key for event in failed.get_asset_materialization_events()}
+        assert told == {dg.AssetKey(["flow", "to_delta_lake"])}
         again = execute(instance, parent=failed.run_id)
         assert not again.success
         instance.delete_run(failed.run_id)

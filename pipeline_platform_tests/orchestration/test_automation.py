@@ -84,6 +84,46 @@ def test_a_day_that_is_loaded_runs_its_month_however_long_ago_it_was(
     assert requested(result, "months", "to_delta_lake") <= {"2024-01-01"}
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["loaded before", "loaded later"])
+def test_what_was_never_loaded_runs_once_when_what_it_reads_is_there(
+    is_there: bool, define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    raw = rate_to_delta("raw", tmp_path / "raw")
+    definitions = define(raw, from_delta("report", tmp_path / "raw", tmp_path / "report", automation="onMissing"))
+    if is_there:
+        loaded(instance, "raw", "to_delta_lake")
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    assert requested(result, "report", "to_delta_lake") == ({None} if is_there else set())
+    if not is_there:
+        loaded(instance, "raw", "to_delta_lake")
+        result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+        assert requested(result, "report", "to_delta_lake") == {None}
+    # It has failed, or has not run yet.
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert result.total_requested == 0
+    loaded(instance, "report", "to_delta_lake")
+    loaded(instance, "raw", "to_delta_lake")
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert result.total_requested == 0
+
+
+def test_each_day_that_was_never_loaded_runs_when_what_it_reads_is_there(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    copy = from_delta("copy", tmp_path / "days", tmp_path / "copy", partitions=DAILY, automation="onMissing")
+    definitions = define(days, copy)
+    loaded(instance, "days", "to_delta_lake", partition="2024-01-05")
+    loaded(instance, "copy", "to_delta_lake", partition="2024-01-06")
+    loaded(instance, "days", "to_delta_lake", partition="2024-01-06")
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    assert requested(result, "copy", "to_delta_lake") == {"2024-01-05"}
+    loaded(instance, "days", "to_delta_lake", partition="2024-01-07")
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    assert requested(result, "copy", "to_delta_lake") == {"2024-01-07"}
+
+
 def test_a_dataset_that_nobody_loads_is_not_waited_for(
     define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
 ):
@@ -172,9 +212,25 @@ def test_files_that_are_new_run_the_pipeline_once(
     os.utime(folder / "a.json", (0, 0))
     fourth = tick(definitions, instance, third.cursor)
     assert len(fourth.run_requests) == 1
-    # A cursor that was lost asks for the same run, which Dagster has started already.
+    # A tick that is repeated asks for the same run, which Dagster has started already.
     again = tick(definitions, instance, third.cursor)
     assert again.run_requests[0].run_key == fourth.run_requests[0].run_key
+
+
+def test_what_comes_back_is_new_again(define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance):
+    here, away = tmp_path / "in", tmp_path / "away"
+    here.mkdir()
+    definitions = define(from_files("days", str(here), tmp_path / "out", watch=True))
+    (here / "a.json").write_text('{"id": 1, "day": "2024-01-01"}\n')
+    keys: list[str | None] = []
+    cursor = None
+    for moves in ((), ((here / "a.json", away),), ((away, here / "a.json"),)) * 2:
+        for source, target in moves:
+            source.rename(target)
+        found = tick(definitions, instance, cursor)
+        cursor = found.cursor
+        keys += [request.run_key for request in found.run_requests]
+    assert len(set(keys)) == len(keys) == 3
 
 
 def test_a_commit_that_changes_rows_runs_what_watches_the_table(
