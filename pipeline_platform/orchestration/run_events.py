@@ -1,7 +1,9 @@
-"""What the page of a run shows while the run goes on: what it does, a bar for each step, Spark's own page."""
+"""What the page of a run, and a terminal it runs at, show while it goes on: what it does, a bar for each step."""
 
 from __future__ import annotations
 
+import logging
+import sys
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,14 +11,18 @@ from dagster._core.events import EngineEventData
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.logs import is_json
 from pipeline_platform.metrics.run import StepMetrics
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+_log = logging.getLogger(__name__)
+
+
 class RunEvents:
-    """Tells Dagster what a run does.
+    """Tells Dagster, and whoever reads standard error, what a run does.
 
     Args:
         context: Of the op.
@@ -55,3 +61,8 @@ class RunEvents:
     def _event(self, text: str, data: EngineEventData) -> None:
         step_key = str(self._context.op_execution_context.op_handle)
         self._context.instance.report_engine_event(text, self._context.run, data, step_key=step_key)
+        # Dagster shows events on its pages alone.
+        if is_json():
+            _log.info("%s", text)
+        else:
+            sys.stderr.write(f"{self._pipeline.name}: {text}\n")

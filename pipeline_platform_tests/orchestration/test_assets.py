@@ -291,6 +291,25 @@ def test_a_retry_of_a_failed_run_loads_once_and_a_rerun_of_a_good_one_loads_agai
         assert rows() == 120
 
 
+def test_a_run_says_what_it_does_on_its_page_and_at_the_terminal(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance, capsys: pytest.CaptureFixture[str]
+):
+    done = run(define(rate_to_delta("flow", tmp_path / "t")), "flow", instance)
+    records = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+    events = [event for record in records if (event := record.event_log_entry.dagster_event) is not None]
+    shown = [event.message or "" for event in events]
+    started, told = (
+        next(place for place, text in enumerate(shown) if text.startswith(beginning))
+        for beginning in ("step 2 of 2", "to_delta_lake (toDeltaLake) completed: 60 rows")
+    )
+    assert shown.index("starting Spark") < started < told
+    bars = [(event.engine_event_data.marker_start, event.engine_event_data.marker_end) for event in events]
+    assert (bars[started], bars[told]) == (("to_delta_lake", None), (None, "to_delta_lake"))
+    said = capsys.readouterr().err
+    assert f"flow: {shown[started]}\n" in said
+    assert f"flow: {shown[told]}\n" in said
+
+
 def test_a_broken_file_shows_with_its_errors_and_the_others_load(define: MakeDefinitions, tmp_path: Path):
     definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"bad.json": '{"name": "bad", "mode": "btach"}'})
     specs = specs_of(definitions)
