@@ -28,6 +28,7 @@ _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
 }
 _WEEK = 7
 # Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
+_FIRST_YEAR = 1000
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
 
 
@@ -107,6 +108,8 @@ class Partitions(FormatModel):
             moment = _moment(text)
         except ValueError:
             return f"expected {expected}, not '{text}'"
+        if moment.year < _FIRST_YEAR:
+            return f"expected a year from {_FIRST_YEAR} on, as keys have four digits for it"
         is_whole = (moment.minute, moment.second) == (0, 0) and (self.type == "hourly" or moment.hour == 0)
         if not is_whole:
             return f"partitions of type {self.type} begin at a whole {'hour' if self.type == 'hourly' else 'day'}"
@@ -120,8 +123,9 @@ class Partitions(FormatModel):
         for place, key in enumerate(keys):
             if key in keys[:place]:
                 raise _wrong("keys", f"the key '{key}' is there twice")
-            if any(text in key for text in _NOT_IN_KEYS) or key.strip() != key:
-                raise _wrong("keys", f"a key must not hold commas, '...', '${{' or space around it: '{key}'")
+            if any(text in key for text in _NOT_IN_KEYS) or key.strip() != key or not key.isprintable():
+                message = f"a key must not hold commas, '...', '${{', control characters or space around it: {key!r}"
+                raise _wrong("keys", message)
         return self
 
 

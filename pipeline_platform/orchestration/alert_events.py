@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pydantic import BaseModel, ConfigDict
 
 from pipeline_platform.orchestration.alert_rules import (
@@ -28,7 +27,7 @@ _MOST_RUNS, _MOST_EVENTS = 200, 500
 _NO_RUN = ""
 """Dagster's id for the run of what is reported without one."""
 _WILL_RETRY_TAG, _PARTITION_TAG = "dagster/will_retry", "dagster/partition"
-_RANGE_TAGS = (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+_RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _RUN_ENDS = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _OF_A_RUN = {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,

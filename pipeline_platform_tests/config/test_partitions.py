@@ -56,6 +56,8 @@ def only_message(value: Any) -> str:
         ({**DAILY, "timezone": "Berlin"}, "there is no time zone 'Berlin'"),
         ({"type": "static", "keys": ["a", "a"], "column": "k"}, "the key 'a' is there twice"),
         ({"type": "static", "keys": ["a,b"], "column": "k"}, "a key must not hold commas"),
+        ({"type": "static", "keys": ["a\tb"], "column": "k"}, "control characters or space around it: 'a\\tb'"),
+        ({**DAILY, "start": "0001-01-01"}, "expected a year from 1000 on"),
         ({**DAILY, "column": " "}, "must not be blank"),
         ({**DAILY, "column": ""}, "must not be empty"),
         ({**DAILY, "column": "${env:X}"}, "no placeholder is replaced here: '${env:X}'"),

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.test_utils import (
     create_run_for_test,
     create_test_daemon_workspace_context,
@@ -167,15 +168,18 @@ def test_checks_and_runs_of_a_persons_own_assets_go_to_their_owners(
     alerting = Alerting(definitions, instance)
     job = definitions.resolve_job_def("own")
     partition = {"dagster/partition": "2026-01-01"}
-    for outcome, tags in ((["error"], {}), (["error"], partition), (["error"], {}), (["warn"], {}), (["blocks"], {})):
-        fails[:] = outcome
+    days = {ASSET_PARTITION_RANGE_START_TAG: "2026-01-02", ASSET_PARTITION_RANGE_END_TAG: "2026-01-04"}
+    same: list[tuple[str, dict[str, str]]] = [("error", {}), ("error", partition), ("error", days), ("error", {})]
+    for outcome, tags in (*same, ("warn", {}), ("blocks", {})):
+        fails[:] = [outcome]
         job.execute_in_process(instance=instance, raise_on_error=False, tags=tags)
     assert alerting.tick() == "told: fine: check failed; fine: run failed"
     failed, blocked = team.posted
     assert failed["text"] == (
-        "fine: 2 checks failed:\n"
+        "fine: 3 checks failed:\n"
         "- the check not_so_fine of fine failed: 3 of 7\n"
-        "- the check not_so_fine of fine, partition 2026-01-01, failed: 3 of 7"
+        "- the check not_so_fine of fine, partition 2026-01-01, failed: 3 of 7\n"
+        "- the check not_so_fine of fine, partition 2026-01-02...2026-01-04, failed: 3 of 7"
     )
     # Those who are told that the run failed, are not told of the check that made it fail.
     assert blocked["text"] == "fine: the check blocks of fine failed: no rows"
