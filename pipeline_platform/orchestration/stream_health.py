@@ -1,6 +1,10 @@
-"""Whether a stream is healthy: an asset check, made by the supervisor and by whoever runs it in the UI."""
+"""Whether a stream is healthy: an asset check, made by the supervisor and by whoever runs it in the UI.
 
-from collections.abc import Iterator
+The supervisor asks for it at each change of many streams, so it goes by what a stream says of itself alone. Who runs
+the check has the Delta tables of its sinks looked at, too.
+"""
+
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +15,9 @@ from pipeline_platform.engine.streaming.stream_state import StreamState, state_f
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.supervisor import SupervisorState
+from pipeline_platform.redaction import redact
+from pipeline_platform.resources.sink_tables import SinkTable, sink_tables
+from pipeline_platform.resources.vault import VaultResource
 
 HEALTH_CHECK = "stream_healthy"
 
@@ -24,24 +31,56 @@ def health_check(view: AssetView, pipeline: PipelineConfig, names: OpNames) -> d
         names: Of ops.
     """
     key = view.key(pipeline, pipeline.main_load)
-    about = "Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts."
+    about = (
+        "Heartbeat fresh, lag caught up within stallTimeoutSeconds, restarts below half of maxRestarts; when run, also "
+        "whether the Delta tables of its sinks are there."
+    )
 
     @dg.multi_asset_check(
         name=names.take(f"{'__'.join(key.path)}_{HEALTH_CHECK}"),
         specs=[dg.AssetCheckSpec(HEALTH_CHECK, asset=key, description=about)],
     )
-    def compute() -> Iterator[dg.AssetCheckResult]:
-        found = health(view, pipeline, StreamState.read(state_file(pipeline.name)), None, datetime.now(UTC))
+    def compute(vault: VaultResource) -> Iterator[dg.AssetCheckResult]:
+        state = StreamState.read(state_file(pipeline.name))
+        found = health(view, pipeline, state, None, datetime.now(UTC))
+        try:
+            tables = list(sink_tables(pipeline, vault))
+            gone = _gone(state, tables)
+        # Vault or the store is away, or refuses; each has errors of its own.
+        except Exception as error:  # noqa: BLE001
+            tables, gone = [], [f"its tables can't be looked at: {redact(str(error).splitlines()[0])}"]
         yield dg.AssetCheckResult(
             check_name=HEALTH_CHECK,
             asset_key=key,
-            passed=found.passed,
-            description=found.description,
-            metadata=found.metadata,
+            passed=found.passed and not gone,
+            description="; ".join([*([found.description] if found.description else []), *gone]) or None,
+            metadata={**found.metadata, **({"tables": _shown(tables)} if tables else {})},
             severity=found.severity,
         )
 
     return compute
+
+
+def _gone(state: StreamState | None, tables: Sequence[SinkTable]) -> list[str]:
+    """What is missing that a micro-batch has written to."""
+    progress = state.progress if state is not None else None
+    has_loaded = progress is not None and (progress.worked or progress.batch > 0)
+    return [f"there is no table at {table.uri}" for table in tables if has_loaded and table.version is None]
+
+
+def _shown(tables: Sequence[SinkTable]) -> dg.TableMetadataValue:
+    columns = [dg.TableColumn("sink"), dg.TableColumn("version", "int"), dg.TableColumn("committed")]
+    records = [
+        dg.TableRecord(
+            {
+                "sink": table.step.name,
+                "version": table.version if table.version is not None else "none",
+                "committed": table.committed.isoformat(sep=" ", timespec="seconds") if table.committed else "",
+            }
+        )
+        for table in tables
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
 def health(
