@@ -17,7 +17,7 @@ from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
 # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. Without C2, Java keeps
 # little room for compiled code, and would clear it all the time.
-SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
+SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 pytest_plugins = [
     "pipeline_platform_tests.services.fixtures",

@@ -98,7 +98,8 @@ condition = dg.AutomationCondition
     automation_condition=condition.eager().without(condition.in_latest_time_window()),
 )
 def report(temperatures: pa.Table) -> None:
-    Path("report.txt").write_text(str(temperatures.num_rows))
+    with Path("report.txt").open("a") as file:
+        file.writelines(f"{day}\n" for day in temperatures["day"].to_pylist())
 
 
 defs = dg.Definitions.merge(
@@ -217,7 +218,8 @@ def test_a_month_is_loaded_in_the_ui_and_all_that_depends_on_it_runs_by_itself(
         lambda: project.partitions_of("months", "monthly_readings") == {"2024-01-01"}, "the month is not loaded"
     )
     project.wait_for(lambda: project.partitions_of("report") == january, "the asset in Python has not run")
-    assert (project.folder / "report.txt").read_text() == "31"
+    # The daemon may look while the days are still being told, and start a run for those and one for the rest.
+    assert sorted((project.folder / "report.txt").read_text().split()) == sorted(january)
     source = f"read_json('{project.folder}/readings.json', columns = {{day: 'DATE', temp: 'DOUBLE'}})"
     with duckdb.connect() as connection:
         daily = connection.execute(
