@@ -99,7 +99,7 @@ condition = dg.AutomationCondition
 )
 def report(temperatures: pa.Table) -> None:
     with Path("report.txt").open("a") as file:
-        file.writelines(f"{day}\n" for day in temperatures["day"].to_pylist())
+        file.writelines(f"{day}\\n" for day in temperatures["day"].to_pylist())
 
 
 defs = dg.Definitions.merge(
