@@ -25,7 +25,7 @@ from devtools.services import seed
 from devtools.services.kafka import Kafka
 from devtools.services.mariadb import MariaDB
 from devtools.services.postgres import Postgres
-from devtools.services.s3 import S3Server
+from devtools.services.s3 import S3Server, delta_rs_options
 from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -85,14 +85,7 @@ class Services:
 
     def delta_table(self, path: str) -> DeltaTable:
         """A Delta table in the bucket."""
-        options = {
-            "AWS_ACCESS_KEY_ID": self.s3.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.s3.secret_access_key,
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.s3.endpoint,
-            "AWS_ALLOW_HTTP": "true",
-        }
-        return DeltaTable(f"s3://lake/{path}", storage_options=options)
+        return DeltaTable(f"s3://lake/{path}", storage_options=delta_rs_options(self.s3.credentials()))
 
     def objects(self, prefix: str, suffix: str) -> Iterator[tuple[str, io.BytesIO]]:
         """The data files below a folder of the bucket."""

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,21 @@ from devtools.services.names import names
 from devtools.services.process import ServerProcess, free_port, new_folder
 
 REGION = "us-east-1"
+
+
+def delta_rs_options(keys: Mapping[str, str]) -> dict[str, str]:
+    """What delta-rs enters a bucket with.
+
+    Args:
+        keys: Credentials, as a server or the owner of a bucket has them.
+    """
+    return {
+        "AWS_ACCESS_KEY_ID": keys["accessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": keys["secretAccessKey"],
+        "AWS_REGION": keys["region"],
+        "AWS_ENDPOINT_URL": keys["endpoint"],
+        "AWS_ALLOW_HTTP": "true",
+    }
 
 
 @dataclass

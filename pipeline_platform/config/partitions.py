@@ -27,8 +27,8 @@ _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
     "dynamic": ({"name"}, {"name"}),
 }
 _WEEK = 7
-# Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
 _FIRST_YEAR = 1000
+# Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
 
 

@@ -277,10 +277,6 @@ class PipelineConfig(PipelineKeys):
             hint=install_hint(needed),
         )
 
-    def partition_parts(self) -> set[str]:
-        """What its steps use of a partition: `key`, `start`, `end`."""
-        return {part for step in self.steps for part in step.config.partition_parts()}
-
     @property
     def loads_ranges(self) -> bool:
         """Whether one run can load several partitions that follow each other: by time, and steps use them as bounds."""

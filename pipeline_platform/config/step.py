@@ -125,10 +125,6 @@ class StepConfig(FormatModel):
         """
         return _without_passwords(self.as_written.model_dump(mode="json", by_alias=True, exclude_unset=True))
 
-    def partition_parts(self) -> set[str]:
-        """What the strings of the config use of a partition: `key`, `start`, `end`."""
-        return partition_parts(self.as_written.model_dump(exclude_unset=True))
-
     def fits_ranges(self) -> bool:
         """Whether what its strings say of a partition is right for several that follow each other, too."""
         return has_only_bounds(self.as_written.model_dump(exclude_unset=True))

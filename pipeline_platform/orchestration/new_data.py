@@ -29,7 +29,7 @@ _AT_ONCE = 32
 
 def watched_steps(pipeline: PipelineConfig) -> list[Step]:
     """The extracts that a pipeline watches."""
-    return [step for step in pipeline.steps if isinstance(step.config, Extract) and step.config.is_watched()]
+    return [step for step in pipeline.steps if step.config.is_watched()]
 
 
 def new_data_sensor(

@@ -12,7 +12,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from devtools.services.s3 import S3Server
+from devtools.services.s3 import S3Server, delta_rs_options
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
@@ -75,14 +75,7 @@ def test_a_table_on_s3_is_read_with_the_credentials_of_its_load(
     owner = s3.make_owner("own-assets", "reader", "wJalrXUtnFEMI/K7MDENG+bPx")
     for name, key in (("OWN_ID", "accessKeyId"), ("OWN_SECRET", "secretAccessKey")):
         monkeypatch.setenv(name, owner[key])
-    options = {
-        "AWS_ACCESS_KEY_ID": owner["accessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": owner["secretAccessKey"],
-        "AWS_ENDPOINT_URL": s3.endpoint,
-        "AWS_REGION": owner["region"],
-        "AWS_ALLOW_HTTP": "true",
-    }
-    write_deltalake("s3://own-assets/sales", ROWS, storage_options=options)
+    write_deltalake("s3://own-assets/sales", ROWS, storage_options=delta_rs_options(owner))
     keys = {"accessKeyId": "${env:OWN_ID}", "secretAccessKey": "${env:OWN_SECRET}", "endpoint": s3.endpoint}
     seen: list[Any] = []
     materialize(define(rate_to_delta("sales", "s3://own-assets/sales", **keys)), own_asset(pa.Table, seen))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from devtools.services.s3 import S3Server
+from devtools.services.s3 import S3Server, delta_rs_options
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.orchestration.stream_health import HEALTH_CHECK
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
@@ -79,14 +79,7 @@ def test_a_table_on_s3_is_looked_at_with_the_credentials_of_its_load(
     owner = s3.make_owner("stream-health", "watcher", "wJalrXUtnFEMI/K7MDENG+bPx")
     for name, key in (("HEALTH_ID", "accessKeyId"), ("HEALTH_SECRET", "secretAccessKey")):
         monkeypatch.setenv(name, owner[key])
-    options = {
-        "AWS_ACCESS_KEY_ID": owner["accessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": owner["secretAccessKey"],
-        "AWS_ENDPOINT_URL": s3.endpoint,
-        "AWS_REGION": owner["region"],
-        "AWS_ALLOW_HTTP": "true",
-    }
-    write_deltalake("s3://stream-health/t", ROWS, storage_options=options)
+    write_deltalake("s3://stream-health/t", ROWS, storage_options=delta_rs_options(owner))
     keys = {"accessKeyId": "${env:HEALTH_ID}", "secretAccessKey": "${env:HEALTH_SECRET}", "endpoint": s3.endpoint}
     definitions = define(stream("s3://stream-health/t", tmp_path, region=owner["region"], **keys))
     runs(batch=1)

@@ -35,7 +35,7 @@ from devtools.pipelines import (
     validate,
 )
 from devtools.services.process import free_port
-from devtools.services.s3 import S3Server
+from devtools.services.s3 import S3Server, delta_rs_options
 from pipeline_platform.connectors.storage.credentials import S3Credentials
 from pipeline_platform.connectors.storage.location import place_of
 from pipeline_platform.credentials.run_credentials import RunCredentials
@@ -99,14 +99,7 @@ def read_by_others(file_format: str, body: bytes, folder: Path) -> list[dict[str
 
 
 def table_of(uri: str, keys: dict[str, Any]) -> DeltaTable:
-    options = {
-        "AWS_ACCESS_KEY_ID": keys["accessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": keys["secretAccessKey"],
-        "AWS_REGION": keys["region"],
-        "AWS_ENDPOINT_URL": keys["endpoint"],
-        "AWS_ALLOW_HTTP": "true",
-    }
-    return DeltaTable(uri, storage_options=options)
+    return DeltaTable(uri, storage_options=delta_rs_options(keys))
 
 
 def by_id(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
