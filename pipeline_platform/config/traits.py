@@ -30,6 +30,9 @@ class Traits:
             more than one of its inputs is a stream.
         keeps_row_count: Transform: the output always has exactly as many rows as its one input, so that they are
             counted once. Without this, they are counted after it too.
+        keeps_rows: Transform: each row of the output is one of its one input, and differs from it at most in the
+            columns of `expressions`. Then a validation before it looks at the rows of the run's partition alone;
+            without this, at all that were read.
         filters_rows: Transform: it is a filter that Spark may hand on to the source; see `pushes_down_filters`.
         sets_watermark: Transform: it sets a watermark on its input.
         has_limit: Transform: it may leave rows of its inputs unread, as a LIMIT does; then they are not counted.
@@ -50,6 +53,7 @@ class Traits:
     is_stateful: bool = True
     is_join: bool = True
     keeps_row_count: bool = False
+    keeps_rows: bool = False
     filters_rows: bool = False
     sets_watermark: bool = False
     has_limit: bool = True

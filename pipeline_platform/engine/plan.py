@@ -25,6 +25,7 @@ from pipeline_platform.engine.quarantine import (
 from pipeline_platform.engine.scope import MicroBatch, RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.validation import plan_block
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import ColumnMetrics
 from pipeline_platform.steps.base import FrameOutput
 from pipeline_platform.steps.extract import Extract
@@ -252,7 +253,8 @@ def _plan_block(
         assert isinstance(step.config, Validate)
         named = {edge.name: frames[edge.step].frame for edge in step.inputs if edge.name is not None}
         members.append((step, step.config, named))
-    block = plan_block(source.frame, source.step.index, members)
+    rows = scope.own_rows(source.step, source.frame)
+    block = plan_block(source.frame, source.step.index, members, rows)
     if block.needs_pass() and not is_kept and scope.is_loaded_after(steps[-1]):
         hint = (
             f"'{source.step.name}' is read twice, once to validate and once to load: set 'cache' on it if reading it "
@@ -269,7 +271,7 @@ def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: Exi
     name = config.query_name or f"{scope.pipeline.name}-{step.name}"
     rows = scope.partition_rows(step, source.frame)
     taken = source.frame.filter(rows.spark_sql()) if rows is not None else source.frame
-    frame, observation, bad_records = _storable(scope, step, config, taken, persisted)
+    frame, observation, bad_records = _storable(scope, step, config, taken, rows, persisted)
     if observation is None and not step.traits.reports_rows:
         frame, observation = counted(frame)
     credentials = credentials_for(scope.credentials, config, step)
@@ -279,7 +281,7 @@ def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: Exi
 
 
 def _storable(
-    scope: RunScope, step: Step, config: Load, frame: DataFrame, persisted: ExitStack
+    scope: RunScope, step: Step, config: Load, frame: DataFrame, rows: PartitionRows | None, persisted: ExitStack
 ) -> tuple[DataFrame, RowCountObservation | None, PlannedBadRecords | None]:
     """What of a frame a load is given, what counts the values that it was given null for, and what is kept aside."""
     reason = config.malformed(frame)
@@ -290,5 +292,5 @@ def _storable(
         return config.without_malformed(marked.drop(MALFORMED)), observation, None
     # What goes on and what does not have to be parts of one reading.
     frame = _keep(frame, persisted)
-    bad_records = plan_bad_records(scope, step, unstorable_rows(frame, reason), config.quarantine())
+    bad_records = plan_bad_records(scope, step, unstorable_rows(frame, reason), config.quarantine(), rows)
     return frame.filter(reason.isNull()), None, bad_records

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlglot import exp
+
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
@@ -15,10 +17,44 @@ from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.engine.validation import ValidationBlock, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+
+STEP = "_step"
+"""Column of a quarantine table of a pipeline with partitions: the pipeline and the step that put the row there."""
+PARTITION = "_partition"
+"""Column of such a table: the partition, or the range of them, that was loaded then."""
+
+
+@dataclass(frozen=True)
+class _QuarantineLoad:
+    """The load of a step's quarantine.
+
+    Args:
+        config: How it is written.
+        run: As which load.
+        marks: For a pipeline with partitions: by column, what each row is given.
+    """
+
+    config: ToDeltaLake
+    run: LoadRun
+    marks: Mapping[str, str]
+
+    @property
+    def uri(self) -> str:
+        """The table."""
+        return self.config.dataset().uri
+
+    def prepared(self, rows: DataFrame) -> PreparedLoad:
+        """The load of these rows, held against the table."""
+        from pyspark.sql import functions as F
+
+        marked = rows.withColumns({name: F.lit(value) for name, value in self.marks.items()}) if self.marks else rows
+        return self.config.prepare(marked, self.run)
 
 
 @dataclass(frozen=True)
@@ -26,8 +62,7 @@ class PlannedQuarantine:
     """Where violating rows go, and those of which validations of the block."""
 
     step: Step
-    config: ToDeltaLake
-    run: LoadRun
+    load: _QuarantineLoad
     takers: tuple[int, ...]
     prepared: PreparedLoad
     """Of no rows, by which it was found out that the table can take them."""
@@ -35,7 +70,7 @@ class PlannedQuarantine:
     @property
     def uri(self) -> str:
         """The table."""
-        return self.config.dataset().uri
+        return self.load.uri
 
     def write(self, violators: DataFrame) -> None:
         """Write its part of the rows that the block took out.
@@ -44,7 +79,7 @@ class PlannedQuarantine:
             PipelineException: The table can't be written; it names the step.
         """
         with error_context(self.step):
-            self.config.prepare(taken_by(violators, self.takers), self.run).write()
+            self.load.prepared(taken_by(violators, self.takers)).write()
 
 
 @dataclass(frozen=True)
@@ -108,26 +143,29 @@ def plan_quarantines(scope: RunScope, block: ValidationBlock) -> tuple[PlannedQu
     planned: list[PlannedQuarantine] = []
     for path, steps in by_path.items():
         takers = tuple(step.index for step in steps)
-        config, run = _quarantine(scope, steps[0], path)
-        prepared = config.prepare(taken_by(block.violators(), takers), run)
-        planned.append(PlannedQuarantine(steps[0], config, run, takers, prepared))
+        load = _quarantine(scope, steps[0], path, block.rows)
+        prepared = load.prepared(taken_by(block.violators(), takers))
+        planned.append(PlannedQuarantine(steps[0], load, takers, prepared))
     return tuple(planned)
 
 
-def plan_bad_records(scope: RunScope, step: Step, rows: DataFrame, path: str | None) -> PlannedBadRecords:
+def plan_bad_records(
+    scope: RunScope, step: Step, records: DataFrame, path: str | None, rows: PartitionRows | None = None
+) -> PlannedBadRecords:
     """The quarantine of records that a step can't use, held against its table.
 
     Args:
         scope: What is run.
         step: The step.
-        rows: The records, and why they can't be used.
+        records: The records, and why they can't be used.
         path: The table; None for the one beside the first sink.
+        rows: Those of the run's partition, where the records are of them.
 
     Raises:
         PipelineException: The table can't take the rows, or nothing says where they are to go.
     """
-    config, run = _quarantine(scope, step, path or _beside_sink(scope.pipeline, step))
-    return PlannedBadRecords(step, config.prepare(rows, run), config.dataset().uri)
+    load = _quarantine(scope, step, path or _beside_sink(scope.pipeline, step), rows)
+    return PlannedBadRecords(step, load.prepared(records), load.uri)
 
 
 def unstorable_rows(frame: DataFrame, reason: Column) -> DataFrame:
@@ -147,13 +185,27 @@ def unstorable_rows(frame: DataFrame, reason: Column) -> DataFrame:
     return frame.filter(reason.isNotNull()).select(*fields, reason.alias("reason"))
 
 
-def _quarantine(scope: RunScope, step: Step, path: str) -> tuple[ToDeltaLake, LoadRun]:
-    """The load of a step's quarantine."""
+def _quarantine(scope: RunScope, step: Step, path: str, rows: PartitionRows | None) -> _QuarantineLoad:
+    """The load of a step's quarantine, which replaces what the step had put there of the same partition."""
     config = ToDeltaLake(path=path, mode="append", merge_schema=True)
     name = f"{scope.pipeline.name}-{step.name}-quarantine"
     steps = (other for other in scope.pipeline.steps if other.index in scope.needed)
     credentials = credentials_of_bucket(scope.credentials, steps, config.uri())
-    return config, scope.load_run(step, name, credentials, "/quarantine")
+    run = scope.load_run(step, name, credentials, "/quarantine")
+    if scope.partition is None:
+        return _QuarantineLoad(config, run, {})
+    marks = {STEP: f"{scope.pipeline.name}/{step.name}", PARTITION: scope.partition.load_key}
+    if (columns := config.columns(credentials)) is None or set(marks) <= set(columns):
+        config = config.model_copy(update={"mode": "overwrite", "replace_where": _earlier_rows(marks, rows)})
+    return _QuarantineLoad(config, run, marks)
+
+
+def _earlier_rows(marks: Mapping[str, str], rows: PartitionRows | None) -> str:
+    """A condition for what an earlier run put there of the rows that this one looks at."""
+    step, partition = (f"{name} = {exp.Literal.string(value).sql(dialect='spark')}" for name, value in marks.items())
+    if rows is None:
+        return f"{step} AND {partition}"
+    return f"{step} AND (({rows.spark_sql()}) OR ({quoted(rows.column)} IS NULL AND {partition}))"
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:

@@ -15,6 +15,8 @@ from pipeline_platform.engine.counting import count_source, counting_note, repor
 from pipeline_platform.frames.columns import find_column
 from pipeline_platform.frames.partition_rows import PartitionRows, partition_rows
 from pipeline_platform.steps.load import Load, LoadRun
+from pipeline_platform.steps.transform import Transform
+from pipeline_platform.steps.validate import Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -99,6 +101,21 @@ class RunScope:
             return None
         return partition_rows(self.partition, frame.schema)
 
+    def own_rows(self, step: Step, frame: DataFrame) -> PartitionRows | None:
+        """The rows of a frame that are the run's own, where each goes to the loads by itself; None for all of them.
+
+        Args:
+            step: The step that makes the frame.
+            frame: The frame.
+
+        Raises:
+            PipelineExecutionException: As the loads would raise it.
+        """
+        if self.partition is None or find_column(frame.columns, self.partition.column) is None:
+            return None
+        is_alone = _reaches_loads(self.pipeline, step, self.partition.column)
+        return partition_rows(self.partition, frame.schema) if is_alone else None
+
     def load_run(
         self,
         step: Step,
@@ -117,3 +134,23 @@ class RunScope:
             # One run at the terminal may load several, one after the other.
             load_id = f"{load_id}/{self.partition.load_key}"
         return LoadRun(load_id, query_name, credentials, run_id=self.credentials.run_id, batch=number, rows=rows)
+
+
+def _reaches_loads(pipeline: PipelineConfig, step: Step, column: str) -> bool:
+    """Whether whatever becomes of a step's rows, to the loads, keeps each of them with its value in a column."""
+    consumers = [other for other in pipeline.steps if any(edge.step == step.index for edge in other.inputs)]
+    return any(other.type != "validate" for other in consumers) and all(
+        _passes_on(pipeline, step, other, column) for other in consumers
+    )
+
+
+def _passes_on(pipeline: PipelineConfig, step: Step, other: Step, column: str) -> bool:
+    config = other.config
+    if isinstance(config, Validate):
+        # One that looks something up in the frame may find it in a row of any partition.
+        return all(edge.step != step.index for edge in other.inputs[1:])
+    if isinstance(config, Transform):
+        changed = {name.lower() for name in config.expressions()}
+        keeps = other.traits.keeps_rows and not other.traits.is_stateful and column.lower() not in changed
+        return keeps and _reaches_loads(pipeline, other, column)
+    return isinstance(config, Load)

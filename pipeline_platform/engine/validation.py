@@ -23,6 +23,7 @@ from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.redaction import MASK, looks_secret
 from pipeline_platform.steps.validate import Rule, RuleResult, Validate
@@ -64,12 +65,14 @@ class ValidationBlock:
         validations: They, in order.
         flagged: The frame with a flag for each rule.
         columns: The frame's own columns.
+        rows: Those of the run's partition, where no others are looked at but those with NULL in the partition's column.
     """
 
     source: int
     validations: tuple[PlannedValidation, ...]
     flagged: DataFrame
     columns: tuple[str, ...]
+    rows: PartitionRows | None = None
 
     @property
     def quarantines(self) -> bool:
@@ -169,6 +172,7 @@ def plan_block(
     frame: DataFrame,
     source: int,
     validations: Sequence[tuple[Step, Validate, Mapping[str, DataFrame]]],
+    rows: PartitionRows | None = None,
 ) -> ValidationBlock:
     """Build the flags of a block; nothing is run.
 
@@ -176,6 +180,7 @@ def plan_block(
         frame: The frame looked at.
         source: Index of the step it comes from.
         validations: Step, config and the registered frames it names, in order.
+        rows: Those to look at, beside rows with NULL in that column; None for all.
 
     Raises:
         PipelineException: A rule names a column that is not there, or is not a condition.
@@ -185,7 +190,7 @@ def plan_block(
 
     own = tuple(frame.columns)
     kept: list[str] = list(own)
-    flagged, eligible = frame, F.lit(True)
+    flagged, eligible = frame, F.lit(True) if rows is None else F.expr(rows.not_elsewhere_sql())
     planned: list[PlannedValidation] = []
     for number, (step, config, named) in enumerate(validations):
         try:
@@ -210,7 +215,7 @@ def plan_block(
         planned.append(PlannedValidation(step, config, seen, tuple(rules), schema_results))
         if _quarantines(planned[-1]) and rules:
             eligible = F.col(seen) & ~_any([F.col(rule.flag) for rule in rules])
-    return ValidationBlock(source, tuple(planned), flagged, own)
+    return ValidationBlock(source, tuple(planned), flagged, own, rows)
 
 
 def run_block(block: ValidationBlock) -> BlockResult:

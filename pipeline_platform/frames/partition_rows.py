@@ -48,6 +48,10 @@ class PartitionRows:
             return f"{name} >= {self._literal(self.lower)} AND {name} < {self._literal(self.upper)}"
         return f"{name} IN ({', '.join(map(self._literal, self.values))})"
 
+    def not_elsewhere_sql(self) -> str:
+        """A condition of Spark SQL that holds for these rows and for those that belong to no partition."""
+        return f"(({self.spark_sql()}) OR {quoted(self.column)} IS NULL)"
+
     def database_sql(self, name: str, exact_text: str | None = None) -> tuple[str, list[Value]]:
         """A condition of a database's SQL, and its parameters.
 

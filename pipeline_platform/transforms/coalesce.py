@@ -23,7 +23,7 @@ class Coalesce(Transform):
     """How many at most."""
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, keeps_rows=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         return frames.frame.coalesce(self.num_partitions)

@@ -32,11 +32,13 @@ class EnrichData(Transform):
     """Spark SQL expressions by column name."""
 
     def traits(self) -> Traits:
+        # Unless an expression makes rows, as `explode` does.
+        is_row_for_row = all(_names_in(expression) is not None for expression in self.columns.values())
         return Traits(
             is_stateful=any(reads_other_rows(expression) for expression in self.columns.values()),
             is_join=False,
-            # Unless an expression makes rows, as `explode` does.
-            keeps_row_count=all(_names_in(expression) is not None for expression in self.columns.values()),
+            keeps_row_count=is_row_for_row,
+            keeps_rows=is_row_for_row,
             has_limit=False,
         )
 

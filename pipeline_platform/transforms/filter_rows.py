@@ -22,7 +22,7 @@ class FilterRows(Transform):
     """A Spark SQL condition."""
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=False, is_join=False, filters_rows=True, has_limit=False)
+        return Traits(is_stateful=False, is_join=False, keeps_rows=True, filters_rows=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         return frames.frame.filter(self.condition)

@@ -26,7 +26,7 @@ class Repartition(Transform):
     """Rows that are equal in these columns go into the same partition."""
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, keeps_rows=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

@@ -25,7 +25,7 @@ class RepartitionByColumns(Transform):
     """How many partitions; by default Spark's `spark.sql.shuffle.partitions`."""
 
     def traits(self) -> Traits:
-        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, has_limit=False)
+        return Traits(is_stateful=False, is_join=False, keeps_row_count=True, keeps_rows=True, has_limit=False)
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from pipeline_platform.credentials.model import Credentials
+
 _WRITTEN_VERSION = 1
 _EMPTY_FOR = "pipelinePlatform.emptyFor"
 
@@ -139,6 +141,15 @@ class ToDeltaLake(Load, S3Options):
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
         writer = self.exact(frame, open_table(place)).writeStream.format("delta").options(**options)
         return writer.partitionBy(*self.partition_by) if self.partition_by else writer
+
+    def columns(self, credentials: Credentials | None) -> Sequence[str] | None:
+        """The columns of the table, as it is now; None if there is none.
+
+        Args:
+            credentials: Those of its bucket.
+        """
+        table = open_table(self.place(credentials))
+        return [field.name for field in table.schema().fields] if table is not None else None
 
     def exact(self, frame: DataFrame, table: DeltaTable | None) -> DataFrame:
         """The frame, made to fail while it is read at a text that the table would give back as NULL.
@@ -244,11 +255,12 @@ class DeltaWrite:
         if self.config.mode == "merge":
             source = with_unique_keys(frame, self.config.merge_keys)
             if table is None:
-                self._create(source, "append")
+                self._create(source, "append", None)
             else:
                 merge(source, self.place, self.config.merge_keys, self._commit, merge_schema=self.config.merge_schema)
         elif table is None:
-            self._create(frame, self.config.mode)
+            # There may be one by the time that Delta looks, of a run that loads another partition.
+            self._create(frame, self.config.mode, self._replaced())
         else:
             self._save(frame, self.config.mode, self._replaced())
         return load_result(self._table(), self.place, self._commit_mark)
@@ -285,9 +297,9 @@ class DeltaWrite:
             options |= {"replaceWhere": replaced, "partitionOverwriteMode": "static"}
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
-    def _create(self, frame: DataFrame, mode: str) -> None:
+    def _create(self, frame: DataFrame, mode: str, replaced: str | None) -> None:
         if not self.config.cluster_by:
-            self._save(frame, mode)
+            self._save(frame, mode, replaced)
             return
         spark = frame.sparkSession
         load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
