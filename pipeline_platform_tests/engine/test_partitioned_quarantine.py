@@ -19,7 +19,13 @@ from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.resources.partitions import chosen_partitions
 
 DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-02-01", "column": "day"}
-AMOUNTS = [(1, "2024-01-01", 5), (2, "2024-01-01", -1), (3, "2024-01-02", -2), (4, "2024-01-02", 7), (5, None, -3)]
+AMOUNTS: list[tuple[int, str | None, int]] = [
+    (1, "2024-01-01", 5),
+    (2, "2024-01-01", -1),
+    (3, "2024-01-02", -2),
+    (4, "2024-01-02", 7),
+    (5, None, -3),
+]
 POSITIVE = validate("validateRanges", ranges={"amount": {"min": 0}}, onFailure="quarantine")
 
 Run = Callable[..., RunMetrics]
