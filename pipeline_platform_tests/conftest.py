@@ -12,12 +12,9 @@ from pyspark.sql import SparkSession
 
 from pipeline_platform import redaction
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
+from pipeline_platform.engine.spark.compilers import C1_ALONE
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
-
-# A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. Without C2, Java keeps
-# little room for compiled code, and would clear it all the time.
-SHORT_LIVED_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 
 pytest_plugins = [
     "pipeline_platform_tests.services.fixtures",
@@ -36,7 +33,8 @@ def spark() -> Iterator[SparkSession]:
 
 
 def pytest_configure() -> None:
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", SHORT_LIVED_JVM)
+    # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time.
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", C1_ALONE)
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Callable, Sequence, Set
 from contextlib import closing
@@ -21,6 +22,7 @@ from pipeline_platform.engine.execution import Listener, execute, noop_listener
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
+from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.engine.spark_progress import SparkProgress, watched
 from pipeline_platform.exceptions import (
@@ -93,6 +95,7 @@ class BatchRun:
                 location=self.pipeline.location,
                 hint="name a partition of the pipeline's",
             )
+        began = time.monotonic()
         try:
             with self.record.exported(), naming_dead_jvm(self.pipeline.location):
                 interruptible(self._work, self.spark)
@@ -103,6 +106,9 @@ class BatchRun:
                 hint=f"to continue, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
                 "what was loaded already is not loaded twice",
             ) from error.__cause__
+        finally:
+            is_whole = self.record.status == "COMPLETED" and self.selection is None
+            remember(self.pipeline, time.monotonic() - began, max(len(self.record.partitions), 1), is_whole=is_whole)
         return self.record.metrics()
 
     @property

@@ -85,6 +85,7 @@ def _batch_results(
 ) -> Iterator[Result]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
+    from pipeline_platform.engine.spark.compilers import is_short
 
     wanted = {step.name for step in view.steps(pipeline) if view.key(pipeline, step) in context.selected_asset_keys}
     events = RunEvents(context, pipeline)
@@ -99,7 +100,8 @@ def _batch_results(
             needed = needed_steps(pipeline, selection)
             pipeline.require_ready(needed, partition)
             events.say("starting Spark")
-            session = spark.session(pipeline.name, pipeline.spark_settings())
+            is_brief = is_short(pipeline, len(partition.keys) if partition is not None else 1)
+            session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief)
             events.show_spark(session)
             done = BatchRun(
                 pipeline,

@@ -26,19 +26,20 @@ class SparkResource(LazyPySparkResource):
         description="Spark settings for every pipeline; `spark.master` or `spark.remote` say where Spark runs.",
     )
 
-    def session(self, app_name: str, conf: Mapping[str, str]) -> SparkSession:
+    def session(self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False) -> SparkSession:
         """The process's session, started if there is none.
 
         Args:
             app_name: Shown by Spark.
             conf: Settings of the pipeline, which win over the resource's.
+            is_short: What is to be done takes less than a minute.
 
         Raises:
             PipelineException: Java or a jar is missing, or a session runs with other fixed settings.
         """
         from pipeline_platform.engine.spark.session import spark_session
 
-        return spark_session(app_name, {**self._settings(), **conf})
+        return spark_session(app_name, {**self._settings(), **conf}, is_short=is_short)
 
     def _settings(self) -> dict[str, str]:
         flat = cast("list[tuple[str, Any]]", flatten_dict(self.spark_config))

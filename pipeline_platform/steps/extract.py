@@ -109,6 +109,10 @@ class Extract(FrameOutput):
         """
         raise NotImplementedError(f"'{self.method}' can't be watched")
 
+    def known_bytes(self) -> int | None:
+        """Bytes that a batch reads at most, as far as that is known without a JVM and a network; None if it is not."""
+        return None
+
     def check_micro_batch(self, query: StreamingQuery, credentials: Credentials | None) -> None:
         """For a stream: look at what the micro-batch that runs is about to load; asked of those whose traits say so.
 

@@ -14,7 +14,7 @@ from pipeline_platform.connectors.delta.history import newest_change
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
-from pipeline_platform.connectors.storage.paths import at_path, spark_path
+from pipeline_platform.connectors.storage.paths import at_path, local_bytes, spark_path
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
@@ -94,6 +94,9 @@ class FromDeltaLake(Watched, S3Options):
         if self.starting_version is not None:
             reader = reader.option("startingVersion", self.starting_version)
         return reader.load(self.uri())
+
+    def known_bytes(self) -> int | None:
+        return local_bytes(self.path)
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")

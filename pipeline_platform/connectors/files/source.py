@@ -32,7 +32,7 @@ from pipeline_platform.connectors.files.time_patterns import ReadingPattern
 from pipeline_platform.connectors.files.watching import state_of_files
 from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
-from pipeline_platform.connectors.storage.paths import at_path, spark_path
+from pipeline_platform.connectors.storage.paths import at_path, local_bytes, spark_path
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.malformed import MalformedRecords
@@ -267,6 +267,9 @@ class ReadsFiles(Watched, MalformedRecords, S3Options):
             is_split=False,
             options=self.options,
         )
+
+    def known_bytes(self) -> int | None:
+        return local_bytes(self.path)
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from pipeline_platform.credentials.model import Credentials
 
 
+_ROW_BYTES = 16
+
+
 class FromRate(Extract):
     """Generates rows of `timestamp` and `value`, counting up from 0.
 
@@ -28,6 +31,9 @@ class FromRate(Extract):
 
     def traits(self) -> Traits:
         return Traits(is_stream=True, is_repeatable=True, checks_micro_batches=False)
+
+    def known_bytes(self) -> int | None:
+        return 60 * self.rows_per_second * _ROW_BYTES
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         return spark.readStream.format("rate").option("rowsPerSecond", self.rows_per_second).load()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -11,6 +12,8 @@ from pipeline_platform.redaction import redact_urls
 from pipeline_platform.steps.dataset import Dataset
 
 _S3_SCHEMES = ("s3a", "s3n")
+# More of them take longer to look at than they are worth.
+_MANY_FILES = 2000
 # As Hadoop reads a path: what has no scheme of two letters or more is local, and nothing is a query or a fragment.
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):(//(?P<authority>[^/]*))?(?P<path>.*)", re.DOTALL)
 
@@ -40,3 +43,22 @@ def spark_path(path: str) -> str:
     if uri is None:
         return os.path.abspath(path)
     return f"s3a{path[len(uri['scheme']) :]}" if uri["scheme"].lower() in ("s3", *_S3_SCHEMES) else path
+
+
+def local_bytes(path: str) -> int | None:
+    """The size of a local file, or of all files below a folder; None if it is not there, or takes long to find out.
+
+    Args:
+        path: Local path or URI.
+    """
+    uri = _URI.fullmatch(path)
+    if uri is not None and uri["scheme"].lower() != "file":
+        return None
+    place = Path(unquote(uri["path"]) if uri else path)
+    try:
+        if place.is_file():
+            return place.stat().st_size
+        files = list(islice(place.rglob("*"), _MANY_FILES))
+        return sum(file.stat().st_size for file in files) if 0 < len(files) < _MANY_FILES else None
+    except OSError:
+        return None

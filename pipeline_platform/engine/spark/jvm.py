@@ -53,15 +53,16 @@ _launches = ThreadPoolExecutor(1, "jvm-launch")
 _latest: list[_Said] = []
 
 
-def driver_options(own: str | None, archive: Path | None) -> str:
+def driver_options(own: str | None, archive: Path | None, compilers: str = "") -> str:
     """The JVM's options.
 
     Args:
         own: Those that were asked for; they win.
         archive: The class archive to start from.
+        compilers: Those that choose the compilers; none for Java's own choice.
     """
     layout = "json" if is_json() else "text"
-    options = [IN_UTC, STACK, COMPILES_ALL]
+    options = [IN_UTC, STACK, COMPILES_ALL, *compilers.split()]
     options += [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
     if archive is not None:
         # An archive that does not fit, after an upgrade of Java, is passed over in silence.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.permissions import is_allowed
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
+from pipeline_platform.engine.spark.compilers import C1_ALONE
 from pipeline_platform.engine.spark.connect import remote_session
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
@@ -83,7 +84,7 @@ MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"
 
 
-def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> SparkSession:
+def spark_session(app_name: str, conf: Mapping[str, str] | None = None, *, is_short: bool = False) -> SparkSession:
     """The process's session, started if there is none.
 
     `SPARK_REMOTE` (`sc://…`) or `SPARK_MASTER` (`local[*]` by default, `spark://`, `yarn`, `k8s://`) say where.
@@ -91,6 +92,8 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     Args:
         app_name: Shown by Spark.
         conf: Settings that win over the platform's defaults.
+        is_short: What is to be done takes less than a minute; see `engine.spark.compilers`. Matters to a local JVM
+            that is started for it.
 
     Raises:
         PipelineExecutionException: Java is missing or of the wrong version, jars can't be resolved, or no Spark
@@ -127,7 +130,8 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None) -> Spark
     settings |= {} if is_local else {"spark.jars": ",".join(map(str, jars))}
     archive = class_archive(java, jars, say) if is_local else None
     settings |= wanted
-    settings[DRIVER_OPTIONS] = driver_options(wanted.get(DRIVER_OPTIONS), archive)
+    own = wanted.get(DRIVER_OPTIONS)
+    settings[DRIVER_OPTIONS] = driver_options(own, archive, C1_ALONE if is_short and is_local else "")
     if not is_local:
         settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {COMPILES_ALL} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
     return _started(settings)
@@ -243,7 +247,7 @@ def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
 
     is_first = SparkSession.getActiveSession() is None
     settings = pipeline.spark_settings()
-    session = spark_session(pipeline.name, settings if is_first else None)
+    session = spark_session(pipeline.name, settings if is_first else None, is_short=True)
     if is_first:
         # It was started with them, as some can't be set later. The next pipeline must not find the others.
         for key in settings:

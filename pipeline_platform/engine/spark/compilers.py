@@ -1,0 +1,76 @@
+"""Whether a run is over before Java's second compiler would pay, as far as that is known before its JVM starts.
+
+HotSpot compiles what runs often with C1, and what runs very often once more with C2, whose code is faster and takes
+much longer to make. In a run of some seconds C2 takes about half of all CPU time, and hardly anything it has made is
+used: docs/benchmarks.md. The JVM can't change its compilers later, so this is decided by what is known: how long the
+last run took, or how much there is to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.spark.home import cache_folder
+from pipeline_platform.steps.extract import Extract
+
+C1_ALONE = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
+"""Options of a JVM for a short run; with C1 alone, Java would keep too little room for its code."""
+SHORT_SECONDS = 60.0
+"""The longest run that is short: in it, C2 takes longer than its code saves."""
+_SMALL_BYTES = 16 * 1024 * 1024
+
+
+def is_short(pipeline: PipelineConfig, partitions: int = 1) -> bool:
+    """Whether a run will be short, as far as can be told; what can't be is taken for long.
+
+    Args:
+        pipeline: A batch pipeline; a stream is long.
+        partitions: How many of its partitions are loaded.
+    """
+    if pipeline.mode != "batch":
+        return False
+    known = _seconds(_file(pipeline.file)) if pipeline.file is not None else None
+    if known is not None:
+        return known * partitions <= SHORT_SECONDS
+    sizes = [step.config.known_bytes() for step in pipeline.steps if isinstance(step.config, Extract)]
+    return None not in sizes and sum(size or 0 for size in sizes) <= _SMALL_BYTES
+
+
+def remember(pipeline: PipelineConfig, seconds: float, partitions: int = 1, *, is_whole: bool = True) -> None:
+    """Keep how long a run took, for the next one of the pipeline on this machine.
+
+    Args:
+        pipeline: The pipeline; of one that comes from no file, nothing is kept.
+        seconds: How long it took, without the start of the session.
+        partitions: How many partitions it loaded.
+        is_whole: Whether all of it was run: what failed, or ran in part, may only be known to take longer.
+    """
+    if pipeline.file is None:
+        return
+    file, each = _file(pipeline.file), seconds / max(partitions, 1)
+    known = _seconds(file)
+    if not is_whole and (known is None or each <= known):
+        return
+    # It is only a hint: a cache that can't be written to is no reason to fail.
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside = file.with_suffix(f".{uuid.uuid4().hex}")
+        aside.write_text(json.dumps({"pipeline": str(pipeline.file), "seconds": round(each, 3)}))
+        aside.replace(file)
+
+
+def _file(pipeline: Path) -> Path:
+    return cache_folder() / "runs" / f"{hashlib.sha256(str(pipeline.absolute()).encode()).hexdigest()[:16]}.json"
+
+
+def _seconds(file: Path) -> float | None:
+    """What is known of the last run; None for nothing."""
+    try:
+        return float(json.loads(file.read_text())["seconds"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
