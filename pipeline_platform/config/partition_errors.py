@@ -43,7 +43,7 @@ def partition_errors(keys: PipelineKeys, root: SourcePosition, drafts: Sequence[
 
 # What conditions on times and texts mean.
 _READ_AS = {"spark.sql.session.timeZone": "UTC", "spark.sql.parser.escapedStringLiterals": "false"}
-_SPELLINGS = "they are '${var:NAME}', '${partition:key}', '${partition:start}' and '${partition:end}'"
+_SPELLINGS = "they are '${env:NAME}', '${var:NAME}', '${partition:key}', '${partition:start}' and '${partition:end}'"
 
 
 def _wrong_part(part: str, partitions: Partitions | None) -> tuple[str, str | None] | None:

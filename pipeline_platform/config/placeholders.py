@@ -24,7 +24,7 @@ _PARTITION = re.compile(r"\$\{partition:(?P<part>[^}]*)\}")
 _OF_THE_PLATFORM = re.compile(
     r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
 )
-_RESEMBLES = re.compile(r"\$\{\s*(?:partition|var)\b[^}]*\}", re.IGNORECASE)
+_RESEMBLES = re.compile(r"\$\{\s*(?:partition|var|env)\b[^}]*\}", re.IGNORECASE)
 _credentials: set[str] = set()
 
 
@@ -129,9 +129,9 @@ def has_only_bounds(value: Any) -> bool:
 
 
 def misspelled_placeholders(value: Any) -> list[str]:
-    """What in the strings of a JSON-like value looks like a placeholder of a partition or a variable, and is none."""
+    """What in the strings of a JSON-like value looks like a placeholder, and is none; a default is not shown."""
     return [
-        match[0]
+        re.sub(r":-.*", ":-…}", match[0], flags=re.DOTALL)
         for text in strings_in(value)
         for match in _RESEMBLES.finditer(text)
         if _PLACEHOLDER.fullmatch(match[0]) is None

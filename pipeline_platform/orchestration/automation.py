@@ -55,16 +55,19 @@ def _unhandled() -> dg.AutomationCondition[dg.AssetKey]:
     return came_up.since(condition.newly_requested() | condition.newly_updated())
 
 
-def automation_sensor(pipelines: Sequence[PipelineConfig], keys: Sequence[dg.AssetKey]) -> dg.SensorDefinition:
+def automation_sensor(
+    pipelines: Sequence[PipelineConfig], keys: Sequence[dg.AssetKey], part: str = ""
+) -> dg.SensorDefinition:
     """The sensor, on by default, that evaluates the conditions.
 
     Args:
         pipelines: Those that have one.
         keys: Their assets.
+        part: What its name ends with.
     """
     names = ", ".join(pipeline.name for pipeline in pipelines)
     return dg.AutomationConditionSensorDefinition(
-        SENSOR,
+        f"{SENSOR}{part}",
         target=dg.AssetSelection.assets(*keys),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Runs what `automation` in its file says: {names}.",

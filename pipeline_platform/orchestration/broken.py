@@ -85,15 +85,16 @@ def broken_file_check(broken: BrokenAsset, names: OpNames) -> dg.AssetChecksDefi
     return compute
 
 
-def broken_files_sensor(broken: Sequence[BrokenAsset]) -> dg.SensorDefinition:
+def broken_files_sensor(broken: Sequence[BrokenAsset], part: str = "") -> dg.SensorDefinition:
     """A sensor, on by default, that makes the check of each broken file fail, once for each state of the file.
 
     Args:
         broken: The files.
+        part: What its name ends with.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
-        name=SENSOR,
+        name=f"{SENSOR}{part}",
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Fails the check of each file that can't be loaded, so that it is seen.",

@@ -10,6 +10,7 @@ from dagster.components.component_scaffolding import scaffold_component
 from dagster.components.resolved.core_models import OpSpec
 from dagster.components.scaffold.scaffold import Scaffolder, scaffold_with
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
+from pydantic import Field
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
@@ -55,10 +56,13 @@ class PipelineComponent(Component, Model, Resolvable):
         op: `name`, `tags`, `pool`, `description` and `backfill_policy` of each pipeline's op; a name only where the
             folder has one pipeline. A stream keeps its own pool.
         assets: What is an asset: each step but validations (`steps`), or only the tables that are loaded (`tables`).
+        name: A part of the names of its sensors, for a project with several of these components: `streams_sales`. One
+            of them has none; it brings the sensor `alerts` for all.
     """
 
     path: str = "."
     assets: Literal["steps", "tables"] = "steps"
+    name: Annotated[str, Field(pattern=r"^\w+$")] | None = None
     op: OpSpec | None = None
     translation: (
         Annotated[
@@ -83,7 +87,7 @@ class PipelineComponent(Component, Model, Resolvable):
                 f"'path' of the component in {context.path} names the folder {folder}, which does not exist"
             )
         translation = self._translated if self.translation is not None else None
-        return project_definitions(folder, self.assets, translation, self.op)
+        return project_definitions(folder, self.assets, translation, self.op, self.name)
 
     def _translated(self, spec: dg.AssetSpec, pipeline: PipelineConfig, step: Step) -> dg.AssetSpec:
         assert self.translation is not None

@@ -33,17 +33,18 @@ def watched_steps(pipeline: PipelineConfig) -> list[Step]:
 
 
 def new_data_sensor(
-    pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+    pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition], part: str = ""
 ) -> dg.SensorDefinition:
     """A sensor, on by default, that runs each pipeline once for each state of what it watches, the first one included.
 
     Args:
         pipelines: Those that watch something.
         jobs: The job of each, by the pipeline's name.
+        part: What its name ends with.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
-        name=SENSOR,
+        name=f"{SENSOR}{part}",
         jobs=[jobs[pipeline.name] for pipeline in pipelines],
         minimum_interval_seconds=_TICK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -66,6 +66,7 @@ def project_definitions(
     assets: AssetsOf = "steps",
     translation: Translation | None = None,
     op: OpSpec | None = None,
+    name: str | None = None,
 ) -> dg.Definitions:
     """Assets, checks, jobs and schedules of every pipeline file in a folder.
 
@@ -74,6 +75,9 @@ def project_definitions(
         assets: What is an asset: each step but validations, or only the tables that are loaded.
         translation: Given the spec of each asset, gives another one, perhaps with another key.
         op: What of each pipeline's op is to be otherwise; a name only where there is one pipeline.
+        name: What tells the sensors from those of another folder in the same code location: a part of their names. One
+            folder has none: it brings the alerts of all, and what only the others read from outside is in the graph
+            without a description.
 
     Raises:
         PipelineConfigurationException: The folder can't be read; or a file of it is broken, or a plug-in can't be
@@ -105,11 +109,13 @@ def project_definitions(
     watching = [pipeline for pipeline in project.pipelines if watched_steps(pipeline)]
     automated = [pipeline for pipeline in project.pipelines if pipeline.automation is not None]
     broken_files = broken_assets(project.broken, project.step_keys)
+    part = f"_{name}" if name is not None else ""
     names = OpNames([node for pipeline in made for node in _names(pipeline)])
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
-            *external_specs(view),
+            # Two components may not describe the same source, since Dagster adds to each where it comes from.
+            *(external_specs(view) if name is None else ()),
             *(broken.spec() for broken in broken_files),
         ],
         asset_checks=[
@@ -118,11 +124,11 @@ def project_definitions(
         ],
         jobs=list(jobs.values()),
         sensors=[
-            alerts_sensor(),
-            *([streams_sensor(view, streams, jobs)] if streams or has_orphans(project) else []),
-            *([broken_files_sensor(broken_files)] if broken_files else []),
-            *([new_data_sensor(watching, jobs)] if watching else []),
-            *([automation_sensor(automated, _keys(view, automated))] if automated else []),
+            *([alerts_sensor()] if name is None else []),
+            *([streams_sensor(view, streams, jobs, part)] if streams or has_orphans(project) else []),
+            *([broken_files_sensor(broken_files, part)] if broken_files else []),
+            *([new_data_sensor(watching, jobs, part)] if watching else []),
+            *([automation_sensor(automated, _keys(view, automated), part)] if automated else []),
         ],
         schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
         resources=_RESOURCES,

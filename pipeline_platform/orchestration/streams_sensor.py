@@ -53,7 +53,10 @@ def has_orphans(project: Project) -> bool:
 
 
 def streams_sensor(
-    view: AssetView, pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition]
+    view: AssetView,
+    pipelines: Sequence[PipelineConfig],
+    jobs: Mapping[str, ExecutableDefinition],
+    part: str = "",
 ) -> dg.SensorDefinition:
     """A sensor that starts streams, restarts those that fail or stand still, and gives up those that don't get on.
 
@@ -66,10 +69,11 @@ def streams_sensor(
         view: The project, and which steps are assets.
         pipelines: Its streams.
         jobs: The job of each, by the pipeline's name.
+        part: What its name ends with.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
-        name=SENSOR,
+        name=f"{SENSOR}{part}",
         jobs=[jobs[pipeline.name] for pipeline in pipelines] or None,
         minimum_interval_seconds=TICK_SECONDS,
         description="Keeps the streams running: starts them, restarts them from their checkpoints, gives up loudly.",

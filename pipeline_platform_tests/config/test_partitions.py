@@ -223,10 +223,30 @@ def test_a_path_by_key_is_the_partitions_own():
     assert date.fromisoformat(resolved.model_dump()["path"].rpartition("/")[2]) == date(2024, 3, 31)
 
 
-@pytest.mark.parametrize("text", ["${Partition:key}", "${partition}", "${ partition:key }", "${VAR:x}", "${var}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${Partition:key}",
+        "${partition}",
+        "${ partition:key }",
+        "${VAR:x}",
+        "${var}",
+        "${ENV:X}",
+        "${env:}",
+        "${env: X}",
+    ],
+)
 def test_a_placeholder_that_is_misspelled_is_told(text: str):
     value = by_day(extract(), transform("filterRows", condition=f"day = '{text}'"), load(**OVERWRITE))
     assert f"'{text}' is no placeholder" in only_message(value)
+
+
+def test_the_default_of_a_misspelled_placeholder_is_not_shown():
+    config = {"host": "h", "database": "d", "username": "u", "password": "${ENV:PASSWORD:-hunter2}", "table": "t"}
+    value = pipeline({"type": "extract", "method": "fromPostgres", "config": config}, load(**OVERWRITE))
+    found = only_message(value)
+    assert "'${ENV:PASSWORD:-…}' is no placeholder" in found
+    assert "hunter2" not in found
 
 
 @pytest.mark.parametrize(

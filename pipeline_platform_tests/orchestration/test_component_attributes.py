@@ -23,6 +23,8 @@ def built(*pipelines: dict[str, Any], **attributes: Any) -> tuple[PipelineCompon
     contents = {"type": "pipeline_platform.PipelineComponent", "attributes": {"path": ".", **attributes}}
     with create_defs_folder_sandbox() as sandbox:
         path = sandbox.scaffold_component(component_cls=PipelineComponent, defs_yaml_contents=contents)
+        if pipelines:
+            (path / "example.json").unlink()
         for pipeline in pipelines:
             (path / f"{pipeline['name']}.json").write_text(json.dumps(pipeline))
         with sandbox.load_component_and_build_defs(path) as (component, definitions):
@@ -87,6 +89,23 @@ def test_keys_that_are_translated_connect_the_assets_and_are_what_a_run_reports(
         dg.AssetKey("first_to_delta_lake"),
     }
     assert DeltaTable(tmp_path / "first").to_pyarrow_table().num_rows == 60
+
+
+def test_components_of_one_project_are_told_apart_by_their_names(tmp_path: Path):
+    def folder(of: str, **attributes: Any) -> dg.Definitions:
+        stream: dict[str, Any] = rate_to_delta(f"{of}_stream", tmp_path / f"{of}_stream") | {"mode": "streaming"}
+        watching: dict[str, Any] = rate_to_delta(f"{of}_watching", tmp_path / f"{of}_watching") | {
+            "automation": "onUpstream"
+        }
+        shared = {"path": str(tmp_path / "rows.csv"), "format": "csv", "watch": True}
+        watching["steps"][0] = {"type": "extract", "method": "fromFiles", "config": shared}
+        broken = {"name": f"{of}_broken", "mode": "batch"}
+        return built(stream, watching, broken, **attributes)[1]
+
+    both = dg.Definitions.merge(folder("a"), folder("b", name="b"))
+    dg.Definitions.validate_loadable(both)
+    each = {"streams", "broken_files", "new_data", "automation"}
+    assert {sensor.name for sensor in both.sensors or ()} == {"alerts", *each, *(f"{name}_b" for name in each)}
 
 
 def test_an_op_has_a_name_of_its_own_only_where_it_is_alone(tmp_path: Path):
