@@ -19,7 +19,7 @@ import pytest
 
 from devtools.services.process import free_port
 
-_STARTS_WITHIN_SECONDS = 90
+_STARTS_WITHIN_SECONDS = 240
 _ENDS_WITHIN_SECONDS = 60
 
 
