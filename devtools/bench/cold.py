@@ -8,7 +8,6 @@ whole machine meanwhile, as a JVM outlives the program that has started it by a 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+
+import psutil
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.compilers import remember
@@ -63,8 +64,8 @@ def write_job(folder: Path) -> Mapping[str, Sequence[str]]:
 
 def _busy() -> float:
     """CPU seconds that the machine has worked since it started."""
-    user, nice, system, _, _, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
 
 
 def main() -> None:

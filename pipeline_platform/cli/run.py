@@ -104,13 +104,15 @@ def _run_all(
     load_id: str | None,
 ) -> tuple[int, list[dict[str, Any]]]:
     """Run the pipeline for each partition until one fails: the exit code, and the metrics of those that began."""
+    from pipeline_platform.engine.spark.compilers import is_short
+
     found: list[dict[str, Any]] = []
     # One session serves them all.
-    keys = sum(len(partition.keys) if partition is not None else 1 for partition in partitions)
+    is_brief = is_short(pipeline, sum(len(partition.keys) if partition is not None else 1 for partition in partitions))
     for number, partition in enumerate(partitions, 1):
         of_all = f"{number} of {len(partitions)}: " if len(partitions) > 1 else ""
         title = f"{pipeline.name}, {of_all}{partition}" if partition is not None else pipeline.name
-        code, metrics = _run(pipeline, title, partition, selection, load_id, keys)
+        code, metrics = _run(pipeline, title, partition, selection, load_id, is_brief=is_brief)
         found += [metrics] if metrics is not None else []
         if code != 0:
             return code, found
@@ -123,11 +125,11 @@ def _run(
     partition: Partition | None,
     selection: frozenset[str] | None,
     load_id: str | None,
-    keys: int,
+    *,
+    is_brief: bool,
 ) -> tuple[int, dict[str, Any] | None]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
-    from pipeline_platform.engine.spark.compilers import is_short
     from pipeline_platform.engine.spark.session import spark_session
     from pipeline_platform.engine.streaming.stream import StreamRun
     from pipeline_platform.metrics.exporter import exporters_from_environment
@@ -139,7 +141,7 @@ def _run(
             exporters = exporters_from_environment()
             pipeline.require_ready(needed_steps(pipeline, selection), partition)
             progress.say("starting Spark")
-            spark = spark_session(pipeline.name, pipeline.spark_settings(), is_short=is_short(pipeline, keys))
+            spark = spark_session(pipeline.name, pipeline.spark_settings(), is_short=is_brief)
             if pipeline.mode == "streaming":
                 begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch, exporters=exporters)
             else:

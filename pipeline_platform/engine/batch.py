@@ -108,7 +108,7 @@ class BatchRun:
             ) from error.__cause__
         finally:
             is_whole = self.record.status == "COMPLETED" and self.selection is None
-            remember(self.pipeline, time.monotonic() - began, max(len(self.record.partitions), 1), is_whole=is_whole)
+            remember(self.pipeline, time.monotonic() - began, len(self.record.partitions), is_whole=is_whole)
         return self.record.metrics()
 
     @property

@@ -125,7 +125,7 @@ def reporting_loads(pipeline: PipelineConfig, step: Step, needed: Set[int]) -> l
         needed: Indices of the steps that are run.
     """
     found: list[Step] = []
-    for other in _consumers(pipeline, step):
+    for other in consumers(pipeline, step):
         config = other.config
         if other.index not in needed:
             continue
@@ -139,7 +139,8 @@ def reporting_loads(pipeline: PipelineConfig, step: Step, needed: Set[int]) -> l
     return found
 
 
-def _consumers(pipeline: PipelineConfig, step: Step) -> list[Step]:
+def consumers(pipeline: PipelineConfig, step: Step) -> list[Step]:
+    """The steps that work on a step's rows, as their one input or by name."""
     return [other for other in pipeline.steps if any(edge.step == step.index for edge in other.inputs)]
 
 
@@ -147,7 +148,7 @@ def _downstream(pipeline: PipelineConfig, step: Step) -> list[Step]:
     found: dict[int, Step] = {}
     pending = [step]
     while pending:
-        for other in _consumers(pipeline, pending.pop()):
+        for other in consumers(pipeline, pending.pop()):
             if other.index not in found:
                 found[other.index] = other
                 pending.append(other)
@@ -157,7 +158,7 @@ def _downstream(pipeline: PipelineConfig, step: Step) -> list[Step]:
 def through_row_keeping(pipeline: PipelineConfig, step: Step) -> list[Step]:
     """The steps that get exactly this step's rows, directly or by way of others that keep them."""
     found: list[Step] = []
-    for other in _consumers(pipeline, step):
+    for other in consumers(pipeline, step):
         found.append(other)
         if other.type == "transform" and other.traits.keeps_row_count:
             found.extend(through_row_keeping(pipeline, other))

@@ -11,7 +11,13 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.counting import count_source, counting_note, reporting_loads, through_row_keeping
+from pipeline_platform.engine.counting import (
+    consumers,
+    count_source,
+    counting_note,
+    reporting_loads,
+    through_row_keeping,
+)
 from pipeline_platform.frames.columns import find_column
 from pipeline_platform.frames.partition_rows import PartitionRows, partition_rows
 from pipeline_platform.steps.load import Load, LoadRun
@@ -138,9 +144,9 @@ class RunScope:
 
 def _reaches_loads(pipeline: PipelineConfig, step: Step, column: str) -> bool:
     """Whether whatever becomes of a step's rows, to the loads, keeps each of them with its value in a column."""
-    consumers = [other for other in pipeline.steps if any(edge.step == step.index for edge in other.inputs)]
-    return any(other.type != "validate" for other in consumers) and all(
-        _passes_on(pipeline, step, other, column) for other in consumers
+    found = consumers(pipeline, step)
+    return any(other.type != "validate" for other in found) and all(
+        _passes_on(pipeline, step, other, column) for other in found
     )
 
 

@@ -255,7 +255,7 @@ class DeltaWrite:
         if self.config.mode == "merge":
             source = with_unique_keys(frame, self.config.merge_keys)
             if table is None:
-                self._create(source, "append", None)
+                self._create(source, "append")
             else:
                 merge(source, self.place, self.config.merge_keys, self._commit, merge_schema=self.config.merge_schema)
         elif table is None:
@@ -297,7 +297,7 @@ class DeltaWrite:
             options |= {"replaceWhere": replaced, "partitionOverwriteMode": "static"}
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
 
-    def _create(self, frame: DataFrame, mode: str, replaced: str | None) -> None:
+    def _create(self, frame: DataFrame, mode: str, replaced: str | None = None) -> None:
         if not self.config.cluster_by:
             self._save(frame, mode, replaced)
             return

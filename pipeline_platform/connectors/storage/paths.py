@@ -28,7 +28,7 @@ def normalized_uri(path: str) -> str:
     """One spelling for one place: an absolute URI without a trailing slash, `s3a` as `s3`."""
     uri = _URI.fullmatch(path)
     if uri is None or uri["scheme"].lower() == "file":
-        return Path(os.path.abspath(unquote(uri["path"]) if uri else path)).as_uri()
+        return _local(uri, path).as_uri()
     scheme = "s3" if uri["scheme"].lower() in _S3_SCHEMES else uri["scheme"].lower()
     return f"{scheme}://{uri['authority'] or ''}/{re.sub(r'/+', '/', uri['path']).strip('/')}"
 
@@ -54,7 +54,7 @@ def local_bytes(path: str) -> int | None:
     uri = _URI.fullmatch(path)
     if uri is not None and uri["scheme"].lower() != "file":
         return None
-    place = Path(unquote(uri["path"]) if uri else path)
+    place = _local(uri, path)
     try:
         if place.is_file():
             return place.stat().st_size
@@ -62,3 +62,8 @@ def local_bytes(path: str) -> int | None:
         return sum(file.stat().st_size for file in files) if 0 < len(files) < _MANY_FILES else None
     except OSError:
         return None
+
+
+def _local(uri: re.Match[str] | None, path: str) -> Path:
+    """A local path, which may be written as a URI."""
+    return Path(os.path.abspath(unquote(uri["path"]) if uri else path))

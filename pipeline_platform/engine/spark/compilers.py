@@ -9,13 +9,12 @@ last run took, or how much there is to read.
 from __future__ import annotations
 
 import hashlib
-import json
-import uuid
 from contextlib import suppress
 from pathlib import Path
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.spark.home import cache_folder
+from pipeline_platform.state_file import StateFile
 from pipeline_platform.steps.extract import Extract
 
 C1_ALONE = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
@@ -23,6 +22,18 @@ C1_ALONE = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 SHORT_SECONDS = 60.0
 """The longest run that is short: in it, C2 takes longer than its code saves."""
 _SMALL_BYTES = 16 * 1024 * 1024
+
+
+class _LastRun(StateFile):
+    """What the last run of a pipeline took.
+
+    Args:
+        pipeline: Its file.
+        seconds: For each partition.
+    """
+
+    pipeline: str
+    seconds: float
 
 
 def is_short(pipeline: PipelineConfig, partitions: int = 1) -> bool:
@@ -34,9 +45,9 @@ def is_short(pipeline: PipelineConfig, partitions: int = 1) -> bool:
     """
     if pipeline.mode != "batch":
         return False
-    known = _seconds(_file(pipeline.file)) if pipeline.file is not None else None
+    known = _LastRun.read(_file(pipeline.file)) if pipeline.file is not None else None
     if known is not None:
-        return known * partitions <= SHORT_SECONDS
+        return known.seconds * partitions <= SHORT_SECONDS
     sizes = [step.config.known_bytes() for step in pipeline.steps if isinstance(step.config, Extract)]
     return None not in sizes and sum(size or 0 for size in sizes) <= _SMALL_BYTES
 
@@ -47,30 +58,19 @@ def remember(pipeline: PipelineConfig, seconds: float, partitions: int = 1, *, i
     Args:
         pipeline: The pipeline; of one that comes from no file, nothing is kept.
         seconds: How long it took, without the start of the session.
-        partitions: How many partitions it loaded.
+        partitions: How many partitions it loaded; 0 without any.
         is_whole: Whether all of it was run: what failed, or ran in part, may only be known to take longer.
     """
     if pipeline.file is None:
         return
     file, each = _file(pipeline.file), seconds / max(partitions, 1)
-    known = _seconds(file)
-    if not is_whole and (known is None or each <= known):
+    known = _LastRun.read(file)
+    if not is_whole and (known is None or each <= known.seconds):
         return
     # It is only a hint: a cache that can't be written to is no reason to fail.
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        aside = file.with_suffix(f".{uuid.uuid4().hex}")
-        aside.write_text(json.dumps({"pipeline": str(pipeline.file), "seconds": round(each, 3)}))
-        aside.replace(file)
+        _LastRun(pipeline=str(pipeline.file), seconds=round(each, 3)).write(file)
 
 
 def _file(pipeline: Path) -> Path:
     return cache_folder() / "runs" / f"{hashlib.sha256(str(pipeline.absolute()).encode()).hexdigest()[:16]}.json"
-
-
-def _seconds(file: Path) -> float | None:
-    """What is known of the last run; None for nothing."""
-    try:
-        return float(json.loads(file.read_text())["seconds"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None

@@ -6,20 +6,17 @@ A supervisor, `pipeline-platform streams` and the check of a stream's health rea
 from __future__ import annotations
 
 import getpass
-import logging
 import os
 import socket
-import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from pipeline_platform.metrics.stream import StepTotals, StreamProgress, StreamTotals
+from pipeline_platform.state_file import StateFile
 
-_LOG = logging.getLogger(__name__)
 STREAMS_VARIABLE = "PIPELINE_PLATFORM_STREAMS"
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
@@ -28,40 +25,7 @@ STALE_SECONDS = 60.0
 StreamPhase = Literal["starting", "running", "stopped", "failed", "completed"]
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """What the file says; None if there is none, or one that another version has written."""
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
-        except OSError as error:
-            # It helps others to see how a stream is; no stream stands or falls with it.
-            _LOG.warning("%s can't be read: %s", path, error)
-            return None
-
-    def write(self, path: Path) -> None:
-        """Put it there in one go: a reader sees the old one or this one.
-
-        Raises:
-            OSError: There is no room, or no right to write.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(self.model_dump_json(indent=2))
-                file.close()
-                Path(file.name).replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    Path(file.name).unlink()
-                raise
-
-
-class StreamState(_File):
+class StreamState(StateFile):
     """Where a stream stands, as the process that runs it last said."""
 
     pipeline: str
@@ -104,7 +68,7 @@ class StreamState(_File):
         return now - self.moved if self.moved is not None and self.phase == "running" else timedelta()
 
 
-class StreamRequest(_File):
+class StreamRequest(StateFile):
     """What a person asked of a stream; it holds for what began before."""
 
     action: Literal["stop", "resume"]
