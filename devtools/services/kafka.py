@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 auto.create.topics.enable=false
 """
+_TOPIC_SECONDS = 60
 USER, PASSWORD = "reader", 'it\'s "secret"; \\ = 1'
 
 
@@ -90,10 +92,15 @@ class Kafka:
     authority: str
 
     def make_topic(self, name: str, partitions: int = 1) -> None:
-        """Make a topic."""
+        """Make a topic, and wait until the broker leads all its partitions: the controller answers before that."""
         client: Any = AdminClient({"bootstrap.servers": self.address})
         for made in client.create_topics([NewTopic(name, partitions, 1)]).values():
             made.result()
+        deadline = time.monotonic() + _TOPIC_SECONDS
+        while not _is_led(client.list_topics(timeout=_TOPIC_SECONDS).topics.get(name), partitions):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"nobody leads topic {name}")
+            time.sleep(0.05)
 
     def credentials(self) -> dict[str, str]:
         """The fields of its secret in Vault."""
@@ -150,6 +157,11 @@ def start_kafka(outlives: bool = False) -> Kafka:
     server = ServerProcess("kafka", [*run, "kafka.Kafka", str(settings)], folder, answers, outlives=outlives)
     server.start()
     return Kafka(address, server, f"127.0.0.1:{secure}", authority.cert_pem.bytes().decode())
+
+
+def _is_led(topic: Any, partitions: int) -> bool:
+    """Whether a broker knows as many partitions of a topic, and who leads each."""
+    return topic is not None and sum(place.leader >= 0 for place in topic.partitions.values()) == partitions
 
 
 def _write_key(path: Path, key: trustme.LeafCert) -> None:

@@ -28,7 +28,7 @@ _SECONDS = 240
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("chromedriver") is None, reason="chromedriver is not installed"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 
@@ -200,7 +200,7 @@ def test_a_month_is_loaded_in_the_ui_and_all_that_depends_on_it_runs_by_itself(
 ):
     look("/locations/project.py/asset-groups/days/lineage", "Materialize all", picture="partitioned")
     click(browser, "Materialize all…")
-    wait = WebDriverWait(browser, 60)
+    wait = WebDriverWait(browser, _SECONDS)
     keys = wait.until(lambda driver: driver.find_element(By.CSS_SELECTOR, "input[placeholder^='ex: 2024']"))
     keys.click()
     keys.send_keys("[2024-01-01...2024-01-31]", Keys.TAB)
@@ -240,7 +240,7 @@ def rows_of(table: Path) -> list[tuple[Any, ...]]:
 def click(browser: Any, text: str) -> None:
     """Click what says this, the innermost of what does."""
     place = f"(//*[normalize-space(text())='{text}'])[last()]"
-    WebDriverWait(browser, 60).until(lambda driver: driver.find_element(By.XPATH, place).is_displayed())
+    WebDriverWait(browser, _SECONDS).until(lambda driver: driver.find_element(By.XPATH, place).is_displayed())
     browser.find_element(By.XPATH, place).click()
 
 

@@ -12,8 +12,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions  # pyright: ignore[reportPrivateImportUsage]
+from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import (  # pyright: ignore[reportPrivateImportUsage]
+    AdminClient,
+    NewPartitions,
+    OffsetSpec,
+)
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
@@ -108,12 +112,17 @@ def test_a_topic_that_was_recreated_is_another_one_though_it_ends_where_the_old_
 
 
 def test_a_topic_ends_where_a_run_stops_before_the_first_open_transaction(
-    spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path
+    spark: SparkSession, kafka: Kafka, topic: str, client: Any, tmp_path: Path
 ):
     produce(kafka, topic, 1)
     producer = Producer({"bootstrap.servers": kafka.address, "transactional.id": f"{topic}-writer"})
     producer.init_transactions(30)
     uncommitted = {"isolation.level": "read_uncommitted"}
+
+    def ends(level: IsolationLevel) -> int:
+        place = TopicPartition(topic, 1)
+        asked = client.list_offsets({place: OffsetSpec.latest()}, isolation_level=level)
+        return asked[place].result(30).offset
 
     def both() -> tuple[str, str]:
         return text(kafka, [topic]), text(kafka, [topic], **uncommitted)
@@ -127,6 +136,8 @@ def test_a_topic_ends_where_a_run_stops_before_the_first_open_transaction(
         produce(kafka, topic, 1)
         seen.append(both())
         end(30)
+        # The coordinator answers before it has told the partition.
+        until(lambda: ends(IsolationLevel.READ_COMMITTED) == ends(IsolationLevel.READ_UNCOMMITTED))
         seen.append(both())
     nothing, open_, aborted, open_again, committed = seen
     assert open_[0] == nothing[0]
