@@ -13,10 +13,10 @@ from typing import Any
 import dagster as dg
 import pytest
 from confluent_kafka import Consumer, IsolationLevel, Producer, TopicPartition
-from confluent_kafka.admin import (  # pyright: ignore[reportPrivateImportUsage]
+from confluent_kafka.admin import (
     AdminClient,
-    NewPartitions,
-    OffsetSpec,
+    NewPartitions,  # pyright: ignore[reportPrivateImportUsage]
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
 )
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
