@@ -13,7 +13,9 @@ from pyspark.sql import SparkSession
 from pipeline_platform import redaction
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.spark.compilers import C1_ALONE
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use, start_server, stop_server
 from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.engine.spark.sharing import leave_server
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
 pytest_plugins = [
@@ -24,7 +26,15 @@ pytest_plugins = [
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    if request.config.getoption("--on-server"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+            server = start_server("2g")
+            yield spark_session("tests", {}, server=Use.RUNNING)
+            leave_server()
+            stop_server(server)
+        return
     # Rows given as Arrow are an RDD then, and not constants of which the optimizer makes the results itself.
     given_rows = {"spark.sql.execution.arrow.localRelationThreshold": "0"}
     session = spark_session("tests", {"spark.master": "local[2]", **given_rows})
@@ -35,11 +45,14 @@ def spark() -> Iterator[SparkSession]:
 def pytest_configure() -> None:
     # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time.
     os.environ.setdefault("SPARK_SUBMIT_OPTS", C1_ALONE)
+    # A server that a developer has started is not the tests'.
+    os.environ[SERVER_VARIABLE] = "never"
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--on-server", action="store_true", help="Run the tests of one session on a Spark Connect server.")
     parser.addoption("--pictures", help="Folder for pictures of the UI, taken while it is tested.")
 
 

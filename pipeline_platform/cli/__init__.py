@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, init, listing, methods, reference, run, streams, warm_up
+from pipeline_platform.cli import check, init, listing, methods, reference, run, spark, streams, warm_up
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ _COMMANDS = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(spark.app, name="spark")
 
 
 def main() -> None:

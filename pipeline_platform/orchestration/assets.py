@@ -101,7 +101,7 @@ def _batch_results(
             pipeline.require_ready(needed, partition)
             events.say("starting Spark")
             is_brief = is_short(pipeline, len(partition.keys) if partition is not None else 1)
-            session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief)
+            session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, may_share=True)
             events.show_spark(session)
             done = BatchRun(
                 pipeline,

@@ -9,6 +9,8 @@ from dagster_pyspark import LazyPySparkResource
 from dagster_spark.utils import flatten_dict  # pyright: ignore[reportUnknownVariableType]
 from pydantic import Field
 
+from pipeline_platform.engine.spark.server import Use
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -26,20 +28,34 @@ class SparkResource(LazyPySparkResource):
         description="Spark settings for every pipeline; `spark.master` or `spark.remote` say where Spark runs.",
     )
 
-    def session(self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False) -> SparkSession:
+    server: Use | None = Field(
+        default=None,
+        description="Whether batch runs have sessions on the Spark server of the machine, in place of a Spark of their "
+        "own: `NEVER`, `RUNNING` (if one runs) or `ON_DEMAND` (the first run starts one where memory allows, and it "
+        "ends when no run has used it for ten minutes). By default what PIPELINE_PLATFORM_SPARK_SERVER says, or else "
+        "`RUNNING`.",
+    )
+
+    def session(
+        self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False, may_share: bool = False
+    ) -> SparkSession:
         """The process's session, started if there is none.
 
         Args:
             app_name: Shown by Spark.
             conf: Settings of the pipeline, which win over the resource's.
             is_short: What is to be done takes less than a minute.
+            may_share: Whether it may be on the machine's server, which has no `sparkContext` for a client.
 
         Raises:
             PipelineException: Java or a jar is missing, or a session runs with other fixed settings.
         """
         from pipeline_platform.engine.spark.session import spark_session
+        from pipeline_platform.engine.spark.sharing import configured_use
 
-        return spark_session(app_name, {**self._settings(), **conf}, is_short=is_short)
+        use = self.server or configured_use()
+        wanted = {**self._settings(), **conf}
+        return spark_session(app_name, wanted, is_short=is_short, server=use if may_share else Use.NEVER)
 
     def _settings(self) -> dict[str, str]:
         flat = cast("list[tuple[str, Any]]", flatten_dict(self.spark_config))

@@ -113,7 +113,9 @@ def read_group(
         for field in fields
         if not isinstance(field.dataType, T.StringType) and not is_read_by_spark(field.dataType)
     }
-    frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
+    if values:
+        # Spark Connect takes no projection of nothing.
+        frame = frame.withColumns({f"{_VALUE}{name}": once(value) for name, value in values.items()})
     read = {name: F.col(quoted(f"{_VALUE}{name}")) if name in values else text for name, text in texts.items()}
     unfit = [
         F.when(texts[field.name].isNotNull() & read[field.name].isNull(), no_value_message(field))
@@ -121,8 +123,8 @@ def read_group(
         if field.name in values
     ]
     # Not a part of the reason, where it would be parsed for each column, or in a lambda, which Spark does not compile.
-    as_texts = T.StructType([T.StructField(name, T.StringType()) for name in (*group.names, CORRUPT)])
-    parsed = F.from_csv(F.col(CORRUPT), as_texts.toDDL(), form.record_options())
+    as_texts = [T.StructField(name, T.StringType()) for name in (*group.names, CORRUPT)]
+    parsed = F.from_csv(F.col(CORRUPT), _ddl(as_texts), form.record_options())
     frame = frame.withColumn(PARSED_AS_TEXTS, once(F.when(F.col(CORRUPT).isNotNull(), parsed)))
     required = [
         F.when(read[in_file[field.name.lower()]].isNull(), F.lit(f"'{field.name}' is missing or null"))
@@ -209,9 +211,14 @@ def _raw(
         schema = T.StructType([T.StructField(LINE, text), *partitions.fields, corrupt])
         frame = group.load(reader.format("csv").options(**{**options, **_WHOLE_LINE}).schema(schema))
         frame = frame.withColumn(LINE, F.coalesce(F.col(CORRUPT), F.col(LINE))).drop(CORRUPT)
-        parsed = F.from_csv(F.col(LINE), T.StructType([*columns, corrupt]).toDDL(), form.record_options())
+        parsed = F.from_csv(F.col(LINE), _ddl([*columns, corrupt]), form.record_options())
         return frame.withColumn(_PARSED, once(parsed)).select("*", f"{_PARSED}.*")
     if group.line_sep is not None:
         options = {"lineSep": group.line_sep, **options}
     schema = T.StructType([*columns, *partitions.fields, corrupt])
     return group.load(reader.format("csv").options(**options).schema(schema))
+
+
+def _ddl(fields: Iterable[T.StructField]) -> str:
+    """Columns as SQL has them; pyspark's own way asks for the session of the thread, which Connect has in one alone."""
+    return ", ".join(f"{quoted(field.name)} {field.dataType.simpleString()}" for field in fields)

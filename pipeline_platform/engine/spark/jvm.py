@@ -147,7 +147,7 @@ def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
     with tempfile.TemporaryDirectory(prefix="pipeline-platform-") as folder:
         file = Path(folder) / "spark.properties"
         file.touch(mode=0o600)
-        file.write_text("".join(f"{_escaped(key)}={_escaped(value)}\n" for key, value in settings.items()))
+        file.write_text(properties(settings))
         options = shlex.join(["--properties-file", str(file), "--load-spark-defaults"])
         # The one way that pyspark has to give more arguments.
         os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before[_SUBMIT_ARGUMENTS] or 'pyspark-shell'}"
@@ -162,6 +162,11 @@ def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def properties(settings: Mapping[str, str]) -> str:
+    """Settings as a file of Java's properties."""
+    return "".join(f"{_escaped(key)}={_escaped(value)}\n" for key, value in settings.items())
 
 
 def _escaped(text: str) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline_platform.engine.spark.jvm import last_words
+from pipeline_platform.engine.spark.server import last_lines
+from pipeline_platform.engine.spark.sharing import leave_server, server_exit_code
 from pipeline_platform.exceptions import PipelineExecutionException
 
 _MEMORY = "spark.driver.memory"
@@ -71,13 +73,15 @@ class JvmDeath:
 
 
 def jvm_death(error: BaseException | None = None) -> JvmDeath | None:
-    """How the JVM died that this process has started; None if it is alive, or there is none.
+    """How the JVM died that this process has started, or shares; None if it is alive, or there is none.
 
     Args:
         error: What was raised; where it says that the connection to the JVM is gone, its end is waited for.
     """
     from pyspark import SparkContext
 
+    if (ended := server_exit_code()) is not None:
+        return JvmDeath(ended, last_lines())
     gateway: Any = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]
     process: subprocess.Popen[bytes] | None = getattr(gateway, "proc", None)
     if process is None:
@@ -100,6 +104,7 @@ def forget_jvm() -> None:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    leave_server()
     context: Any = SparkContext
     session: Any = SparkSession
     context._active_spark_context = context._gateway = context._jvm = None

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.permissions import is_allowed
@@ -29,6 +30,9 @@ from pipeline_platform.engine.spark.jvm import (
     launch,
 )
 from pipeline_platform.engine.spark.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
+from pipeline_platform.engine.spark.server import Use
+from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS, EVERYWHERE_CONF, LOCAL_CONF
+from pipeline_platform.engine.spark.sharing import configured_use, leave_server, session_on_server
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.causes import failure_of
 from pipeline_platform.frames.failure_text import failure_message
@@ -38,53 +42,14 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
-EVERYWHERE_CONF = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    # Spark's own list without kafka: what an older source writes is not observed, so it could not be counted.
-    "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
-    # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
-    "spark.redaction.regex": f"(?i){SECRET_NAMES}",
-    # In plans, where options stand as text.
-    # A word is tried once, and if it has a value: Spark does this several times for each micro-batch.
-    "spark.sql.redaction.string.regex": (
-        # The passwords of a login are quoted and may hold what ends a value elsewhere.
-        r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
-        r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
-        rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
-    ),
-    # Otherwise the zone of the machine: a timestamp without a zone would be another instant on every machine.
-    "spark.sql.session.timeZone": "UTC",
-    # Spark's default, INT96, is read as UTC by some and without a zone by others, and overflows before 1677 and after
-    # 2262 for who reads it as nanoseconds: pyarrow and deltalake.
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # The calendar that every other reader has.
-    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-    "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
-    # Otherwise each call of pyspark looks for the line of Python it came from, for messages that would name our lines,
-    # and takes two to ten times as long.
-    "spark.python.sql.dataFrameDebugging.enabled": "false",
-}
-
-# For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.
-LOCAL_CONF = {
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.sql.shuffle.partitions": "2",
-    "spark.databricks.delta.snapshotPartitions": "2",
-    "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
-    "spark.driver.memory": "2g",
-}
-
-_DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
+_WAREHOUSE = "spark.sql.warehouse.dir"
 MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"
 
 
-def spark_session(app_name: str, conf: Mapping[str, str] | None = None, *, is_short: bool = False) -> SparkSession:
+def spark_session(
+    app_name: str, conf: Mapping[str, str] | None = None, *, is_short: bool = False, server: Use = Use.NEVER
+) -> SparkSession:
     """The process's session, started if there is none.
 
     `SPARK_REMOTE` (`sc://…`) or `SPARK_MASTER` (`local[*]` by default, `spark://`, `yarn`, `k8s://`) say where.
@@ -94,6 +59,8 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None, *, is_sh
         conf: Settings that win over the platform's defaults.
         is_short: What is to be done takes less than a minute; see `engine.spark.compilers`. Matters to a local JVM
             that is started for it.
+        server: Whether the session may be one on the machine's server (`engine.spark.server`), where neither says
+            otherwise. With `NEVER`, one that is there is left.
 
     Raises:
         PipelineExecutionException: Java is missing or of the wrong version, jars can't be resolved, or no Spark
@@ -105,15 +72,20 @@ def spark_session(app_name: str, conf: Mapping[str, str] | None = None, *, is_sh
     forget_dead_jvm()
     wanted = dict(conf or {})
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
+    if server == Use.NEVER:
+        leave_server()
     running = SparkSession.getActiveSession()
     if running is not None:
         return _with_settings(running, wanted)
+    has_place = remote or "spark.master" in wanted or os.environ.get(MASTER_VARIABLE)
+    if not has_place and (shared := session_on_server(app_name, wanted, server)) is not None:
+        return _with_settings(shared, wanted)
     if remote:
         session = remote_session(remote, app_name)
         ours = {key: value for key, value in EVERYWHERE_CONF.items() if is_modifiable(session, key)}
         return _with_settings(session, {**ours, **wanted})
     java = require_java()
-    master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE, "local[*]")
+    master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE) or "local[*]"
     jars = connector_jars()
     is_local = master.startswith("local")
     if is_local:
@@ -210,13 +182,16 @@ def clashing_settings(session: SparkSession, wanted: Mapping[str, str]) -> dict[
 
 
 def _holds(running: str | None, key: str, value: str) -> bool:
+    if key == _WAREHOUSE and ":" not in value:
+        # Spark makes a URI of a path.
+        return running in (value, f"file:{Path(value).absolute()}")
     # The JVM's options have the platform's own before them.
     return running == value or (key == DRIVER_OPTIONS and (running or "").endswith(f" {value}"))
 
 
 def is_modifiable(session: SparkSession, key: str) -> bool:
     """Whether a running session takes another value; of those that Spark does not know, only Delta's defaults are."""
-    return key.startswith(_DELTA_DEFAULTS) or session.conf.isModifiable(key)
+    return key.startswith(DELTA_DEFAULTS) or session.conf.isModifiable(key)
 
 
 def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSession:
@@ -245,9 +220,12 @@ def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
     """
     from pyspark.sql import SparkSession
 
+    use = configured_use() if pipeline.mode == "batch" else Use.NEVER
+    if use == Use.NEVER:
+        leave_server()
     is_first = SparkSession.getActiveSession() is None
     settings = pipeline.spark_settings()
-    session = spark_session(pipeline.name, settings if is_first else None, is_short=True)
+    session = spark_session(pipeline.name, settings if is_first else None, is_short=True, server=use)
     if is_first:
         # It was started with them, as some can't be set later. The next pipeline must not find the others.
         for key in settings:

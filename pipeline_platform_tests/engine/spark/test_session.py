@@ -10,7 +10,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
-from pipeline_platform.engine.spark.session import EVERYWHERE_CONF
+from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF
 
 IN_PLANS = EVERYWHERE_CONF["spark.sql.redaction.string.regex"]
 

@@ -1,0 +1,47 @@
+"""What every session of the platform is started with."""
+
+from __future__ import annotations
+
+SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
+EVERYWHERE_CONF = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Spark's own list without kafka: what an older source writes is not observed, so it could not be counted.
+    "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
+    # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
+    "spark.redaction.regex": f"(?i){SECRET_NAMES}",
+    # In plans, where options stand as text.
+    # A word is tried once, and if it has a value: Spark does this several times for each micro-batch.
+    "spark.sql.redaction.string.regex": (
+        # The passwords of a login are quoted and may hold what ends a value elsewhere.
+        r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
+        r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
+        rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
+    ),
+    # Otherwise the zone of the machine: a timestamp without a zone would be another instant on every machine.
+    "spark.sql.session.timeZone": "UTC",
+    # Spark's default, INT96, is read as UTC by some and without a zone by others, and overflows before 1677 and after
+    # 2262 for who reads it as nanoseconds: pyarrow and deltalake.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # The calendar that every other reader has.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
+    # Otherwise each call of pyspark looks for the line of Python it came from, for messages that would name our lines,
+    # and takes two to ten times as long.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+}
+
+# For one small machine; measured in docs/benchmarks.md. A cluster keeps Spark's own defaults.
+LOCAL_CONF = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
+    "spark.driver.memory": "2g",
+}
+
+DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
+"""Settings for what the properties of new tables are by default, which a session takes at any time."""

@@ -1,0 +1,147 @@
+"""A run's session on the server of the machine: whether it can have one, and how to be rid of it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import time
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+import psutil
+
+from pipeline_platform.engine.spark.connect import CONNECT_EXTRA, remote_session
+from pipeline_platform.engine.spark.jars import connector_jars, say
+from pipeline_platform.engine.spark.server import (
+    FREE_MEMORY,
+    SERVER_VARIABLE,
+    SparkServer,
+    Use,
+    build_of,
+    running_server,
+    server_file,
+    start_server,
+)
+from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_MODE_VARIABLE = "SPARK_CONNECT_MODE_ENABLED"
+# On one machine nothing is lost on the way: who does not answer is gone. By default the client tries for ten minutes.
+_RETRIES = 3
+_PATIENCE_SECONDS = 3.0
+"""Between the end of the server and its being noted."""
+_TERMINATED = -signal.SIGTERM
+_used: list[SparkServer] = []
+
+
+def configured_use() -> Use:
+    """What `PIPELINE_PLATFORM_SPARK_SERVER` says: `never`, `running` or `on_demand`; by default `running`.
+
+    Raises:
+        PipelineConfigurationException: It says something else.
+    """
+    said = os.environ.get(SERVER_VARIABLE) or Use.RUNNING
+    try:
+        return Use(said)
+    except ValueError as error:
+        raise PipelineConfigurationException(
+            f"{SERVER_VARIABLE} is '{said}', which says nothing", hint=f"set it to one of {', '.join(Use)}"
+        ) from error
+
+
+def session_on_server(app_name: str, wanted: Mapping[str, str], use: Use) -> SparkSession | None:
+    """A session on the server of the machine; None if the run has to have a JVM of its own, of which a line says why.
+
+    Args:
+        app_name: Shown by Spark.
+        wanted: Settings of the run; those that are fixed when Spark starts make it a case for a JVM of its own.
+        use: Whether a server may be used, or started.
+    """
+    if use == Use.NEVER or CONNECT_EXTRA.missing():
+        return None
+    try:
+        server = running_server()
+        if server is None:
+            if use == Use.RUNNING or psutil.virtual_memory().available < FREE_MEMORY:
+                return None
+            say("starting a Spark server, which the next runs use too ...")
+            server = start_server()
+        if (reason := _unfit(server, wanted)) is not None:
+            say(f"not on the Spark server that runs: {reason}")
+            return None
+        session = remote_session(server.remote, app_name)
+    except PipelineException as error:
+        say(f"not on the Spark server of this machine: {error.message}")
+        return None
+    _give_up_early(session)
+    if not _used:
+        atexit.register(leave_server)
+    _used[:] = [server]
+    return session
+
+
+def _unfit(server: SparkServer, wanted: Mapping[str, str]) -> str | None:
+    if server.build != build_of(connector_jars()):
+        return "it belongs to another version of the platform; end it with `pipeline-platform spark stop`"
+    if fixed := _fixed_when_started(server, [key for key in wanted if not key.startswith(DELTA_DEFAULTS)]):
+        return f"{', '.join(sorted(fixed))} can only be set when Spark starts"
+    return None
+
+
+def _fixed_when_started(server: SparkServer, keys: list[str]) -> list[str]:
+    if not keys:
+        return []
+    from pyspark.sql.connect import proto
+    from pyspark.sql.connect.client import SparkConnectClient
+
+    client = SparkConnectClient(server.remote)
+    try:
+        asked = proto.ConfigRequest.Operation(is_modifiable=proto.ConfigRequest.IsModifiable(keys=keys))
+        return [key for key, answer in client.config(asked).pairs if answer != "true"]
+    finally:
+        client.release_session()
+        client.close()
+
+
+def _give_up_early(session: SparkSession) -> None:
+    from pyspark.sql.connect.client import SparkConnectClient
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+
+    # The error that follows says the same.
+    warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")
+    cast("SparkConnectClient", session.client).set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+
+
+def leave_server() -> None:
+    """End this process's session on the server, if it has one: the next one may have a JVM of its own."""
+    if _used:
+        from pyspark.sql import SparkSession
+
+        _used.clear()
+        if (session := SparkSession.getActiveSession()) is not None:
+            session.stop()
+        # The mark by which pyspark tells which of its two kinds of sessions a process has.
+        os.environ.pop(_MODE_VARIABLE, None)
+
+
+def server_exit_code() -> int | None:
+    """How the server of this process's session has ended; None if it has not, or the session is on none."""
+    if not _used or _used[0].is_alive():
+        return None
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        noted = SparkServer.read(server_file())
+        if noted is None or noted.jvm != _used[0].jvm:
+            # It was told to end, or had nothing to do.
+            return _TERMINATED
+        if noted.exit_code is not None:
+            return noted.exit_code
+        if time.monotonic() > deadline:
+            # Who looks after it was killed as well.
+            return -signal.SIGKILL
+        time.sleep(0.1)
