@@ -34,7 +34,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     _uv("build", "--wheel", "--out-dir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     _uv("venv", "--python", sys.executable, folder / "venv")
-    _uv("pip", "install", "--python", python, "--constraint", CONSTRAINTS, f"{wheel}[postgres,vault]")
+    _uv("pip", "install", "--python", python, "--constraint", CONSTRAINTS, f"{wheel}[connect,postgres,vault]")
     return Installed(wheel, python.parent)
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.frames.remote import is_remote
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
+    from pyspark.sql.connect.shell.progress import StageInfo
 
 _END_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
@@ -46,12 +49,13 @@ def watched(spark: SparkSession, tell: Callable[[SparkProgress], None], seconds:
     """Tell how far Spark is while the block lasts, whenever it has come further.
 
     Args:
-        spark: The session; nothing is told of one by Spark Connect.
+        spark: The session; Spark Connect tells of tasks alone, every two seconds at most.
         tell: Told in a thread of its own.
         seconds: Between two looks.
     """
     if is_remote(spark):
-        yield
+        with _watched_on_server(spark, tell, seconds):
+            yield
         return
     over = threading.Event()
 
@@ -75,6 +79,26 @@ def watched(spark: SparkSession, tell: Callable[[SparkProgress], None], seconds:
         over.set()
         # A JVM that hangs must not keep the end of the run from being told.
         watcher.join(_END_SECONDS)
+
+
+@contextmanager
+def _watched_on_server(spark: SparkSession, tell: Callable[[SparkProgress], None], seconds: float) -> Generator[None]:
+    told = time.monotonic()
+
+    def look(*, stages: Iterable[StageInfo], done: bool, **_: Any) -> None:
+        nonlocal told
+        active = [stage for stage in stages if not stage.done]
+        if active and not done and time.monotonic() - told >= seconds:
+            told = time.monotonic()
+            tasks_done = sum(stage.num_completed_tasks for stage in active)
+            tell(SparkProgress(sum(stage.num_tasks for stage in active), tasks_done, rows_read=0, rows_written=0))
+
+    session = cast("ConnectSession", spark)
+    session.registerProgressHandler(look)
+    try:
+        yield
+    finally:
+        session.removeProgressHandler(look)
 
 
 def _progress(spark: SparkSession) -> SparkProgress | None:

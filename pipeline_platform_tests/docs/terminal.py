@@ -33,6 +33,8 @@ _SET_BY_TESTS = (
     "PIPELINE_PLATFORM_",
     "VAULT_",
     "AWS_",
+    # Where a developer's own Spark server is noted.
+    "XDG_STATE_HOME",
 )
 # Where jars are kept, and how Java is started: nothing that a page is about.
 _LEFT_ALONE = ("PIPELINE_PLATFORM_CACHE", "SPARK_SUBMIT_OPTS")
