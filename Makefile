@@ -10,7 +10,7 @@ SURVIVAL := $(TESTS)/test_survival.py
 # As the pages: an environment with the built wheel, which takes some time to make.
 WITH_WHEEL := orchestration/test_component.py
 PARTS := test-survival test-dagster test-engine test-streaming test-databases test-files test-docs test-servers \
-  test-methods test-config
+  test-methods test-config test-on-server
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -73,6 +73,9 @@ test-streaming: PART = engine/streaming metrics
 test-engine: PART = engine/spark $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
 test-docs: PART = docs $(WITH_WHEEL)
 test-config: PART = config credentials services
+# The engine once more, on a server that runs share.
+test-on-server: PART = engine/test_counting.py engine/test_validation.py engine/test_partitioned_quarantine.py
+test-on-server: OPTIONS = --on-server
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
 prepare: install
@@ -81,7 +84,7 @@ prepare: install
 $(filter-out test-survival,$(PARTS)): prepare
 
 $(PARTS):
-	$(BIN)/python -m pytest $(addprefix $(TESTS)/,$(PART))
+	$(BIN)/python -m pytest $(OPTIONS) $(addprefix $(TESTS)/,$(PART))
 
 # What needs neither Java nor a server.
 WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \

@@ -1,18 +1,21 @@
-"""The smallest batch from a cold start: `python -m devtools.bench.cold [ROUNDS]`, with nothing else running.
+"""The smallest batch, cold and warm: `python -m devtools.bench.cold [ROUNDS]`, with nothing else running.
 
 Each side is a program of its own, in turn: `pipeline-platform run` as it is, the same with both of Java's compilers,
-and a script of a few lines with Spark's own defaults and Delta's jars beside pyspark's. CPU seconds are those of the
-whole machine meanwhile, as a JVM outlives the program that has started it by a moment.
+the same on a Spark server that runs, and a script of a few lines with Spark's own defaults and Delta's jars beside
+pyspark's. CPU seconds are those of the whole machine meanwhile, as a JVM outlives the program that has started it by a
+moment.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -21,10 +24,12 @@ import psutil
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.jars import connector_jars
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use, start_server, stop_server
 from pipeline_platform.registry import method_registry
 
 ROUNDS = 5
 _SHORT, _LONG = "short.json", "long.json"
+WARM = "platform, warm"
 _ROWS = 1000
 _SCRIPT = """
 import sys
@@ -59,6 +64,7 @@ def write_job(folder: Path) -> Mapping[str, Sequence[str]]:
         "script": [sys.executable, "script.py", ":".join(map(str, connector_jars()))],
         "platform, C1 and C2": [*run, _LONG],
         "platform": [*run, _SHORT],
+        WARM: [*run, _SHORT],
     }
 
 
@@ -68,19 +74,29 @@ def _busy() -> float:
     return times.user + times.nice + times.system
 
 
+def _ran(command: Sequence[str], folder: str, use: Use) -> None:
+    environment = {**os.environ, SERVER_VARIABLE: use}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
+
+
 def main() -> None:
     """Measure, and print a table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     taken: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as at_end:
         commands = write_job(Path(folder))
+        # Not the server that a developer has started, and may use meanwhile.
+        os.environ["XDG_STATE_HOME"] = folder
+        at_end.callback(stop_server, start_server(idle_minutes=60))
         long = load_pipeline(Path(folder) / _LONG, method_registry())
         for _ in range(rounds):
             for name, command in commands.items():
                 # Each run notes that it was short.
                 remember(long, 1e6)
                 began, busy = time.monotonic(), _busy()
-                subprocess.run(command, cwd=folder, capture_output=True, check=True)
+                _ran(command, folder, Use.RUNNING if name == WARM else Use.NEVER)
                 taken.setdefault(name, []).append((time.monotonic() - began, _busy() - busy))
     sys.stdout.write("| | median s | min | max | ratio to the script | CPU s, median | min | max |\n")
     sys.stdout.write("|---|---|---|---|---|---|---|---|\n")

@@ -135,7 +135,7 @@ def main() -> None:
                     folder,
                     str(pipelines),
                 ]
-                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 times.append(float(done.stdout.splitlines()[-1]))
     print(f"| {pipelines} pipelines | median CPU s | min | max | ratio to bare, median of the rounds |")
     print("|---|---|---|---|---|")

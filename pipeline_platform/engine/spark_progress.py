@@ -15,7 +15,7 @@ from pipeline_platform.frames.remote import is_remote
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.session import SparkSession as ConnectSession
-    from pyspark.sql.connect.shell.progress import StageInfo
+    from pyspark.sql.connect.shell.progress import ProgressHandler, StageInfo
 
 _END_SECONDS = 5.0
 _LOG = logging.getLogger(__name__)
@@ -93,12 +93,12 @@ def _watched_on_server(spark: SparkSession, tell: Callable[[SparkProgress], None
             tasks_done = sum(stage.num_completed_tasks for stage in active)
             tell(SparkProgress(sum(stage.num_tasks for stage in active), tasks_done, rows_read=0, rows_written=0))
 
-    session = cast("ConnectSession", spark)
-    session.registerProgressHandler(look)
+    session, handler = cast("ConnectSession", spark), cast("ProgressHandler", look)
+    session.registerProgressHandler(handler)
     try:
         yield
     finally:
-        session.removeProgressHandler(look)
+        session.removeProgressHandler(handler)
 
 
 def _progress(spark: SparkSession) -> SparkProgress | None:

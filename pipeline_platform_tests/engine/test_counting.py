@@ -19,6 +19,7 @@ from pipeline_platform.engine import counting
 from pipeline_platform.engine.counting import counted
 from pipeline_platform.engine.execution import NOT_RUN
 from pipeline_platform.engine.plan import plan
+from pipeline_platform.frames.remote import is_remote
 from pipeline_platform_tests.engine import lost_shuffle
 
 ROWS = 1000
@@ -102,9 +103,12 @@ def test_a_frame_that_is_used_twice_in_one_plan_is_counted_once(spark: Any, fold
         to_delta(tmp_path / "joined"),
     )
     rows = {name: metrics.rows for name, metrics in found.items()}
-    assert rows == {"all": ROWS, "some": ROWS // 2, "twice": ROWS, "joined": ROWS, "to_delta_lake": ROWS}
+    # Of what a plan holds several times, Spark Connect tells a sum that can't be taken apart.
+    all_rows = None if is_remote(spark) else ROWS
+    assert rows == {"all": all_rows, "some": ROWS // 2, "twice": ROWS, "joined": ROWS, "to_delta_lake": ROWS}
 
 
+@pytest.mark.in_jvm
 def test_a_stage_that_is_run_again_after_its_shuffle_was_lost_gives_no_wrong_count(tmp_path: Path):
     command = [sys.executable, "-m", lost_shuffle.__name__, str(tmp_path / "lost")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=200)
@@ -185,6 +189,7 @@ def test_what_need_not_be_run_again_is_not_counted_and_says_so(spark: Any, folde
     assert (again["all"].rows, again["all"].rows_note) == (None, "not counted: nothing had to be done for it")
 
 
+@pytest.mark.in_jvm
 @pytest.mark.parametrize("source", ["parquet", "delta"])
 def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_counted(
     spark: Any, folder: Path, source: str, tmp_path: Path
@@ -206,6 +211,7 @@ def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_cou
     assert found["to_delta_lake"].rows == 10
 
 
+@pytest.mark.in_jvm
 def test_only_the_columns_that_are_needed_are_read_though_the_rows_are_counted(spark: Any, folder: Path):
     frame, _ = counted(spark.read.parquet(str(folder / "parquet")))
     in_java: Any = frame.select("k")._jdf

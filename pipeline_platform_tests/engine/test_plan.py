@@ -22,6 +22,8 @@ from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.extract import BadRecords
 
+pytestmark = pytest.mark.in_jvm
+
 RATE = extract("fromRate", rowsPerSecond=1, cache=True, registerAs="rate")
 
 

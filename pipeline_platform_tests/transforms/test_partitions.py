@@ -27,6 +27,7 @@ def partitions(frame: Any) -> int:
     return frame.select(F.spark_partition_id().alias("p")).distinct().count()
 
 
+@pytest.mark.in_jvm
 @pytest.mark.parametrize("number", [1, 5, "8"])
 def test_repartition_makes_so_many_partitions_and_keeps_the_rows(spark: Any, number: Any):
     frame = applied(spark, Repartition.model_validate({"numPartitions": number}), ROWS)
@@ -34,6 +35,7 @@ def test_repartition_makes_so_many_partitions_and_keeps_the_rows(spark: Any, num
     assert_same_rows(frame, SAME, t=ROWS)
 
 
+@pytest.mark.in_jvm
 @pytest.mark.parametrize(
     "step",
     [

@@ -75,6 +75,7 @@ def test_pivot_values_take_the_type_of_the_column(spark: Any):
     )
 
 
+@pytest.mark.in_jvm
 def test_pivot_values_save_the_pass_that_finds_them(spark: Any):
     spark.sparkContext.setJobGroup("pivot", "pivot")
     config: dict[str, Any] = {"operation": "pivot", "pivotColumn": "year", "groupByColumns": "shop"}

@@ -52,6 +52,7 @@ def test_a_column_that_may_be_null_is_told_where_it_may_not(spark: Any):
     assert [rule.passed for rule in found.rules()] == [True, False]
 
 
+@pytest.mark.in_jvm
 def test_a_schema_check_costs_no_spark_job(spark: Any):
     from pipeline_platform.engine.validation import run_block
 

@@ -8,7 +8,7 @@ text before it is parsed: no quoted value may go over the end of one, which is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -219,6 +219,6 @@ def _raw(
     return group.load(reader.format("csv").options(**options).schema(schema))
 
 
-def _ddl(fields: Iterable[T.StructField]) -> str:
+def _ddl(fields: Iterable[StructField]) -> str:
     """Columns as SQL has them; pyspark's own way asks for the session of the thread, which Connect has in one alone."""
     return ", ".join(f"{quoted(field.name)} {field.dataType.simpleString()}" for field in fields)

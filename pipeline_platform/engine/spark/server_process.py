@@ -97,7 +97,7 @@ def _settings(port: int, memory: str, jars: list[Path]) -> dict[str, str]:
 
 def _look_after(server: SparkServer, jvm: subprocess.Popen[bytes]) -> int:
     used = time.monotonic()
-    while (code := jvm.poll()) is None:
+    while not _has_ended(jvm):
         if server.clients():
             used = time.monotonic()
         elif time.monotonic() - used > server.idle_minutes * 60:
@@ -107,10 +107,18 @@ def _look_after(server: SparkServer, jvm: subprocess.Popen[bytes]) -> int:
             if not server.clients():
                 return 0
             server.write(server_file())
-        time.sleep(_LOOK_SECONDS)
     # Its runs want to tell why.
-    server.model_copy(update={"exit_code": code}).write(server_file())
+    server.model_copy(update={"exit_code": jvm.returncode}).write(server_file())
     return 1
+
+
+def _has_ended(jvm: subprocess.Popen[bytes]) -> bool:
+    """Wait for it, but not longer than until the next look."""
+    try:
+        jvm.wait(_LOOK_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 def _end(jvm: subprocess.Popen[bytes]) -> None:

@@ -334,3 +334,31 @@ def test_whether_to_use_it_is_one_of_three_words(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(SERVER_VARIABLE, "always")
     with pytest.raises(PipelineConfigurationException, match="'always', which says nothing"):
         configured_use()
+
+
+WATCHED = """
+from pipeline_platform.engine.spark.server import Use
+from pipeline_platform.engine.spark.session import spark_session
+from pipeline_platform.engine.spark_progress import watched
+
+told = []
+spark = spark_session("watched", {}, server=Use.RUNNING)
+with watched(spark, told.append, 0.1):
+    sleeps = "java_method('java.lang.Thread', 'sleep', 1500 + id * 0)"
+    spark.range(0, 12, 1, 12).selectExpr(sleeps).write.format("noop").mode("overwrite").save()
+before = len(told)
+spark.range(0, 4, 1, 4).selectExpr(sleeps).write.format("noop").mode("overwrite").save()
+print(before == len(told), *told, sep="\\n")
+"""
+
+
+def test_a_run_on_it_tells_how_many_of_its_tasks_are_done(server: SparkServer):
+    assert server.is_alive()
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    nothing_later, *told = done.stdout.splitlines()
+    assert nothing_later == "True"
+    assert told
+    assert all(line.endswith(" of 12 tasks done") for line in told)
