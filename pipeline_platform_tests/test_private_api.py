@@ -34,6 +34,7 @@ MODULES = {
     "dagster._core.events": "EngineEventData",
     "dagster._core.storage.db_io_manager": "DbTypeHandler",
     "dagster_delta._db_io_manager": "CustomDbIOManager",
+    "pydantic._internal._docs_extraction": "extract_docstrings_from_cls",
 }
 UNDOCUMENTED = {"json.decoder": ("JSONArray", "JSONObject")}
 ATTRIBUTES: dict[str, bool] = {

@@ -6,10 +6,13 @@ What JSON Schema has no word for is said in those of VS Code's language service,
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from pydantic import BaseModel
+from pydantic._internal._docs_extraction import extract_docstrings_from_cls
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
@@ -32,7 +35,21 @@ _PLAIN = frozenset({"default", "const", "enum", "defaultSnippets"})
 
 
 class PropertySchema(GenerateJsonSchema):
-    """Makes no titles of key names, which would say each key twice, and no defaults that say nothing."""
+    """Makes no titles of key names, which would say each key twice, and no defaults that say nothing.
+
+    What a key is for, it takes from the docstring of its field. Pydantic would do that itself, by
+    `use_attribute_docstrings`, but then it reads the source of every model whenever a process starts.
+    """
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
+        made = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        described = _docstrings(model)
+        for name, field in model.model_fields.items():
+            found: dict[str, Any] | None = made.get("properties", {}).get(field.alias or name)
+            if found is not None and name in described:
+                found.setdefault("description", described[name])
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -43,6 +60,20 @@ class PropertySchema(GenerateJsonSchema):
         if made.get("default") is None or isinstance(made["default"], dict):
             made.pop("default", None)
         return made
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The docstrings of a model's fields, its own before those it inherits."""
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if issubclass(owner, BaseModel) and owner is not BaseModel:
+            found |= _docstrings_in(owner)
+    return found
+
+
+@functools.cache
+def _docstrings_in(model: type[BaseModel]) -> Mapping[str, str]:
+    return extract_docstrings_from_cls(model, use_inspect=True)
 
 
 def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:

@@ -32,7 +32,6 @@ class FormatModel(BaseModel):
         extra="forbid",
         frozen=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
         defer_build=True,
         hide_input_in_errors=True,
     )

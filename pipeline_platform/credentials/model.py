@@ -24,7 +24,6 @@ class Credentials(BaseModel):
         frozen=True,
         populate_by_name=True,
         coerce_numbers_to_str=True,
-        use_attribute_docstrings=True,
         hide_input_in_errors=True,
     )
 

@@ -22,11 +22,13 @@ from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import DRIVER_OPTIONS, class_archive, driver_options, properties
 from pipeline_platform.engine.spark.server import Process, SparkServer, build_of, server_file
-from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF, LOCAL_CONF
+from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF, LOCAL_CONF, MASTER_VARIABLE, REMOTE_VARIABLE
 
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 20.0
 _FAIR = Path(__file__).with_name("fairscheduler.xml")
+_KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "JAVA_HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
+_KEPT_PREFIXES = ("LC_", "SPARK_", "PYSPARK_", "HADOOP_", "PIPELINE_PLATFORM_LOG")
 _TOKEN_VARIABLE = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
 
 
@@ -49,12 +51,7 @@ def keep_server(memory: str, idle_minutes: float) -> int:
                 *(str(lasting_home() / "bin" / "spark-submit"), "--properties-file", str(settings)),
                 *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"),
             ],
-            env={
-                **os.environ,
-                "SPARK_HOME": str(lasting_home()),
-                "SPARK_CONF_DIR": os.environ.get("SPARK_CONF_DIR", str(spark_home() / "conf")),
-                _TOKEN_VARIABLE: token,
-            },
+            env={**_environment(), _TOKEN_VARIABLE: token},
         )
         try:
             while not _listens(port):
@@ -74,6 +71,18 @@ def keep_server(memory: str, idle_minutes: float) -> int:
             return _look_after(server, jvm)
         finally:
             _end(jvm)
+
+
+def _environment() -> dict[str, str]:
+    """What the server knows of the shell that has started it: not its credentials, which other runs would find."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    # They would say where to run to whoever starts Spark.
+    kept = {name: value for name, value in kept.items() if name not in (MASTER_VARIABLE, REMOTE_VARIABLE)}
+    return {
+        **kept,
+        "SPARK_HOME": str(lasting_home()),
+        "SPARK_CONF_DIR": kept.get("SPARK_CONF_DIR", str(spark_home() / "conf")),
+    }
 
 
 def _settings(port: int, memory: str, jars: list[Path]) -> dict[str, str]:

@@ -31,7 +31,13 @@ from pipeline_platform.engine.spark.jvm import (
 )
 from pipeline_platform.engine.spark.jvm_death import forget_dead_jvm, forget_jvm, jvm_death
 from pipeline_platform.engine.spark.server import Use
-from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS, EVERYWHERE_CONF, LOCAL_CONF
+from pipeline_platform.engine.spark.settings import (
+    DELTA_DEFAULTS,
+    EVERYWHERE_CONF,
+    LOCAL_CONF,
+    MASTER_VARIABLE,
+    REMOTE_VARIABLE,
+)
 from pipeline_platform.engine.spark.sharing import configured_use, leave_server, session_on_server
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.causes import failure_of
@@ -43,8 +49,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _WAREHOUSE = "spark.sql.warehouse.dir"
-MASTER_VARIABLE = "SPARK_MASTER"
-REMOTE_VARIABLE = "SPARK_REMOTE"
 
 
 def spark_session(

@@ -45,3 +45,6 @@ LOCAL_CONF = {
 
 DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
 """Settings for what the properties of new tables are by default, which a session takes at any time."""
+
+MASTER_VARIABLE = "SPARK_MASTER"
+REMOTE_VARIABLE = "SPARK_REMOTE"

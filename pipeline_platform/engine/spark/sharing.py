@@ -8,6 +8,8 @@ import signal
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import psutil
@@ -25,10 +27,16 @@ from pipeline_platform.engine.spark.server import (
     start_server,
 )
 from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS
-from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.exceptions import (
+    PipelineConfigurationException,
+    PipelineException,
+    PipelineExecutionException,
+)
+from pipeline_platform.redaction import remember_secret
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client import SparkConnectClient
 
 _MODE_VARIABLE = "SPARK_CONNECT_MODE_ENABLED"
 # On one machine nothing is lost on the way: who does not answer is gone. By default the client tries for ten minutes.
@@ -36,7 +44,22 @@ _RETRIES = 3
 _PATIENCE_SECONDS = 3.0
 """Between the end of the server and its being noted."""
 _TERMINATED = -signal.SIGTERM
-_used: list[SparkServer] = []
+
+
+@dataclass(frozen=True)
+class _Used:
+    """What this process has on a server.
+
+    Args:
+        server: The server.
+        session: Its session; pyspark itself knows the session of a thread alone.
+    """
+
+    server: SparkServer
+    session: SparkSession
+
+
+_used: list[_Used] = []
 
 
 def configured_use() -> Use:
@@ -74,14 +97,15 @@ def session_on_server(app_name: str, wanted: Mapping[str, str], use: Use) -> Spa
         if (reason := _unfit(server, wanted)) is not None:
             say(f"not on the Spark server that runs: {reason}")
             return None
+        remember_secret(server.token)
         session = remote_session(server.remote, app_name)
     except PipelineException as error:
         say(f"not on the Spark server of this machine: {error.message}")
         return None
-    _give_up_early(session)
+    _give_up_early(cast("SparkConnectClient", session.client))
     if not _used:
         atexit.register(leave_server)
-    _used[:] = [server]
+    _used[:] = [_Used(server, session)]
     return session
 
 
@@ -96,47 +120,47 @@ def _unfit(server: SparkServer, wanted: Mapping[str, str]) -> str | None:
 def _fixed_when_started(server: SparkServer, keys: list[str]) -> list[str]:
     if not keys:
         return []
+    from pyspark.errors import PySparkException
     from pyspark.sql.connect import proto
     from pyspark.sql.connect.client import SparkConnectClient
 
     client = SparkConnectClient(server.remote)
+    _give_up_early(client)
     try:
         asked = proto.ConfigRequest.Operation(is_modifiable=proto.ConfigRequest.IsModifiable(keys=keys))
         return [key for key, answer in client.config(asked).pairs if answer != "true"]
+    except PySparkException as error:
+        raise PipelineExecutionException("it does not answer", retryable=True) from error
     finally:
-        client.release_session()
+        with suppress(PySparkException):
+            client.release_session()
         client.close()
 
 
-def _give_up_early(session: SparkSession) -> None:
-    from pyspark.sql.connect.client import SparkConnectClient
+def _give_up_early(client: SparkConnectClient) -> None:
     from pyspark.sql.connect.client.retries import DefaultPolicy
 
     # The error that follows says the same.
     warnings.filterwarnings("ignore", r"\[RETRIES_EXCEEDED\]")
-    cast("SparkConnectClient", session.client).set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
+    client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
 
 
 def leave_server() -> None:
     """End this process's session on the server, if it has one: the next one may have a JVM of its own."""
     if _used:
-        from pyspark.sql import SparkSession
-
-        _used.clear()
-        if (session := SparkSession.getActiveSession()) is not None:
-            session.stop()
+        _used.pop().session.stop()
         # The mark by which pyspark tells which of its two kinds of sessions a process has.
         os.environ.pop(_MODE_VARIABLE, None)
 
 
 def server_exit_code() -> int | None:
     """How the server of this process's session has ended; None if it has not, or the session is on none."""
-    if not _used or _used[0].is_alive():
+    if not _used or _used[0].server.is_alive():
         return None
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         noted = SparkServer.read(server_file())
-        if noted is None or noted.jvm != _used[0].jvm:
+        if noted is None or noted.jvm != _used[0].server.jvm:
             # It was told to end, or had nothing to do.
             return _TERMINATED
         if noted.exit_code is not None:

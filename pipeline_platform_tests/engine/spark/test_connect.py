@@ -27,8 +27,7 @@ from pipeline_platform.engine.spark.home import spark_home
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import class_archive, driver_options
-from pipeline_platform.engine.spark.session import REMOTE_VARIABLE
-from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF, LOCAL_CONF
+from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF, LOCAL_CONF, REMOTE_VARIABLE
 from pipeline_platform.engine.streaming.stream_state import StreamState
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform_tests.engine.processes import (

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from deltalake import DeltaTable
 
@@ -54,6 +55,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder))
         patch.setenv(SERVER_VARIABLE, "running")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-shell")
         yield folder
         if (server := running_server()) is not None:
             stop_server(server)
@@ -153,6 +155,12 @@ def test_only_who_can_read_its_file_can_use_the_server(server: SparkServer):
         done = answer(wrong)
         assert done.returncode != 0
         assert "UNAUTHENTICATED" in done.stderr or "Invalid authentication token" in done.stderr
+
+
+def test_the_server_does_not_know_the_credentials_of_the_shell_that_started_it(server: SparkServer):
+    known = psutil.Process(server.jvm.pid).environ()
+    assert "PATH" in known
+    assert "AWS_SECRET_ACCESS_KEY" not in known
 
 
 def test_starting_it_twice_gives_the_same_one_and_its_status_tells_how_it_is(server: SparkServer):
