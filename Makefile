@@ -74,7 +74,7 @@ test-engine: PART = engine/spark $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/eng
 test-docs: PART = docs $(WITH_WHEEL)
 test-config: PART = config credentials services
 # The engine once more, on a server that runs share.
-test-on-server: PART = engine/test_counting.py engine/test_validation.py engine/test_partitioned_quarantine.py
+test-on-server: PART = engine/test_counting.py engine/test_validation.py
 test-on-server: OPTIONS = --on-server
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
