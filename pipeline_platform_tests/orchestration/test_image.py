@@ -94,7 +94,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     shutil.rmtree(made.root)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_image_has_the_platform_and_not_what_only_tests_need(image: Image):
     assert "check" in image.run(["pipeline-platform", "--help"])
     installed = image.run(

@@ -92,6 +92,7 @@ def test_options_that_were_asked_for_come_last_and_so_win() -> None:
     assert "-XX:SharedArchiveFile=/x.jsa" in driver_options(None, Path("/x.jsa"))
 
 
+@pytest.mark.timeout(600)
 def test_a_pipeline_of_very_many_filters_plans_and_runs(spark: SparkSession, tmp_path: Path) -> None:
     # With the 1 MB that Java gives a thread by default this ends the JVM. 300 take four times as long, and go, too.
     filters = [transform("filterRows", condition=f"value <> {index}") for index in range(100, 250)]

@@ -41,6 +41,8 @@ from pipeline_platform_tests.engine.processes import (
     write_rows,
 )
 
+pytestmark = pytest.mark.timeout(900)
+
 ANSWERS = """
 import sys
 from pyspark.sql import SparkSession
