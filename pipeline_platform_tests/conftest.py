@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from devtools.services.spark_server import spark_server
 from pipeline_platform import redaction
 from pipeline_platform.credentials.audit import AUDIT_LOG_VARIABLE
 from pipeline_platform.engine.spark.compilers import C1_ALONE
-from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use, start_server, stop_server
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.spark.sharing import leave_server
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
@@ -28,12 +29,9 @@ pytest_plugins = [
 @pytest.fixture(scope="session")
 def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     if request.config.getoption("--on-server"):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-            server = start_server("2g")
+        with spark_server(tmp_path_factory.mktemp("state"), "2g"):
             yield spark_session("tests", {}, server=Use.RUNNING)
             leave_server()
-            stop_server(server)
         return
     # Rows given as Arrow are an RDD then, and not constants of which the optimizer makes the results itself.
     given_rows = {"spark.sql.execution.arrow.localRelationThreshold": "0"}

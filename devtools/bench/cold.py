@@ -15,16 +15,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
 import psutil
 
+from devtools.services.spark_server import spark_server
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.jars import connector_jars
-from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use, start_server, stop_server
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.registry import method_registry
 
 ROUNDS = 5
@@ -85,11 +85,8 @@ def main() -> None:
     """Measure, and print a table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
     taken: dict[str, list[tuple[float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as at_end:
+    with tempfile.TemporaryDirectory() as folder, spark_server(Path(folder)):
         commands = write_job(Path(folder))
-        # Not the server that a developer has started, and may use meanwhile.
-        os.environ["XDG_STATE_HOME"] = folder
-        at_end.callback(stop_server, start_server(idle_minutes=60))
         long = load_pipeline(Path(folder) / _LONG, method_registry())
         for _ in range(rounds):
             for name, command in commands.items():

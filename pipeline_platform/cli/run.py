@@ -130,9 +130,8 @@ def _run(
 ) -> tuple[int, dict[str, Any] | None]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
-    from pipeline_platform.engine.spark.server import Use
     from pipeline_platform.engine.spark.session import spark_session
-    from pipeline_platform.engine.spark.sharing import configured_use
+    from pipeline_platform.engine.spark.sharing import use_for
     from pipeline_platform.engine.streaming.stream import StreamRun
     from pipeline_platform.metrics.exporter import exporters_from_environment
     from pipeline_platform.progress import ProgressTable
@@ -143,8 +142,8 @@ def _run(
             exporters = exporters_from_environment()
             pipeline.require_ready(needed_steps(pipeline, selection), partition)
             progress.say("starting Spark")
-            use = configured_use() if pipeline.mode == "batch" else Use.NEVER
-            spark = spark_session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, server=use)
+            settings, use = pipeline.spark_settings(), use_for(pipeline)
+            spark = spark_session(pipeline.name, settings, is_short=is_brief, server=use)
             if pipeline.mode == "streaming":
                 begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch, exporters=exporters)
             else:

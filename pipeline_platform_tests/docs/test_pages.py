@@ -14,9 +14,9 @@ import pytest
 from devtools.services.built import vault_program
 from devtools.services.postgres import Postgres
 from devtools.services.process import free_port
+from devtools.services.spark_server import STATE_VARIABLE, spark_server
 from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
-from pipeline_platform.engine.spark.server import start_server, stop_server
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.docs.page import Command, PageFile, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
@@ -62,7 +62,7 @@ def with_uv(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def reader(installed: Installed, with_uv: Path, spark_server: Path) -> Iterator[dict[str, str]]:
+def reader(installed: Installed, with_uv: Path, server_state: Path) -> Iterator[dict[str, str]]:
     """The variables of a reader who has installed the wheel, and has Spark running; what a page adds to the environment
     is taken out again.
     """
@@ -70,21 +70,18 @@ def reader(installed: Installed, with_uv: Path, spark_server: Path) -> Iterator[
     ports = {name: str(free_port()) for name in ("SPARK_MASTER_PORT", "SPARK_CONNECT_PORT")}
     # The versions that are tested, not the newest.
     constraints = {"UV_CONSTRAINT": str(CONSTRAINTS)}
-    state = {"XDG_STATE_HOME": str(spark_server)}
+    state = {STATE_VARIABLE: str(server_state)}
     yield {**environment, **ports, **constraints, **state, "VIRTUAL_ENV": str(installed.programs.parent)}
     python = installed.programs / "python"
     subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods", "shop-sqlite"], check=True)
 
 
 @pytest.fixture(scope="module")
-def spark_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def server_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where a Spark server is noted, for the batches of the pages; the reader of the tutorial has none."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("state")
-        patch.setenv("XDG_STATE_HOME", str(folder))
-        server = start_server("2g", idle_minutes=60)
+    folder = tmp_path_factory.mktemp("state")
+    with spark_server(folder, "2g"):
         yield folder
-        stop_server(server)
 
 
 @pytest.fixture
@@ -99,7 +96,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_tutorial_leads_from_an_empty_folder_to_a_running_stream(folder: Path, installed: Installed, with_uv: Path):
     shutil.copy(installed.wheel, folder.parent)
     # The versions that are tested, not the newest.
-    environment = {**reader_environment(with_uv), "XDG_STATE_HOME": str(folder.parent / "state")}
+    environment = {**reader_environment(with_uv), STATE_VARIABLE: str(folder.parent / "state")}
     carried_out("tutorial.md", folder, {**environment, "UV_CONSTRAINT": str(CONSTRAINTS)})
 
 
@@ -107,7 +104,7 @@ def test_the_tutorial_leads_from_an_empty_folder_to_a_running_stream(folder: Pat
 @pytest.mark.parametrize("page", PLAIN_PAGES)
 def test_what_a_page_says_can_be_done(page: str, folder: Path, reader: dict[str, str]):
     # That page starts and ends one of its own.
-    state = {"XDG_STATE_HOME": str(folder / "state")} if page == "how-to/keep-spark-running.md" else {}
+    state = {STATE_VARIABLE: str(folder / "state")} if page == "how-to/keep-spark-running.md" else {}
     carried_out(page, folder, {**reader, **state})
 
 

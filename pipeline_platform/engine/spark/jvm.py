@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tempfile
@@ -126,12 +127,25 @@ def last_words() -> str:
 
 def end_jvm(gateway: JavaGateway) -> None:
     """End a JVM, and wait until it has ended."""
-    process = cast("subprocess.Popen[bytes]", gateway.proc)
     with suppress(Exception):
         gateway.shutdown()
+    end_process(cast("subprocess.Popen[bytes]", gateway.proc), _END_SECONDS)
+
+
+def listens(address: str, port: int, seconds: float) -> bool:
+    """Whether somebody takes a connection there within so many seconds."""
+    try:
+        socket.create_connection((address, port), seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def end_process(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ask a process to end, wait, and kill it if it has not ended after so many seconds."""
     process.terminate()
     try:
-        process.wait(_END_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

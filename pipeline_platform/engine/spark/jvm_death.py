@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
-import socket
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline_platform.engine.spark.jvm import last_words
+from pipeline_platform.engine.spark.jvm import last_words, listens
 from pipeline_platform.engine.spark.server import last_lines
 from pipeline_platform.engine.spark.sharing import leave_server, server_exit_code
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -113,11 +112,7 @@ def forget_jvm() -> None:
 
 def _answers(gateway: Any) -> bool:
     at = gateway.gateway_parameters
-    try:
-        socket.create_connection((at.address, at.port), _PATIENCE_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    return listens(at.address, at.port, _PATIENCE_SECONDS)
 
 
 def _has_lost_jvm(error: BaseException, gateway: Any) -> bool:

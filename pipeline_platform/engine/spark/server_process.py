@@ -20,10 +20,18 @@ from typing import Any
 from pipeline_platform.engine.spark.home import lasting_home, spark_home
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.java import require_java
-from pipeline_platform.engine.spark.jvm import DRIVER_OPTIONS, class_archive, driver_options, properties
+from pipeline_platform.engine.spark.jvm import (
+    DRIVER_OPTIONS,
+    class_archive,
+    driver_options,
+    end_process,
+    listens,
+    properties,
+)
 from pipeline_platform.engine.spark.server import Process, SparkServer, build_of, server_file
-from pipeline_platform.engine.spark.settings import EVERYWHERE_CONF, LOCAL_CONF, MASTER_VARIABLE, REMOTE_VARIABLE
+from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, REMOTE_VARIABLE, local_settings
 
+_ADDRESS = "127.0.0.1"
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 20.0
 _FAIR = Path(__file__).with_name("fairscheduler.xml")
@@ -54,7 +62,7 @@ def keep_server(memory: str, idle_minutes: float) -> int:
             env={**_environment(), _TOKEN_VARIABLE: token},
         )
         try:
-            while not _listens(port):
+            while not listens(_ADDRESS, port, _LOOK_SECONDS):
                 if (code := jvm.poll()) is not None:
                     return code or 1
                 time.sleep(0.1)
@@ -87,14 +95,10 @@ def _environment() -> dict[str, str]:
 
 def _settings(port: int, memory: str, jars: list[Path]) -> dict[str, str]:
     return {
-        "spark.master": "local[*]",
-        "spark.app.name": "pipeline-platform-server",
-        **EVERYWHERE_CONF,
-        **LOCAL_CONF,
+        **local_settings("local[*]", "pipeline-platform-server", jars),
         "spark.driver.memory": memory,
-        "spark.driver.extraClassPath": ":".join(map(str, jars)),
         DRIVER_OPTIONS: driver_options(None, class_archive(require_java(), jars, say)),
-        "spark.connect.grpc.binding.address": "127.0.0.1",
+        "spark.connect.grpc.binding.address": _ADDRESS,
         "spark.connect.grpc.binding.port": str(port),
         # By itself the server goes on for five minutes with what a killed run has asked for.
         "spark.connect.execute.manager.detachedTimeout": "30s",
@@ -132,27 +136,14 @@ def _has_ended(jvm: subprocess.Popen[bytes]) -> bool:
 
 def _end(jvm: subprocess.Popen[bytes]) -> None:
     if jvm.poll() is None:
-        jvm.terminate()
-        try:
-            jvm.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            jvm.kill()
-            jvm.wait()
+        end_process(jvm, _END_SECONDS)
         server_file().unlink(missing_ok=True)
 
 
 def _free_port() -> int:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind((_ADDRESS, 0))
         return taken.getsockname()[1]
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=2).close()
-    except OSError:
-        return False
-    return True
 
 
 def _stop(*_: Any) -> None:

@@ -37,8 +37,10 @@ from pipeline_platform.engine.spark.settings import (
     LOCAL_CONF,
     MASTER_VARIABLE,
     REMOTE_VARIABLE,
+    cluster_settings,
+    local_settings,
 )
-from pipeline_platform.engine.spark.sharing import configured_use, leave_server, session_on_server
+from pipeline_platform.engine.spark.sharing import leave_server, session_on_server, use_for
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.causes import failure_of
 from pipeline_platform.frames.failure_text import failure_message
@@ -71,15 +73,10 @@ def spark_session(
             Connect server answers.
         PipelineConfigurationException: A session runs already with other static settings, or the server lacks Delta.
     """
-    from pyspark.sql import SparkSession
-
     forget_dead_jvm()
     wanted = dict(conf or {})
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
-    if server == Use.NEVER:
-        leave_server()
-    running = SparkSession.getActiveSession()
-    if running is not None:
+    if (running := _running(server)) is not None:
         return _with_settings(running, wanted)
     has_place = remote or "spark.master" in wanted or os.environ.get(MASTER_VARIABLE)
     if not has_place and (shared := session_on_server(app_name, wanted, server)) is not None:
@@ -95,15 +92,7 @@ def spark_session(
     if is_local:
         # Spark would start its Python workers with whatever `python3` the PATH has.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    settings = {
-        "spark.master": master,
-        "spark.app.name": app_name,
-        **EVERYWHERE_CONF,
-        **(LOCAL_CONF if is_local else {}),
-    }
-    # In local mode the files go straight on the class path; a cluster has them sent to its executors.
-    settings |= {"spark.driver.extraClassPath": ":".join(map(str, jars))} if is_local else {}
-    settings |= {} if is_local else {"spark.jars": ",".join(map(str, jars))}
+    settings = (local_settings if is_local else cluster_settings)(master, app_name, jars)
     archive = class_archive(java, jars, say) if is_local else None
     settings |= wanted
     own = wanted.get(DRIVER_OPTIONS)
@@ -111,6 +100,15 @@ def spark_session(
     if not is_local:
         settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {COMPILES_ALL} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
     return _started(settings)
+
+
+def _running(use: Use) -> SparkSession | None:
+    """The process's session; who must not be on a server leaves the one that it has there."""
+    from pyspark.sql import SparkSession
+
+    if use == Use.NEVER:
+        leave_server()
+    return SparkSession.getActiveSession()
 
 
 def _started(settings: Mapping[str, str]) -> SparkSession:
@@ -222,12 +220,8 @@ def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
     Raises:
         PipelineException: As `spark_session` and `pipeline_settings`.
     """
-    from pyspark.sql import SparkSession
-
-    use = configured_use() if pipeline.mode == "batch" else Use.NEVER
-    if use == Use.NEVER:
-        leave_server()
-    is_first = SparkSession.getActiveSession() is None
+    use = use_for(pipeline)
+    is_first = _running(use) is None
     settings = pipeline.spark_settings()
     session = spark_session(pipeline.name, settings if is_first else None, is_short=True, server=use)
     if is_first:

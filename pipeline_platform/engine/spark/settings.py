@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
 EVERYWHERE_CONF = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -48,3 +51,36 @@ DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
 
 MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"
+
+
+def local_settings(master: str, app_name: str, jars: Sequence[Path]) -> dict[str, str]:
+    """What Spark is started with that runs in one JVM of this machine.
+
+    Args:
+        master: `local[…]`.
+        app_name: Shown by Spark.
+        jars: Those of the connectors, which go straight on the class path.
+    """
+    return {
+        "spark.master": master,
+        "spark.app.name": app_name,
+        **EVERYWHERE_CONF,
+        **LOCAL_CONF,
+        "spark.driver.extraClassPath": ":".join(map(str, jars)),
+    }
+
+
+def cluster_settings(master: str, app_name: str, jars: Sequence[Path]) -> dict[str, str]:
+    """What a driver is started with whose cluster has the jars sent to its executors.
+
+    Args:
+        master: Of the cluster.
+        app_name: Shown by Spark.
+        jars: Those of the connectors.
+    """
+    return {
+        "spark.master": master,
+        "spark.app.name": app_name,
+        **EVERYWHERE_CONF,
+        "spark.jars": ",".join(map(str, jars)),
+    }

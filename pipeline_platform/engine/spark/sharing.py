@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 import psutil
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.spark.connect import CONNECT_EXTRA, remote_session
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.server import (
@@ -43,7 +44,6 @@ _MODE_VARIABLE = "SPARK_CONNECT_MODE_ENABLED"
 _RETRIES = 3
 _PATIENCE_SECONDS = 3.0
 """Between the end of the server and its being noted."""
-_TERMINATED = -signal.SIGTERM
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,15 @@ def configured_use() -> Use:
         raise PipelineConfigurationException(
             f"{SERVER_VARIABLE} is '{said}', which says nothing", hint=f"set it to one of {', '.join(Use)}"
         ) from error
+
+
+def use_for(pipeline: PipelineConfig) -> Use:
+    """What is configured, for a batch; a stream has a Spark of its own.
+
+    Raises:
+        PipelineConfigurationException: As `configured_use`.
+    """
+    return configured_use() if pipeline.mode == "batch" else Use.NEVER
 
 
 def session_on_server(app_name: str, wanted: Mapping[str, str], use: Use) -> SparkSession | None:
@@ -162,7 +171,7 @@ def server_exit_code() -> int | None:
         noted = SparkServer.read(server_file())
         if noted is None or noted.jvm != _used[0].server.jvm:
             # It was told to end, or had nothing to do.
-            return _TERMINATED
+            return -signal.SIGTERM
         if noted.exit_code is not None:
             return noted.exit_code
         if time.monotonic() > deadline:

@@ -18,6 +18,7 @@ from deltalake import DeltaTable
 
 from devtools.pipelines import StepValue, extract, load, transform
 from devtools.services.s3 import S3Server
+from devtools.services.spark_server import end_server, spark_state
 from pipeline_platform.engine.spark.server import (
     SERVER_VARIABLE,
     SparkServer,
@@ -54,13 +55,10 @@ print(SparkSession.builder.remote(sys.argv[1]).getOrCreate().range(3).count())
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the server of these tests is noted; ends it, if it runs."""
     folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(folder))
+    with pytest.MonkeyPatch.context() as patch, spark_state(folder):
         patch.setenv(SERVER_VARIABLE, "running")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-shell")
         yield folder
-        if (server := running_server()) is not None:
-            stop_server(server)
 
 
 @pytest.fixture
@@ -69,14 +67,18 @@ def server(state: Path) -> SparkServer:
     return start_server("1g")
 
 
+def without_spark() -> dict[str, str]:
+    """The environment, where nothing says on which Spark to run."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+
+
 def called(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line, where nothing says on which Spark to run."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
     return subprocess.run(
         [COMMAND, *arguments],
         capture_output=True,
         text=True,
-        env={**kept, **WAITING_ALLOWED, **environment},
+        env={**without_spark(), **WAITING_ALLOWED, **environment},
         timeout=PATIENCE_SECONDS,
         check=False,
     )
@@ -201,7 +203,7 @@ def test_runs_at_the_same_time_have_keys_views_and_settings_of_their_own(server:
     s3.make_bucket("shared-server")
     uri, right = "s3a://shared-server/rows", s3.credentials()
     wrong = {**right, "secretAccessKey": "not-the-key-of-anyone"}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SPARK_")}
+    kept = without_spark()
     write = "import json, sys; " + (
         "from pipeline_platform.connectors.storage.credentials import S3Credentials; "
         "from pipeline_platform.connectors.storage.location import place_of; "
@@ -264,19 +266,14 @@ for asset in ("tested", "own", "tested"):
 """
 
 
-def test_dagster_starts_one_on_demand_and_a_person_s_own_asset_has_a_spark_context(
-    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    if (server := running_server()) is not None:
-        stop_server(server)
+def test_dagster_starts_one_on_demand_and_a_person_s_own_asset_has_a_spark_context(state: Path, tmp_path: Path):
+    end_server()
     telling(tmp_path)
-    for name in [name for name in os.environ if name.startswith("SPARK_")]:
-        monkeypatch.delenv(name)
     done = subprocess.run(
         [sys.executable, "-c", BOTH, str(tmp_path)],
         capture_output=True,
         text=True,
-        env={**os.environ, **WAITING_ALLOWED, SERVER_VARIABLE: "on_demand"},
+        env={**without_spark(), **WAITING_ALLOWED, SERVER_VARIABLE: "on_demand"},
         timeout=PATIENCE_SECONDS,
         check=False,
     )
@@ -322,16 +319,14 @@ def test_a_run_whose_server_is_killed_says_so_and_the_next_one_does_without(serv
 
 
 def test_a_server_ends_when_nobody_uses_it(state: Path):
-    if (before := running_server()) is not None:
-        stop_server(before)
+    end_server()
     server = start_server("1g", idle_minutes=0.05)
     until(lambda: not server.jvm.is_alive() and not server.keeper.is_alive())
     assert not server_file().exists()
 
 
 def test_a_server_that_does_not_start_says_why(state: Path):
-    if (before := running_server()) is not None:
-        stop_server(before)
+    end_server()
     done = called("spark", "start", "--memory", "much")
     assert done.returncode == 1
     assert "the Spark server ended" in done.stderr
