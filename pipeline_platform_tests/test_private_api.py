@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -48,6 +49,8 @@ ATTRIBUTES: dict[str, bool] = {
     "_jdf": mentions(DataFrame, "_jdf"),
     "_jsq": mentions(StreamingQuery, "_jsq"),
     "_fetch_enriched_error": hasattr(SparkConnectClient, "_fetch_enriched_error"),
+    "_channel": mentions(SparkConnectClient, "_channel"),
+    "_register_atexit": hasattr(threading, "_register_atexit"),
 }
 
 

@@ -53,7 +53,14 @@ def started(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, **WAITING_ALLOWED, "SPARK_MASTER": "local[2]", "COLUMNS": "200", **(environment or {})},
+        env={
+            **os.environ,
+            **WAITING_ALLOWED,
+            "SPARK_MASTER": "local[2]",
+            "COLUMNS": "200",
+            "PYTHONFAULTHANDLER": "1",
+            **(environment or {}),
+        },
         # A shell's background process, as which these tests may run, ignores it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
@@ -67,8 +74,16 @@ def started(
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """What a run said, once it has ended."""
-    return process.communicate(timeout=PATIENCE_SECONDS)[0]
+    """What a run said, once it has ended; one that does not end says where each of its threads is."""
+    try:
+        return process.communicate(timeout=PATIENCE_SECONDS)[0]
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"the run did not end: {_where(process)}") from None
+
+
+def _where(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGABRT)
+    return process.communicate(timeout=30)[0]
 
 
 def completed(file: Path, *options: str) -> Any:
@@ -92,7 +107,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert process.poll() is None, finished(process)
-        assert time.monotonic() < deadline, "the run never came to this point"
+        assert time.monotonic() < deadline, f"the run never came to this point: {_where(process)}"
         time.sleep(0.05)
 
 

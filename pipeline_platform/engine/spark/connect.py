@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.connectors.storage.location import NO_KEPT_CLIENTS
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
@@ -38,6 +40,8 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
     try:
         _require_answer(remote)
         session = SparkSession.builder.remote(remote).appName(app_name).getOrCreate()
+        # At last pyspark itself has the server free what models have cached, and waits for that without limit as well.
+        when_python_ends(cast("Any", session).client._channel.close)
         # The server's clients of S3 are those of all its sessions, whatever keys they come with.
         for key, value in NO_KEPT_CLIENTS.items():
             session.conf.set(key, value)
@@ -56,6 +60,17 @@ def remote_session(remote: str, app_name: str) -> SparkSession:
             hint=f"start it with the Delta jars and {_EXTENSIONS}={_DELTA}",
         )
     return session
+
+
+def when_python_ends(call: Callable[[], object]) -> None:
+    """Have something done when Python ends, before it waits for the threads that pyspark has to talk to a server.
+
+    What `atexit` is told of comes after that, and they may wait without limit: to say what the server may forget.
+
+    Args:
+        call: What is to be done; of several the last comes first.
+    """
+    threading._register_atexit(call)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
 
 def _require_answer(remote: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import time
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 import psutil
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.engine.spark.connect import CONNECT_EXTRA, remote_session
+from pipeline_platform.engine.spark.connect import CONNECT_EXTRA, remote_session, when_python_ends
 from pipeline_platform.engine.spark.jars import connector_jars, say
 from pipeline_platform.engine.spark.server import (
     FREE_MEMORY,
@@ -113,7 +112,7 @@ def session_on_server(app_name: str, wanted: Mapping[str, str], use: Use) -> Spa
         return None
     _give_up_early(cast("SparkConnectClient", session.client))
     if not _used:
-        atexit.register(leave_server)
+        when_python_ends(leave_server)
     _used[:] = [_Used(server, session)]
     return session
 

@@ -217,8 +217,9 @@ class StreamRun:
 
             # A checkpoint takes no options: what its bucket is entered with has to be the session's while it is used.
             with spark_settings(self.spark, place.session_settings()):
-                # An interpreter that ends while this thread does not know of it.
-                atexit.register(self.queries.stop_all)
+                if not is_remote(self.spark):
+                    # An interpreter that ends while this thread does not know of it.
+                    atexit.register(self.queries.stop_all)
                 try:
                     query_to_its_end()
                 except StreamingQueryException as error:

@@ -78,19 +78,19 @@ def start_server(conf: dict[str, str]) -> tuple[str, ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of a server with Delta Lake."""
+def server() -> Iterator[tuple[str, ServerProcess]]:
+    """A server with Delta Lake, and its address."""
     address, process = start_server(EVERYWHERE_CONF)
-    yield address
+    yield address, process
     process.stop()
     shutil.rmtree(process.folder)
 
 
 @pytest.fixture
-def remote(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The same, named to every process that this test starts."""
-    monkeypatch.setenv(REMOTE_VARIABLE, server)
-    return server
+def remote(server: tuple[str, ServerProcess], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Its address, named to every process that this test starts."""
+    monkeypatch.setenv(REMOTE_VARIABLE, server[0])
+    return server[0]
 
 
 def refused(file: Path) -> str:
@@ -216,6 +216,35 @@ def test_a_stream_tells_rows_and_offsets_and_goes_on_from_its_checkpoint(kafka: 
     assert sorted(map(int, values)) == [*range(0, 20, 2)]
 
 
+READY = """
+from pipeline_platform.engine.spark.session import spark_session
+
+print(spark_session("client", {}).range(3).count(), flush=True)
+input()
+"""
+
+
+@pytest.mark.usefixtures("remote")
+def test_a_process_ends_whose_server_does_nothing_any_more(server: tuple[str, ServerProcess]):
+    process = server[1].process
+    assert process is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", READY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stdout.readline() == "3\n"
+        process.send_signal(signal.SIGSTOP)
+        try:
+            client.stdin.write("\n")
+            client.stdin.flush()
+            assert client.wait(30) == 0
+        finally:
+            process.send_signal(signal.SIGCONT)
+            client.kill()
+
+
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("remote")
 def test_a_stream_that_was_killed_goes_on_without_a_second_writer(tmp_path: Path, streams: Path):
     steps = [extract("fromRate", rowsPerSecond=10), load("toDeltaLake", path=str(tmp_path / "t"), trigger="1 second")]
@@ -368,9 +397,9 @@ print(json.dumps(failures))
 """
 
 
-def test_a_servers_errors_are_told_by_class_and_condition_too(server: str):
+def test_a_servers_errors_are_told_by_class_and_condition_too(remote: str):
     done = subprocess.run(
-        [sys.executable, "-c", FAILURES, server], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+        [sys.executable, "-c", FAILURES, remote], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     refused, clerk, cast, unknown = json.loads(done.stdout.splitlines()[-1])
     assert refused[:3] == ["java.net.ConnectException", None, True]
