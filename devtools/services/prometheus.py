@@ -46,14 +46,19 @@ class Prometheus:
     url: str
     server: ServerProcess
 
-    def values(self, query: str) -> list[tuple[dict[str, str], float]]:
-        """What a query gives now: labels and value of each series.
+    def values(self, query: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """What a query gives: labels and value of each series.
+
+        Args:
+            query: In PromQL.
+            at: For which time, in seconds since 1970; None for now.
 
         Raises:
             AssertionError: The query is wrong.
         """
         try:
-            with urlopen(f"{self.url}/api/v1/query?{urlencode({'query': query})}", timeout=30) as response:
+            given = {"query": query, **({"time": at} if at is not None else {})}
+            with urlopen(f"{self.url}/api/v1/query?{urlencode(given)}", timeout=30) as response:
                 found: dict[str, Any] = json.load(response)
         except URLError as error:
             raise AssertionError(f"{query}: {error}") from error

@@ -33,12 +33,16 @@ SCRAPES = 4
 
 
 class Observation(NamedTuple):
-    """What Prometheus has seen, and what the target of the stream holds."""
+    """What Prometheus has seen by a time at which no scrape had failed, and what the target of the stream holds."""
 
     prometheus: Prometheus
+    at: float
     endpoint: str
     rows: int
     quarantined: int
+
+    def values(self, query: str) -> list[tuple[dict[str, str], float]]:
+        return self.prometheus.values(query, self.at)
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +65,16 @@ def seen(
         targets = [pushgateway.address, f"127.0.0.1:{endpoint.server_port}"]
         for prometheus in running(lambda: start_prometheus(targets, ALERTS)):
             time_series = 'count_over_time(pipeline_platform_stream_up{pipeline="served"}[1m])'
-            until = time.monotonic() + 60
-            while not [value for _, value in prometheus.values(time_series) if value >= SCRAPES]:
+            until, at = time.monotonic() + 60, time.time()
+            while not (
+                [value for _, value in prometheus.values(time_series, at) if value >= SCRAPES]
+                and {value for _, value in prometheus.values("up", at)} == {1}
+            ):
                 assert time.monotonic() < until
                 time.sleep(0.2)
+                at = time.time()
             tables = (DeltaTable(folder / name).to_pyarrow_table().num_rows for name in ("out", "out_quarantine"))
-            yield Observation(prometheus, f"http://{targets[1]}/metrics", *tables)
+            yield Observation(prometheus, at, f"http://{targets[1]}/metrics", *tables)
         endpoint.shutdown()
         endpoint.server_close()
 
@@ -102,18 +110,18 @@ def dashboard_queries() -> list[str]:
 
 @pytest.mark.parametrize("query", dashboard_queries())
 def test_every_query_of_the_dashboard_finds_something(seen: Observation, query: str):
-    assert seen.prometheus.values(query)
+    assert seen.values(query)
 
 
 def test_every_metric_of_the_alerts_is_exported(seen: Observation):
     named = set(re.findall(r"pipeline_platform_[a-z_]+", ALERTS.read_text()))
     assert len(named) > 5
-    assert [metric for metric in sorted(named) if not seen.prometheus.values(metric)] == []
+    assert [metric for metric in sorted(named) if not seen.values(metric)] == []
 
 
 def test_what_prometheus_has_agrees_with_the_target_of_the_stream(seen: Observation):
     def value(query: str) -> float:
-        [(_, found)] = seen.prometheus.values(query)
+        [(_, found)] = seen.values(query)
         return found
 
     assert (seen.rows, seen.quarantined) == (75, 5)
@@ -139,7 +147,7 @@ def test_the_endpoint_is_valid_for_prometheus_s_own_checker_and_as_openmetrics(s
 
 
 def test_a_stream_whose_file_was_removed_is_not_served(seen: Observation):
-    assert {labels["pipeline"] for labels, _ in seen.prometheus.values("pipeline_platform_stream_up")} == {"served"}
+    assert {labels["pipeline"] for labels, _ in seen.values("pipeline_platform_stream_up")} == {"served"}
 
 
 def series(name: str, values: str, **labels: str) -> dict[str, str]:
