@@ -24,7 +24,7 @@ _PACKAGE = "pipeline_platform"
 _ASKED_FOR = f"{_PACKAGE}.metrics.log"
 _TEXT = "%(asctime)s %(levelname)s %(message)s"
 _context: ContextVar[dict[str, Any] | None] = ContextVar("log_context", default=None)
-_of_process: dict[str, Any] = {}
+_of_runs: list[dict[str, Any]] = []
 
 
 def is_json() -> bool:
@@ -34,18 +34,21 @@ def is_json() -> bool:
 
 @contextmanager
 def run_log_context(pipeline: str, run_id: str) -> Generator[None]:
-    """Say in every line that is logged in the block which run it is about, also in those of other threads.
+    """Say in every line that is logged in the block which run it is about.
+
+    As long as the process has no other one, that is said in the lines of all threads.
 
     Args:
         pipeline: Name of the pipeline.
         run_id: Names the run.
     """
-    _of_process.update(pipeline=pipeline, run_id=run_id)
+    about = {"pipeline": pipeline, "run_id": run_id}
+    _of_runs.append(about)
     try:
-        with log_context(pipeline=pipeline, run_id=run_id):
+        with log_context(**about):
             yield
     finally:
-        _of_process.clear()
+        _of_runs.remove(about)
 
 
 @contextmanager
@@ -64,7 +67,8 @@ def log_context(**fields: Any) -> Generator[None]:
 
 def fields_now() -> dict[str, Any]:
     """What a line that is logged here and now is about."""
-    return {**_of_process, **(_context.get() or {})}
+    only = _of_runs[0] if len(_of_runs) == 1 else {}
+    return {**only, **(_context.get() or {})}
 
 
 def jvm_line(line: str) -> str:

@@ -120,6 +120,16 @@ class StreamingOptions(FormatModel):
     """Seconds without progress, although there is lag, before the stream is restarted."""
     checkpoint_root: Location = "checkpoints"
     """Folder or URI that holds the pipeline's checkpoint."""
+    group: (
+        Annotated[
+            Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), Tag("name")]
+            | Annotated[Literal[False], Tag("false")],
+            Discriminator(lambda value: "false" if value is False else "name"),
+        ]
+        | None
+    ) = None
+    """Name of the group whose streams the sensor `streams` runs in one process; `false` for a process of its own. By
+    default as `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` says."""
 
 
 def _name(value: str) -> str:

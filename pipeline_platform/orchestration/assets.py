@@ -88,7 +88,7 @@ def _batch_results(
     from pipeline_platform.engine.spark.compilers import is_short
 
     wanted = {step.name for step in view.steps(pipeline) if view.key(pipeline, step) in context.selected_asset_keys}
-    events = RunEvents(context, pipeline)
+    events = RunEvents(context.op_execution_context, pipeline)
     loads_as = load_id(context.instance, context.run)
     partition = _partition(context, pipeline)
     # For runs that re-execute this one when those before it have been deleted.

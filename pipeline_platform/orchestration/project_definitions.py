@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
+from pipeline_platform.orchestration.group_run import group_job
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step, load_project
 from pipeline_platform.orchestration.schedules import pipeline_schedule
 from pipeline_platform.orchestration.specs import Translation, check_specs, external_specs, renamed_keys
+from pipeline_platform.orchestration.stream_groups import group_names, group_size
 from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
 from pipeline_platform.registry import method_registry
@@ -111,6 +113,9 @@ def project_definitions(
     broken_files = broken_assets(project.broken, project.step_keys)
     part = f"_{name}" if name is not None else ""
     names = OpNames([node for pipeline in made for node in _names(pipeline)])
+    groups = _group_jobs(
+        folder, streams, names, view, lambda: _made(load_project(folder, methods), assets, translation, op)[0], part
+    )
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
@@ -122,10 +127,10 @@ def project_definitions(
             *(check for pipeline in made for check in pipeline.checks),
             *(broken_file_check(broken, names) for broken in broken_files),
         ],
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), *groups.values()],
         sensors=[
             *([alerts_sensor()] if name is None else []),
-            *([streams_sensor(view, streams, jobs, part)] if streams or has_orphans(project) else []),
+            *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),
             *([broken_files_sensor(broken_files, part)] if broken_files else []),
             *([new_data_sensor(watching, jobs, part)] if watching else []),
             *([automation_sensor(automated, _keys(view, automated), part)] if automated else []),
@@ -133,6 +138,22 @@ def project_definitions(
         schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
         resources=_RESOURCES,
     )
+
+
+def _group_jobs(
+    folder: Path,
+    streams: Sequence[PipelineConfig],
+    names: OpNames,
+    view: AssetView,
+    load: Callable[[], AssetView],
+    part: str,
+) -> dict[str, dg.JobDefinition]:
+    """The jobs of the groups that streams may be in, by the groups' names."""
+    found: dict[str, dg.JobDefinition] = {}
+    for group in group_names(streams, group_size()):
+        job = names.take(f"streams_{group}{part}")
+        found[group] = group_job(folder, group, job, names.take(f"run_{job}"), view, load, {MODE_TAG: "streaming"})
+    return found
 
 
 def _keys(view: AssetView, pipelines: Sequence[PipelineConfig]) -> list[dg.AssetKey]:

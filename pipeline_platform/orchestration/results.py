@@ -71,7 +71,7 @@ def check_results(
 
 
 @contextmanager
-def failing_as_dagster_does(context: dg.AssetExecutionContext) -> Generator[None]:
+def failing_as_dagster_does(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> Generator[None]:
     """Make of the engine's exceptions in the block what Dagster shows, and what it ends the run by.
 
     Args:

@@ -29,7 +29,7 @@ class RunEvents:
         pipeline: What is run.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> None:
+    def __init__(self, context: dg.OpExecutionContext, pipeline: PipelineConfig) -> None:
         self._context = context
         self._pipeline = pipeline
         self.finished: dict[int, StepMetrics] = {}
@@ -38,6 +38,10 @@ class RunEvents:
     def say(self, what: str) -> None:
         """Tell in a line, as on the terminal; as an event, since `dagster.yaml` may keep warnings of the log alone."""
         self._event(what, EngineEventData())
+
+    def warn(self, what: str) -> None:
+        """Tell what somebody should look at, in the run's log."""
+        self._context.log.warning(f"{self._pipeline.name}: {what}")
 
     def on_step(self, event: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step, as a listener of the run."""
@@ -59,7 +63,7 @@ class RunEvents:
             )
 
     def _event(self, text: str, data: EngineEventData) -> None:
-        step_key = str(self._context.op_execution_context.op_handle)
+        step_key = str(self._context.op_handle)
         self._context.instance.report_engine_event(text, self._context.run, data, step_key=step_key)
         # Dagster shows events on its pages alone.
         if is_json():

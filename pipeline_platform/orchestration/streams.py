@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import dagster as dg
 
@@ -29,7 +29,7 @@ from pipeline_platform.resources.vault import VaultResource
 
 OBSERVATION_SECONDS = 300.0
 """Between two observations of a sink, at least: each is 3 kB of event log, which SQLite keeps twice."""
-_LOCK_SECONDS = 120.0
+LOCK_SECONDS = 120.0
 """How long the process of a run that was taken for dead may take to notice and stop."""
 
 
@@ -65,6 +65,7 @@ def stream_results(
         if metrics is not None:
             latest[step.index] = metrics
 
+    events = RunEvents(context.op_execution_context, pipeline)
     with failing_as_dagster_does(context):
         try:
             pipeline.require_ready()
@@ -72,42 +73,51 @@ def stream_results(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
-                listener=_Events(context, view, pipeline, latest),
+                listener=StreamEvents(context.log_event, events, view, pipeline, latest),
                 on_step=on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),
                 restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
-                lock_seconds=_LOCK_SECONDS,
-                is_wanted=lambda: _is_live(context.instance, context.run.run_id),
+                lock_seconds=LOCK_SECONDS,
+                is_wanted=lambda: is_live(context.instance, context.run.run_id),
             ).run()
         except PipelineCancelledException as error:
             if error.__cause__ is None:
                 # Not Dagster has stopped it: `pipeline-platform stop` has, or its supervisor, which took it for dead.
-                _mark_canceling(context.instance, context.run.run_id)
+                mark_canceling(context.instance, context.run.run_id)
                 raise dg.DagsterExecutionInterruptedError from None
             raise
         except PipelineException:
             yield from check_results(context, view, pipeline, latest)
             raise
     for hint in found.hints:
-        RunEvents(context, pipeline).say(f"hint: {hint}")
+        events.say(f"hint: {hint}")
     done = {step.index: step for step in found.steps}
     yield from materializations(context, view, pipeline, done)
     yield from check_results(context, view, pipeline, done)
 
 
-class _Events:
-    """Tells Dagster where the stream stands, in few events: one for each micro-batch would be 300 MB a day."""
+class StreamEvents:
+    """Tells Dagster where the stream stands, in few events: one for each micro-batch would be 300 MB a day.
+
+    Args:
+        log: Told as an event of an asset, in the thread that the stream is watched in.
+        events: Of the run.
+        view: Which steps are assets.
+        pipeline: The stream's.
+        latest: What each step did in the last micro-batch, by its index.
+    """
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext,
+        log: Callable[[dg.AssetObservation | dg.AssetMaterialization], None],
+        events: RunEvents,
         view: AssetView,
         pipeline: PipelineConfig,
         latest: Mapping[int, StepMetrics],
     ) -> None:
-        self._context = context
-        self._events = RunEvents(context, pipeline)
+        self._log = log
+        self._events = events
         self._sinks = {step.index: view.key(pipeline, step) for step in pipeline.steps if step.type == "load"}
         self._latest = latest
         self._ends_by_itself = pipeline.main_load.config.ends_by_itself()
@@ -125,12 +135,12 @@ class _Events:
         if (is_news or now - self._observed >= OBSERVATION_SECONDS) and progress.batch != self._batch:
             if left_out != self._left_out:
                 self._left_out = left_out
-                self._context.log.warning(f"{left_out}, since the run began")
+                self._events.warn(f"{left_out}, since the run began")
             self._observed, self._batch = now, progress.batch
             self._events.say(progress.told())
             for index, sink in self._sinks.items():
                 metadata = stream_metadata(progress, self._totals, self._latest.get(index))
-                self._context.log_event(dg.AssetObservation(asset_key=sink, metadata=metadata))
+                self._log(dg.AssetObservation(asset_key=sink, metadata=metadata))
         if not self._ends_by_itself and now - self._materialized >= MATERIALIZATION_SECONDS:
             self._materialized = now
             for index, sink in self._sinks.items():
@@ -138,15 +148,17 @@ class _Events:
                     **stream_metadata(progress, self._totals, self._latest.get(index)),
                     "stream/rows": self._totals.rows,
                 }
-                self._context.log_event(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
+                self._log(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
 
 
-def _is_live(instance: dg.DagsterInstance, run_id: str) -> bool:
+def is_live(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run has not ended, as far as Dagster knows."""
     run = instance.get_run_by_id(run_id)
     return run is not None and not run.is_finished
 
 
-def _mark_canceling(instance: dg.DagsterInstance, run_id: str) -> None:
+def mark_canceling(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Have Dagster take the end of a run for a cancellation, as that of one that a person terminates."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_canceling(run)

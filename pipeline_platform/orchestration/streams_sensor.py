@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.other_streams import orphans
+from pipeline_platform.engine.streaming.stream_group import all_groups
 from pipeline_platform.engine.streaming.stream_state import (
     StreamRequest,
     StreamState,
@@ -20,6 +22,7 @@ from pipeline_platform.engine.streaming.stream_state import (
 )
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.project import Project
+from pipeline_platform.orchestration.stream_groups import GroupsNow, assigned, group_size
 from pipeline_platform.orchestration.stream_health import health
 from pipeline_platform.orchestration.supervisor import (
     GENERATION_TAG,
@@ -56,6 +59,7 @@ def streams_sensor(
     view: AssetView,
     pipelines: Sequence[PipelineConfig],
     jobs: Mapping[str, ExecutableDefinition],
+    groups: Mapping[str, ExecutableDefinition],
     part: str = "",
 ) -> dg.SensorDefinition:
     """A sensor that starts streams, restarts those that fail or stand still, and gives up those that don't get on.
@@ -69,12 +73,13 @@ def streams_sensor(
         view: The project, and which steps are assets.
         pipelines: Its streams.
         jobs: The job of each, by the pipeline's name.
+        groups: The jobs of groups of streams, by the groups' names.
         part: What its name ends with.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=f"{SENSOR}{part}",
-        jobs=[jobs[pipeline.name] for pipeline in pipelines] or None,
+        jobs=[*(jobs[pipeline.name] for pipeline in pipelines), *groups.values()] or None,
         minimum_interval_seconds=TICK_SECONDS,
         description="Keeps the streams running: starts them, restarts them from their checkpoints, gives up loudly.",
     )
@@ -85,23 +90,30 @@ def streams_sensor(
         events: list[dg.AssetCheckEvaluation] = []
         kept: dict[str, SupervisorState] = {}
         live = _live_runs(context.instance)
+        shared = _groups_now(context.instance, view.project, pipelines, groups, live)
         for pipeline in pipelines:
-            watch = watches.get(pipeline.name, SupervisorState())
-            run = live.get(pipeline.asset_prefix) or _run_of(context.instance, pipeline, watch)
-            state = StreamState.read(state_file(pipeline.name))
-            request = _request_of(pipeline)
-            decision = decide(pipeline.streaming, watch, Observation(run, state, request), now)
-            kept[pipeline.name] = decision.watch
+            name = pipeline.name
+            state, own = StreamState.read(state_file(name)), live.get(pipeline.asset_prefix)
+            watch = shared.settled(name, watches.get(name, SupervisorState()))
+            run = own or shared.run_of(name, watch, state, now) or _run_of(context.instance, pipeline, watch)
+            decision = decide(pipeline.streaming, watch, Observation(run, state, _request_of(pipeline)), now)
+            kept[name] = decision.watch
             if decision.watch.phase != watch.phase:
                 _tell(context, pipeline, decision.watch)
-            if decision.end_run is not None and run is not None:
-                _end(context.instance, run, decision)
+            if own is not None and decision.end_run is not None:
+                _end(context.instance, own, decision)
+            if own is None and name in shared.groups:
+                shared.keep(name, decision, state, now)
+            elif decision.start:
+                requests.append(_request(pipeline, decision.watch))
             if decision.watch.phase in ("waiting", "given_up", "stopped") and run is not None:
                 _free_slot(context.instance, run)
-            if decision.start:
-                requests.append(_request(pipeline, decision.watch))
             if decision.watch.phase != watch.phase and decision.watch.phase not in ("requested", "wanted"):
                 events.append(health(view, pipeline, state, decision.watch, now))
+        for run, decision in shared.gone():
+            _end(context.instance, run, decision)
+        shared.tell()
+        requests += shared.requests()
         for state in _orphans(view.project, now):
             _end_orphan(context, state)
         idle = None if requests else _summary(kept) or "no streams"
@@ -157,6 +169,33 @@ def _live_runs(instance: dg.DagsterInstance) -> dict[str, SeenRun]:
     """The live runs by the name of their job; of two the older one, which holds the checkpoint."""
     records = instance.get_run_records(dg.RunsFilter(statuses=LIVE_STATUSES))
     return {record.dagster_run.job_name: _seen(record) for record in records}
+
+
+def _groups_now(
+    instance: dg.DagsterInstance,
+    project: Project,
+    pipelines: Sequence[PipelineConfig],
+    groups: Mapping[str, ExecutableDefinition],
+    live: Mapping[str, SeenRun],
+) -> GroupsNow:
+    jobs = {group: job.name for group, job in groups.items()}
+    folder = project.folder
+    before = all_groups(folder) if folder is not None else {}
+    where = {member.pipeline: group for group, said in before.items() for member in said.members}
+    # Other launchers start a container or a pod for each run, so that streams share no machine to begin with.
+    size = group_size() if isinstance(instance.run_launcher, dg.DefaultRunLauncher) else 1
+    running = {group: live[job] for group, job in jobs.items() if job in live}
+    last = {
+        group: found
+        for group, job in jobs.items()
+        if group in before and group not in running and (found := _last_run(instance, job)) is not None
+    }
+    return GroupsNow(folder or Path(), jobs, assigned(pipelines, where, size), before, running, last)
+
+
+def _last_run(instance: dg.DagsterInstance, job: str) -> tuple[SeenRun, datetime] | None:
+    records = instance.get_run_records(dg.RunsFilter(job_name=job), limit=1)
+    return next(((_seen(record), record.create_timestamp) for record in records), None)
 
 
 def _run_of(instance: dg.DagsterInstance, pipeline: PipelineConfig, watch: SupervisorState) -> SeenRun | None:

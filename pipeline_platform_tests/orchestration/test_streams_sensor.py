@@ -82,13 +82,13 @@ class Ticking:
                     watch[name] = then.isoformat()
         self.cursor = json.dumps(watches)
 
-    def says(self, seconds_ago: float = 0, **changes: Any) -> None:
-        """Write the state file of the run."""
+    def says(self, seconds_ago: float = 0, pipeline: str = "flow", **changes: Any) -> None:
+        """Write the state file of a stream, by default of the run's."""
         assert self.run is not None
         then = datetime.now(UTC) - timedelta(seconds=seconds_ago)
         values = {"phase": "running", "started": then, "heartbeat": then, "moved": then, **changes}
-        state = StreamState.model_validate({"pipeline": "flow", "checkpoint": "c", "run_id": self.run.run_id, **values})
-        state.write(state_file("flow"))
+        known = {"pipeline": pipeline, "checkpoint": "c", "run_id": self.run.run_id}
+        StreamState.model_validate({**known, **values}).write(state_file(pipeline))
 
     def status(self) -> dg.DagsterRunStatus:
         """Of the last run."""

@@ -29,12 +29,11 @@ from pipeline_platform.engine.spark.jvm import (
     properties,
 )
 from pipeline_platform.engine.spark.server import Process, SparkServer, build_of, server_file
-from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, REMOTE_VARIABLE, local_settings
+from pipeline_platform.engine.spark.settings import FAIR_CONF, MASTER_VARIABLE, REMOTE_VARIABLE, local_settings
 
 _ADDRESS = "127.0.0.1"
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 20.0
-_FAIR = Path(__file__).with_name("fairscheduler.xml")
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "JAVA_HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
 _KEPT_PREFIXES = ("LC_", "SPARK_", "PYSPARK_", "HADOOP_", "PIPELINE_PLATFORM_LOG")
 _TOKEN_VARIABLE = "SPARK_CONNECT_AUTHENTICATE_TOKEN"
@@ -102,9 +101,7 @@ def _settings(port: int, memory: str, jars: list[Path]) -> dict[str, str]:
         "spark.connect.grpc.binding.port": str(port),
         # By itself the server goes on for five minutes with what a killed run has asked for.
         "spark.connect.execute.manager.detachedTimeout": "30s",
-        # Runs get equal shares; by Spark's default the first takes all there is.
-        "spark.scheduler.mode": "FAIR",
-        "spark.scheduler.allocation.file": _FAIR.as_uri(),
+        **FAIR_CONF,
     }
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.permissions import is_allowed
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+_beside = threading.Lock()
 _WAREHOUSE = "spark.sql.warehouse.dir"
 
 
@@ -102,6 +103,27 @@ def spark_session(
     return _started(settings)
 
 
+def session_beside(session: SparkSession, pool: str) -> SparkSession:
+    """Another session in the same JVM, with its own settings and views, which this thread's work is done in.
+
+    Args:
+        session: The process's session, of no server.
+        pool: The scheduler's, of which each gets an equal share where it is fair (`FAIR_CONF`).
+    """
+    from pyspark.java_gateway import ensure_callback_server_started  # pyright: ignore[reportUnknownVariableType]
+
+    with _beside:
+        # It is made when a stream first hands its micro-batches over to Python, and two at once would make two.
+        ensure_callback_server_started(session.sparkContext._gateway)  # pyright: ignore[reportPrivateUsage]
+    other = session.newSession()
+    jvm: Any = other._jvm  # pyright: ignore[reportPrivateUsage]
+    # pyspark gives new sessions to no thread; what parses SQL without being told a session takes the thread's.
+    jvm.org.apache.spark.sql.classic.SparkSession.setActiveSession(cast("Any", other)._jsparkSession)
+    other.sparkContext.setLocalProperty("spark.scheduler.pool", pool)
+    _restrict(other)
+    return other
+
+
 def _running(use: Use) -> SparkSession | None:
     """The process's session; who must not be on a server leaves the one that it has there."""
     from pyspark.sql import SparkSession
@@ -130,8 +152,7 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
         session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
         # Spark makes what a session needs when it is first asked for any of it.
         _ = session.conf
-        if not is_allowed("sql-code"):
-            _forget_code_functions(session)
+        _restrict(session)
     except Exception as error:
         failed = _not_started(error)
         # The next session is made in another JVM: what this one has made of the settings is not known.
@@ -167,8 +188,10 @@ def _not_started(error: Exception) -> PipelineException:
     )
 
 
-def _forget_code_functions(session: Any) -> None:
+def _restrict(session: Any) -> None:
     """Take the functions that run Java code from a session, in case it reads SQL otherwise than `check` does."""
+    if is_allowed("sql-code"):
+        return
     functions = session._jsparkSession.sessionState().functionRegistry()
     for name in CODE_FUNCTIONS:
         functions.dropFunction(session._jvm.org.apache.spark.sql.catalyst.FunctionIdentifier(name))

@@ -46,6 +46,12 @@ LOCAL_CONF = {
     "spark.driver.memory": "2g",
 }
 
+FAIR_CONF = {
+    "spark.scheduler.mode": "FAIR",
+    "spark.scheduler.allocation.file": Path(__file__).with_name("fairscheduler.xml").as_uri(),
+}
+"""For a Spark that several share, who get equal shares; by Spark's default the first takes all there is."""
+
 DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
 """Settings for what the properties of new tables are by default, which a session takes at any time."""
 

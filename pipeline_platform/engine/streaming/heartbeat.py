@@ -28,8 +28,11 @@ from pipeline_platform.metrics.stream import StepTotals, StreamProgress
 from pipeline_platform.redaction import redact
 
 _LOG = logging.getLogger(__name__)
-# The same again would only fail the same way.
-_PERMANENT = (PipelineConfigurationException, ValidationException)
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Whether a stream that failed so would, started again unchanged, only fail the same way."""
+    return isinstance(error, (PipelineConfigurationException, ValidationException))
 
 
 class Heartbeat:
@@ -133,7 +136,7 @@ def heartbeat(state: StreamState, stop: CancellationToken, is_wanted: Callable[[
         ending = {"phase": "stopped"}
         raise
     except PipelineException as error:
-        ending = {"phase": "failed", "error": redact(str(error)), "lasting": isinstance(error, _PERMANENT)}
+        ending = {"phase": "failed", "error": redact(str(error)), "lasting": is_lasting(error)}
         raise
     except BaseException as error:
         ending = {"phase": "failed", "error": redact(repr(error))}

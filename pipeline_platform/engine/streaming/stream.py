@@ -130,16 +130,30 @@ class StreamRun:
         self._warn_at = 0.0
 
     def run(self) -> RunMetrics:
-        """Run it until it ends by itself, as with the trigger `availableNow`, or is stopped.
+        """Run it until it ends by itself, as with the trigger `availableNow`, or the main thread is interrupted.
 
         Raises:
             PipelineCancelledException: It was stopped: the micro-batch that ran was brought to its end.
             StreamingQueryException: The query failed.
             PipelineException: A step failed; it names the step.
         """
+        return self._recorded(lambda: interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS))
+
+    def run_until(self, stop: CancellationToken) -> RunMetrics:
+        """Run it until it ends by itself or is asked to stop; in any thread, beside others of the process.
+
+        Args:
+            stop: Asks it to.
+
+        Raises:
+            PipelineException: As `run`.
+        """
+        return self._recorded(lambda: self._work(stop))
+
+    def _recorded(self, work: Callable[[], None]) -> RunMetrics:
         try:
             with self.record.exported(), naming_dead_jvm(self.pipeline.location):
-                interruptible(self._work, self.spark, patience_seconds=STOP_SECONDS)
+                work()
         except PipelineCancelledException as error:
             raise PipelineCancelledException(
                 "the stream was stopped",
