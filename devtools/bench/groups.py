@@ -2,7 +2,7 @@
 
 Each generates some rows a second into a table of its own, as a member of one group; the group's job runs as
 `dagster job execute` runs it. Each minute those are counted that are healthy: their heartbeat is fresh, they have not
-failed, and their last micro-batch is no older than two triggers.
+failed, and their last micro-batch is no older than two triggers. A script that starts the same queries says of none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,20 @@ from pipeline_platform.engine.streaming.stream_group import GroupMembers, Member
 from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, StreamState, state_file
 
 _GROUP = "bench"
+_SCRIPT = """
+import os, sys, time
+from pipeline_platform.engine.spark.settings import FAIR_CONF
+from pipeline_platform.engine.spark.session import spark_session
+
+count, rate, trigger, folder = sys.argv[1:]
+spark = spark_session("by hand", FAIR_CONF)
+for number in range(int(count)):
+    rows = spark.readStream.format("rate").option("rowsPerSecond", rate).load()
+    writer = rows.writeStream.format("delta").option("checkpointLocation", f"{folder}/checkpoints/{number}")
+    writer.trigger(processingTime=f"{trigger} seconds").start(f"{folder}/lake/{number}")
+while True:
+    time.sleep(60)
+"""
 
 
 def main() -> None:
@@ -32,6 +47,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=20, help="how long, by default 20")
     parser.add_argument("--rate", type=int, default=10, help="rows a second of each, by default 10")
     parser.add_argument("--trigger", type=int, default=60, help="seconds between micro-batches, by default 60")
+    parser.add_argument("--by-hand", action="store_true", help="the same queries by a script, in the same session")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="groups-") as name:
         folder = Path(name)
@@ -40,8 +56,13 @@ def main() -> None:
         home = folder / "home"
         home.mkdir()
         command = ["dagster", "job", "execute", "-m", "pipeline_platform.definitions", "-j", f"streams_{_GROUP}"]
+        if options.by_hand:
+            given = [str(value) for value in (options.streams, options.rate, options.trigger, folder)]
+            python = ["-c", _SCRIPT, *given]
+        else:
+            python = ["-W", "ignore", "-m", *command]
         run = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", *command],
+            [sys.executable, *python],
             cwd=folder,
             env={**os.environ, "DAGSTER_HOME": str(home), "PIPELINES_DIR": "pipelines"},
             stdin=subprocess.DEVNULL,
@@ -49,12 +70,16 @@ def main() -> None:
             stderr=(folder / "log").open("w"),
         )
         try:
-            print("| minute | healthy | micro-batches | Python MB | JVM MB | CPU s |\n|---|---|---|---|---|---|")
+            print(
+                "| minute | healthy | micro-batches | Python MB | JVM MB | Python CPU s | JVM CPU s |\n"
+                "|---|---|---|---|---|---|---|"
+            )
             for minute in range(1, options.minutes + 1):
                 time.sleep(60)
                 if run.poll() is not None:
                     raise SystemExit(f"the run has ended\n{(folder / 'log').read_text()[-3000:]}")
-                _report(minute, names, psutil.Process(run.pid), timedelta(seconds=2 * options.trigger))
+                batches = len([*(folder / "lake").glob("*/_delta_log/*.json")])
+                _report(minute, names, batches, psutil.Process(run.pid), timedelta(seconds=2 * options.trigger))
         finally:
             run.terminate()
             run.wait()
@@ -83,20 +108,23 @@ def _write(folder: Path, count: int, rate: int, trigger: int) -> list[str]:
     return names
 
 
-def _report(minute: int, names: list[str], python: psutil.Process, patience: timedelta) -> None:
+def _report(minute: int, names: list[str], batches: int, python: psutil.Process, patience: timedelta) -> None:
     now = datetime.now(UTC)
     states = [state for name in names if (state := StreamState.read(state_file(name))) is not None]
     healthy = sum(
         state.is_alive(now) and state.progress is not None and state.moved is not None and now - state.moved < patience
         for state in states
     )
-    batches = sum(state.totals.micro_batches for state in states)
-    java = [child for child in python.children(recursive=True) if child.name() == "java"]
+    # The short-lived programs of Spark's start script end while they are looked at.
+    java: list[psutil.Process] = []
+    for child in python.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            java += [child] if child.name() == "java" else []
     megabytes = [process.memory_info().rss / 2**20 for process in (python, *java)]
-    seconds = sum(sum(process.cpu_times()[:2]) for process in (python, *java))
+    seconds = [sum(process.cpu_times()[:2]) for process in (python, *java)]
     print(
         f"| {minute} | {healthy} of {len(names)} | {batches} | {megabytes[0]:.0f} | {sum(megabytes[1:]):.0f} "
-        f"| {seconds:.0f} |",
+        f"| {seconds[0]:.0f} | {sum(seconds[1:]):.0f} |",
         flush=True,
     )
 
