@@ -163,6 +163,7 @@ class _GroupRun:
                     self._tell_end(ended)
                     self._require_jvm(ended)
                 if not wanted and not group.names:
+                    self._context.log.info("no stream of the group is to run: the sensor 'streams' says which are")
                     break
                 if time.monotonic() - asked > _LIVE_SECONDS:
                     asked = time.monotonic()

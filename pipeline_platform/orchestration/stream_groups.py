@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.stream_group import GroupMembers, Member
-from pipeline_platform.engine.streaming.stream_state import StreamState
+from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.supervisor import Decision, SeenRun, SupervisorState
 
@@ -24,11 +25,6 @@ SIZE_VARIABLE = "PIPELINE_PLATFORM_STREAM_GROUP_SIZE"
 _NAMESPACE = uuid.UUID("6f1f3d1e-5d3c-4c58-9d6b-0d6a5a2c9f10")
 # Groups start their streams a few at a time.
 _START_SECONDS_EACH = 5
-_ENDED = {
-    "failed": dg.DagsterRunStatus.FAILURE,
-    "stopped": dg.DagsterRunStatus.CANCELED,
-    "completed": dg.DagsterRunStatus.SUCCESS,
-}
 
 
 def group_size() -> int:
@@ -98,7 +94,23 @@ def run_id_of(pipeline: str, watch: SupervisorState) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{pipeline}/{watch.generation}/{watch.since.timestamp():.3f}"))
 
 
-@dataclass(frozen=True)
+def _ended(state: StreamState, request: StreamRequest | None) -> dg.DagsterRunStatus | None:
+    """How a stream ended by itself; None if it has not.
+
+    One that stops without being asked to does so with all of its group; how that run ends says why.
+    """
+    match state.phase:
+        case "failed":
+            return dg.DagsterRunStatus.FAILURE
+        case "completed":
+            return dg.DagsterRunStatus.SUCCESS
+        case "stopped" if request is not None and request.action == "stop" and request.at > state.started:
+            return dg.DagsterRunStatus.CANCELED
+        case _:
+            return None
+
+
+@dataclass
 class GroupsNow:
     """The groups of a project as the supervisor finds them when it looks, and as it leaves them.
 
@@ -122,13 +134,10 @@ class GroupsNow:
     _silent: dict[str, Decision] = field(default_factory=dict[str, Decision])
     _beating: set[str] = field(default_factory=set[str])
 
-    def _former(self, name: str) -> tuple[str, Member] | None:
-        """The group that a stream was last told to be in."""
-        for group, said in self.before.items():
-            for member in said.members:
-                if member.pipeline == name:
-                    return group, member
-        return None
+    @cached_property
+    def _former(self) -> Mapping[str, tuple[str, Member]]:
+        """The group that each stream was last told to be in."""
+        return {member.pipeline: (group, member) for group, said in self.before.items() for member in said.members}
 
     def settled(self, name: str, watch: SupervisorState) -> SupervisorState:
         """What is remembered of a stream; one that is to leave its group is to be started.
@@ -139,7 +148,7 @@ class GroupsNow:
             name: Of the pipeline.
             watch: What was remembered.
         """
-        former = self._former(name)
+        former = self._former.get(name)
         if former is None or former[0] == self.groups.get(name) or watch.phase not in ("requested", "live"):
             return watch
         return watch.model_copy(update={"phase": "wanted", "run_id": run_id_of(name, watch)})
@@ -148,24 +157,32 @@ class GroupsNow:
         """Whether the run of a stream that is remembered is one in its group."""
         if name not in self.groups or watch.phase not in ("requested", "live"):
             return False
-        former = self._former(name)
+        former = self._former.get(name)
         return watch.phase == "requested" or (former is not None and former[1].run_id == watch.run_id)
 
-    def run_of(self, name: str, watch: SupervisorState, state: StreamState | None, now: datetime) -> SeenRun | None:
+    def run_of(
+        self,
+        name: str,
+        watch: SupervisorState,
+        state: StreamState | None,
+        request: StreamRequest | None,
+        now: datetime,
+    ) -> SeenRun | None:
         """The run of a stream in its group, as if it were one by itself; None if it has none there.
 
         Args:
             name: Of the pipeline.
             watch: What is remembered of it.
             state: What it last said of itself.
+            request: What a person asked of it.
             now: The time, with its zone.
         """
         if not self._has(name, watch):
             return None
         group, run_id = self.groups[name], run_id_of(name, watch)
         own_state = state if state is not None and state.run_id == run_id else None
-        if own_state is not None and own_state.phase in _ENDED:
-            return SeenRun(run_id, _ENDED[own_state.phase], own_state.started)
+        if own_state is not None and (ended := _ended(own_state, request)) is not None:
+            return SeenRun(run_id, ended, own_state.started)
         if own_state is not None and own_state.is_alive(now):
             self._beating.add(group)
         if (run := self.live.get(group)) is not None:
@@ -186,9 +203,11 @@ class GroupsNow:
             return
         if not self._has(name, watch):
             return
-        group = self.groups[name]
-        member = Member(pipeline=name, run_id=run_id_of(name, watch), restarts=watch.restarts)
-        self._members.setdefault(group, []).append(member)
+        group, run_id = self.groups[name], run_id_of(name, watch)
+        _, former = self._former.get(name, (group, None))
+        if former is None or former.run_id != run_id:
+            former = Member(pipeline=name, run_id=run_id, restarts=watch.restarts)
+        self._members.setdefault(group, []).append(former)
         if decision.start:
             self._requested[group] = max(watch.since, self._requested.get(group, watch.since))
 

@@ -95,8 +95,9 @@ def streams_sensor(
             name = pipeline.name
             state, own = StreamState.read(state_file(name)), live.get(pipeline.asset_prefix)
             watch = shared.settled(name, watches.get(name, SupervisorState()))
-            run = own or shared.run_of(name, watch, state, now) or _run_of(context.instance, pipeline, watch)
-            decision = decide(pipeline.streaming, watch, Observation(run, state, _request_of(pipeline)), now)
+            request = _request_of(pipeline)
+            run = own or shared.run_of(name, watch, state, request, now) or _run_of(context.instance, pipeline, watch)
+            decision = decide(pipeline.streaming, watch, Observation(run, state, request), now)
             kept[name] = decision.watch
             if decision.watch.phase != watch.phase:
                 _tell(context, pipeline, decision.watch)

@@ -110,7 +110,7 @@ def test_one_that_a_person_stops_stays_stopped_and_resume_starts_it_beside_the_o
     ticking.beats("flow", "tide")
     ticking.tick()
     StreamRequest(action="stop", by="ada").write(request_file("flow"))
-    ticking.beats("flow", phase="stopped")
+    ticking.beats("flow", phase="stopped", started="2026-01-01T00:00:00Z")
     for _ in range(2):
         assert started(ticking.tick()) == []
         assert sorted(ticking.members()) == ["tide"]
@@ -131,6 +131,45 @@ def test_a_process_that_is_gone_is_another_run_for_all(ticking: Group):
     ticking.passes(11)
     assert started(ticking.tick()) == ["streams_both"]
     assert {member.run_id for member in ticking.members().values()}.isdisjoint(each.run_id for each in first.values())
+
+
+def test_a_group_that_stops_with_its_code_server_is_started_again(ticking: Group):
+    ticking.tick()
+    ticking.beats("flow", "tide")
+    ticking.tick()
+    # Each has stopped after its micro-batch, and Dagster does not know yet.
+    ticking.beats("flow", "tide", phase="stopped")
+    before = ticking.members()
+    ticking.tick()
+    assert ticking.members() == before
+    assert ticking.run is not None
+    ticking.instance.report_run_failed(ticking.run)
+    ticking.tick()
+    ticking.passes(11)
+    assert started(ticking.tick()) == ["streams_both"]
+    assert sorted(ticking.members()) == ["flow", "tide"]
+
+
+def test_one_that_makes_progress_after_a_restart_is_left_alone(ticking: Group):
+    ticking.tick()
+    ticking.beats("flow", "tide")
+    ticking.tick()
+    ticking.beats("flow", phase="failed", error="the disk is full")
+    ticking.tick()
+    ticking.passes(60)
+    ticking.beats("tide")
+    ticking.tick()
+    before = ticking.members()
+    worked = {
+        **{"query_id": "q", "query_run_id": "r", "name": None, "batch": 1, "worked": True, "rows": 3, "sources": []},
+        **{"at": "2026-01-01T00:00:00Z", "rows_per_second_in": None, "rows_per_second": None, "seconds": 1},
+    }
+    for _ in range(2):
+        ticking.beats("flow", progress=worked)
+        ticking.beats("tide")
+        ticking.tick()
+        assert ticking.members() == before
+    assert json.loads(ticking.cursor or "{}")["flow"].get("restarts", 0) == 0
 
 
 def test_one_silent_stream_does_not_end_the_run_of_the_others(ticking: Group):

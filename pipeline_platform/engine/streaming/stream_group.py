@@ -176,7 +176,8 @@ class StreamGroup:
         """
         by_name = {member.pipeline: member for member in wanted}
         for name, running in self._running.items():
-            if by_name.get(name) != running.member:
+            wanted_now = by_name.get(name)
+            if wanted_now is None or wanted_now.run_id != running.member.run_id:
                 running.stop.cancel()
         ended = self._take_ended()
         for name, member in by_name.items():
@@ -240,7 +241,7 @@ def _note_failure(member: Member, pipeline: PipelineConfig | None, error: BaseEx
     """Say in the state of a stream what it failed at, if that was before it could say anything itself."""
     file = state_file(member.pipeline)
     before = StreamState.read(file)
-    if before is not None and before.run_id == member.run_id:
+    if isinstance(error, PipelineCancelledException) or (before is not None and before.run_id == member.run_id):
         return
     now = datetime.now(UTC)
     failed = {

@@ -94,6 +94,9 @@ def test_one_that_fails_or_is_stopped_leaves_the_others_alone(make_group: MakeGr
     before = rows(tmp_path / "stays")
     assert follow_until(group, members[2:], lambda _: rows(tmp_path / "stays") > before + 10) == []
     assert [*group.names] == ["stays"]
+    # What is said of its restarts is none.
+    group.follow([members[2].model_copy(update={"restarts": 7})])
+    assert group.follow(members[2:]) == []
     # Another run id is another start, from where it was.
     again = Member(pipeline="stops", run_id="stops-2")
     before = rows(tmp_path / "stops")
