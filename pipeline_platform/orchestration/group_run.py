@@ -101,8 +101,16 @@ class _Views:
 
 
 def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
-    statuses = {path: path.stat() for path in pipeline_files(folder)}
-    return {path: (status.st_mtime_ns, status.st_size) for path, status in statuses.items()}
+    return {path: _stamp(path) for path in pipeline_files(folder)}
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        # A link that leads nowhere, or a file that was just removed; whoever reads it says so.
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 @dataclass

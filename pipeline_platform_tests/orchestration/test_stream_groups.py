@@ -237,6 +237,12 @@ def test_a_stream_whose_file_is_gone_is_in_its_group_no_more(define: MakeDefinit
     assert sorted(ticking.members()) == ["flow"]
 
 
+def test_a_link_that_leads_nowhere_keeps_no_group_from_loading(define: MakeDefinitions, tmp_path: Path):
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "lost.json").symlink_to(tmp_path / "nowhere")
+    assert define(stream_of_rates("flow", tmp_path, group="both")).resolve_job_def("streams_both")
+
+
 def pipelines(define: MakeDefinitions, tmp_path: Path, *streams: dict[str, Any]) -> list[PipelineConfig]:
     from pipeline_platform.orchestration.project import load_project
     from pipeline_platform.registry import method_registry
