@@ -221,7 +221,7 @@ class _GroupRun:
         from pipeline_platform.engine.streaming.stream import StreamRun
 
         pipeline.require_ready()
-        events = RunEvents(self._context, pipeline)
+        events = RunEvents(self._context, pipeline, shares_run=True)
         events.say("starting the stream")
         told = self._told[member.run_id] = _Told(self._views.now(), pipeline, events)
         return StreamRun(

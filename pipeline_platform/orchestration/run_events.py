@@ -27,11 +27,13 @@ class RunEvents:
     Args:
         context: Of the op.
         pipeline: What is run.
+        shares_run: Whether the run is also that of other pipelines, so that its events have to name this one.
     """
 
-    def __init__(self, context: dg.OpExecutionContext, pipeline: PipelineConfig) -> None:
+    def __init__(self, context: dg.OpExecutionContext, pipeline: PipelineConfig, *, shares_run: bool = False) -> None:
         self._context = context
         self._pipeline = pipeline
+        self._prefix = f"{pipeline.name}: " if shares_run else ""
         self.finished: dict[int, StepMetrics] = {}
         """What each step did, by its index."""
 
@@ -64,7 +66,7 @@ class RunEvents:
 
     def _event(self, text: str, data: EngineEventData) -> None:
         step_key = str(self._context.op_handle)
-        self._context.instance.report_engine_event(text, self._context.run, data, step_key=step_key)
+        self._context.instance.report_engine_event(f"{self._prefix}{text}", self._context.run, data, step_key=step_key)
         # Dagster shows events on its pages alone.
         if is_json():
             _log.info("%s", text)

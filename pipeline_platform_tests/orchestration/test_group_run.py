@@ -85,9 +85,7 @@ def test_streams_of_a_group_share_a_jvm_and_survive_it_and_each_other(
 
     def told(text: str) -> bool:
         return any(
-            text in entry.user_message
-            for run_id, _ in deployment.runs()
-            for entry in deployment.instance.all_logs(run_id)
+            text in entry.message for run_id, _ in deployment.runs() for entry in deployment.instance.all_logs(run_id)
         )
 
     deployment.turn_sensor_on("streams")
@@ -99,6 +97,7 @@ def test_streams_of_a_group_share_a_jvm_and_survive_it_and_each_other(
 
     # One fails, and its check says why; one is stopped.
     deployment.wait_until(lambda: told("'fails', step 2 (validate validateRanges)"), "the run says what failed")
+    deployment.wait_until(lambda: told("checked: micro-batch 0"), "its events name the stream")
     failed = dg.AssetCheckKey(dg.AssetKey(["fails", "to_delta_lake"]), "validate_ranges")
     checks = deployment.instance.event_log_storage.get_asset_check_execution_history(failed, limit=1)
     assert checks[0].event is not None
