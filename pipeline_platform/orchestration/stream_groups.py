@@ -230,7 +230,7 @@ class GroupsNow:
         """Runs of groups that have streams to start and no process."""
         return [
             # The time of the last start keeps a sensor that has lost its cursor from asking for a former run.
-            dg.RunRequest(run_key=f"{self.jobs[group]}/{since.timestamp():.0f}", job_name=self.jobs[group])
+            dg.RunRequest(run_key=f"{self.jobs[group]}/{since.timestamp():.3f}", job_name=self.jobs[group])
             for group, since in self._requested.items()
             if group not in self.live
         ]
