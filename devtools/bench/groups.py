@@ -25,7 +25,7 @@ from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE, St
 
 _GROUP = "bench"
 _SCRIPT = """
-import os, sys, time
+import sys, time
 from pipeline_platform.engine.spark.settings import FAIR_CONF
 from pipeline_platform.engine.spark.session import spark_session
 

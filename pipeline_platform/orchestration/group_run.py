@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
 from pipeline_platform.engine.streaming.stream_group import (
     EndedMember,
     GroupMembers,
@@ -21,7 +20,6 @@ from pipeline_platform.engine.streaming.stream_group import (
     members_file,
 )
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
-from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.metadata import check_result
 from pipeline_platform.orchestration.project import pipeline_files
@@ -44,57 +42,26 @@ _LIVE_SECONDS = 10.0
 """Between two questions to the instance whether the run still counts."""
 
 
-def group_job(
-    folder: Path,
-    group: str,
-    job: str,
-    op: str,
-    view: AssetView,
-    load: Callable[[], AssetView],
-    tags: Mapping[str, str],
-) -> dg.JobDefinition:
-    """The job of a group: its run goes on as long as its supervisor wants any stream to run in it.
+class CurrentView:
+    """The project as its files are now: a stream that is started again is started as its file says by then.
 
     Args:
         folder: Of the pipelines.
-        group: Name of the group.
-        job: Name of the job.
-        op: Name of its op.
-        view: The project.
-        load: Reads the project anew.
-        tags: Of its runs.
+        view: The project as it was just read.
+        load: Reads it anew.
     """
-    views = _Views(folder, view, load)
-
-    @dg.op(
-        name=op,
-        out={},
-        description="Runs those streams of the group that the sensor `streams` wants to run, each by itself.",
-    )
-    def compute(
-        context: dg.OpExecutionContext, spark: SparkResource, vault: VaultResource, metrics: MetricsResource
-    ) -> Iterator[AssetEvent]:
-        yield from _GroupRun(context, folder, group, views, spark, vault, metrics).run()
-
-    graph = dg.GraphDefinition(
-        name=job, node_defs=[compute], description=f"The streams of the group {group}, in one process."
-    )
-    return graph.to_job(tags=tags, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
-
-
-class _Views:
-    """The project as its files are now: a stream that is started again is started as its file says by then."""
 
     def __init__(self, folder: Path, view: AssetView, load: Callable[[], AssetView]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._view = view
         self._load = load
         self._read = _stamps(folder)
         self._lock = threading.Lock()
 
     def now(self) -> AssetView:
+        """The project; read anew if a file of it has changed."""
         with self._lock:
-            found = _stamps(self._folder)
+            found = _stamps(self.folder)
             if found != self._read:
                 self._view, self._read = self._load(), found
             return self._view
@@ -113,34 +80,56 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-@dataclass
+def group_job(views: CurrentView, group: str, job: str, op: str, tags: Mapping[str, str]) -> dg.JobDefinition:
+    """The job of a group: its run goes on as long as its supervisor wants any stream to run in it.
+
+    Args:
+        views: The project, whenever a stream is started.
+        group: Name of the group.
+        job: Name of the job.
+        op: Name of its op.
+        tags: Of its runs.
+    """
+
+    @dg.op(
+        name=op,
+        out={},
+        description="Runs those streams of the group that the sensor `streams` wants to run, each by itself.",
+    )
+    def compute(
+        context: dg.OpExecutionContext, spark: SparkResource, vault: VaultResource, metrics: MetricsResource
+    ) -> Iterator[AssetEvent]:
+        yield from _GroupRun(context, group, views, spark, vault, metrics).run()
+
+    graph = dg.GraphDefinition(
+        name=job, node_defs=[compute], description=f"The streams of the group {group}, in one process."
+    )
+    return graph.to_job(tags=tags, executor_def=dg.in_process_executor)  # pyright: ignore[reportUnknownMemberType]
+
+
+@dataclass(frozen=True)
 class _Told:
     """What is told of a stream that runs."""
 
     view: AssetView
     pipeline: PipelineConfig
     events: RunEvents
-    latest: dict[int, StepMetrics] = field(default_factory=dict[int, StepMetrics])
-
-    def on_step(self, _: str, step: Step, metrics: StepMetrics | None) -> None:
-        if metrics is not None:
-            self.latest[step.index] = metrics
+    progress: StreamEvents
 
 
 class _GroupRun:
     def __init__(
         self,
         context: dg.OpExecutionContext,
-        folder: Path,
         group: str,
-        views: _Views,
+        views: CurrentView,
         spark: SparkResource,
         vault: VaultResource,
         metrics: MetricsResource,
     ) -> None:
         self._context = context
         self._group = group
-        self._file = members_file(folder, group)
+        self._file = members_file(views.folder, group)
         self._views = views
         self._spark = spark
         self._vault = vault
@@ -223,13 +212,15 @@ class _GroupRun:
         pipeline.require_ready()
         events = RunEvents(self._context, pipeline, shares_run=True)
         events.say("starting the stream")
-        told = self._told[member.run_id] = _Told(self._views.now(), pipeline, events)
+        view = self._views.now()
+        progress = StreamEvents(self._events.put, events, view, pipeline)
+        self._told[member.run_id] = _Told(view, pipeline, events, progress)
         return StreamRun(
             pipeline,
             session_beside(session, pipeline.name),
             run_id=member.run_id,
-            listener=StreamEvents(self._events.put, events, told.view, pipeline, told.latest),
-            on_step=told.on_step,
+            listener=progress,
+            on_step=progress.on_step,
             credentials=self._vault.run_credentials(member.run_id, pipeline.location),
             exporters=self._metrics.exporters(),
             restarts=member.restarts,
@@ -253,10 +244,10 @@ class _GroupRun:
     def _tell_checks(self, told: _Told) -> None:
         """Tell what the validations found; a check is no output of this run, which is that of many pipelines."""
         for step in told.pipeline.steps:
-            if step.type != "validate" or step.index not in told.latest:
+            if step.type != "validate" or step.index not in told.progress.latest:
                 continue
             for guarded in told.view.guarded(told.pipeline, step):
-                found = check_result(told.latest[step.index], step.name, told.view.key(told.pipeline, guarded))
+                found = check_result(told.progress.latest[step.index], step.name, told.view.key(told.pipeline, guarded))
                 assert found.asset_key is not None
                 self._context.instance.report_runless_asset_event(
                     dg.AssetCheckEvaluation(

@@ -20,7 +20,7 @@ from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
-from pipeline_platform.orchestration.group_run import group_job
+from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step, load_project
@@ -150,9 +150,12 @@ def _group_jobs(
 ) -> dict[str, dg.JobDefinition]:
     """The jobs of the groups that streams may be in, by the groups' names."""
     found: dict[str, dg.JobDefinition] = {}
-    for group in group_names(streams, group_size()):
+    if not (wanted := group_names(streams, group_size())):
+        return found
+    current = CurrentView(folder, view, load)
+    for group in wanted:
         job = names.take(f"streams_{group}{part}")
-        found[group] = group_job(folder, group, job, names.take(f"run_{job}"), view, load, {MODE_TAG: "streaming"})
+        found[group] = group_job(current, group, job, names.take(f"run_{job}"), {MODE_TAG: "streaming"})
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 
@@ -59,13 +59,8 @@ def stream_results(
     """
     from pipeline_platform.engine.streaming.stream import StreamRun
 
-    latest: dict[int, StepMetrics] = {}
-
-    def on_step(_: str, step: Step, metrics: StepMetrics | None) -> None:
-        if metrics is not None:
-            latest[step.index] = metrics
-
     events = RunEvents(context.op_execution_context, pipeline)
+    progress = StreamEvents(context.log_event, events, view, pipeline)
     with failing_as_dagster_does(context):
         try:
             pipeline.require_ready()
@@ -73,8 +68,8 @@ def stream_results(
                 pipeline,
                 spark.session(pipeline.name, pipeline.spark_settings()),
                 run_id=context.run.run_id,
-                listener=StreamEvents(context.log_event, events, view, pipeline, latest),
-                on_step=on_step,
+                listener=progress,
+                on_step=progress.on_step,
                 credentials=vault.run_credentials(context.run.run_id, pipeline.location),
                 exporters=metrics.exporters(),
                 restarts=int(context.run.tags.get(RESTARTS_TAG, "0")),
@@ -88,7 +83,7 @@ def stream_results(
                 raise dg.DagsterExecutionInterruptedError from None
             raise
         except PipelineException:
-            yield from check_results(context, view, pipeline, latest)
+            yield from check_results(context, view, pipeline, progress.latest)
             raise
     for hint in found.hints:
         events.say(f"hint: {hint}")
@@ -105,7 +100,6 @@ class StreamEvents:
         events: Of the run.
         view: Which steps are assets.
         pipeline: The stream's.
-        latest: What each step did in the last micro-batch, by its index.
     """
 
     def __init__(
@@ -114,17 +108,22 @@ class StreamEvents:
         events: RunEvents,
         view: AssetView,
         pipeline: PipelineConfig,
-        latest: Mapping[int, StepMetrics],
     ) -> None:
         self._log = log
         self._events = events
         self._sinks = {step.index: view.key(pipeline, step) for step in pipeline.steps if step.type == "load"}
-        self._latest = latest
+        self.latest: dict[int, StepMetrics] = {}
+        """What each step did in the last micro-batch, by its index."""
         self._ends_by_itself = pipeline.main_load.config.ends_by_itself()
         self._observed = self._materialized = float("-inf")
         self._batch: int | None = None
         self._totals = StreamTotals()
         self._left_out: str | None = None
+
+    def on_step(self, _: str, step: Step, metrics: StepMetrics | None) -> None:
+        """Hear about a step of a micro-batch, as a listener of the run."""
+        if metrics is not None:
+            self.latest[step.index] = metrics
 
     def __call__(self, progress: StreamProgress) -> None:
         now = time.monotonic()
@@ -139,13 +138,13 @@ class StreamEvents:
             self._observed, self._batch = now, progress.batch
             self._events.say(progress.told())
             for index, sink in self._sinks.items():
-                metadata = stream_metadata(progress, self._totals, self._latest.get(index))
+                metadata = stream_metadata(progress, self._totals, self.latest.get(index))
                 self._log(dg.AssetObservation(asset_key=sink, metadata=metadata))
         if not self._ends_by_itself and now - self._materialized >= MATERIALIZATION_SECONDS:
             self._materialized = now
             for index, sink in self._sinks.items():
                 metadata = {
-                    **stream_metadata(progress, self._totals, self._latest.get(index)),
+                    **stream_metadata(progress, self._totals, self.latest.get(index)),
                     "stream/rows": self._totals.rows,
                 }
                 self._log(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
