@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 # One JVM serves a test process; a process for each part keeps it from growing with all of them. Tests of processes wait
 # more than they compute, so more parts run at once than there are cores; the one that waits most begins.
 TESTS := pipeline_platform_tests
-WITH_SERVERS := $(TESTS)/test_service_examples.py $(TESTS)/test_canary.py
-SURVIVAL := $(TESTS)/test_survival.py
+EXAMPLES := test_examples.py test_service_examples.py test_canary.py
+SURVIVAL := test_survival.py
+# With a browser, a daemon or an environment of their own, for which they wait.
+DEPLOYED := $(addprefix orchestration/test_,backfill.py compose.py group_run.py image.py streams.py termination.py ui.py)
 # As the pages: an environment with the built wheel, which takes some time to make.
 WITH_WHEEL := orchestration/test_component.py
-PARTS := test-survival test-dagster test-engine test-streaming test-databases test-files test-docs test-servers \
-  test-methods test-config test-on-server
+# Those that take longest begin.
+PARTS := test-survival test-deployed test-docs test-streaming test-engine test-databases test-files test-spark \
+  test-examples test-dagster test-kafka test-methods test-config test-on-server
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -60,18 +63,21 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=6 --output-sync=target $(PARTS)
 
-test-dagster: PART = $(filter-out $(WITH_WHEEL),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/orchestration/test_*.py))) \
-  $(patsubst $(TESTS)/%,%,$(filter-out $(WITH_SERVERS) $(SURVIVAL),$(wildcard $(TESTS)/test_*.py)))
-test-survival: PART = $(notdir $(SURVIVAL))
-test-servers: PART = $(patsubst $(TESTS)/%,%,$(WITH_SERVERS))
-test-files: PART = connectors/delta connectors/files connectors/s3
-test-databases: PART = connectors/jdbc connectors/kafka $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/test_*.py))
-test-methods: PART = frames transforms validations
-test-streaming: PART = engine/streaming metrics
-test-engine: PART = engine/spark $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
+test-survival: PART = $(SURVIVAL)
+test-deployed: PART = $(DEPLOYED)
 test-docs: PART = docs $(WITH_WHEEL)
+test-streaming: PART = engine/streaming metrics
+test-engine: PART = $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
+test-databases: PART = connectors/jdbc $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/test_*.py))
+test-files: PART = connectors/delta connectors/files connectors/s3
+test-spark: PART = engine/spark
+test-examples: PART = $(EXAMPLES)
+test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHEEL),\
+  $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/test_*.py $(TESTS)/orchestration/test_*.py)))
+test-kafka: PART = connectors/kafka
+test-methods: PART = frames transforms validations
 test-config: PART = config credentials services
 # The engine once more, on a server that runs share.
 test-on-server: PART = engine/test_counting.py engine/test_validation.py

@@ -27,6 +27,8 @@ from pipeline_platform.resources.vault import VaultResource
 ROUNDS = 5
 _RESOURCES = {"spark": SparkResource(), "vault": VaultResource(), "metrics": MetricsResource()}
 _BETWEEN = 6
+_BARE = {"bare": _BETWEEN + 2, "bare, one asset": 1}
+"""How many assets each pipeline has: as many as steps; or only its table, which is the least that `tables` can take."""
 
 
 def write_project(folder: Path, pipelines: int) -> None:
@@ -50,17 +52,18 @@ def write_project(folder: Path, pipelines: int) -> None:
         (folder / f"p{number:05}.json").write_text(json.dumps(value, indent=2))
 
 
-def bare(pipelines: int) -> dg.Definitions:
+def bare(pipelines: int, assets_each: int) -> dg.Definitions:
     """The same assets and jobs with the same resources, written as Dagster's objects.
 
     Args:
         pipelines: How many.
+        assets_each: How many assets each of them has.
     """
     assets: list[dg.AssetsDefinition] = []
     jobs: list[Any] = []
     for number in range(pipelines):
-        keys = [dg.AssetKey([f"p{number}", f"step_{place}"]) for place in range(_BETWEEN + 2)]
-        before = [dg.AssetKey([f"p{number - 1}", f"step_{_BETWEEN + 1}"])] if number else []
+        keys = [dg.AssetKey([f"p{number}", f"step_{place}"]) for place in range(assets_each)]
+        before = [dg.AssetKey([f"p{number - 1}", f"step_{assets_each - 1}"])] if number else []
         specs = [
             dg.AssetSpec(
                 key=key,
@@ -96,15 +99,15 @@ def seconds(kind: str, folder: Path, pipelines: int) -> float:
     """CPU seconds that one side takes in this process, imports left out; all of it is one thread's work.
 
     Args:
-        kind: `bare`, `steps` or `tables`.
+        kind: A key of `_BARE`, `steps` or `tables`.
         folder: Of the pipelines.
         pipelines: How many.
     """
     from pipeline_platform.orchestration.project_definitions import project_definitions
 
     began = time.process_time()
-    if kind == "bare":
-        definitions = bare(pipelines)
+    if kind in _BARE:
+        definitions = bare(pipelines, _BARE[kind])
     else:
         definitions = project_definitions(folder, "tables" if kind == "tables" else "steps")
     repository = definitions.get_repository_def()
@@ -120,7 +123,7 @@ def main() -> None:
         sys.stdout.write(f"{seconds(kind, Path(folder), int(pipelines))}\n")
         return
     pipelines = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    found: dict[str, list[float]] = {"bare": [], "steps": [], "tables": []}
+    found: dict[str, list[float]] = {kind: [] for kind in [*_BARE, "steps", "tables"]}
     with tempfile.TemporaryDirectory() as folder:
         write_project(Path(folder), pipelines)
         for _ in range(ROUNDS):

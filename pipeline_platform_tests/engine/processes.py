@@ -20,7 +20,7 @@ from pipeline_platform.config.permissions import ALLOW_VARIABLE
 
 COMMAND = str(Path(sys.executable).with_name("pipeline-platform"))
 # Far longer than it should take, since the machine may be busy.
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 480.0
 WAITING = "id BIGINT, wait BIGINT"
 WAITING_ALLOWED = {ALLOW_VARIABLE: "sql-code"}
 """What the environment of a process has to say that runs `waiting`."""
@@ -48,19 +48,20 @@ def started(
     file: Path, *options: str, environment: Mapping[str, str] | None = None
 ) -> Generator[subprocess.Popen[str]]:
     """A run of a pipeline; killed at the end if it still goes on."""
+    own = {"SPARK_MASTER": "local[2]", "COLUMNS": "200", **(environment or {})}
+    with running([COMMAND, "run", str(file), *options], {**os.environ, **WAITING_ALLOWED, **own}) as process:
+        yield process
+
+
+@contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str]) -> Generator[subprocess.Popen[str]]:
+    """A program of Python's, all of whose output is one; killed at the end if it still goes on."""
     process = subprocess.Popen(
-        [COMMAND, "run", str(file), *options],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={
-            **os.environ,
-            **WAITING_ALLOWED,
-            "SPARK_MASTER": "local[2]",
-            "COLUMNS": "200",
-            "PYTHONFAULTHANDLER": "1",
-            **(environment or {}),
-        },
+        env={"PYTHONFAULTHANDLER": "1", **environment},
         # A shell's background process, as which these tests may run, ignores it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -42,7 +42,7 @@ from pipeline_platform.engine.streaming.other_streams import (
     sinks_of,
     sources_of,
 )
-from pipeline_platform.engine.streaming.queries import STOP_SECONDS, Queries
+from pipeline_platform.engine.streaming.queries import STOP_SECONDS, Queries, new_progress
 from pipeline_platform.engine.streaming.stream_plan import PlannedStream, StreamIds, plan_stream, refused
 from pipeline_platform.engine.streaming.stream_sinks import (
     gaps,
@@ -354,12 +354,10 @@ class StreamRun:
         self, query: StreamingQuery, before: StreamProgress | None, sink: NativeSink | MicroBatches, beating: Heartbeat
     ) -> StreamProgress | None:
         """Tell what is new since then, one micro-batch after the other."""
-        latest = query.lastProgress
-        if latest is None:
+        reported = new_progress(query, before.at if before is not None else None)
+        if reported is None:
             return before
-        last = stream_progress(json.loads(latest.json))
-        if before is not None and last.at == before.at:
-            return before
+        last = stream_progress(reported)
         missed: list[StreamProgress] = []
         if before is None or last.batch > before.batch + 1:
             # Spark keeps the last hundred.

@@ -54,8 +54,9 @@ def test_settings_reach_spark_and_stand_neither_on_a_command_line_nor_in_the_env
 
     def watch() -> None:
         while not ended.is_set():
-            with suppress(psutil.Error):
-                for child in psutil.Process().children(recursive=True):
+            for child in psutil.Process().children(recursive=True):
+                # One that has ended meanwhile hides none of the others.
+                with suppress(psutil.Error):
                     seen.add(" ".join([*child.cmdline(), *child.environ().values()]))
             time.sleep(0.02)
             modes.update(path.stat().st_mode & 0o777 for path in tmp_path.glob("*/*.properties"))

@@ -35,6 +35,7 @@ from pipeline_platform_tests.engine.processes import (
     PATIENCE_SECONDS,
     WAITING_ALLOWED,
     finished,
+    running,
     started,
     wait_until,
     waiting,
@@ -269,18 +270,14 @@ for asset in ("tested", "own", "tested"):
 def test_dagster_starts_one_on_demand_and_a_person_s_own_asset_has_a_spark_context(state: Path, tmp_path: Path):
     end_server()
     telling(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", BOTH, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**without_spark(), **WAITING_ALLOWED, SERVER_VARIABLE: "on_demand"},
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    environment = {**without_spark(), **WAITING_ALLOWED, SERVER_VARIABLE: "on_demand"}
+    with running([sys.executable, "-c", BOTH, str(tmp_path)], environment) as process:
+        said = finished(process)
+    assert process.returncode == 0, said
     # The last run finds the Spark that the person's asset has started.
-    assert done.stdout.split() == ["pyspark.sql.connect.session", "pyspark.sql.session", "pyspark.sql.session"]
-    assert "starting a Spark server, which the next runs use too" in done.stderr
+    sessions = [line for line in said.splitlines() if line.startswith("pyspark.")]
+    assert sessions == ["pyspark.sql.connect.session", "pyspark.sql.session", "pyspark.sql.session"]
+    assert "starting a Spark server, which the next runs use too" in said
     started_one = running_server()
     assert started_one is not None
     assert started_one.idle_minutes == 10
