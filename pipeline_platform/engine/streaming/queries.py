@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,15 +86,15 @@ class Queries:
         return (query for query in self._queries.values() if query.isActive)
 
 
-def new_progress(query: StreamingQuery, told_at: str | None) -> Mapping[str, Any] | None:
+def new_progress(query: StreamingQuery, told_at: datetime | None) -> Mapping[str, Any] | None:
     """The last progress of a query, as Spark writes it in JSON, if it is another one than was told.
 
-    A query is looked at many times for each micro-batch. To ask for the time of its progress first takes a third of what
-    it takes to have Spark write all of it.
+    A query is looked at many times for each micro-batch. To ask for the time of its progress first takes a third of
+    what it takes to have Spark write all of it.
 
     Args:
         query: The query.
-        told_at: The `timestamp` of the progress that was told last; None if none was.
+        told_at: The time of the progress that was told last; None if none was.
 
     Returns:
         None if there is no progress, or no new one.
@@ -101,9 +102,13 @@ def new_progress(query: StreamingQuery, told_at: str | None) -> Mapping[str, Any
     in_jvm: Any = getattr(query, "_jsq", None)
     if in_jvm is None:
         latest = query.lastProgress
-        return json.loads(latest.json) if latest is not None and latest.timestamp != told_at else None
+        return json.loads(latest.json) if latest is not None and not _is_at(latest.timestamp, told_at) else None
     last = in_jvm.lastProgress()
-    return json.loads(last.json()) if last is not None and last.timestamp() != told_at else None
+    return json.loads(last.json()) if last is not None and not _is_at(last.timestamp(), told_at) else None
+
+
+def _is_at(timestamp: str, at: datetime | None) -> bool:
+    return at is not None and datetime.fromisoformat(timestamp) == at
 
 
 def _finished_batch(query: StreamingQuery) -> int | None:

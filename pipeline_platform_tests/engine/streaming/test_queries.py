@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from pipeline_platform.engine.streaming.queries import Queries
+from pipeline_platform.engine.streaming.queries import Queries, new_progress
+from pipeline_platform.metrics.stream import stream_progress
 
 
 def begun(spark: SparkSession, name: str, take: Callable[[DataFrame, int], None] = lambda *_: None) -> StreamingQuery:
@@ -52,6 +54,17 @@ def test_a_query_is_stopped_after_its_micro_batch_and_not_within_it(spark: Spark
     threading.Timer(0.5, may_end.set).start()
     queries.stop_all()
     assert ends.is_set()
+
+
+def test_the_progress_of_a_query_is_new_until_it_was_told(spark: SparkSession):
+    query = begun(spark, "told")
+    query.processAllAvailable()
+    query.stop()
+    reported = new_progress(query, None)
+    assert reported is not None
+    told = stream_progress(reported)
+    assert new_progress(query, told.at) is None
+    assert new_progress(query, told.at - timedelta(milliseconds=1)) == reported
 
 
 def test_waiting_for_a_query_that_fails_raises_what_it_failed_at(spark: SparkSession):
