@@ -52,9 +52,9 @@ class Partitions(FormatModel):
     """The column of what is loaded that says to which partition a row belongs: a date or a timestamp; for `static` and
     `dynamic` one that holds the key. Each load takes the rows of the run's partition alone; those that have NULL in it
     belong to none."""
-    start: Text | None = None
+    start: PlainText | None = None
     """By time: start of the first partition, such as `2024-01-01`. Weeks begin on its day of the week."""
-    end: Text | None = None
+    end: PlainText | None = None
     """By time: end of the last partition, exclusive; by default there are more as time goes on."""
     timezone: TimeZone = "UTC"
     """By time: where a day begins, such as `Europe/Berlin`."""

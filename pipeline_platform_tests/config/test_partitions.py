@@ -62,6 +62,7 @@ def only_message(value: Any) -> str:
         ({**DAILY, "column": ""}, "must not be empty"),
         ({**DAILY, "column": "${env:X}"}, "no placeholder is replaced here: '${env:X}'"),
         ({**DAILY, "column": "a${var:x}"}, "no placeholder is replaced here: 'a${var:x}'"),
+        ({**DAILY, "start": "${var:n}"}, "no placeholder is replaced here: '${var:n}'"),
         ({"type": "dynamic", "column": "k", "name": "${env:X}"}, "no placeholder is replaced here: '${env:X}'"),
         ({"type": "dynamic", "column": "k", "name": " "}, "must not be blank"),
         ({**DAILY, "colum": "x"}, "unknown key 'colum' (did you mean 'column'?)"),
