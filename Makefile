@@ -63,7 +63,7 @@ services-down:  ## Stop what `make services` has started.
 
 test: data  ## Run every test.
 	docker/install-servers.sh
-	$(MAKE) --jobs=6 --output-sync=target $(PARTS)
+	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
 
 test-survival: PART = $(SURVIVAL)
 test-deployed: PART = $(DEPLOYED)
