@@ -39,6 +39,9 @@ class Traits:
         looks_at_rows: Validate: the rules are about single rows, which can be quarantined and of which a share can be
             tolerated. Without this, they are about the frame as a whole, and a broken one is never tolerated.
         reports_rows: Load: the sink says how many rows of the frame it took. Without this, they are counted on the way.
+        fails_whole: Load: a write that fails at a row, however late, leaves the sink as it was. Then a validation right
+            before it may stop it by the first row that breaks a rule. Without this, all rows are validated before it
+            begins.
         replaces_partitions: Load: mode `overwrite` replaces the rows of `LoadRun.rows` and no others. Without this, a
             pipeline with partitions is refused.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
@@ -61,5 +64,6 @@ class Traits:
     looks_at_rows: bool = False
 
     reports_rows: bool = False
+    fails_whole: bool = False
     replaces_partitions: bool = False
     can_be_continuous: bool = False

@@ -12,11 +12,18 @@ from datetime import UTC, datetime
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.counting import RowCountObservation
-from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.failures import error_context, says
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
 from pipeline_platform.engine.quarantine import write_bad_records
-from pipeline_platform.engine.validation import BlockResult, PlannedValidation, run_block
-from pipeline_platform.exceptions import ValidationException
+from pipeline_platform.engine.validation import (
+    BlockResult,
+    PlannedValidation,
+    ValidationBlock,
+    broken_block,
+    kept_block,
+    run_block,
+)
+from pipeline_platform.exceptions import PipelineException, ValidationException
 from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
@@ -91,8 +98,7 @@ class _Execution:
                         bad_records = write_bad_records(self._planned.bad_records)
                     above = self._pipeline.upstream_of({action.step.index})
                     covered |= above
-                    metrics = self._load(action, bad_records)
-                    yield metrics
+                    metrics = yield from self._load(action, bad_records)
                     if metrics.skipped is None:
                         ran |= above
         if bad_records is None:
@@ -110,17 +116,24 @@ class _Execution:
             result = run_block(action.block)
         if result.violators is not None:
             violators.callback(result.violators.unpersist)
-        seconds = time.monotonic() - began
-        done = [
-            self._validation_metrics(validation, result, started, seconds) for validation in action.block.validations
-        ]
-        yield from done
-        for validation, metrics in zip(action.block.validations, done, strict=True):
-            if not metrics.passed and validation.config.on_failure == "fail":
-                raise _broken(validation.step, metrics)
+        yield from self._judged(action.block, result, started, time.monotonic() - began)
         if result.violators is not None:
             for quarantine in action.quarantines:
                 quarantine.write(result.violators)
+
+    def _judged(
+        self, block: ValidationBlock, result: BlockResult, started: datetime, seconds: float
+    ) -> Iterator[StepMetrics]:
+        """What came of a block.
+
+        Raises:
+            ValidationException: A rule is broken that has to be kept.
+        """
+        done = [self._validation_metrics(validation, result, started, seconds) for validation in block.validations]
+        yield from done
+        for validation, metrics in zip(block.validations, done, strict=True):
+            if not metrics.passed and validation.config.on_failure == "fail":
+                raise _broken(validation.step, metrics)
 
     def _validation_metrics(
         self, validation: PlannedValidation, result: BlockResult, started: datetime, seconds: float
@@ -147,15 +160,34 @@ class _Execution:
             step,
         )
 
-    def _load(self, action: PlannedLoad, bad_records: Mapping[int, int | None]) -> StepMetrics:
-        step = action.step
+    def _load(
+        self, action: PlannedLoad, bad_records: Mapping[int, int | None]
+    ) -> Generator[StepMetrics, None, StepMetrics]:
+        """Carry out a load, and the validations that it carries out; what the load did is yielded and returned."""
+        step, validated = action.step, action.validated
+        for validation in validated.block.validations if validated is not None else ():
+            self._listener("started", validation.step, None)
         self._listener("started", step, None)
         began, started = time.monotonic(), datetime.now(UTC)
-        with error_context(step, self._pipeline):
-            written = action.prepared.write()
+        try:
+            with error_context(step, self._pipeline):
+                written = action.prepared.write()
+        except PipelineException as error:
+            if validated is not None and says(error, validated.text):
+                with error_context(validated.block.validations[0].step, self._pipeline):
+                    result = broken_block(validated.block)
+                yield from self._judged(validated.block, result, started, time.monotonic() - began)
+            raise
         observation = action.observation if written.skipped is None else None
         rows = observation.rows() if written.rows is None and observation is not None else written.rows
-        return self._finished(
+        seconds = time.monotonic() - began
+        if validated is not None:
+            with error_context(validated.block.validations[0].step, self._pipeline):
+                # Where nothing was read, or it is not known how often, the rows are counted for their own sake.
+                seen = rows if written.skipped is None else None
+                result = kept_block(validated.block, seen) if seen is not None else run_block(validated.block)
+            yield from self._judged(validated.block, result, started, seconds)
+        metrics = self._finished(
             StepMetrics(
                 index=step.index,
                 name=step.name,
@@ -164,7 +196,7 @@ class _Execution:
                 status="SKIPPED" if written.skipped else "COMPLETED",
                 rows=rows,
                 started=started,
-                seconds=time.monotonic() - began,
+                seconds=seconds,
                 uri=action.uri,
                 bytes=written.bytes,
                 files=written.files,
@@ -179,6 +211,8 @@ class _Execution:
             ),
             step,
         )
+        yield metrics
+        return metrics
 
     def _run_uncovered(self, covered: Set[int], stop: CancellationToken) -> set[int]:
         """Run for real what is selected but has no load or validation below it, so that its counts are true."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+import uuid
+from collections.abc import Iterable, Mapping, Set
 from contextlib import ExitStack
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,7 +15,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import RowCountObservation, counted
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
+from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad, ValidatedLoad
 from pipeline_platform.engine.quarantine import (
     PlannedBadRecords,
     is_quarantined,
@@ -24,7 +25,7 @@ from pipeline_platform.engine.quarantine import (
 )
 from pipeline_platform.engine.scope import MicroBatch, RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.engine.validation import plan_block
+from pipeline_platform.engine.validation import ValidationBlock, plan_block
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import ColumnMetrics
 from pipeline_platform.steps.base import FrameOutput
@@ -95,6 +96,7 @@ def plan(
     actions: list[PlannedBlock | PlannedLoad] = []
     hints: list[str] = []
     validated: set[int] = set()
+    carried: dict[int, ValidationBlock] = {}
     with ExitStack() as persisted:
         for step in pipeline.steps:
             if step.index not in needed - validated:
@@ -105,14 +107,18 @@ def plan(
                         frames[step.index] = _plan_frame(scope, step, frames, spark, persisted)
                     case Validate():
                         planned, hint = _plan_block(scope, step, frames, persisted)
-                        actions.append(planned)
-                        hints += [hint] if hint is not None else []
                         block = planned.block
                         validated |= {validation.step.index for validation in block.validations}
+                        if (load := _carrying_load(scope, block, frames.values())) is not None:
+                            carried[load.index] = block
+                            continue
+                        actions.append(planned)
+                        hints += [hint] if hint is not None else []
                         if block.quarantines:
                             frames[block.source] = replace(frames[block.source], frame=block.survivors())
                     case Load():
-                        actions.append(_plan_load(scope, step, frames[step.inputs[0].step], persisted))
+                        source = frames[step.inputs[0].step]
+                        actions.append(_plan_load(scope, step, source, carried.get(step.index), persisted))
                     case _:
                         raise TypeError(f"{step.config.method} is not a kind of step that a batch can run")
         return Plan(scope, MappingProxyType(frames), tuple(actions), tuple(hints), persisted.pop_all())
@@ -264,10 +270,33 @@ def _plan_block(
     return PlannedBlock(block, plan_quarantines(scope, block) if has_quarantine else ()), hint
 
 
-def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: ExitStack) -> PlannedLoad:
+def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[PlannedFrame]) -> Step | None:
+    """The load that can carry out a block, by failing at a row that breaks a rule; None if there is none."""
+    if scope.micro_batch is not None or scope.partition is not None or not block.stops_at_a_row():
+        return None
+    last = block.validations[-1].step.index
+    load = next((step for step in scope.pipeline.steps[last + 1 :] if step.index in scope.needed), None)
+    if load is None or not isinstance(load.config, Load) or not load.traits.fails_whole:
+        return None
+    if load.inputs[0].step != block.source:
+        return None
+    # What can't be used is written before the first load begins, and so before anything is validated by it.
+    is_written_before = any(frame.bad_records is not None for frame in frames) or load.config.quarantines_bad_records()
+    above = scope.pipeline.upstream_of({block.source})
+    sources = (step for step in scope.pipeline.steps if step.index in above and step.type == "extract")
+    return load if not is_written_before and all(step.traits.is_repeatable for step in sources) else None
+
+
+def _plan_load(
+    scope: RunScope, step: Step, source: PlannedFrame, block: ValidationBlock | None, persisted: ExitStack
+) -> PlannedLoad:
     config = step.config
     assert isinstance(config, Load)
     lineage = {column: [(source.step.index, column)] for column in source.frame.columns}
+    validated: ValidatedLoad | None = None
+    if block is not None:
+        text = f"a row breaks a rule of {scope.pipeline.name}, {uuid.uuid4().hex}"
+        source, validated = replace(source, frame=block.stopping(text)), ValidatedLoad(block, text)
     name = config.query_name or f"{scope.pipeline.name}-{step.name}"
     rows = scope.partition_rows(step, source.frame)
     taken = source.frame.filter(rows.spark_sql()) if rows is not None else source.frame
@@ -277,7 +306,8 @@ def _plan_load(scope: RunScope, step: Step, source: PlannedFrame, persisted: Exi
     credentials = credentials_for(scope.credentials, config, step)
     replaced = rows if not config.names_partition_in_place() else None
     prepared = config.prepare(frame, scope.load_run(step, name, credentials, rows=replaced))
-    return PlannedLoad(step, prepared, config.dataset().uri, source.columns, lineage, observation, bad_records)
+    uri = config.dataset().uri
+    return PlannedLoad(step, prepared, uri, source.columns, lineage, observation, bad_records, validated)
 
 
 def _storable(

@@ -45,6 +45,19 @@ class PlannedFrame:
 
 
 @dataclass(frozen=True)
+class ValidatedLoad:
+    """A validation block that has no pass of its own: the load after it fails at the first row that breaks a rule.
+
+    Args:
+        block: The block.
+        text: What the load fails with then.
+    """
+
+    block: ValidationBlock
+    text: str
+
+
+@dataclass(frozen=True)
 class PlannedLoad:
     """A load that its sink can take.
 
@@ -56,6 +69,7 @@ class PlannedLoad:
         lineage: What they are derived from.
         observation: Counts the rows, for a sink that does not say how many it took.
         bad_records: What of the frame the sink can't store and is to be kept.
+        validated: The validations that are carried out by it.
     """
 
     step: Step
@@ -65,6 +79,7 @@ class PlannedLoad:
     lineage: Lineage
     observation: RowCountObservation | None
     bad_records: PlannedBadRecords | None
+    validated: ValidatedLoad | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ class Plan:
     Args:
         scope: What of the pipeline is run.
         frames: What extracts and transforms make, by step index.
-        actions: Validations and loads, in the order of the steps.
+        actions: Validations and loads, in the order of the steps; validations that a load carries out are part of it.
         hints: What someone should know of it.
         persisted: Releases the frames that are kept until the run ends; whoever has the plan closes it.
     """

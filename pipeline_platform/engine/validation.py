@@ -5,7 +5,10 @@ quarantine, the next does not see. Each rule becomes a flag on every row; one ag
 
 Picking samples in that pass costs about a third of it (docs/benchmarks.md). So they are picked there only where the
 rows are going to be loaded in spite of a broken rule. Rows in quarantine are kept and give their samples afterwards,
-and where the run stops, the frame is read again in place of the load: it is never read more than twice.
+and where the run stops, the frame is read again in place of the load.
+
+Where a single row is enough to stop the run, and a load right behind leaves its sink as it was when it fails, there is
+no pass at all: the load reads the frame, and fails at such a row. Then the rows are counted, as they would have been.
 """
 
 from __future__ import annotations
@@ -104,8 +107,8 @@ class ValidationBlock:
             F.coalesce(*takers).alias(_TAKEN_BY),
         )
 
-    def metrics(self) -> list[Column]:
-        """The aggregates that count rows and violations, and pick the samples that can't be had afterwards."""
+    def metrics(self, *, picks_all: bool = False) -> list[Column]:
+        """The aggregates that count rows and violations, and pick the samples that can't be had afterwards, or all."""
         from pyspark.sql import functions as F
 
         aggregates: list[Column] = []
@@ -114,12 +117,36 @@ class ValidationBlock:
             for planned in validation.rules:
                 broken = F.col(planned.flag)
                 aggregates.append(F.count_if(broken).alias(planned.flag))
-                if _goes_on_broken(validation):
+                if picks_all or _goes_on_broken(validation):
                     aggregates += _samples(validation, planned, broken)
             if _quarantines(validation):
                 taken = _any([F.col(planned.flag) for planned in validation.rules])
                 aggregates.append(F.count_if(taken).alias(f"taken_{validation.eligible}"))
         return aggregates
+
+    def stops_at_a_row(self) -> bool:
+        """Whether a row by itself tells that the run has to stop, and nothing else can stop it."""
+        return all(
+            validation.config.on_failure == "fail"
+            and validation.config.tolerance == 0
+            and validation.rules
+            and validation.step.traits.looks_at_rows
+            and type(validation.config).annotate is Validate.annotate
+            and type(validation.config).count_results is Validate.count_results
+            and not validation.schema_results
+            for validation in self.validations
+        )
+
+    def stopping(self, text: str) -> DataFrame:
+        """The frame, whose reading fails with this text at the first row that breaks a rule.
+
+        Whoever reads it has to read all of it: a filter that follows could keep such a row from being looked at.
+        """
+        from pyspark.sql import functions as F
+
+        broken = _any([F.col(planned.flag) for validation in self.validations for planned in validation.rules])
+        kept = F.when(broken, F.raise_error(F.lit(text)).cast("boolean")).otherwise(F.lit(True))
+        return self.flagged.filter(kept).select(*map(quoted, self.columns))
 
     def needs_pass(self) -> bool:
         """Whether anything is asked that the schema does not tell."""
@@ -218,6 +245,11 @@ def plan_block(
     return ValidationBlock(source, tuple(planned), flagged, own, rows)
 
 
+def broken_block(block: ValidationBlock) -> BlockResult:
+    """What came of a block of which it is known that a row breaks a rule, and that no row is taken out."""
+    return _result(block, block.flagged.agg(*block.metrics(picks_all=True)).collect()[0].asDict(), None)
+
+
 def run_block(block: ValidationBlock) -> BlockResult:
     """Count every rule's violations in one pass; with a quarantine, the same pass keeps the rows taken out."""
     if not block.needs_pass():
@@ -232,6 +264,15 @@ def run_block(block: ValidationBlock) -> BlockResult:
     except BaseException:
         violators.unpersist()
         raise
+
+
+def kept_block(block: ValidationBlock, rows: int) -> BlockResult:
+    """What came of a block of which it is known that so many rows were looked at, and none breaks a rule."""
+    counts: dict[str, Any] = {}
+    for validation in block.validations:
+        counts[f"rows_{validation.eligible}"] = rows
+        counts |= dict.fromkeys((planned.flag for planned in validation.rules), 0)
+    return _result(block, counts, None)
 
 
 def _later_samples(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame | None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class Validate(FrameInput):
     step_type: ClassVar[StepType] = "validate"
 
     on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
-    """`fail` stops the run before anything is written; `warn` only reports; `quarantine` takes the violating rows
+    """`fail` stops the run, and nothing after it is loaded; `warn` only reports; `quarantine` takes the violating rows
     out."""
     tolerance: Annotated[Amount, AfterValidator(_tolerance)] = 0
     """How many violating rows are tolerated: a count, or a fraction below 1. `quarantine` takes them out all the

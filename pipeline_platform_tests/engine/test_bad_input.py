@@ -133,7 +133,7 @@ def test_a_second_sink_that_cannot_be_planned_keeps_the_first_untouched(
     assert not (tmp_path / "second").exists()
 
 
-def test_a_failing_validation_writes_nothing_and_names_rule_counts_and_samples(
+def test_a_failing_validation_loads_nothing_and_names_rule_counts_and_samples(
     spark: SparkSession, tmp_path: Path, numbers: StepValue
 ):
     broken = {"type": "validate", "method": "validateRanges", "config": {"ranges": {"a": {"max": 1}}}}
@@ -141,7 +141,7 @@ def test_a_failing_validation_writes_nothing_and_names_rule_counts_and_samples(
     assert isinstance(error, ValidationException)
     assert (error.rule, error.violations, error.rows) == ("a <= 1", 1, 2)
     assert list(error.samples) == [{"a": 2}]
-    assert not (tmp_path / "out").exists()
+    assert not DeltaTable.is_deltatable(str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("sink", ["toDeltaLake", "toFiles", "toAvro"])

@@ -14,8 +14,8 @@ from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.validations.blocks import counting_jobs
 
 ROWS = 1000
-JOBS = 5
-"""Counted: see docs/benchmarks.md."""
+JOBS = {"fail": 3, "warn": 5}
+"""Counted, by what a broken rule does: see docs/benchmarks.md."""
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,15 @@ def shaped(orders: Path, out: Path, rules: int, **last: Any) -> list[dict[str, A
 
 
 @pytest.mark.parametrize("rules", [1, 8])
-def test_a_run_has_a_fixed_number_of_jobs_and_reads_its_input_twice(
-    spark: Any, orders: Path, tmp_path: Path, rules: int
+@pytest.mark.parametrize(("on_failure", "scanned"), [("fail", [ROWS]), ("warn", [ROWS, ROWS])])
+def test_a_run_has_a_fixed_number_of_jobs_and_reads_its_input_once_or_to_validate_and_to_load(
+    spark: Any, orders: Path, tmp_path: Path, rules: int, on_failure: str, scanned: list[int]
 ):
     with counting_jobs(spark) as jobs, scanned_rows(spark, "orders") as scans:
-        found = run_by_name(spark, *shaped(orders, tmp_path / "out", rules))
-    assert found["to_delta_lake"].rows == ROWS - ROWS // 7
-    assert jobs == [JOBS]
-    assert scans == [ROWS, ROWS]
+        found = run_by_name(spark, *shaped(orders, tmp_path / "out", rules, onFailure=on_failure))
+    assert {step.rows for name, step in found.items() if name != "from_files"} == {ROWS - ROWS // 7}
+    assert jobs == [JOBS[on_failure]]
+    assert scans == scanned
 
 
 def test_a_cached_frame_is_read_once(spark: Any, orders: Path, tmp_path: Path):
@@ -79,6 +80,7 @@ def test_however_a_broken_rule_is_met_the_input_is_read_twice_and_samples_are_sh
             samples = raised.value.samples
         else:
             samples = run_by_name(spark, *steps)["validate_business_rules"].rules[0].samples
-    assert len(scans) == 2
+    # Spark tells as it likes of a read that fails, such as that of a load that a rule stops.
+    assert len(scans) in ((1, 2) if (on_failure, tolerance) == ("fail", 0) else (2,))
     assert 1 <= len(samples) <= 3
     assert all(sample["c0"] >= 400 for sample in samples)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from devtools.pipelines import extract, load, run_by_name, validate, wrote_nothing
+from devtools.pipelines import extract, load, run_by_name, transform, validate, wrote_nothing
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
@@ -104,7 +105,7 @@ def test_no_sample_shows_a_sensitive_column_or_one_that_looks_secret(spark: Any)
     assert sample == {"MAIL": "***", "password": "***", "n": 1}
 
 
-def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any, people: Path, tmp_path: Path):
+def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_loaded(spark: Any, people: Path, tmp_path: Path):
     steps = [all_of(people), validate("validateRanges", **AGES), load("toDeltaLake", path=str(tmp_path / "sink"))]
     with pytest.raises(ValidationException) as raised:
         run_by_name(spark, *steps)
@@ -115,7 +116,60 @@ def test_a_broken_rule_stops_the_run_and_nothing_after_it_is_written(spark: Any,
     assert "step 2 (validate validateRanges)" in text
     assert "2 of 6 rows (33.33%) break 'age between 0 and 120'" in text
     assert '{"age": -1}' in text
-    assert wrote_nothing(tmp_path / "sink")
+    assert not DeltaTable.is_deltatable(str(tmp_path / "sink"))
+
+
+@pytest.mark.parametrize(
+    ("sink", "files"),
+    [
+        ({"method": "toDeltaLake", "mode": "overwrite"}, None),
+        ({"method": "toFiles", "format": "parquet", "mode": "overwrite"}, "*.parquet"),
+    ],
+    ids=["delta", "files"],
+)
+def test_a_load_that_a_rule_stops_leaves_its_sink_as_it_was_and_the_next_one_loads(
+    spark: Any, people: Path, tmp_path: Path, sink: dict[str, Any], files: str | None
+):
+    path = tmp_path / "sink"
+
+    def run(condition: str, last: int) -> None:
+        rules = [f"id < {last}"]
+        keeping, check = transform("filterRows", condition=condition), validate("validateBusinessRules", rules=rules)
+        run_by_name(spark, all_of(people), keeping, check, load(**sink, path=str(path)))
+
+    def ids() -> list[int | None]:
+        found = [str(file) for file in path.glob(files)] if files else DeltaTable(path).file_uris()
+        return sorted(row[0] for row in duckdb.connect().read_parquet(found).project("id").fetchall())
+
+    with pytest.raises(ValidationException, match=r"1 of 6 rows .* break 'id < 4'"):
+        run("true", 4)
+    run("id < 3", 4)
+    assert ids() == [1, 2, 2]
+    there = sorted(path.rglob("*"))
+    with pytest.raises(ValidationException, match=r"1 of 2 rows .* break 'id < 4'"):
+        run("id > 2", 4)
+    assert ids() == [1, 2, 2]
+    # Files that belong to no version of a Delta table are left until they are vacuumed.
+    assert files is None or sorted(path.rglob("*")) == there
+    run("id > 2", 5)
+    assert ids() == [3, 4]
+
+
+def test_only_a_load_behind_rules_about_rows_that_stop_the_run_carries_them_out(
+    spark: Any, people: Path, tmp_path: Path
+):
+    """What any other does that fails is done before: see `wrote_nothing`."""
+    ages = validate("validateRanges", **AGES)
+    to_delta = load("toDeltaLake", path=str(tmp_path / "sink"))
+    for checks in (
+        [validate("validateUnique", columns=["id"])],
+        [ages, validate("validateRowCount", min=1)],
+        [validate("validateRanges", **AGES, tolerance=1)],
+        [ages, transform("filterRows", condition="age = 30")],
+    ):
+        with pytest.raises(ValidationException):
+            run_by_name(spark, all_of(people), *checks, to_delta)
+        assert wrote_nothing(tmp_path / "sink")
 
 
 def test_a_warning_lets_the_run_go_on_and_reports(spark: Any, people: Path, tmp_path: Path):

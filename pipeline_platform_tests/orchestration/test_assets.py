@@ -112,7 +112,7 @@ def test_a_step_selected_without_a_load_is_run_for_real(
     assert not (tmp_path / "t").exists()
 
 
-def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
+def test_a_failing_validation_shows_its_result_fails_the_run_and_loads_nothing(
     define: MakeDefinitions, tmp_path: Path, spark: SparkSession, instance: dg.DagsterInstance
 ):
     definitions = define(
@@ -124,7 +124,7 @@ def test_a_failing_validation_shows_its_result_fails_the_run_and_writes_nothing(
     assert (of_the_table.asset_key.path[-1], of_the_table.passed) == ("to_delta_lake", evaluation.passed)
     assert not evaluation.passed
     assert evaluation.metadata["violations"].value == 9
-    assert not (tmp_path / "t").exists()
+    assert not DeltaTable.is_deltatable(str(tmp_path / "t"))
     assert not result.get_asset_materialization_events()
     failure = result.failure_data_for_node("run_flow")
     assert failure is not None

@@ -129,7 +129,7 @@ class ToDeltaLake(Load, S3Options):
 
     def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table.
-        return Traits(reports_rows=self.mode != "merge", replaces_partitions=True)
+        return Traits(reports_rows=self.mode != "merge", fails_whole=self.mode != "merge", replaces_partitions=True)
 
     def folder(self) -> str | None:
         return self.path

@@ -107,7 +107,7 @@ class WritesFiles(Load, S3Options):
         return self
 
     def traits(self) -> Traits:
-        return Traits(reports_rows=False, replaces_partitions=True)
+        return Traits(reports_rows=False, fails_whole=True, replaces_partitions=True)
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = super().partition_errors(column)
