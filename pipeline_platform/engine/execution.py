@@ -323,7 +323,7 @@ def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
         samples=first.samples,
         location=step.location,
         config=step.config.as_config(),
-        hint="fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was written",
+        hint="fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded",
     )
 
 
