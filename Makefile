@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # One JVM serves a test process; a process for each part keeps it from growing with all of them. Tests of processes wait
-# more than they compute, so more parts run at once than there are cores; the one that waits most begins.
+# more than they compute, so more parts run at once than there are cores.
 TESTS := pipeline_platform_tests
 EXAMPLES := test_examples.py test_service_examples.py test_canary.py
 SURVIVAL := test_survival.py

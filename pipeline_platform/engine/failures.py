@@ -69,13 +69,8 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
 
 
 def says(error: BaseException, text: str) -> bool:
-    """Whether a text stands in what was thrown, or in what that was raised from."""
-    while True:
-        if any(text in cause.message for cause in failure_of(error).causes):
-            return True
-        if error.__cause__ is None:
-            return False
-        error = error.__cause__
+    """Whether a text stands in what was thrown, or in one of its causes."""
+    return any(text in cause.message for cause in failure_of(error).causes)
 
 
 def _casts_of(failure: Failure, steps: Sequence[Step]) -> list[str]:

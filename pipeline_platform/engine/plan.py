@@ -111,9 +111,9 @@ def plan(
                         validated |= {validation.step.index for validation in block.validations}
                         if (load := _carrying_load(scope, block, frames.values())) is not None:
                             carried[load.index] = block
-                            continue
-                        actions.append(planned)
-                        hints += [hint] if hint is not None else []
+                        else:
+                            actions.append(planned)
+                            hints += [hint] if hint is not None else []
                         if block.quarantines:
                             frames[block.source] = replace(frames[block.source], frame=block.survivors())
                     case Load():
@@ -225,6 +225,12 @@ def _adjacent(scope: RunScope, first: Step) -> list[Step]:
     return steps
 
 
+def _changing_sources(scope: RunScope, frame: int) -> list[str]:
+    """The methods by which a step's frame is read that may give other rows when they read again."""
+    sources = (scope.pipeline.steps[above] for above in scope.pipeline.upstream_of({frame}) - scope.streamed)
+    return sorted(s.config.method for s in sources if s.type == "extract" and not s.traits.is_repeatable)
+
+
 def _kept_for_two_reads(
     scope: RunScope, source: PlannedFrame, last: Step, persisted: ExitStack
 ) -> tuple[bool, str | None]:
@@ -235,8 +241,7 @@ def _kept_for_two_reads(
     step = source.step
     if isinstance(step.config, FrameOutput) and step.config.cache:
         return True, None
-    sources = (scope.pipeline.steps[above] for above in scope.pipeline.upstream_of({step.index}) - scope.streamed)
-    changing = sorted(s.config.method for s in sources if s.type == "extract" and not s.traits.is_repeatable)
+    changing = _changing_sources(scope, step.index)
     if not changing or not scope.is_loaded_after(last):
         # A micro-batch is kept from the start.
         return bool(scope.streamed), None
@@ -282,9 +287,7 @@ def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[Pla
         return None
     # What can't be used is written before the first load begins, and so before anything is validated by it.
     is_written_before = any(frame.bad_records is not None for frame in frames) or load.config.quarantines_bad_records()
-    above = scope.pipeline.upstream_of({block.source})
-    sources = (step for step in scope.pipeline.steps if step.index in above and step.type == "extract")
-    return load if not is_written_before and all(step.traits.is_repeatable for step in sources) else None
+    return load if not is_written_before and not _changing_sources(scope, block.source) else None
 
 
 def _plan_load(

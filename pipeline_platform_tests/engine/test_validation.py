@@ -158,7 +158,7 @@ def test_a_load_that_a_rule_stops_leaves_its_sink_as_it_was_and_the_next_one_loa
 def test_only_a_load_behind_rules_about_rows_that_stop_the_run_carries_them_out(
     spark: Any, people: Path, tmp_path: Path
 ):
-    """What any other does that fails is done before: see `wrote_nothing`."""
+    """Where anything else is asked, all rows are validated before the first is written."""
     ages = validate("validateRanges", **AGES)
     to_delta = load("toDeltaLake", path=str(tmp_path / "sink"))
     for checks in (
