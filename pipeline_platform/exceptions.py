@@ -80,6 +80,15 @@ class PipelineException(Exception):
         text = f"{self.location}: {self.message}" if self.location else self.message
         return f"{text}\n  next: {self.hint}" if self.hint else text
 
+    def cause_text(self) -> str | None:
+        """What the system said that failed, at length and redacted; None if there is no such cause."""
+        if self.__cause__ is None:
+            return None
+        try:
+            return redact(str(self.__cause__))
+        except Exception:  # noqa: BLE001 - py4j asks the JVM for the text, which may be gone by now.
+            return type(self.__cause__).__name__
+
 
 class PipelineConfigurationException(PipelineException):
     """A pipeline file, a step or a setting is not what the format allows.

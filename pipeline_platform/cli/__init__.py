@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, init, listing, methods, reference, run, spark, streams, warm_up
+from pipeline_platform.cli import check, init, listing, methods, reference, run, spark, streams, submit, warm_up
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ _COMMANDS = {
     "init": init.init,
     "check": check.check,
     "run": run.run,
+    "submit": submit.submit,
     "list": listing.list_pipelines,
     "methods": methods.methods,
     "streams": streams.streams,

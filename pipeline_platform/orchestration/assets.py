@@ -86,6 +86,8 @@ def _batch_results(
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
     from pipeline_platform.engine.spark.compilers import is_short
+    from pipeline_platform.orchestration.submitted_runs import submitted_run
+    from pipeline_platform.submission.protocol import RunRequest
 
     wanted = {step.name for step in view.steps(pipeline) if view.key(pipeline, step) in context.selected_asset_keys}
     events = RunEvents(context.op_execution_context, pipeline)
@@ -100,21 +102,33 @@ def _batch_results(
             needed = needed_steps(pipeline, selection)
             pipeline.require_ready(needed, partition)
             events.say("starting Spark")
-            is_brief = is_short(pipeline, len(partition.keys) if partition is not None else 1)
-            session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, may_share=True)
-            events.show_spark(session)
-            done = BatchRun(
-                pipeline,
-                session,
-                run_id=context.run.run_id,
-                load_id=loads_as,
-                selection=selection,
-                listener=events.on_step,
-                credentials=vault.run_credentials(context.run.run_id, pipeline.location),
-                exporters=metrics.exporters(),
-                partition=partition,
-                say=events.say,
-            ).run()
+            if (mode := spark.deploys()) is not None:
+                assert pipeline.file is not None
+                asked = RunRequest(
+                    file=pipeline.file.absolute(),
+                    values=pipeline.values,
+                    run_id=context.run.run_id,
+                    load_id=loads_as,
+                    selection=sorted(selection),
+                    partition=partition,
+                )
+                done = submitted_run(context, spark, mode, pipeline, asked, events)
+            else:
+                is_brief = is_short(pipeline, len(partition.keys) if partition is not None else 1)
+                session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, may_share=True)
+                events.show_spark(session)
+                done = BatchRun(
+                    pipeline,
+                    session,
+                    run_id=context.run.run_id,
+                    load_id=loads_as,
+                    selection=selection,
+                    listener=events.on_step,
+                    credentials=vault.run_credentials(context.run.run_id, pipeline.location),
+                    exporters=metrics.exporters(),
+                    partition=partition,
+                    say=events.say,
+                ).run()
         except PipelineException as error:
             # What was loaded before it failed is there, and whoever reads it is to know.
             yield from materializations(context, view, pipeline, events.finished, has_failed=True)

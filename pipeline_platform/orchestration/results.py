@@ -14,7 +14,6 @@ from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.column_origins import column_origins, described_columns
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
-from pipeline_platform.redaction import redact
 
 _LOADED = ("COMPLETED", "SKIPPED")
 Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
@@ -86,9 +85,9 @@ def failing_as_dagster_does(context: dg.AssetExecutionContext | dg.OpExecutionCo
     except PipelineCancelledException as error:
         raise (error.__cause__ or error) from None
     except PipelineException as error:
-        if error.__cause__ is not None:
+        if (cause := error.cause_text()) is not None:
             # What Spark says in a hundred lines of Java stands in the log; the run shows what to do.
-            context.log.debug(redact(str(error.__cause__)))
+            context.log.debug(cause)
         raise _failure(error) from None
 
 

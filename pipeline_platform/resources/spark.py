@@ -10,6 +10,7 @@ from dagster_spark.utils import flatten_dict  # pyright: ignore[reportUnknownVar
 from pydantic import Field
 
 from pipeline_platform.engine.spark.server import Use
+from pipeline_platform.engine.spark.settings import DeployMode
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -36,6 +37,12 @@ class SparkResource(LazyPySparkResource):
         "`RUNNING`.",
     )
 
+    deploy_mode: DeployMode | None = Field(
+        default=None,
+        description="Start each batch run by `spark-submit`, with its driver on this machine (`CLIENT`) or in the "
+        "cluster (`CLUSTER`). By default what PIPELINE_PLATFORM_DEPLOY_MODE says, or else the run is the driver.",
+    )
+
     def session(
         self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False, may_share: bool = False
     ) -> SparkSession:
@@ -54,12 +61,27 @@ class SparkResource(LazyPySparkResource):
         from pipeline_platform.engine.spark.sharing import configured_use
 
         use = self.server or configured_use()
-        wanted = {**self._settings(), **conf}
+        wanted = self.settings(conf)
         return spark_session(app_name, wanted, is_short=is_short, server=use if may_share else Use.NEVER)
 
-    def _settings(self) -> dict[str, str]:
+    def settings(self, conf: Mapping[str, str]) -> dict[str, str]:
+        """All settings of a session.
+
+        Args:
+            conf: Settings of the pipeline, which win over the resource's.
+        """
         flat = cast("list[tuple[str, Any]]", flatten_dict(self.spark_config))
-        return {key: str(value) for key, value in flat}
+        return {**{key: str(value) for key, value in flat}, **conf}
+
+    def deploys(self) -> DeployMode | None:
+        """Where the driver of a batch runs that `spark-submit` starts; None if the run itself is the driver.
+
+        Raises:
+            PipelineConfigurationException: PIPELINE_PLATFORM_DEPLOY_MODE says something else.
+        """
+        from pipeline_platform.engine.spark.submit import configured_mode
+
+        return self.deploy_mode or configured_mode()
 
     def _init_session(self) -> None:
         # A pipeline that ran before may have replaced the session that was given last.

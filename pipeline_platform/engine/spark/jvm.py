@@ -51,7 +51,7 @@ _SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
 _HOME, _CONFIGURATION = "SPARK_HOME", "SPARK_CONF_DIR"
 # A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
 _launches = ThreadPoolExecutor(1, "jvm-launch")
-_latest: list[_Said] = []
+_latest: list[JvmOutput] = []
 
 
 def driver_options(own: str | None, archive: Path | None, compilers: str = "") -> str:
@@ -62,13 +62,17 @@ def driver_options(own: str | None, archive: Path | None, compilers: str = "") -
         archive: The class archive to start from.
         compilers: Those that choose the compilers; none for Java's own choice.
     """
-    layout = "json" if is_json() else "text"
-    options = [IN_UTC, STACK, COMPILES_ALL, *compilers.split()]
-    options += [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
+    options = [IN_UTC, STACK, COMPILES_ALL, *compilers.split(), *log_options()]
     if archive is not None:
         # An archive that does not fit, after an upgrade of Java, is passed over in silence.
         options += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto", "-Xlog:cds*=off", "-Xlog:class+path=off"]
     return " ".join([*options, *([own] if own else [])])
+
+
+def log_options() -> list[str]:
+    """The JVM's options that have it log as the platform does."""
+    layout = "json" if is_json() else "text"
+    return [f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}", f"-Dpipeline_platform.log={layout}"]
 
 
 def launch(settings: Mapping[str, str]) -> JavaGateway:
@@ -84,7 +88,7 @@ def launch(settings: Mapping[str, str]) -> JavaGateway:
     from pyspark.java_gateway import launch_gateway  # pyright: ignore[reportUnknownVariableType]
 
     reading, writing = os.pipe()
-    said = _Said(reading)
+    said = JvmOutput(reading)
     _latest[:] = [said]
 
     def launched() -> JavaGateway:
@@ -129,7 +133,10 @@ def end_jvm(gateway: JavaGateway) -> None:
     """End a JVM, and wait until it has ended."""
     with suppress(Exception):
         gateway.shutdown()
-    end_process(cast("subprocess.Popen[bytes]", gateway.proc), _END_SECONDS)
+    process = cast("subprocess.Popen[bytes] | None", gateway.proc)
+    # Who was started by `spark-submit` has no process of its own to end.
+    if process is not None:
+        end_process(process, _END_SECONDS)
 
 
 def listens(address: str, port: int, seconds: float) -> bool:
@@ -152,16 +159,26 @@ def end_process(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 @contextmanager
-def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
-    """Let a JVM that is started in the block read the settings from a file of ours, which is gone afterwards.
+def properties_file(settings: Mapping[str, str]) -> Generator[Path]:
+    """A file of Java's properties for our user alone, which is gone after the block.
 
     Every user of the machine can read a command line.
+
+    Args:
+        settings: What Spark is to be started with.
     """
-    before = {name: os.environ.get(name) for name in (_SUBMIT_ARGUMENTS, _HOME, _CONFIGURATION)}
     with tempfile.TemporaryDirectory(prefix="pipeline-platform-") as folder:
         file = Path(folder) / "spark.properties"
         file.touch(mode=0o600)
         file.write_text(properties(settings))
+        yield file
+
+
+@contextmanager
+def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
+    """Let a JVM that is started in the block read the settings from a file."""
+    before = {name: os.environ.get(name) for name in (_SUBMIT_ARGUMENTS, _HOME, _CONFIGURATION)}
+    with properties_file(settings) as file:
         options = shlex.join(["--properties-file", str(file), "--load-spark-defaults"])
         # The one way that pyspark has to give more arguments.
         os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before[_SUBMIT_ARGUMENTS] or 'pyspark-shell'}"
@@ -200,8 +217,12 @@ def _end(launching: Future[JavaGateway]) -> None:
         cast("subprocess.Popen[bytes]", launching.result().proc).terminate()
 
 
-class _Said:
-    """Hands on what the JVM writes, line by line, but the noise, and keeps the last lines that are no stack."""
+class JvmOutput:
+    """Hands on what the JVM writes, line by line, but the noise, and keeps the last lines that are no stack.
+
+    Args:
+        reading: End of a pipe, which is closed when the other end is.
+    """
 
     def __init__(self, reading: int) -> None:
         self._kept: list[bytes] = []
@@ -209,6 +230,7 @@ class _Said:
         self._thread.start()
 
     def last_words(self) -> str:
+        """The last lines, as one."""
         # Longer, if a process that the JVM started holds on to the pipe.
         self._thread.join(1)
         return b" ".join(self._kept).decode(errors="replace").strip()

@@ -47,10 +47,13 @@ from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.frames.settings import set_on, spark_settings
 
 if TYPE_CHECKING:
+    from py4j.java_gateway import JavaGateway
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
 _beside = threading.Lock()
+_SUBMITTED = "PYSPARK_GATEWAY_PORT"
+"""Set by `spark-submit`: where its JVM listens to the Python that it has started."""
 _WAREHOUSE = "spark.sql.warehouse.dir"
 
 
@@ -79,6 +82,8 @@ def spark_session(
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
     if (running := _running(server)) is not None:
         return _with_settings(running, wanted)
+    if _SUBMITTED in os.environ:
+        return _submitted_session(app_name, wanted)
     has_place = remote or "spark.master" in wanted or os.environ.get(MASTER_VARIABLE)
     if not has_place and (shared := session_on_server(app_name, wanted, server)) is not None:
         return _with_settings(shared, wanted)
@@ -88,19 +93,48 @@ def spark_session(
         return _with_settings(session, {**ours, **wanted})
     java = require_java()
     master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE) or "local[*]"
-    jars = connector_jars()
-    is_local = master.startswith("local")
-    if is_local:
+    if master.startswith("local"):
         # Spark would start its Python workers with whatever `python3` the PATH has.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    settings = driver_settings(master, app_name, wanted, java, is_short=is_short)
+    return _started(settings)
+
+
+def driver_settings(
+    master: str, app_name: str, wanted: Mapping[str, str], java: str | None, *, is_short: bool = False
+) -> dict[str, str]:
+    """All that a driver is started with.
+
+    Args:
+        master: Where Spark runs.
+        app_name: Shown by Spark.
+        wanted: Settings that win over the platform's defaults.
+        java: The Java program that is to start faster from an archive of classes; None for a driver that is elsewhere.
+        is_short: What is to be done takes less than a minute.
+
+    Raises:
+        PipelineExecutionException: Jars can't be resolved.
+    """
+    jars = connector_jars()
+    is_local = master.startswith("local")
     settings = (local_settings if is_local else cluster_settings)(master, app_name, jars)
-    archive = class_archive(java, jars, say) if is_local else None
+    archive = class_archive(java, jars, say) if is_local and java is not None else None
     settings |= wanted
     own = wanted.get(DRIVER_OPTIONS)
     settings[DRIVER_OPTIONS] = driver_options(own, archive, C1_ALONE if is_short and is_local else "")
     if not is_local:
         settings[EXECUTOR_OPTIONS] = f"{IN_UTC} {COMPILES_ALL} {wanted.get(EXECUTOR_OPTIONS, '')}".strip()
-    return _started(settings)
+    return settings
+
+
+def _submitted_session(app_name: str, wanted: Mapping[str, str]) -> SparkSession:
+    """The session of a process that `spark-submit` has started, in its JVM; what it was given wins."""
+    from pyspark import SparkConf
+    from pyspark.java_gateway import launch_gateway  # pyright: ignore[reportUnknownVariableType]
+
+    gateway: JavaGateway = launch_gateway()
+    given = SparkConf(_jvm=gateway.jvm).getAll()
+    return _started({**EVERYWHERE_CONF, "spark.app.name": app_name, **wanted, **dict(given)}, gateway)
 
 
 def session_beside(session: SparkSession, pool: str) -> SparkSession:
@@ -133,7 +167,7 @@ def _running(use: Use) -> SparkSession | None:
     return SparkSession.getActiveSession()
 
 
-def _started(settings: Mapping[str, str]) -> SparkSession:
+def _started(settings: Mapping[str, str], given: JavaGateway | None = None) -> SparkSession:
     from pyspark import SparkConf, SparkContext
     from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
@@ -143,7 +177,7 @@ def _started(settings: Mapping[str, str]) -> SparkSession:
 
     # A JVM that ran a session before serves the next one too.
     running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]
-    gateway = running or launch(settings)
+    gateway = running or given or launch(settings)
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     interrupted = signal.getsignal(signal.SIGINT)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
 SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
@@ -54,6 +55,15 @@ FAIR_CONF = {
 
 DELTA_DEFAULTS = "spark.databricks.delta.properties.defaults."
 """Settings for what the properties of new tables are by default, which a session takes at any time."""
+
+
+class DeployMode(StrEnum):
+    """Where a driver runs that `spark-submit` starts."""
+
+    CLIENT = "client"
+    """On the machine that submits it."""
+    CLUSTER = "cluster"
+
 
 MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"

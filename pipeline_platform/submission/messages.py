@@ -1,0 +1,84 @@
+"""Dagster Pipes through a folder or a bucket: messages of the driver one way, and the wish that it stops the other."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from dagster_pipes import PipesBlobStoreMessageWriter, PipesBlobStoreMessageWriterChannel, PipesParams
+from upath import UPath
+
+FOLDER = "folder"
+"""The parameter that says where the messages are."""
+_STOP = "stop"
+
+
+class FolderWriter(PipesBlobStoreMessageWriter["FolderWriterChannel"]):
+    """Writes a file of messages about every second, while there are any."""
+
+    def __init__(self) -> None:
+        super().__init__(interval=0)
+
+    def make_channel(self, params: PipesParams) -> FolderWriterChannel:
+        """Where to write, as the other side says.
+
+        Args:
+            params: Those of the reader.
+        """
+        return FolderWriterChannel(UPath(params[FOLDER]))
+
+
+class FolderWriterChannel(PipesBlobStoreMessageWriterChannel):
+    """Writes files of messages into a folder.
+
+    Args:
+        folder: The folder, or a prefix in a bucket.
+    """
+
+    def __init__(self, folder: UPath) -> None:
+        super().__init__(interval=0)
+        self._folder = folder
+
+    def upload_messages_chunk(self, payload: StringIO, index: int) -> None:
+        """Write a file, which is there as a whole or not at all.
+
+        Args:
+            payload: The messages.
+            index: Number of the file, from 1.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        whole = self._folder / f"{index}.json"
+        part = self._folder / f"{index}.part"
+        part.write_text(payload.getvalue(), encoding="utf-8")
+        part.rename(whole)
+
+
+def chunk(folder: UPath, index: int) -> str | None:
+    """The messages of a file; None as long as it is not there.
+
+    Args:
+        folder: The folder, or a prefix in a bucket.
+        index: Number of the file, from 1.
+    """
+    try:
+        return (folder / f"{index}.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def ask_to_stop(folder: UPath) -> None:
+    """Have the driver stop its run.
+
+    Args:
+        folder: The folder, or a prefix in a bucket.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _STOP).write_text("")
+
+
+def is_asked_to_stop(folder: UPath) -> bool:
+    """Whether somebody has asked the driver to stop.
+
+    Args:
+        folder: The folder, or a prefix in a bucket.
+    """
+    return (folder / _STOP).exists()

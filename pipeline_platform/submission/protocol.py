@@ -1,0 +1,123 @@
+"""What the driver of a submitted run is asked to do, and what it tells: JSON in Dagster Pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.variables import VariableValue
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineException,
+    PipelineExecutionException,
+    StepLocation,
+    ValidationException,
+)
+from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RunRequest(_Message):
+    """One run of a batch.
+
+    The driver reads the file itself, so its path has to mean the same where the driver runs.
+    """
+
+    file: Path
+    values: Mapping[str, VariableValue] = {}
+    """What its variables stand for."""
+    run_id: str
+    load_id: str
+    selection: Sequence[str]
+    """Names of the steps to run."""
+    partition: Partition | None = None
+
+
+class Said(_Message):
+    """In words what is done, or how far it is."""
+
+    kind: Literal["said"] = "said"
+    text: str
+
+
+class StepBegan(_Message):
+    """A step began."""
+
+    kind: Literal["began"] = "began"
+    index: int
+
+
+class StepEnded(_Message):
+    """What a step did."""
+
+    kind: Literal["ended"] = "ended"
+    metrics: StepMetrics
+
+
+class RunCompleted(_Message):
+    """The run ended well."""
+
+    kind: Literal["completed"] = "completed"
+    metrics: RunMetrics
+
+
+class RunFailed(_Message):
+    """What the run ended by."""
+
+    kind: Literal["failed"] = "failed"
+    message: str
+    hint: str | None = None
+    location: StepLocation | None = None
+    cause: str | None = None
+    """What the system said that failed, at length."""
+    was_stopped: bool = False
+    rule: str | None = None
+    """That rows broke, if it was one."""
+    violations: int = 0
+    rows: int = 0
+    samples: Sequence[Mapping[str, Any]] = ()
+
+    @classmethod
+    def by(cls, error: PipelineException) -> RunFailed:
+        """What to tell of an exception.
+
+        Args:
+            error: What the run raised.
+        """
+        told = cls(
+            message=error.message,
+            hint=error.hint,
+            location=error.location,
+            cause=error.cause_text(),
+            was_stopped=isinstance(error, PipelineCancelledException),
+        )
+        if not isinstance(error, ValidationException):
+            return told
+        broken = {"rule": error.rule, "violations": error.violations, "rows": error.rows, "samples": error.samples}
+        return told.model_copy(update=broken)
+
+    def error(self) -> PipelineException:
+        """The exception that it was, as far as anybody asks."""
+        context: dict[str, Any] = {"location": self.location, "hint": self.hint}
+        error: PipelineException
+        if self.was_stopped:
+            error = PipelineCancelledException(self.message, **context)
+        elif self.rule is not None:
+            broken = {"rule": self.rule, "violations": self.violations, "rows": self.rows, "samples": self.samples}
+            error = ValidationException(self.message, **broken, **context)
+        else:
+            error = PipelineExecutionException(self.message, **context)
+        error.__cause__ = RuntimeError(self.cause) if self.cause is not None else None
+        return error
+
+
+Told = Annotated[Said | StepBegan | StepEnded | RunCompleted | RunFailed, Field(discriminator="kind")]
+TOLD: TypeAdapter[Told] = TypeAdapter(Told)
+"""Reads what a driver tells."""
