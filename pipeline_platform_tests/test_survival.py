@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import psutil
 import pytest
-from confluent_kafka import Producer
 from dagster import DagsterRunStatus
 from deltalake import DeltaTable
 from typer.testing import CliRunner
 
-from devtools.deployment import KILL_AT, PATIENCE_SECONDS, TRACE, Deployment, alive, deploy
+from devtools.deployment import KILL_AT, TRACE, Deployment, alive, deploy
 from devtools.services.kafka import Kafka
 from pipeline_platform.cli import app
 from pipeline_platform.engine.streaming.stream_state import StreamState
+from pipeline_platform_tests.connectors.kafka.numbers import Numbers, plain_flow
 from pipeline_platform_tests.orchestration.browser import OpenPage
 
 PHASES = {
@@ -34,38 +29,6 @@ PHASES = {
     "before the commit log": "finished to_files",
 }
 """Where a micro-batch is cut: the offsets are logged before its first step, and the commit after its last one."""
-OWN_PHASES = ("after the offset log", "before the table's commit", "before the commit log")
-"""The same for the micro-batches of Spark's own sink, in which the platform has no step: see `OwnMicroBatch`."""
-
-
-class Numbers:
-    """Numbered events that are produced the whole time."""
-
-    def __init__(self, kafka: Kafka, topic: str) -> None:
-        self.produced = 0
-        self._topic = topic
-        # A number that is sent twice by the producer would not be the stream's fault.
-        self._producer = Producer({"bootstrap.servers": kafka.address, "enable.idempotence": True})
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._produce)
-
-    def _produce(self) -> None:
-        while not self._stop.wait(0.02):
-            value = json.dumps({"id": self.produced, "kind": "odd" if self.produced % 10 == 1 else "even"})
-            self._producer.produce(self._topic, value)
-            self.produced += 1
-            self._producer.poll(0)
-
-    @contextmanager
-    def flowing(self) -> Generator[None]:
-        """Produce while the block lasts; afterwards everything has arrived."""
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            self._thread.join()
-            assert self._producer.flush(60) == 0
 
 
 def flow(kafka: Kafka, folder: Path) -> dict[str, Any]:
@@ -76,27 +39,6 @@ def flow(kafka: Kafka, folder: Path) -> dict[str, Any]:
     validation = {"type": "validate", "method": "validateBusinessRules", "config": rule}
     files = {"type": "load", "method": "toFiles", "config": {"path": str(folder / "files"), "format": "parquet"}}
     return plain | {"steps": [*first, validation, delta, files]}
-
-
-def plain_flow(kafka: Kafka, folder: Path, topic: str = "numbers") -> dict[str, Any]:
-    """JSON values of a topic, filtered, into one table: Spark's own sink."""
-    source = {
-        "bootstrap.servers": kafka.address,
-        "topic": topic,
-        "startingOffsets": "earliest",
-        "valueFormat": "json",
-        "valueSchema": "id BIGINT, kind STRING",
-    }
-    return {
-        "name": "flow",
-        "mode": "streaming",
-        "streaming": {"checkpointRoot": str(folder / "checkpoints"), "restartDelaySeconds": 1},
-        "steps": [
-            {"type": "extract", "method": "fromKafka", "config": source},
-            {"type": "transform", "method": "filterRows", "config": {"condition": "id >= 0"}},
-            {"type": "load", "method": "toDeltaLake", "config": {"path": str(folder / "delta"), "trigger": "1 second"}},
-        ],
-    }
 
 
 class Stream:
@@ -149,83 +91,6 @@ class Stream:
     def lag(self) -> int | None:
         state = self.deployment.state("flow")
         return state.progress.lag if state is not None and state.progress is not None else None
-
-
-class OwnMicroBatch:
-    """A micro-batch of Spark's own sink, and how far it has come as its checkpoint and its table say."""
-
-    def __init__(self, table: Path, state: StreamState) -> None:
-        self._table = table
-        self._checkpoint = Path(state.checkpoint)
-        self._pid = state.pid
-
-    def phase(self) -> str | None:
-        """Which of `OWN_PHASES` it is in; None between two micro-batches."""
-        offsets, commits = self._last("offsets"), self._last("commits")
-        if offsets == commits:
-            return None
-        if self._committed() == offsets:
-            return "before the commit log"
-        began = (self._checkpoint / "offsets" / str(offsets)).stat().st_mtime_ns
-        written = any(path.stat().st_mtime_ns > began for path in self._table.glob("*.parquet"))
-        return "before the table's commit" if written else "after the offset log"
-
-    def _last(self, log: str) -> int:
-        names = [path.name for path in (self._checkpoint / log).iterdir()]
-        return max((int(name) for name in names if name.isdigit()), default=-1)
-
-    def _committed(self) -> int | None:
-        """The micro-batch of the table's last version."""
-        last = max((self._table / "_delta_log").glob("*.json"))
-        entries = [json.loads(line) for line in last.read_text().splitlines()]
-        return next((entry["txn"]["version"] for entry in entries if "txn" in entry), None)
-
-    def is_cut(self, phase: str) -> None:
-        """Kill the driver in this phase: it is halted, looked at, and let go on unless it is there."""
-        python = psutil.Process(self._pid)
-        driver = [python, *(child for child in python.children() if child.name() == "java")]
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            if self.phase() == phase:
-                for process in driver:
-                    process.suspend()
-                if self.phase() == phase:
-                    for process in driver:
-                        process.kill()
-                    return
-                for process in driver:
-                    process.resume()
-        pytest.fail(f"it was never {phase}")
-
-
-@pytest.mark.timeout(900)
-def test_a_supervised_stream_of_sparks_own_sink_has_every_number_once(kafka: Kafka, tmp_path: Path):
-    kafka.make_topic("plain", 2)
-    (tmp_path / "trace").touch()
-    environment = {KILL_AT: str(tmp_path / "kill_at"), TRACE: str(tmp_path / "trace")}
-    numbers = Numbers(kafka, "plain")
-    deployment = deploy(tmp_path, {"flow": plain_flow(kafka, tmp_path, "plain")}, environment)
-    stream = Stream(deployment)
-    try:
-        with numbers.flowing():
-            deployment.turn_sensor_on("streams")
-            run_id = stream.runs_and_gets_on()
-            for phase in OWN_PHASES:
-                OwnMicroBatch(tmp_path / "delta", stream.state()).is_cut(phase)
-                run_id = stream.runs_and_gets_on(unlike=run_id)
-            kafka.server.kill()
-            kafka.server.start()
-            stream.finishes_another()
-        stream.catches_up()
-        failed = [status for _, status in deployment.runs() if status == DagsterRunStatus.FAILURE]
-        assert len(failed) == len(OWN_PHASES), deployment.describe()
-    finally:
-        deployment.end()
-    found = _ids(DeltaTable(tmp_path / "delta").file_uris())
-    assert sorted(found) == list(range(numbers.produced))
-    trace = (tmp_path / "trace").read_text()
-    assert "started" not in trace, "the platform's own micro-batches, not Spark's sink"
-    assert_one_writer_at_a_time(tmp_path / "trace", kills=len(OWN_PHASES))
 
 
 @pytest.mark.timeout(1800)
