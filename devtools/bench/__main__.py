@@ -1,82 +1,52 @@
-"""`python -m devtools.bench`: every job in turn, round after round, in one warm session."""
+"""`python -m devtools.bench`: all benches, one after the other, and what has changed since the baseline.
+
+Each runs its sides in turn, in one session or as programs, prints their times, and their ratios beside those of the
+baseline. Nothing else may run meanwhile.
+"""
 
 from __future__ import annotations
 
-import argparse
-import shutil
-import statistics
+import os
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pyspark.sql import SparkSession
+import typer
 
-from devtools.bench.jobs import Job, jobs, make_data
-from devtools.bench.scans import scanned_rows
-from pipeline_platform.engine.spark.session import spark_session
+from devtools.bench.ratios import RESULTS_VARIABLE, keep
 
-RATIOS = (
-    ("simple, platform", "simple, script"),
-    ("simple, platform, 1 validation", "simple, platform"),
-    ("simple, platform, 3 validations", "simple, platform"),
-    ("complex, platform", "complex, script"),
-)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--rows", type=int, default=5_000_000, help="orders to read, by default 5 million")
-    parser.add_argument("--rounds", type=int, default=7, help="measured rounds, by default 7, after one to warm up")
-    parser.add_argument("--only", default="", help="measure only the jobs whose name contains this")
-    options = parser.parse_args(arguments)
-    spark = spark_session("bench")
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        make_data(spark, folder, options.rows)
-        chosen = [job for job in jobs(folder) if options.only in job.name]
-        scans = {job.name: _warm_up(spark, job, folder) for job in chosen}
-        seconds: dict[str, list[float]] = {job.name: [] for job in chosen}
-        for number in range(options.rounds):
-            for job in chosen:
-                seconds[job.name].append(_timed(spark, job, folder))
-            told = ", ".join(f"{name} {times[-1]:.2f}" for name, times in seconds.items())
-            print(f"round {number + 1} of {options.rounds}: {told}", file=sys.stderr)
-    spark.stop()
-    _report(options.rows, seconds, scans)
+BENCHES = {
+    "cold": "the smallest batch as a program, against a script",
+    "batch": "batches in a warm session, against scripts",
+    "tpch": "the queries of TPC-H at scale factor 1, against Spark SQL",
+    "systems": "databases, Kafka and S3, against scripts",
+    "streams": "streams of Kafka, against scripts",
+    "peers": "a batch by laktory, dlt and DuckDB with delta-rs",
+}
+_OPTIONS = {"streams": ["throughput"]}
 
 
-def _warm_up(spark: SparkSession, job: Job, folder: Path) -> list[int]:
-    with scanned_rows(spark, "orders") as scans:
-        _timed(spark, job, folder)
-    return scans
-
-
-def _timed(spark: SparkSession, job: Job, folder: Path) -> float:
-    out = folder / "out"
-    out.mkdir()
-    began = time.perf_counter()
-    job.run(spark, out)
-    seconds = time.perf_counter() - began
-    shutil.rmtree(out)
-    return seconds
-
-
-def _report(rows: int, seconds: dict[str, list[float]], scans: dict[str, list[int]]) -> None:
-    print(f"| job, {rows:,} rows | median s | least s | most s | rows/s | scans of the input | rows scanned |")
-    print("|---|---|---|---|---|---|---|")
-    for name, times in seconds.items():
-        median = statistics.median(times)
-        scanned = f"{len(scans[name])} | {sum(scans[name]):,}"
-        print(f"| {name} | {median:.2f} | {min(times):.2f} | {max(times):.2f} | {rows / median:,.0f} | {scanned} |")
-    print("\n| ratio, median of the rounds | | least | most |\n|---|---|---|---|")
-    for job, to in RATIOS:
-        if job in seconds and to in seconds:
-            ratios = [one / other for one, other in zip(seconds[job], seconds[to], strict=True)]
-            least, most = min(ratios), max(ratios)
-            print(f"| {job} / {to} | {statistics.median(ratios):.2f} | {least:.2f} | {most:.2f} |")
+def main(
+    benches: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(BENCHES)}; by default all.")] = None,
+    keep_baseline: Annotated[bool, typer.Option("--keep", help="Make what is measured the new baseline.")] = False,
+) -> None:
+    """Measure the platform against scripts and other tools, and say what has changed since the baseline."""
+    chosen = benches or list(BENCHES)
+    if unknown := sorted(set(chosen) - set(BENCHES)):
+        typer.echo(f"there is no bench called {', '.join(unknown)}; there are {', '.join(BENCHES)}", err=True)
+        raise typer.Exit(2)
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder) / "results.jsonl"
+        results.touch()
+        for bench in chosen:
+            typer.echo(f"\n## {bench}: {BENCHES[bench]}\n")
+            command = [sys.executable, "-m", f"devtools.bench.{bench}", *_OPTIONS.get(bench, [])]
+            subprocess.run(command, env={**os.environ, RESULTS_VARIABLE: str(results)}, check=True)
+        if keep_baseline:
+            keep(results)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

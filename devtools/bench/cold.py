@@ -20,6 +20,7 @@ from statistics import median
 
 import psutil
 
+from devtools.bench.ratios import Ratio, report
 from devtools.services.spark_server import spark_server
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.compilers import remember
@@ -68,13 +69,27 @@ def write_job(folder: Path) -> Mapping[str, Sequence[str]]:
     }
 
 
-def _busy() -> float:
+def busy() -> float:
     """CPU seconds that the machine has worked since it started."""
     times = psutil.cpu_times()
     return times.user + times.nice + times.system
 
 
-def _ran(command: Sequence[str], folder: str, use: Use) -> None:
+def ran(command: Sequence[str], folder: str, use: Use) -> None:
+    """Run a program to its end; it has to go well.
+
+    Args:
+        command: Program and arguments.
+        folder: In which it runs.
+        use: Whether it may use the Spark server.
+    """
+    """Run a program to its end; it has to go well.
+
+    Args:
+        command: Program and arguments.
+        folder: In which it runs.
+        use: Whether it may use the Spark server.
+    """
     environment = {**os.environ, SERVER_VARIABLE: use}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
@@ -92,16 +107,17 @@ def main() -> None:
             for name, command in commands.items():
                 # Each run notes that it was short.
                 remember(long, 1e6)
-                began, busy = time.monotonic(), _busy()
-                _ran(command, folder, Use.RUNNING if name == WARM else Use.NEVER)
-                taken.setdefault(name, []).append((time.monotonic() - began, _busy() - busy))
-    sys.stdout.write("| | median s | min | max | ratio to the script | CPU s, median | min | max |\n")
-    sys.stdout.write("|---|---|---|---|---|---|---|---|\n")
+                began, worked = time.monotonic(), busy()
+                ran(command, folder, Use.RUNNING if name == WARM else Use.NEVER)
+                taken.setdefault(name, []).append((time.monotonic() - began, busy() - worked))
+    sys.stdout.write("| | median s | min | max | CPU s, median | min | max |\n|---|---|---|---|---|---|---|\n")
+    times: dict[str, list[float]] = {}
     for name, found in taken.items():
-        ratio = median(own / script for (own, _), (script, _) in zip(found, taken["script"], strict=True))
         seconds, cpu = zip(*found, strict=True)
-        cells = [median(seconds), min(seconds), max(seconds), ratio, median(cpu), min(cpu), max(cpu)]
+        times[name] = list(seconds)
+        cells = [median(seconds), min(seconds), max(seconds), median(cpu), min(cpu), max(cpu)]
         sys.stdout.write(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |\n")
+    report("cold", [Ratio.of(f"{name} / script", times[name], times["script"]) for name in times if name != "script"])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from devtools.bench.ratios import report
 from devtools.bench.systems import HEADING, Bench, Job, measure
 from devtools.pipelines import StepValue, extract, load, pipeline_of, pipeline_text, transform, validate
 from devtools.services.kafka import Kafka, start_kafka
@@ -124,9 +125,9 @@ def throughput(events: int, rounds: int) -> None:
         kafka = start_kafka()
         servers.callback(kafka.stop)
         fill(bench, kafka)
-        for job in jobs(bench, kafka):
-            measure(job, bench, rounds)
+        ratios = [measure(job, bench, rounds) for job in jobs(bench, kafka)]
     spark.stop()
+    report("streams", ratios)
 
 
 def latency(rate: int, seconds: float) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from devtools.bench.jobs import CONDITION, make_data
+from devtools.bench.ratios import Ratio, report
 from devtools.pipelines import StepValue, extract, load, run, transform
 from devtools.services.kafka import start_kafka
 from devtools.services.mariadb import MariaDB, start_mariadb
@@ -255,6 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measured rounds, by default 5, after one to warm up")
     options = parser.parse_args(arguments)
     spark = spark_session("bench")
+    ratios: list[Ratio] = []
     print(f"| {options.rows:,} rows | {HEADING}")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         bench = Bench(spark, Path(name), options.rows)
@@ -263,23 +265,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for system in options.systems or SYSTEMS:
             # One server at a time: two cores are few.
             with ExitStack() as servers:
-                for job in SYSTEMS[system](bench, servers):
-                    measure(job, bench, options.rounds)
+                ratios += [measure(job, bench, options.rounds) for job in SYSTEMS[system](bench, servers)]
     spark.stop()
+    report("systems", ratios)
 
 
-HEADING = "script, median s | platform, median s | rows/s | ratio | least | most |\n|---|---|---|---|---|---|---|"
+HEADING = "script, median s | platform, median s | rows/s |\n|---|---|---|---|"
 
 
-def measure(job: Job, bench: Bench, rounds: int) -> None:
-    """Print the row of a job: its medians, and the ratios of the rounds.
+def measure(job: Job, bench: Bench, rounds: int) -> Ratio:
+    """Print the row of a job, and give the ratios of its rounds.
 
     Args:
         job: What is measured.
         bench: What it works on.
         rounds: Measured rounds, after one to warm up.
     """
-    _report(job.name, bench.rows, list(_rounds(job, bench, rounds)))
+    script, platform = zip(*_rounds(job, bench, rounds), strict=True)
+    median = statistics.median(platform)
+    times = f"{statistics.median(script):.2f} | {median:.2f} | {bench.rows / median:,.0f}"
+    print(f"| {job.name} | {times} |", flush=True)
+    return Ratio.of(f"{job.name}, platform / script", platform, script)
 
 
 def _rounds(job: Job, bench: Bench, rounds: int) -> Iterator[tuple[float, float]]:
@@ -297,13 +303,6 @@ def _timed(work: Callable[[], object], job: Job, bench: Bench) -> float:
     seconds = time.perf_counter() - began
     shutil.rmtree(bench.out, ignore_errors=True)
     return seconds
-
-
-def _report(name: str, rows: int, pairs: Sequence[tuple[float, float]]) -> None:
-    script, platform = (statistics.median(times) for times in zip(*pairs, strict=True))
-    ratios = [platform / script for script, platform in pairs]
-    times = f"{script:.2f} | {platform:.2f} | {rows / platform:,.0f}"
-    print(f"| {name} | {times} | {statistics.median(ratios):.2f} | {min(ratios):.2f} | {max(ratios):.2f} |", flush=True)
 
 
 if __name__ == "__main__":
