@@ -105,7 +105,7 @@ def counting_note(pipeline: PipelineConfig, step: Step) -> str | None:
     if step.type == "extract" and step.traits.pushes_down_filters:
         for other in through_row_keeping(pipeline, step):
             if other.type == "transform" and other.traits.filters_rows:
-                return f"not counted: the filter of step {other.number} is applied while reading"
+                return f"not counted: step {other.number} ({other.config.method}) filters while reading"
     return None
 
 

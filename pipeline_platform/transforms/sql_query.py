@@ -60,7 +60,12 @@ class SqlQueryTransform(Transform):
     def traits(self) -> Traits:
         query = self._parsed()
         whole = (exp.Group, exp.AggFunc, exp.Window, exp.Distinct, exp.Order, exp.Limit, exp.Subquery, exp.SetOperation)
-        return Traits(is_stateful=query.find(*whole) is not None, is_join=True, has_limit=_may_end_early(query))
+        return Traits(
+            is_stateful=query.find(*whole) is not None,
+            is_join=True,
+            filters_rows=query.find(exp.Where) is not None,
+            has_limit=_may_end_early(query),
+        )
 
     def apply(self, frames: Frames) -> DataFrame:
         names = self._names()

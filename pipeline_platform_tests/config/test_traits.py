@@ -111,7 +111,7 @@ def test_rows_after_a_transform_that_says_nothing_are_counted_by_themselves():
 
 def test_a_transform_that_says_nothing_is_no_filter_that_a_source_could_carry_out():
     steps = read(PARQUET, transform("enrichData", columns={"b": "a"}), KEEP, load())
-    note = "not counted: the filter of step 3 is applied while reading"
+    note = "not counted: step 3 (filterRows) filters while reading"
     assert counting_note(steps, steps.steps[0]) == note
     steps = read(PARQUET, transform("enrichData", columns={"b": "a"}), transform("readsAll"), load())
     assert counting_note(steps, steps.steps[0]) is None

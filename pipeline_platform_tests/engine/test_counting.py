@@ -192,24 +192,31 @@ def test_what_need_not_be_run_again_is_not_counted_and_says_so(spark: Any, folde
     assert (again["all"].rows, again["all"].rows_note) == (None, "not counted: nothing had to be done for it")
 
 
+FILTERS = {
+    "filterRows": transform("filterRows", condition="id >= 990", registerAs="last"),
+    "sqlQuery": transform("sqlQuery", query="SELECT * FROM read WHERE id >= 990", registerAs="last"),
+}
+
+
 @pytest.mark.in_jvm
+@pytest.mark.parametrize("method", FILTERS)
 @pytest.mark.parametrize("source", ["parquet", "delta"])
 def test_a_filter_still_reaches_the_files_and_the_extract_says_why_it_is_not_counted(
-    spark: Any, folder: Path, source: str, tmp_path: Path
+    spark: Any, folder: Path, source: str, method: str, tmp_path: Path
 ):
     path = str(folder / source)
     read_all = (
-        extract("fromDeltaLake", path=path, registerAs="all")
+        extract("fromDeltaLake", path=path, registerAs="read")
         if source == "delta"
-        else extract("fromFiles", path=path, format=source, registerAs="all")
+        else extract("fromFiles", path=path, format=source, registerAs="read")
     )
-    steps = [read_all, transform("filterRows", condition="id >= 990", registerAs="last"), to_delta(tmp_path / "out")]
+    steps = [read_all, FILTERS[method], to_delta(tmp_path / "out")]
     last: Any = plan(pipeline_of(steps), spark, "plan", RunCredentials("plan")).frames[1].frame
     executed = last._jdf.queryExecution().executedPlan().toString()
     [pushed] = re.findall(r"PushedFilters: \[(.*?)\]", executed)
     assert "GreaterThanOrEqual(id,990)" in pushed
     found = run_by_name(spark, *steps)
-    assert found["all"].rows_note == "not counted: the filter of step 2 is applied while reading"
+    assert found["read"].rows_note == f"not counted: step 2 ({method}) filters while reading"
     assert found["last"].rows == 10
     assert found["to_delta_lake"].rows == 10
 
