@@ -109,6 +109,7 @@ def _batch_results(
                     values=pipeline.values,
                     run_id=context.run.run_id,
                     load_id=loads_as,
+                    steps=[step.name for step in pipeline.steps],
                     selection=sorted(selection),
                     partition=partition,
                 )

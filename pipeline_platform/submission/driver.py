@@ -21,7 +21,7 @@ from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.spark.session import spark_session
-from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
 from pipeline_platform.metrics.exporter import exporters_from_environment
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
@@ -58,6 +58,12 @@ def main() -> int:
 
 def _run(request: RunRequest, pipes: PipesContext) -> RunMetrics:
     pipeline = load_pipeline(request.file, method_registry(), values=request.values)
+    if [step.name for step in pipeline.steps] != [*request.steps]:
+        raise PipelineConfigurationException(
+            "the file has other steps where the driver runs than Dagster has loaded",
+            location=pipeline.location,
+            hint="bring the same file there, and reload the code location",
+        )
     try:
         spark = spark_session(pipeline.name, pipeline.spark_settings())
         return BatchRun(

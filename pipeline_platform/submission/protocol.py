@@ -35,6 +35,8 @@ class RunRequest(_Message):
     """What its variables stand for."""
     run_id: str
     load_id: str
+    steps: Sequence[str]
+    """Names of all steps, in order: the file has to be the one that Dagster has loaded."""
     selection: Sequence[str]
     """Names of the steps to run."""
     partition: Partition | None = None

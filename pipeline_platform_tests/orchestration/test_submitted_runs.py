@@ -25,7 +25,7 @@ from devtools.services.process import ServerProcess
 from devtools.services.s3 import S3Server, delta_rs_options
 from devtools.services.spark_cluster import SparkCluster, spark_cluster
 from devtools.services.vault import VaultServer
-from pipeline_platform.engine.spark.settings import MASTER_VARIABLE
+from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, REMOTE_VARIABLE
 from pipeline_platform.engine.spark.submit import MODE_VARIABLE
 from pipeline_platform.orchestration.submitted_runs import FOLDER_VARIABLE
 from pipeline_platform_tests.engine.processes import (
@@ -232,6 +232,7 @@ def test_a_driver_that_can_t_start_is_told_with_what_it_said(
     [
         ({MODE_VARIABLE: "cluster", FOLDER_VARIABLE: "told"}, "'local[*]' is none"),
         ({MODE_VARIABLE: "cluster", MASTER_VARIABLE: "spark://127.0.0.1:7"}, f"set {FOLDER_VARIABLE} to"),
+        ({MODE_VARIABLE: "client", REMOTE_VARIABLE: "sc://127.0.0.1:7"}, "a run on Spark Connect can't be submitted"),
         ({MODE_VARIABLE: "server"}, f"{MODE_VARIABLE} is 'server', which says nothing"),
     ],
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from pipeline_platform.config.partitions import Partition
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineCancelledException,
@@ -14,8 +17,9 @@ from pipeline_platform.exceptions import (
     StepLocation,
     ValidationException,
 )
-from pipeline_platform.submission.protocol import TOLD, RunFailed
+from pipeline_platform.submission.protocol import TOLD, RunFailed, RunRequest
 
+BERLIN = ZoneInfo("Europe/Berlin")
 PLACE = StepLocation("sales", Path("pipelines/sales.json"), 12, 1, "validate", "validateNulls", "no_nulls")
 BROKEN = ValidationException(
     "2 of 60 rows", rule="value is not null", violations=2, rows=60, samples=[{"id": 1}], location=PLACE, hint="look"
@@ -62,3 +66,14 @@ def test_the_text_of_a_cause_is_told_and_its_type_alone_if_nobody_can_be_asked_f
         error.__cause__ = cause
         assert str(told(error).__cause__) == said
     assert told(PipelineExecutionException("it failed")).__cause__ is None
+
+
+@pytest.mark.parametrize("zone", [ZoneInfo("UTC"), BERLIN], ids=str)
+def test_a_partition_stands_for_the_same_where_the_driver_runs(zone: ZoneInfo):
+    days = (datetime(2026, 3, 29, tzinfo=zone), datetime(2026, 3, 30, tzinfo=zone))
+    partition = Partition("day", ("2026-03-29",), *days, whole_days=True)
+    asked = RunRequest(file=Path("sales.json"), run_id="r", load_id="l", steps=[], selection=[], partition=partition)
+    found = RunRequest.model_validate_json(asked.model_dump_json()).partition
+    assert found is not None
+    assert found.texts() == partition.texts()
+    assert (found.start, found.end, found.keys) == (partition.start, partition.end, partition.keys)

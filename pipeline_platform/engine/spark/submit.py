@@ -13,7 +13,7 @@ from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import log_options, properties_file
 from pipeline_platform.engine.spark.session import driver_settings
-from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, DeployMode
+from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, REMOTE_VARIABLE, DeployMode
 from pipeline_platform.exceptions import PipelineConfigurationException
 
 MODE_VARIABLE = "PIPELINE_PLATFORM_DEPLOY_MODE"
@@ -52,8 +52,14 @@ def master_for(wanted: Mapping[str, str], mode: DeployMode) -> str:
         mode: Where the driver runs.
 
     Raises:
-        PipelineConfigurationException: The driver is to run in the cluster, and there is none.
+        PipelineConfigurationException: The driver is to run in the cluster, and there is none, or on Spark Connect,
+            which has a driver of its own.
     """
+    if wanted.get("spark.remote") or os.environ.get(REMOTE_VARIABLE):
+        raise PipelineConfigurationException(
+            "a run on Spark Connect can't be submitted: the server is its driver",
+            hint=f"leave out {REMOTE_VARIABLE} and spark.remote, or {MODE_VARIABLE} and the resource's deploy_mode",
+        )
     master = wanted.get("spark.master") or os.environ.get(MASTER_VARIABLE) or "local[*]"
     if mode == DeployMode.CLUSTER and master.startswith("local"):
         raise PipelineConfigurationException(
