@@ -25,9 +25,18 @@ from pipeline_platform.exceptions import PipelineConfigurationException, Pipelin
 from pipeline_platform.logs import configure_logs
 from pipeline_platform.metrics.exporter import exporters_from_environment
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
+from pipeline_platform.redaction import redact
 from pipeline_platform.registry import method_registry
 from pipeline_platform.submission.messages import FOLDER, FolderWriter, is_asked_to_stop
-from pipeline_platform.submission.protocol import RunCompleted, RunFailed, RunRequest, Said, StepBegan, StepEnded
+from pipeline_platform.submission.protocol import (
+    RunCompleted,
+    RunFailed,
+    RunRequest,
+    Said,
+    StepBegan,
+    StepEnded,
+    asked_of,
+)
 
 _LOOK_SECONDS = 2.0
 
@@ -45,13 +54,17 @@ def main() -> int:
     with open_dagster_pipes(params_loader=parameters, message_writer=FolderWriter()) as pipes:
         try:
             with _stopping_when_asked(folder):
-                metrics = _run(RunRequest.model_validate(pipes.extras), pipes)
+                metrics = _run(asked_of(pipes.extras), pipes)
         except PipelineException as error:
             _tell(pipes, RunFailed.by(error))
             return 1
         except KeyboardInterrupt:
             _tell(pipes, RunFailed(message="the run was stopped before it began", was_stopped=True))
             return 1
+        except Exception as error:
+            # Whoever follows the run would only know that it is over.
+            _tell(pipes, RunFailed(message=redact(f"the driver failed by {type(error).__name__}: {error}")))
+            raise
         _tell(pipes, RunCompleted(metrics=metrics))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.variables import VariableValue
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
+    PipelineConfigurationException,
     PipelineException,
     PipelineExecutionException,
     StepLocation,
@@ -30,6 +32,8 @@ class RunRequest(_Message):
     The driver reads the file itself, so its path has to mean the same where the driver runs.
     """
 
+    platform: str = version("pipeline-platform")
+    """Version of this package on the side that asks."""
     file: Path
     values: Mapping[str, VariableValue] = {}
     """What its variables stand for."""
@@ -40,6 +44,24 @@ class RunRequest(_Message):
     selection: Sequence[str]
     """Names of the steps to run."""
     partition: Partition | None = None
+
+
+def asked_of(extras: Mapping[str, Any]) -> RunRequest:
+    """What a driver is asked to do.
+
+    Args:
+        extras: As Pipes brings them.
+
+    Raises:
+        PipelineConfigurationException: By another version of this package, which may mean something else.
+    """
+    ours, theirs = version("pipeline-platform"), extras.get("platform")
+    if ours != theirs:
+        raise PipelineConfigurationException(
+            f"the driver has version {ours} of pipeline-platform, and Dagster has {theirs}",
+            hint="install the same version where the driver runs",
+        )
+    return RunRequest.model_validate(extras)
 
 
 class Said(_Message):

@@ -12,12 +12,13 @@ from pipeline_platform.config.partitions import Partition
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineCancelledException,
+    PipelineConfigurationException,
     PipelineException,
     PipelineExecutionException,
     StepLocation,
     ValidationException,
 )
-from pipeline_platform.submission.protocol import TOLD, RunFailed, RunRequest
+from pipeline_platform.submission.protocol import TOLD, RunFailed, RunRequest, asked_of
 
 BERLIN = ZoneInfo("Europe/Berlin")
 PLACE = StepLocation("sales", Path("pipelines/sales.json"), 12, 1, "validate", "validateNulls", "no_nulls")
@@ -77,3 +78,8 @@ def test_a_partition_stands_for_the_same_where_the_driver_runs(zone: ZoneInfo):
     assert found is not None
     assert found.texts() == partition.texts()
     assert (found.start, found.end, found.keys) == (partition.start, partition.end, partition.keys)
+
+
+def test_a_driver_of_another_version_says_so_whatever_else_it_is_asked():
+    with pytest.raises(PipelineConfigurationException, match=r"the driver has version .*, and Dagster has 0\.1\.0"):
+        asked_of({"platform": "0.1.0", "since_then": "renamed"})
