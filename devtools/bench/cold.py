@@ -9,23 +9,18 @@ moment.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 
-import psutil
-
+from devtools.bench.programs import Taken, measured, print_table
 from devtools.bench.ratios import Ratio, report
 from devtools.services.spark_server import spark_server
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.jars import connector_jars
-from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
+from pipeline_platform.engine.spark.server import Use
 from pipeline_platform.registry import method_registry
 
 ROUNDS = 5
@@ -69,37 +64,10 @@ def write_job(folder: Path) -> Mapping[str, Sequence[str]]:
     }
 
 
-def busy() -> float:
-    """CPU seconds that the machine has worked since it started."""
-    times = psutil.cpu_times()
-    return times.user + times.nice + times.system
-
-
-def ran(command: Sequence[str], folder: str, use: Use) -> None:
-    """Run a program to its end; it has to go well.
-
-    Args:
-        command: Program and arguments.
-        folder: In which it runs.
-        use: Whether it may use the Spark server.
-    """
-    """Run a program to its end; it has to go well.
-
-    Args:
-        command: Program and arguments.
-        folder: In which it runs.
-        use: Whether it may use the Spark server.
-    """
-    environment = {**os.environ, SERVER_VARIABLE: use}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr}")
-
-
 def main() -> None:
     """Measure, and print a table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
-    taken: dict[str, list[tuple[float, float]]] = {}
+    taken: dict[str, list[Taken]] = {}
     with tempfile.TemporaryDirectory() as folder, spark_server(Path(folder)):
         commands = write_job(Path(folder))
         long = load_pipeline(Path(folder) / _LONG, method_registry())
@@ -107,16 +75,9 @@ def main() -> None:
             for name, command in commands.items():
                 # Each run notes that it was short.
                 remember(long, 1e6)
-                began, worked = time.monotonic(), busy()
-                ran(command, folder, Use.RUNNING if name == WARM else Use.NEVER)
-                taken.setdefault(name, []).append((time.monotonic() - began, busy() - worked))
-    sys.stdout.write("| | median s | min | max | CPU s, median | min | max |\n|---|---|---|---|---|---|---|\n")
-    times: dict[str, list[float]] = {}
-    for name, found in taken.items():
-        seconds, cpu = zip(*found, strict=True)
-        times[name] = list(seconds)
-        cells = [median(seconds), min(seconds), max(seconds), median(cpu), min(cpu), max(cpu)]
-        sys.stdout.write(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |\n")
+                use = Use.RUNNING if name == WARM else Use.NEVER
+                taken.setdefault(name, []).append(measured(command, Path(folder), use))
+    times = print_table("", taken)
     report("cold", [Ratio.of(f"{name} / script", times[name], times["script"]) for name in times if name != "script"])
 
 

@@ -21,6 +21,8 @@ from pipeline_platform.exceptions import (
 )
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 
+_VERSION = version("pipeline-platform")
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -32,7 +34,7 @@ class RunRequest(_Message):
     The driver reads the file itself, so its path has to mean the same where the driver runs.
     """
 
-    platform: str = version("pipeline-platform")
+    platform: str = _VERSION
     """Version of this package on the side that asks."""
     file: Path
     values: Mapping[str, VariableValue] = {}
@@ -55,10 +57,9 @@ def asked_of(extras: Mapping[str, Any]) -> RunRequest:
     Raises:
         PipelineConfigurationException: By another version of this package, which may mean something else.
     """
-    ours, theirs = version("pipeline-platform"), extras.get("platform")
-    if ours != theirs:
+    if (theirs := extras.get("platform")) != _VERSION:
         raise PipelineConfigurationException(
-            f"the driver has version {ours} of pipeline-platform, and Dagster has {theirs}",
+            f"the driver has version {_VERSION} of pipeline-platform, and Dagster has {theirs}",
             hint="install the same version where the driver runs",
         )
     return RunRequest.model_validate(extras)
@@ -92,6 +93,15 @@ class RunCompleted(_Message):
     metrics: RunMetrics
 
 
+class BrokenRule(_Message):
+    """What a `ValidationException` says beside its message."""
+
+    rule: str
+    violations: int
+    rows: int
+    samples: Sequence[Mapping[str, Any]]
+
+
 class RunFailed(_Message):
     """What the run ended by."""
 
@@ -102,11 +112,8 @@ class RunFailed(_Message):
     cause: str | None = None
     """What the system said that failed, at length."""
     was_stopped: bool = False
-    rule: str | None = None
-    """That rows broke, if it was one."""
-    violations: int = 0
-    rows: int = 0
-    samples: Sequence[Mapping[str, Any]] = ()
+    broken: BrokenRule | None = None
+    """The rule that rows broke, if it was one."""
 
     @classmethod
     def by(cls, error: PipelineException) -> RunFailed:
@@ -115,17 +122,15 @@ class RunFailed(_Message):
         Args:
             error: What the run raised.
         """
-        told = cls(
+        is_broken_rule = isinstance(error, ValidationException)
+        return cls(
             message=error.message,
             hint=error.hint,
             location=error.location,
             cause=error.cause_text(),
             was_stopped=isinstance(error, PipelineCancelledException),
+            broken=BrokenRule.model_validate(error, from_attributes=True) if is_broken_rule else None,
         )
-        if not isinstance(error, ValidationException):
-            return told
-        broken = {"rule": error.rule, "violations": error.violations, "rows": error.rows, "samples": error.samples}
-        return told.model_copy(update=broken)
 
     def error(self) -> PipelineException:
         """The exception that it was, as far as anybody asks."""
@@ -133,9 +138,8 @@ class RunFailed(_Message):
         error: PipelineException
         if self.was_stopped:
             error = PipelineCancelledException(self.message, **context)
-        elif self.rule is not None:
-            broken = {"rule": self.rule, "violations": self.violations, "rows": self.rows, "samples": self.samples}
-            error = ValidationException(self.message, **broken, **context)
+        elif self.broken is not None:
+            error = ValidationException(self.message, **self.broken.model_dump(), **context)
         else:
             error = PipelineExecutionException(self.message, **context)
         error.__cause__ = RuntimeError(self.cause) if self.cause is not None else None

@@ -138,10 +138,13 @@ def starting_spark(process: subprocess.Popen[str]) -> list[psutil.Process]:
 def runs_a_task(process: subprocess.Popen[str]) -> bool:
     """Whether Spark has begun a task."""
     java = java_of(process)
-    if java is None:
-        return False
+    return java is not None and has_a_task(java)
+
+
+def has_a_task(pid: int) -> bool:
+    """Whether a JVM has begun a task of Spark's."""
     try:
-        threads = [path.read_text() for path in Path(f"/proc/{java}/task").glob("*/comm")]
+        threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/comm")]
     except OSError:
         return False
     return any(thread.startswith("Executor task") for thread in threads)

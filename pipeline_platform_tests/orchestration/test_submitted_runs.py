@@ -31,6 +31,7 @@ from pipeline_platform.orchestration.submitted_runs import FOLDER_VARIABLE
 from pipeline_platform_tests.engine.processes import (
     WAITING_ALLOWED,
     finished,
+    has_a_task,
     running,
     started,
     wait_until,
@@ -93,11 +94,7 @@ def write(folder: Path, *, wait_milliseconds: int) -> None:
 def waits_at_a_task(worker: ServerProcess) -> bool:
     """Whether an executor of this worker has begun a task."""
     assert worker.process is not None
-    for child in psutil.Process(worker.process.pid).children(recursive=True):
-        names = [path.read_text() for path in Path(f"/proc/{child.pid}/task").glob("*/comm")]
-        if any(name.startswith("Executor task") for name in names):
-            return True
-    return False
+    return any(has_a_task(child.pid) for child in psutil.Process(worker.process.pid).children(recursive=True))
 
 
 def worker_with_a_task(cluster: SparkCluster, process: subprocess.Popen[str]) -> ServerProcess:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 from deltalake import DeltaTable
 
-from devtools.bench.cold import busy, ran
 from devtools.bench.jobs import CONDITION, make_data
 from devtools.bench.peers.environment import PROGRAMS, peers_python
+from devtools.bench.programs import Taken, measured, print_table
 from devtools.bench.ratios import Ratio, report
 from devtools.pipelines import extract, load, pipeline_text, transform
 from devtools.services.spark_server import spark_server
@@ -68,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for rows in options.rows:
             folder = Path(name) / str(rows)
             folder.mkdir()
-            ratios += measured(folder, rows, options.rounds)
+            ratios += compared(folder, rows, options.rounds)
     report("peers", ratios)
 
 
-def measured(folder: Path, rows: int, rounds: int) -> list[Ratio]:
+def compared(folder: Path, rows: int, rounds: int) -> list[Ratio]:
     """Print what each takes; the ratios of the platform to each of the others.
 
     Args:
@@ -83,23 +81,17 @@ def measured(folder: Path, rows: int, rounds: int) -> list[Ratio]:
     spark = spark_session("bench")
     make_data(spark, folder, rows)
     spark.stop()
-    taken: dict[str, list[tuple[float, float]]] = {}
+    taken: dict[str, list[Taken]] = {}
     counts: set[int] = set()
     for _ in range(rounds):
         for name, command in commands(folder).items():
             shutil.rmtree(folder / "lake", ignore_errors=True)
-            began, worked = time.monotonic(), busy()
-            ran(command, str(folder), Use.RUNNING if name == WARM else Use.NEVER)
-            taken.setdefault(name, []).append((time.monotonic() - began, busy() - worked))
+            use = Use.RUNNING if name == WARM else Use.NEVER
+            taken.setdefault(name, []).append(measured(command, folder, use))
             counts.add(count(folder / "lake" / "orders"))
     if len(counts) != 1:
         sys.exit(f"they don't leave the same rows: {counts}")
-    sys.stdout.write(f"| {rows:,} orders | median s | min | max | CPU s, median |\n|---|---|---|---|---|\n")
-    for name, found in taken.items():
-        seconds, cpu = zip(*found, strict=True)
-        cells = [statistics.median(seconds), min(seconds), max(seconds), statistics.median(cpu)]
-        sys.stdout.write(f"| {name} | {' | '.join(f'{cell:.2f}' for cell in cells)} |\n")
-    times = {name: [seconds for seconds, _ in found] for name, found in taken.items()}
+    times = print_table(f"{rows:,} orders", taken)
     return [
         Ratio.of(f"{rows:,} orders, {ours} / {name}", times[ours], times[name])
         for ours in (PLATFORM, WARM)
@@ -110,8 +102,9 @@ def measured(folder: Path, rows: int, rounds: int) -> list[Ratio]:
 
 def count(table: Path) -> int:
     """Rows of a Delta table."""
-    files = duckdb.connect().read_parquet(DeltaTable(table).file_uris())
-    return len(files.project("id").fetchall())
+    files = DeltaTable(table).file_uris()
+    [(rows,)] = duckdb.connect().execute("SELECT count(*) FROM read_parquet(?)", [files]).fetchall()
+    return rows
 
 
 if __name__ == "__main__":

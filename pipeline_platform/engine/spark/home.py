@@ -13,6 +13,7 @@ from platformdirs import user_cache_path
 
 from pipeline_platform.exceptions import PipelineExecutionException
 
+HOME_VARIABLE, CONFIGURATION_VARIABLE = "SPARK_HOME", "SPARK_CONF_DIR"
 CACHE_VARIABLE = "PIPELINE_PLATFORM_CACHE"
 # `bin` starts Spark, `python/lib` is what a Python worker of another environment imports.
 _NEEDED = ("jars", "bin", "python/lib")
@@ -28,6 +29,18 @@ def spark_home() -> Path:
     if spec is None or spec.origin is None:
         raise PipelineExecutionException("pyspark is not installed", hint="install the package with its dependencies")
     return Path(spec.origin).parent
+
+
+def home_variables() -> dict[str, str]:
+    """The variables by which Spark's programs find Spark; none where `SPARK_HOME` says it already.
+
+    Raises:
+        PipelineExecutionException: pyspark is not installed.
+    """
+    if HOME_VARIABLE in os.environ:
+        return {}
+    configuration = os.environ.get(CONFIGURATION_VARIABLE) or str(spark_home() / "conf")
+    return {HOME_VARIABLE: str(lasting_home()), CONFIGURATION_VARIABLE: configuration}
 
 
 def cache_folder() -> Path:

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from pipeline_platform.engine.spark.home import cache_folder, lasting_home, spark_home
+from pipeline_platform.engine.spark.home import (
+    CONFIGURATION_VARIABLE,
+    HOME_VARIABLE,
+    cache_folder,
+    home_variables,
+    lasting_home,
+)
 from pipeline_platform.engine.spark.java import version_text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.logs import is_json, jvm_line
@@ -48,7 +54,6 @@ _DUMP_SECONDS = 300
 _KEPT_LINES = 20
 _END_SECONDS = 10
 _SUBMIT_ARGUMENTS = "PYSPARK_SUBMIT_ARGS"
-_HOME, _CONFIGURATION = "SPARK_HOME", "SPARK_CONF_DIR"
 # A signal comes to the main thread. pyspark, interrupted while it waits for the JVM, would leave it behind.
 _launches = ThreadPoolExecutor(1, "jvm-launch")
 _latest: list[JvmOutput] = []
@@ -177,14 +182,12 @@ def properties_file(settings: Mapping[str, str]) -> Generator[Path]:
 @contextmanager
 def _given_by_file(settings: Mapping[str, str]) -> Generator[None]:
     """Let a JVM that is started in the block read the settings from a file."""
-    before = {name: os.environ.get(name) for name in (_SUBMIT_ARGUMENTS, _HOME, _CONFIGURATION)}
+    before = {name: os.environ.get(name) for name in (_SUBMIT_ARGUMENTS, HOME_VARIABLE, CONFIGURATION_VARIABLE)}
     with properties_file(settings) as file:
         options = shlex.join(["--properties-file", str(file), "--load-spark-defaults"])
         # The one way that pyspark has to give more arguments.
         os.environ[_SUBMIT_ARGUMENTS] = f"{options} {before[_SUBMIT_ARGUMENTS] or 'pyspark-shell'}"
-        if before[_HOME] is None:
-            os.environ[_HOME] = str(lasting_home())
-            os.environ.setdefault(_CONFIGURATION, str(spark_home() / "conf"))
+        os.environ.update(home_variables())
         try:
             yield
         finally:

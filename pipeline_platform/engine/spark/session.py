@@ -38,6 +38,7 @@ from pipeline_platform.engine.spark.settings import (
     MASTER_VARIABLE,
     REMOTE_VARIABLE,
     cluster_settings,
+    configured_master,
     local_settings,
 )
 from pipeline_platform.engine.spark.sharing import leave_server, session_on_server, use_for
@@ -92,7 +93,8 @@ def spark_session(
         ours = {key: value for key, value in EVERYWHERE_CONF.items() if is_modifiable(session, key)}
         return _with_settings(session, {**ours, **wanted})
     java = require_java()
-    master = wanted.pop("spark.master", None) or os.environ.get(MASTER_VARIABLE) or "local[*]"
+    master = configured_master(wanted)
+    wanted.pop("spark.master", None)
     if master.startswith("local"):
         # Spark would start its Python workers with whatever `python3` the PATH has.
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

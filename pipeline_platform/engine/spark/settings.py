@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
+
+from pipeline_platform.exceptions import PipelineConfigurationException
 
 SECRET_NAMES = "secret|password|passwd|pwd|passphrase|credential|token|access[.]?key|jaas|keystore[.]key|user[.]info"
 EVERYWHERE_CONF = {
@@ -67,6 +71,37 @@ class DeployMode(StrEnum):
 
 MASTER_VARIABLE = "SPARK_MASTER"
 REMOTE_VARIABLE = "SPARK_REMOTE"
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+def configured_master(wanted: Mapping[str, str]) -> str:
+    """Where Spark is to run.
+
+    Args:
+        wanted: Settings, of which `spark.master` wins over `SPARK_MASTER`.
+    """
+    return wanted.get("spark.master") or os.environ.get(MASTER_VARIABLE) or "local[*]"
+
+
+def configured_choice(variable: str, choices: type[_Choice]) -> _Choice | None:
+    """What an environment variable chooses; None if it is not set.
+
+    Args:
+        variable: Its name.
+        choices: What there is to choose from.
+
+    Raises:
+        PipelineConfigurationException: It says something else.
+    """
+    said = os.environ.get(variable)
+    if not said:
+        return None
+    try:
+        return choices(said)
+    except ValueError as error:
+        raise PipelineConfigurationException(
+            f"{variable} is '{said}', which says nothing", hint=f"set it to one of {', '.join(choices)}"
+        ) from error
 
 
 def local_settings(master: str, app_name: str, jars: Sequence[Path]) -> dict[str, str]:

@@ -26,9 +26,8 @@ from pipeline_platform.engine.spark.server import (
     server_file,
     start_server,
 )
-from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS
+from pipeline_platform.engine.spark.settings import DELTA_DEFAULTS, configured_choice
 from pipeline_platform.exceptions import (
-    PipelineConfigurationException,
     PipelineException,
     PipelineExecutionException,
 )
@@ -67,13 +66,7 @@ def configured_use() -> Use:
     Raises:
         PipelineConfigurationException: It says something else.
     """
-    said = os.environ.get(SERVER_VARIABLE) or Use.RUNNING
-    try:
-        return Use(said)
-    except ValueError as error:
-        raise PipelineConfigurationException(
-            f"{SERVER_VARIABLE} is '{said}', which says nothing", hint=f"set it to one of {', '.join(Use)}"
-        ) from error
+    return configured_choice(SERVER_VARIABLE, Use) or Use.RUNNING
 
 
 def use_for(pipeline: PipelineConfig) -> Use:

@@ -8,12 +8,18 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline_platform.engine.spark.home import lasting_home, spark_home
+from pipeline_platform.engine.spark.home import home_variables, lasting_home
 from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.engine.spark.java import require_java
 from pipeline_platform.engine.spark.jvm import log_options, properties_file
 from pipeline_platform.engine.spark.session import driver_settings
-from pipeline_platform.engine.spark.settings import MASTER_VARIABLE, REMOTE_VARIABLE, DeployMode
+from pipeline_platform.engine.spark.settings import (
+    MASTER_VARIABLE,
+    REMOTE_VARIABLE,
+    DeployMode,
+    configured_choice,
+    configured_master,
+)
 from pipeline_platform.exceptions import PipelineConfigurationException
 
 MODE_VARIABLE = "PIPELINE_PLATFORM_DEPLOY_MODE"
@@ -33,15 +39,7 @@ def configured_mode() -> DeployMode | None:
     Raises:
         PipelineConfigurationException: It says something else.
     """
-    said = os.environ.get(MODE_VARIABLE)
-    if not said:
-        return None
-    try:
-        return DeployMode(said)
-    except ValueError as error:
-        raise PipelineConfigurationException(
-            f"{MODE_VARIABLE} is '{said}', which says nothing", hint=f"set it to one of {', '.join(DeployMode)}"
-        ) from error
+    return configured_choice(MODE_VARIABLE, DeployMode)
 
 
 def master_for(wanted: Mapping[str, str], mode: DeployMode) -> str:
@@ -60,7 +58,7 @@ def master_for(wanted: Mapping[str, str], mode: DeployMode) -> str:
             "a run on Spark Connect can't be submitted: the server is its driver",
             hint=f"leave out {REMOTE_VARIABLE} and spark.remote, or {MODE_VARIABLE} and the resource's deploy_mode",
         )
-    master = wanted.get("spark.master") or os.environ.get(MASTER_VARIABLE) or "local[*]"
+    master = configured_master(wanted)
     if mode == DeployMode.CLUSTER and master.startswith("local"):
         raise PipelineConfigurationException(
             f"the driver is to run in the cluster, and '{master}' is none",
@@ -101,7 +99,6 @@ def submit_command(
 
 def submit_environment() -> dict[str, str]:
     """The environment of the command."""
-    ours = {"SPARK_HOME": str(lasting_home()), "SPARK_CONF_DIR": str(spark_home() / "conf")}
     # For the JVM that submits, which logs beside the driver's where that is another one.
     options = " ".join([*log_options(), *os.environ.get(_OPTIONS_VARIABLE, "").split()])
-    return {**ours, **os.environ, _OPTIONS_VARIABLE: options}
+    return {**os.environ, **home_variables(), _OPTIONS_VARIABLE: options}
