@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +29,24 @@ class Installed:
     programs: Path
 
 
+@functools.cache
+def uv_variables() -> dict[str, str]:
+    """Variables with which uv takes the versions that are tested, and fetches none that `make install` has fetched.
+
+    Of some indexes it does not keep what they serve, and so would fetch Spark twice and build it for each environment.
+    """
+    folder = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
+    variables = {"UV_CONSTRAINT": str(CONSTRAINTS), "UV_CACHE_DIR": folder}
+    offline = {"UV_OFFLINE": "1"}
+    looked = subprocess.run(
+        [UV, "pip", "install", "--dry-run", "--reinstall", "--python", sys.executable, "--requirement", CONSTRAINTS],
+        env={**os.environ, **variables, **offline},
+        capture_output=True,
+        check=False,
+    )
+    return variables if looked.returncode else {**variables, **offline}
+
+
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("environment")
@@ -34,10 +54,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     _uv("build", "--wheel", "--out-dir", folder, ROOT)
     (wheel,) = folder.glob("*.whl")
     _uv("venv", "--python", sys.executable, folder / "venv")
-    _uv("pip", "install", "--python", python, "--constraint", CONSTRAINTS, f"{wheel}[connect,postgres,vault]")
+    _uv("pip", "install", "--python", python, f"{wheel}[connect,postgres,vault]")
     return Installed(wheel, python.parent)
 
 
 def _uv(*command: object) -> None:
-    done = subprocess.run([UV, *map(str, command), "--quiet"], capture_output=True, text=True, check=False, timeout=300)
+    environment = {**os.environ, **uv_variables()}
+    done = subprocess.run(
+        [UV, *map(str, command), "--quiet"], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, f"{command}: {done.stderr}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -38,6 +39,7 @@ from pipeline_platform.submission.protocol import (
     asked_of,
 )
 
+_LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 2.0
 
 
@@ -53,7 +55,7 @@ def main() -> int:
     folder = UPath(cast("str", parameters.load_messages_params()[FOLDER]))
     with open_dagster_pipes(params_loader=parameters, message_writer=FolderWriter()) as pipes:
         try:
-            with _stopping_when_asked(folder):
+            with stopping_when_asked(folder):
                 metrics = _run(asked_of(pipes.extras), pipes)
         except PipelineException as error:
             _tell(pipes, RunFailed.by(error))
@@ -106,15 +108,22 @@ def _tell(pipes: PipesContext, message: BaseModel) -> None:
 
 
 @contextmanager
-def _stopping_when_asked(folder: UPath) -> Generator[None]:
-    """Let the block be interrupted, as by Ctrl-C, when the other side asks, or the cluster ends the driver."""
+def stopping_when_asked(folder: UPath) -> Generator[None]:
+    """Let the block be interrupted, as by Ctrl-C, when the other side asks, or the cluster ends the driver.
+
+    Args:
+        folder: Where the other side asks; a place that can't be looked at is looked at again.
+    """
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(_LOOK_SECONDS):
-            if is_asked_to_stop(folder):
-                os.kill(os.getpid(), signal.SIGINT)
-                return
+            try:
+                if is_asked_to_stop(folder):
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+            except Exception as error:  # noqa: BLE001
+                _LOG.warning("whether the run is to stop can't be seen in %s: %s", folder, redact(str(error)))
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     watching = threading.Thread(target=watch, name="stop-request", daemon=True)

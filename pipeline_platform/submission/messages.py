@@ -5,11 +5,28 @@ from __future__ import annotations
 from io import StringIO
 
 from dagster_pipes import PipesBlobStoreMessageWriter, PipesBlobStoreMessageWriterChannel, PipesParams
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential
 from upath import UPath
 
 FOLDER = "folder"
 """The parameter that says where the messages are."""
 _STOP = "stop"
+# Pipes gives up on a side that does not end within a minute.
+_PATIENCE_SECONDS = 45
+_LONGEST_PAUSE_SECONDS = 5
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, (FileNotFoundError, PermissionError))
+
+
+# After an exception nobody reads or writes messages any more: a bucket that does not answer for a moment lost a run.
+_patiently = retry(
+    retry=retry_if_exception(_may_pass),
+    stop=stop_after_delay(_PATIENCE_SECONDS),
+    wait=wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS),
+    reraise=True,
+)
 
 
 class FolderWriter(PipesBlobStoreMessageWriter["FolderWriterChannel"]):
@@ -45,13 +62,18 @@ class FolderWriterChannel(PipesBlobStoreMessageWriterChannel):
             payload: The messages.
             index: Number of the file, from 1.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        whole = self._folder / f"{index}.json"
-        part = self._folder / f"{index}.part"
-        part.write_text(payload.getvalue(), encoding="utf-8")
-        part.rename(whole)
+        _write(self._folder, index, payload.getvalue())
 
 
+@_patiently
+def _write(folder: UPath, index: int, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{index}.part"
+    part.write_text(text, encoding="utf-8")
+    part.rename(folder / f"{index}.json")
+
+
+@_patiently
 def chunk(folder: UPath, index: int) -> str | None:
     """The messages of a file; None as long as it is not there.
 
@@ -65,6 +87,7 @@ def chunk(folder: UPath, index: int) -> str | None:
         return None
 
 
+@_patiently
 def ask_to_stop(folder: UPath) -> None:
     """Have the driver stop its run.
 

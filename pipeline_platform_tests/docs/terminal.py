@@ -102,7 +102,7 @@ class Terminal:
 
     def _give(self, text: str) -> str:
         self._shell.sendline(text)
-        return self._until_the_prompt()
+        return self._until_the_prompt(text)
 
     def _give_and_interrupt(self, command: Command) -> str:
         self._shell.sendline(command.text)
@@ -110,13 +110,15 @@ class Terminal:
         self._shell.expect(r"\s+".join(".*?".join(map(re.escape, word.split("..."))) for word in last.split()))
         before = str(self._shell.before) + str(self._shell.after)
         self._shell.sendintr()
-        return _plain(before) + self._until_the_prompt()
+        return _plain(before) + self._until_the_prompt(command.text)
 
-    def _until_the_prompt(self) -> str:
+    def _until_the_prompt(self, given: str) -> str:
         try:
             self._shell.expect_exact(_PROMPT)
         except pexpect.TIMEOUT as error:
-            raise AssertionError(f"it goes on and on: {_plain(str(self._shell.before))[-3000:]}") from error
+            printed = _plain(str(self._shell.before))
+            logs = "".join(f"\n{log.name}:\n{log.read_text()}" for log in self.folder.glob("*.log"))
+            raise AssertionError(f"`{given}` goes on and on: {printed}{logs}"[-20_000:]) from error
         return _plain(str(self._shell.before))
 
 
