@@ -13,13 +13,18 @@ import pytest
 from deltalake import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from devtools.pipelines import json_rows, last_step, pipeline_of, run, transform
+from devtools.pipelines import json_rows, last_step, pipeline_of, run, transform, validate
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.connectors.jdbc.mysql.sink import MySQLWrite
 from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.credentials.model import credentials_of
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
+from pipeline_platform.exceptions import (
+    CredentialException,
+    PipelineException,
+    PipelineExecutionException,
+    ValidationException,
+)
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.steps.load import LoadResult, LoadRun
 from pipeline_platform_tests.connectors.databases import Schema, until
@@ -213,6 +218,26 @@ def test_a_value_that_fails_late_leaves_the_table_as_it_was(
     assert table.tables() == ["t"]
     assert table.loads() == 0
     assert write(rows, load_id="a").rows == len(rows)
+
+
+@pytest.mark.parametrize("mode", ["append", "overwrite"])
+def test_a_rule_that_the_load_finds_broken_leaves_the_database_as_it_was(
+    spark: SparkSession, write: Write, schema: Schema, tmp_path: Path, mode: str
+) -> None:
+    def checked(limit: int) -> None:
+        rule = validate("validateBusinessRules", rules=[f"id < {limit}"])
+        run(spark, json_rows(tmp_path / "new.json", [*THREE, *ONE_AND_TWO], COLUMNS), rule, schema.load(mode=mode))
+
+    with pytest.raises(ValidationException, match=r"1 of 3 rows .* break 'id < 3'"):
+        checked(3)
+    assert schema.tables() == []
+    write([{"id": 9, "name": "nine"}])
+    with pytest.raises(ValidationException, match=r"1 of 3 rows .* break 'id < 3'"):
+        checked(3)
+    assert (schema.rows(), schema.tables()) == ([(9, "nine")], ["t"])
+    checked(4)
+    kept = [] if mode == "overwrite" else [(9, "nine")]
+    assert schema.rows() == [(1, "one"), (2, "two"), (3, "three"), *kept]
 
 
 def test_a_value_that_fails_leaves_no_new_table(spark: SparkSession, schema: Schema) -> None:
