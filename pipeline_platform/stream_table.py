@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,28 @@ _STYLES = {"running": "green", "failed": "red", "gone": "red", "orphaned": "red"
 
 
 def stream_rows(
-    pipelines: Sequence[PipelineConfig], now: datetime, orphaned: Sequence[StreamState] = ()
+    pipelines: Sequence[PipelineConfig],
+    now: datetime,
+    orphaned: Sequence[StreamState] = (),
+    groups: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """What there is to say of each stream: state, batch, lag, restarts, checkpoint.
+    """What there is to say of each stream: state, group, batch, lag, restarts, checkpoint.
 
     Args:
         pipelines: Streaming pipelines.
         now: The time, with its zone.
         orphaned: Streams that run without a pipeline.
+        groups: In which group each runs, by its name, as the supervisor last said; the others are in the one that their
+            file names, if any.
     """
-    states = all_states()
-    rows = [_row(pipeline.name, StreamState.read(state_file(pipeline.name)), states, now) for pipeline in pipelines]
-    return rows + [{**_row(state.pipeline, state, states, now), "state": "orphaned"} for state in orphaned]
+    states, said = all_states(), groups or {}
+
+    def row(pipeline: PipelineConfig) -> dict[str, Any]:
+        group = said.get(pipeline.name, pipeline.streaming.group or None)
+        return _row(pipeline.name, StreamState.read(state_file(pipeline.name)), states, now) | {"group": group}
+
+    left = [_row(state.pipeline, state, states, now) | {"state": "orphaned"} for state in orphaned]
+    return [*map(row, pipelines), *left]
 
 
 def show_streams(rows: Sequence[dict[str, Any]]) -> None:
@@ -48,7 +58,8 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
         rows: What `stream_rows` gave.
     """
     table = Table(box=SIMPLE, pad_edge=False)
-    for column in ("stream", "state"):
+    has_groups = any(row["group"] for row in rows)
+    for column in ("stream", "state", *(["group"] if has_groups else [])):
         table.add_column(column, no_wrap=True)
     for column in ("batch", "rows/s", "lag", "restarts", "beat"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -58,6 +69,7 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
         table.add_row(
             row["stream"],
             Text(row["state"], style=_STYLES.get(row["state"], "")),
+            *([row["group"] or "–"] if has_groups else []),
             _number(row["batch"]),
             f"{speed:,.0f}" if speed is not None else "–",
             _number(row["lag"]),
@@ -87,6 +99,7 @@ def _row(name: str, state: StreamState | None, states: Sequence[StreamState], no
     return {
         "stream": name,
         "state": _state(state, request, now),
+        "group": None,
         "batch": progress.batch if progress is not None else None,
         "rows_per_second": progress.rows_per_second if progress is not None else None,
         "lag": progress.lag if progress is not None else None,

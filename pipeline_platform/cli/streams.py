@@ -26,11 +26,12 @@ def streams(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
 ) -> None:
-    """List every stream of a folder: state, micro-batch, lag, restarts, checkpoint.
+    """List every stream of a folder: state, group, micro-batch, lag, restarts, checkpoint.
 
     A stream that is still running although its pipeline was renamed or removed is listed as orphaned.
     """
     from pipeline_platform.engine.streaming.other_streams import orphans
+    from pipeline_platform.engine.streaming.stream_group import all_groups
     from pipeline_platform.engine.streaming.stream_state import all_states
     from pipeline_platform.stream_table import show_streams, stream_rows
 
@@ -52,7 +53,8 @@ def streams(
             found.append(pipeline)
     now = datetime.now(UTC)
     names = [pipeline.name for pipeline in found]
-    rows = stream_rows(found, now, orphans(all_states(), folder, names, broken, now))
+    groups = {member.pipeline: name for name, group in all_groups(folder).items() for member in group.members}
+    rows = stream_rows(found, now, orphans(all_states(), folder, names, broken, now), groups)
     if as_json:
         print_json(rows)
     elif rows:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,8 @@ from openlineage.client.facet_v2 import (
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.registry import dataset_name
 
-PRODUCER = "https://pypi.org/project/pipeline-platform"
+PRODUCER = f"pkg:pypi/pipeline-platform@{version('pipeline-platform')}"
+"""A package URL, https://github.com/package-url/purl-spec."""
 NAMESPACE_VARIABLE = "OPENLINEAGE_NAMESPACE"
 _STATES = {
     "RUNNING": RunState.START,

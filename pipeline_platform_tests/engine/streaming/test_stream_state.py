@@ -21,6 +21,7 @@ from pipeline_platform.cli import app
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming import heartbeat
 from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_group import GroupMembers, Member
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
@@ -228,3 +229,31 @@ def test_a_stream_without_a_pipeline_is_listed_as_orphaned_and_what_it_left_out_
     assert "1,200 rows came too late for the watermark and 3 rows have a time further ahead than 'maxFuture'" in said
     assert "gone: the stream 'elsewhere' is running too, and loads file:///t" in said
     assert "elsewhere orphaned" not in said
+
+
+GROUPS = {"alone": "–", "named": "web", "moved": "files", "numbered": "1"}
+"""Where the supervisor has put them, or else their file."""
+
+
+def test_the_list_of_streams_names_the_group_of_each_if_there_is_one(tmp_path: Path):
+    def write(name: str, **streaming: Any) -> None:
+        rate = {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}}
+        sink = {"type": "load", "method": "toDeltaLake", "config": {"path": str(tmp_path / name)}}
+        content = {"name": name, "mode": "streaming", "streaming": streaming, "steps": [rate, sink]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+
+    def listed() -> str:
+        found = CliRunner().invoke(app, ["streams", str(tmp_path)], env={"COLUMNS": "200"})
+        assert found.exit_code == 0, found.output
+        return " ".join(found.stdout.split())
+
+    write("alone", group=False)
+    assert "stream state batch" in listed()
+    write("named", group="web")
+    write("moved", group="web")
+    write("numbered")
+    for group, name in (("1", "numbered"), ("files", "moved")):
+        members = GroupMembers.of(tmp_path, group, [Member(pipeline=name, run_id="r")])
+        members.write(members.file)
+    for row in ("stream state group batch", *(f"{name} never ran {group} –" for name, group in GROUPS.items())):
+        assert row in listed()
