@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import dagster as dg
+import psutil
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.cli.output import CANCELLED
+from pipeline_platform.engine.spark import submit
 from pipeline_platform.orchestration.project_definitions import project_definitions
 
 FIVE_MISTAKES = """{
@@ -286,3 +294,29 @@ def test_warm_up_fails_without_java(cli: CliRunner, tmp_path: Path):
     failed = cli.invoke(app, ["warm-up"], env={"JAVA_HOME": str(tmp_path)})
     assert failed.exit_code == 1
     assert "Java" in failed.output
+
+
+def test_who_ends_submit_ends_the_driver_that_it_has_started(
+    cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    said = tmp_path / "pid"
+    driver = f"import os, pathlib, time; pathlib.Path({str(said)!r}).write_text(str(os.getpid())); time.sleep(600)"
+
+    @contextmanager
+    def command(*_: object) -> Generator[list[str]]:
+        yield [sys.executable, "-c", driver]
+
+    def end() -> None:
+        while not (said.exists() and said.read_text()):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(submit, "submit_command", command)
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=end).start()
+    try:
+        done = cli.invoke(app, ["submit", str(written(tmp_path))])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (done.exit_code, done.stderr.strip()) == (CANCELLED, "the run was stopped; nothing is half-written")
+    assert not psutil.pid_exists(int(said.read_text()))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from pipeline_platform.cli.files import File, Variables, given_values, loaded_or_exit
-from pipeline_platform.cli.output import FAILED
+from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt
 from pipeline_platform.engine.spark.settings import DeployMode
+
+_END_SECONDS = 30.0
 
 
 def submit(
@@ -35,8 +39,27 @@ def submit(
     arguments = ["run", str(file.absolute()), *given, *(options or [])]
     try:
         with submit_command(pipeline.name, pipeline.spark_settings(), deploy_mode, arguments) as command:
-            code = subprocess.run(command, env=submit_environment(), check=False).returncode
+            code = _followed(command, submit_environment(), deploy_mode)
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
     raise typer.Exit(code)
+
+
+def _followed(command: Sequence[str], environment: Mapping[str, str], deploy_mode: DeployMode) -> int:
+    """The exit code of `spark-submit`, which ends with this process."""
+    from pipeline_platform.engine.spark.jvm import end_process
+
+    signal.signal(signal.SIGTERM, interrupt)
+    process = subprocess.Popen(command, env=environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        end_process(process, _END_SECONDS)
+        told = (
+            "spark-submit was stopped; a driver that the cluster has started goes on: end it there"
+            if deploy_mode is DeployMode.CLUSTER
+            else "the run was stopped; nothing is half-written"
+        )
+        typer.echo(told, err=True)
+        return CANCELLED

@@ -23,7 +23,7 @@ from pipeline_platform.engine.validation import (
     kept_block,
     run_block,
 )
-from pipeline_platform.exceptions import PipelineException, ValidationException
+from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
 from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
@@ -177,6 +177,13 @@ class _Execution:
                 with error_context(validated.block.validations[0].step, self._pipeline):
                     result = broken_block(validated.block)
                 yield from self._judged(validated.block, result, started, time.monotonic() - began)
+                raise PipelineExecutionException(
+                    "a row broke a rule while it was loaded, and none did when the rows were read once more to count "
+                    "those that do; nothing was loaded",
+                    location=validated.block.validations[0].step.location,
+                    hint="if the rows or the rule are others each time, as with rand() or a source that changes, set "
+                    "'cache' on the step before the validation",
+                ) from error
             raise
         observation = action.observation if written.skipped is None else None
         rows = observation.rows() if written.rows is None and observation is not None else written.rows

@@ -145,7 +145,10 @@ class ValidationBlock:
         from pyspark.sql import functions as F
 
         broken = _any([F.col(planned.flag) for validation in self.validations for planned in validation.rules])
-        kept = F.when(broken, F.raise_error(F.lit(text)).cast("boolean")).otherwise(F.lit(True))
+        # What depends on the partition stays where it is. Otherwise the optimizer looks at rows before a join, a filter
+        # or an aggregation takes them out, or even at those of another table that are equal in a join's condition.
+        told = F.concat(F.lit(text), F.lit(", in partition "), F.spark_partition_id().cast("string"))
+        kept = F.when(broken, F.raise_error(told).cast("boolean")).otherwise(F.lit(True))
         return self.flagged.filter(kept).select(*map(quoted, self.columns))
 
     def needs_pass(self) -> bool:

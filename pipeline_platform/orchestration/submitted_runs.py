@@ -27,7 +27,7 @@ from pipeline_platform.exceptions import (
 from pipeline_platform.metrics.run import RunMetrics
 from pipeline_platform.orchestration.run_events import RunEvents
 from pipeline_platform.resources.spark import SparkResource
-from pipeline_platform.submission.messages import FOLDER, ask_to_stop, chunk
+from pipeline_platform.submission.messages import FOLDER, ask_to_stop, begin, chunk
 from pipeline_platform.submission.protocol import (
     TOLD,
     RunCompleted,
@@ -180,6 +180,13 @@ def _messages_folder(mode: DeployMode, run_id: str) -> Generator[UPath]:
             yield UPath(folder)
         return
     folder = UPath(configured) / run_id
+    try:
+        begin(folder)
+    except Exception as error:
+        raise PipelineConfigurationException(
+            f"what the driver tells can't be written to {configured}: {error}",
+            hint=f"set {FOLDER_VARIABLE} to a folder or a bucket that this process and the driver may write to",
+        ) from error
     try:
         yield folder
     finally:

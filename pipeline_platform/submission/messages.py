@@ -11,6 +11,7 @@ from upath import UPath
 FOLDER = "folder"
 """The parameter that says where the messages are."""
 _STOP = "stop"
+_BEGUN = "begun"
 # Pipes gives up on a side that does not end within a minute.
 _PATIENCE_SECONDS = 45
 _LONGEST_PAUSE_SECONDS = 5
@@ -63,6 +64,20 @@ class FolderWriterChannel(PipesBlobStoreMessageWriterChannel):
             index: Number of the file, from 1.
         """
         _write(self._folder, index, payload.getvalue())
+
+
+@_patiently
+def begin(folder: UPath) -> None:
+    """Make a folder in which a driver can tell what it does.
+
+    Args:
+        folder: The folder, or a prefix in a bucket.
+
+    Raises:
+        Exception: Whatever the place says that can't be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _BEGUN).write_text("")
 
 
 @_patiently

@@ -12,7 +12,9 @@ from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, load, run_by_name, transform, validate, wrote_nothing
 from pipeline_platform.config.step import Step
-from pipeline_platform.exceptions import ValidationException
+from pipeline_platform.engine import execution
+from pipeline_platform.engine.validation import kept_block
+from pipeline_platform.exceptions import PipelineExecutionException, ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
 from pipeline_platform_tests.validations.blocks import outcome, validation
 
@@ -153,6 +155,57 @@ def test_a_load_that_a_rule_stops_leaves_its_sink_as_it_was_and_the_next_one_loa
     assert files is None or sorted(path.rglob("*")) == there
     run("id > 2", 5)
     assert ids() == [3, 4]
+
+
+@pytest.mark.parametrize(("kind", "most", "loaded"), [("inner", 1, 1), ("leftSemi", 1, 1), ("left", 7, 2)])
+def test_a_load_that_carries_out_rules_looks_at_no_row_that_a_join_takes_out(
+    spark: Any, tmp_path: Path, kind: str, most: int, loaded: int
+):
+    """Nor at one of the other side, which the optimizer knows to be equal: nothing matches the code 99."""
+    for name, column, values in (("left", "id", (1, 7)), ("right", "code", (1, 99))):
+        Table(f"{column} INT", [(value,) for value in values]).frame(spark).write.parquet(str(tmp_path / name))
+    left, right = (
+        extract("fromFiles", path=str(tmp_path / name), format="parquet", registerAs=name) for name in ("left", "right")
+    )
+    both = transform(
+        "joinDataFrames", inputDataFrames=["left", "right"], joinConditions=["left.id = right.code"], joinType=kind
+    )
+    rule, sink = validate("validateRanges", ranges={"id": {"max": most}}), load("toDeltaLake", path=str(tmp_path / "s"))
+    run_by_name(spark, left, right, both, rule, sink)
+    found = duckdb.connect().read_parquet(DeltaTable(tmp_path / "s").file_uris()).project("id").fetchall()
+    assert sorted(found) == [(1,), (7,)][:loaded]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT age FROM people GROUP BY age HAVING max(id) > 2",
+        "SELECT p.id, p.age FROM people p LEFT JOIN people q ON p.mail = q.mail WHERE q.id = 4",
+        "SELECT age FROM (SELECT age, explode(IF(age = 200, array(), array(1))) FROM people WHERE age > 30)",
+    ],
+    ids=["having", "join", "explode"],
+)
+def test_a_load_that_carries_out_rules_looks_at_no_row_that_a_query_leaves_out(
+    spark: Any, people: Path, tmp_path: Path, query: str
+):
+    rule = validate("validateRanges", **AGES)
+    run_by_name(
+        spark, all_of(people), transform("sqlQuery", query=query), rule, load("toDeltaLake", path=f"{tmp_path}/s")
+    )
+
+
+def test_a_rule_that_is_broken_only_while_rows_are_loaded_is_told_as_that(
+    spark: Any, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As one with rand() may be."""
+    monkeypatch.setattr(execution, "broken_block", lambda block: kept_block(block, 6))
+    with pytest.raises(PipelineExecutionException, match=r"none did when the rows were read once more") as raised:
+        run_by_name(
+            spark, all_of(people), validate("validateRanges", **AGES), load("toDeltaLake", path=f"{tmp_path}/s")
+        )
+    assert raised.value.location is not None
+    assert raised.value.location.method == "validateRanges"
+    assert not DeltaTable.is_deltatable(f"{tmp_path}/s")
 
 
 def test_only_a_load_behind_rules_about_rows_that_stop_the_run_carries_them_out(

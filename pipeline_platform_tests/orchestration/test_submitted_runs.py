@@ -231,6 +231,7 @@ def test_a_driver_that_can_t_start_is_told_with_what_it_said(
         ({MODE_VARIABLE: "cluster", MASTER_VARIABLE: "spark://127.0.0.1:7"}, f"set {FOLDER_VARIABLE} to"),
         ({MODE_VARIABLE: "client", REMOTE_VARIABLE: "sc://127.0.0.1:7"}, "a run on Spark Connect can't be submitted"),
         ({MODE_VARIABLE: "server"}, f"{MODE_VARIABLE} is 'server', which says nothing"),
+        ({MODE_VARIABLE: "client", FOLDER_VARIABLE: "/proc/nowhere"}, "can't be written to /proc/nowhere"),
     ],
 )
 def test_a_setting_that_can_t_be_is_told_before_anything_starts(

@@ -128,8 +128,10 @@ class ToDeltaLake(Load, S3Options):
         return at_path(self.path, "delta")
 
     def traits(self) -> Traits:
-        # A merge reports the rows it changed: one of the frame may have changed several of the table.
-        return Traits(reports_rows=self.mode != "merge", fails_whole=self.mode != "merge", replaces_partitions=True)
+        # A merge reports the rows it changed: one of the frame may have changed several of the table. A clustered table
+        # is made before its first rows are looked at.
+        fails_whole = self.mode != "merge" and not self.cluster_by
+        return Traits(reports_rows=self.mode != "merge", fails_whole=fails_whole, replaces_partitions=True)
 
     def folder(self) -> str | None:
         return self.path
@@ -219,6 +221,7 @@ class DeltaWrite:
             return
         if self._is_done(table) or self._is_empty_for_this(table):
             return
+        self._require_begun(table)
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
                 f"there is a Delta table at {self.config.path} already, and mode is errorIfExists",
@@ -251,6 +254,7 @@ class DeltaWrite:
             self._save(frame, "append")
             return load_result(self._table(), self.place, self._commit_mark)
         if table is not None and self.config.mode == "ignore":
+            self._require_begun(table)
             return LoadResult(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
             source = with_unique_keys(frame, self.config.merge_keys)
@@ -332,7 +336,22 @@ class DeltaWrite:
 
     def _is_empty_for_this(self, table: DeltaTable) -> bool:
         """Whether an earlier attempt made the table and got no further."""
-        return table.version() == 0 and table.metadata().configuration.get(_EMPTY_FOR) == self.run.load_id
+        return self._empty_for(table) == self.run.load_id
+
+    def _empty_for(self, table: DeltaTable) -> str | None:
+        """The load that made the table and got no further; None if rows may have been loaded."""
+        return table.metadata().configuration.get(_EMPTY_FOR) if table.version() == 0 else None
+
+    def _require_begun(self, table: DeltaTable) -> None:
+        """Where rows are loaded only once, an empty table of a load that failed must not be taken for a loaded one."""
+        maker = self._empty_for(table) if self.config.mode in ("errorIfExists", "ignore") else None
+        if maker is not None:
+            raise PipelineExecutionException(
+                f"the Delta table at {self.config.path} is empty: the load {maker.split('/')[0]} has made it, and has "
+                "failed or not written its rows yet",
+                hint="run it again once that load is done; if it failed, continue it with --load-id, or delete the "
+                "table, which has no rows",
+            )
 
     def _is_done(self, table: DeltaTable) -> bool:
         done = table.transaction_version(self.run.load_id)

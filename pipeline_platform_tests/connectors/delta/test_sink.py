@@ -18,11 +18,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
-from devtools.pipelines import json_rows, last_step, listing, load, pipeline_of, run, transform
+from devtools.pipelines import json_rows, last_step, listing, load, pipeline_of, run, transform, validate
 from pipeline_platform.connectors.delta import sink as delta_lake
 from pipeline_platform.connectors.delta.source import FromDeltaLake
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException, ValidationException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import StepMetrics
 
@@ -227,8 +227,22 @@ def test_a_clustered_table_that_was_only_begun_is_finished_by_the_retry(
         faulty.setattr(delta_lake.DeltaWrite, "_save", killed)
         with pytest.raises(PipelineExecutionException, match="killed"):
             write(ONE_AND_TWO, clusterBy="id", mode="errorIfExists", load_id="first")
+    for mode in ("ignore", "errorIfExists"):
+        # Not a table that was loaded, which `ignore` would leave alone for ever.
+        with pytest.raises(PipelineExecutionException, match="is empty: the load first has made it") as raised:
+            write(THREE, clusterBy="id", mode=mode, load_id="second")
+        assert "delete the table" in (raised.value.hint or "")
     write(ONE_AND_TWO, clusterBy="id", mode="errorIfExists", load_id="first")
     assert rows_in_log(table) == 2
+    assert write(THREE, clusterBy="id", mode="ignore", load_id="second").skipped
+
+
+def test_a_rule_that_is_broken_leaves_no_clustered_table(spark: SparkSession, tmp_path: Path, table: Path) -> None:
+    rows = json_rows(tmp_path / "rows.json", ONE_AND_TWO, SCHEMA)
+    rule = validate("validateBusinessRules", rules=["id < 2"])
+    with pytest.raises(ValidationException):
+        run(spark, rows, rule, load("toDeltaLake", path=str(table), clusterBy="id", mode="ignore"))
+    assert not table.exists()
 
 
 def rows_in_log(table: Path) -> int:
