@@ -71,4 +71,6 @@ def _commits(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, An
 def _changed_rows(metrics: Mapping[str, int]) -> int | None:
     if "numTargetRowsInserted" in metrics:
         return metrics["numTargetRowsInserted"] + metrics.get("numTargetRowsUpdated", 0)
-    return metrics.get("numOutputRows")
+    # Where a condition replaces rows, Delta writes those that lie in the same files again, and counts them as output.
+    written = metrics.get("numOutputRows")
+    return written - metrics.get("numCopiedRows", 0) if written is not None else None

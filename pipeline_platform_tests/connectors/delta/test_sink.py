@@ -209,6 +209,13 @@ def test_a_path_of_any_letters_is_one_place_for_every_reader(spark: SparkSession
     assert rows_as_written(table) == ONE_AND_TWO
 
 
+def test_a_load_that_replaces_rows_counts_those_alone_that_it_was_given(write: Write, table: Path) -> None:
+    write([{"id": number, "name": "old"} for number in range(19)])
+    assert write(ONE_AND_TWO, mode="overwrite", replaceWhere="id < 5").rows == 2
+    found = [(row["id"], row["name"]) for row in rows_as_written(table)]
+    assert found == [(1, "one"), (2, "two"), *((number, "old") for number in range(5, 19))]
+
+
 def test_clustering_is_the_tables(write: Write, table: Path) -> None:
     write(ONE_AND_TWO, clusterBy="id")
     write(THREE, clusterBy="id")
