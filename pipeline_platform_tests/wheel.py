@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
@@ -29,22 +28,11 @@ class Installed:
     programs: Path
 
 
-@functools.cache
-def uv_variables() -> dict[str, str]:
-    """Variables with which uv takes the versions that are tested, and fetches none that `make install` has fetched.
+AS_INSTALLED = {"UV_CONSTRAINT": str(CONSTRAINTS), "UV_OFFLINE": "1"}
+"""Variables with which uv takes the versions that are tested, as `installed` has fetched them.
 
-    Of some indexes it does not keep what they serve, and so would fetch Spark twice and build it for each environment.
-    """
-    folder = subprocess.run([UV, "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()
-    variables = {"UV_CONSTRAINT": str(CONSTRAINTS), "UV_CACHE_DIR": folder}
-    offline = {"UV_OFFLINE": "1"}
-    looked = subprocess.run(
-        [UV, "pip", "install", "--dry-run", "--reinstall", "--python", sys.executable, "--requirement", CONSTRAINTS],
-        env={**os.environ, **variables, **offline},
-        capture_output=True,
-        check=False,
-    )
-    return variables if looked.returncode else {**variables, **offline}
+Of some indexes it does not keep what they serve, and would fetch Spark twice and build it for each environment.
+"""
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +47,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def _uv(*command: object) -> None:
-    environment = {**os.environ, **uv_variables()}
-    done = subprocess.run(
-        [UV, *map(str, command), "--quiet"], env=environment, capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, f"{command}: {done.stderr}"
+    for environment in (AS_INSTALLED, {**AS_INSTALLED, "UV_OFFLINE": "0"}):
+        done = subprocess.run(
+            [UV, *map(str, command), "--quiet"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        if done.returncode == 0:
+            return
+    pytest.fail(f"{command}: {done.stderr}")

@@ -20,7 +20,7 @@ from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.docs.page import Command, PageFile, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
-from pipeline_platform_tests.wheel import UV, Installed, uv_variables
+from pipeline_platform_tests.wheel import AS_INSTALLED, UV, Installed
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -69,7 +69,7 @@ def reader(installed: Installed, with_uv: Path, server_state: Path) -> Iterator[
     environment = reader_environment(installed.programs, with_uv)
     ports = {name: str(free_port()) for name in ("SPARK_MASTER_PORT", "SPARK_CONNECT_PORT")}
     state = {STATE_VARIABLE: str(server_state)}
-    yield {**environment, **ports, **uv_variables(), **state, "VIRTUAL_ENV": str(installed.programs.parent)}
+    yield {**environment, **ports, **AS_INSTALLED, **state, "VIRTUAL_ENV": str(installed.programs.parent)}
     python = installed.programs / "python"
     subprocess.run([UV, "pip", "uninstall", "--quiet", "--python", python, "shop-methods", "shop-sqlite"], check=True)
 
@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_tutorial_leads_from_an_empty_folder_to_a_running_stream(folder: Path, installed: Installed, with_uv: Path):
     shutil.copy(installed.wheel, folder.parent)
     environment = {**reader_environment(with_uv), STATE_VARIABLE: str(folder.parent / "state")}
-    carried_out("tutorial.md", folder, {**environment, **uv_variables()})
+    carried_out("tutorial.md", folder, {**environment, **AS_INSTALLED})
 
 
 @pytest.mark.timeout(600)

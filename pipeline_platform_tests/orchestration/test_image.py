@@ -15,8 +15,6 @@ from typing import Any
 import pytest
 from dockerfile_parse import DockerfileParser
 
-from pipeline_platform_tests.wheel import uv_variables
-
 ROOT = Path(__file__).parent.parent.parent
 _SOURCES = ("PIP_", "UV_", "SSL_", "REQUESTS_")
 
@@ -80,7 +78,7 @@ class Image:
         # Where packages come from is this machine's matter.
         sources = {name: value for name, value in os.environ.items() if name.startswith(_SOURCES)}
         # Compiling all packages takes half a minute of processor, and is uv's matter.
-        environment = {**sources, **self.environment, **uv_variables(), "UV_COMPILE_BYTECODE": "0"}
+        environment = {**sources, **self.environment, "UV_COMPILE_BYTECODE": "0"}
         done = subprocess.run(
             command, cwd=folder or self.root, env=environment, capture_output=True, text=True, check=False
         )
