@@ -29,8 +29,8 @@ _STYLES = {"running": "green", "failed": "red", "gone": "red", "orphaned": "red"
 def stream_rows(
     pipelines: Sequence[PipelineConfig],
     now: datetime,
-    orphaned: Sequence[StreamState] = (),
-    groups: Mapping[str, str] | None = None,
+    orphaned: Sequence[StreamState],
+    groups: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """What there is to say of each stream: state, group, batch, lag, restarts, checkpoint.
 
@@ -41,14 +41,18 @@ def stream_rows(
         groups: In which group each runs, by its name, as the supervisor last said; the others are in the one that their
             file names, if any.
     """
-    states, said = all_states(), groups or {}
-
-    def row(pipeline: PipelineConfig) -> dict[str, Any]:
-        group = said.get(pipeline.name, pipeline.streaming.group or None)
-        return _row(pipeline.name, StreamState.read(state_file(pipeline.name)), states, now) | {"group": group}
-
-    left = [_row(state.pipeline, state, states, now) | {"state": "orphaned"} for state in orphaned]
-    return [*map(row, pipelines), *left]
+    states = all_states()
+    rows = [
+        _row(
+            pipeline.name,
+            StreamState.read(state_file(pipeline.name)),
+            states,
+            now,
+            groups.get(pipeline.name, pipeline.streaming.group or None),
+        )
+        for pipeline in pipelines
+    ]
+    return rows + [{**_row(state.pipeline, state, states, now, None), "state": "orphaned"} for state in orphaned]
 
 
 def show_streams(rows: Sequence[dict[str, Any]]) -> None:
@@ -92,14 +96,16 @@ def show_streams(rows: Sequence[dict[str, Any]]) -> None:
             console.print(Text(f"{row['stream']}: {told}", style="yellow"))
 
 
-def _row(name: str, state: StreamState | None, states: Sequence[StreamState], now: datetime) -> dict[str, Any]:
+def _row(
+    name: str, state: StreamState | None, states: Sequence[StreamState], now: datetime, group: str | None
+) -> dict[str, Any]:
     request = StreamRequest.read(request_file(name))
     progress = state.progress if state is not None else None
     is_alive = state is not None and state.is_alive(now)
     return {
         "stream": name,
         "state": _state(state, request, now),
-        "group": None,
+        "group": group,
         "batch": progress.batch if progress is not None else None,
         "rows_per_second": progress.rows_per_second if progress is not None else None,
         "lag": progress.lag if progress is not None else None,

@@ -31,7 +31,7 @@ def streams(
     A stream that is still running although its pipeline was renamed or removed is listed as orphaned.
     """
     from pipeline_platform.engine.streaming.other_streams import orphans
-    from pipeline_platform.engine.streaming.stream_group import all_groups
+    from pipeline_platform.engine.streaming.stream_group import all_groups, group_of_each
     from pipeline_platform.engine.streaming.stream_state import all_states
     from pipeline_platform.stream_table import show_streams, stream_rows
 
@@ -53,8 +53,8 @@ def streams(
             found.append(pipeline)
     now = datetime.now(UTC)
     names = [pipeline.name for pipeline in found]
-    groups = {member.pipeline: name for name, group in all_groups(folder).items() for member in group.members}
-    rows = stream_rows(found, now, orphans(all_states(), folder, names, broken, now), groups)
+    left = orphans(all_states(), folder, names, broken, now)
+    rows = stream_rows(found, now, left, group_of_each(all_groups(folder)))
     if as_json:
         print_json(rows)
     elif rows:

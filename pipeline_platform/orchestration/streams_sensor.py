@@ -12,7 +12,7 @@ from dagster._core.definitions.target import ExecutableDefinition
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.other_streams import orphans
-from pipeline_platform.engine.streaming.stream_group import all_groups
+from pipeline_platform.engine.streaming.stream_group import all_groups, group_of_each
 from pipeline_platform.engine.streaming.stream_state import (
     StreamRequest,
     StreamState,
@@ -182,7 +182,6 @@ def _groups_now(
     jobs = {group: job.name for group, job in groups.items()}
     folder = project.folder
     before = all_groups(folder) if folder is not None else {}
-    where = {member.pipeline: group for group, said in before.items() for member in said.members}
     # Other launchers start a container or a pod for each run, so that streams share no machine to begin with.
     size = group_size() if isinstance(instance.run_launcher, dg.DefaultRunLauncher) else 1
     running = {group: live[job] for group, job in jobs.items() if job in live}
@@ -191,7 +190,7 @@ def _groups_now(
         for group, job in jobs.items()
         if group in before and group not in running and (found := _last_run(instance, job)) is not None
     }
-    return GroupsNow(folder or Path(), jobs, assigned(pipelines, where, size), before, running, last)
+    return GroupsNow(folder or Path(), jobs, assigned(pipelines, group_of_each(before), size), before, running, last)
 
 
 def _last_run(instance: dg.DagsterInstance, job: str) -> tuple[SeenRun, datetime] | None:

@@ -63,10 +63,17 @@ class FolderWriterChannel(PipesBlobStoreMessageWriterChannel):
             payload: The messages.
             index: Number of the file, from 1.
         """
-        _write(self._folder, index, payload.getvalue())
+        _write(self._folder, f"{index}.json", payload.getvalue())
 
 
 @_patiently
+def _write(folder: UPath, name: str, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{name}.part"
+    part.write_text(text, encoding="utf-8")
+    part.rename(folder / name)
+
+
 def begin(folder: UPath) -> None:
     """Make a folder in which a driver can tell what it does.
 
@@ -76,16 +83,7 @@ def begin(folder: UPath) -> None:
     Raises:
         Exception: Whatever the place says that can't be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _BEGUN).write_text("")
-
-
-@_patiently
-def _write(folder: UPath, index: int, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{index}.part"
-    part.write_text(text, encoding="utf-8")
-    part.rename(folder / f"{index}.json")
+    _write(folder, _BEGUN, "")
 
 
 @_patiently
@@ -102,15 +100,13 @@ def chunk(folder: UPath, index: int) -> str | None:
         return None
 
 
-@_patiently
 def ask_to_stop(folder: UPath) -> None:
     """Have the driver stop its run.
 
     Args:
         folder: The folder, or a prefix in a bucket.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _STOP).write_text("")
+    _write(folder, _STOP, "")
 
 
 def is_asked_to_stop(folder: UPath) -> bool:

@@ -221,7 +221,7 @@ class DeltaWrite:
             return
         if self._is_done(table) or self._is_empty_for_this(table):
             return
-        self._require_begun(table)
+        self._require_loaded(table)
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
                 f"there is a Delta table at {self.config.path} already, and mode is errorIfExists",
@@ -254,7 +254,7 @@ class DeltaWrite:
             self._save(frame, "append")
             return load_result(self._table(), self.place, self._commit_mark)
         if table is not None and self.config.mode == "ignore":
-            self._require_begun(table)
+            self._require_loaded(table)
             return LoadResult(skipped="there is a table already, and mode is ignore", version=table.version())
         if self.config.mode == "merge":
             source = with_unique_keys(frame, self.config.merge_keys)
@@ -342,7 +342,7 @@ class DeltaWrite:
         """The load that made the table and got no further; None if rows may have been loaded."""
         return table.metadata().configuration.get(_EMPTY_FOR) if table.version() == 0 else None
 
-    def _require_begun(self, table: DeltaTable) -> None:
+    def _require_loaded(self, table: DeltaTable) -> None:
         """Where rows are loaded only once, an empty table of a load that failed must not be taken for a loaded one."""
         maker = self._empty_for(table) if self.config.mode in ("errorIfExists", "ignore") else None
         if maker is not None:

@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -100,6 +100,15 @@ def all_groups(folder: Path) -> dict[str, GroupMembers]:
     files = sorted((streams_folder() / _FOLDER).glob(f"{_key(folder)}-*.json"))
     found = [GroupMembers.read(path) for path in files]
     return {group.group: group for group in found if group is not None}
+
+
+def group_of_each(groups: Mapping[str, GroupMembers]) -> dict[str, str]:
+    """In which group each stream was last told to be, by the name of its pipeline.
+
+    Args:
+        groups: What `all_groups` gave.
+    """
+    return {member.pipeline: name for name, said in groups.items() for member in said.members}
 
 
 def _key(folder: Path) -> str:

@@ -16,7 +16,7 @@ import pytest
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner
 
-from devtools.pipelines import extract, load, pipeline_of, validate
+from devtools.pipelines import extract, load, pipeline_of, pipeline_text, validate
 from pipeline_platform.cli import app
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming import heartbeat
@@ -237,10 +237,9 @@ GROUPS = {"alone": "–", "named": "web", "moved": "files", "numbered": "1"}
 
 def test_the_list_of_streams_names_the_group_of_each_if_there_is_one(tmp_path: Path):
     def write(name: str, **streaming: Any) -> None:
-        rate = {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}}
-        sink = {"type": "load", "method": "toDeltaLake", "config": {"path": str(tmp_path / name)}}
-        content = {"name": name, "mode": "streaming", "streaming": streaming, "steps": [rate, sink]}
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        steps = [extract("fromRate", rowsPerSecond=1), load("toDeltaLake", path=str(tmp_path / name))]
+        text = pipeline_text(steps, name, mode="streaming", streaming=streaming)
+        (tmp_path / f"{name}.json").write_text(text)
 
     def listed() -> str:
         found = CliRunner().invoke(app, ["streams", str(tmp_path)], env={"COLUMNS": "200"})
