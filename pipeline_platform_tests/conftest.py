@@ -25,6 +25,8 @@ pytest_plugins = [
     "pipeline_platform_tests.wheel",
 ]
 
+_PROJECTIONS_INTERPRETED = "-Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+
 
 @pytest.fixture(scope="session")
 def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
@@ -41,8 +43,9 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def pytest_configure() -> None:
-    # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time.
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", C1_ALONE)
+    # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time; so it is with the
+    # code that Spark makes of projections, where a quarter goes. What stages are compiled to is as everywhere.
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{C1_ALONE} -XX:+UseSerialGC {_PROJECTIONS_INTERPRETED}")
     # A server that a developer has started is not the tests'.
     os.environ[SERVER_VARIABLE] = "never"
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.

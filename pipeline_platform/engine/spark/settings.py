@@ -34,6 +34,9 @@ EVERYWHERE_CONF = {
     # The calendar that every other reader has.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.avro.datetimeRebaseModeInWrite": "CORRECTED",
+    # Spark keeps the code of 100 classes; a micro-batch into a Delta table may take more, and would compile them anew
+    # each time. docs/benchmarks.md.
+    "spark.sql.codegen.cache.maxEntries": "1000",
     # Otherwise each call of pyspark looks for the line of Python it came from, for messages that would name our lines,
     # and takes two to ten times as long.
     "spark.python.sql.dataFrameDebugging.enabled": "false",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pyspark.errors import AnalysisException
@@ -51,3 +53,27 @@ def test_a_plan_is_searched_in_time_that_grows_with_it(piece: str):
         return time.process_time() - start
 
     assert seconds(32_000) < 16 * seconds(4_000) + 0.05
+
+
+def test_loads_that_follow_each_other_find_the_code_that_spark_made_for_them(spark: SparkSession, tmp_path: Path):
+    shapes = {"numbers": ["id"], "days": ["id", "date_from_unix_date(id) AS day", "cast(id AS STRING) AS name"]}
+
+    def merge_into_both() -> int:
+        before = compiled.getCount()
+        for name, columns in shapes.items():
+            session.range(5, 15).selectExpr(*columns).createOrReplaceTempView("rows")
+            session.sql(
+                f"MERGE INTO delta.`{tmp_path / name}` t USING rows u ON t.id = u.id"
+                " WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+            )
+        return compiled.getCount() - before
+
+    session = spark.newSession()
+    # Other tests of this process interpret projections.
+    session.conf.set("spark.sql.codegen.factoryMode", "CODEGEN_ONLY")
+    jvm: Any = session._jvm
+    compiled = jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME()
+    for name, columns in shapes.items():
+        session.range(10).selectExpr(*columns).write.format("delta").save(str(tmp_path / name))
+    first, second = merge_into_both(), merge_into_both()
+    assert second == 0 < first
