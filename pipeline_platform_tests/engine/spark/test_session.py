@@ -56,9 +56,13 @@ def test_a_plan_is_searched_in_time_that_grows_with_it(piece: str):
 
 
 def test_loads_that_follow_each_other_find_the_code_that_spark_made_for_them(spark: SparkSession, tmp_path: Path):
-    shapes = {"numbers": ["id"], "days": ["id", "date_from_unix_date(id) AS day", "cast(id AS STRING) AS name"]}
+    shapes = {
+        "numbers": ["id"],
+        "days": ["id", "date_from_unix_date(id) AS day", "cast(id AS STRING) AS name"],
+        "lists": ["id", "array(id) AS list", "named_struct('a', id, 'b', current_date()) AS pair", "id > 7 AS is_late"],
+    }
 
-    def merge_into_both() -> int:
+    def merge_into_each() -> int:
         before = compiled.getCount()
         for name, columns in shapes.items():
             session.range(5, 15).selectExpr(*columns).createOrReplaceTempView("rows")
@@ -75,5 +79,5 @@ def test_loads_that_follow_each_other_find_the_code_that_spark_made_for_them(spa
     compiled = jvm.org.apache.spark.metrics.source.CodegenMetrics.METRIC_COMPILATION_TIME()
     for name, columns in shapes.items():
         session.range(10).selectExpr(*columns).write.format("delta").save(str(tmp_path / name))
-    first, second = merge_into_both(), merge_into_both()
+    first, second = merge_into_each(), merge_into_each()
     assert second == 0 < first
