@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from pipeline_platform.cli import app
 from pipeline_platform.cli.output import CANCELLED
 from pipeline_platform.engine.spark import submit
+from pipeline_platform.engine.spark.settings import MASTER_VARIABLE
 from pipeline_platform.orchestration.project_definitions import project_definitions
 
 FIVE_MISTAKES = """{
@@ -294,6 +295,15 @@ def test_warm_up_fails_without_java(cli: CliRunner, tmp_path: Path):
     failed = cli.invoke(app, ["warm-up"], env={"JAVA_HOME": str(tmp_path)})
     assert failed.exit_code == 1
     assert "Java" in failed.output
+
+
+def test_a_master_that_spark_submit_does_not_know_is_told_before_java_starts(
+    cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(MASTER_VARIABLE, "nosuch:7077")
+    failed = cli.invoke(app, ["submit", str(written(tmp_path))])
+    assert failed.exit_code == 1
+    assert "knows no master like 'nosuch:7077'\n  next: set SPARK_MASTER to local[*]" in failed.stderr
 
 
 def test_who_ends_submit_ends_the_driver_that_it_has_started(

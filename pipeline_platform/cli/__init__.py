@@ -66,4 +66,4 @@ app.add_typer(spark.app, name="spark")
 
 def main() -> None:
     """Entry point of the `pipeline-platform` command."""
-    app()
+    app(prog_name="pipeline-platform")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.casts import casts_to, steps_above
 from pipeline_platform.engine.failure_rules import rule_for
+from pipeline_platform.engine.origins import casts_to, step_with, steps_above
 from pipeline_platform.engine.spark.jvm_death import jvm_death
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
@@ -48,7 +48,8 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
     Args:
         error: What was thrown while the step was planned or run.
         step: That step.
-        pipeline: Its pipeline, where the steps before it may be what failed.
+        pipeline: Its pipeline, where the steps before it may be what failed: the error names the one whose expression
+            did, as far as Spark tells.
     """
     if isinstance(error, PipelineException):
         return error.locate(step.location, step.config.as_config())
@@ -57,12 +58,17 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
     failure = failure_of(error)
     found = rule_for(failure)
     message = (found[0].message(found[1]) if found else None) or failure_message(failure) or type(error).__name__
-    if pipeline is not None and (casts := _casts_of(failure, steps_above(pipeline, step))):
-        message += f" (it may be {' or '.join(casts)})"
+    failed = step
+    if pipeline is not None:
+        above = steps_above(pipeline, step)
+        if casts := _casts_of(failure, above):
+            message += f" (it may be {' or '.join(casts)})"
+        fragments = [fragment for cause in failure.causes for fragment in cause.fragments]
+        failed = step_with(fragments, above) or step
     return PipelineExecutionException(
         message,
-        location=step.location,
-        config=step.config.as_config(),
+        location=failed.location,
+        config=failed.config.as_config(),
         hint=found[0].hint if found else _HINT,
         retryable=found is not None and found[0].transient,
     )

@@ -208,6 +208,25 @@ def test_a_rule_that_is_broken_only_while_rows_are_loaded_is_told_as_that(
     assert not DeltaTable.is_deltatable(f"{tmp_path}/s")
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        validate("validateBusinessRules", rules=[{"name": "share", "rule": "100 / (age + 1) > 0"}]),
+        transform("enrichData", columns={"share": "100 / (age + 1)"}),
+        transform("sqlQuery", query="SELECT *, 100 / (age + 1) AS share FROM people"),
+    ],
+    ids=lambda step: step["method"],
+)
+def test_an_expression_that_fails_while_rows_are_loaded_is_told_of_its_own_step(
+    spark: Any, people: Path, tmp_path: Path, step: dict[str, Any]
+):
+    with pytest.raises(PipelineExecutionException, match="Division by zero") as raised:
+        run_by_name(spark, all_of(people), step, load("toDeltaLake", path=f"{tmp_path}/sink"))
+    assert raised.value.location is not None
+    assert raised.value.location.method == step["method"]
+    assert not DeltaTable.is_deltatable(f"{tmp_path}/sink")
+
+
 def test_only_a_load_behind_rules_about_rows_that_stop_the_run_carries_them_out(
     spark: Any, people: Path, tmp_path: Path
 ):

@@ -29,6 +29,8 @@ _PYTHON_RUNNER = "org.apache.spark.deploy.PythonRunner"
 _OPTIONS_VARIABLE = "SPARK_SUBMIT_OPTS"
 _PYTHON_SETTINGS = ("spark.pyspark.driver.python", "spark.pyspark.python")
 _PYTHON_VARIABLES = ("PYSPARK_DRIVER_PYTHON", "PYSPARK_PYTHON")
+# As `spark-submit` itself looks at it, which fails with Java's stack trace.
+_MASTERS = ("local", "spark", "k8s", "yarn")
 # By default it ends as soon as the cluster knows of the driver, and its exit code says nothing of the run.
 _WAITS = {"spark.standalone.submit.waitAppCompletion": "true"}
 
@@ -51,7 +53,7 @@ def master_for(wanted: Mapping[str, str], mode: DeployMode) -> str:
 
     Raises:
         PipelineConfigurationException: The driver is to run in the cluster, and there is none, or on Spark Connect,
-            which has a driver of its own.
+            which has a driver of its own; or nothing that Spark knows is named.
     """
     if wanted.get("spark.remote") or os.environ.get(REMOTE_VARIABLE):
         raise PipelineConfigurationException(
@@ -59,6 +61,11 @@ def master_for(wanted: Mapping[str, str], mode: DeployMode) -> str:
             hint=f"leave out {REMOTE_VARIABLE} and spark.remote, or {MODE_VARIABLE} and the resource's deploy_mode",
         )
     master = configured_master(wanted)
+    if not master.startswith(_MASTERS):
+        raise PipelineConfigurationException(
+            f"spark-submit knows no master like '{master}'",
+            hint=f"set {MASTER_VARIABLE} to local[*], spark://HOST:PORT, k8s://https://HOST:PORT or yarn",
+        )
     if mode == DeployMode.CLUSTER and master.startswith("local"):
         raise PipelineConfigurationException(
             f"the driver is to run in the cluster, and '{master}' is none",

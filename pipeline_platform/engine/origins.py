@@ -1,4 +1,4 @@
-"""Finds the casts that a value may not have fitted into: Spark says the types, but neither column nor expression."""
+"""Finds the step whose expression failed: Spark runs many steps at once, and says of which piece of SQL an error is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,23 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 
 
+def step_with(fragments: Sequence[str], steps: Sequence[Step]) -> Step | None:
+    """The step that has one of these pieces of SQL in its config; None where that is none, or more than one.
+
+    Args:
+        fragments: The pieces, as they are written.
+        steps: The steps it may be.
+    """
+    found = [
+        step
+        for step in steps
+        if any(fragment in text for _, text in _texts(step.config.as_config(), "") for fragment in fragments)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def casts_to(target: str, steps: Sequence[Step]) -> list[str]:
-    """The casts to a type in the expressions of these steps, each with its step.
+    """The casts to a type in the expressions of these steps, each with its step: of some, Spark says the types alone.
 
     Args:
         target: The type as Spark names it, such as `INT`.
@@ -29,9 +44,13 @@ def casts_to(target: str, steps: Sequence[Step]) -> list[str]:
 
 
 def steps_above(pipeline: PipelineConfig, step: Step) -> list[Step]:
-    """A step and all that it works on."""
-    indices = pipeline.upstream_of({step.index}) | {step.index}
-    return [pipeline.steps[index] for index in sorted(indices)]
+    """A step, all that it works on, and what validates that: a load may carry out a validation."""
+    indices = pipeline.upstream_of({step.index})
+    return [
+        other
+        for other in pipeline.steps[: step.index + 1]
+        if other.index in indices or (other.type == "validate" and other.inputs[0].step in indices)
+    ]
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
