@@ -38,6 +38,12 @@ REASONS = "_violations"
 """Column of a quarantine table: the rules that the row broke."""
 _TAKEN_BY = f"{HELPER_PREFIX}taken_by"
 _SAMPLES = ("min", "max", "other")
+# Spark leaves out NULL otherwise, and what a time has beyond its milliseconds.
+_SAMPLE_FORMAT = {
+    "ignoreNullFields": "false",
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
 
 
 @dataclass(frozen=True)
@@ -371,7 +377,7 @@ def _sample(rule: Rule, config: Validate) -> Column:
         F.lit(MASK).alias(name) if name.lower() in hidden or looks_secret(name) else F.col(quoted(name)).alias(name)
         for name in rule.columns
     ]
-    return F.to_json(F.struct(*shown), {"ignoreNullFields": "false"}) if shown else F.lit("{}")
+    return F.to_json(F.struct(*shown), _SAMPLE_FORMAT) if shown else F.lit("{}")
 
 
 def _quarantines(validation: PlannedValidation) -> bool:

@@ -91,6 +91,14 @@ def test_samples_show_the_columns_of_the_rule_and_nothing_else(spark: Any):
     assert all(set(sample) == {"age"} for sample in found.rule.samples)
 
 
+def test_a_sample_has_a_time_to_its_microsecond(spark: Any):
+    made = "TIMESTAMP '2026-01-01 00:00:00.123456Z'"
+    frame = spark.sql(f"SELECT {made} AS at, CAST({made} AS TIMESTAMP_NTZ) AS there")
+    rules = [{"name": "late", "rule": "at > '2027-01-01' AND there > '2027-01-01'"}]
+    found = outcome(frame, validation("validateBusinessRules", rules=rules, onFailure="warn"))
+    assert found.rule.samples == [{"at": "2026-01-01T00:00:00.123456Z", "there": "2026-01-01T00:00:00.123456"}]
+
+
 def test_there_are_only_a_few_samples(spark: Any):
     found = outcome(spark.range(1000), validation("validateBusinessRules", rules=["id < 10"]))
     assert found.rule.violations == 990
