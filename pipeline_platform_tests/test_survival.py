@@ -25,10 +25,13 @@ PHASES = {
     "after the offset log": "started validate_business_rules",
     "before the first load": "started to_delta_lake",
     "after the first of two loads": "finished to_delta_lake",
-    "before the second load": "started to_files",
     "before the commit log": "finished to_files",
 }
-"""Where a micro-batch is cut: the offsets are logged before its first step, and the commit after its last one."""
+"""Where a micro-batch is cut: at each point at which it has left something more than at the one before.
+
+The offsets are logged before its first step, the quarantine is written before its first load, and the commit is logged
+after its last one.
+"""
 
 
 def flow(kafka: Kafka, folder: Path) -> dict[str, Any]:
