@@ -82,8 +82,9 @@ test-config: PART = bench config credentials services submission
 # The engine once more, on a server that runs share.
 test-on-server: PART = engine/test_counting.py engine/test_validation.py
 test-on-server: OPTIONS = --on-server
-# With projections compiled, as for users; the others leave that out, which takes a quarter of their time.
-test-methods test-examples test-on-server: export SPARK_SUBMIT_OPTS := -XX:TieredStopAtLevel=1 -XX:+UseSerialGC
+# Parts that compare values have Spark compile its plans, as for users; the others interpret them, which takes a quarter less.
+test-databases test-files test-kafka test-methods test-examples test-on-server: \
+  export SPARK_SUBMIT_OPTS := -XX:TieredStopAtLevel=1
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
 prepare: install

@@ -25,7 +25,7 @@ pytest_plugins = [
     "pipeline_platform_tests.wheel",
 ]
 
-_PROJECTIONS_INTERPRETED = "-Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+_INTERPRETED = "-Dspark.sql.codegen.factoryMode=NO_CODEGEN"
 
 
 @pytest.fixture(scope="session")
@@ -43,9 +43,9 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def pytest_configure() -> None:
-    # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time; so it is with the
-    # code that Spark makes of projections, where a quarter goes. What stages are compiled to is as everywhere.
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{C1_ALONE} -XX:+UseSerialGC {_PROJECTIONS_INTERPRETED}")
+    # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. So it is with the
+    # code that Spark makes of plans, where a quarter goes; the parts of the Makefile that compare values have it.
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{C1_ALONE} {_INTERPRETED}")
     # A server that a developer has started is not the tests'.
     os.environ[SERVER_VARIABLE] = "never"
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
