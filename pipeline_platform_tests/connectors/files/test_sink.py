@@ -272,7 +272,7 @@ def test_a_row_that_fails_leaves_the_folder_as_it_was(spark: SparkSession, tmp_p
     with pytest.raises(PipelineExecutionException, match="cannot be cast") as raised:
         run(spark, *steps, bad, load("toFiles", path=str(folder), format="parquet"))
     assert raised.value.location is not None
-    assert raised.value.location.step_index == 2
+    assert raised.value.location.step_index == 1
     assert not folder.exists()
 
 
