@@ -83,8 +83,7 @@ test-config: PART = bench config credentials services submission
 test-on-server: PART = engine/test_counting.py engine/test_validation.py
 test-on-server: OPTIONS = --on-server
 # Parts that compare values have Spark compile its plans, as for users; the others interpret them, which takes a quarter less.
-test-databases test-files test-kafka test-methods test-examples test-on-server: \
-  export SPARK_SUBMIT_OPTS := -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m
+test-databases test-files test-kafka test-methods test-examples test-on-server: OPTIONS += --compiled
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
 prepare: install

@@ -42,10 +42,11 @@ def spark(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     session.stop()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. So it is with the
-    # code that Spark makes of plans, where a quarter goes; the parts of the Makefile that compare values have it.
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", f"{C1_ALONE} {_INTERPRETED}")
+    # code that Spark makes of plans, where a quarter goes.
+    plans = [] if config.getoption("--compiled") else [_INTERPRETED]
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join([C1_ALONE, *plans]))
     # A server that a developer has started is not the tests'.
     os.environ[SERVER_VARIABLE] = "never"
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
@@ -54,6 +55,7 @@ def pytest_configure() -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--on-server", action="store_true", help="Run the tests of one session on a Spark Connect server.")
+    parser.addoption("--compiled", action="store_true", help="Have Spark compile its plans, as it does for users.")
     parser.addoption("--pictures", help="Folder for pictures of the UI, taken while it is tested.")
 
 
