@@ -188,6 +188,7 @@ def _started(settings: Mapping[str, str], given: JavaGateway | None = None) -> S
         session = SparkSession.builder.config(map=dict(settings)).getOrCreate()
         # Spark makes what a session needs when it is first asked for any of it.
         _ = session.conf
+        _make_room_for_code(session)
         _restrict(session)
     except Exception as error:
         failed = _not_started(error)
@@ -201,6 +202,16 @@ def _started(settings: Mapping[str, str], given: JavaGateway | None = None) -> S
             # Runs interrupt Spark's jobs themselves.
             signal.signal(signal.SIGINT, interrupted)
     return session
+
+
+def _make_room_for_code(session: SparkSession) -> None:
+    """Have Spark make what keeps compiled code now, while the session's settings say how much.
+
+    It is made once in a JVM, when code is first compiled; within a task, which may know no settings, it would be of
+    Spark's default.
+    """
+    jvm: Any = session._jvm  # pyright: ignore[reportPrivateUsage]
+    jvm.org.apache.spark.sql.catalyst.expressions.codegen.CodeGenerator.resetCompileTime()
 
 
 def _require_sql_settings(context: SparkContext, settings: Mapping[str, str]) -> None:
