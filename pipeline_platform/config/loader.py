@@ -21,6 +21,7 @@ from pipeline_platform.config.document import (
 )
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.graph import Draft, connect
+from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
 from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake
@@ -121,6 +122,8 @@ class _Reader:
             self.problems.extend(start_errors(keys, self.root, is_watching=is_watching))
         if not self.problems and keys is not None and keys.mode == "streaming":
             self._check_stream(steps, drafts)
+        if not self.problems:
+            self.problems.extend(incremental_errors(steps, drafts))
         if self.problems or keys is None:
             raise _refused(path, self.problems)
         warnings = tuple(_in_order(path, self.warnings))

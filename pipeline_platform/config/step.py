@@ -108,6 +108,17 @@ class StepConfig(FormatModel):
         """Whether a sensor runs the pipeline when something new is there; only of an extract."""
         return False
 
+    def reads_increments(self) -> bool:
+        """Whether each run reads only what is new since the last load; only of an extract."""
+        return False
+
+    def cursor_error(self) -> tuple[str | None, str] | None:
+        """Why a load can't remember where it has come in what is read so, as (config key or None, message).
+
+        None if it can.
+        """
+        return None, f"'{self.method}' can't remember where it has come in its source"
+
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()

@@ -209,6 +209,7 @@ class _Execution:
                 files=written.files,
                 version=written.version,
                 skipped=written.skipped,
+                cursor=action.cursor.after.position if action.cursor is not None else None,
                 quarantined=bad_records.get(step.index),
                 quarantine=self._planned.quarantine_of(step),
                 malformed=_malformed(step, bad_records, observation),

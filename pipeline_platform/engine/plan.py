@@ -15,6 +15,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import RowCountObservation, counted
 from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.increments import read_increment
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad, ValidatedLoad
 from pipeline_platform.engine.quarantine import (
     PlannedBadRecords,
@@ -29,6 +30,7 @@ from pipeline_platform.engine.validation import ValidationBlock, plan_block
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import ColumnMetrics
 from pipeline_platform.steps.base import FrameOutput
+from pipeline_platform.steps.cursor import CursorMove
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 from pipeline_platform.steps.malformed import MALFORMED
@@ -97,6 +99,7 @@ def plan(
     hints: list[str] = []
     validated: set[int] = set()
     carried: dict[int, ValidationBlock] = {}
+    moves: dict[int, CursorMove] = {}
     with ExitStack() as persisted:
         for step in pipeline.steps:
             if step.index not in needed - validated:
@@ -104,7 +107,11 @@ def plan(
             with error_context(step):
                 match step.config:
                     case Extract() | Transform():
-                        frames[step.index] = _plan_frame(scope, step, frames, spark, persisted)
+                        given = _given_frame(scope, step, frames, spark, persisted)
+                        if (increment := read_increment(scope, step, given)) is not None:
+                            given, moves[increment.load] = increment.frame, increment.move
+                            hints += [increment.hint] if increment.hint is not None else []
+                        frames[step.index] = _plan_frame(scope, step, given, frames, persisted)
                     case Validate():
                         planned, hint = _plan_block(scope, step, frames, persisted)
                         block = planned.block
@@ -118,7 +125,8 @@ def plan(
                             frames[block.source] = replace(frames[block.source], frame=block.survivors())
                     case Load():
                         source = frames[step.inputs[0].step]
-                        actions.append(_plan_load(scope, step, source, carried.get(step.index), persisted))
+                        block, move = carried.get(step.index), moves.get(step.index)
+                        actions.append(_plan_load(scope, step, source, block, move, persisted))
                     case _:
                         raise TypeError(f"{step.config.method} is not a kind of step that a batch can run")
         return Plan(scope, MappingProxyType(frames), tuple(actions), tuple(hints), persisted.pop_all())
@@ -133,24 +141,31 @@ def _keep(frame: DataFrame, persisted: ExitStack, level: str | None = None) -> D
     return kept
 
 
-def _plan_frame(
+def _given_frame(
     scope: RunScope, step: Step, planned: Mapping[int, PlannedFrame], spark: SparkSession, persisted: ExitStack
+) -> DataFrame:
+    """What a step reads or makes, as its method gives it."""
+    config = step.config
+    if scope.micro_batch is not None and step.index == scope.pipeline.shape.head:
+        frame = scope.micro_batch.frame
+        # Otherwise its source would be read for each of them, and its rows counted.
+        is_read_again = sum(other.type in ("validate", "load") for other in scope.pipeline.steps) > 1
+        return _keep(frame, persisted) if is_read_again else frame
+    if isinstance(config, Extract):
+        return config.read(spark, credentials_for(scope.credentials, config, step))
+    assert isinstance(config, Transform)
+    return config.apply(inputs_of(step, {index: one.frame for index, one in planned.items()}, spark))
+
+
+def _plan_frame(
+    scope: RunScope, step: Step, frame: DataFrame, planned: Mapping[int, PlannedFrame], persisted: ExitStack
 ) -> PlannedFrame:
     config = step.config
     assert isinstance(config, FrameOutput)
     lineage: Lineage = {}
-    if scope.micro_batch is not None and step.index == scope.pipeline.shape.head:
-        frame = scope.micro_batch.frame
-        if sum(other.type in ("validate", "load") for other in scope.pipeline.steps) > 1:
-            # Its source would be read for each of them, and its rows counted.
-            frame = _keep(frame, persisted)
-    elif isinstance(config, Extract):
-        frame = config.read(spark, credentials_for(scope.credentials, config, step))
-    else:
-        assert isinstance(config, Transform)
-        frames = {index: one.frame for index, one in planned.items()}
-        frame = config.apply(inputs_of(step, frames, spark))
-        lineage = _lineage(step, config, frames, frame)
+    is_head = scope.micro_batch is not None and step.index == scope.pipeline.shape.head
+    if isinstance(config, Transform) and not is_head:
+        lineage = _lineage(step, config, {index: one.frame for index, one in planned.items()}, frame)
     observation: RowCountObservation | None = None
     bad_records: PlannedBadRecords | None = None
     if isinstance(config, Extract):
@@ -291,7 +306,12 @@ def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[Pla
 
 
 def _plan_load(
-    scope: RunScope, step: Step, source: PlannedFrame, block: ValidationBlock | None, persisted: ExitStack
+    scope: RunScope,
+    step: Step,
+    source: PlannedFrame,
+    block: ValidationBlock | None,
+    move: CursorMove | None,
+    persisted: ExitStack,
 ) -> PlannedLoad:
     config = step.config
     assert isinstance(config, Load)
@@ -308,9 +328,9 @@ def _plan_load(
         frame, observation = counted(frame)
     credentials = credentials_for(scope.credentials, config, step)
     replaced = rows if not config.names_partition_in_place() else None
-    prepared = config.prepare(frame, scope.load_run(step, name, credentials, rows=replaced))
-    uri = config.dataset().uri
-    return PlannedLoad(step, prepared, uri, source.columns, lineage, observation, bad_records, validated)
+    run = replace(scope.load_run(step, name, credentials, rows=replaced), cursor=move)
+    prepared, uri = config.prepare(frame, run), config.dataset().uri
+    return PlannedLoad(step, prepared, uri, source.columns, lineage, observation, bad_records, validated, move)
 
 
 def _storable(

@@ -14,6 +14,7 @@ from pipeline_platform.engine.quarantine import PlannedBadRecords, PlannedQuaran
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.validation import ValidationBlock
 from pipeline_platform.metrics.run import ColumnMetrics
+from pipeline_platform.steps.cursor import CursorMove
 from pipeline_platform.steps.load import PreparedLoad
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class PlannedLoad:
         observation: Counts the rows, for a sink that does not say how many it took.
         bad_records: What of the frame the sink can't store and is to be kept.
         validated: The validations that are carried out by it.
+        cursor: Where it gets to in a source of which only what is new was read.
     """
 
     step: Step
@@ -80,6 +82,7 @@ class PlannedLoad:
     observation: RowCountObservation | None
     bad_records: PlannedBadRecords | None
     validated: ValidatedLoad | None = None
+    cursor: CursorMove | None = None
 
 
 @dataclass(frozen=True)

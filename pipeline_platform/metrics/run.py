@@ -70,6 +70,8 @@ class StepMetrics(_Record):
     """Version of the Delta table."""
     skipped: str | None = None
     """Why a load wrote nothing though nothing is wrong."""
+    cursor: str | None = None
+    """For a load of what is new in a source: up to which value of `cursorColumn` it is loaded."""
     quarantined: int | None = None
     """Rows taken out by this validation, or malformed records by this extract."""
     quarantine: str | None = None

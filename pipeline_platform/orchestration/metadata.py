@@ -34,6 +34,7 @@ def materialization_metadata(
         "files": metrics.files,
         "delta_version": metrics.version,
         "skipped": metrics.skipped,
+        "cursor": metrics.cursor,
         "malformed_records": metrics.malformed,
         "quarantined": metrics.quarantined,
         "quarantine": metrics.quarantine,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.frames.partition_rows import PartitionRows
+    from pipeline_platform.steps.cursor import CursorMove, CursorPlace
     from pipeline_platform.steps.dataset import Dataset
 
 
@@ -35,6 +36,7 @@ class LoadRun:
         run_id: The attempt at the load: differs where `load_id` is the same.
         batch: Number of the micro-batch; None in a batch pipeline.
         rows: The rows that mode `overwrite` replaces; None for all of them.
+        cursor: Where the load gets to in a source of which only what is new was read; None if all of it was.
     """
 
     load_id: str
@@ -43,6 +45,7 @@ class LoadRun:
     run_id: str = ""
     batch: int | None = None
     rows: PartitionRows | None = None
+    cursor: CursorMove | None = None
 
     @property
     def key(self) -> str:
@@ -74,6 +77,10 @@ class LoadResult:
     version: int | None = None
     skipped: str | None = None
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+NOTHING_NEW = LoadResult(rows=0, skipped="there is nothing new in the source")
+"""Of a load that had nothing to write."""
 
 
 class PreparedLoad(Protocol):
@@ -155,6 +162,15 @@ class Load(FrameInput):
         kind, _, interval = self.trigger.rpartition("=")
         number, unit = re.fullmatch(r"(\d+)\s*(\w+)", interval.strip()).groups()  # pyright: ignore[reportOptionalMemberAccess]
         return {kind.strip() or "processingTime": f"{number} {_UNITS.get(unit, unit)}"}
+
+    def cursor_place(self, name: str, credentials: Credentials | None) -> CursorPlace:
+        """Where the sink remembers a cursor; asked of those without a `cursor_error`.
+
+        Args:
+            name: Of the cursor.
+            credentials: Those of the sink's system.
+        """
+        raise NotImplementedError(f"'{self.method}' remembers no cursor")
 
     def dataset(self) -> Dataset:
         """What is written."""

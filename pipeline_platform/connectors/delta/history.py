@@ -40,6 +40,17 @@ def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> 
     return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
 
 
+def has_commit(table: DeltaTable, place: StorageLocation, mark: str) -> bool:
+    """Whether one of the newest commits has a text in its user metadata.
+
+    Args:
+        table: The table as it is now.
+        place: Where it is.
+        mark: The text.
+    """
+    return any(mark in (commit.get("userMetadata") or "") for commit in _commits(table, place))
+
+
 def newest_change(table: DeltaTable, place: StorageLocation) -> int:
     """The newest version in which rows may have changed; the version itself where only maintenance is remembered.
 

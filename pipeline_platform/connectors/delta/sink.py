@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import unquote
 
@@ -14,6 +15,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
+from pipeline_platform.connectors.delta.cursor import DeltaCursor, moved
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
@@ -35,7 +37,7 @@ from pipeline_platform.frames.storable import (
     require_storable,
 )
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
+from pipeline_platform.steps.load import NOTHING_NEW, Load, LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -121,6 +123,14 @@ class ToDeltaLake(Load, S3Options):
             errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
         return errors
 
+    def cursor_error(self) -> tuple[str | None, str] | None:
+        if self.mode not in ("append", "merge"):
+            return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
+        return None
+
+    def cursor_place(self, name: str, credentials: Credentials | None) -> DeltaCursor:
+        return DeltaCursor(self.place(credentials), name)
+
     def uri(self) -> str:
         return spark_path(self.path)
 
@@ -202,12 +212,14 @@ class DeltaWrite:
         frame: What is written.
         run: The load it belongs to; its id becomes Delta's transaction app id.
         place: Where the table is.
+        attempt: Differs for every attempt, those of one run included.
     """
 
     config: ToDeltaLake
     frame: DataFrame
     run: LoadRun
     place: StorageLocation
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def check(self) -> None:
         """Hold the frame against the table.
@@ -247,8 +259,21 @@ class DeltaWrite:
     def write(self) -> LoadResult:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
         table = self._table()
+        if (move := self.run.cursor) is not None:
+            cursor = DeltaCursor(self.place, move.name)
+            if table is not None and self._is_done(table):
+                raise moved(move.name)
+            if move.is_idle:
+                return NOTHING_NEW
+            cursor.stage(move, self.attempt)
+            result = self._written(table)
+            cursor.settle(move, self._commit_mark, self.attempt)
+            return result
         if table is not None and self._is_done(table):
             return LoadResult(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        return self._written(table)
+
+    def _written(self, table: DeltaTable | None) -> LoadResult:
         frame = self.config.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
@@ -288,7 +313,7 @@ class DeltaWrite:
             writer = writer.partitionBy(*self.config.partition_by)
         options = {
             "mergeSchema": str(self.config.merge_schema).lower(),
-            "txnAppId": self.run.load_id,
+            "txnAppId": self._app_id,
             "txnVersion": str(self._version),
             "userMetadata": self._commit_mark,
         }
@@ -322,14 +347,17 @@ class DeltaWrite:
     def _commit(self) -> Mapping[str, str]:
         """Settings of a session with which Delta makes the commit of this load."""
         return {
-            "spark.databricks.delta.write.txnAppId": self.run.load_id,
+            "spark.databricks.delta.write.txnAppId": self._app_id,
             "spark.databricks.delta.write.txnVersion": str(self._version),
             "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
         }
 
     @property
     def _commit_mark(self) -> str:
-        return json.dumps({"load": self.run.key})
+        if self.run.cursor is None:
+            return json.dumps({"load": self.run.key})
+        # Of the attempt, as each of them may get to another place.
+        return json.dumps({"load": self.run.key, "attempt": self.attempt, "cursor": self.run.cursor.after.position})
 
     def _table(self) -> DeltaTable | None:
         return open_table(self.place)
@@ -354,10 +382,17 @@ class DeltaWrite:
             )
 
     def _is_done(self, table: DeltaTable) -> bool:
-        done = table.transaction_version(self.run.load_id)
+        done = table.transaction_version(self._app_id)
         return done is not None and done >= self._version
+
+    @property
+    def _app_id(self) -> str:
+        cursor = self.run.cursor
+        return DeltaCursor(self.place, cursor.name).app_id if cursor is not None else self.run.load_id
 
     @property
     def _version(self) -> int:
         """Delta keeps the highest version of each application: a stream is one, and its micro-batches count up."""
+        if self.run.cursor is not None:
+            return self.run.cursor.after.version
         return self.run.batch if self.run.batch is not None else _WRITTEN_VERSION

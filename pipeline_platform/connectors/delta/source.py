@@ -19,6 +19,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import SourceState
+from pipeline_platform.steps.incremental import ReadsIncrements
 from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class FromDeltaLake(Watched, S3Options):
+class FromDeltaLake(Watched, ReadsIncrements, S3Options):
     """Reads a Delta table, by default its newest version.
 
     What counts as new for `watch` is a commit that adds, changes or removes rows. For a table that a pipeline of the

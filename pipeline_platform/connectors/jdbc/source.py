@@ -17,7 +17,7 @@ from pipeline_platform.connectors.jdbc.partition_range import range_kind
 from pipeline_platform.connectors.jdbc.source_columns import SourceColumn, guarded, in_own_types
 from pipeline_platform.frames.jvm_zone import require_utc
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.incremental import ReadsIncrements
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
     from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue
 
 
-class ReadsDatabase(Extract, DatabaseOptions):
+class ReadsDatabase(ReadsIncrements, DatabaseOptions):
     """Keys of the methods that read from a database."""
 
     table: Location | None = None
@@ -89,12 +90,10 @@ class ReadsDatabase(Extract, DatabaseOptions):
                 is of a type that has no ranges.
         """
         database = self.entered(credentials)
-        source = (
-            f"({self.query}\n) AS source" if self.query else database.quoted_path(self.table_parts(self.table or ""))
-        )
+        source = self._source(database)
         reader = spark.read.format("jdbc").options(**database.spark_options())
         reader = reader.options(**database.fetch_options(self.fetch_size))
-        with database.session(f"table {self.table}" if self.table else "query") as session:
+        with database.session(self._about) as session:
             described = session.description(f"SELECT * FROM {source} LIMIT 0")
             frame = reader.option("dbtable", source).load()
             columns = [
@@ -118,6 +117,37 @@ class ReadsDatabase(Extract, DatabaseOptions):
         reader = reader.option("partitionColumn", kind.column).option("numPartitions", self.num_partitions)
         frame = reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
         return in_own_types(frame, columns)
+
+    def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
+        database = self.entered(credentials)
+        with database.session(self._about) as session:
+            source, held = self._source(database), self._held(session, database, frame, column.name)
+            where = f" WHERE {held}" if held is not None else ""
+            [[largest]] = session.rows(f"SELECT max({database.quoted(column.name)}) FROM {source}{where}")
+        return column.value(largest) if largest is not None else None
+
+    def has_null(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> bool:
+        database = self.entered(credentials)
+        with database.session(self._about) as session:
+            source, held = self._source(database), self._held(session, database, frame, column.name)
+            # What a frame can't hold fails where it is read, unless it is made NULL.
+            unheld = f" OR NOT ({held})" if held is not None and self.invalid_dates == "null" else ""
+            rows = f"SELECT 1 FROM {source} WHERE {database.quoted(column.name)} IS NULL{unheld} LIMIT 1"
+            return bool(session.rows(rows))
+
+    @property
+    def _about(self) -> str:
+        return f"table {self.table}" if self.table else "query"
+
+    def _source(self, database: Database) -> str:
+        """What is read, as the system's SQL."""
+        return f"({self.query}\n) AS source" if self.query else database.quoted_path(self.table_parts(self.table or ""))
+
+    def _held(self, session: DatabaseConnection, database: Database, frame: DataFrame, name: str) -> str | None:
+        """True of the values of a column that a frame can hold, as the system's SQL; None if it can hold all."""
+        described = session.description(f"SELECT * FROM {self._source(database)} LIMIT 0")
+        place = frame.columns.index(name)
+        return self.source_column(database, described[place], frame.schema[place].dataType).held
 
     def source_column(self, database: Database, described: Any, data_type: DataType) -> SourceColumn:
         """How a column is read.

@@ -1,0 +1,234 @@
+"""Reads what is new in a source: what lies between where the last load ended and the largest value there is now.
+
+The range is fixed before anything is read, so that the load can commit where it ends together with its rows. Rows near
+the place where the last load ended are looked at again, as some may have appeared late; the sink knows which of them it
+has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.incremental import Incremental, fed_loads, lag_of
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.scope import RunScope
+from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import own_column, own_columns, quoted
+from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue, cursor_column
+from pipeline_platform.frames.row_identity import IDENTITY, identity_columns, with_identity
+from pipeline_platform.steps.cursor import CursorMove, CursorPlace, StoredCursor
+from pipeline_platform.steps.incremental import ReadsIncrements
+from pipeline_platform.steps.load import Load
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What is new in a source.
+
+    Args:
+        frame: Its rows.
+        load: Index of the load that they go to.
+        move: Where the load gets to with them.
+        hint: What someone should know of it.
+    """
+
+    frame: DataFrame
+    load: int
+    move: CursorMove
+    hint: str | None
+
+
+@dataclass(frozen=True)
+class _Range:
+    """What is looked at of a source.
+
+    Args:
+        column: The column that says so.
+        start: Where it begins; None for the first row.
+        includes_start: Whether rows with that very value are part of it.
+        end: Where it ends, itself included; None for no row at all.
+        before: No row in it is as large as this; None if any may be.
+        known: Rows up to here may have been loaded before; None if none was.
+    """
+
+    column: CursorColumn
+    start: CursorValue | None
+    includes_start: bool
+    end: CursorValue | None
+    before: CursorValue | None
+    known: CursorValue | None
+
+    def rows(self, frame: DataFrame) -> DataFrame:
+        """What a frame has of it."""
+        from pyspark.sql import functions as F
+
+        if self.end is None:
+            return frame.filter(F.expr("false"))
+        value = F.col(quoted(self.column.name))
+        rows = frame.filter(value <= self.column.literal(self.end))
+        if self.before is not None:
+            rows = rows.filter(value < self.column.literal(self.before))
+        if self.start is None:
+            return rows
+        start = self.column.literal(self.start)
+        return rows.filter(value >= start if self.includes_start else value > start)
+
+
+def cursor_name(pipeline: PipelineConfig, step: Step, partition: Partition | None) -> str:
+    """The name of the cursor of a step.
+
+    Args:
+        pipeline: The pipeline.
+        step: The step, an extract.
+        partition: What a pipeline with partitions loads.
+    """
+    return "/".join((pipeline.name, step.name, *((partition.load_key,) if partition is not None else ())))
+
+
+def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment | None:
+    """What is new of what an extract reads; None where all of it is wanted, or none of it is loaded.
+
+    Args:
+        scope: What of the pipeline is run.
+        step: The extract.
+        frame: All that it reads.
+
+    Raises:
+        PipelineException: The source has no such column, or NULL in it, or the sink can't tell where it has come.
+    """
+    config = step.config
+    if not isinstance(config, ReadsIncrements) or config.incremental is None:
+        return None
+    [load] = fed_loads(scope.pipeline.steps, step)
+    if load.index not in scope.needed:
+        return None
+    assert isinstance(load.config, Load)
+    incremental = config.incremental
+    column = cursor_column(frame.schema, incremental.cursor_column)
+    name = cursor_name(scope.pipeline, step, scope.partition)
+    place = load.config.cursor_place(name, credentials_for(scope.credentials, load.config, load))
+    stored = place.stored()
+    if stored.version == 0 and stored.position is None:
+        _require_new(scope, step, place)
+    credentials = credentials_for(scope.credentials, config, step)
+    if config.has_null(frame, column, credentials):
+        raise PipelineExecutionException(
+            f"the column '{column.name}' of the source has NULL in some rows, of which nobody could say whether they "
+            "are new",
+            hint="leave them out, or give them a value, in 'query', or name another column in 'cursorColumn'",
+        )
+    newest = config.newest(frame, column, credentials)
+    looked_at = _range(incremental, column, stored, newest)
+    rows, hint = looked_at.rows(frame), _hint(step, column, stored, newest)
+    if incremental.boundary == "exclusive":
+        is_idle = stored.version > 0 and not looked_at.includes_start and looked_at.end == looked_at.start
+        return Increment(rows, load.index, CursorMove(name, stored, looked_at.end, is_idle=is_idle), hint)
+    names = [own_column(frame.columns, one) for one in incremental.key] if incremental.key else own_columns(frame)
+    columns = identity_columns(frame, list(dict.fromkeys([*names, column.name])))
+    # What is loaded, and what the sink is told of it, have to be one reading. A part of it that is lost fails the run;
+    # one of a persisted frame would be read anew.
+    rows = rows.localCheckpoint(eager=False)
+    seen_from = _seen_from(incremental, looked_at)
+    seen = place.seen(frame.sparkSession) if looked_at.known is not None else None
+    new = _unseen(rows, looked_at, stored, seen)
+    is_idle = looked_at.known is not None and looked_at.end == looked_at.known and new.isEmpty()
+    told = _seen(rows, column, seen_from, columns)
+    move = CursorMove(name, stored, looked_at.end, seen_from, columns, told, is_idle)
+    return Increment(new, load.index, move, hint)
+
+
+def _require_new(scope: RunScope, step: Step, place: CursorPlace) -> None:
+    """Raise if the sink remembers a cursor of a step that the pipeline no longer has.
+
+    Raises:
+        PipelineExecutionException: It does; all rows would be loaded once more.
+    """
+    names = {cursor_name(scope.pipeline, other, scope.partition) for other in scope.pipeline.steps}
+    before = f"{scope.pipeline.name}/"
+    after = cursor_name(scope.pipeline, step, scope.partition).removeprefix(f"{before}{step.name}")
+    for other in place.others():
+        former = other.removeprefix(before).removesuffix(after)
+        if other not in names and other == f"{before}{former}{after}" and "/" not in former:
+            raise PipelineExecutionException(
+                f"the sink remembers where the step '{former}' of this pipeline has come, and not '{step.name}': all "
+                "rows would be loaded again",
+                hint=f"if it is the same step, name it '{former}'; if it is not, say where it begins with: "
+                "pipeline-platform cursor FILE --set VALUE",
+            )
+
+
+def _range(incremental: Incremental, column: CursorColumn, stored: StoredCursor, newest: CursorValue | None) -> _Range:
+    before = column.value(incremental.end_value, "'endValue'") if incremental.end_value is not None else None
+    if before is not None and newest is not None and newest.value >= before.value:
+        newest = before
+    if stored.position is None:
+        initial = incremental.initial_value
+        start = column.value(initial, "'initialValue'") if initial is not None else None
+        return _Range(column, start, True, _larger(newest, start), before, None)
+    position = column.value(stored.position, "the cursor")
+    end = _larger(newest, position)
+    if stored.seen_from is None:
+        return _Range(column, position, stored.is_start or incremental.boundary == "inclusive", end, before, None)
+    back = position.before(lag_of(incremental.lag)) if incremental.lag is not None else position
+    return _Range(column, _larger(back, column.value(stored.seen_from, "the cursor")), True, end, before, position)
+
+
+def _larger(one: CursorValue | None, other: CursorValue | None) -> CursorValue | None:
+    """The larger of two values; None stands for no value."""
+    if one is None or other is None:
+        return one or other
+    return one if one.value >= other.value else other
+
+
+def _seen_from(incremental: Incremental, looked_at: _Range) -> CursorValue | None:
+    """From where on the sink is to know which rows it has: as far back as the next load may look."""
+    if looked_at.end is None:
+        return None
+    back = looked_at.end.before(lag_of(incremental.lag)) if incremental.lag is not None else looked_at.end
+    return _larger(back, looked_at.start)
+
+
+def _seen(
+    rows: DataFrame, column: CursorColumn, seen_from: CursorValue | None, columns: Mapping[str, str]
+) -> DataFrame | None:
+    """What tells the rows that the next load may look at again from others."""
+    from pyspark.sql import functions as F
+
+    if seen_from is None:
+        return None
+    again = rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from))
+    return with_identity(again, columns).select(*IDENTITY)
+
+
+def _unseen(rows: DataFrame, looked_at: _Range, stored: StoredCursor, seen: DataFrame | None) -> DataFrame:
+    """The rows without those that were loaded before."""
+    from pyspark.sql import functions as F
+
+    if seen is None or looked_at.known is None:
+        return rows
+    value, known = F.col(quoted(looked_at.column.name)), looked_at.column.literal(looked_at.known)
+    again = with_identity(rows.filter(value <= known), stored.columns)
+    late = again.join(seen, list(IDENTITY), "left_anti").drop(*IDENTITY)
+    return rows.filter(value > known).unionByName(late)
+
+
+def _hint(step: Step, column: CursorColumn, stored: StoredCursor, newest: CursorValue | None) -> str | None:
+    """What to say of a source that is not where it was."""
+    if stored.position is None or stored.is_start:
+        return None
+    position = column.value(stored.position, "the cursor")
+    if newest is not None and newest.value >= position.value:
+        return None
+    found = f"the largest '{column.name}' is {newest}" if newest is not None else "there are no rows"
+    return (
+        f"'{step.name}': {found}, and rows up to {position} were loaded: if the source was restored or made anew, say "
+        "where to begin with: pipeline-platform cursor FILE --set VALUE"
+    )

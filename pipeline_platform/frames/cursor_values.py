@@ -1,0 +1,171 @@
+"""Values of a column that grows: compared, written as text, and as Spark has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import own_column
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+    from pyspark.sql.types import DataType, StructType
+
+Value = int | Decimal | date | datetime
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class CursorColumn:
+    """A column that says what is new.
+
+    Args:
+        name: As the frame spells it.
+        kind: What its values are: `integer`, `decimal`, `date`, `timestamp` or `timestamp_ntz`.
+        data_type: Its type.
+    """
+
+    name: str
+    kind: str
+    data_type: DataType
+
+    def value(self, given: Any, place: str = "the source") -> CursorValue:
+        """A value of the column.
+
+        Args:
+            given: As a driver, a config or `str` of such a value has it. A time without a zone is in UTC.
+            place: Where it stands, for the message.
+
+        Raises:
+            PipelineExecutionException: It is none.
+        """
+        try:
+            return CursorValue(self.kind, _PARSED[self.kind](given))
+        except (ValueError, TypeError, InvalidOperation):
+            column = f"the column '{self.name}', {self.data_type.simpleString()}"
+            raise PipelineExecutionException(
+                f"{place} has '{given}', which is no value of {column}",
+                hint=f"write it as {_EXAMPLES[self.kind]}",
+            ) from None
+
+    def literal(self, value: CursorValue) -> Column:
+        """A value of the column in Spark, which it can hand on to the source."""
+        from pyspark.sql import functions as F
+
+        return F.lit(str(value)).cast(self.data_type)
+
+
+@dataclass(frozen=True)
+class CursorValue:
+    """A value of such a column.
+
+    Args:
+        kind: As `CursorColumn.kind`.
+        value: The value; a timestamp is in UTC, and does not say so.
+    """
+
+    kind: str
+    value: Any
+
+    def before(self, lag: Decimal | timedelta) -> Self:
+        """The value that is so much smaller.
+
+        Raises:
+            PipelineExecutionException: A duration for numbers, a number for times, or a part of a day for dates.
+        """
+        is_time = isinstance(self.value, date)
+        if is_time != isinstance(lag, timedelta) or (self.kind == "date" and isinstance(lag, timedelta) and lag % _DAY):
+            wanted = "a number" if not is_time else "whole days" if self.kind == "date" else "a duration"
+            raise PipelineExecutionException(
+                f"'lag' has to be {wanted}, as the column of 'cursorColumn' holds {self.kind} values",
+                hint="such as 100" if not is_time else "such as '2 days'",
+            )
+        if not isinstance(lag, timedelta):
+            return type(self)(self.kind, _PARSED[self.kind](self.value - lag))
+        try:
+            return type(self)(self.kind, self.value - lag)
+        except OverflowError:
+            return type(self)(self.kind, datetime.min if self.kind != "date" else date.min)
+
+    def __str__(self) -> str:
+        return f"{self.value}+00:00" if self.kind == "timestamp" else str(self.value)
+
+
+def cursor_column(schema: StructType, name: str) -> CursorColumn:
+    """The column of a frame that says what is new.
+
+    Args:
+        schema: Of the frame.
+        name: `cursorColumn`.
+
+    Raises:
+        PipelineExecutionException: There is no such column, or its values have no order that source and Spark agree on.
+    """
+    from pyspark.sql import types as T
+
+    column = own_column(schema.names, name)
+    data_type = schema[column].dataType
+    kinds: tuple[tuple[type[DataType], str], ...] = (
+        (T.IntegralType, "integer"),
+        (T.DecimalType, "decimal"),
+        (T.DateType, "date"),
+        (T.TimestampType, "timestamp"),
+        (T.TimestampNTZType, "timestamp_ntz"),
+    )
+    kind = next((kind for type_, kind in kinds if isinstance(data_type, type_)), None)
+    if kind is None:
+        raise PipelineExecutionException(
+            f"'cursorColumn' is '{column}', which is {data_type.simpleString()}: text is ordered otherwise in each "
+            "system, and floating-point numbers are not exact",
+            hint="name a column of integers, decimals, dates or timestamps, or cast it to one of these in 'query'",
+        )
+    return CursorColumn(column, kind, data_type)
+
+
+def _integer(given: Any) -> int:
+    number = Decimal(str(given))
+    if number != number.to_integral_value():
+        raise ValueError(given)
+    return int(number)
+
+
+def _decimal(given: Any) -> Decimal:
+    number = Decimal(str(given))
+    if not number.is_finite():
+        raise ValueError(given)
+    return number
+
+
+def _date(given: Any) -> date:
+    if isinstance(given, datetime):
+        raise ValueError(given)
+    return given if isinstance(given, date) else date.fromisoformat(str(given).strip())
+
+
+def _time(given: Any) -> datetime:
+    if isinstance(given, (int, float)):
+        raise ValueError(given)
+    if isinstance(given, date) and not isinstance(given, datetime):
+        given = datetime(given.year, given.month, given.day)
+    time = given if isinstance(given, datetime) else datetime.fromisoformat(str(given).strip())
+    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo is not None else time
+
+
+def _local_time(given: Any) -> datetime:
+    time = given if isinstance(given, datetime) else datetime.fromisoformat(str(given).strip())
+    if time.tzinfo is not None:
+        raise ValueError(given)
+    return time
+
+
+_PARSED = {"integer": _integer, "decimal": _decimal, "date": _date, "timestamp": _time, "timestamp_ntz": _local_time}
+_EXAMPLES = {
+    "integer": "a whole number, such as 100",
+    "decimal": "a number, such as 10.5",
+    "date": "a date, such as 2026-01-31",
+    "timestamp": "a time, such as 2026-01-31 12:00:00, in UTC if it has no offset",
+    "timestamp_ntz": "a time without an offset, such as 2026-01-31 12:00:00",
+}

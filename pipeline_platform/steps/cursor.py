@@ -1,0 +1,84 @@
+"""Where a load has come in a source of which each run reads only what is new, and where it gets to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline_platform.frames.cursor_values import CursorValue
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class StoredCursor:
+    """Where a load has come, as its sink remembers it.
+
+    Args:
+        version: How many loads have moved it.
+        position: The largest value that was loaded, as text; None if nothing was.
+        is_start: Whether rows with that very value are still to be loaded, as somebody has put it there.
+        seen_from: From which value on the sink knows of each row that it was loaded; None if it knows of none.
+        columns: By which columns it tells rows apart, with their types.
+    """
+
+    version: int = 0
+    position: str | None = None
+    is_start: bool = False
+    seen_from: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class CursorPlace(Protocol):
+    """Where a sink remembers a cursor."""
+
+    def stored(self) -> StoredCursor:
+        """Where it is now; needs no JVM.
+
+        Raises:
+            PipelineException: It can't be told.
+        """
+        ...
+
+    def seen(self, spark: SparkSession) -> DataFrame:
+        """Of each row that was loaded from `seen_from` on what tells it from others: the columns `IDENTITY`."""
+        ...
+
+    def others(self) -> list[str]:
+        """The names of all other cursors that the sink remembers."""
+        ...
+
+    def put(self, position: str | None) -> None:
+        """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
+        ...
+
+
+@dataclass(frozen=True)
+class CursorMove:
+    """Where a load gets to: the sink remembers that in the very commit that has the rows, or not at all.
+
+    Args:
+        name: Of the cursor: which step reads, and for which partition.
+        before: Where it was, and has to be still.
+        position: As `StoredCursor.position`, once the load is done.
+        seen_from: Likewise.
+        columns: Likewise.
+        seen: As `CursorPlace.seen`, likewise.
+        is_idle: Whether there is nothing new, so that there is nothing to write.
+    """
+
+    name: str
+    before: StoredCursor
+    position: CursorValue | None
+    seen_from: CursorValue | None = None
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    seen: DataFrame | None = None
+    is_idle: bool = False
+
+    @property
+    def after(self) -> StoredCursor:
+        """What the sink is to remember."""
+        position, seen_from = (str(value) if value is not None else None for value in (self.position, self.seen_from))
+        return StoredCursor(self.before.version + 1, position, seen_from=seen_from, columns=self.columns)

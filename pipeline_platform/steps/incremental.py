@@ -1,0 +1,67 @@
+"""Extracts that read only what is new since the last load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline_platform.config.incremental import Incremental
+from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue
+from pipeline_platform.steps.extract import Extract
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.credentials.model import Credentials
+
+
+class ReadsIncrements(Extract):
+    """An extract that can read what is new by a column that grows."""
+
+    incremental: Incremental | None = None
+    """Batch: read only what is new since the last load. Where that ended is part of what the load commits, so that
+    nothing is left out or loaded twice, whenever a run is killed; `pipeline-platform cursor` shows and sets it."""
+
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.incremental is not None:
+            return [("incremental", "a stream reads what is new by itself; use mode batch, or leave out 'incremental'")]
+        return super().mode_errors(mode)
+
+    def reads_increments(self) -> bool:
+        return self.incremental is not None
+
+    def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
+        """The largest value in the source now; None if there is none.
+
+        Args:
+            frame: As `read` has made it.
+            column: The column that says what is new.
+            credentials: As for `read`.
+        """
+        from pyspark.sql import functions as F
+
+        largest = F.max(quoted(column.name))
+        # A timestamp would come in the zone of this machine.
+        shown = _in_utc(largest) if column.kind == "timestamp" else largest.cast("string")
+        row = frame.agg(shown.alias("largest")).first()
+        return column.value(row["largest"]) if row is not None and row["largest"] is not None else None
+
+    def has_null(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> bool:
+        """Whether a row of the source has no value in the column.
+
+        Args:
+            frame: As `read` has made it.
+            column: The column that says what is new.
+            credentials: As for `read`.
+        """
+        from pyspark.sql import functions as F
+
+        return frame.schema[column.name].nullable and not frame.filter(F.col(quoted(column.name)).isNull()).isEmpty()
+
+
+def _in_utc(time: Column) -> Column:
+    from pyspark.sql import functions as F
+
+    return F.convert_timezone(None, F.lit("UTC"), time.cast("timestamp_ntz")).cast("string")
