@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, init, listing, methods, reference, run, spark, streams, submit, warm_up
+from pipeline_platform.cli import check, cursor, init, listing, methods, reference, run, spark, streams, submit, warm_up
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ _COMMANDS = {
     "submit": submit.submit,
     "list": listing.list_pipelines,
     "methods": methods.methods,
+    "cursor": cursor.cursor,
     "streams": streams.streams,
     "metrics": streams.metrics,
     "stop": streams.stop,

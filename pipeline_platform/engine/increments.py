@@ -15,6 +15,7 @@ from pipeline_platform.config.incremental import Incremental, fed_loads, lag_of
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -44,6 +45,59 @@ class Increment:
     load: int
     move: CursorMove
     hint: str | None
+
+
+@dataclass(frozen=True)
+class KnownCursor:
+    """Where the loads of a pipeline have come in one source.
+
+    Args:
+        step: The extract.
+        column: Its `cursorColumn`.
+        place: Where the sink remembers it.
+    """
+
+    step: Step
+    column: str
+    place: CursorPlace
+
+    def put(self, position: str | None) -> None:
+        """As `CursorPlace.put`."""
+        self.place.put(position)
+
+    def told(self) -> dict[str, str | int | bool | None]:
+        """Where it is, as JSON has it."""
+        stored = self.place.stored()
+        return {"position": stored.position, "is_start": stored.is_start, "loads": stored.version}
+
+
+def known_cursors(
+    pipeline: PipelineConfig, credentials: RunCredentials, partition: Partition | None
+) -> list[KnownCursor]:
+    """The cursors of a pipeline; needs no JVM.
+
+    Args:
+        pipeline: The pipeline.
+        credentials: Where the loads get those of their systems.
+        partition: Which is meant of a pipeline with partitions.
+
+    Raises:
+        PipelineException: The credentials of a load can't be had.
+    """
+    found: list[KnownCursor] = []
+    for step in pipeline.steps:
+        if not step.config.reads_increments():
+            continue
+        [load] = fed_loads(pipeline.steps, step)
+        resolved = pipeline.resolve({step.index, load.index}, partition)
+        extract, sink = resolved.steps[step.index].config, resolved.steps[load.index]
+        assert isinstance(extract, ReadsIncrements)
+        assert extract.incremental is not None
+        assert isinstance(sink.config, Load)
+        name = cursor_name(pipeline, step, partition)
+        place = sink.config.cursor_place(name, credentials_for(credentials, sink.config, sink))
+        found.append(KnownCursor(step, extract.incremental.cursor_column, place))
+    return found
 
 
 @dataclass(frozen=True)
@@ -140,8 +194,9 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment |
     seen = place.seen(frame.sparkSession) if looked_at.known is not None else None
     new = _unseen(rows, looked_at, stored, seen)
     is_idle = looked_at.known is not None and looked_at.end == looked_at.known and new.isEmpty()
-    told = _seen(rows, column, seen_from, columns)
-    move = CursorMove(name, stored, looked_at.end, seen_from, columns, told, is_idle)
+    is_key = incremental.key is not None
+    told = _seen(rows, column, seen_from, columns, is_key=is_key)
+    move = CursorMove(name, stored, looked_at.end, seen_from, columns, is_key, told, is_idle)
     return Increment(new, load.index, move, hint)
 
 
@@ -197,7 +252,7 @@ def _seen_from(incremental: Incremental, looked_at: _Range) -> CursorValue | Non
 
 
 def _seen(
-    rows: DataFrame, column: CursorColumn, seen_from: CursorValue | None, columns: Mapping[str, str]
+    rows: DataFrame, column: CursorColumn, seen_from: CursorValue | None, columns: Mapping[str, str], *, is_key: bool
 ) -> DataFrame | None:
     """What tells the rows that the next load may look at again from others."""
     from pyspark.sql import functions as F
@@ -205,7 +260,7 @@ def _seen(
     if seen_from is None:
         return None
     again = rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from))
-    return with_identity(again, columns).select(*IDENTITY)
+    return with_identity(again, columns, is_key=is_key).select(*IDENTITY)
 
 
 def _unseen(rows: DataFrame, looked_at: _Range, stored: StoredCursor, seen: DataFrame | None) -> DataFrame:
@@ -215,7 +270,7 @@ def _unseen(rows: DataFrame, looked_at: _Range, stored: StoredCursor, seen: Data
     if seen is None or looked_at.known is None:
         return rows
     value, known = F.col(quoted(looked_at.column.name)), looked_at.column.literal(looked_at.known)
-    again = with_identity(rows.filter(value <= known), stored.columns)
+    again = with_identity(rows.filter(value <= known), stored.columns, is_key=stored.is_key)
     late = again.join(seen, list(IDENTITY), "left_anti").drop(*IDENTITY)
     return rows.filter(value > known).unionByName(late)
 

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 _HASHES = (f"{HELPER_PREFIX}hash_1", f"{HELPER_PREFIX}hash_2")
 IDENTITY = (*_HASHES, f"{HELPER_PREFIX}copy")
-"""Columns of what tells a row from any other: two hashes of 64 bits, and which of several equal rows it is, from 1."""
+"""Columns of what tells a row from any other: two hashes of 64 bits, and which of several equal rows it is, from 1.
+
+Of rows that have a key, where there are no equal ones, that is 0.
+"""
 _WITHOUT_HASH = frozenset({"map", "variant"})
 
 
@@ -38,12 +41,13 @@ def identity_columns(frame: DataFrame, names: list[str]) -> dict[str, str]:
     return {name: frame.schema[name].dataType.simpleString() for name in names}
 
 
-def with_identity(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
+def with_identity(frame: DataFrame, columns: Mapping[str, str], *, is_key: bool) -> DataFrame:
     """The frame with the columns `IDENTITY`.
 
     Args:
         frame: The frame.
         columns: What tells its rows apart, as `identity_columns` has found it, perhaps when some had other types.
+        is_key: Whether they are a key, so that two rows with the same are one.
 
     Raises:
         PipelineExecutionException: The frame has lost one of them.
@@ -67,5 +71,7 @@ def with_identity(frame: DataFrame, columns: Mapping[str, str]) -> DataFrame:
         # A NULL leaves a hash as it is, so that 1, NULL and NULL, 1 would have the same.
         parts += [value.isNull(), value]
     hashed = frame.withColumns(dict(zip(_HASHES, (F.xxhash64(*parts), F.xxhash64(F.lit(1), *parts)), strict=True)))
+    if is_key:
+        return hashed.withColumn(IDENTITY[-1], F.lit(0))
     same = Window.partitionBy(*_HASHES).orderBy(_HASHES[0])
     return hashed.withColumn(IDENTITY[-1], F.row_number().over(same))

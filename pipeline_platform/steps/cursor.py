@@ -22,6 +22,7 @@ class StoredCursor:
         is_start: Whether rows with that very value are still to be loaded, as somebody has put it there.
         seen_from: From which value on the sink knows of each row that it was loaded; None if it knows of none.
         columns: By which columns it tells rows apart, with their types.
+        is_key: Whether they are a key, so that two rows with the same are one.
     """
 
     version: int = 0
@@ -29,6 +30,7 @@ class StoredCursor:
     is_start: bool = False
     seen_from: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_key: bool = False
 
 
 class CursorPlace(Protocol):
@@ -65,6 +67,7 @@ class CursorMove:
         position: As `StoredCursor.position`, once the load is done.
         seen_from: Likewise.
         columns: Likewise.
+        is_key: Likewise.
         seen: As `CursorPlace.seen`, likewise.
         is_idle: Whether there is nothing new, so that there is nothing to write.
     """
@@ -74,6 +77,7 @@ class CursorMove:
     position: CursorValue | None
     seen_from: CursorValue | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    is_key: bool = False
     seen: DataFrame | None = None
     is_idle: bool = False
 
@@ -81,4 +85,5 @@ class CursorMove:
     def after(self) -> StoredCursor:
         """What the sink is to remember."""
         position, seen_from = (str(value) if value is not None else None for value in (self.position, self.seen_from))
-        return StoredCursor(self.before.version + 1, position, seen_from=seen_from, columns=self.columns)
+        version = self.before.version + 1
+        return StoredCursor(version, position, seen_from=seen_from, columns=self.columns, is_key=self.is_key)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable, QueryBuilder
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
-from devtools.pipelines import StepValue, last_step, load, pipeline_of, run
-from pipeline_platform.exceptions import PipelineExecutionException
+from devtools.pipelines import StepValue, extract, last_step, load, pipeline_of, run, transform
+from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.plan import plan
 from pipeline_platform_tests.connectors.databases import Schema
 
 
@@ -25,12 +27,15 @@ def orders(schema: Schema) -> Schema:
     return schema
 
 
-def order(schema: Schema, number: int, at: str, note: str = "new") -> None:
-    schema.at_utc(
-        f"INSERT INTO {schema.name}.t VALUES ({number}, '2024-01-01 {at}', '{note}'); COMMIT"
-        if schema.is_postgres
-        else f"INSERT INTO {schema.name}.t VALUES ({number}, '2024-01-01 {at}', '{note}')"
-    )
+def order(schema: Schema, number: int, at: str) -> None:
+    with schema.connect() as connection:
+        insert(schema, connection, number, at)
+        connection.commit()
+
+
+def insert(schema: Schema, connection: Any, number: int, at: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"INSERT INTO {schema.name}.t VALUES ({number}, '2024-01-01 {at}', '100%s')")
 
 
 def incremental(schema: Schema, **keys: Any) -> StepValue:
@@ -39,7 +44,7 @@ def incremental(schema: Schema, **keys: Any) -> StepValue:
 
 def loaded(table: Path) -> list[int]:
     found = QueryBuilder().register("t", DeltaTable(table)).execute("SELECT id FROM t ORDER BY id").read_all()
-    return found.column("id").to_pylist()
+    return found.column("id").to_numpy().tolist()
 
 
 def test_each_run_loads_what_is_new_and_rows_of_the_last_instant_once(
@@ -55,3 +60,56 @@ def test_each_run_loads_what_is_new_and_rows_of_the_last_instant_once(
     version = DeltaTable(tmp_path / "t").version()
     assert last_step(run(spark, *steps)).rows == 0
     assert DeltaTable(tmp_path / "t").version() == version
+
+
+def test_a_transaction_that_stays_open_is_loaded_when_it_is_committed(
+    spark: SparkSession, orders: Schema, tmp_path: Path
+):
+    # What people write by hand, as this project's own example was.
+    by_hand = [
+        orders.extract(registerAs="source"),
+        extract("fromDeltaLake", path=str(tmp_path / "by hand"), registerAs="loaded"),
+        transform("sqlQuery", query="SELECT * FROM source WHERE at > (SELECT max(at) FROM loaded)"),
+        load("toDeltaLake", path=str(tmp_path / "by hand")),
+    ]
+    steps = [incremental(orders, lag="10 minutes"), load("toDeltaLake", path=str(tmp_path / "t"))]
+    run(spark, orders.extract(), load("toDeltaLake", path=str(tmp_path / "by hand")))
+    with orders.connect() as connection:
+        connection.cursor().execute("BEGIN")
+        insert(orders, connection, 4, "10:06:00")
+        order(orders, 5, "10:07:00")
+        for pipeline in (by_hand, steps):
+            run(spark, *pipeline)
+        connection.cursor().execute("COMMIT")
+    for pipeline in (by_hand, steps):
+        run(spark, *pipeline)
+    assert loaded(tmp_path / "by hand") == [1, 2, 3, 5]
+    assert loaded(tmp_path / "t") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("column", ["id", "day", "amount", "at"])
+def test_the_database_is_asked_for_what_is_new_alone(spark: SparkSession, schema: Schema, tmp_path: Path, column: str):
+    columns = "id bigint, day date, amount numeric(9,2), at timestamp NULL"
+    schema.query(f"CREATE TABLE {schema.name}.t ({columns})")
+    rows = ", ".join(f"({n}, '2024-01-{n:02}', {n}.5, '2024-01-{n:02} 10:00:00')" for n in range(1, 10))
+    schema.query(f"INSERT INTO {schema.name}.t VALUES {rows}")
+    steps = [
+        schema.extract(incremental={"cursorColumn": column, "boundary": "exclusive"}),
+        load("toDeltaLake", path=str(tmp_path / "t")),
+    ]
+    run(spark, *steps)
+    schema.query(f"INSERT INTO {schema.name}.t VALUES (10, '2024-01-10', 10.5, '2024-01-10 10:00:00')")
+    pipeline = pipeline_of(steps).resolve()
+    with closing(RunCredentials.from_environment("plan", pipeline.location)) as credentials:
+        planned = plan(pipeline, spark, "load", credentials)
+        with planned.persisted:
+            assert len(pushed_down(planned.frames[0].frame)) == 2
+            assert planned.frames[0].frame.count() == 1
+
+
+def pushed_down(frame: DataFrame) -> list[str]:
+    """The conditions that the source carries out."""
+    java_frame: Any = frame._jdf
+    text: str = java_frame.queryExecution().executedPlan().toString()
+    [filters] = re.findall(r"PushedFilters: \[([^]]*)\]", text)
+    return re.findall(r"\*(?:GreaterThan|LessThanOrEqual)\(", filters)
