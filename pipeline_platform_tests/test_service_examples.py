@@ -221,11 +221,15 @@ def test_sensor_readings_quality_loads_what_is_right_and_keeps_the_rest_with_its
 
 
 def test_orders_increment_adds_what_is_new_and_nothing_twice(services: Services):
-    services.run("orders_first_load")
-    services.run("orders_increment")
     services.run("orders_increment")
     columns = "id, customer_id, amount, status, ordered_at"
-    assert_same_rows(services.database(), services.delta("shop/orders"), columns, f"SELECT {columns} FROM orders")
+    late = "SELECT max(id) + 1, min(customer_id), 1, 'open', max(ordered_at) - interval '1 minute' FROM orders"
+    [[number]] = services.postgres.query(f"INSERT INTO orders ({columns}) {late} RETURNING id")
+    try:
+        assert services.run("orders_increment").rows_written == 1
+        assert_same_rows(services.database(), services.delta("shop/orders"), columns, f"SELECT {columns} FROM orders")
+    finally:
+        services.postgres.query(f"DELETE FROM orders WHERE id = {number}")
 
 
 def test_sales_report_adds_up_the_first_version_to_postgres_and_s3(services: Services):
@@ -440,10 +444,10 @@ FAILURES: list[tuple[str, Change, type[PipelineException], str, int]] = [
     ("sensor_readings_quality", lambda p: config(p, 4).pop("onFailure"), ValidationException, "celsius between", 4),
     (
         "orders_increment",
-        lambda p: config(p, 1).update(path="s3a://lake/nothing"),
+        lambda p: config(p, 0)["incremental"].update(cursorColumn="ordered"),
         PipelineExecutionException,
-        "lake/nothing",
-        1,
+        "there is no column 'ordered'",
+        0,
     ),
     ("sales_report", lambda p: config(p, 0).update(version=4711), PipelineExecutionException, "4711", 0),
     ("events_to_lake", lambda p: config(p, 0).update(topic="user-event"), PipelineExecutionException, "user-event", 0),

@@ -76,12 +76,15 @@ class CursorValue:
         Raises:
             PipelineExecutionException: A duration for numbers, a number for times, or a part of a day for dates.
         """
-        is_time = isinstance(self.value, date)
-        if is_time != isinstance(lag, timedelta) or (self.kind == "date" and isinstance(lag, timedelta) and lag % _DAY):
-            wanted = "a number" if not is_time else "whole days" if self.kind == "date" else "a duration"
+        wanted, is_right = {
+            "integer": ("a whole number", isinstance(lag, Decimal) and lag == lag.to_integral_value()),
+            "decimal": ("a number", isinstance(lag, Decimal)),
+            "date": ("whole days", isinstance(lag, timedelta) and not lag % _DAY),
+        }.get(self.kind, ("a duration", isinstance(lag, timedelta)))
+        if not is_right:
             raise PipelineExecutionException(
                 f"'lag' has to be {wanted}, as the column of 'cursorColumn' holds {self.kind} values",
-                hint="such as 100" if not is_time else "such as '2 days'",
+                hint="such as '2 days'" if isinstance(self.value, date) else "such as 100",
             )
         if not isinstance(lag, timedelta):
             return type(self)(self.kind, _PARSED[self.kind](self.value - lag))

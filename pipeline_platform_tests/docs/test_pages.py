@@ -25,7 +25,7 @@ from pipeline_platform_tests.wheel import AS_INSTALLED, UV, Installed
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 GENERATED = {"reference.md", "commands.md"}
-WITH_SERVERS = {"how-to/rotate-a-secret.md"}
+WITH_SERVERS = {"how-to/load-what-is-new.md", "how-to/rotate-a-secret.md"}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 PLAIN_PAGES = [
     page for page in PAGES if page not in {"tutorial.md", *GENERATED, *WITH_SERVERS} and [*acts(DOCS / page)]
@@ -106,17 +106,29 @@ def test_what_a_page_says_can_be_done(page: str, folder: Path, reader: dict[str,
 
 
 @pytest.mark.timeout(600)
-def test_a_secret_is_rotated_as_the_page_says(
-    folder: Path, reader: dict[str, str], vault: VaultServer, postgres: Postgres
-):
-    server = {
-        "VAULT_ADDR": vault.address,
-        "VAULT_TOKEN": vault.root_token,
+def test_what_is_new_in_a_database_is_loaded_as_the_page_says(folder: Path, reader: dict[str, str], postgres: Postgres):
+    carried_out("how-to/load-what-is-new.md", folder, {**reader, **of_server(postgres)})
+
+
+def of_server(postgres: Postgres) -> dict[str, str]:
+    """The variables of a user of the database."""
+    return {
         "PGHOST": postgres.host,
         "PGPORT": str(postgres.port),
         "PGDATABASE": postgres.database,
         "PGUSER": postgres.username,
         "PGPASSWORD": postgres.password,
+    }
+
+
+@pytest.mark.timeout(600)
+def test_a_secret_is_rotated_as_the_page_says(
+    folder: Path, reader: dict[str, str], vault: VaultServer, postgres: Postgres
+):
+    server = {
+        **of_server(postgres),
+        "VAULT_ADDR": vault.address,
+        "VAULT_TOKEN": vault.root_token,
         "PATH": os.pathsep.join([reader["PATH"], str(Path(vault_program()).parent)]),
     }
     carried_out("how-to/rotate-a-secret.md", folder, {**reader, **server})

@@ -226,7 +226,7 @@ def test_a_row_without_a_value_is_refused(spark: SparkSession, shop: Shop):
         ({"cursorColumn": "note"}, "'cursorColumn' is 'note', which is string"),
         ({"initialValue": "yesterday"}, "'initialValue' has 'yesterday', which is no value of the column 'at', timest"),
         ({"lag": 5}, "'lag' has to be a duration, as the column of 'cursorColumn' holds timestamp values"),
-        ({"cursorColumn": "id", "lag": "5 minutes"}, "'lag' has to be a number"),
+        ({"cursorColumn": "id", "lag": "5 minutes"}, "'lag' has to be a whole number"),
     ],
     ids=str,
 )
