@@ -150,7 +150,7 @@ def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict
             "method": {"description": "What the step does.", "type": "string"},
             "name": {
                 "description": "Name of the step and of its asset; by default `registerAs`, or made from the method.",
-                "type": "string",
+                "type": ["string", "null"],
                 "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
             },
             "config": {"description": "The keys of the method.", "type": "object"},

@@ -21,6 +21,7 @@ from pipeline_platform.cli import app
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.sink import DeltaWrite
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.steps.cursor import CursorMove
 
 START = datetime(2024, 1, 1, 10, tzinfo=UTC)
@@ -293,3 +294,17 @@ def test_a_person_sees_where_it_is_and_can_set_it(spark: SparkSession, shop: Sho
     run(spark, *shop.steps())
     assert shop.ids() == [1, 2, 2, 2]
     assert last_step(run(spark, *shop.steps())).rows == 0
+
+
+def test_maintenance_of_the_table_leaves_its_cursors_alone(spark: SparkSession, shop: Shop):
+    steps = shop.steps(lag="3 minutes")
+    run(spark, *steps)
+    table = DeltaTable(shop.table)
+    table.optimize.compact()
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    with spark_settings(spark, {"spark.databricks.delta.retentionDurationCheck.enabled": "false"}):
+        spark.sql(f"VACUUM delta.`{shop.table}` RETAIN 0 HOURS")
+    table.create_checkpoint()
+    shop.add((3, at(4), "late"))
+    run(spark, *steps)
+    assert shop.ids() == [1, 2, 3]

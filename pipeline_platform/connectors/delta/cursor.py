@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.delta.history import has_commit
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.storage.folders import remove_tree
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.cursor import CursorMove, StoredCursor
@@ -121,7 +122,7 @@ class DeltaCursor:
             is_own = entry.stem.endswith(f"-{attempt}")
             # Once the load is committed, other attempts at this version count no longer; otherwise this one does not.
             if _version(entry) < version or (is_own != is_ours and _version(entry) <= move.after.version):
-                _remove(entry)
+                remove_tree(entry)
 
     def _current(self) -> UPath | None:
         """The file of the load that moved it last; None if none has, and nobody has put it anywhere."""
@@ -178,12 +179,3 @@ def _version(entry: UPath) -> int:
 def _read(file: UPath) -> tuple[str, StoredCursor]:
     written: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return written.pop("name"), StoredCursor(**written)
-
-
-def _remove(entry: UPath) -> None:
-    if entry.is_dir():
-        for inner in entry.iterdir():
-            _remove(inner)
-        entry.rmdir()
-    else:
-        entry.unlink(missing_ok=True)
