@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -67,6 +68,15 @@ class WritesDatabase(Load, DatabaseOptions):
             message = "'mergeKeys' names a column twice"
             raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
         return self
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        if self.mode == "deleteInsert":
+            message = (
+                "a group may have rows of other partitions, which the run of a partition would delete: use overwrite, "
+                "which replaces its rows alone, or merge"
+            )
+            return [("mode", message)]
+        return super().partition_errors(column)
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)

@@ -142,7 +142,7 @@ class PostgresWrite(DatabaseWrite):
             "GROUP BY i.indexrelid HAVING bool_and(k.collated = a.attcollation) ORDER BY 1",
             self.sql(place),
         )
-        keys.require_unique_in_table({name: columns for name, columns in found})
+        keys.require_unique_in_table({str(name): columns for name, columns in found})
         nulls = ", ".join("NULL" for _ in columns)
         # Where it can't be planned, as with rules of the table's, it is not to fail after all rows were staged.
         session.rows(f"EXPLAIN {self._upsert(keys, columns, f'SELECT {nulls} WHERE false')}")
