@@ -8,10 +8,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from devtools.pipelines import json_rows, last_step, run
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform_tests.connectors.databases import Schema, until
 from pipeline_platform_tests.connectors.jdbc.test_sinks import COLUMNS, Stopped, prepared, stop_before
@@ -325,6 +327,35 @@ def test_a_row_that_somebody_else_is_writing_is_waited_for_and_updated(spark: Sp
         cursor.execute("COMMIT")
         assert merging.result().rows == 2
     assert table.rows()[:2] == [(1, "merged", "kept", None), (2, "merged", "new", None)]
+
+
+@pytest.mark.parametrize("rows", [0, 5000], ids=["few rows", "many rows"])
+def test_nobody_adds_a_key_between_the_statements_of_a_merge(
+    spark: SparkSession, in_mysql: Schema, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    where = f"{in_mysql.name}.t"
+    in_mysql.query(f"CREATE TABLE {where} (n bigint AUTO_INCREMENT PRIMARY KEY, id bigint UNIQUE, name varchar(9))")
+    in_mysql.query(f"INSERT INTO {where} (id, name) SELECT 10 * seq, 'old' FROM mysql.seq_1_to_5000 LIMIT {rows}")
+    in_mysql.query(f"ANALYZE TABLE {where}")
+    merge = load(in_mysql, named(spark, [(15, "merged"), (20, "merged"), (60000, "merged")]), "a")
+    execute = DatabaseConnection.execute
+    kept_out: list[int] = []
+
+    def executed(self: DatabaseConnection, sql: str, *parameters: Any) -> int:
+        if sql.startswith("INSERT INTO") and "NOT EXISTS" in sql:
+            with in_mysql.connect(init_command="SET innodb_lock_wait_timeout = 1") as other, other.cursor() as cursor:
+                for key in (15, 60000):
+                    try:
+                        cursor.execute(f"INSERT INTO {where} (id, name) VALUES ({key}, 'other')")
+                    except pymysql.err.OperationalError:
+                        kept_out.append(key)
+        return execute(self, sql, *parameters)
+
+    monkeypatch.setattr(DatabaseConnection, "execute", executed)
+    assert merge.write().rows == 3
+    assert kept_out == [15, 60000]
+    named_now = in_mysql.query(f"SELECT id, name FROM {where} WHERE name <> 'old' ORDER BY 1")
+    assert named_now == [(15, "merged"), (20, "merged"), (60000, "merged")]
 
 
 def test_loads_at_once_replace_a_group_one_after_the_other(spark: SparkSession, table: Schema) -> None:
