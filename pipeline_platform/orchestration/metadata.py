@@ -26,6 +26,7 @@ def materialization_metadata(
         descriptions: The same in words.
         partitions: Keys of the partitions that the run loaded; none of a pipeline without partitions.
     """
+    system = "delta" if metrics.version is not None else "table"
     found: dict[str, Any] = {
         **_row_count(metrics, partitions),
         "dagster/uri": metrics.uri,
@@ -38,7 +39,7 @@ def materialization_metadata(
         "malformed_records": metrics.malformed,
         "quarantined": metrics.quarantined,
         "quarantine": metrics.quarantine,
-        **{f"delta/{name}": value for name, value in metrics.detail.items()},
+        **{f"{system}/{name}": value for name, value in metrics.detail.items()},
     }
     if metrics.columns:
         found["dagster/column_schema"] = dg.TableSchema(

@@ -19,6 +19,11 @@ from pipeline_platform_tests.config.reading import (
     validate,
 )
 
+
+def to_mysql(**config: Any) -> Any:
+    return load("toMySQL", table="t", credentialPath="secret/shop", **config)
+
+
 FIVE_MISTAKES = """\
 {
   "name": "flights",
@@ -123,6 +128,14 @@ def test_all_mistakes_of_one_step_are_reported():
         ),
         (pipeline(extract(), load(path="out", mode="replace")), "expected 'append', 'overwrite'"),
         (pipeline(extract(), load(path="out", mode="merge")), "mode merge needs 'mergeKeys'"),
+        (pipeline(extract(), to_mysql(mode="merge")), "mode merge needs 'mergeKeys'"),
+        (pipeline(extract(), to_mysql(mode="DELETEINSERT")), "mode deleteInsert needs 'mergeKeys'"),
+        (pipeline(extract(), to_mysql(mergeKeys="id")), "'mergeKeys' needs mode merge or deleteInsert"),
+        (pipeline(extract(), to_mysql(mode="merge", mergeKeys=["id", "ID"])), "'mergeKeys' names a column twice"),
+        (
+            pipeline(extract(), load("toFiles", path="out", format="csv", mode="merge")),
+            "expected 'append', 'overwrite'",
+        ),
         (pipeline(extract(), load(path="out", trigger="5 sex")), "unknown trigger '5 sex'"),
         (pipeline(extract(), load(path="a\0b")), "must not hold a NUL character"),
         (pipeline(extract(), transform("filterRows", condition=" ")), "the SQL is empty"),

@@ -94,6 +94,13 @@ def test_a_load_that_can_not_be_repeated_for_a_partition_is_refused(config: Json
     assert message in only_message(by_day(extract(), load(**config)))
 
 
+def test_a_load_of_groups_that_may_lie_in_several_partitions_is_refused():
+    table = {"table": "t", "mergeKeys": "shop", "credentialPath": "secret/shop"}
+    groups = load("toPostgres", mode="deleteInsert", **table)
+    assert "a group may have rows of other partitions" in only_message(by_day(extract(), groups))
+    read(by_day(extract(), load("toPostgres", mode="merge", **table)))
+
+
 def test_a_sink_that_only_adds_is_refused_with_partitions():
     topic = load("toKafka", topic="days", credentialPath="secret/data/kafka")
     assert "so a partition that is run twice would be there twice" in only_message(by_day(extract(), topic))

@@ -78,6 +78,7 @@ FILES: list[Json] = [
             targetSchema={"type": "record", "name": "r", "fields": [{"name": "id", "type": "long"}]},
         ),
         load("toPostgres", table="flights", batchSize="1000", numPartitions=2, credentialType="POSTGRESQL"),
+        load("toPostgres", table="places", mode="deleteinsert", mergeKeys="origin", credentialPath="secret/postgres"),
         load("toMySQL", table="shop.flights", mode="ignore", credentialPath="secret/mysql"),
         load(
             "toS3",

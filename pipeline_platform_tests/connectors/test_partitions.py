@@ -138,6 +138,16 @@ def test_partitions_that_are_loaded_under_one_load_id_are_all_loaded(sink: Sink,
     assert sink.rows() == expected(source, "day <= '2024-01-02'")
 
 
+def test_partitions_are_merged_by_keys_alone(schema: Schema, run: Run, source: Path):
+    # Not a column by which the rows of a partition could be replaced: it holds times as text.
+    schema.query(f"CREATE TABLE {schema.name}.t (id int PRIMARY KEY, day varchar(10), shop varchar(9))")
+    merge = schema.load(mode="merge", mergeKeys="id")
+    for day in ("2024-01-01", "2024-01-02", "2024-01-01"):
+        run(merge, day)
+    found = [(number, date.fromisoformat(day), shop) for number, day, shop in schema.rows()]
+    assert found == expected(source, "day <= '2024-01-02'")
+
+
 def test_the_condition_of_a_range_reaches_the_files_that_are_read(run: Run, tmp_path: Path, spark: SparkSession):
     rows = [(n, date(2024, 1, 1) + timedelta(days=n), "s") for n in range(31)]
     spark.createDataFrame(rows, COLUMNS).write.parquet(str(tmp_path / "in"))

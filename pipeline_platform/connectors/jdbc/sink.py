@@ -21,14 +21,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
+from pipeline_platform.connectors.jdbc.lost_rows import rows_lost, staging_removed
+from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
 from pipeline_platform.connectors.jdbc.row_text import unheld_failure
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
 from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of, paired
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import own_column
 from pipeline_platform.frames.session import empty_frame
-from pipeline_platform.frames.storable import require_storable
+from pipeline_platform.frames.storable import require_columns, require_storable
 from pipeline_platform.steps.load import LoadResult, LoadRun
 
 if TYPE_CHECKING:
@@ -70,16 +73,20 @@ class DatabaseWrite(ABC):
             PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
         """
         require_storable(self.frame, self.database.storable)
+        require_columns(self.frame, self.config.merge_keys, "mergeKeys")
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
             columns = self.columns(session, place)
             if columns is None:
-                self._require_types()
+                self.require_makeable()
             elif self.config.mode != "ignore" and not self.is_begun(session, place):
                 self._require_mode(place)
                 pairs = paired(self.frame.schema, columns, str(place))
-                self.require_rights(session, place, [pair.column.name for pair in pairs])
-                if self.run.rows is not None:
+                names = [pair.column.name for pair in pairs]
+                self.require_rights(session, place, names)
+                if self.config.mode == "merge":
+                    self.require_mergeable(session, place, names)
+                if self.run.rows is not None and self.config.mode == "overwrite":
                     require_partition_column(partition_column(self.run.rows, columns), self.run.rows, str(place))
 
     def write(self) -> LoadResult:
@@ -121,7 +128,7 @@ class DatabaseWrite(ABC):
         rows = self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
         with self.database.session(about) as session:
             if self.columns(session, self._partitions(staging)) is None and not self.is_begun(session, place):
-                raise self._staging_removed()
+                raise staging_removed(self._about)
             written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
             self.forget_before(session, place)
             self._drop_leftovers(session, place)
@@ -166,6 +173,23 @@ class DatabaseWrite(ABC):
         Raises:
             PipelineExecutionException: A right is missing.
         """
+
+    @abstractmethod
+    def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
+        """Raise unless the table has a unique key over the merge keys.
+
+        Raises:
+            PipelineExecutionException: It has none, or is none.
+        """
+
+    def keys(self, place: TableName, columns: Sequence[str]) -> MergeKeys:
+        """The merge keys, as the table spells them.
+
+        Args:
+            place: The table.
+            columns: Its columns that the frame has.
+        """
+        return MergeKeys(self.database, place, [own_column(columns, key) for key in self.config.merge_keys])
 
     @abstractmethod
     def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
@@ -230,7 +254,7 @@ class DatabaseWrite(ABC):
         partitions = self.sql(self._partitions(staging))
         staged = int(session.rows(f"SELECT coalesce(sum(row_count), 0) FROM {partitions}")[0][0])
         if staged != rows:
-            raise self._rows_lost(staged, rows)
+            raise rows_lost(self._about, staged, rows)
 
     def require_taken(self, session: DatabaseConnection, staging: TableName, taken: int, rows: int) -> None:
         """Raise if the table took other rows than the tasks staged, unless a trigger or rule of the table's did that.
@@ -241,23 +265,11 @@ class DatabaseWrite(ABC):
         if taken != rows:
             staged = session.rows(f"SELECT count(*) FROM {self.sql(staging)}")[0][0]
             if staged != rows:
-                raise self._rows_lost(staged, rows)
+                raise rows_lost(self._about, staged, rows)
 
-    def _rows_lost(self, staged: int, rows: int) -> PipelineExecutionException:
-        return PipelineExecutionException(
-            f"{self.database.address}, table {self.config.table}: {rows} rows were staged, and the server has "
-            f"{staged} of them: it was killed in the meantime, and lost the others",
-            hint="run again: the table is as it was before",
-            retryable=True,
-        )
-
-    def _staging_removed(self) -> PipelineExecutionException:
-        return PipelineExecutionException(
-            f"{self.database.address}, table {self.config.table}: the staging table is gone: another attempt at "
-            "this load started in the meantime, or the server ended the session that marks it as in use",
-            hint="run again: the table is as it was before",
-            retryable=True,
-        )
+    @property
+    def _about(self) -> str:
+        return f"{self.database.address}, table {self.config.table}"
 
     @property
     def load_key(self) -> str:
@@ -326,10 +338,15 @@ class DatabaseWrite(ABC):
         if self.config.mode == "errorIfExists":
             raise PipelineExecutionException(
                 f"there is a table {place} in {self.database.address} already, and mode is errorIfExists",
-                hint="use mode append, overwrite or ignore, or another table",
+                hint="use mode append, overwrite, merge or ignore, or another table",
             )
 
-    def _require_types(self) -> None:
+    def require_makeable(self) -> None:
+        """Raise if no table can be made for the frame.
+
+        Raises:
+            PipelineExecutionException: A column has no type that one could be made with.
+        """
         for column in self.frame.schema:
             if kind_of(column.dataType) == "void":
                 raise PipelineExecutionException(
@@ -359,7 +376,7 @@ class DatabaseWrite(ABC):
             if told is not None:
                 trouble = self.database.trouble(*told)
                 if trouble == "table":
-                    raise self._staging_removed() from error
+                    raise staging_removed(self._about) from error
                 raise self.database.failure(trouble, told[1], f"table {self.config.table}") from error
             unheld = unheld_failure(text)
             if unheld is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Location, PositiveInteger, one_of
-from pipeline_platform.connectors.files.sink import SaveMode
+from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.row_text import unheld, unheld_text
 from pipeline_platform.frames.columns import quoted
@@ -18,13 +21,25 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 
+_BY_KEY = ("merge", "deleteInsert")
+
+
 class WritesDatabase(Load, DatabaseOptions):
     """Keys of the methods that write to a database."""
 
     table: Location
     """The table, optionally with its schema."""
-    mode: SaveMode = "append"
-    """What happens to existing rows; `overwrite` keeps the table's columns, indexes and grants."""
+    mode: Annotated[
+        Literal["append", "overwrite", "errorIfExists", "ignore", "merge", "deleteInsert"],
+        one_of("append", "overwrite", "errorIfExists", "ignore", "merge", "deleteInsert"),
+    ] = "append"
+    """What happens to existing rows; `overwrite` keeps the table's columns, indexes and grants. `merge` updates those
+    with equal `mergeKeys` and adds the others; `deleteInsert` deletes those with equal `mergeKeys` and adds all."""
+    merge_keys: Names = []
+    """With mode `merge`: the columns that identify a row. The table has a primary key or a unique index over exactly
+    these, and a new table is made with them as its primary key; two rows of a load with equal keys are an error. With
+    mode `deleteInsert`: the columns that say to which group a row belongs; the groups of a load are replaced as a
+    whole. NULL in a key is an error."""
     batch_size: PositiveInteger = 5000
     """Rows per round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
     num_partitions: PositiveInteger | None = None
@@ -40,6 +55,28 @@ class WritesDatabase(Load, DatabaseOptions):
 
     product: ClassVar[str]
     """The system's name as people write it."""
+
+    @model_validator(mode="after")
+    def _keys_fit_mode(self) -> Self:
+        if self.mode in _BY_KEY and not self.merge_keys:
+            message = "mode {mode} needs 'mergeKeys'"
+            raise PydanticCustomError("merge", message, {"mode": self.mode, "key": "mode"})
+        if self.mode not in _BY_KEY and self.merge_keys:
+            message = "'mergeKeys' needs mode merge or deleteInsert"
+            raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
+        if len({key.lower() for key in self.merge_keys}) < len(self.merge_keys):
+            message = "'mergeKeys' names a column twice"
+            raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
+        return self
+
+    def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
+        if self.mode == "deleteInsert":
+            message = (
+                "a group may have rows of other partitions, which the run of a partition would delete: use overwrite, "
+                "which replaces its rows alone, or merge"
+            )
+            return [("mode", message)]
+        return super().partition_errors(column)
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)

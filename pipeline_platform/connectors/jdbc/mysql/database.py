@@ -28,7 +28,7 @@ _TROUBLES: dict[str, ErrorKind] = {
     "1054": "column",
     **dict.fromkeys(("1040", "1053", "1077", "1152", "1159", "1161", "1203", "1927"), "transient"),
     **dict.fromkeys(("2002", "2003", "2006", "2013", "2055"), "transient"),
-    **dict.fromkeys(("1205", "1213", "1050", "1317"), "clash"),
+    **dict.fromkeys(("1020", "1205", "1213", "1050", "1317"), "clash"),
     **dict.fromkeys(("1048", "1062", "1264", "1265", "1292", "1366", "1406", "1452", "4025", "3819", "1153"), "value"),
 }
 _STATEMENT_SECONDS = 60

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pipeline_platform.connectors.jdbc import target_table as holds
 from pipeline_platform.connectors.jdbc.config import MySQLOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
+from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.mysql.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import sql_lines
 from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, inserts_lines
-from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import own_column
 from pipeline_platform.steps.load import LoadResult, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
@@ -32,6 +36,12 @@ _HOLDS = {
     "datetime": holds.TIMES,
     "timestamp": holds.TIMES,
 }
+# A key has to have a length, and may not be longer than the longest. What is compared by character is what the frame
+# tells apart, too.
+_KEY_TYPES = {"string": "varchar(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "binary": "varbinary(255)"}
+_KEY_BYTES = {"string": 1020, "binary": 255, "decimal": 17, "integer": 17}
+_OTHER_KEY_BYTES = 8
+_LONGEST_KEY = 3072
 _PUBLISHED_NOW = "an earlier attempt of this run wrote it; committed now"
 
 
@@ -39,7 +49,10 @@ class ToMySQL(WritesDatabase, MySQLOptions):
     """Writes to a table in a MySQL or MariaDB database, all rows or none.
 
     The rows go into a staging table, and from there in one transaction into the table, which is created if it does not
-    exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
+    exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced. With
+    `"mode": "merge", "mergeKeys": "id"` rows with a known `id` are updated in the columns that the frame has, the keys
+    excepted, and the others are added. In a table that a merge makes, a key that is text is a `varchar(255)` that is
+    compared by character, and one that is bytes a `varbinary(255)`, as MySQL has no keys of unlimited length.
     """
 
     method: ClassVar[str] = "toMySQL"
@@ -114,6 +127,54 @@ class MySQLWrite(DatabaseWrite):
         )
         if self.config.mode == "overwrite":
             session.rows(f"EXPLAIN DELETE FROM {self.sql(place)}")
+        if not self.config.merge_keys:
+            return
+        keys = self.keys(place, columns)
+        # So do the keys' columns, which are read.
+        none = " AND ".join(f"{self.database.quoted(key)} IS NULL" for key in keys.columns) + " AND 1 = 0"
+        session.rows(f"EXPLAIN SELECT {keys.names()} FROM {self.sql(place)} WHERE {none}")
+        if self.config.mode == "deleteInsert":
+            session.rows(f"EXPLAIN DELETE FROM {self.sql(place)} WHERE {none}")
+        elif others := self._others(keys, columns):
+            nulls = ", ".join(f"{self.database.quoted(column)} = NULL" for column in others)
+            session.rows(f"EXPLAIN UPDATE {self.sql(place)} SET {nulls} WHERE {none}")
+
+    def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
+        keys = self.keys(place, columns)
+        kind = "SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        if session.rows(kind, place.schema, place.name)[0][0] == "VIEW":
+            raise keys.refuse("a view")
+        found = session.rows(
+            "SELECT index_name, column_name, sub_part FROM information_schema.statistics "
+            "WHERE table_schema = %s AND table_name = %s AND non_unique = 0 ORDER BY index_name, seq_in_index",
+            place.schema,
+            place.name,
+        )
+        unique: dict[str, list[str]] = {}
+        for index, column, _ in found:
+            unique.setdefault(index, []).append(column)
+        for index, column, first_characters in found:
+            # One of an expression, or of the beginning of a text.
+            if column is None or first_characters is not None:
+                unique.pop(index, None)
+        keys.require_unique_in_table(unique)
+
+    def require_makeable(self) -> None:
+        super().require_makeable()
+        size = sum(_KEY_BYTES.get(kind, _OTHER_KEY_BYTES) for kind in self._primary_key().values())
+        if size > _LONGEST_KEY:
+            raise PipelineExecutionException(
+                f"there is no table {self.config.table} yet, and 'mergeKeys' can't be the primary key of a new one: as "
+                f"varchar(255) and varbinary(255) they may take {size} bytes, and MySQL allows {_LONGEST_KEY}",
+                hint="create the table first, with shorter columns and a unique index over 'mergeKeys'",
+            )
+
+    def _primary_key(self) -> dict[str, str]:
+        """Of a new table: its columns, and what kind of values each has."""
+        if self.config.mode != "merge":
+            return {}
+        kinds = {field.name: kind_of(field.dataType) for field in self.frame.schema}
+        return {name: kinds[name] for name in (own_column(list(kinds), key) for key in self.config.merge_keys)}
 
     def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
         found = session.rows(
@@ -143,7 +204,7 @@ class MySQLWrite(DatabaseWrite):
         rows, staging = noted[0]
         if staging is None:
             return LoadResult(skipped=ALREADY_LOADED)
-        self._finish(session, place, place.beside(staging))
+        self._finish(session, place, place.beside(staging), rows)
         return LoadResult(rows=rows, skipped=_PUBLISHED_NOW)
 
     def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:
@@ -164,6 +225,10 @@ class MySQLWrite(DatabaseWrite):
             if column.type in ("timestamp", "datetime"):
                 name = self.database.quoted(column.name)
                 session.execute(f"ALTER TABLE {self.sql(staging)} MODIFY {name} {column.type}(6) NULL")
+        for key, kind in self._primary_key().items():
+            if kind in _KEY_TYPES:
+                name = self.database.quoted(key)
+                session.execute(f"ALTER TABLE {self.sql(staging)} MODIFY {name} {_KEY_TYPES[kind]} NULL")
 
     def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
         columns = "number integer PRIMARY KEY, row_count bigint NOT NULL"
@@ -186,7 +251,12 @@ class MySQLWrite(DatabaseWrite):
     ) -> LoadResult:
         is_new = self.columns(session, place) is None
         ledger = self.sql(place.beside(LEDGER))
-        with session.transaction():
+        keys = self.keys(place, columns)
+        if is_new and not self.is_begun(session, place):
+            keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
+            if self.config.mode == "merge":
+                session.execute(f"ALTER TABLE {self.sql(staging)} ADD PRIMARY KEY ({keys.names()})")
+        with self._transaction(session, place):
             noted = session.execute(
                 f"INSERT IGNORE INTO {ledger} (load_id, target, row_count, staging) VALUES (%s, %s, %s, %s)",
                 self.load_key,
@@ -198,14 +268,26 @@ class MySQLWrite(DatabaseWrite):
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
             if not is_new:
-                taken = self._insert(session, place, staging, columns)
-                self.require_taken(session, staging, taken, rows)
-                rows = taken
-        if is_new:
-            self._finish(session, place, staging)
+                keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
+                return self._insert(session, staging, keys, columns, rows)
+        self._finish(session, place, staging, rows)
         return LoadResult(rows=rows)
 
-    def _finish(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
+    @contextmanager
+    def _transaction(self, session: DatabaseConnection, place: TableName) -> Generator[None]:
+        """A transaction, within which nobody else writes rows with the keys that are looked for."""
+        if self.config.merge_keys:
+            # One load at a time, so that they don't end each other by deadlocks.
+            name = f"pipeline_platform_{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
+            [[held]] = session.rows("SELECT get_lock(%s, %s)", name, self.database.silence_seconds)
+            if held != 1:
+                raise self.database.failure("clash", "another load holds the table", f"table {self.config.table}")
+            # It locks the gaps where a key was not found, too; others may have another default.
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with session.transaction():
+            yield
+
+    def _finish(self, session: DatabaseConnection, place: TableName, staging: TableName, rows: int) -> None:
         """Bring the publication of a new table to its end, from wherever it stands."""
         is_staged = self.columns(session, staging)
         close = f"UPDATE {self.sql(place.beside(LEDGER))} SET staging = NULL WHERE load_id = %s"
@@ -213,14 +295,52 @@ class MySQLWrite(DatabaseWrite):
             session.execute(f"RENAME TABLE {self.sql(staging)} TO {self.sql(place)}")
         elif is_staged is not None:
             # Another load made the table in the meantime.
-            with session.transaction():
-                self._insert(session, place, staging, [column.name for column in is_staged])
+            columns = [column.name for column in is_staged]
+            with self._transaction(session, place):
+                self._insert(session, staging, self.keys(place, columns), columns, rows)
                 session.execute(close, self.load_key)
             return
         session.execute(close, self.load_key)
 
-    def _insert(self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str]) -> int:
+    def _insert(
+        self, session: DatabaseConnection, staging: TableName, keys: MergeKeys, columns: Sequence[str], rows: int
+    ) -> LoadResult:
+        if self.config.mode == "merge":
+            return self._merge(session, staging, keys, columns, rows)
+        target, source, names = self.sql(keys.place), self.sql(staging), self.names(columns)
+        detail: dict[str, int] = {}
         if self.config.mode == "overwrite":
-            self.remove_replaced(session, place)
-        names = self.names(columns)
-        return session.execute(f"INSERT INTO {self.sql(place)} ({names}) SELECT {names} FROM {self.sql(staging)}")
+            self.remove_replaced(session, keys.place)
+        elif self.config.mode == "deleteInsert":
+            # Unlike the staging table, a derived one is given an index.
+            groups = f"(SELECT DISTINCT {keys.names()} FROM {source}) AS s"
+            detail["deleted"] = session.execute(f"DELETE t FROM {target} AS t JOIN {groups} ON {keys.same('t', 's')}")
+        taken = session.execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {source}")
+        self.require_taken(session, staging, taken, rows)
+        return LoadResult(rows=taken, detail=detail)
+
+    def _merge(
+        self, session: DatabaseConnection, staging: TableName, keys: MergeKeys, columns: Sequence[str], rows: int
+    ) -> LoadResult:
+        """Update and add rows; not by ON DUPLICATE KEY, which would update any row that is in the way of another key.
+
+        A row that is there is one of the table's or one that somebody else is about to commit, which is waited for.
+        """
+        # Another load may have made the table since it was looked at.
+        self.require_mergeable(session, keys.place, columns)
+        target, source, same = self.sql(keys.place), self.sql(staging), keys.same("t", "s")
+        others = [self.database.quoted(column) for column in self._others(keys, columns)]
+        if others:
+            update = ", ".join(f"t.{name} = s.{name}" for name in others)
+            session.execute(f"UPDATE {target} AS t JOIN {source} AS s ON {same} SET {update}")
+        new = ", ".join(f"s.{self.database.quoted(column)}" for column in columns)
+        inserted = session.execute(
+            f"INSERT INTO {target} ({self.names(columns)}) SELECT {new} FROM {source} AS s "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same})"
+        )
+        # The server counts a row as updated only if that changed it.
+        return LoadResult(rows=rows, detail={"inserted": inserted, "updated": rows - inserted})
+
+    @staticmethod
+    def _others(keys: MergeKeys, columns: Sequence[str]) -> list[str]:
+        return [column for column in columns if column not in keys.columns]

@@ -48,8 +48,9 @@ _ENDS_WITH_ITS_CLIENT = (
     "SELECT set_config('client_connection_check_interval', '5s', false) "
     "WHERE current_setting('server_version_num')::int >= 140000"
 )
-SESSION_SETTINGS = "SET TimeZone = 'UTC'"
-"""How every connection of psycopg begins: what has no zone is read at UTC, whatever zone the server or the user has."""
+SESSION_SETTINGS = "SET TimeZone = 'UTC'; SET default_transaction_isolation = 'read committed'"
+"""How every connection of psycopg begins, whatever the server's or the user's defaults are: what has no zone is read at
+UTC, and a load that waited for another one of its table sees what that one wrote."""
 # What of the JDBC driver's properties libpq has too, under its own name.
 _LIBPQ = {
     "sslmode": "sslmode",

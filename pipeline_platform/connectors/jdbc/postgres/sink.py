@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pipeline_platform.connectors.jdbc import target_table as holds
 from pipeline_platform.connectors.jdbc.config import PostgresOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
+from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.postgres.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import csv_lines
 from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
@@ -33,6 +34,7 @@ _HOLDS = {
 }
 # Tables, partitioned ones, views and foreign tables.
 _WRITABLE = ("r", "p", "v", "f")
+_WITHOUT_INDEXES = {"v": "a view", "f": "a foreign table"}
 # Any number, as long as all that make or fill tables take the same.
 _LOCKS = 0x70706C
 
@@ -42,6 +44,8 @@ class ToPostgres(WritesDatabase, PostgresOptions):
 
     The rows go by COPY into a staging table, and from there in one transaction into the table, which is created if it
     does not exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
+    With `"mode": "merge", "mergeKeys": "id"` rows with a known `id` are updated in the columns that the frame has, the
+    keys excepted, and the others are added. A view or a foreign table, which has no index, can't be merged into.
     """
 
     method: ClassVar[str] = "toPostgres"
@@ -85,35 +89,63 @@ class PostgresWrite(DatabaseWrite):
         found = session.rows(
             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname), t.typtype, "
             "t.typcategory, a.attnotnull, a.atthasdef OR a.attidentity <> '', "
-            "a.attgenerated <> '' OR a.attidentity = 'a' "
+            "a.attgenerated <> '' OR a.attidentity = 'a', "
+            "CASE WHEN a.attcollation <> t.typcollation "
+            "THEN ' COLLATE ' || quote_ident(n.nspname) || '.' || quote_ident(c.collname) ELSE '' END "
             "FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type b ON b.oid = t.typbasetype "
+            "LEFT JOIN pg_collation c ON c.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = c.collnamespace "
             "WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             self.sql(place),
         )
         return [
             TargetColumn(
                 name=name,
-                type=type_,
+                type=f"{type_}{collation}",
                 holds=holds.ARRAYS if _text(category) == "A" else _HOLDS.get(base, holds.WRITTEN_AS_TEXT),
                 nullable=not not_null,
                 is_filled=filled,
                 is_computed=computed,
                 is_instant="with time zone" in type_,
             )
-            for name, type_, base, _, category, not_null, filled, computed in found
+            for name, type_, base, _, category, not_null, filled, computed, collation in found
         ]
 
     def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
-        may_insert = "SELECT has_column_privilege(to_regclass(%s), %s, 'INSERT')"
-        for column in columns:
-            [[allowed]] = session.rows(may_insert, self.sql(place), column)
-            if not allowed:
-                self._deny(f"the user has no right to INSERT into {place}, column {column}")
-        if self.config.mode == "overwrite":
-            may_remove = "SELECT has_table_privilege(to_regclass(%s), 'DELETE, TRUNCATE')"
-            [[allowed]] = session.rows(may_remove, self.sql(place))
+        keys = self.keys(place, columns).columns
+        changed = [column for column in columns if column not in keys] if self.config.mode == "merge" else []
+        for right, needing in (("INSERT into", columns), ("UPDATE", changed), ("SELECT from", keys)):
+            may = f"SELECT has_column_privilege(to_regclass(%s), %s, '{right.split()[0]}')"
+            for column in needing:
+                [[allowed]] = session.rows(may, self.sql(place), column)
+                if not allowed:
+                    self._deny(f"the user has no right to {right} {place}, column {column}")
+        if self.config.mode in ("overwrite", "deleteInsert"):
+            needed = "DELETE, TRUNCATE" if self.config.mode == "overwrite" else "DELETE"
+            [[allowed]] = session.rows("SELECT has_table_privilege(to_regclass(%s), %s)", self.sql(place), needed)
             if not allowed:
                 self._deny(f"the user has no right to DELETE from {place}")
+
+    def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
+        keys = self.keys(place, columns)
+        [[kind]] = session.rows("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self.sql(place))
+        if _text(kind) in _WITHOUT_INDEXES:
+            raise keys.refuse(_WITHOUT_INDEXES[_text(kind)])
+        # What ON CONFLICT can't infer is none: partial ones, those of expressions, deferrable and broken ones. Nor is
+        # one whose collation is not its column's, by which the rows of a load are compared.
+        found = session.rows(
+            "SELECT i.indexrelid::regclass::text, array_agg(a.attname::text ORDER BY k.place) "
+            "FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[]) "
+            "WITH ORDINALITY k(number, collated, place) "
+            "LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number "
+            "WHERE i.indrelid = to_regclass(%s) AND i.indisunique AND i.indimmediate AND i.indisvalid "
+            "AND i.indpred IS NULL AND i.indexprs IS NULL AND k.place <= i.indnkeyatts "
+            "GROUP BY i.indexrelid HAVING bool_and(k.collated = a.attcollation) ORDER BY 1",
+            self.sql(place),
+        )
+        keys.require_unique_in_table({str(name): columns for name, columns in found})
+        nulls = ", ".join("NULL" for _ in columns)
+        # Where it can't be planned, as with rules of the table's, it is not to fail after all rows were staged.
+        session.rows(f"EXPLAIN {self._upsert(keys, columns, f'SELECT {nulls} WHERE false')}")
 
     def _deny(self, said: str) -> None:
         raise self.database.failure("permission", said, f"table {self.config.table}")
@@ -176,16 +208,52 @@ class PostgresWrite(DatabaseWrite):
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
             self._lock(session, place)
+            keys = self.keys(place, columns)
+            keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
             if not session.rows("SELECT 1 WHERE to_regclass(%s) IS NOT NULL", target):
                 session.execute(f"ALTER TABLE {self.sql(staging)} SET LOGGED")
                 session.execute(f"ALTER TABLE {self.sql(staging)} RENAME TO {self.database.quoted(place.name)}")
+                if self.config.mode == "merge":
+                    session.execute(f"ALTER TABLE {target} ADD PRIMARY KEY ({keys.names()})")
                 return LoadResult(rows=rows)
-            if self.config.mode == "overwrite":
-                self._empty(session, place)
+            if self.config.mode == "merge":
+                return self._merge(session, staging, keys, columns, rows)
+            removed = self._remove(session, staging, keys)
             names = self.names(columns)
             taken = session.execute(f"INSERT INTO {target} ({names}) SELECT {names} FROM {self.sql(staging)}")
             self.require_taken(session, staging, taken, rows)
-            return LoadResult(rows=taken)
+            return LoadResult(rows=taken, detail=removed)
+
+    def _merge(
+        self, session: DatabaseConnection, staging: TableName, keys: MergeKeys, columns: Sequence[str], rows: int
+    ) -> LoadResult:
+        # Another load may have made the table since it was looked at.
+        self.require_mergeable(session, keys.place, columns)
+        taken = session.execute(self._upsert(keys, columns, f"SELECT {self.names(columns)} FROM {self.sql(staging)}"))
+        has_others = len(columns) > len(keys.columns)
+        # A trigger of the table's may have left out some; rows that consist of keys alone change none that is there.
+        return LoadResult(rows=taken if has_others else rows)
+
+    def _upsert(self, keys: MergeKeys, columns: Sequence[str], source: str) -> str:
+        """The statement that merges the rows of a query."""
+        others = [self.database.quoted(column) for column in columns if column not in keys.columns]
+        update = ", ".join(f"{name} = EXCLUDED.{name}" for name in others)
+        return (
+            f"INSERT INTO {self.sql(keys.place)} ({self.names(columns)}) {source} "
+            f"ON CONFLICT ({keys.names()}) DO {f'UPDATE SET {update}' if update else 'NOTHING'}"
+        )
+
+    def _remove(self, session: DatabaseConnection, staging: TableName, keys: MergeKeys) -> dict[str, int]:
+        """Remove the rows that are replaced."""
+        if self.config.mode == "overwrite":
+            self._empty(session, keys.place)
+        if self.config.mode != "deleteInsert":
+            return {}
+        deleted = session.execute(
+            f"DELETE FROM {self.sql(keys.place)} AS t "
+            f"WHERE EXISTS (SELECT FROM {self.sql(staging)} AS s WHERE {keys.same('s', 't')})"
+        )
+        return {"deleted": deleted}
 
     def _empty(self, session: DatabaseConnection, place: TableName) -> None:
         """Remove the rows that are replaced: all at once, if the table, the rights and foreign keys allow it."""
