@@ -32,7 +32,7 @@ def incremental_errors(steps: Sequence[Step], drafts: Sequence[Draft]) -> Iterat
             )
             continue
         sources.setdefault(loads[0].index, []).append(step)
-        if (wrong := loads[0].config.cursor_error()) is not None:
+        if (wrong := loads[0].config.cursor_error(looks_again=step.config.looks_again())) is not None:
             key, message = wrong
             draft = drafts[loads[0].index]
             yield (draft.place if key is None else draft.key(key)).problem(

@@ -112,10 +112,17 @@ class StepConfig(FormatModel):
         """Whether each run reads only what is new since the last load; only of an extract."""
         return False
 
-    def cursor_error(self) -> tuple[str | None, str] | None:
+    def looks_again(self) -> bool:
+        """Whether such a run also looks at rows that may have been loaded before."""
+        return False
+
+    def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
         """Why a load can't remember where it has come in what is read so, as (config key or None, message).
 
         None if it can.
+
+        Args:
+            looks_again: As `looks_again` of what reads.
         """
         return None, f"'{self.method}' can't remember where it has come in its source"
 

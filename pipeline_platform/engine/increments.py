@@ -180,9 +180,9 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment |
             hint="leave them out, or give them a value, in 'query', or name another column in 'cursorColumn'",
         )
     newest = config.newest(frame, column, credentials)
-    looked_at = _range(incremental, column, stored, newest)
+    looked_at = _range(incremental, column, stored, newest, is_merged=not place.remembers_rows)
     rows, hint = looked_at.rows(frame), _hint(step, column, stored, newest)
-    if incremental.boundary == "exclusive":
+    if incremental.boundary == "exclusive" or not place.remembers_rows:
         is_idle = stored.version > 0 and not looked_at.includes_start and looked_at.end == looked_at.start
         return Increment(rows, load.index, CursorMove(name, stored, looked_at.end, is_idle=is_idle), hint)
     names = [own_column(frame.columns, one) for one in incremental.key] if incremental.key else own_columns(frame)
@@ -220,19 +220,28 @@ def _require_new(scope: RunScope, step: Step, place: CursorPlace) -> None:
             )
 
 
-def _range(incremental: Incremental, column: CursorColumn, stored: StoredCursor, newest: CursorValue | None) -> _Range:
+def _range(
+    incremental: Incremental,
+    column: CursorColumn,
+    stored: StoredCursor,
+    newest: CursorValue | None,
+    *,
+    is_merged: bool,
+) -> _Range:
     before = column.value(incremental.end_value, "'endValue'") if incremental.end_value is not None else None
     if before is not None and newest is not None and newest.value >= before.value:
         newest = before
+    initial = incremental.initial_value
+    first = column.value(initial, "'initialValue'") if initial is not None else None
     if stored.position is None:
-        initial = incremental.initial_value
-        start = column.value(initial, "'initialValue'") if initial is not None else None
-        return _Range(column, start, True, _larger(newest, start), before, None)
+        return _Range(column, first, True, _larger(newest, first), before, None)
     position = column.value(stored.position, "the cursor")
     end = _larger(newest, position)
+    back = position.before(lag_of(incremental.lag)) if incremental.lag is not None else position
+    if is_merged and not stored.is_start and incremental.boundary == "inclusive":
+        return _Range(column, _larger(back, first), True, end, before, None)
     if stored.seen_from is None:
         return _Range(column, position, stored.is_start or incremental.boundary == "inclusive", end, before, None)
-    back = position.before(lag_of(incremental.lag)) if incremental.lag is not None else position
     return _Range(column, _larger(back, column.value(stored.seen_from, "the cursor")), True, end, before, position)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.cursor_values import CursorValue
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class StoredCursor:
 
 class CursorPlace(Protocol):
     """Where a sink remembers a cursor."""
+
+    @property
+    def remembers_rows(self) -> bool:
+        """Whether it also remembers which rows were loaded, so that those that are looked at again are left out."""
+        ...
 
     def stored(self) -> StoredCursor:
         """Where it is now; needs no JVM.
@@ -87,3 +93,16 @@ class CursorMove:
         position, seen_from = (str(value) if value is not None else None for value in (self.position, self.seen_from))
         version = self.before.version + 1
         return StoredCursor(version, position, seen_from=seen_from, columns=self.columns, is_key=self.is_key)
+
+
+def cursor_moved(name: str) -> PipelineExecutionException:
+    """That another load has moved a cursor.
+
+    Args:
+        name: Of the cursor.
+    """
+    return PipelineExecutionException(
+        f"another run has loaded what was new in the meantime: the cursor '{name}' has moved; nothing was written",
+        hint="run it again, and have one run at a time load the table",
+        retryable=True,
+    )

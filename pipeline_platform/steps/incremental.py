@@ -32,6 +32,9 @@ class ReadsIncrements(Extract):
     def reads_increments(self) -> bool:
         return self.incremental is not None
 
+    def looks_again(self) -> bool:
+        return self.incremental is not None and self.incremental.boundary == "inclusive"
+
     def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
         """The largest value in the source now; None if there is none.
 

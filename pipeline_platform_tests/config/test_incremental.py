@@ -51,6 +51,11 @@ def test_a_lag_is_subtracted_as_what_it_is():
         ([incremental(), transform("coalesce", numPartitions=1)], "they go to no load"),
         ([incremental(), load(), load(path="other")], "is remembered by the load of its rows, and they go to 2 loads"),
         ([incremental(), load(path="out", mode="overwrite")], "with mode overwrite a load of what is new would not"),
+        ([incremental(), load("toMySQL", table="t")], "rows that are looked at again would be there twice: use merge"),
+        (
+            [incremental(boundary="exclusive"), load("toMySQL", table="t", mode="deleteInsert", mergeKeys="id")],
+            "with mode deleteInsert a load of what is new would not",
+        ),
         (
             [incremental(), load("toFiles", path="out", format="csv")],
             "'toFiles' can't remember where it has come in its source; step 1 is incremental",

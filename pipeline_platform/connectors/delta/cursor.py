@@ -24,7 +24,7 @@ from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.folders import remove_tree
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.cursor import CursorMove, StoredCursor
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor, cursor_moved
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -46,6 +46,8 @@ class DeltaCursor:
 
     place: StorageLocation
     name: str
+
+    remembers_rows = True
 
     @property
     def app_id(self) -> str:
@@ -117,7 +119,7 @@ class DeltaCursor:
         version = self.version(table)
         is_ours = version == move.after.version and table is not None and has_commit(table, self.place, mark)
         if version > move.before.version and not is_ours:
-            raise moved(self.name)
+            raise cursor_moved(self.name)
         for entry in self._entries():
             is_own = entry.stem.endswith(f"-{attempt}")
             # Once the load is committed, other attempts at this version count no longer; otherwise this one does not.
@@ -161,15 +163,6 @@ class DeltaCursor:
 def attempt_mark(attempt: str) -> str:
     """What the commit of an attempt has in its user metadata, as a part of them."""
     return json.dumps({"attempt": attempt})[1:-1]
-
-
-def moved(name: str) -> PipelineExecutionException:
-    """That another load has moved a cursor."""
-    return PipelineExecutionException(
-        f"another run has loaded what was new in the meantime: the cursor '{name}' has moved; nothing was written",
-        hint="run it again, and have one run at a time load the table",
-        retryable=True,
-    )
 
 
 def _version(entry: UPath) -> int:

@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
-from pipeline_platform.connectors.delta.cursor import DeltaCursor, moved
+from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
@@ -36,6 +36,7 @@ from pipeline_platform.frames.storable import (
     require_partition_overwrite,
     require_storable,
 )
+from pipeline_platform.steps.cursor import cursor_moved
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import NOTHING_NEW, Load, LoadResult, LoadRun, PreparedLoad
 
@@ -123,7 +124,7 @@ class ToDeltaLake(Load, S3Options):
             errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
         return errors
 
-    def cursor_error(self) -> tuple[str | None, str] | None:
+    def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
         if self.mode not in ("append", "merge"):
             return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
         return None
@@ -262,7 +263,7 @@ class DeltaWrite:
         if (move := self.run.cursor) is not None:
             cursor = DeltaCursor(self.place, move.name)
             if table is not None and self._is_done(table):
-                raise moved(move.name)
+                raise cursor_moved(move.name)
             if move.is_idle:
                 return NOTHING_NEW
             cursor.stage(move, self.attempt)

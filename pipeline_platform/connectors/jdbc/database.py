@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.silence import SilentServerError
+from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.exceptions import CredentialException, PipelineException, PipelineExecutionException
 from pipeline_platform.frames.storable import StorableTypes
 
@@ -114,6 +115,8 @@ class Database(ABC):
     """What text is cast to in the system's SQL."""
     storable: ClassVar[StorableTypes]
     """What its tables can't hold."""
+    table_options: ClassVar[str] = ""
+    """What follows the columns where a table is made."""
 
     @property
     def address(self) -> str:
@@ -181,6 +184,22 @@ class Database(ABC):
     @abstractmethod
     def is_held(self, session: DatabaseConnection, name: str) -> bool:
         """Whether some session holds the lock of this name."""
+
+    @abstractmethod
+    def table_place(self, session: DatabaseConnection, parts: Sequence[str]) -> TableName:
+        """Where a table is or will be.
+
+        Args:
+            session: A session.
+            parts: Its name, perhaps with what it is in before it, as the system stores them.
+
+        Raises:
+            PipelineExecutionException: There is no such schema.
+        """
+
+    @abstractmethod
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
+        """The tables of a schema whose names begin so."""
 
     @contextmanager
     def session(self, table: str | None = None) -> Generator[DatabaseConnection]:

@@ -18,9 +18,11 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
+from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
+from pipeline_platform.connectors.jdbc.ledger import LEDGER, ledger_key
 from pipeline_platform.connectors.jdbc.lost_rows import rows_lost, staging_removed
 from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
@@ -32,13 +34,13 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column
 from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.frames.storable import require_columns, require_storable
-from pipeline_platform.steps.load import LoadResult, LoadRun
+from pipeline_platform.steps.load import NOTHING_NEW, LoadResult, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-LEDGER = "pipeline_platform_loads"
-ALREADY_LOADED = "an earlier attempt of this run has loaded it already"
+    from pipeline_platform.steps.cursor import CursorMove
+
 _STAGING = "pipeline_platform_staging_"
 _PARTITIONS = "_parts"
 # Those of attempts that hold a lock. An older version's attempts, with a shorter name, held none.
@@ -62,9 +64,6 @@ class DatabaseWrite(ABC):
     run: LoadRun
     database: Database
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-
-    new_table: ClassVar[str] = ""
-    """What follows the columns where a table is made."""
 
     def check(self) -> None:
         """Hold the frame against the table; writes nothing.
@@ -97,7 +96,11 @@ class DatabaseWrite(ABC):
         """
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
+            if self.run.cursor is not None and self.run.cursor.is_idle:
+                return NOTHING_NEW
             self.make_ledger(session, place)
+            if self.run.cursor is not None:
+                self._cursor(self.run.cursor).make(session)
             finished = self.finished(session, place)
             self._drop_leftovers(session, place)
             self._drop_orphans(session, place)
@@ -138,7 +141,7 @@ class DatabaseWrite(ABC):
         """The newest micro-batch of the stream that the ledger knows; it keeps one of each stream."""
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
-            if not self.tables_named(session, place.schema, LEDGER):
+            if not self.database.tables_named(session, place.schema, LEDGER):
                 return None
             ledger, begins = self.sql(place.beside(LEDGER)), f"{self.run.load_id}/"
             found = session.rows(f"SELECT load_id FROM {ledger} WHERE left(load_id, %s) = %s", len(begins), begins)
@@ -150,13 +153,13 @@ class DatabaseWrite(ABC):
         with self.database.session() as session:
             self._drop_leftovers(session, self.place(session))
 
-    @abstractmethod
     def place(self, session: DatabaseConnection) -> TableName:
         """Where the table is or will be.
 
         Raises:
             PipelineExecutionException: There is no such schema.
         """
+        return self.database.table_place(session, self.config.table_parts(self.config.table))
 
     @abstractmethod
     def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
@@ -192,16 +195,12 @@ class DatabaseWrite(ABC):
         return MergeKeys(self.database, place, [own_column(columns, key) for key in self.config.merge_keys])
 
     @abstractmethod
-    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
-        """The tables of a schema whose names begin so."""
-
-    @abstractmethod
     def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
         """Make the ledger of the table's schema unless it is there."""
 
     def is_begun(self, session: DatabaseConnection, place: TableName) -> bool:
         """Whether the ledger knows the load."""
-        if not self.tables_named(session, place.schema, LEDGER):
+        if not self.database.tables_named(session, place.schema, LEDGER):
             return False
         ledger = self.sql(place.beside(LEDGER))
         return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE load_id = %s", self.load_key))
@@ -243,6 +242,14 @@ class DatabaseWrite(ABC):
             PipelineExecutionException: That many are not there; the table is as it was.
         """
 
+    def move_cursor(self, session: DatabaseConnection) -> None:
+        """Note where the load gets to in a source of which only what is new was read; within the transaction."""
+        if self.run.cursor is not None:
+            self._cursor(self.run.cursor).move(session, self.run.cursor)
+
+    def _cursor(self, move: CursorMove) -> DatabaseCursor:
+        return DatabaseCursor(self.database, self.config.table_parts(self.config.table), move.name)
+
     def require_staged(self, session: DatabaseConnection, staging: TableName, rows: int) -> None:
         """Raise unless the partitions that are staged are those that the tasks say; within the transaction.
 
@@ -274,13 +281,13 @@ class DatabaseWrite(ABC):
     @property
     def load_key(self) -> str:
         """The load id, as the ledger has it."""
-        return _ledger_key(self.run.key)
+        return ledger_key(self.run.key)
 
     def forget_before(self, session: DatabaseConnection, place: TableName) -> None:
         """Take the micro-batch before this one out of the ledger, where nothing asks for it any more."""
         if self.run.key_before is not None:
             ledger = self.sql(place.beside(LEDGER))
-            session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", _ledger_key(self.run.key_before))
+            session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", ledger_key(self.run.key_before))
 
     def sql(self, place: TableName) -> str:
         """A table as the system's SQL."""
@@ -315,13 +322,13 @@ class DatabaseWrite(ABC):
         return False
 
     def _drop_leftovers(self, session: DatabaseConnection, place: TableName) -> None:
-        for name in self.tables_named(session, place.schema, self._staging_prefix(place)):
+        for name in self.database.tables_named(session, place.schema, self._staging_prefix(place)):
             if not self.is_needed(session, place.beside(name)):
                 session.execute(f"DROP TABLE IF EXISTS {self.sql(place.beside(name))}")
 
     def _drop_orphans(self, session: DatabaseConnection, place: TableName) -> None:
         """Drop the staging tables of loads whose process is gone."""
-        for name in self.tables_named(session, place.schema, _STAGING):
+        for name in self.database.tables_named(session, place.schema, _STAGING):
             owned = _OWNED.fullmatch(name)
             if owned is None or self.database.is_held(session, owned["staging"]):
                 continue
@@ -361,7 +368,7 @@ class DatabaseWrite(ABC):
         """Make an empty table with the types that Spark gives the frame's columns in this system."""
         empty = empty_frame(self.frame.sparkSession, self.frame.schema).coalesce(1)
         writer = empty.write.format("jdbc").options(**self.database.spark_options())
-        writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.new_table)
+        writer = writer.option("dbtable", self.sql(staging)).option("createTableOptions", self.database.table_options)
         writer.mode("error").save()
 
     def _fill(self, lines: DataFrame, fill: FillsStaging) -> int:
@@ -382,13 +389,6 @@ class DatabaseWrite(ABC):
             if unheld is not None:
                 raise unheld from error
             raise
-
-
-_LONGEST_ID = 190
-
-
-def _ledger_key(load_id: str) -> str:
-    return load_id if len(load_id) <= _LONGEST_ID else hashlib.sha256(load_id.encode()).hexdigest()
 
 
 _IGNORED = LoadResult(skipped="there is a table already, and mode is ignore")

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
+from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
 from pipeline_platform.connectors.jdbc.row_text import unheld, unheld_text
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.steps.dataset import Dataset
@@ -19,6 +20,8 @@ from pipeline_platform.steps.malformed import OnMalformed
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.credentials.model import Credentials
 
 
 _BY_KEY = ("merge", "deleteInsert")
@@ -77,6 +80,16 @@ class WritesDatabase(Load, DatabaseOptions):
             )
             return [("mode", message)]
         return super().partition_errors(column)
+
+    def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
+        if self.mode == "append" and looks_again:
+            return "mode", "rows that are looked at again would be there twice: use merge, or 'boundary' exclusive"
+        if self.mode not in ("append", "merge"):
+            return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
+        return None
+
+    def cursor_place(self, name: str, credentials: Credentials | None) -> DatabaseCursor:
+        return DatabaseCursor(self.entered(credentials), self.table_parts(self.table), name)
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)

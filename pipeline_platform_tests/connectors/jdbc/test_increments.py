@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from deltalake import DeltaTable, QueryBuilder
 from pyspark.sql import DataFrame, SparkSession
 
 from devtools.pipelines import StepValue, extract, last_step, load, pipeline_of, run, transform
+from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.plan import plan
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor
 from pipeline_platform_tests.connectors.databases import Schema
 
 
@@ -85,6 +90,61 @@ def test_a_transaction_that_stays_open_is_loaded_when_it_is_committed(
         run(spark, *pipeline)
     assert loaded(tmp_path / "by hand") == [1, 2, 3, 5]
     assert loaded(tmp_path / "t") == [1, 2, 3, 4, 5]
+
+
+@pytest.fixture
+def mirror(orders: Schema) -> list[StepValue]:
+    """A pipeline from one table of a database to another, which is not there yet."""
+    return [incremental(orders, lag="10 minutes"), orders.load("mirror", mode="merge", mergeKeys=["id"])]
+
+
+class Killed(BaseException):
+    """What stands for a SIGKILL."""
+
+
+def test_a_database_remembers_where_it_has_come_with_the_rows_or_not_at_all(
+    spark: SparkSession, orders: Schema, mirror: list[StepValue], monkeypatch: pytest.MonkeyPatch
+):
+    move = DatabaseCursor.move
+
+    def killed(*arguments: Any) -> None:
+        move(*arguments)
+        raise Killed
+
+    for number in (4, 5):
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseCursor, "move", killed)
+            with pytest.raises(Killed):
+                run(spark, *mirror)
+        run(spark, *mirror)
+        assert orders.rows("mirror", "id, note") == orders.rows(columns="id, note")
+        order(orders, number, f"10:0{number + 2}:00")
+        order(orders, number + 10, "10:00:30")
+    orders.query(f"UPDATE {orders.name}.t SET note = 'changed', at = '2024-01-01 10:09:00' WHERE id = 1")
+    run(spark, *mirror)
+    assert orders.rows("mirror", "id, note") == orders.rows(columns="id, note")
+
+
+def test_of_two_runs_that_fill_a_database_one_loads_what_is_new(
+    spark: SparkSession, orders: Schema, monkeypatch: pytest.MonkeyPatch
+):
+    by_id = {"incremental": {"cursorColumn": "id", "boundary": "exclusive"}}
+    steps = [orders.extract(**by_id), orders.load("copy")]
+    publish = DatabaseCursor.move
+
+    def overtaken(cursor: DatabaseCursor, session: DatabaseConnection, move: CursorMove) -> None:
+        monkeypatch.setattr(DatabaseCursor, "move", publish)
+        publish(cursor, session, replace(move, before=StoredCursor(7)))
+
+    run(spark, *steps)
+    order(orders, 4, "10:06:00")
+    monkeypatch.setattr(DatabaseCursor, "move", overtaken)
+    with pytest.raises(PipelineExecutionException, match="another run has loaded what was new in the meantime"):
+        run(spark, *steps, retry={"maxAttempts": 1})
+    assert len(orders.rows("copy")) == 3
+    run(spark, *steps)
+    assert last_step(run(spark, *steps)).skipped == "there is nothing new in the source"
+    assert orders.rows("copy", "id, note") == orders.rows(columns="id, note")
 
 
 @pytest.mark.parametrize("column", ["id", "day", "amount", "at"])

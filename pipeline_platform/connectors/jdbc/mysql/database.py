@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
+from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.extras import Extra
 from pipeline_platform.frames.storable import StorableTypes
 
@@ -50,6 +51,7 @@ class MySQL(Database):
 
     product: ClassVar[str] = "MySQL"
     text_type: ClassVar[str] = "char"
+    table_options: ClassVar[str] = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"
     storable: ClassVar[StorableTypes] = StorableTypes(
         "MySQL",
         frozenset({"array", "map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),
@@ -110,6 +112,23 @@ class MySQL(Database):
             connection.cursor() as cursor,
         ):
             yield DatabaseConnection(cast(Cursor, cast(object, cursor)))
+
+    def table_place(self, session: DatabaseConnection, parts: Sequence[str]) -> TableName:
+        *before, name = parts
+        schema = before[-1] if before else self.credentials.database
+        if not session.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", schema):
+            raise self.failure("schema", f"unknown database '{schema}'", f"table {'.'.join(parts)}")
+        return TableName(schema, name)
+
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
+        found = session.rows(
+            "SELECT table_name FROM information_schema.tables "
+            "WHERE table_schema = %s AND left(table_name, char_length(%s)) = %s",
+            schema,
+            prefix,
+            prefix,
+        )
+        return [row[0] for row in found]
 
     def hold(self, session: DatabaseConnection, name: str) -> None:
         session.execute(f"SET SESSION wait_timeout = {_MONTH_SECONDS}")

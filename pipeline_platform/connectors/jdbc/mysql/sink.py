@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, ClassVar
 from pipeline_platform.connectors.jdbc import target_table as holds
 from pipeline_platform.connectors.jdbc.config import MySQLOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
+from pipeline_platform.connectors.jdbc.ledger import ALREADY_LOADED, LEDGER
 from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.mysql.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import sql_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
+from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, inserts_lines
 from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of
@@ -72,15 +73,6 @@ class MySQLWrite(DatabaseWrite):
     A new table is therefore published in steps: the ledger notes which staging table is to become it, that one is
     renamed, the note is closed. An attempt that finds an open note goes on from there.
     """
-
-    new_table: ClassVar[str] = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"
-
-    def place(self, session: DatabaseConnection) -> TableName:
-        *before, name = self.config.table_parts(self.config.table)
-        schema = before[-1] if before else self.database.credentials.database
-        if not session.rows("SELECT 1 FROM information_schema.schemata WHERE schema_name = %s", schema):
-            raise self.database.failure("schema", f"unknown database '{schema}'", f"table {self.config.table}")
-        return TableName(schema, name)
 
     def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
         tables = session.rows(
@@ -176,24 +168,14 @@ class MySQLWrite(DatabaseWrite):
         kinds = {field.name: kind_of(field.dataType) for field in self.frame.schema}
         return {name: kinds[name] for name in (own_column(list(kinds), key) for key in self.config.merge_keys)}
 
-    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
-        found = session.rows(
-            "SELECT table_name FROM information_schema.tables "
-            "WHERE table_schema = %s AND left(table_name, char_length(%s)) = %s",
-            schema,
-            prefix,
-            prefix,
-        )
-        return [row[0] for row in found]
-
     def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
-        if self.tables_named(session, place.schema, LEDGER):
+        if self.database.tables_named(session, place.schema, LEDGER):
             return
         session.execute(
             f"CREATE TABLE IF NOT EXISTS {self.sql(place.beside(LEDGER))} ("
             "load_id varchar(190) COLLATE utf8mb4_bin PRIMARY KEY, "
             "target varchar(190) NOT NULL, row_count bigint NOT NULL, staging varchar(64), "
-            f"loaded_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP) {self.new_table}"
+            f"loaded_at timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP) {self.database.table_options}"
         )
 
     def finished(self, session: DatabaseConnection, place: TableName) -> LoadResult | None:
@@ -208,7 +190,7 @@ class MySQLWrite(DatabaseWrite):
         return LoadResult(rows=rows, skipped=_PUBLISHED_NOW)
 
     def is_needed(self, session: DatabaseConnection, staging: TableName) -> bool:
-        if not self.tables_named(session, staging.schema, LEDGER):
+        if not self.database.tables_named(session, staging.schema, LEDGER):
             return False
         ledger = self.sql(staging.beside(LEDGER))
         return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE staging = %s", staging.name))
@@ -216,7 +198,7 @@ class MySQLWrite(DatabaseWrite):
     def make_staging(self, session: DatabaseConnection, staging: TableName, pairs: Sequence[Pair]) -> None:
         # A timestamp would get a default of its own, which a server may refuse for the second one.
         columns = ", ".join(f"{self.database.quoted(pair.column.name)} {pair.column.type} NULL" for pair in pairs)
-        session.execute(f"CREATE TABLE {self.sql(staging)} ({columns}) {self.new_table}")
+        session.execute(f"CREATE TABLE {self.sql(staging)} ({columns}) {self.database.table_options}")
 
     def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
         super().make_as_spark_does(session, staging)
@@ -232,7 +214,7 @@ class MySQLWrite(DatabaseWrite):
 
     def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
         columns = "number integer PRIMARY KEY, row_count bigint NOT NULL"
-        session.execute(f"CREATE TABLE {self.sql(partitions)} ({columns}) {self.new_table}")
+        session.execute(f"CREATE TABLE {self.sql(partitions)} ({columns}) {self.database.table_options}")
 
     def lines(self, pairs: Sequence[Pair]) -> DataFrame:
         return sql_lines(self.frame, pairs)
@@ -256,6 +238,10 @@ class MySQLWrite(DatabaseWrite):
             keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
             if self.config.mode == "merge":
                 session.execute(f"ALTER TABLE {self.sql(staging)} ADD PRIMARY KEY ({keys.names()})")
+            if self.run.cursor is not None:
+                # A note that is open would have to be closed by this run, and the next one goes on from here.
+                session.execute(f"CREATE TABLE {self.sql(place)} LIKE {self.sql(staging)}")
+                is_new = False
         with self._transaction(session, place):
             noted = session.execute(
                 f"INSERT IGNORE INTO {ledger} (load_id, target, row_count, staging) VALUES (%s, %s, %s, %s)",
@@ -267,6 +253,7 @@ class MySQLWrite(DatabaseWrite):
             if noted == 0:
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
+            self.move_cursor(session)
             if not is_new:
                 keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
                 return self._insert(session, staging, keys, columns, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
 from pipeline_platform.connectors.jdbc.silence import silence_limited
+from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.extras import Extra
 from pipeline_platform.frames.storable import StorableTypes
 
@@ -128,6 +129,30 @@ class Postgres(Database):
             )
             session.execute(SESSION_SETTINGS)
             yield session
+
+    def table_place(self, session: DatabaseConnection, parts: Sequence[str]) -> TableName:
+        *before, name = parts
+        if before:
+            schemas = session.rows("SELECT nspname FROM pg_namespace WHERE nspname = %s", before[-1])
+        else:
+            schemas = session.rows(
+                "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+                "WHERE c.oid = to_regclass(%s)), current_schema())",
+                self.quoted(name),
+            )
+        if not schemas or schemas[0][0] is None:
+            said = f'schema "{before[-1]}" does not exist' if before else "no schema is in the user's search path"
+            raise self.failure("schema", said, f"table {'.'.join(parts)}")
+        return TableName(schemas[0][0], name)
+
+    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
+        found = session.rows(
+            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE nspname = %s AND starts_with(relname, %s) AND relkind IN ('r', 'p')",
+            schema,
+            prefix,
+        )
+        return [row[0] for row in found]
 
     def hold(self, session: DatabaseConnection, name: str) -> None:
         session.rows(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 from pipeline_platform.connectors.jdbc import target_table as holds
 from pipeline_platform.connectors.jdbc.config import PostgresOptions
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection, escaped
+from pipeline_platform.connectors.jdbc.ledger import ALREADY_LOADED, LEDGER
 from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.postgres.database import SESSION_SETTINGS
 from pipeline_platform.connectors.jdbc.row_text import csv_lines
-from pipeline_platform.connectors.jdbc.sink import ALREADY_LOADED, LEDGER, DatabaseWrite
+from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, copies_lines
 from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
@@ -61,21 +62,6 @@ class ToPostgres(WritesDatabase, PostgresOptions):
 @dataclass(frozen=True)
 class PostgresWrite(DatabaseWrite):
     """One load of a table of PostgreSQL, where even making a table is part of the transaction."""
-
-    def place(self, session: DatabaseConnection) -> TableName:
-        *before, name = self.config.table_parts(self.config.table)
-        if before:
-            schemas = session.rows("SELECT nspname FROM pg_namespace WHERE nspname = %s", before[-1])
-        else:
-            schemas = session.rows(
-                "SELECT coalesce((SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-                "WHERE c.oid = to_regclass(%s)), current_schema())",
-                self.database.quoted(name),
-            )
-        if not schemas or schemas[0][0] is None:
-            said = f'schema "{before[-1]}" does not exist' if before else "no schema is in the user's search path"
-            raise self.database.failure("schema", said, f"table {self.config.table}")
-        return TableName(schemas[0][0], name)
 
     def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
         kinds = session.rows("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self.sql(place))
@@ -150,17 +136,8 @@ class PostgresWrite(DatabaseWrite):
     def _deny(self, said: str) -> None:
         raise self.database.failure("permission", said, f"table {self.config.table}")
 
-    def tables_named(self, session: DatabaseConnection, schema: str, prefix: str) -> list[str]:
-        found = session.rows(
-            "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE nspname = %s AND starts_with(relname, %s) AND relkind IN ('r', 'p')",
-            schema,
-            prefix,
-        )
-        return [row[0] for row in found]
-
     def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
-        if self.tables_named(session, place.schema, LEDGER):
+        if self.database.tables_named(session, place.schema, LEDGER):
             return
         ledger = place.beside(LEDGER)
         with session.transaction():
@@ -207,6 +184,7 @@ class PostgresWrite(DatabaseWrite):
             if noted == 0:
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
+            self.move_cursor(session)
             self._lock(session, place)
             keys = self.keys(place, columns)
             keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")

@@ -1,0 +1,114 @@
+"""Where loads have come in their sources, remembered by the schema of the table that they write.
+
+`pipeline_platform_cursors` has a row for each cursor, which a load changes in the transaction that makes its rows the
+table's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
+from pipeline_platform.connectors.jdbc.ledger import ledger_key
+from pipeline_platform.connectors.jdbc.target_table import TableName
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor, cursor_moved
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+CURSORS = "pipeline_platform_cursors"
+
+
+@dataclass(frozen=True)
+class DatabaseCursor:
+    """A cursor that the schema of a table remembers.
+
+    Args:
+        database: Where the table is.
+        table: Its name, perhaps with what it is in before it.
+        name: Of the cursor.
+    """
+
+    database: Database
+    table: Sequence[str]
+    name: str
+
+    remembers_rows = False
+
+    def stored(self) -> StoredCursor:
+        """Where it is now."""
+        with self.database.session(self._about) as session:
+            found = self._rows(session, "SELECT state FROM {} WHERE id = %s", ledger_key(self.name))
+        return StoredCursor(**json.loads(found[0][0])) if found else StoredCursor()
+
+    def seen(self, spark: SparkSession) -> DataFrame:
+        """Not remembered: rows that are looked at again are merged again."""
+        raise NotImplementedError(CURSORS)
+
+    def others(self) -> list[str]:
+        """The names of all other cursors that the schema remembers for the table."""
+        with self.database.session(self._about) as session:
+            target = str(self._place(session))
+            found = self._rows(session, "SELECT name FROM {} WHERE target = %s", target)
+        return sorted(row[0] for row in found if row[0] != self.name)
+
+    def put(self, position: str | None) -> None:
+        """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
+        version = self.stored().version
+        with self.database.session(self._about) as session:
+            self.make(session)
+            with session.transaction():
+                self._write(session, StoredCursor(version, position, is_start=position is not None))
+
+    def make(self, session: DatabaseConnection) -> None:
+        """Make the table of cursors unless it is there."""
+        place = self._place(session)
+        if not self.database.tables_named(session, place.schema, CURSORS):
+            session.execute(
+                f"CREATE TABLE IF NOT EXISTS {self._sql(place)} (id varchar(190) PRIMARY KEY, name text NOT NULL, "
+                f"target text NOT NULL, state text NOT NULL) {self.database.table_options}"
+            )
+
+    def move(self, session: DatabaseConnection, move: CursorMove) -> None:
+        """Move it, in the transaction of the load.
+
+        Args:
+            session: The session, in a transaction.
+            move: Where to.
+
+        Raises:
+            PipelineExecutionException: Another load has moved it in the meantime.
+        """
+        found = self._rows(session, "SELECT state FROM {} WHERE id = %s FOR UPDATE", ledger_key(self.name))
+        stored = StoredCursor(**json.loads(found[0][0])) if found else StoredCursor()
+        if stored != move.before:
+            raise cursor_moved(self.name)
+        self._write(session, move.after)
+
+    def _write(self, session: DatabaseConnection, stored: StoredCursor) -> None:
+        place, key, state = self._place(session), ledger_key(self.name), json.dumps(asdict(stored))
+        if not session.execute(f"UPDATE {self._sql(place)} SET state = %s WHERE id = %s", state, key):
+            values = (key, self.name, str(place), state)
+            session.execute(
+                f"INSERT INTO {self._sql(place)} (id, name, target, state) VALUES (%s, %s, %s, %s)", *values
+            )
+
+    def _rows(self, session: DatabaseConnection, query: str, *values: str) -> Sequence[Sequence[str]]:
+        """The rows of a query of the table of cursors; none if there is no such table."""
+        place = self._place(session)
+        if not self.database.tables_named(session, place.schema, CURSORS):
+            return ()
+        return session.rows(query.format(self._sql(place)), *values)
+
+    def _place(self, session: DatabaseConnection) -> TableName:
+        return self.database.table_place(session, self.table)
+
+    def _sql(self, place: TableName) -> str:
+        return self.database.quoted_path([place.schema, CURSORS])
+
+    @property
+    def _about(self) -> str:
+        return f"table {'.'.join(self.table)}"
