@@ -7,7 +7,6 @@ has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -187,15 +186,12 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment |
         return Increment(rows, load.index, CursorMove(name, stored, looked_at.end, is_idle=is_idle), hint)
     names = [own_column(frame.columns, one) for one in incremental.key] if incremental.key else own_columns(frame)
     columns = identity_columns(frame, list(dict.fromkeys([*names, column.name])))
-    # What is loaded, and what the sink is told of it, have to be one reading. A part of it that is lost fails the run;
-    # one of a persisted frame would be read anew.
-    rows = rows.localCheckpoint(eager=False)
-    seen_from = _seen_from(incremental, looked_at)
+    is_key, seen_from = incremental.key is not None, _seen_from(incremental, looked_at)
+    near = _near(rows, looked_at, seen_from)
+    told = with_identity(near, columns, is_key=is_key).select(*IDENTITY) if near is not None else None
     seen = place.seen(frame.sparkSession) if looked_at.known is not None else None
-    new = _unseen(rows, looked_at, stored, seen)
+    new = _unseen(_with(rows, near, looked_at, seen_from), looked_at, stored, seen)
     is_idle = looked_at.known is not None and looked_at.end == looked_at.known and new.isEmpty()
-    is_key = incremental.key is not None
-    told = _seen(rows, column, seen_from, columns, is_key=is_key)
     move = CursorMove(name, stored, looked_at.end, seen_from, columns, is_key, told, is_idle)
     return Increment(new, load.index, move, hint)
 
@@ -260,16 +256,30 @@ def _seen_from(incremental: Incremental, looked_at: _Range) -> CursorValue | Non
     return _larger(back, looked_at.start)
 
 
-def _seen(
-    rows: DataFrame, column: CursorColumn, seen_from: CursorValue | None, columns: Mapping[str, str], *, is_key: bool
-) -> DataFrame | None:
-    """What tells the rows that the next load may look at again from others."""
+def _near(rows: DataFrame, looked_at: _Range, seen_from: CursorValue | None) -> DataFrame | None:
+    """The rows that the next load may look at again; None if there are none.
+
+    What is loaded of them, and what the sink is told of them, have to be one reading. A part of it that is lost fails
+    the run, where one of a persisted frame would be read anew.
+    """
     from pyspark.sql import functions as F
 
     if seen_from is None:
         return None
-    again = rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from))
-    return with_identity(again, columns, is_key=is_key).select(*IDENTITY)
+    column = looked_at.column
+    return rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from)).localCheckpoint(eager=False)
+
+
+def _with(rows: DataFrame, near: DataFrame | None, looked_at: _Range, seen_from: CursorValue | None) -> DataFrame:
+    """All rows, of which some have been read apart; the others are read only once, and need not be kept."""
+    from pyspark.sql import functions as F
+
+    if near is None or seen_from is None:
+        return rows
+    if looked_at.start is not None and looked_at.start.value >= seen_from.value:
+        return near
+    column = looked_at.column
+    return rows.filter(F.col(quoted(column.name)) < column.literal(seen_from)).unionByName(near)
 
 
 def _unseen(rows: DataFrame, looked_at: _Range, stored: StoredCursor, seen: DataFrame | None) -> DataFrame:
