@@ -122,7 +122,7 @@ class MySQLWrite(DatabaseWrite):
         if not self.config.merge_keys:
             return
         keys = self.keys(place, columns)
-        # So do the keys' columns, which are read.
+        # The keys are read as well, which takes a right of its own.
         none = " AND ".join(f"{self.database.quoted(key)} IS NULL" for key in keys.columns) + " AND 1 = 0"
         session.rows(f"EXPLAIN SELECT {keys.names()} FROM {self.sql(place)} WHERE {none}")
         if self.config.mode == "deleteInsert":
@@ -325,8 +325,9 @@ class MySQLWrite(DatabaseWrite):
             f"INSERT INTO {target} ({self.names(columns)}) SELECT {new} FROM {source} AS s "
             f"WHERE NOT EXISTS (SELECT 1 FROM {target} AS t WHERE {same})"
         )
-        # The server counts a row as updated only if that changed it.
-        return LoadResult(rows=rows, detail={"inserted": inserted, "updated": rows - inserted})
+        # The server itself counts a row as updated only if that changed it.
+        updated = {"updated": rows - inserted} if others else {}
+        return LoadResult(rows=rows, detail={"inserted": inserted, **updated})
 
     @staticmethod
     def _others(keys: MergeKeys, columns: Sequence[str]) -> list[str]:
