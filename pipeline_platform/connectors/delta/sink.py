@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from urllib.parse import unquote
 
@@ -14,6 +14,8 @@ from sqlglot import exp
 
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
+from pipeline_platform.connectors.delta.apply_changes import ChangeLoad, FrameChanges, given_changes
+from pipeline_platform.connectors.delta.changes import Changes, require_changes
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
@@ -58,10 +60,11 @@ class ToDeltaLake(Load, S3Options):
     path: Location
     """Local path or URI of the table."""
     mode: Annotated[
-        Literal["append", "overwrite", "errorIfExists", "ignore", "merge"],
-        one_of("append", "overwrite", "errorIfExists", "ignore", "merge"),
+        Literal["append", "overwrite", "errorIfExists", "ignore", "merge", "applyChanges"],
+        one_of("append", "overwrite", "errorIfExists", "ignore", "merge", "applyChanges"),
     ] = "append"
-    """What happens to existing rows; `merge` updates those with equal `mergeKeys` and adds the others."""
+    """What happens to existing rows; `merge` updates those with equal `mergeKeys` and adds the others;
+    with `applyChanges` the rows of the frame are changes of the table's rows."""
     partition_by: Names = []
     """Columns the table is partitioned by."""
     partition_overwrite: PartitionOverwrite | None = None
@@ -77,6 +80,8 @@ class ToDeltaLake(Load, S3Options):
     """With mode `overwrite`: give the table the frame's columns."""
     merge_keys: Names = []
     """With mode `merge`: the columns that identify a row; two rows of a load with equal keys are an error."""
+    changes: Changes | None = None
+    """With mode `applyChanges`: how the rows are read as changes."""
     cluster_by: Names = []
     """Columns of Delta's liquid clustering, for a new table."""
 
@@ -87,6 +92,7 @@ class ToDeltaLake(Load, S3Options):
         if self.mode != "merge" and self.merge_keys:
             message = "'mergeKeys' needs mode merge"
             raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
+        require_changes(self.mode, self.changes)
         if self.overwrite_schema and self.mode != "overwrite":
             message = "'overwriteSchema' needs mode overwrite"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
@@ -130,8 +136,11 @@ class ToDeltaLake(Load, S3Options):
     def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table. A clustered table
         # is made before its first rows are looked at.
-        fails_whole = self.mode != "merge" and not self.cluster_by
-        return Traits(reports_rows=self.mode != "merge", fails_whole=fails_whole, replaces_partitions=True)
+        # Changes are all looked at before anything is written.
+        fails_whole = self.mode == "applyChanges" or (self.mode != "merge" and not self.cluster_by)
+        return Traits(
+            reports_rows=self.mode not in ("merge", "applyChanges"), fails_whole=fails_whole, replaces_partitions=True
+        )
 
     def folder(self) -> str | None:
         return self.path
@@ -165,6 +174,8 @@ class ToDeltaLake(Load, S3Options):
         return exact_partitions(frame, table.metadata().partition_columns)
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
+        given = given_changes(frame, self.changes) if self.changes is not None else None
+        frame = given.in_table() if given is not None else frame
         require_columns(frame, self.partition_by, "partitionBy")
         require_columns(frame, self.cluster_by, "clusterBy")
         require_columns(frame, self.merge_keys, "mergeKeys")
@@ -182,13 +193,13 @@ class ToDeltaLake(Load, S3Options):
                 "of the session",
                 hint="use 'partitionBy', or create the table first",
             )
-        if self.mode == "merge" and place.credentials is not None and is_remote(frame.sparkSession):
+        if self.mode in ("merge", "applyChanges") and place.credentials is not None and is_remote(frame.sparkSession):
             raise PipelineExecutionException(
-                "a merge over Spark Connect can't use credentials of the step: it runs as SQL, which uses those of "
-                "the server",
+                f"mode {self.mode} over Spark Connect can't use credentials of the step: it runs as SQL, which uses "
+                "those of the server",
                 hint="give the server the rights, or run it with SPARK_MASTER",
             )
-        prepared = DeltaWrite(self, frame, run, place)
+        prepared = DeltaWrite(self, frame, run, place, given)
         prepared.check()
         return prepared
 
@@ -202,12 +213,14 @@ class DeltaWrite:
         frame: What is written.
         run: The load it belongs to; its id becomes Delta's transaction app id.
         place: Where the table is.
+        given: With mode `applyChanges`: the changes; `frame` has the table's columns then.
     """
 
     config: ToDeltaLake
     frame: DataFrame
     run: LoadRun
     place: StorageLocation
+    given: FrameChanges | None = None
 
     def check(self) -> None:
         """Hold the frame against the table.
@@ -235,9 +248,12 @@ class DeltaWrite:
             return
         require_partitions(self.config.path, self.config.partition_by, metadata.partition_columns)
         reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
+        schema = reader.load(self.place.uri).schema
+        if self.given is not None:
+            self._change_load(self.given).require_fit(schema)
         require_schema(
             self.frame,
-            reader.load(self.place.uri).schema,
+            schema,
             self.config.path,
             metadata.configuration,
             merge_schema=self.config.merge_schema,
@@ -249,6 +265,10 @@ class DeltaWrite:
         table = self._table()
         if table is not None and self._is_done(table):
             return LoadResult(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        if self.given is not None:
+            changed = replace(self.given, frame=self.config.exact(self.given.frame, table))
+            self._change_load(changed).write()
+            return load_result(self._table(), self.place, self._commit_mark)
         frame = self.config.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
@@ -317,6 +337,17 @@ class DeltaWrite:
             empty=empty_frame(spark, frame.schema),
         )
         self._save(frame, "append")
+
+    def _change_load(self, given: FrameChanges) -> ChangeLoad:
+        return ChangeLoad(
+            given,
+            self.place,
+            self.run.load_id,
+            self._version,
+            self._commit,
+            merge_schema=self.config.merge_schema,
+            create=lambda rows: self._create(rows, "append"),
+        )
 
     @property
     def _commit(self) -> Mapping[str, str]:
