@@ -9,29 +9,30 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
 from pipeline_platform.connectors.delta.change_columns import FrameChanges, frame_changes
 from pipeline_platform.connectors.delta.change_memory import ChangeMemory, LoadMark
-from pipeline_platform.connectors.delta.change_merge import merge_changes
+from pipeline_platform.connectors.delta.change_merge import ChangeMerge
 from pipeline_platform.connectors.delta.change_outcome import (
     ACTION,
     IS_NEW,
-    LOADED_TRUNCATION,
-    REMEMBERED_TRUNCATION,
     newest_rows,
     row_versions,
     rows_to_write,
     to_remember,
-    truncations,
 )
-from pipeline_platform.connectors.delta.change_timeline import SEQUENCE, TRUNCATED, change_events, timeline
+from pipeline_platform.connectors.delta.change_timeline import change_events, timeline
+from pipeline_platform.connectors.delta.change_truncation import (
+    is_newer_truncation,
+    truncation,
+    truncation_to_remember,
+)
 from pipeline_platform.connectors.delta.changes import Changes
+from pipeline_platform.connectors.delta.loaded_changes import loaded_changes, rows_made_once
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -109,23 +110,19 @@ class ChangeLoad:
         memory, load = self._memory, LoadMark(self.app, self.version)
         table = open_table(self.place)
         remembered = memory.confirmed(spark, table)
-        events = kept.enter_context(_kept(change_events(self.given)))
-        # The first pass over the rows: they are looked at once, and what is written is what was looked at.
-        newest = kept.enter_context(_kept(truncations(events, remembered)))
-        truncation = _truncation(newest)
+        loaded = kept.enter_context(loaded_changes(self.given))
         stored = self._stored(table) if table is not None else None
-        known = timeline(events, stored, remembered, columns)
-        if columns.has_versions:
-            outcome = row_versions(known)
-        else:
-            outcome = newest_rows(known, newest if truncation.is_known else None)
-        outcome = kept.enter_context(_kept(outcome))
+        near = stored.filter(loaded.within_bounds()) if stored is not None else None
+        known = timeline(loaded.events, loaded.are_few, near, remembered, columns)
+        made = row_versions(known) if columns.has_versions else newest_rows(known, truncation(loaded, remembered))
+        outcome = kept.enter_context(rows_made_once(made, at_once=False))
         counts = _counts(outcome)
-        has_rows = counts.rows > 0 or table is None or truncation.loaded is not None
+        truncated_at = loaded.truncated_at if is_newer_truncation(loaded, remembered) else None
+        has_rows = counts.rows > 0 or table is None or truncated_at is not None
         facts = to_remember(outcome)
-        if truncation.loaded is not None:
-            facts = facts.unionByName(_newest_truncation(events, facts))
-        if counts.remembered or truncation.loaded is not None:
+        if truncated_at is not None:
+            facts = facts.unionByName(truncation_to_remember(facts, truncated_at))
+        if counts.remembered or truncated_at is not None:
             memory.add(facts, load, is_pending=has_rows)
         if not has_rows:
             return
@@ -134,15 +131,9 @@ class ChangeLoad:
             self.create(rows.drop(ACTION))
             return
         self._require_unchanged(table)
-        merge_changes(
-            rows,
-            self.place,
-            columns,
-            self.commit,
-            merge_schema=self.merge_schema,
-            truncated_before=truncation.loaded,
-        )
-        if truncation.loaded is not None and not load.is_in(open_table(self.place)):
+        merge = ChangeMerge(rows, self.place, columns, loaded.within_bounds("target"), truncated_at)
+        merge.write(self.commit, merge_schema=self.merge_schema)
+        if truncated_at is not None and not load.is_in(open_table(self.place)):
             # There was no row to delete, so that Delta has made no commit.
             memory.settle(spark, facts)
 
@@ -165,61 +156,9 @@ class ChangeLoad:
             )
 
 
-@dataclass(frozen=True)
-class _Truncation:
-    """What is known of truncations.
-
-    Args:
-        loaded: Sequence of the newest one, as SQL, if it is loaded and no later one was before.
-        is_known: Whether there is any.
-    """
-
-    loaded: str | None
-    is_known: bool
-
-
-def _truncation(newest: DataFrame) -> _Truncation:
-    from pyspark.sql import functions as F
-    from pyspark.sql.types import TimestampType
-
-    kind = newest.schema[LOADED_TRUNCATION].dataType
-    loaded = F.col(LOADED_TRUNCATION)
-    is_newer = F.coalesce(loaded > F.col(REMEMBERED_TRUNCATION), loaded.isNotNull())
-    is_instant = isinstance(kind, TimestampType)
-    row = newest.select(
-        F.when(is_newer, (F.unix_micros(loaded) if is_instant else loaded).cast("string")),
-        F.coalesce(loaded, REMEMBERED_TRUNCATION).isNotNull(),
-    ).collect()[0]
-    if row[0] is None:
-        return _Truncation(None, row[1])
-    text = exp.Literal.string(row[0]).sql(dialect="spark")
-    # The text of an instant would be another one in another zone.
-    return _Truncation(f"timestamp_micros({row[0]})" if is_instant else f"CAST({text} AS {kind.simpleString()})", True)
-
-
 def _counts(outcome: DataFrame) -> Row:
     from pyspark.sql import functions as F
 
     return outcome.agg(
         F.count_if(F.col(ACTION).isNotNull()).alias("rows"), F.count_if(F.col(IS_NEW)).alias("remembered")
     ).collect()[0]
-
-
-def _newest_truncation(events: DataFrame, facts: DataFrame) -> DataFrame:
-    """The newest truncation that is loaded, as it is remembered."""
-    from pyspark.sql import functions as F
-
-    newest = events.filter(TRUNCATED).agg(F.max(SEQUENCE).alias("sequence"))
-    return newest.select(
-        F.lit(None).cast(facts.schema["key"].dataType).alias("key"), "sequence", F.lit(True).alias("deleted")
-    )
-
-
-@contextmanager
-def _kept(frame: DataFrame) -> Generator[DataFrame]:
-    """The frame, whose rows are made once while the block lasts."""
-    kept = frame.persist()
-    try:
-        yield kept
-    finally:
-        kept.unpersist()

@@ -160,6 +160,15 @@ class ChangeMemory:
         DeltaTable.forPath(spark, self.place.uri, self.place.spark_options()).restoreToVersion(version)
 
 
+def truncations_in(memory: DataFrame) -> DataFrame:
+    """Of what is remembered, the changes that are of no row alone.
+
+    Args:
+        memory: What is remembered.
+    """
+    return memory.filter("key IS NULL")
+
+
 def _mark(commit: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a commit of ours says of itself; None for one that somebody else made."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline_platform.connectors.delta.change_columns import ChangeColumns
 from pipeline_platform.connectors.delta.change_outcome import ACTION, DELETE, INSERT, UPDATE
@@ -51,73 +51,84 @@ class _Clause:
         return f"UPDATE SET {', '.join(f'{name} = {value}' for name, value in values.items())}"
 
 
-def merge_changes(
-    rows: DataFrame,
-    place: StorageLocation,
-    columns: ChangeColumns,
-    commit: Mapping[str, str],
-    *,
-    merge_schema: bool,
-    truncated_before: str | None,
-) -> None:
-    """Write rows into a table that is there, in one commit.
+@dataclass(frozen=True)
+class ChangeMerge:
+    """What changes make of a table that is there.
 
     Args:
-        rows: The rows, with what is done with each.
+        rows: Rows of the table, with what is done with each.
         place: Where the table is.
         columns: The columns that changes are about.
-        commit: Settings of the session with which Delta makes the commit.
-        merge_schema: Whether columns that the table does not have are added to it.
-        truncated_before: All other rows whose sequence is before this, in SQL, are deleted; None if none are.
+        within: A condition that holds for all of the rows, with which Delta leaves out files.
+        truncated_at: All other rows whose sequence is before this, as SQL, are deleted; None if none are.
     """
-    spark = rows.sparkSession
-    found_by = [*columns.keys, *([VALID_FROM] if columns.has_versions else [])]
-    condition = " AND ".join(f"target.{quoted(name)} = source.{quoted(name)}" for name in found_by)
-    written = tuple(name for name in rows.columns if name != ACTION)
-    clauses = [
-        _Clause("both", f"source.{ACTION} = '{DELETE}'"),
-        _Clause("both", f"source.{ACTION} = '{UPDATE}'", (VALID_TO, CURRENT) if columns.has_versions else written),
-        _Clause("source", f"source.{ACTION} = '{INSERT}'", written),
-    ]
-    if truncated_before is not None:
-        sequence = f"target.{quoted(columns.sequence)}"
-        clauses.append(_Clause("target", f"({sequence} IS NULL OR {sequence} < {truncated_before})"))
-    with one_merge(spark, commit):
-        if is_remote(spark):
-            _merge_by_sql(rows, place, condition, clauses, merge_schema=merge_schema)
-        else:
-            _merge_by_table(rows, place, condition, clauses, merge_schema=merge_schema)
 
+    rows: DataFrame
+    place: StorageLocation
+    columns: ChangeColumns
+    within: str
+    truncated_at: str | None
 
-def _merge_by_table(
-    rows: DataFrame, place: StorageLocation, condition: str, clauses: list[_Clause], *, merge_schema: bool
-) -> None:
-    from delta.tables import DeltaTable
+    def write(self, commit: Mapping[str, str], *, merge_schema: bool) -> None:
+        """Write them in one commit.
 
-    table = DeltaTable.forPath(rows.sparkSession, place.uri, place.spark_options())
-    merging = table.alias("target").merge(rows.alias("source"), condition)
-    if merge_schema:
-        merging = merging.withSchemaEvolution()
-    for clause in clauses:
-        match clause.of, clause.sets:
-            case "both", None:
-                merging = merging.whenMatchedDelete(clause.condition)
-            case "both", _:
-                merging = merging.whenMatchedUpdate(clause.condition, clause.values())  # pyright: ignore[reportArgumentType]
-            case "source", _:
-                merging = merging.whenNotMatchedInsert(clause.condition, clause.values())  # pyright: ignore[reportArgumentType]
-            case _:
-                merging = merging.whenNotMatchedBySourceDelete(clause.condition)
-    merging.execute()
+        Args:
+            commit: Settings of the session with which Delta makes the commit.
+            merge_schema: Whether columns that the table does not have are added to it.
+        """
+        spark = self.rows.sparkSession
+        with one_merge(spark, commit):
+            if is_remote(spark):
+                self._by_sql(merge_schema=merge_schema)
+            else:
+                self._by_table(merge_schema=merge_schema)
 
+    @property
+    def _condition(self) -> str:
+        found_by = [*self.columns.keys, *([VALID_FROM] if self.columns.has_versions else [])]
+        equal = [f"target.{quoted(name)} = source.{quoted(name)}" for name in found_by]
+        return " AND ".join([*equal, self.within])
 
-def _merge_by_sql(
-    rows: DataFrame, place: StorageLocation, condition: str, clauses: list[_Clause], *, merge_schema: bool
-) -> None:
-    evolution = "WITH SCHEMA EVOLUTION " if merge_schema else ""
-    run_sql(
-        rows.sparkSession,
-        f"MERGE {evolution}INTO delta.{escape_braces(quoted(place.uri))} AS target USING {{source}} AS source "
-        f"ON {escape_braces(condition)} {escape_braces(' '.join(clause.sql() for clause in clauses))}",
-        source=rows,
-    )
+    @property
+    def _clauses(self) -> list[_Clause]:
+        written = tuple(name for name in self.rows.columns if name != ACTION)
+        updated = (VALID_TO, CURRENT) if self.columns.has_versions else written
+        clauses = [
+            _Clause("both", f"source.{ACTION} = '{DELETE}'"),
+            _Clause("both", f"source.{ACTION} = '{UPDATE}'", updated),
+            _Clause("source", f"source.{ACTION} = '{INSERT}'", written),
+        ]
+        if self.truncated_at is not None:
+            sequence = f"target.{quoted(self.columns.sequence)}"
+            clauses.append(_Clause("target", f"({sequence} IS NULL OR {sequence} < {self.truncated_at})"))
+        return clauses
+
+    def _by_table(self, *, merge_schema: bool) -> None:
+        from delta.tables import DeltaTable
+
+        table = DeltaTable.forPath(self.rows.sparkSession, self.place.uri, self.place.spark_options())
+        merging = table.alias("target").merge(self.rows.alias("source"), self._condition)
+        if merge_schema:
+            merging = merging.withSchemaEvolution()
+        for clause in self._clauses:
+            values: dict[str, Any] = clause.values()
+            match clause.of, clause.sets:
+                case "both", None:
+                    merging = merging.whenMatchedDelete(clause.condition)
+                case "both", _:
+                    merging = merging.whenMatchedUpdate(clause.condition, values)
+                case "source", _:
+                    merging = merging.whenNotMatchedInsert(clause.condition, values)
+                case _:
+                    merging = merging.whenNotMatchedBySourceDelete(clause.condition)
+        merging.execute()
+
+    def _by_sql(self, *, merge_schema: bool) -> None:
+        evolution = "WITH SCHEMA EVOLUTION " if merge_schema else ""
+        clauses = " ".join(clause.sql() for clause in self._clauses)
+        run_sql(
+            self.rows.sparkSession,
+            f"MERGE {evolution}INTO delta.{escape_braces(quoted(self.place.uri))} AS target USING {{source}} AS source "
+            f"ON {escape_braces(self._condition)} {escape_braces(clauses)}",
+            source=self.rows,
+        )

@@ -13,11 +13,11 @@ from pipeline_platform.connectors.delta.change_timeline import (
     ROW,
     SEQUENCE,
     STORED,
-    TRUNCATED,
     UNTIL,
     compared,
     in_order,
 )
+from pipeline_platform.connectors.delta.change_truncation import TRUNCATED_AT
 from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO
 from pipeline_platform.frames.columns import HELPER_PREFIX
 
@@ -30,8 +30,6 @@ ACTION = f"{HELPER_PREFIX}action"
 INSERT, UPDATE, DELETE = "insert", "update", "delete"
 IS_NEW = f"{HELPER_PREFIX}is_new"
 """Whether the change has to be remembered, and is not yet."""
-LOADED_TRUNCATION, REMEMBERED_TRUNCATION = f"{HELPER_PREFIX}loaded_truncation", f"{HELPER_PREFIX}known_truncation"
-_TRUNCATED_AT = f"{HELPER_PREFIX}truncated_at"
 
 
 def newest_rows(known: DataFrame, truncated: DataFrame | None) -> DataFrame:
@@ -39,7 +37,7 @@ def newest_rows(known: DataFrame, truncated: DataFrame | None) -> DataFrame:
 
     Args:
         known: What is known of each key, each change once.
-        truncated: One row, that of `truncations`; None if there never was one.
+        truncated: One row, that of `truncation`; None if there never was one.
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
@@ -50,7 +48,7 @@ def newest_rows(known: DataFrame, truncated: DataFrame | None) -> DataFrame:
     gone = F.col(DELETED)
     if truncated is not None:
         last = last.crossJoin(F.broadcast(truncated))
-        gone = gone | F.coalesce(F.col(SEQUENCE) < F.col(_TRUNCATED_AT), F.lit(False))
+        gone = gone | F.coalesce(F.col(SEQUENCE) < F.col(TRUNCATED_AT), F.lit(False))
     action = (
         F.when(F.col("_has_row") & gone, DELETE)
         .when(F.col("_has_row") & ~F.col(STORED), UPDATE)
@@ -82,26 +80,7 @@ def row_versions(known: DataFrame) -> DataFrame:
         .when(~F.col("_is_version") & F.col(STORED), DELETE)
     )
     is_new = ~F.col("_is_version") & ~F.col(REMEMBERED)
-    return _that_matter(ended.withColumn(UNTIL, F.col("_until")), action, is_new)
-
-
-def truncations(events: DataFrame, memory: DataFrame | None) -> DataFrame:
-    """One row: the newest truncation that is loaded, the newest that is remembered, and the newer one of both.
-
-    Args:
-        events: The changes that are loaded.
-        memory: What is remembered; None if nothing is.
-    """
-    from pyspark.sql import functions as F
-
-    loaded = events.agg(F.max(F.when(F.col(TRUNCATED), F.col(SEQUENCE))).alias(LOADED_TRUNCATION))
-    if memory is None:
-        before = F.lit(None).cast(events.schema[SEQUENCE].dataType)
-        both = loaded.withColumn(REMEMBERED_TRUNCATION, before)
-    else:
-        remembered = memory.toDF(KEY, SEQUENCE, DELETED).filter(F.col(KEY).isNull())
-        both = loaded.crossJoin(remembered.agg(F.max(SEQUENCE).alias(REMEMBERED_TRUNCATION)))
-    return both.withColumn(_TRUNCATED_AT, F.greatest(LOADED_TRUNCATION, REMEMBERED_TRUNCATION))
+    return _that_matter(ended, action, is_new, F.col("_until"))
 
 
 def to_remember(outcome: DataFrame) -> DataFrame:
@@ -150,8 +129,11 @@ def rows_to_write(outcome: DataFrame, columns: ChangeColumns, frame: StructType,
     return outcome.filter(F.col(ACTION).isNotNull()).select(*selected, ACTION)
 
 
-def _that_matter(known: DataFrame, action: Column, is_new: Column) -> DataFrame:
+def _that_matter(known: DataFrame, action: Column, is_new: Column, until: Column | None = None) -> DataFrame:
     from pyspark.sql import functions as F
 
-    outcome = known.select(KEY, SEQUENCE, DELETED, UNTIL, ROW, action.alias(ACTION), is_new.alias(IS_NEW))
+    until = F.col(UNTIL) if until is None else until
+    outcome = known.select(
+        KEY, SEQUENCE, DELETED, until.alias(UNTIL), ROW, action.alias(ACTION), is_new.alias(IS_NEW)
+    )
     return outcome.filter(F.col(ACTION).isNotNull() | F.col(IS_NEW))

@@ -51,11 +51,14 @@ def change_events(given: FrameChanges) -> DataFrame:
     )
 
 
-def timeline(events: DataFrame, table: DataFrame | None, memory: DataFrame | None, columns: ChangeColumns) -> DataFrame:
+def timeline(
+    events: DataFrame, are_few: bool, table: DataFrame | None, memory: DataFrame | None, columns: ChangeColumns
+) -> DataFrame:
     """What is known of the keys that are loaded, each change once, made to fail while it is read at two that differ.
 
     Args:
         events: The changes that are loaded.
+        are_few: Whether their keys can be sent to every executor.
         table: The table; None if there is none.
         memory: What is remembered; None if nothing is.
         columns: The columns that changes are about.
@@ -64,7 +67,7 @@ def timeline(events: DataFrame, table: DataFrame | None, memory: DataFrame | Non
 
     values = [F.col(quoted(name)) for name in columns.stored]
     loaded = events.filter(~F.col(TRUNCATED))
-    keys = loaded.select(KEY)
+    keys = F.broadcast(loaded.select(KEY)) if are_few else loaded.select(KEY)
     known = loaded.select(KEY, SEQUENCE, DELETED, *_from(LOADED), *values)
     if table is not None:
         rows = stored_rows(table, columns).join(keys, KEY, "left_semi")
@@ -132,7 +135,9 @@ def _each_once(known: DataFrame, columns: ChangeColumns) -> DataFrame:
         F.concat(F.lit(f"{name} "), F.col(KEY).getField(f"_{place}").cast("string"))
         for place, name in enumerate(columns.keys)
     ]
-    text = F.concat(F.lit(f"{CONFLICTING_CHANGES} "), F.concat_ws(", ", *shown, F.concat(F.lit(f"{columns.sequence} "), SEQUENCE)))
+    text = F.concat(
+        F.lit(f"{CONFLICTING_CHANGES} "), F.concat_ws(", ", *shown, F.concat(F.lit(f"{columns.sequence} "), SEQUENCE))
+    )
     # Rows of a table that was loaded otherwise may have no sequence.
     differs = F.col(SEQUENCE).isNotNull() & ~says.eqNullSafe(F.first(says).over(same))
     repeats = F.coalesce(F.lag(SEQUENCE).over(in_order()) == F.col(SEQUENCE), F.lit(False))
