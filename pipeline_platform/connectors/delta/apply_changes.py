@@ -111,7 +111,7 @@ class ChangeLoad:
         table = open_table(self.place)
         remembered = memory.confirmed(spark, table)
         loaded = kept.enter_context(loaded_changes(self.given))
-        stored = self._stored(table) if table is not None else None
+        stored = self._stored() if table is not None else None
         near = stored.filter(loaded.within_bounds()) if stored is not None else None
         known = timeline(loaded.events, loaded.are_few, near, remembered, columns)
         made = row_versions(known) if columns.has_versions else newest_rows(known, truncation(loaded, remembered))
@@ -141,9 +141,10 @@ class ChangeLoad:
     def _memory(self) -> ChangeMemory:
         return ChangeMemory(self.place, self.given.columns)
 
-    def _stored(self, table: DeltaTable) -> DataFrame:
+    def _stored(self) -> DataFrame:
+        # Not by its version: Delta would list the files of this once more than those of the newest, which it merges with.
         reader = self.given.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
-        return reader.option("versionAsOf", table.version()).load(self.place.uri)
+        return reader.load(self.place.uri)
 
     def _require_unchanged(self, table: DeltaTable) -> None:
         """What is written was made of the table as it was found."""
