@@ -142,7 +142,7 @@ class ChangeLoad:
         return ChangeMemory(self.place, self.given.columns)
 
     def _stored(self) -> DataFrame:
-        # Not by its version: Delta would list the files of this once more than those of the newest, which it merges with.
+        # Not by its version, as Delta would list its files once more than those of the newest, which it merges with.
         reader = self.given.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         return reader.load(self.place.uri)
 

@@ -133,7 +133,5 @@ def _that_matter(known: DataFrame, action: Column, is_new: Column, until: Column
     from pyspark.sql import functions as F
 
     until = F.col(UNTIL) if until is None else until
-    outcome = known.select(
-        KEY, SEQUENCE, DELETED, until.alias(UNTIL), ROW, action.alias(ACTION), is_new.alias(IS_NEW)
-    )
+    outcome = known.select(KEY, SEQUENCE, DELETED, until.alias(UNTIL), ROW, action.alias(ACTION), is_new.alias(IS_NEW))
     return outcome.filter(F.col(ACTION).isNotNull() | F.col(IS_NEW))
