@@ -133,7 +133,7 @@ def wider(frame_type: DataType, table_type: DataType | None) -> DataType:
 
     if isinstance(frame_type, IntegralType) and isinstance(table_type, IntegralType):
         widths = (ByteType, ShortType, IntegerType, LongType)
-        return max(frame_type, table_type, key=lambda found: widths.index(type(found)))  # pyright: ignore[reportArgumentType]
+        return max(frame_type, table_type, key=lambda found: widths.index(type(found)))
     return frame_type
 
 

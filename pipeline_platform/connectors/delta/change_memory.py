@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.connectors.delta.change_columns import ChangeColumns
 from pipeline_platform.connectors.delta.history import commits_of
@@ -172,14 +172,14 @@ def truncations_in(memory: DataFrame) -> DataFrame:
 def _mark(commit: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a commit of ours says of itself; None for one that somebody else made."""
     try:
-        mark = json.loads(commit.get("userMetadata") or "")
+        mark: Any = json.loads(commit.get("userMetadata") or "")
     except ValueError:
         return None
-    return mark if isinstance(mark, dict) and "keys" in mark else None
+    return cast("dict[str, Any]", mark) if isinstance(mark, dict) and "keys" in mark else None
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
 
 
 def _nullable(schema: StructType) -> StructType:
