@@ -142,7 +142,7 @@ class Load(FrameInput):
             return [
                 (None, f"'{self.method}' adds to what is there, so a partition that is run twice would be there twice")
             ]
-        if mode not in ("overwrite", "merge"):
+        if mode not in ("overwrite", "merge", "applyChanges"):
             message = "a partition may be run again: use overwrite, which replaces its rows alone, or merge"
             return [("mode", message if "merge" in _modes(self) else message.removesuffix(", or merge"))]
         if mode == "overwrite" and not self.names_partition_in_place() and not self.traits().replaces_partitions:

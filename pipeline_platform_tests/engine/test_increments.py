@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from devtools.pipelines import StepValue, extract, last_step, load, pipeline_text, run, transform
 from pipeline_platform.cli import app
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
-from pipeline_platform.connectors.delta.sink import DeltaWrite
+from pipeline_platform.connectors.delta.write import DeltaWrite
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.steps.cursor import CursorMove
@@ -308,3 +308,15 @@ def test_maintenance_of_the_table_leaves_its_cursors_alone(spark: SparkSession, 
     shop.add((3, at(4), "late"))
     run(spark, *steps)
     assert shop.ids() == [1, 2, 3]
+
+
+def test_changes_that_are_new_are_applied(spark: SparkSession, shop: Shop):
+    changes = {"keys": ["id"], "sequenceBy": "at", "deleteWhen": "note = 'gone'"}
+    steps = shop.steps(lag="1 hour", load_config={"mode": "applyChanges", "changes": changes})
+    run(spark, *steps)
+    shop.add((2, at(7), "gone"), (3, at(6), "c"), (1, at(-1), "older"))
+    assert last_step(run(spark, *steps)).cursor == "2024-01-01 10:07:00+00:00"
+    assert [(row[0], row[2]) for row in shop.in_table()] == [(1, "a"), (3, "c")]
+    version = DeltaTable(shop.table).version()
+    assert last_step(run(spark, *steps)).rows == 0
+    assert DeltaTable(shop.table).version() == version

@@ -125,7 +125,7 @@ def test_a_step_that_failed_is_the_only_failed_one_and_the_last_success_stays(
 def test_an_attempt_that_was_repeated_is_told_apart_and_counted_once(
     spark: SparkSession, monkeypatch: pytest.MonkeyPatch, table: Path, tmp_path: Path
 ):
-    from pipeline_platform.connectors.delta.sink import DeltaWrite
+    from pipeline_platform.connectors.delta.write import DeltaWrite
 
     write, calls = DeltaWrite.write, list[int]()
 

@@ -6,6 +6,10 @@ from pipeline_platform.frames.rules import UNREACHABLE, Rule, raised
 
 REPEATED_KEYS = "two rows of this load have the same merge keys"
 """What a merge raises for rows that would both become the same one."""
+CONFLICTING_CHANGES = "two different changes have the same keys and sequence:"
+"""What applying changes raises where nobody could say which of two is the later one."""
+INCOMPLETE_CHANGE = "a change has NULL in"
+"""What applying changes raises for a change without a key or a sequence."""
 _DELTA_RS = ("_internal.DeltaError", "OSError")
 # Delta's own in Python extend nothing in common.
 _CONFLICTS = (
@@ -21,6 +25,11 @@ _CONFLICTS = (
 
 RULES = (
     raised(REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
+    raised(
+        CONFLICTING_CHANGES,
+        "name a column in 'sequenceBy' that tells any two changes of a row apart, such as the position in the log",
+    ),
+    raised(INCOMPLETE_CHANGE, "leave out such rows before the load, or correct 'keys' and 'sequenceBy' in 'changes'"),
     Rule(
         "cast the column to the type that the table has, for example with enrichData",
         conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),

@@ -26,7 +26,7 @@ def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> 
         place: Where it is.
         mark: The commit's user metadata.
     """
-    for commit in _commits(table, place) if table is not None else ():
+    for commit in commits_of(table, place) if table is not None else ():
         if commit.get("userMetadata") == mark:
             metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
             return LoadResult(
@@ -48,7 +48,7 @@ def has_commit(table: DeltaTable, place: StorageLocation, mark: str) -> bool:
         place: Where it is.
         mark: The text.
     """
-    return any(mark in (commit.get("userMetadata") or "") for commit in _commits(table, place))
+    return any(mark in (commit.get("userMetadata") or "") for commit in commits_of(table, place))
 
 
 def newest_change(table: DeltaTable, place: StorageLocation) -> int:
@@ -60,14 +60,19 @@ def newest_change(table: DeltaTable, place: StorageLocation) -> int:
     """
     changes = (
         commit["version"]
-        for commit in _commits(table, place)
+        for commit in commits_of(table, place)
         if not str(commit.get("operation", "")).upper().startswith(_WITHOUT_CHANGES)
     )
     return next(changes, table.version())
 
 
-def _commits(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, Any]]:
-    """What the newest commits say of themselves, the newest first."""
+def commits_of(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, Any]]:
+    """What the newest commits say of themselves, the newest first.
+
+    Args:
+        table: The table as it is now.
+        place: Where it is.
+    """
     if history := table.history(_COMMITS_LOOKED_AT):
         yield from history
         return

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
@@ -14,7 +15,7 @@ from pipeline_platform.frames.session import escape_braces, run_sql
 from pipeline_platform.frames.settings import spark_settings
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.window import WindowSpec
 
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
@@ -52,12 +53,24 @@ def merge(
     """
     spark = source.sparkSession
     condition = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in keys)
-    # They are the whole session's: two merges at once would take each other's for their own.
-    with _ONE_MERGE, spark_settings(spark, commit):
+    with one_merge(spark, commit):
         if is_remote(spark):
             _merge_by_sql(source, place, condition, merge_schema=merge_schema)
         else:
             _merge_by_table(source, place, condition, merge_schema=merge_schema)
+
+
+@contextmanager
+def one_merge(spark: SparkSession, commit: Mapping[str, str]) -> Generator[None]:
+    """While the block lasts, no other merge is made, and Delta makes the commit of this one with these settings.
+
+    Args:
+        spark: The session.
+        commit: The settings.
+    """
+    # They are the whole session's: two merges at once would take each other's for their own.
+    with _ONE_MERGE, spark_settings(spark, commit):
+        yield
 
 
 def _merge_by_table(source: DataFrame, place: StorageLocation, condition: str, *, merge_schema: bool) -> None:

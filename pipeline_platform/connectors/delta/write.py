@@ -1,0 +1,274 @@
+"""One load of a Delta table: held against the table, then written in one commit that can be repeated without harm."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from sqlglot import exp
+
+from pipeline_platform.connectors.delta.apply_changes import ChangeLoad, FrameChanges
+from pipeline_platform.connectors.delta.cursor import DeltaCursor
+from pipeline_platform.connectors.delta.history import load_result
+from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
+from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
+from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.files.exact_text import exact_partitions
+from pipeline_platform.connectors.storage.location import StorageLocation
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
+from pipeline_platform.frames.storable import field_names
+from pipeline_platform.steps.cursor import cursor_moved
+from pipeline_platform.steps.load import NOTHING_NEW, LoadResult, LoadRun
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+    from pyspark.sql import DataFrame
+
+_WRITTEN_VERSION = 1
+_EMPTY_FOR = "pipelinePlatform.emptyFor"
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How a table is written, as the config of the step says."""
+
+    path: str
+    mode: str
+    partition_by: Sequence[str]
+    cluster_by: Sequence[str]
+    merge_keys: Sequence[str]
+    merge_schema: bool
+    overwrite_schema: bool
+    partition_overwrite: str | None
+    replace_where: str | None
+
+    def exact(self, frame: DataFrame, table: DeltaTable | None) -> DataFrame:
+        """The frame, made to fail while it is read at a text that the table would give back as NULL.
+
+        Args:
+            frame: The frame.
+            table: The table, if it is there.
+        """
+        if self.partition_by or self.overwrite_schema or table is None:
+            return exact_partitions(frame, self.partition_by)
+        return exact_partitions(frame, table.metadata().partition_columns)
+
+
+@dataclass(frozen=True)
+class DeltaWrite:
+    """One load of a Delta table.
+
+    Args:
+        how: How it is written.
+        frame: What is written.
+        run: The load it belongs to; its id becomes Delta's transaction app id.
+        place: Where the table is.
+        attempt: Differs for every attempt, those of one run included.
+        given: With mode `applyChanges`: the changes; `frame` has the table's columns then.
+    """
+
+    how: WriteOptions
+    frame: DataFrame
+    run: LoadRun
+    place: StorageLocation
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    given: FrameChanges | None = None
+
+    def check(self) -> None:
+        """Hold the frame against the table.
+
+        Raises:
+            PipelineExecutionException: Mode, partition columns, columns or types don't fit.
+        """
+        table = self._table()
+        if table is None:
+            require_names(self.frame, field_names(self.frame.schema), {})
+            return
+        if self._is_done(table) or self._is_empty_for_this(table):
+            return
+        self._require_loaded(table)
+        if self.how.mode == "errorIfExists":
+            raise PipelineExecutionException(
+                f"there is a Delta table at {self.how.path} already, and mode is errorIfExists",
+                hint="use mode append, overwrite, merge or ignore, or another path",
+            )
+        if self.how.mode == "ignore":
+            return
+        metadata = table.metadata()
+        if self.how.overwrite_schema:
+            require_names(self.frame, field_names(self.frame.schema), metadata.configuration)
+            return
+        require_partitions(self.how.path, self.how.partition_by, metadata.partition_columns)
+        reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
+        schema = reader.load(self.place.uri).schema
+        if self.given is not None:
+            self._change_load(self.given).require_fit(schema)
+        require_schema(
+            self.frame,
+            schema,
+            self.how.path,
+            metadata.configuration,
+            merge_schema=self.how.merge_schema,
+            whole_rows=self.how.mode == "merge",
+        )
+
+    def write(self) -> LoadResult:
+        """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
+        table = self._table()
+        if (move := self.run.cursor) is not None:
+            cursor = DeltaCursor(self.place, move.name)
+            if table is not None and self._is_done(table):
+                raise cursor_moved(move.name)
+            if move.is_idle:
+                return NOTHING_NEW
+            cursor.stage(move, self.attempt)
+            result = self._written(table)
+            cursor.settle(move, self._commit_mark, self.attempt)
+            return result
+        if table is not None and self._is_done(table):
+            return LoadResult(skipped="an earlier attempt of this run has loaded it already", version=table.version())
+        return self._written(table)
+
+    def _written(self, table: DeltaTable | None) -> LoadResult:
+        if self.given is not None:
+            changed = replace(self.given, frame=self.how.exact(self.given.frame, table))
+            self._change_load(changed).write()
+            return load_result(self._table(), self.place, self._commit_mark)
+        frame = self.how.exact(self.frame, table)
+        if table is not None and self._is_empty_for_this(table):
+            self._save(frame, "append")
+            return load_result(self._table(), self.place, self._commit_mark)
+        if table is not None and self.how.mode == "ignore":
+            self._require_loaded(table)
+            return LoadResult(skipped="there is a table already, and mode is ignore", version=table.version())
+        if self.how.mode == "merge":
+            source = with_unique_keys(frame, self.how.merge_keys)
+            if table is None:
+                self._create(source, "append")
+            else:
+                merge(source, self.place, self.how.merge_keys, self._commit, merge_schema=self.how.merge_schema)
+        elif table is None:
+            # There may be one by the time that Delta looks, of a run that loads another partition.
+            self._create(frame, self.how.mode, self._replaced())
+        else:
+            self._save(frame, self.how.mode, self._replaced())
+        return load_result(self._table(), self.place, self._commit_mark)
+
+    def last_batch(self) -> int | None:
+        """The version of the stream's transactions, which is the number of the micro-batch."""
+        table = self._table()
+        return table.transaction_version(self.run.load_id) if table is not None else None
+
+    def clean(self) -> None:
+        """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""
+
+    def _replaced(self) -> str | None:
+        """The rows of the table that are replaced; None for all of them."""
+        return self.run.rows.spark_sql() if self.run.rows is not None else self.how.replace_where
+
+    def _save(self, frame: DataFrame, mode: str, replaced: str | None = None) -> None:
+        # Spark Connect knows it under this name only.
+        writer = frame.write.format("delta").mode("error" if mode == "errorIfExists" else mode)
+        if self.how.partition_by:
+            writer = writer.partitionBy(*self.how.partition_by)
+        options = {
+            "mergeSchema": str(self.how.merge_schema).lower(),
+            "txnAppId": self._app_id,
+            "txnVersion": str(self._version),
+            "userMetadata": self._commit_mark,
+        }
+        if self.how.overwrite_schema:
+            options["overwriteSchema"] = "true"
+        if self.how.partition_overwrite is not None:
+            options["partitionOverwriteMode"] = self.how.partition_overwrite
+        if mode == "overwrite" and replaced is not None:
+            # Delta takes one or the other.
+            options |= {"replaceWhere": replaced, "partitionOverwriteMode": "static"}
+        writer.options(**options, **self.place.spark_options()).save(self.place.uri)
+
+    def _create(self, frame: DataFrame, mode: str, replaced: str | None = None) -> None:
+        if not self.how.cluster_by:
+            self._save(frame, mode, replaced)
+            return
+        spark = frame.sparkSession
+        load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
+        # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
+        run_sql(
+            spark,
+            f"CREATE TABLE delta.{escape_braces(quoted(self.place.uri))} USING delta "
+            f"CLUSTER BY ({escape_braces(', '.join(map(quoted, self.how.cluster_by)))}) "
+            f"TBLPROPERTIES ('{_EMPTY_FOR}' = {escape_braces(load)}) AS SELECT * FROM {{empty}}",
+            # Not of the frame itself, whose rows would count as looked at.
+            empty=empty_frame(spark, frame.schema),
+        )
+        self._save(frame, "append")
+
+    def _change_load(self, given: FrameChanges) -> ChangeLoad:
+        return ChangeLoad(
+            given,
+            self.place,
+            self._app_id,
+            self._version,
+            self._commit,
+            merge_schema=self.how.merge_schema,
+            create=lambda rows: self._create(rows, "append"),
+        )
+
+    @property
+    def _commit(self) -> Mapping[str, str]:
+        """Settings of a session with which Delta makes the commit of this load."""
+        return {
+            "spark.databricks.delta.write.txnAppId": self._app_id,
+            "spark.databricks.delta.write.txnVersion": str(self._version),
+            "spark.databricks.delta.commitInfo.userMetadata": self._commit_mark,
+        }
+
+    @property
+    def _commit_mark(self) -> str:
+        if self.run.cursor is None:
+            return json.dumps({"load": self.run.key})
+        # Of the attempt, as each of them may get to another place.
+        return json.dumps({"load": self.run.key, "attempt": self.attempt, "cursor": self.run.cursor.after.position})
+
+    def _table(self) -> DeltaTable | None:
+        return open_table(self.place)
+
+    def _is_empty_for_this(self, table: DeltaTable) -> bool:
+        """Whether an earlier attempt made the table and got no further."""
+        return self._empty_for(table) == self.run.load_id
+
+    def _empty_for(self, table: DeltaTable) -> str | None:
+        """The load that made the table and got no further; None if rows may have been loaded."""
+        return table.metadata().configuration.get(_EMPTY_FOR) if table.version() == 0 else None
+
+    def _require_loaded(self, table: DeltaTable) -> None:
+        """Where rows are loaded only once, an empty table of a load that failed must not be taken for a loaded one."""
+        maker = self._empty_for(table) if self.how.mode in ("errorIfExists", "ignore") else None
+        if maker is not None:
+            raise PipelineExecutionException(
+                f"the Delta table at {self.how.path} is empty: the load {maker.split('/')[0]} has made it, and has "
+                "failed or not written its rows yet",
+                hint="run it again once that load is done; if it failed, continue it with --load-id, or delete the "
+                "table, which has no rows",
+            )
+
+    def _is_done(self, table: DeltaTable) -> bool:
+        done = table.transaction_version(self._app_id)
+        return done is not None and done >= self._version
+
+    @property
+    def _app_id(self) -> str:
+        cursor = self.run.cursor
+        return DeltaCursor(self.place, cursor.name).app_id if cursor is not None else self.run.load_id
+
+    @property
+    def _version(self) -> int:
+        """Delta keeps the highest version of each application: a stream is one, and its micro-batches count up."""
+        if self.run.cursor is not None:
+            return self.run.cursor.after.version
+        return self.run.batch if self.run.batch is not None else _WRITTEN_VERSION
