@@ -91,7 +91,7 @@ def _require_choice(pipelines: Sequence[PipelineConfig], load_id: str | None) ->
     wrong = None
     if load_id is not None:
         wrong = "--load-id repeats the run of one pipeline"
-    elif any(not step.config.ends_by_itself() for pipeline in pipelines for step in pipeline.steps):
+    elif any(pipeline.mode == "streaming" and not _ends(pipeline) for pipeline in pipelines):
         wrong = "a stream runs until it is stopped, so that no other one would follow it"
     if wrong is not None:
         first = pipelines[0]
@@ -99,6 +99,10 @@ def _require_choice(pipelines: Sequence[PipelineConfig], load_id: str | None) ->
         raise PipelineConfigurationException(
             f"{wrong}, and {first.file} makes {len(pipelines)}", hint=f"choose one, as in {options}"
         )
+
+
+def _ends(pipeline: PipelineConfig) -> bool:
+    return all(step.config.ends_by_itself() for step in pipeline.steps)
 
 
 def _require_options(pipeline: PipelineConfig, select: Sequence[str], load_id: str | None) -> None:
