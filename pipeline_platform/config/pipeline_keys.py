@@ -130,7 +130,8 @@ class PipelineKeys(FormatModel):
     that follow each other. `${partition:key}`, `${partition:start}` and `${partition:end}` may stand in any string of a
     step."""
     variables: dict[VariableName, Variable] = {}
-    """What a run may be given, by name: `${var:NAME}` stands for it in any string of a step or of `sparkConf`."""
+    """What a run, or an item of `forEach`, may be given, by name: `${var:NAME}` stands for it in any string of a step
+    or of `sparkConf`."""
     for_each: (
         Annotated[list[_ItemValues], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | Text | None
     ) = None
