@@ -236,7 +236,10 @@ def _run(
                     partition=partition,
                 )
                 # A run that is killed can't say it any more.
-                progress.note(f"load id {begun.load_name}: pass it to --load-id to continue if the run is interrupted")
+                chosen = f" with {pipeline.item.options}" if pipeline.item is not None and pipeline.item.options else ""
+                progress.note(
+                    f"load id {begun.load_name}: pass it to --load-id{chosen} to continue if the run is interrupted"
+                )
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))
