@@ -138,8 +138,7 @@ def _all(
     pipelines: list[PipelineConfig] = []
     problems: dict[str, list[ConfigError]] = {}
     for item in chosen:
-        others = {name: value for name, value in values.items() if name not in item.values}
-        reader = Reader(document, methods, references, others, item)
+        reader = Reader(document, methods, references, values, item)
         pipeline = reader.read()
         if pipeline is not None:
             pipelines.append(pipeline)

@@ -188,7 +188,8 @@ def test_a_mistake_of_some_items_is_told_with_the_first_of_them():
 
 
 def test_the_steps_are_read_even_if_no_item_is_right():
-    value = mirror("none.csv", {"type": "transform", "method": "filterRow"}, name="m_${var:table}")
+    steps = {"type": "transform", "method": "filterRow"}, load("toFiles", path="out", format="${var:table}")
+    value = mirror("none.csv", *steps, name="m_${var:table}")
     assert [one.message.partition(" '")[0] for one in wrong(value)] == ["the referenced file", "unknown method"]
 
 
