@@ -188,7 +188,7 @@ class _Reading:
         for draft in drafts:
             self._complete(draft, fixed)
         right = self._different([draft for draft in drafts if draft.is_right])
-        if fixed:
+        if fixed or right:
             self._check_keys(fixed)
         name = self._name(fixed)
         source = whole.document.path if whole.document is not self.root.document else None
@@ -313,24 +313,25 @@ def _told_apart(drafts: Sequence[_Draft], name: str | None, source: Path | None)
     ]
 
 
-def merged(known: Sequence[ConfigError], found: Mapping[str, Sequence[ConfigError]]) -> list[ConfigError]:
+def merged(known: Sequence[ConfigError], found: Sequence[tuple[str, Sequence[ConfigError]]]) -> list[ConfigError]:
     """What is wrong with a file whose items were each read: one problem for each place.
 
     A place that every item finds the same mistake at is told once; of one that depends on the item, the first.
 
     Args:
         known: What is wrong with `forEach` itself.
-        found: By the pipelines' names, what each one found.
+        found: The name of each item's pipeline, and what is wrong with it.
     """
-    times = Counter(problem for problems in found.values() for problem in set(problems))
+    times = Counter(problem for _, problems in found for problem in set(problems))
     taken = {_place(problem) for problem in known}
     all_alike = [problem for problem, count in times.items() if count == len(found) and _place(problem) not in taken]
     taken |= {_place(problem) for problem in all_alike}
-    of_some: dict[tuple[Path, int, int], dict[str, ConfigError]] = {}
-    for name, problems in found.items():
-        for problem in problems:
-            if _place(problem) not in taken:
-                of_some.setdefault(_place(problem), {}).setdefault(name, problem)
+    of_some: dict[tuple[Path, int, int], list[tuple[str, ConfigError]]] = {}
+    for name, problems in found:
+        # An item may find several mistakes at one place.
+        for place, problem in {_place(problem): problem for problem in reversed(problems)}.items():
+            if place not in taken:
+                of_some.setdefault(place, []).append((name, problem))
     return [*known, *all_alike, *map(_of_some, of_some.values())]
 
 
@@ -343,8 +344,8 @@ def without_variables(problems: Sequence[ConfigError]) -> list[ConfigError]:
     return [problem for problem in problems if "${var:" not in (problem.source_line or "")] or [*problems]
 
 
-def _of_some(by_name: Mapping[str, ConfigError]) -> ConfigError:
-    (name, problem), *others = by_name.items()
+def _of_some(found: Sequence[tuple[str, ConfigError]]) -> ConfigError:
+    (name, problem), *others = found
     more = f" and {len(others)} more" if others else ""
     return replace(problem, message=f"{problem.message}, in '{name}'{more}")
 

@@ -131,18 +131,18 @@ def _all(
     if not for_each.items:
         reader = Reader(document, methods, references, {}, for_each.stand_in)
         reader.read()
-        raise _refused(path, merged(for_each.problems, {path.stem: without_variables(reader.problems)}))
+        raise _refused(path, merged(for_each.problems, [(path.stem, without_variables(reader.problems))]))
     chosen = for_each.items if for_each.problems else for_each.chosen(values)
     if not for_each.problems and (not chosen or (only_one and len(chosen) > 1)):
         raise _refused(path, [for_each.not_one(values)])
     pipelines: list[PipelineConfig] = []
-    problems: dict[str, list[ConfigError]] = {}
+    problems: list[tuple[str, list[ConfigError]]] = []
     for item in chosen:
         reader = Reader(document, methods, references, values, item)
         pipeline = reader.read()
         if pipeline is not None:
             pipelines.append(pipeline)
-        problems[item.name] = reader.problems
+        problems.append((item.name, reader.problems))
     if found := merged(for_each.problems, problems):
         raise _refused(path, found)
     return pipelines
