@@ -36,7 +36,7 @@ def check(
         raise typer.Exit(FAILED) from error
     for file in found:
         try:
-            pipelines.append(loaded(file, given))
+            pipelines += loaded(file, given)
         except PipelineConfigurationException as error:
             problems += len(error.problems)
             typer.echo("\n".join(map(str, error.problems)), err=True)

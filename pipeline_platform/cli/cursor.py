@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, loaded_or_exit
+from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -43,7 +43,7 @@ def cursor(
     """
     from pipeline_platform.engine.increments import known_cursors
 
-    pipeline = loaded_or_exit(file, given_values(variables or []))
+    pipeline = one_or_exit(file, given_values(variables or []))
     if value is not None and reset:
         raise typer.BadParameter("give either --set or --reset")
     try:

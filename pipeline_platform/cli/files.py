@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from pipeline_platform.cli.output import FAILED
-from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.loader import load_pipeline, load_pipelines, variables_of
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -23,7 +23,11 @@ Paths = Annotated[list[Path], typer.Argument(help="Pipeline files, or folders of
 Folder = Annotated[Path, typer.Argument(help="Folder of pipeline files.", envvar="PIPELINES_DIR")]
 Variables = Annotated[
     list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Value of a variable of the pipeline; may be given repeatedly."),
+    typer.Option(
+        "--var",
+        metavar="NAME=VALUE",
+        help="Value of a variable; one of 'forEach' chooses the pipelines that have it. May be given repeatedly.",
+    ),
 ]
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
 
@@ -47,29 +51,47 @@ def files_at(paths: Iterable[Path]) -> list[Path]:
     return list(files)
 
 
-def loaded(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
-    """A pipeline of a file; what it warns of is printed.
+def loaded(file: Path, given: Mapping[str, str] | None = None) -> list[PipelineConfig]:
+    """The pipelines of a file: one, or of one with `forEach` those that have these values; what they warn of is
+    printed.
 
     Args:
         file: The file.
         given: Texts for its variables.
 
     Raises:
-        PipelineConfigurationException: The file has errors.
+        PipelineConfigurationException: The file has errors, or makes no such pipeline.
     """
-    pipeline = load_pipeline(file, method_registry())
-    if given:
-        pipeline = load_pipeline(file, method_registry(), values=_typed(pipeline, given))
-    for warning in pipeline.warnings:
+    return _told(load_pipelines(file, method_registry(), values=_values(file, given or {})))
+
+
+def _values(file: Path, given: Mapping[str, str]) -> dict[str, VariableValue]:
+    """Values for the variables of a file.
+
+    Raises:
+        PipelineConfigurationException: The file has errors, or a text is no value of a variable's type.
+    """
+    if not given:
+        return {}
+    try:
+        return _typed(variables_of(file), given)
+    except PipelineConfigurationException:
+        # Mistakes in the file come first.
+        load_pipelines(file, method_registry())
+        raise
+
+
+def _told(pipelines: list[PipelineConfig]) -> list[PipelineConfig]:
+    for warning in dict.fromkeys(warning for pipeline in pipelines for warning in pipeline.warnings):
         typer.echo(f"warning: {warning}", err=True)
-    return pipeline
+    return pipelines
 
 
-def _typed(pipeline: PipelineConfig, given: Mapping[str, str]) -> dict[str, VariableValue]:
+def _typed(variables: Mapping[str, Variable], given: Mapping[str, str]) -> dict[str, VariableValue]:
     values: dict[str, VariableValue] = {}
     for name, text in given.items():
         # What no variable is called, the loader tells.
-        variable = pipeline.variables.get(name, Variable())
+        variable = variables.get(name, Variable())
         try:
             values[name] = typed(variable.type, text)
         except ValueError as error:
@@ -97,18 +119,30 @@ def given_values(options: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def loaded_or_exit(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
-    """A pipeline of a file, with texts for its variables; its errors are printed, and end the command."""
+def all_or_exit(file: Path, given: Mapping[str, str] | None = None) -> list[PipelineConfig]:
+    """The pipelines of a file, with texts for its variables; its errors are printed, and end the command."""
     try:
         return loaded(file, given)
     except PipelineConfigurationException as error:
-        typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
-        raise typer.Exit(FAILED) from error
+        _exit_with(error)
 
 
-def stream_or_exit(file: Path) -> PipelineConfig:
-    """As `loaded_or_exit`, for a pipeline that has to be a stream."""
-    pipeline = loaded_or_exit(file)
+def one_or_exit(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
+    """As `all_or_exit`, the only one: of a file with `forEach` the values choose it."""
+    try:
+        return _told([load_pipeline(file, method_registry(), values=_values(file, given or {}))])[0]
+    except PipelineConfigurationException as error:
+        _exit_with(error)
+
+
+def _exit_with(error: PipelineConfigurationException) -> NoReturn:
+    typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
+    raise typer.Exit(FAILED) from error
+
+
+def stream_or_exit(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
+    """As `one_or_exit`, for a pipeline that has to be a stream."""
+    pipeline = one_or_exit(file, given)
     if pipeline.mode != "streaming":
         typer.echo(f"{file} is a batch pipeline; this command is for streams", err=True)
         raise typer.Exit(FAILED)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, loaded_or_exit
+from pipeline_platform.cli.files import File, Variables, all_or_exit, given_values
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -41,35 +42,83 @@ def run(
         typer.Option(help="Repeat an earlier run: what it loaded is not loaded twice. By default a new id."),
     ] = None,
 ) -> None:
-    """Run a pipeline: exit code 0 when it completed, 1 when it failed, 130 when it was stopped.
+    """Run a pipeline, or all of a file with `forEach`: exit code 0 when it completed, 1 when it failed, 130 when it was
+    stopped.
 
     A streaming pipeline runs until Ctrl-C, which lets the current micro-batch finish; the next run continues from its
     checkpoint. A pipeline with partitions loads one of them, or a range: in one run if its steps allow that, otherwise
-    in one run for each.
+    in one run for each. Several pipelines run one after the other, also when one of them fails.
     """
-    pipeline = loaded_or_exit(file, given_values(variables or []))
-    unknown = sorted(set(select or ()) - {step.name for step in pipeline.steps})
-    if unknown:
-        names = ", ".join(step.name for step in pipeline.steps)
-        typer.echo(f"there is no step called {', '.join(unknown)}; the steps are {names}", err=True)
-        raise typer.Exit(FAILED)
-    if pipeline.mode == "streaming" and (select or load_id):
-        typer.echo(
-            "a stream always runs as a whole, from its checkpoint: --select and --load-id are for batch pipelines",
-            err=True,
-        )
-        raise typer.Exit(FAILED)
+    pipelines = all_or_exit(file, given_values(variables or []))
     try:
-        partitions = _partitions(pipeline, partition, first, last)
+        _require_choice(pipelines, load_id)
+        for pipeline in pipelines:
+            _require_options(pipeline, select or (), load_id)
+        jobs = [_Job(pipeline, _partitions(pipeline, partition, first, last)) for pipeline in pipelines]
     except PipelineConfigurationException as error:
-        typer.echo(str(error), err=True)
+        typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
     signal.signal(signal.SIGTERM, interrupt)
     configure_logs()
-    code, metrics = _run_all(pipeline, partitions, frozenset(select) if select else None, load_id)
-    if as_json and metrics:
-        print_json(metrics if len(partitions) > 1 else metrics[0])
+    code, metrics = _run_all(jobs, frozenset(select) if select else None, load_id)
+    is_list = len(jobs) > 1 or len(jobs[0].partitions) > 1
+    if as_json and (metrics or is_list):
+        print_json(metrics if is_list else metrics[0])
     raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A pipeline with what is loaded by one run after the other.
+
+    Args:
+        pipeline: The pipeline.
+        partitions: None for the one run of a pipeline without partitions.
+    """
+
+    pipeline: PipelineConfig
+    partitions: Sequence[Partition | None]
+
+
+def _require_choice(pipelines: Sequence[PipelineConfig], load_id: str | None) -> None:
+    """Make sure that what can't be done with several pipelines is asked of one.
+
+    Raises:
+        PipelineConfigurationException: It is asked of several.
+    """
+    if len(pipelines) == 1:
+        return
+    wrong = None
+    if load_id is not None:
+        wrong = "--load-id repeats the run of one pipeline"
+    elif any(pipeline.mode == "streaming" and not _ends(pipeline) for pipeline in pipelines):
+        wrong = "a stream runs until it is stopped, so that no other one would follow it"
+    if wrong is not None:
+        first = pipelines[0]
+        options = first.item.options if first.item is not None else ""
+        raise PipelineConfigurationException(
+            f"{wrong}, and {first.file} makes {len(pipelines)}", hint=f"choose one, as in {options}"
+        )
+
+
+def _ends(pipeline: PipelineConfig) -> bool:
+    return all(step.config.ends_by_itself() for step in pipeline.steps)
+
+
+def _require_options(pipeline: PipelineConfig, select: Sequence[str], load_id: str | None) -> None:
+    """Make sure that the options go with the pipeline.
+
+    Raises:
+        PipelineConfigurationException: They don't.
+    """
+    unknown = sorted(set(select) - {step.name for step in pipeline.steps})
+    if unknown:
+        names = ", ".join(step.name for step in pipeline.steps)
+        raise PipelineConfigurationException(f"there is no step called {', '.join(unknown)}; the steps are {names}")
+    if pipeline.mode == "streaming" and (select or load_id):
+        raise PipelineConfigurationException(
+            "a stream always runs as a whole, from its checkpoint: --select and --load-id are for batch pipelines"
+        )
 
 
 def _partitions(
@@ -98,21 +147,49 @@ def _partitions(
 
 
 def _run_all(
-    pipeline: PipelineConfig,
-    partitions: Sequence[Partition | None],
-    selection: frozenset[str] | None,
-    load_id: str | None,
+    jobs: Sequence[_Job], selection: frozenset[str] | None, load_id: str | None
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Run the pipeline for each partition until one fails: the exit code, and the metrics of those that began."""
+    """Run each pipeline: the exit code, and the metrics of the runs that began. One that is stopped is the last."""
     from pipeline_platform.engine.spark.compilers import is_short
 
     found: list[dict[str, Any]] = []
+    failed: list[PipelineConfig] = []
+    runs = max(sum(len(one.keys) if one is not None else 1 for one in job.partitions) for job in jobs)
     # One session serves them all.
-    is_brief = is_short(pipeline, sum(len(partition.keys) if partition is not None else 1 for partition in partitions))
-    for number, partition in enumerate(partitions, 1):
-        of_all = f"{number} of {len(partitions)}: " if len(partitions) > 1 else ""
-        title = f"{pipeline.name}, {of_all}{partition}" if partition is not None else pipeline.name
-        code, metrics = _run(pipeline, title, partition, selection, load_id, is_brief=is_brief)
+    is_brief = is_short(*(job.pipeline for job in jobs), partitions=runs)
+    for number, job in enumerate(jobs, 1):
+        of_all = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
+        code, metrics = _run_each(job, of_all, selection, load_id, is_brief=is_brief)
+        found += metrics
+        if code == CANCELLED:
+            _tell_failed(failed, number - 1, len(jobs))
+            return code, found
+        if code != 0:
+            failed.append(job.pipeline)
+    _tell_failed(failed, len(jobs), len(jobs))
+    return FAILED if failed else 0, found
+
+
+def _tell_failed(failed: Sequence[PipelineConfig], done: int, count: int) -> None:
+    """Say which of several pipelines have failed, and how to run each of them again."""
+    if count == 1:
+        return
+    left = f", {count - done} were not run to their end" if done < count else ""
+    typer.echo(f"{done - len(failed)} of {count} pipelines completed, {len(failed)} failed{left}", err=True)
+    for pipeline in failed:
+        typer.echo(f"  {pipeline.name} failed; to run it again: run {pipeline.command_arguments}", err=True)
+
+
+def _run_each(
+    job: _Job, of_all: str, selection: frozenset[str] | None, load_id: str | None, *, is_brief: bool
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run a pipeline for each partition until one fails: the exit code, and the metrics of the runs that began."""
+    found: list[dict[str, Any]] = []
+    for number, partition in enumerate(job.partitions, 1):
+        of_partitions = f"{number} of {len(job.partitions)}: " if len(job.partitions) > 1 else ""
+        title = f"{job.pipeline.name}{of_all}"
+        title = f"{title}, {of_partitions}{partition}" if partition is not None else title
+        code, metrics = _run(job.pipeline, title, partition, selection, load_id, is_brief=is_brief)
         found += [metrics] if metrics is not None else []
         if code != 0:
             return code, found
@@ -159,7 +236,10 @@ def _run(
                     partition=partition,
                 )
                 # A run that is killed can't say it any more.
-                progress.note(f"load id {begun.load_name}: pass it to --load-id to continue if the run is interrupted")
+                chosen = f" with {pipeline.item.options}" if pipeline.item is not None and pipeline.item.options else ""
+                progress.note(
+                    f"load id {begun.load_name}: pass it to --load-id{chosen} to continue if the run is interrupted"
+                )
             metrics = begun.run()
         except (PipelineException, KeyboardInterrupt) as error:
             cancelled = isinstance(error, (PipelineCancelledException, KeyboardInterrupt))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, File, Folder, stream_or_exit
+from pipeline_platform.cli.files import PIPELINES, File, Folder, Variables, given_values, stream_or_exit
 from pipeline_platform.cli.output import FAILED, interrupt, print_json
-from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.project import pipeline_files
@@ -44,13 +44,12 @@ def streams(
         raise typer.Exit(FAILED) from error
     for file in files:
         try:
-            pipeline = load_pipeline(file, method_registry())
+            pipelines = load_pipelines(file, method_registry())
         except PipelineConfigurationException:
             typer.echo(f"{file} has errors; see: pipeline-platform check {file}", err=True)
             broken.append(file)
             continue
-        if pipeline.mode == "streaming":
-            found.append(pipeline)
+        found += [pipeline for pipeline in pipelines if pipeline.mode == "streaming"]
     now = datetime.now(UTC)
     names = [pipeline.name for pipeline in found]
     left = orphans(all_states(), folder, names, broken, now)
@@ -89,31 +88,32 @@ def metrics(
         server.server_close()
 
 
-def stop(file: File) -> None:
+def stop(file: File, variables: Variables = None) -> None:
     """Stop a stream: its current micro-batch finishes, and it stays stopped until `resume`."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 
-    pipeline = stream_or_exit(file)
+    pipeline = stream_or_exit(file, given_values(variables or []))
     StreamRequest(action="stop").write(request_file(pipeline.name))
     state = StreamState.read(state_file(pipeline.name))
     if state is not None and state.is_alive(datetime.now(UTC)):
         typer.echo(f"{pipeline.name} will stop after its current micro-batch; see: pipeline-platform streams", err=True)
     else:
         typer.echo(
-            f"{pipeline.name} is not running; the sensor won't start it until: pipeline-platform resume {file}",
+            f"{pipeline.name} is not running; the sensor won't start it until: "
+            f"pipeline-platform resume {pipeline.command_arguments}",
             err=True,
         )
 
 
-def resume(file: File) -> None:
+def resume(file: File, variables: Variables = None) -> None:
     """Let the supervisor restart a stream that was stopped or given up."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 
-    pipeline = stream_or_exit(file)
+    pipeline = stream_or_exit(file, given_values(variables or []))
     StreamRequest(action="resume").write(request_file(pipeline.name))
     typer.echo(
         f"{pipeline.name} will be started at the next tick of Dagster's sensor 'streams'; to run it without the "
-        f"sensor: pipeline-platform run {file}",
+        f"sensor: pipeline-platform run {pipeline.command_arguments}",
         err=True,
     )
 
@@ -127,6 +127,7 @@ def reset_checkpoint(
             help="Continue from the checkpoint's offsets, and load again what was loaded after them.",
         ),
     ] = False,
+    variables: Variables = None,
 ) -> None:
     """Move the checkpoint of a stream aside, so that the stream starts over; what it has loaded stays.
 
@@ -138,7 +139,7 @@ def reset_checkpoint(
     from pipeline_platform.engine.streaming.lock import checkpoint_lock
     from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
 
-    pipeline = stream_or_exit(file)
+    pipeline = stream_or_exit(file, given_values(variables or []))
     state = StreamState.read(state_file(pipeline.name))
     last_used = state.checkpoint if state is not None else None
     try:

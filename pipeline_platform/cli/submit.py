@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, loaded_or_exit
+from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt
 from pipeline_platform.engine.spark.settings import DeployMode
 
@@ -34,7 +34,7 @@ def submit(
     from pipeline_platform.engine.spark.submit import submit_command, submit_environment
     from pipeline_platform.exceptions import PipelineException
 
-    pipeline = loaded_or_exit(file, given_values(variables or []))
+    pipeline = one_or_exit(file, given_values(variables or []))
     given = [text for variable in variables or [] for text in ("--var", variable)]
     arguments = ["run", str(file.absolute()), *given, *(options or [])]
     try:

@@ -57,6 +57,20 @@ class ConfigError:
         return f"{head}\n    {shown[start : start + SHOWN_WIDTH].rstrip()}\n    {caret}"
 
 
+def in_order(path: Path, problems: Iterable[ConfigError]) -> list[ConfigError]:
+    """Each problem once, those of a file first and in the order of its lines.
+
+    Args:
+        path: The file.
+        problems: What is wrong, in it and in those that it refers to.
+    """
+
+    def place(problem: ConfigError) -> tuple[bool, str, int, int, str]:
+        return problem.file != path, str(problem.file), problem.line, problem.column, problem.message
+
+    return sorted(set(problems), key=place)
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str | None:
     """The nearest valid name as a hint, or all of them when they are few and none is near."""
     names = sorted(set(valid))

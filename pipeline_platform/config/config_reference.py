@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,8 +40,7 @@ def follow(reference: SourcePosition, project: Path) -> ReferencedConfig:
     while following is not None:
         try:
             target = _target(following, file.parent, project, seen)
-            shown = target if reference.document.path.is_absolute() else Path(os.path.relpath(target))
-            document = _config(read_document(target, shown))
+            document = _config(read_document(target, shown_as(target, reference)))
         except DocumentError as error:
             found.problems.append(error.problem)
             found.complete = False
@@ -53,10 +53,53 @@ def follow(reference: SourcePosition, project: Path) -> ReferencedConfig:
     return found
 
 
+def shown_as(target: Path, reference: SourcePosition) -> Path:
+    """How errors name a file: relative, if they name the one so that refers to it."""
+    return target if reference.document.path.is_absolute() else Path(os.path.relpath(target))
+
+
+@dataclass
+class References:
+    """What the references of one file lead to, each read once however often it is asked for.
+
+    Args:
+        project: The folder that they must not leave, resolved.
+    """
+
+    project: Path
+    _followed: dict[SourcePosition, ReferencedConfig] = field(default_factory=dict[SourcePosition, ReferencedConfig])
+
+    def follow(self, reference: SourcePosition) -> ReferencedConfig:
+        """As `follow`."""
+        if reference not in self._followed:
+            self._followed[reference] = follow(reference, self.project)
+        return self._followed[reference]
+
+
 def _target(place: SourcePosition, folder: Path, project: Path, seen: set[Path]) -> Path:
-    reference = place.value
-    if not isinstance(reference, str) or not reference or "\0" in reference:
+    if not is_path(place.value):
         raise DocumentError(place.problem("expected 'configRef' to be the path of a JSON file"))
+    return referenced_file(place, folder, project, seen)
+
+
+def is_path(reference: object) -> bool:
+    """Whether this can be the path of a file."""
+    return isinstance(reference, str) and reference != "" and "\0" not in reference
+
+
+def referenced_file(place: SourcePosition, folder: Path, project: Path, seen: Collection[Path] = ()) -> Path:
+    """The file that a path in a document names.
+
+    Args:
+        place: The path.
+        folder: What it is relative to.
+        project: The folder that it must not leave, resolved.
+        seen: Files that it must not lead back to.
+
+    Raises:
+        DocumentError: There is no such file, or none that may be referred to.
+    """
+    reference = str(place.value)
     try:
         target = (folder / reference).resolve()
         exists = target.is_file()

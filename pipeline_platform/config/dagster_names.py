@@ -8,6 +8,9 @@ from __future__ import annotations
 import keyword
 import re
 
+PIPELINE_NAME = "^[A-Za-z0-9_-]+$"
+"""What the name of a pipeline matches."""
+
 RESERVED_NAMES = frozenset(
     {
         *keyword.kwlist,

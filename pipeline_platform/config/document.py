@@ -203,20 +203,32 @@ def read_document(path: Path, shown_as: Path | None = None) -> Document:
         DocumentError: It can't be read, is not UTF-8, or is not JSON.
     """
     shown = shown_as or path
+    return parse_document(read_text(path, shown), shown)
+
+
+def read_text(path: Path, shown: Path) -> str:
+    """Read the text of a file.
+
+    Args:
+        path: The file.
+        shown: Its name in errors.
+
+    Raises:
+        DocumentError: It can't be read, or is not UTF-8.
+    """
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise DocumentError(ConfigError(shown, 1, 1, f"the file can't be read: {reason}")) from error
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         line_start = content.rfind(b"\n", 0, error.start) + 1
         line = content.count(b"\n", 0, error.start) + 1
         column = len(content[line_start : error.start].decode()) + 1
         message = f"the file is not UTF-8: the byte 0x{content[error.start]:02x} can't be read"
         raise DocumentError(ConfigError(shown, line, column, message)) from error
-    return parse_document(text, shown)
 
 
 def parse_document(text: str, path: Path) -> Document:

@@ -8,7 +8,7 @@ from pipeline_platform.config.config_error import ConfigError, did_you_mean
 from pipeline_platform.config.document import SourcePosition
 from pipeline_platform.config.graph import Draft
 from pipeline_platform.config.partitions import PARTS, Partitions
-from pipeline_platform.config.pipeline import PipelineKeys
+from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.placeholders import misspelled_placeholders, partition_parts
 
 

@@ -6,30 +6,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import AfterValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.dagster_names import dagster_owner, dagster_team, reserved_name
-from pipeline_platform.config.partitions import Partition, Partitions
+from pipeline_platform.config.for_each_item import Item
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.placeholders import VariableError, substitute_all, unset_variables
-from pipeline_platform.config.schedule import Cron, TimeZone
-from pipeline_platform.config.spark_limits import SparkSettings
-from pipeline_platform.config.step import FormatModel, PipelineMode, Step
+from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.config.values import (
-    Amount,
-    Location,
-    Natural,
-    PositiveInteger,
-    Setting,
-    Text,
-    one_of,
     reveal,
 )
-from pipeline_platform.config.variables import Variable, VariableName, VariableValue
+from pipeline_platform.config.variables import VariableValue
 from pipeline_platform.exceptions import (
     CredentialException,
     PipelineConfigurationException,
@@ -58,142 +50,6 @@ def _require_own_place(partition: Partition, places: Collection[str]) -> None:
         )
 
 
-def _owner(value: str) -> str:
-    dagster_owner(value)
-    return value
-
-
-def _team(value: str) -> str:
-    dagster_team(value)
-    return value
-
-
-class Metadata(FormatModel):
-    """Who owns a pipeline and what it is about."""
-
-    owner: Annotated[Text, AfterValidator(_owner)] | None = None
-    """An email address, or a team as `team:name`: a Dagster owner."""
-    team: Annotated[Text, AfterValidator(_team)] | None = None
-    """Becomes the Dagster owner `team:<team>`."""
-    version: Setting | None = None
-    """Version of the pipeline, as its authors count it."""
-    tags: list[Text] = []
-    """Dagster tags."""
-
-    def owners(self) -> list[str]:
-        """Owner and team, as Dagster takes them."""
-        owner = [dagster_owner(self.owner)] if self.owner is not None else []
-        team = [dagster_team(self.team)] if self.team is not None else []
-        return list(dict.fromkeys([*owner, *team]))
-
-
-class Retry(FormatModel):
-    """How often, and when, a step that failed for a transient reason is tried again."""
-
-    max_attempts: PositiveInteger = 3
-    """Total attempts, including the first."""
-    delay_seconds: Amount = 5.0
-    """Seconds before the second attempt."""
-    backoff: Annotated[Literal["constant", "exponential"], one_of("constant", "exponential")] = "constant"
-    """Whether the delay doubles with each attempt."""
-
-
-class Schedule(FormatModel):
-    """When Dagster runs a pipeline."""
-
-    cron: Cron
-    """A cron string of five fields, or such as `@daily`."""
-    timezone: TimeZone = "UTC"
-    """The time zone in which it ticks, such as `Europe/Berlin`."""
-
-
-class StreamingOptions(FormatModel):
-    """How the supervisor treats a streaming pipeline."""
-
-    max_restarts: Natural = 5
-    """Restarts without progress before the supervisor gives up on the stream."""
-    restart_delay_seconds: Amount = 10.0
-    """Seconds before the first restart; doubles with each."""
-    max_restart_delay_seconds: Amount = 600.0
-    """Upper limit of that delay, in seconds."""
-    stall_timeout_seconds: Annotated[Amount, Field(gt=0)] = 600.0
-    """Seconds without progress, although there is lag, before the stream is restarted."""
-    checkpoint_root: Location = "checkpoints"
-    """Folder or URI that holds the pipeline's checkpoint."""
-    group: (
-        Annotated[
-            Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$"), Tag("name")]
-            | Annotated[Literal[False], Tag("false")],
-            Discriminator(lambda value: "false" if value is False else "name"),
-        ]
-        | None
-    ) = None
-    """Name of the group whose streams the sensor `streams` runs in one process; `false` for a process of its own. By
-    default as `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` says."""
-
-
-def _name(value: str) -> str:
-    mistake = reserved_name(value.replace("-", "_"))
-    if mistake is not None:
-        raise PydanticCustomError("reserved_name", "{mistake}", {"mistake": mistake})
-    return value
-
-
-Automation = Literal["onUpstream", "onMissing", "onSchedule"]
-
-
-class PipelineKeys(FormatModel):
-    """The top-level keys of a pipeline file, without its steps."""
-
-    editor_schema: Annotated[str | None, Field(alias="$schema")] = None
-    """For your editor: path or URL of the JSON Schema of this format, as `pipeline-platform schema` prints it."""
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$"), AfterValidator(_name)]
-    """Unique in the project; the Dagster job, asset prefix and group come from it (`-` becomes `_`)."""
-    mode: Annotated[PipelineMode, one_of("batch", "streaming")]
-    """`batch` or `streaming`: the only thing that has to change to move a pipeline from one to the other."""
-    description: str | None = None
-    """Shown in Dagster."""
-    metadata: Metadata = Metadata()
-    """Owner, team, version and tags."""
-    schedule: (
-        Annotated[
-            Annotated[Cron, Tag("cron string")] | Annotated[Schedule, Tag("object")],
-            Discriminator(lambda value: "object" if isinstance(value, (dict, Schedule)) else "cron string"),
-        ]
-        | None
-    ) = None
-    """A cron string, or `{"cron": …, "timezone": …}`: the Dagster schedule of a batch pipeline, or of a streaming one
-    that runs `availableNow`."""
-    schedule_timezone: TimeZone = "UTC"
-    """The time zone of a schedule that is a cron string, such as `Europe/Berlin`."""
-    partitions: Partitions | None = None
-    """The parts that the tables are loaded in, such as days: each run of a batch loads one of them, or several by time
-    that follow each other. `${partition:key}`, `${partition:start}` and `${partition:end}` may stand in any string of a
-    step."""
-    variables: dict[VariableName, Variable] = {}
-    """What a run may be given, by name: `${var:NAME}` stands for it in any string of a step or of `sparkConf`."""
-    automation: Annotated[Automation, one_of("onUpstream", "onMissing", "onSchedule")] | None = None
-    """When Dagster runs it by itself: `onUpstream` when a table that it reads was loaded; `onMissing` when a partition,
-    or the whole, was never loaded and what it reads is there; `onSchedule` at a tick of `schedule`, once what it reads
-    was loaded since the tick before."""
-    retry: Retry = Retry()
-    """Retries of transient failures."""
-    spark_conf: SparkSettings = {}
-    """Spark session settings for this pipeline only."""
-    streaming: StreamingOptions = StreamingOptions()
-    """How a streaming pipeline is supervised."""
-
-    @property
-    def cron(self) -> str | None:
-        """When the schedule ticks; None without one."""
-        return self.schedule.cron if isinstance(self.schedule, Schedule) else self.schedule
-
-    @property
-    def cron_timezone(self) -> str:
-        """In which time zone it ticks."""
-        return self.schedule.timezone if isinstance(self.schedule, Schedule) else self.schedule_timezone
-
-
 class PipelineConfig(PipelineKeys):
     """A pipeline, read, checked and connected.
 
@@ -208,6 +64,14 @@ class PipelineConfig(PipelineKeys):
     warnings: tuple[ConfigError, ...] = ()
     values: Mapping[str, VariableValue] = {}
     """What the variables stand for, defaults included; one without a value is left out."""
+    item: Item | None = None
+    """What tells it from the other pipelines of a file with `forEach`; its values no run changes."""
+
+    @property
+    def command_arguments(self) -> str:
+        """What names it on the command line: its file, and what chooses it there if the file makes several."""
+        file = str(self.file or "FILE")
+        return f"{file} {self.item.options}" if self.item is not None and self.item.options else file
 
     @property
     def asset_prefix(self) -> str:

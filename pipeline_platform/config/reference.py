@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from pipeline_platform.config.methods import KINDS, description_of, example_of, json_text, methods_of, names_of
-from pipeline_platform.config.pipeline import PipelineKeys
+from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.schema import PropertySchema
 from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
 

@@ -16,6 +16,7 @@ from pydantic._internal._docs_extraction import extract_docstrings_from_cls
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from pipeline_platform.config.dagster_names import PIPELINE_NAME
 from pipeline_platform.config.editor_snippets import PIPELINES, config_snippet, step_snippets
 from pipeline_platform.config.methods import (
     KINDS,
@@ -26,10 +27,12 @@ from pipeline_platform.config.methods import (
     names_of,
     summary_of,
 )
-from pipeline_platform.config.pipeline import PipelineKeys
+from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.variables import VARIABLE_NAME
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_NAME_WITH_VARIABLES = rf"^({PIPELINE_NAME[1:-2]}|\$\{{var:{VARIABLE_NAME}\}})+$"
 _PLAIN = frozenset({"default", "const", "enum", "defaultSnippets"})
 """Keywords whose values are data, and no schemas."""
 
@@ -93,6 +96,8 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
         return defined[references[model, "validation"]["$ref"].rpartition("/")[2]]
 
     keys = definition_of(PipelineKeys)
+    # Which names there may be depends on another key.
+    del keys["properties"]["name"]["pattern"]
     for name in [name for name, definition in defined.items() if definition is keys]:
         del defined[name]
     for definition in defined.values():
@@ -128,6 +133,9 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
         },
         "required": [*keys["required"], "steps"],
         "additionalProperties": False,
+        "if": {"properties": {"forEach": {"type": ["array", "string"]}}, "required": ["forEach"]},
+        "then": {"properties": {"name": {"pattern": _NAME_WITH_VARIABLES}}},
+        "else": {"properties": {"name": {"pattern": PIPELINE_NAME}}},
         "defaultSnippets": PIPELINES,
         "$defs": {"step": _step(methods, registry), **kinds, **dict(sorted(defined.items()))},
     }

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.pipeline import PipelineKeys, Schedule
+from pipeline_platform.config.pipeline_keys import PipelineKeys, Schedule
 
 
 def start_errors(keys: PipelineKeys, root: SourcePosition, *, is_watching: bool) -> Iterator[ConfigError]:

@@ -14,14 +14,15 @@ from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_vali
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.document import SourcePosition, json_type
 from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import one_of
 
 VariableType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 VariableValue = str | int | float | bool
-_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE_NAME = "[A-Za-z_][A-Za-z0-9_]*"
+"""What the name of a variable matches."""
 _VARIABLE = re.compile(r"\$\{var:(?P<name>[^}]*)\}")
 # What Python reads in addition, such as `20240131`, others read in other ways.
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -31,7 +32,7 @@ _NOT_IN_DEFAULTS = re.compile(r"\$\{(?!env:)")
 
 
 def _variable_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(VARIABLE_NAME, name):
         message = (
             "'{name}' is no name of a variable: it has to be letters of a to z, digits and '_', with no digit first"
         )
@@ -40,7 +41,7 @@ def _variable_name(name: str) -> str:
 
 
 VariableName = Annotated[
-    str, AfterValidator(_variable_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$"})
+    str, AfterValidator(_variable_name), WithJsonSchema({"type": "string", "pattern": f"^{VARIABLE_NAME}$"})
 ]
 """What stands in `${var:…}`; Dagster takes no other names."""
 
@@ -113,7 +114,9 @@ _EXPECTED: Mapping[VariableType, str] = {
 
 
 def _shown(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, str):
+        return f"'{value}'"
+    return text_of(value) if isinstance(value, bool | int | float) else json_type(value)
 
 
 def typed(kind: VariableType, text: str) -> VariableValue:
@@ -149,7 +152,9 @@ def with_values(value: Any, values: Mapping[str, VariableValue]) -> Any:
     if isinstance(value, str):
         if (whole := _VARIABLE.fullmatch(value)) is not None:
             return values.get(whole["name"], value)
-        return _VARIABLE.sub(lambda match: _text(values[match["name"]]) if match["name"] in values else match[0], value)
+        return _VARIABLE.sub(
+            lambda match: text_of(values[match["name"]]) if match["name"] in values else match[0], value
+        )
     if isinstance(value, dict):
         return {key: with_values(item, values) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
@@ -157,7 +162,8 @@ def with_values(value: Any, values: Mapping[str, VariableValue]) -> Any:
     return value
 
 
-def _text(value: VariableValue) -> str:
+def text_of(value: VariableValue) -> str:
+    """A value as it stands within a string."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -206,6 +212,19 @@ class VariableValues:
         return False
 
 
+def declared_variables(written: Any) -> dict[str, Variable]:
+    """The variables of a file, by name, without those that have a mistake.
+
+    Args:
+        written: What the file has under `variables`.
+    """
+    variables: dict[str, Variable] = {}
+    for name, value in cast("dict[str, Any]", written).items() if isinstance(written, dict) else ():
+        with suppress(ValidationError):
+            variables[name] = Variable.model_validate(value)
+    return variables
+
+
 def variable_values(
     written: Any, given: Mapping[str, VariableValue], root: SourcePosition
 ) -> tuple[VariableValues, list[ConfigError]]:
@@ -217,20 +236,17 @@ def variable_values(
         root: The file.
     """
     declared = cast("dict[str, Any]", written) if isinstance(written, dict) else {}
-    variables: dict[str, Variable] = {}
-    for name, value in declared.items():
-        with suppress(ValidationError):
-            variables[name] = Variable.model_validate(value)
+    variables = declared_variables(written)
+    defaults = {name: one.default for name, one in variables.items() if one.default is not None}
     errors: list[ConfigError] = []
     for name, value in given.items():
         if name not in declared:
             hint = did_you_mean(name, declared) if declared else "the file declares none"
             errors.append(root.problem(f"there is no variable '{name}'", hint=hint))
-        elif isinstance(value, str) and "${" in value:
+        elif isinstance(value, str) and "${" in value and value != defaults.get(name):
             message = f"the value of the variable '{name}' must not hold '${{'"
             errors.append((root / "variables" / name).problem(message))
         elif name in variables and (wrong := wrong_value(variables[name].type, value)) is not None:
             errors.append((root / "variables" / name).problem(f"the value of the variable '{name}': {wrong}"))
-    defaults = {name: one.default for name, one in variables.items() if one.default is not None}
     values = {**defaults, **{name: value for name, value in given.items() if name in declared}}
     return VariableValues(tuple(declared), values), errors

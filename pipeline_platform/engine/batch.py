@@ -14,7 +14,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tenacity.wait import wait_base
 
 from pipeline_platform.config.partitions import Partition
-from pipeline_platform.config.pipeline import PipelineConfig, Retry
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.pipeline_keys import Retry
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible

@@ -31,13 +31,13 @@ class Subject:
 
     Args:
         pipeline: Name of its pipeline; of an asset that no pipeline makes, its key.
-        file: The pipeline's file.
+        command_arguments: What names it on the command line: its file, and what chooses it there.
         owners: Its owners.
         tags: Its tags.
     """
 
     pipeline: str
-    file: str | None = None
+    command_arguments: str | None = None
     owners: tuple[str, ...] = ()
     tags: Mapping[str, str] | None = None
 
@@ -247,7 +247,8 @@ class _Deciding:
                 yield from self._check(event)
             case StreamGivenUp():
                 subject = self._subject_of(event.asset)
-                line = f"the stream is {event.description}\nfix it, then: pipeline-platform resume {subject.file}"
+                command = f"pipeline-platform resume {subject.command_arguments}"
+                line = f"the stream is {event.description}\nfix it, then: {command}"
                 yield Occurrence("stream_given_up", event.at, subject.pipeline, (event.asset,), (line,))
             case FreshnessMissed():
                 pipeline, name = self._subject_of(event.asset).pipeline, event.asset.to_user_string()

@@ -17,7 +17,7 @@ from pipeline_platform.redaction import redact
 from pipeline_platform.resources.alert_model import Alert, Kind
 from pipeline_platform.resources.alert_routes import Routing
 from pipeline_platform.resources.alerts import AlertsResource
-from pipeline_platform.resources.asset_metadata import PIPELINE, PIPELINE_FILE
+from pipeline_platform.resources.asset_metadata import OPTIONS, PIPELINE, PIPELINE_FILE
 from pipeline_platform.resources.notifiers import Delivery, deliver
 
 SENSOR = "alerts"
@@ -122,9 +122,10 @@ def _alerts(
 
     def subject_of(key: dg.AssetKey) -> Subject:
         node = graph.get(key)
-        name, file = (node.metadata.get(name) for name in (PIPELINE, PIPELINE_FILE))
+        name, file, options = (node.metadata.get(name) for name in (PIPELINE, PIPELINE_FILE, OPTIONS))
+        arguments = f"{file} {options}" if options is not None else str(file)
         pipeline = str(name) if name is not None else key.to_user_string()
-        return Subject(pipeline, str(file) if file is not None else None, tuple(node.owners), dict(node.tags))
+        return Subject(pipeline, arguments if file is not None else None, tuple(node.owners), dict(node.tags))
 
     events, positions = events_since(
         context.instance, cursor.positions, graph.has, lambda run: _location(run) == _own_location(context)

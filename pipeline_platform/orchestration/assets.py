@@ -115,7 +115,7 @@ def _batch_results(
                 )
                 done = submitted_run(context, spark, mode, pipeline, asked, events)
             else:
-                is_brief = is_short(pipeline, len(partition.keys) if partition is not None else 1)
+                is_brief = is_short(pipeline, partitions=len(partition.keys) if partition is not None else 1)
                 session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, may_share=True)
                 events.show_spark(session)
                 done = BatchRun(

@@ -34,7 +34,7 @@ class BrokenAsset:
     def message(self) -> str:
         """What is wrong, in Markdown."""
         errors = "\n".join(map(str, self.file.problems))
-        return f"`{self.file.path}` is not loaded:\n\n```\n{errors}\n```"
+        return f"{self.file.left_out} is not loaded:\n\n```\n{errors}\n```"
 
     def spec(self) -> dg.AssetSpec:
         """An asset that nobody can materialize; its description holds the errors."""

@@ -55,20 +55,25 @@ class CurrentView:
         self.folder = folder
         self._view = view
         self._load = load
-        self._read = _stamps(folder)
+        self._read = _stamps(folder, view)
         self._lock = threading.Lock()
 
     def now(self) -> AssetView:
         """The project; read anew if a file of it has changed."""
         with self._lock:
-            found = _stamps(self.folder)
+            found = _stamps(self.folder, self._view)
             if found != self._read:
-                self._view, self._read = self._load(), found
+                self._view = self._load()
+                # What changes while it is read is read again.
+                self._read = {**_stamps(self.folder, self._view), **found}
             return self._view
 
 
-def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
-    return {path: _stamp(path) for path in pipeline_files(folder)}
+def _stamps(folder: Path, view: AssetView) -> dict[Path, tuple[int, int]]:
+    """The state of each file of a project, also of those that list the items of a `forEach`."""
+    lists = {pipeline.item.source for pipeline in view.project.pipelines if pipeline.item is not None}
+    wrong = {problem.file for broken in view.project.broken for problem in broken.problems}
+    return {path: _stamp(path) for path in {*pipeline_files(folder), *lists, *wrong} if path is not None}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import DocumentError, read_document
-from pipeline_platform.config.loader import load_pipeline
+from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -24,10 +24,38 @@ _Node = tuple[str, int | None]
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """A file that is no valid pipeline, or none that can stand beside the others."""
+    """A file that is no valid pipeline, or none that can stand beside the others.
+
+    Args:
+        path: The file.
+        problems: What is wrong with it.
+        pipelines: Names of those of a file with `forEach` that are left out, where the others are loaded.
+    """
 
     path: Path
     problems: tuple[ConfigError, ...]
+    pipelines: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> str:
+        """What is not loaded, in Markdown."""
+        named = ", ".join(f"`{name}`" for name in self.pipelines)
+        return f"{named} of `{self.path}`" if named else f"`{self.path}`"
+
+
+def by_file(broken: Iterable[BrokenFile]) -> list[BrokenFile]:
+    """One for each file, with all that is wrong with it.
+
+    Args:
+        broken: Several of a file, if several of its pipelines are left out.
+    """
+    found: dict[Path, BrokenFile] = {}
+    for file in broken:
+        if (before := found.get(file.path)) is not None:
+            problems = tuple(dict.fromkeys((*before.problems, *file.problems)))
+            file = BrokenFile(file.path, problems, (*before.pipelines, *file.pipelines))
+        found[file.path] = file
+    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -66,15 +94,19 @@ class Project:
                     found[dataset] = None
         return list(found)
 
-    def without(self, broken: Iterable[BrokenFile]) -> Project:
+    def without(self, broken: Sequence[BrokenFile]) -> Project:
         """The same project with some of its pipelines left out.
 
         Args:
             broken: What is wrong with the files of these.
         """
-        left_out = {file.path: file for file in broken}
-        pipelines = tuple(pipeline for pipeline in self.pipelines if pipeline.file not in left_out)
-        return Project(pipelines, (*self.broken, *left_out.values()), self.folder)
+        left_out = {(file.path, name) for file in broken for name in file.pipelines or (None,)}
+        pipelines = tuple(
+            pipeline
+            for pipeline in self.pipelines
+            if not left_out & {(pipeline.file, pipeline.name), (pipeline.file, None)}
+        )
+        return Project(pipelines, tuple(by_file([*self.broken, *broken])), self.folder)
 
 
 def load_project(folder: Path, methods: Methods) -> Project:
@@ -91,11 +123,11 @@ def load_project(folder: Path, methods: Methods) -> Project:
     broken: list[BrokenFile] = []
     for path in pipeline_files(folder):
         try:
-            pipelines.append(load_pipeline(path, methods, project=folder.absolute().parent))
+            pipelines += load_pipelines(path, methods, project=folder.absolute().parent)
         except PipelineConfigurationException as error:
             broken.append(BrokenFile(path, error.problems))
     together, clashing = side_by_side(pipelines)
-    return Project(tuple(together), (*broken, *clashing), folder)
+    return Project(tuple(together), tuple(by_file([*broken, *clashing])), folder)
 
 
 def pipeline_files(folder: Path) -> list[Path]:
@@ -139,7 +171,7 @@ def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConf
     broken += _clashing_partitions(by_prefix)
     while (cycle := _cycle(list(by_prefix.values()))) is not None:
         broken.append(_left_out(by_prefix, cycle))
-    return list(by_prefix.values()), broken
+    return list(by_prefix.values()), by_file(broken)
 
 
 def _clashing_partitions(by_prefix: dict[str, PipelineConfig]) -> list[BrokenFile]:
@@ -244,9 +276,12 @@ def _broken(
     pipeline: PipelineConfig, pointer: tuple[str | int, ...], message: str, hint: str | None = None
 ) -> BrokenFile:
     assert pipeline.file is not None
+    if pipeline.item is not None and f"'{pipeline.name}'" not in message:
+        message = f"{message}, in '{pipeline.name}'"
+    left_out = (pipeline.name,) if pipeline.item is not None else ()
     try:
         problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
     except DocumentError:
         # It is gone since it was read.
         problem = ConfigError(pipeline.file, 1, 1, message, hint)
-    return BrokenFile(pipeline.file, (problem,))
+    return BrokenFile(pipeline.file, (problem,), left_out)

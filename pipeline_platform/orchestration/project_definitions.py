@@ -102,10 +102,10 @@ def project_definitions(
     for plugin in methods.failed:
         logger.error("%s", plugin)
     for broken in project.broken:
-        logger.error("%s is not loaded:\n%s", broken.path, "\n".join(map(str, broken.problems)))
-    for pipeline in project.pipelines:
-        for warning in pipeline.warnings:
-            logger.warning("%s", warning)
+        logger.error("%s is not loaded:\n%s", broken.left_out.replace("`", ""), "\n".join(map(str, broken.problems)))
+    # Those of one file may have the same.
+    for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
+        logger.warning("%s", warning)
     jobs = {pipeline.pipeline.name: pipeline.job for pipeline in made}
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]
     watching = [pipeline for pipeline in project.pipelines if watched_steps(pipeline)]

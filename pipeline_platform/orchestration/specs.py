@@ -16,7 +16,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
 from pipeline_platform.orchestration.automation import automation_condition
 from pipeline_platform.registry import dataset_kind
-from pipeline_platform.resources.asset_metadata import PIPELINE, PIPELINE_FILE, STEP
+from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -84,6 +84,11 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
     condition = automation_condition(view, pipeline)
     partitions = partitions_definition(pipeline.partitions) if pipeline.partitions is not None else None
     file = {PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}
+    item = (
+        {ITEM: dg.MetadataValue.json(dict(pipeline.item.values)), OPTIONS: pipeline.item.options}
+        if pipeline.item is not None
+        else {}
+    )
     return [
         dg.AssetSpec(
             key=view.key(pipeline, step),
@@ -103,6 +108,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
                 PIPELINE: pipeline.name,
                 STEP: step.number,
                 **file,
+                **item,
                 **({"partition_expr": pipeline.partitions.column} if pipeline.partitions is not None else {}),
             },
             skippable=True,

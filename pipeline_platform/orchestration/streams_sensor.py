@@ -245,7 +245,7 @@ def _tell(context: dg.SensorEvaluationContext, pipeline: PipelineConfig, watch: 
         case "given_up":
             context.log.error(
                 f"{pipeline.name} is given up after {watch.restarts} restarts: {watch.reason}\nfix it, then: "
-                f"pipeline-platform resume {pipeline.file}"
+                f"pipeline-platform resume {pipeline.command_arguments}"
             )
         case "waiting":
             context.log.warning(

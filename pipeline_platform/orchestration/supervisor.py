@@ -12,7 +12,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import BaseModel, ConfigDict
 
-from pipeline_platform.config.pipeline import StreamingOptions
+from pipeline_platform.config.pipeline_keys import StreamingOptions
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 
 START_SECONDS = 300.0

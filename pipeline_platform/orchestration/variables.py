@@ -47,14 +47,15 @@ def with_run_config(context: dg.AssetExecutionContext, pipeline: PipelineConfig)
         pipeline: The pipeline, with the defaults.
 
     Raises:
-        PipelineConfigurationException: With these values the file has errors.
+        PipelineConfigurationException: With these values the file has errors, or it no longer makes the pipeline.
     """
     if not pipeline.variables:
         return pipeline
     given = cast("dict[str, VariableValue]", context.op_execution_context.op_config or {})
+    fixed = dict(pipeline.item.values) if pipeline.item is not None else {}
     tags = {f"{TAG}{name}": str(value)[:_LONGEST_VALUE] for name, value in given.items()}
     context.instance.add_run_tags(context.run.run_id, tags)
-    if given == dict(pipeline.values):
+    if {**given, **fixed} == dict(pipeline.values):
         return pipeline
     assert pipeline.file is not None
-    return load_pipeline(pipeline.file, method_registry(), values=given)
+    return load_pipeline(pipeline.file, method_registry(), values={**given, **fixed})

@@ -24,13 +24,14 @@ from deltalake import DeltaTable
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.variables import VariableValue
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.frames.columns import find_column
 from pipeline_platform.registry import method_registry
-from pipeline_platform.resources.asset_metadata import PIPELINE_FILE, STEP
+from pipeline_platform.resources.asset_metadata import ITEM, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_of
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -196,7 +197,9 @@ def _connection(key: dg.AssetKey, metadata: Mapping[str, Any], partitions: Seque
         # The asset of somebody else, who says where its table is.
         return TableConnection(normalized_uri(str(metadata[_URI])), {}, None)
     file, number = Path(str(metadata[PIPELINE_FILE])), metadata[STEP]
-    pipeline = load_pipeline(file, method_registry())
+    item = metadata.get(ITEM)
+    values = item.value if isinstance(item, dg.JsonMetadataValue) else item
+    pipeline = load_pipeline(file, method_registry(), values=cast("Mapping[str, VariableValue] | None", values))
     step = next((step for step in pipeline.steps if step.number == number), None)
     config = step.config if step is not None else None
     dataset = config.dataset() if isinstance(config, (Extract, Load)) else None

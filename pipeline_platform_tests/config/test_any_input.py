@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import jsonschema
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.document import DocumentError
-from pipeline_platform.config.loader import load_pipeline, parse_pipeline
+from pipeline_platform.config.loader import load_pipeline, parse_pipeline, parse_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.schema import pipeline_schema
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.config.valid_files import FILES
+from pipeline_platform_tests.config.valid_files import FILES, FOR_EACH
 
 VALIDATOR = jsonschema.Draft202012Validator(pipeline_schema(method_registry()))
 KEYS = ["name", "mode", "steps", "type", "method", "config", "configRef", "path", "input", "registerAs", "trigger", ""]
@@ -58,9 +58,9 @@ def places(value: Any, way: tuple[str | int, ...] = ()) -> list[tuple[str | int,
 
 
 @st.composite
-def mutated_files(draw: st.DrawFn) -> Any:
+def mutated_files(draw: st.DrawFn, files: Sequence[Any] = FILES) -> Any:
     """A valid file with one to four values removed, replaced, inserted or swapped."""
-    file: Any = copy.deepcopy(draw(st.sampled_from(FILES)))
+    file: Any = copy.deepcopy(draw(st.sampled_from(files)))
     for _ in range(draw(st.integers(1, 4))):
         ways = places(file)
         if not ways:
@@ -119,6 +119,23 @@ def test_a_valid_file_with_changes_is_read_or_refused_and_what_is_read_fits_the_
     pipeline = reads_or_refuses(lambda: parse_pipeline(written(file), method_registry()))
     if pipeline is not None:
         VALIDATOR.validate(file)
+
+
+@settings(quickly, max_examples=400)
+@given(mutated_files([FOR_EACH]))
+def test_a_file_of_several_pipelines_with_changes_is_read_or_refused_and_what_is_read_fits_the_schema(file: Any):
+    found: list[PipelineConfig] = []
+
+    def read() -> PipelineConfig:
+        found.extend(parse_pipelines(written(file), method_registry()))
+        return found[0]
+
+    if reads_or_refuses(read) is not None:
+        VALIDATOR.validate(file)
+        assert len({pipeline.name for pipeline in found}) == len(found)
+        for pipeline in found:
+            again = parse_pipeline(written(file), method_registry(), values=pipeline.values)
+            assert again.name == pipeline.name
 
 
 @settings(quickly, max_examples=600)

@@ -135,6 +135,19 @@ FILES: list[Json] = [
     ),
 ]
 
+FOR_EACH: Json = pipeline(
+    extract(path="in/${var:table}", format="csv"),
+    transform("filterRows", condition="${var:key} IS NOT NULL"),
+    load(path="out/${var:table}"),
+    name="mirror_${var:table}",
+    description="${var:table} by ${var:key}",
+    schedule="${var:minute} 6 * * *",
+    metadata={"owner": "team:${var:key}", "tags": ["${var:table}"]},
+    variables={"table": {}, "key": {"default": "id"}, "minute": {"type": "integer"}, "since": {"default": "2024"}},
+    forEach=[{"table": "orders", "minute": 5}, {"table": "customers", "key": "name", "minute": 20}],
+)
+"""A file that makes two pipelines."""
+
 
 def steps_of(file: Json) -> list[dict[str, Any]]:
     return list(file["steps"])

@@ -230,7 +230,7 @@ def test_a_plug_in_that_fails_when_it_is_asked_breaks_its_pipeline_alone(define:
 def test_what_dagster_refuses_though_check_took_it_breaks_its_pipeline_alone(
     define: MakeDefinitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("pipeline_platform.config.pipeline.reserved_name", lambda name: None)
+    monkeypatch.setattr("pipeline_platform.config.pipeline_keys.reserved_name", lambda name: None)
     definitions = define(rate_to_delta("class", tmp_path / "u"), rate_to_delta("good", tmp_path / "t"))
     assert keys_of(definitions) == {"good/from_rate", "good/to_delta_lake", "broken/class"}
     assert "class.json:2:11: Dagster does not accept this pipeline" in description_of(definitions, "broken/class")

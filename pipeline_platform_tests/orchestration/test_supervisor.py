@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from pipeline_platform.config.pipeline import StreamingOptions
+from pipeline_platform.config.pipeline_keys import StreamingOptions
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 from pipeline_platform.metrics.stream import StreamProgress
 from pipeline_platform.orchestration.supervisor import (

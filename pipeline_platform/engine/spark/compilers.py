@@ -36,20 +36,27 @@ class _LastRun(StateFile):
     seconds: float
 
 
-def is_short(pipeline: PipelineConfig, partitions: int = 1) -> bool:
-    """Whether a run will be short, as far as can be told; what can't be is taken for long.
+def is_short(*pipelines: PipelineConfig, partitions: int = 1) -> bool:
+    """Whether runs will be short together, as far as can be told; what can't be is taken for long.
 
     Args:
-        pipeline: A batch pipeline; a stream is long.
-        partitions: How many of its partitions are loaded.
+        pipelines: What one JVM runs, one after the other: batch pipelines; a stream is long.
+        partitions: How many partitions of each are loaded.
     """
-    if pipeline.mode != "batch":
-        return False
-    known = _LastRun.read(_file(pipeline.file)) if pipeline.file is not None else None
-    if known is not None:
-        return known.seconds * partitions <= SHORT_SECONDS
-    sizes = [step.config.known_bytes() for step in pipeline.steps if isinstance(step.config, Extract)]
-    return None not in sizes and sum(size or 0 for size in sizes) <= _SMALL_BYTES
+    seconds, size = 0.0, 0
+    for pipeline in pipelines:
+        if pipeline.mode != "batch":
+            return False
+        file = _file(pipeline)
+        known = _LastRun.read(file) if file is not None else None
+        if known is not None:
+            seconds += known.seconds * partitions
+            continue
+        sizes = [step.config.known_bytes() for step in pipeline.steps if isinstance(step.config, Extract)]
+        if None in sizes:
+            return False
+        size += sum(one or 0 for one in sizes)
+    return seconds <= SHORT_SECONDS and size <= _SMALL_BYTES
 
 
 def remember(pipeline: PipelineConfig, seconds: float, partitions: int = 1, *, is_whole: bool = True) -> None:
@@ -61,9 +68,9 @@ def remember(pipeline: PipelineConfig, seconds: float, partitions: int = 1, *, i
         partitions: How many partitions it loaded; 0 without any.
         is_whole: Whether all of it was run: what failed, or ran in part, may only be known to take longer.
     """
-    if pipeline.file is None:
+    file, each = _file(pipeline), seconds / max(partitions, 1)
+    if file is None:
         return
-    file, each = _file(pipeline.file), seconds / max(partitions, 1)
     known = _LastRun.read(file)
     if not is_whole and (known is None or each <= known.seconds):
         return
@@ -72,5 +79,9 @@ def remember(pipeline: PipelineConfig, seconds: float, partitions: int = 1, *, i
         _LastRun(pipeline=str(pipeline.file), seconds=round(each, 3)).write(file)
 
 
-def _file(pipeline: Path) -> Path:
-    return cache_folder() / "runs" / f"{hashlib.sha256(str(pipeline.absolute()).encode()).hexdigest()[:16]}.json"
+def _file(pipeline: PipelineConfig) -> Path | None:
+    if pipeline.file is None:
+        return None
+    # Of several pipelines of a file, each has its own.
+    known_by = f"{pipeline.file.absolute()}{f'#{pipeline.name}' if pipeline.item is not None else ''}"
+    return cache_folder() / "runs" / f"{hashlib.sha256(known_by.encode()).hexdigest()[:16]}.json"

@@ -87,7 +87,7 @@ def reset_command(pipeline: PipelineConfig) -> str:
     Args:
         pipeline: A streaming pipeline.
     """
-    return f"pipeline-platform reset-checkpoint {pipeline.file or 'FILE'}"
+    return f"pipeline-platform reset-checkpoint {pipeline.command_arguments}"
 
 
 def reset_checkpoint(pipeline: PipelineConfig, place_at: PlaceAt, last_used: str | None = None) -> list[str]:

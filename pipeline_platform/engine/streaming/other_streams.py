@@ -53,10 +53,11 @@ def former_selves(pipeline: PipelineConfig, states: Iterable[StreamState]) -> li
         states: What the streams of the machine last said of themselves.
     """
     here, sources, sinks = file_of(pipeline), sources_of(pipeline), sinks_of(pipeline)
+    beside = pipeline.item.names if pipeline.item is not None else ()
     return [
         state
         for state in states
-        if state.pipeline != pipeline.name
+        if state.pipeline not in (pipeline.name, *beside)
         and (state.file == here or (state.file is not None and not Path(state.file).exists()))
         and (state.sources, state.sinks) == (sources, sinks)
     ]
