@@ -35,6 +35,8 @@ from devtools.services.mariadb import MariaDB, start_mariadb
 from devtools.services.postgres import Postgres, start_postgres
 
 _OPEN_SECONDS = 20
+# So many that none waits for those that stay open.
+_WRITERS = 64
 _COLUMNS = "id, note, changed_at"
 
 
@@ -78,7 +80,7 @@ class Mirrored:
     def write(self, stop: threading.Event, chance: random.Random) -> int:
         """Write until somebody stops it: how many transactions there were."""
         number, done = 0, 0
-        with ThreadPoolExecutor() as late:
+        with ThreadPoolExecutor(_WRITERS) as late:
             while not stop.is_set():
                 rows = [number := number + 1 for _ in range(chance.randint(1, 5))]
                 changed = [chance.randint(1, number) for _ in range(chance.randint(0, 3))]
