@@ -60,7 +60,7 @@ def test_the_nearest_valid_name_is_offered():
     [
         (
             load(path="out", mode="replace"),
-            "'append', 'overwrite', 'errorIfExists', 'ignore' or 'merge', not 'replace'",
+            "'append', 'overwrite', 'errorIfExists', 'ignore', 'merge' or 'applyChanges', not 'replace'",
         ),
         (extract(path="in", format="xlsx"), "'parquet', 'json', 'csv', 'avro' or 'orc', not 'xlsx'"),
         (validate("validateNulls", notNullColumns="a", onFailure="x"), "'fail', 'warn' or 'quarantine', not 'x'"),
