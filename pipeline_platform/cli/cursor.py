@@ -13,6 +13,7 @@ from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.frames.cursor_values import is_value_of_some_column
 
 if TYPE_CHECKING:
     from pipeline_platform.credentials.run_credentials import RunCredentials
@@ -44,6 +45,8 @@ def cursor(
     from pipeline_platform.engine.increments import known_cursors
 
     pipeline = one_or_exit(file, given_values(variables or []))
+    if value is not None and not is_value_of_some_column(value):
+        raise typer.BadParameter(f"expected a number, a date or a time, not '{value}'", param_hint="--set")
     if value is not None and reset:
         raise typer.BadParameter("give either --set or --reset")
     try:
@@ -52,7 +55,7 @@ def cursor(
             chosen = [one for one in found if step is None or one.step.name == step]
             if not chosen:
                 names = ", ".join(one.step.name for one in found)
-                told = f"no step called '{step}' is incremental: {names} are" if found else "no step is incremental"
+                told = f"no step called '{step}' is incremental, but {names}" if found else "no step is incremental"
                 raise PipelineConfigurationException(told, location=pipeline.location)
             if value is not None or reset:
                 if len(chosen) > 1:

@@ -7,7 +7,7 @@ has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.incremental import Incremental, fed_loads, lag_of
@@ -110,6 +110,7 @@ class _Range:
         end: Where it ends, itself included; None for no row at all.
         before: No row in it is as large as this; None if any may be.
         known: Rows up to here may have been loaded before; None if none was.
+        leaves_end: Whether rows with the very value of `end` are not loaded with it, nor were before.
     """
 
     column: CursorColumn
@@ -118,6 +119,7 @@ class _Range:
     end: CursorValue | None
     before: CursorValue | None
     known: CursorValue | None
+    leaves_end: bool = False
 
     def rows(self, frame: DataFrame) -> DataFrame:
         """What a frame has of it."""
@@ -169,30 +171,35 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment |
     name = cursor_name(scope.pipeline, step, scope.partition)
     place = load.config.cursor_place(name, credentials_for(scope.credentials, load.config, load))
     stored = place.stored()
+    dataset = config.dataset()
+    source = dataset.uri if dataset is not None else None
     if stored.version == 0 and stored.position is None:
         _require_new(scope, step, place)
+    _require_same(stored, column, source)
     credentials = credentials_for(scope.credentials, config, step)
     if config.has_null(frame, column, credentials):
         raise PipelineExecutionException(
-            f"the column '{column.name}' of the source has NULL in some rows, of which nobody could say whether they "
-            "are new",
+            f"the column '{column.name}' of the source has NULL in some rows, or a value that a frame can't hold, of "
+            "which nobody could say whether they are new",
             hint="leave them out, or give them a value, in 'query', or name another column in 'cursorColumn'",
         )
     newest = config.newest(frame, column, credentials)
     looked_at = _range(incremental, column, stored, newest, is_merged=not place.remembers_rows)
     rows, hint = looked_at.rows(frame), _hint(step, column, stored, newest)
+    move = CursorMove(name, stored, looked_at.end, looked_at.leaves_end, column.name, source)
     if incremental.boundary == "exclusive" or not place.remembers_rows:
         is_idle = stored.version > 0 and not looked_at.includes_start and looked_at.end == looked_at.start
-        return Increment(rows, load.index, CursorMove(name, stored, looked_at.end, is_idle=is_idle), hint)
+        return Increment(rows, load.index, replace(move, is_idle=is_idle), hint)
     names = [own_column(frame.columns, one) for one in incremental.key] if incremental.key else own_columns(frame)
     columns = identity_columns(frame, list(dict.fromkeys([*names, column.name])))
     is_key, seen_from = incremental.key is not None, _seen_from(incremental, looked_at)
     near = _near(rows, looked_at, seen_from)
     told = with_identity(near, columns, is_key=is_key).select(*IDENTITY) if near is not None else None
-    seen = place.seen(frame.sparkSession) if looked_at.known is not None else None
+    is_known = looked_at.known is not None and stored.seen_from is not None
+    seen = place.seen(frame.sparkSession) if is_known else None
     new = _unseen(_with(rows, near, looked_at, seen_from), looked_at, stored, seen)
     is_idle = looked_at.known is not None and looked_at.end == looked_at.known and new.isEmpty()
-    move = CursorMove(name, stored, looked_at.end, seen_from, columns, is_key, told, is_idle)
+    move = replace(move, seen_from=seen_from, columns=columns, is_key=is_key, seen=told, is_idle=is_idle)
     return Increment(new, load.index, move, hint)
 
 
@@ -216,6 +223,22 @@ def _require_new(scope: RunScope, step: Step, place: CursorPlace) -> None:
             )
 
 
+def _require_same(stored: StoredCursor, column: CursorColumn, source: str | None) -> None:
+    """Raise if what is stored is of another column or another source.
+
+    Raises:
+        PipelineExecutionException: It is.
+    """
+    for what, before, now in (("column", stored.column, column.name), ("source", stored.source, source)):
+        if before is not None and now is not None and before.lower() != now.lower():
+            raise PipelineExecutionException(
+                f"the cursor is of the {what} {before}, and the step reads the {what} {now}: what was loaded of the "
+                "one does not say what is new in the other",
+                hint="if it is the same data, go on with: pipeline-platform cursor FILE --set VALUE; otherwise begin "
+                "anew with --reset",
+            )
+
+
 def _range(
     incremental: Incremental,
     column: CursorColumn,
@@ -224,21 +247,30 @@ def _range(
     *,
     is_merged: bool,
 ) -> _Range:
+    """What is looked at; a database that keeps no rows merges again those that it has."""
     before = column.value(incremental.end_value, "'endValue'") if incremental.end_value is not None else None
     if before is not None and newest is not None and newest.value >= before.value:
         newest = before
+    found = newest if newest != before else None
     initial = incremental.initial_value
     first = column.value(initial, "'initialValue'") if initial is not None else None
     if stored.position is None:
-        return _Range(column, first, True, _larger(newest, first), before, None)
+        end = _larger(newest, first)
+        return _Range(column, first, True, end, before, None, leaves_end=end != found)
     position = column.value(stored.position, "the cursor")
     end = _larger(newest, position)
+    leaves_end = end != found and (end != position or stored.is_start)
     back = position.before(lag_of(incremental.lag)) if incremental.lag is not None else position
-    if is_merged and not stored.is_start and incremental.boundary == "inclusive":
-        return _Range(column, _larger(back, first), True, end, before, None)
+    is_put = stored.column is None
+    if is_merged and not is_put and incremental.boundary == "inclusive":
+        return _Range(column, _larger(back, first), True, end, before, None, leaves_end)
     if stored.seen_from is None:
-        return _Range(column, position, stored.is_start or incremental.boundary == "inclusive", end, before, None)
-    return _Range(column, _larger(back, column.value(stored.seen_from, "the cursor")), True, end, before, position)
+        known = None if stored.is_start or incremental.boundary == "exclusive" else position
+        return _Range(column, position, stored.is_start or known is not None, end, before, known, leaves_end)
+    if incremental.boundary == "exclusive":
+        return _Range(column, position, stored.is_start, end, before, position, leaves_end)
+    start = _larger(back, column.value(stored.seen_from, "the cursor"))
+    return _Range(column, start, True, end, before, position, leaves_end)
 
 
 def _larger(one: CursorValue | None, other: CursorValue | None) -> CursorValue | None:
@@ -283,12 +315,14 @@ def _with(rows: DataFrame, near: DataFrame | None, looked_at: _Range, seen_from:
 
 
 def _unseen(rows: DataFrame, looked_at: _Range, stored: StoredCursor, seen: DataFrame | None) -> DataFrame:
-    """The rows without those that were loaded before."""
+    """The rows without those that were loaded before: all up to a value, where it is not known which."""
     from pyspark.sql import functions as F
 
-    if seen is None or looked_at.known is None:
+    if looked_at.known is None:
         return rows
     value, known = F.col(quoted(looked_at.column.name)), looked_at.column.literal(looked_at.known)
+    if seen is None:
+        return rows.filter(value > known)
     again = with_identity(rows.filter(value <= known), stored.columns, is_key=stored.is_key)
     late = again.join(seen, list(IDENTITY), "left_anti").drop(*IDENTITY)
     return rows.filter(value > known).unionByName(late)

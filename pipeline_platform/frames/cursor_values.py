@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 Value = int | Decimal | date | datetime
 _DAY = timedelta(days=1)
+_DIGITS = 38
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,37 @@ class CursorColumn:
             PipelineExecutionException: It is none.
         """
         try:
-            return CursorValue(self.kind, _PARSED[self.kind](given))
-        except (ValueError, TypeError, InvalidOperation):
+            value = _PARSED[self.kind](given)
+            self._require_in_range(value)
+            return CursorValue(self.kind, value)
+        except (ArithmeticError, ValueError, TypeError):
             column = f"the column '{self.name}', {self.data_type.simpleString()}"
             raise PipelineExecutionException(
                 f"{place} has '{given}', which is no value of {column}",
                 hint=f"write it as {_EXAMPLES[self.kind]}",
             ) from None
+
+    def _require_in_range(self, value: Value) -> None:
+        """Raise unless the type holds it: where Spark is not strict, a larger one would be NULL.
+
+        Raises:
+            ValueError: It does not.
+        """
+        from pyspark.sql import types as T
+
+        all_bits: Mapping[DataType, int] = {
+            T.ByteType(): 8,
+            T.ShortType(): 16,
+            T.IntegerType(): 32,
+            T.LongType(): 64,
+        }
+        bits = all_bits.get(self.data_type)
+        if bits is not None and isinstance(value, int) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+            raise ValueError(value)
+        if isinstance(self.data_type, T.DecimalType) and isinstance(value, Decimal):
+            whole = self.data_type.precision - self.data_type.scale
+            if abs(value) >= Decimal(10) ** whole:
+                raise ValueError(value)
 
     def literal(self, value: CursorValue) -> Column:
         """A value of the column in Spark, which it can hand on to the source."""
@@ -87,7 +113,9 @@ class CursorValue:
                 hint="such as '2 days'" if isinstance(self.value, date) else "such as 100",
             )
         if not isinstance(lag, timedelta):
-            return type(self)(self.kind, _PARSED[self.kind](self.value - lag))
+            # Python's own context has 28 digits, and Spark's decimals 38.
+            with localcontext(prec=2 * _DIGITS):
+                return type(self)(self.kind, _PARSED[self.kind](self.value - lag))
         try:
             return type(self)(self.kind, self.value - lag)
         except OverflowError:
@@ -129,8 +157,8 @@ def cursor_column(schema: StructType, name: str) -> CursorColumn:
 
 
 def _integer(given: Any) -> int:
-    number = Decimal(str(given))
-    if number != number.to_integral_value():
+    number = _decimal(given)
+    if number.adjusted() > _DIGITS or number != number.to_integral_value():
         raise ValueError(given)
     return int(number)
 
@@ -162,6 +190,17 @@ def _local_time(given: Any) -> datetime:
     if time.tzinfo is not None:
         raise ValueError(given)
     return time
+
+
+def is_value_of_some_column(text: str) -> bool:
+    """Whether a text could be a value of a column of some kind."""
+    for parsed in _PARSED.values():
+        try:
+            parsed(text)
+        except (ArithmeticError, ValueError):
+            continue
+        return True
+    return False
 
 
 _PARSED = {"integer": _integer, "decimal": _decimal, "date": _date, "timestamp": _time, "timestamp_ntz": _local_time}

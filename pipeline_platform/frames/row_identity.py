@@ -54,6 +54,7 @@ def with_identity(frame: DataFrame, columns: Mapping[str, str], *, is_key: bool)
     """
     from pyspark.sql import Window
     from pyspark.sql import functions as F
+    from pyspark.sql import types as T
 
     parts: list[Column] = []
     for name, data_type in columns.items():
@@ -68,6 +69,9 @@ def with_identity(frame: DataFrame, columns: Mapping[str, str], *, is_key: bool)
         if frame.schema[found].dataType.simpleString() != data_type:
             # The hash of a number depends on its type.
             value = value.try_cast(data_type)
+        if isinstance(frame.schema[found].dataType, (T.StructType, T.ArrayType)):
+            # As text, in which NULL within it has its place too.
+            value = F.to_json(value, {"ignoreNullFields": "false"})
         # A NULL leaves a hash as it is, so that 1, NULL and NULL, 1 would have the same.
         parts += [value.isNull(), value]
     hashed = frame.withColumns(dict(zip(_HASHES, (F.xxhash64(*parts), F.xxhash64(F.lit(1), *parts)), strict=True)))

@@ -20,7 +20,9 @@ class StoredCursor:
     Args:
         version: How many loads have moved it.
         position: The largest value that was loaded, as text; None if nothing was.
-        is_start: Whether rows with that very value are still to be loaded, as somebody has put it there.
+        is_start: Whether rows with that very value are still to be loaded.
+        column: The column whose values these are; None if somebody has put it there.
+        source: The dataset that it is in, likewise.
         seen_from: From which value on the sink knows of each row that it was loaded; None if it knows of none.
         columns: By which columns it tells rows apart, with their types.
         is_key: Whether they are a key, so that two rows with the same are one.
@@ -29,6 +31,8 @@ class StoredCursor:
     version: int = 0
     position: str | None = None
     is_start: bool = False
+    column: str | None = None
+    source: str | None = None
     seen_from: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     is_key: bool = False
@@ -71,6 +75,9 @@ class CursorMove:
         name: Of the cursor: which step reads, and for which partition.
         before: Where it was, and has to be still.
         position: As `StoredCursor.position`, once the load is done.
+        is_start: Likewise.
+        column: Likewise.
+        source: Likewise.
         seen_from: Likewise.
         columns: Likewise.
         is_key: Likewise.
@@ -81,6 +88,9 @@ class CursorMove:
     name: str
     before: StoredCursor
     position: CursorValue | None
+    is_start: bool
+    column: str
+    source: str | None
     seen_from: CursorValue | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     is_key: bool = False
@@ -92,7 +102,16 @@ class CursorMove:
         """What the sink is to remember."""
         position, seen_from = (str(value) if value is not None else None for value in (self.position, self.seen_from))
         version = self.before.version + 1
-        return StoredCursor(version, position, seen_from=seen_from, columns=self.columns, is_key=self.is_key)
+        return StoredCursor(
+            version,
+            position,
+            is_start=self.is_start and position is not None,
+            column=self.column,
+            source=self.source,
+            seen_from=seen_from,
+            columns=self.columns,
+            is_key=self.is_key,
+        )
 
 
 def cursor_moved(name: str) -> PipelineExecutionException:

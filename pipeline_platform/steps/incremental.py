@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.incremental import Incremental
 from pipeline_platform.config.step import PipelineMode
@@ -12,7 +13,7 @@ from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -46,13 +47,16 @@ class ReadsIncrements(Extract):
         from pyspark.sql import functions as F
 
         largest = F.max(quoted(column.name))
-        # A timestamp would come in the zone of this machine.
-        shown = _in_utc(largest) if column.kind == "timestamp" else largest.cast("string")
+        # A timestamp would come in the zone of this machine, in which an hour in autumn is two.
+        shown = F.unix_micros(largest) if column.kind == "timestamp" else largest.cast("string")
         row = frame.agg(shown.alias("largest")).first()
-        return column.value(row["largest"]) if row is not None and row["largest"] is not None else None
+        found: Any = row["largest"] if row is not None else None
+        if found is not None and column.kind == "timestamp":
+            found = datetime(1970, 1, 1) + timedelta(microseconds=found)
+        return column.value(found) if found is not None else None
 
     def has_null(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> bool:
-        """Whether a row of the source has no value in the column.
+        """Whether a row of the source has no value in the column, or none that a frame can hold.
 
         Args:
             frame: As `read` has made it.
@@ -62,9 +66,3 @@ class ReadsIncrements(Extract):
         from pyspark.sql import functions as F
 
         return frame.schema[column.name].nullable and not frame.filter(F.col(quoted(column.name)).isNull()).isEmpty()
-
-
-def _in_utc(time: Column) -> Column:
-    from pyspark.sql import functions as F
-
-    return F.convert_timezone(None, F.lit("UTC"), time.cast("timestamp_ntz")).cast("string")

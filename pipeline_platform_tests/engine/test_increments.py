@@ -320,3 +320,104 @@ def test_changes_that_are_new_are_applied(spark: SparkSession, shop: Shop):
     version = DeltaTable(shop.table).version()
     assert last_step(run(spark, *steps)).rows == 0
     assert DeltaTable(shop.table).version() == version
+
+
+class Numbers:
+    """A source of a column of numbers, and the table that what is new is loaded into."""
+
+    def __init__(self, folder: Path) -> None:
+        self.source, self.table = folder / "source", folder / "table"
+
+    def add(self, *numbers: int, **columns: Any) -> None:
+        rows = pa.table({"n": pa.array(numbers, pa.int64()), **columns})
+        write_deltalake(self.source, rows, mode="append")
+
+    def load(self, spark: SparkSession, column: str = "n", **keys: Any) -> list[Any]:
+        """What the table has after a run."""
+        incremental = {"cursorColumn": column, **keys}
+        source = extract("fromDeltaLake", path=str(self.source), incremental=incremental, registerAs="numbers")
+        run(spark, source, load("toDeltaLake", path=str(self.table)))
+        return [row[0] for row in rows_of(self.table)]
+
+
+def test_an_exclusive_boundary_leaves_out_no_value_that_a_run_has_only_come_to(spark: SparkSession, tmp_path: Path):
+    numbers = Numbers(tmp_path)
+    numbers.add(1, 2, 3, 4, 5)
+    assert numbers.load(spark, boundary="exclusive", initialValue=1, endValue=3) == [1, 2]
+    assert numbers.load(spark, boundary="exclusive", endValue=5) == [1, 2, 3, 4]
+    assert numbers.load(spark, boundary="exclusive") == [1, 2, 3, 4, 5]
+    # An inclusive one, of which nothing is known yet, repeats none.
+    assert numbers.load(spark, boundary="inclusive") == [1, 2, 3, 4, 5]
+    numbers.add(5, 6)
+    assert numbers.load(spark, boundary="inclusive") == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_first_value_that_is_still_to_come_is_loaded_when_it_comes(spark: SparkSession, tmp_path: Path):
+    numbers = Numbers(tmp_path)
+    numbers.add(1, 2)
+    assert numbers.load(spark, boundary="exclusive", initialValue=5) == []
+    numbers.add(5, 6)
+    assert numbers.load(spark, boundary="exclusive", initialValue=5) == [5, 6]
+
+
+def test_a_cursor_is_of_one_column_and_one_source(spark: SparkSession, tmp_path: Path):
+    numbers = Numbers(tmp_path)
+    numbers.add(1, 2, m=pa.array([10, 20], pa.int64()))
+    numbers.load(spark)
+    with pytest.raises(PipelineExecutionException, match="is of the column n, and the step reads the column m"):
+        numbers.load(spark, "m")
+    shutil.copytree(numbers.source, tmp_path / "other")
+    numbers.source = tmp_path / "other"
+    with pytest.raises(PipelineExecutionException, match="and the step reads the source file:"):
+        numbers.load(spark)
+    assert len(rows_of(numbers.table)) == 2
+
+
+def test_rows_that_differ_by_where_a_null_is_within_a_value_are_different(spark: SparkSession, tmp_path: Path):
+    numbers = Numbers(tmp_path)
+    kind = pa.struct([("a", pa.int64()), ("b", pa.int64())])
+    first, later = [{"a": 1, "b": None}, {"a": 2, "b": None}], [{"a": None, "b": 1}, {"a": None, "b": 2}]
+    numbers.add(1, 1, s=pa.array(first, kind))
+    numbers.load(spark)
+    numbers.add(1, 1, s=pa.array(later, kind))
+    numbers.load(spark)
+    assert [row[1] for row in rows_of(numbers.table)] == [row[1] for row in rows_of(numbers.source)]
+    assert len(rows_of(numbers.table)) == 4
+
+
+def test_a_lag_is_subtracted_from_decimals_of_all_digits(spark: SparkSession, tmp_path: Path):
+    numbers = Numbers(tmp_path)
+    for number in range(3):
+        # delta-rs would note what a file holds as floating-point numbers, by which Spark leaves files out.
+        row = spark.range(1).selectExpr(f"CAST('{10**37 + number * 10**9}' AS DECIMAL(38, 0)) AS n")
+        row.write.format("delta").mode("append").save(str(numbers.source))
+        assert len(numbers.load(spark, lag=1)) == number + 1
+
+
+def test_both_hours_are_new_where_clocks_are_put_back(spark: SparkSession, shop: Shop):
+    autumn = datetime(2024, 10, 27, 0, 30, tzinfo=UTC)
+    shop.add((3, autumn, "first"))
+    run(spark, *shop.steps(), sparkConf={"spark.sql.session.timeZone": "Europe/Berlin"})
+    shop.add((4, autumn + timedelta(hours=1), "second"))
+    run(spark, *shop.steps(), sparkConf={"spark.sql.session.timeZone": "Europe/Berlin"})
+    assert shop.ids() == [1, 2, 3, 4]
+
+
+def test_a_table_that_has_forgotten_its_transactions_is_not_loaded_again(spark: SparkSession, shop: Shop):
+    run(spark, *shop.steps())
+    shop.add((3, at(6), "c"))
+    spark.sql(
+        f"ALTER TABLE delta.`{shop.table}` SET TBLPROPERTIES "
+        "('delta.setTransactionRetentionDuration' = 'interval 0 seconds')"
+    )
+    refused(spark, shop.steps(), "has forgotten its transactions, and so where the cursor 'tested/orders' is")
+    assert shop.ids() == [1, 2]
+
+
+@pytest.mark.parametrize("value", ["banana", "", "Infinity", "2024-13-01"])
+def test_a_cursor_is_not_set_to_what_no_column_holds(shop: Shop, tmp_path: Path, value: str):
+    file = tmp_path / "tested.json"
+    file.write_text(pipeline_text(shop.steps()))
+    done = CliRunner().invoke(app, ["cursor", str(file), "--set", value])
+    assert done.exit_code == 2
+    assert "expected a number, a date or a time" in done.output

@@ -122,6 +122,7 @@ class ChangeLoad:
         facts = to_remember(outcome)
         if truncated_at is not None:
             facts = facts.unionByName(truncation_to_remember(facts, truncated_at))
+        memory.begin(facts)
         if counts.remembered or truncated_at is not None:
             memory.add(facts, load, is_pending=has_rows)
         if not has_rows:

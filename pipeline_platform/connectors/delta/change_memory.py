@@ -98,6 +98,16 @@ class ChangeMemory:
             self._restore(spark, pending[0] - 1)
         return spark.read.format("delta").options(**self.place.spark_options()).load(self.place.uri)
 
+    def begin(self, changes: DataFrame) -> None:
+        """Note by what rows are told apart and ordered, unless that is noted.
+
+        Args:
+            changes: With the columns of what is remembered.
+        """
+        if open_table(self.place) is None:
+            # So that there always is a version to go back to, too.
+            self._save(empty_frame(changes.sparkSession, _nullable(changes.schema)), {})
+
     def add(self, changes: DataFrame, load: LoadMark, *, is_pending: bool) -> None:
         """Remember changes, in one commit.
 
@@ -106,9 +116,6 @@ class ChangeMemory:
             load: The load they came with.
             is_pending: Whether they count only once the table holds the load.
         """
-        if open_table(self.place) is None:
-            # So that there always is a version to go back to.
-            self._save(empty_frame(changes.sparkSession, _nullable(changes.schema)), {})
         self._save(changes, {"app": load.app, "version": load.version} if is_pending else {})
 
     def settle(self, spark: SparkSession, changes: DataFrame) -> None:
@@ -125,6 +132,7 @@ class ChangeMemory:
     def _meaning(self) -> dict[str, Any]:
         return {
             "keys": [name.lower() for name in self.columns.keys],
+            "sequenceBy": self.columns.sequence.lower(),
             "scdType": 2 if self.columns.has_versions else 1,
         }
 

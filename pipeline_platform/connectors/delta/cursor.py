@@ -134,6 +134,13 @@ class DeltaCursor:
         if len(found) > 1 and table is not None:
             # Several attempts got as far as to write one, and the last one was killed before it removed the others.
             found = [entry for entry in found if has_commit(table, self.place, attempt_mark(entry.stem.split("-")[1]))]
+        if table is not None and version == 0 and any(self._was_committed(entry, table) for entry in self._entries()):
+            raise PipelineExecutionException(
+                f"the table at {self.place.uri} has forgotten its transactions, and so where the cursor "
+                f"'{self.name}' is",
+                hint="unset its property delta.setTransactionRetentionDuration, or set it to longer than loads are "
+                "apart; then say where to go on with: pipeline-platform cursor FILE --set VALUE",
+            )
         if not found and version > 0:
             raise PipelineExecutionException(
                 f"the table at {self.place.uri} says that the cursor '{self.name}' was moved {version} times, and the "
@@ -142,6 +149,12 @@ class DeltaCursor:
                 "cursor FILE --set VALUE",
             )
         return found[0] if found else None
+
+    def _was_committed(self, entry: UPath, table: DeltaTable) -> bool:
+        """Whether a file is of a load that was committed, of a table that knows of none."""
+        if entry.suffix != ".json" or _version(entry) == 0:
+            return False
+        return _version(entry) > 1 or has_commit(table, self.place, attempt_mark(entry.stem.split("-")[1]))
 
     def _entries(self) -> Iterable[UPath]:
         folder = self._folder()

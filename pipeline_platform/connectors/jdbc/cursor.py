@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
 from pipeline_platform.connectors.jdbc.ledger import ledger_key
 from pipeline_platform.connectors.jdbc.target_table import TableName
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.cursor import CursorMove, StoredCursor, cursor_moved
 
 if TYPE_CHECKING:
@@ -41,8 +42,32 @@ class DatabaseCursor:
     def stored(self) -> StoredCursor:
         """Where it is now."""
         with self.database.session(self._about) as session:
-            found = self._rows(session, "SELECT state FROM {} WHERE id = %s", ledger_key(self.name))
+            stored = self._stored(session, "")
+            if stored.version > 0 and stored.position is not None and not self._has_table(session):
+                raise PipelineExecutionException(
+                    f"the {self._about} in {self.database.address} is gone, of which the cursor '{self.name}' says "
+                    f"that it is loaded up to {stored.position}",
+                    hint="load it again from the beginning with: pipeline-platform cursor FILE --reset",
+                )
+        return stored
+
+    def _stored(self, session: DatabaseConnection, lock: str) -> StoredCursor:
+        found = self._rows(session, f"SELECT state FROM {{}} WHERE id = %s{lock}", self._key(self._place(session)))
         return StoredCursor(**json.loads(found[0][0])) if found else StoredCursor()
+
+    def _key(self, place: TableName) -> str:
+        return ledger_key(f"{place} {self.name}")
+
+    def _has_table(self, session: DatabaseConnection) -> bool:
+        place = self._place(session)
+        try:
+            session.rows(f"SELECT 1 FROM {self.database.quoted_path([place.schema, place.name])} WHERE 1 = 0")
+        except Exception as error:
+            found = self.database.failure_of(error)
+            if found is None or found[0] != "table":
+                raise
+            return False
+        return True
 
     def seen(self, spark: SparkSession) -> DataFrame:
         """Not remembered: rows that are looked at again are merged again."""
@@ -57,9 +82,9 @@ class DatabaseCursor:
 
     def put(self, position: str | None) -> None:
         """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
-        version = self.stored().version
         with self.database.session(self._about) as session:
             self.make(session)
+            version = self._stored(session, "").version
             with session.transaction():
                 self._write(session, StoredCursor(version, position, is_start=position is not None))
 
@@ -82,14 +107,13 @@ class DatabaseCursor:
         Raises:
             PipelineExecutionException: Another load has moved it in the meantime.
         """
-        found = self._rows(session, "SELECT state FROM {} WHERE id = %s FOR UPDATE", ledger_key(self.name))
-        stored = StoredCursor(**json.loads(found[0][0])) if found else StoredCursor()
-        if stored != move.before:
+        if self._stored(session, " FOR UPDATE") != move.before:
             raise cursor_moved(self.name)
         self._write(session, move.after)
 
     def _write(self, session: DatabaseConnection, stored: StoredCursor) -> None:
-        place, key, state = self._place(session), ledger_key(self.name), json.dumps(asdict(stored))
+        place, state = self._place(session), json.dumps(asdict(stored))
+        key = self._key(place)
         if not session.execute(f"UPDATE {self._sql(place)} SET state = %s WHERE id = %s", state, key):
             values = (key, self.name, str(place), state)
             session.execute(

@@ -130,8 +130,8 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
         database = self.entered(credentials)
         with database.session(self._about) as session:
             source, held = self._source(database), self._held(session, database, frame, column.name)
-            # What a frame can't hold fails where it is read, unless it is made NULL.
-            unheld = f" OR NOT ({held})" if held is not None and self.invalid_dates == "null" else ""
+            # It is larger than what is read, so that reading would not meet it.
+            unheld = f" OR NOT ({held})" if held is not None else ""
             rows = f"SELECT 1 FROM {source} WHERE {database.quoted(column.name)} IS NULL{unheld} LIMIT 1"
             return bool(session.rows(rows))
 

@@ -173,3 +173,21 @@ def pushed_down(frame: DataFrame) -> list[str]:
     text: str = java_frame.queryExecution().executedPlan().toString()
     [filters] = re.findall(r"PushedFilters: \[([^]]*)\]", text)
     return re.findall(r"\*(?:GreaterThan|LessThanOrEqual)\(", filters)
+
+
+def test_a_value_that_a_frame_cannot_hold_is_not_passed_over(spark: SparkSession, in_postgres: Schema, tmp_path: Path):
+    in_postgres.query(f"CREATE TABLE {in_postgres.name}.t (id int, at timestamptz)")
+    in_postgres.query(f"INSERT INTO {in_postgres.name}.t VALUES (1, '2024-01-01Z'), (2, 'infinity')")
+    steps = [incremental(in_postgres), load("toDeltaLake", path=str(tmp_path / "t"))]
+    with pytest.raises(PipelineExecutionException, match="has NULL in some rows, or a value that a frame can't hold"):
+        run(spark, *steps)
+
+
+def test_another_table_is_loaded_from_the_beginning_and_one_that_is_gone_is_told(spark: SparkSession, orders: Schema):
+    source = orders.extract(incremental={"cursorColumn": "id", "boundary": "exclusive"})
+    run(spark, source, orders.load("one"))
+    run(spark, source, orders.load("two"))
+    assert len(orders.rows("two")) == 3
+    orders.query(f"DROP TABLE {orders.name}.one")
+    with pytest.raises(PipelineExecutionException, match=r"is gone, of which the cursor 'tested/.*' says"):
+        run(spark, source, orders.load("one"))
