@@ -310,6 +310,15 @@ def test_a_stream_applies_changes(spark: SparkSession, tmp_path: Path, table: Pa
     assert rows_in(table) == versions_by_duckdb(changes)
 
 
+@pytest.mark.parametrize("other", [{"keys": ["id", "size"]}, {"sequenceBy": "size"}], ids=str)
+def test_what_tells_changes_apart_stays_what_it_was(apply: Apply, table: Path, other: dict[str, Any]) -> None:
+    history = {"keys": ["id"], "sequenceBy": "lsn", "scdType": 2}
+    apply([change(1, 1, "a")], history)
+    with pytest.raises(PipelineExecutionException, match=f"with '{next(iter(other))}' .* before, and the step says"):
+        apply([change(1, 2, "b")], {**history, **other})
+    assert DeltaTable(table).version() == 0
+
+
 def test_a_table_that_changes_do_not_fit_is_refused(spark: SparkSession, apply: Apply, table: Path) -> None:
     apply([change(1, 1, "a"), deleted(2, 1)])
     for changes, message in (
