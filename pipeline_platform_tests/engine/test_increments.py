@@ -421,3 +421,10 @@ def test_a_cursor_is_not_set_to_what_no_column_holds(shop: Shop, tmp_path: Path,
     done = CliRunner().invoke(app, ["cursor", str(file), "--set", value])
     assert done.exit_code == 2
     assert "expected a number, a date or a time" in done.output
+
+
+def test_a_clustered_table_remembers_it_from_its_first_load_on(spark: SparkSession, shop: Shop):
+    steps = shop.steps(load_config={"clusterBy": ["id"]})
+    for expected in (2, 0):
+        assert last_step(run(spark, *steps)).rows == expected
+    assert shop.ids() == [1, 2]

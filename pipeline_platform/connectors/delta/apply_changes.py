@@ -72,6 +72,7 @@ class ChangeLoad:
         version: The number of the load under this id.
         commit: Settings of a session with which Delta makes the commit of the load.
         merge_schema: Whether columns that the table does not have are added to it.
+        make: Given rows, makes the empty table, where that has to be done before anything lies in its folder.
         create: Makes the table of its first rows, with that commit.
     """
 
@@ -81,6 +82,7 @@ class ChangeLoad:
     version: int
     commit: Mapping[str, str]
     merge_schema: bool
+    make: Callable[[DataFrame], None]
     create: Callable[[DataFrame], None]
 
     def require_fit(self, table: StructType) -> None:
@@ -122,6 +124,8 @@ class ChangeLoad:
         facts = to_remember(outcome)
         if truncated_at is not None:
             facts = facts.unionByName(truncation_to_remember(facts, truncated_at))
+        if table is None:
+            self.make(rows_to_write(outcome, columns, self.given.frame.schema, None).drop(ACTION))
         memory.begin(facts)
         if counts.remembered or truncated_at is not None:
             memory.add(facts, load, is_pending=has_rows)

@@ -126,6 +126,7 @@ class DeltaWrite:
                 raise cursor_moved(move.name)
             if move.is_idle:
                 return NOTHING_NEW
+            self._make_clustered(self.frame)
             cursor.stage(move, self.attempt)
             result = self._written(table)
             cursor.settle(move, self._commit_mark, self.attempt)
@@ -195,6 +196,13 @@ class DeltaWrite:
         if not self.how.cluster_by:
             self._save(frame, mode, replaced)
             return
+        self._make_clustered(frame)
+        self._save(frame, "append")
+
+    def _make_clustered(self, frame: DataFrame) -> None:
+        """Make an empty table, if it is to be clustered and is not there; nothing may lie in its folder by then."""
+        if not self.how.cluster_by or self._table() is not None:
+            return
         spark = frame.sparkSession
         load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
@@ -206,7 +214,6 @@ class DeltaWrite:
             # Not of the frame itself, whose rows would count as looked at.
             empty=empty_frame(spark, frame.schema),
         )
-        self._save(frame, "append")
 
     def _change_load(self, given: FrameChanges) -> ChangeLoad:
         return ChangeLoad(
@@ -216,6 +223,7 @@ class DeltaWrite:
             self._version,
             self._commit,
             merge_schema=self.how.merge_schema,
+            make=self._make_clustered,
             create=lambda rows: self._create(rows, "append"),
         )
 

@@ -310,9 +310,15 @@ def test_a_stream_applies_changes(spark: SparkSession, tmp_path: Path, table: Pa
     assert rows_in(table) == versions_by_duckdb(changes)
 
 
-@pytest.mark.parametrize("other", [{"keys": ["id", "size"]}, {"sequenceBy": "size"}], ids=str)
+def test_a_clustered_table_is_made_of_changes_that_begin_with_a_delete(apply: Apply, table: Path) -> None:
+    apply([deleted(1, 5), change(2, 1, "b")], clusterBy=["id"])
+    apply([change(1, 3, "late"), change(2, 2, "c")], clusterBy=["id"])
+    assert [row[:2] for row in rows_in(table)] == [(2, "c")]
+
+
+@pytest.mark.parametrize("other", [{"keys": ["id", "name"]}, {"sequenceBy": "size"}], ids=str)
 def test_what_tells_changes_apart_stays_what_it_was(apply: Apply, table: Path, other: dict[str, Any]) -> None:
-    history = {"keys": ["id"], "sequenceBy": "lsn", "scdType": 2}
+    history = {"keys": ["id"], "sequenceBy": "lsn", "columns": ["id", "name"], "scdType": 2}
     apply([change(1, 1, "a")], history)
     with pytest.raises(PipelineExecutionException, match=f"with '{next(iter(other))}' .* before, and the step says"):
         apply([change(1, 2, "b")], {**history, **other})
