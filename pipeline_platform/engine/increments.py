@@ -7,6 +7,7 @@ has.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column, own_columns, quoted
 from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue, cursor_column
+from pipeline_platform.frames.made_once import rows_made_once
 from pipeline_platform.frames.row_identity import IDENTITY, identity_columns, with_identity
 from pipeline_platform.steps.cursor import CursorMove, CursorPlace, StoredCursor
 from pipeline_platform.steps.incremental import ReadsIncrements
@@ -148,13 +150,14 @@ def cursor_name(pipeline: PipelineConfig, step: Step, partition: Partition | Non
     return "/".join((pipeline.name, step.name, *((partition.load_key,) if partition is not None else ())))
 
 
-def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment | None:
+def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: ExitStack) -> Increment | None:
     """What is new of what an extract reads; None where all of it is wanted, or none of it is loaded.
 
     Args:
         scope: What of the pipeline is run.
         step: The extract.
         frame: All that it reads.
+        persisted: Releases what is kept of it.
 
     Raises:
         PipelineException: The source has no such column, or NULL in it, or the sink can't tell where it has come.
@@ -186,21 +189,31 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame) -> Increment |
     newest = config.newest(frame, column, credentials)
     looked_at = _range(incremental, column, stored, newest, is_merged=not place.remembers_rows)
     rows, hint = looked_at.rows(frame), _hint(step, column, stored, newest)
-    move = CursorMove(name, stored, looked_at.end, looked_at.leaves_end, column.name, source)
+    after = StoredCursor(
+        stored.version + 1,
+        _text(looked_at.end),
+        is_start=looked_at.leaves_end and looked_at.end is not None,
+        column=column.name,
+        source=source,
+    )
     if incremental.boundary == "exclusive" or not place.remembers_rows:
         is_idle = stored.version > 0 and not looked_at.includes_start and looked_at.end == looked_at.start
-        return Increment(rows, load.index, replace(move, is_idle=is_idle), hint)
+        return Increment(rows, load.index, CursorMove(name, stored, after, is_idle=is_idle), hint)
     names = [own_column(frame.columns, one) for one in incremental.key] if incremental.key else own_columns(frame)
     columns = identity_columns(frame, list(dict.fromkeys([*names, column.name])))
     is_key, seen_from = incremental.key is not None, _seen_from(incremental, looked_at)
-    near = _near(rows, looked_at, seen_from)
+    near = _near(rows, looked_at, seen_from, persisted)
     told = with_identity(near, columns, is_key=is_key).select(*IDENTITY) if near is not None else None
     is_known = looked_at.known is not None and stored.seen_from is not None
     seen = place.seen(frame.sparkSession) if is_known else None
     new = _unseen(_with(rows, near, looked_at, seen_from), looked_at, stored, seen)
     is_idle = looked_at.known is not None and looked_at.end == looked_at.known and new.isEmpty()
-    move = replace(move, seen_from=seen_from, columns=columns, is_key=is_key, seen=told, is_idle=is_idle)
-    return Increment(new, load.index, move, hint)
+    after = replace(after, seen_from=_text(seen_from), columns=columns, is_key=is_key)
+    return Increment(new, load.index, CursorMove(name, stored, after, told, is_idle), hint)
+
+
+def _text(value: CursorValue | None) -> str | None:
+    return str(value) if value is not None else None
 
 
 def _require_new(scope: RunScope, step: Step, place: CursorPlace) -> None:
@@ -288,18 +301,18 @@ def _seen_from(incremental: Incremental, looked_at: _Range) -> CursorValue | Non
     return _larger(back, looked_at.start)
 
 
-def _near(rows: DataFrame, looked_at: _Range, seen_from: CursorValue | None) -> DataFrame | None:
+def _near(rows: DataFrame, looked_at: _Range, seen_from: CursorValue | None, persisted: ExitStack) -> DataFrame | None:
     """The rows that the next load may look at again; None if there are none.
 
-    What is loaded of them, and what the sink is told of them, have to be one reading. A part of it that is lost fails
-    the run, where one of a persisted frame would be read anew.
+    What is loaded of them, and what the sink is told of them, have to be one reading.
     """
     from pyspark.sql import functions as F
 
     if seen_from is None:
         return None
     column = looked_at.column
-    return rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from)).localCheckpoint(eager=False)
+    near = rows.filter(F.col(quoted(column.name)) >= column.literal(seen_from))
+    return persisted.enter_context(rows_made_once(near, at_once=False))
 
 
 def _with(rows: DataFrame, near: DataFrame | None, looked_at: _Range, seen_from: CursorValue | None) -> DataFrame:

@@ -108,7 +108,7 @@ def plan(
                 match step.config:
                     case Extract() | Transform():
                         given = _given_frame(scope, step, frames, spark, persisted)
-                        if (increment := read_increment(scope, step, given)) is not None:
+                        if (increment := read_increment(scope, step, given, persisted)) is not None:
                             given, moves[increment.load] = increment.frame, increment.move
                             hints += [increment.hint] if increment.hint is not None else []
                         frames[step.index] = _plan_frame(scope, step, given, frames, persisted)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column
+from pipeline_platform.frames.partition_rows import fits
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -63,14 +63,7 @@ class CursorColumn:
         """
         from pyspark.sql import types as T
 
-        all_bits: Mapping[DataType, int] = {
-            T.ByteType(): 8,
-            T.ShortType(): 16,
-            T.IntegerType(): 32,
-            T.LongType(): 64,
-        }
-        bits = all_bits.get(self.data_type)
-        if bits is not None and isinstance(value, int) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+        if isinstance(value, int) and not fits(value, self.data_type):
             raise ValueError(value)
         if isinstance(self.data_type, T.DecimalType) and isinstance(value, Decimal):
             whole = self.data_type.precision - self.data_type.scale

@@ -139,12 +139,18 @@ def partition_rows(partition: Partition, schema: StructType) -> PartitionRows:
         return PartitionRows(name, kind, lower, upper)
     values = tuple(_key(key, kind, name) for key in partition.keys)
     for value in values:
-        if isinstance(value, int) and not _fits(value, schema[name].dataType):
+        if isinstance(value, int) and not fits(value, schema[name].dataType):
             raise _no_value(str(value), schema[name].dataType.simpleString(), name)
     return PartitionRows(name, kind, values=values)
 
 
-def _fits(value: int, data_type: DataType) -> bool:
+def fits(value: int, data_type: DataType) -> bool:
+    """Whether a type of integers holds a value.
+
+    Args:
+        value: The value.
+        data_type: The type.
+    """
     from pyspark.sql import types as T
 
     bits = {T.ByteType().typeName(): 8, T.ShortType().typeName(): 16, T.IntegerType().typeName(): 32}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.cursor_values import CursorValue
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -74,44 +73,16 @@ class CursorMove:
     Args:
         name: Of the cursor: which step reads, and for which partition.
         before: Where it was, and has to be still.
-        position: As `StoredCursor.position`, once the load is done.
-        is_start: Likewise.
-        column: Likewise.
-        source: Likewise.
-        seen_from: Likewise.
-        columns: Likewise.
-        is_key: Likewise.
-        seen: As `CursorPlace.seen`, likewise.
+        after: Where it is, once the load is done.
+        seen: As `CursorPlace.seen`, likewise; None if the sink is to know of no rows.
         is_idle: Whether there is nothing new, so that there is nothing to write.
     """
 
     name: str
     before: StoredCursor
-    position: CursorValue | None
-    is_start: bool
-    column: str
-    source: str | None
-    seen_from: CursorValue | None = None
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    is_key: bool = False
+    after: StoredCursor
     seen: DataFrame | None = None
     is_idle: bool = False
-
-    @property
-    def after(self) -> StoredCursor:
-        """What the sink is to remember."""
-        position, seen_from = (str(value) if value is not None else None for value in (self.position, self.seen_from))
-        version = self.before.version + 1
-        return StoredCursor(
-            version,
-            position,
-            is_start=self.is_start and position is not None,
-            column=self.column,
-            source=self.source,
-            seen_from=seen_from,
-            columns=self.columns,
-            is_key=self.is_key,
-        )
 
 
 def cursor_moved(name: str) -> PipelineExecutionException:

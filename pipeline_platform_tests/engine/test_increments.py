@@ -260,13 +260,6 @@ def test_a_step_with_another_name_does_not_load_all_again(spark: SparkSession, s
     assert shop.ids() == [1, 2]
 
 
-def test_a_copy_of_a_table_without_its_cursors_is_not_loaded_again(spark: SparkSession, shop: Shop):
-    run(spark, *shop.steps())
-    shutil.rmtree(shop.table / "_pipeline_platform")
-    refused(spark, shop.steps(), "says that the cursor 'tested/orders' was moved 1 times")
-    assert shop.ids() == [1, 2]
-
-
 @pytest.fixture
 def command(shop: Shop, tmp_path: Path) -> Callable[..., str]:
     """The command `cursor` for the pipeline that `run` runs."""
@@ -403,7 +396,22 @@ def test_both_hours_are_new_where_clocks_are_put_back(spark: SparkSession, shop:
     assert shop.ids() == [1, 2, 3, 4]
 
 
-def test_a_table_that_has_forgotten_its_transactions_is_not_loaded_again(spark: SparkSession, shop: Shop):
+def test_a_copy_of_a_table_without_its_cursors_is_not_loaded_again(
+    spark: SparkSession, shop: Shop, command: Callable[..., str]
+):
+    run(spark, *shop.steps())
+    shutil.rmtree(shop.table / "_pipeline_platform")
+    refused(spark, shop.steps(), "says that the cursor 'tested/orders' was moved 1 times")
+    assert shop.ids() == [1, 2]
+    command("--set", "2024-01-01 10:06")
+    shop.add((3, at(6), "c"))
+    run(spark, *shop.steps())
+    assert shop.ids() == [1, 2, 3]
+
+
+def test_a_table_that_has_forgotten_its_transactions_is_not_loaded_again(
+    spark: SparkSession, shop: Shop, command: Callable[..., str]
+):
     run(spark, *shop.steps())
     shop.add((3, at(6), "c"))
     spark.sql(
@@ -412,6 +420,10 @@ def test_a_table_that_has_forgotten_its_transactions_is_not_loaded_again(spark: 
     )
     refused(spark, shop.steps(), "has forgotten its transactions, and so where the cursor 'tested/orders' is")
     assert shop.ids() == [1, 2]
+    spark.sql(f"ALTER TABLE delta.`{shop.table}` UNSET TBLPROPERTIES ('delta.setTransactionRetentionDuration')")
+    command("--set", "2024-01-01 10:06")
+    run(spark, *shop.steps())
+    assert shop.ids() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("value", ["banana", "", "Infinity", "2024-13-01"])

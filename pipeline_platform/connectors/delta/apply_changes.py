@@ -32,10 +32,11 @@ from pipeline_platform.connectors.delta.change_truncation import (
     truncation_to_remember,
 )
 from pipeline_platform.connectors.delta.changes import Changes
-from pipeline_platform.connectors.delta.loaded_changes import loaded_changes, rows_made_once
+from pipeline_platform.connectors.delta.loaded_changes import loaded_changes
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.made_once import rows_made_once
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable

@@ -77,10 +77,13 @@ class DeltaCursor:
 
     def put(self, position: str | None) -> None:
         """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
-        current = self._current()
-        version = self.version(open_table(self.place))
-        stem = current.stem if current is not None else f"{version:020}-{_PUT}"
-        self._write(stem, StoredCursor(version, position, is_start=position is not None))
+        table = open_table(self.place)
+        version = self.version(table)
+        for entry in self._entries():
+            # What is there by now may be what keeps it from being found.
+            if _version(entry) <= version or (table is not None and version == 0 and self._was_committed(entry, table)):
+                remove_tree(entry)
+        self._write(f"{version:020}-{_PUT}", StoredCursor(version, position, is_start=position is not None))
 
     def version(self, table: DeltaTable | None) -> int:
         """How many loads have moved it.

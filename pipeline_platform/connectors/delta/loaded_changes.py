@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
 from pipeline_platform.connectors.delta.change_columns import FrameChanges, common_type
 from pipeline_platform.connectors.delta.change_timeline import KEY, SEQUENCE, TRUNCATED, change_events
 from pipeline_platform.frames.columns import quoted
-from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.frames.made_once import rows_made_once
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -74,26 +74,6 @@ def loaded_changes(given: FrameChanges) -> Generator[LoadedChanges]:
         }
         truncated_at = _literal(row[1], sequence) if row[1] is not None else None
         yield LoadedChanges(events, row[0] <= _FEW, bounds, truncated_at)
-
-
-@contextmanager
-def rows_made_once(frame: DataFrame, *, at_once: bool) -> Generator[DataFrame]:
-    """The frame, cut off from what it was made of, while the block lasts.
-
-    Spark forgets what it keeps by `persist` as soon as a Delta table is written that it was made of. Rows that an
-    executor loses with these are an error, and not made anew from what may be others.
-
-    Args:
-        frame: The frame.
-        at_once: Whether its rows are made now; by default with the first action on it.
-    """
-    kept = frame.localCheckpoint(eager=at_once)
-    try:
-        yield kept
-    finally:
-        if not is_remote(kept.sparkSession):
-            in_java: Any = kept._jdf  # pyright: ignore[reportPrivateUsage]
-            in_java.queryExecution().logical().rdd().unpersist(False)
 
 
 def _has_bounds(data_type: DataType) -> bool:

@@ -40,10 +40,15 @@ class DatabaseCursor:
     remembers_rows = False
 
     def stored(self) -> StoredCursor:
-        """Where it is now."""
+        """Where it is now.
+
+        Raises:
+            PipelineExecutionException: The table that it is of is gone.
+        """
         with self.database.session(self._about) as session:
-            stored = self._stored(session, "")
-            if stored.version > 0 and stored.position is not None and not self._has_table(session):
+            place = self._place(session)
+            stored = self._stored(session, place)
+            if stored.version > 0 and stored.position is not None and not self._has_table(session, place):
                 raise PipelineExecutionException(
                     f"the {self._about} in {self.database.address} is gone, of which the cursor '{self.name}' says "
                     f"that it is loaded up to {stored.position}",
@@ -51,15 +56,73 @@ class DatabaseCursor:
                 )
         return stored
 
-    def _stored(self, session: DatabaseConnection, lock: str) -> StoredCursor:
-        found = self._rows(session, f"SELECT state FROM {{}} WHERE id = %s{lock}", self._key(self._place(session)))
+    def seen(self, spark: SparkSession) -> DataFrame:
+        """Not remembered: rows that are looked at again are merged again."""
+        raise NotImplementedError(CURSORS)
+
+    def others(self) -> list[str]:
+        """The names of all other cursors that the schema remembers for the table."""
+        with self.database.session(self._about) as session:
+            place = self._place(session)
+            found = self._rows(session, place, "SELECT name FROM {} WHERE target = %s", str(place))
+        return sorted(row[0] for row in found if row[0] != self.name)
+
+    def put(self, position: str | None) -> None:
+        """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
+        with self.database.session(self._about) as session:
+            place = self._place(session)
+            self.make(session, place)
+            version = self._stored(session, place).version
+            with session.transaction():
+                self._write(session, place, StoredCursor(version, position, is_start=position is not None))
+
+    def make(self, session: DatabaseConnection, place: TableName) -> None:
+        """Make the table of cursors unless it is there.
+
+        Args:
+            session: A session.
+            place: The table that is written.
+        """
+        if not self.database.tables_named(session, place.schema, CURSORS):
+            session.execute(
+                f"CREATE TABLE IF NOT EXISTS {self._sql(place)} (id varchar(190) PRIMARY KEY, name text NOT NULL, "
+                f"target text NOT NULL, state text NOT NULL) {self.database.table_options}"
+            )
+
+    def move(self, session: DatabaseConnection, place: TableName, move: CursorMove) -> None:
+        """Move it, in the transaction of the load.
+
+        Args:
+            session: The session, in a transaction.
+            place: The table that is written.
+            move: Where to.
+
+        Raises:
+            PipelineExecutionException: Another load has moved it in the meantime.
+        """
+        if self._stored(session, place, " FOR UPDATE") != move.before:
+            raise cursor_moved(self.name)
+        self._write(session, place, move.after)
+
+    def _stored(self, session: DatabaseConnection, place: TableName, lock: str = "") -> StoredCursor:
+        found = self._rows(session, place, f"SELECT state FROM {{}} WHERE id = %s{lock}", self._key(place))
         return StoredCursor(**json.loads(found[0][0])) if found else StoredCursor()
 
-    def _key(self, place: TableName) -> str:
-        return ledger_key(f"{place} {self.name}")
+    def _write(self, session: DatabaseConnection, place: TableName, stored: StoredCursor) -> None:
+        key, state = self._key(place), json.dumps(asdict(stored))
+        if not session.execute(f"UPDATE {self._sql(place)} SET state = %s WHERE id = %s", state, key):
+            values = (key, self.name, str(place), state)
+            session.execute(
+                f"INSERT INTO {self._sql(place)} (id, name, target, state) VALUES (%s, %s, %s, %s)", *values
+            )
 
-    def _has_table(self, session: DatabaseConnection) -> bool:
-        place = self._place(session)
+    def _rows(self, session: DatabaseConnection, place: TableName, query: str, *values: str) -> Sequence[Sequence[str]]:
+        """The rows of a query of the table of cursors; none if there is no such table."""
+        if not self.database.tables_named(session, place.schema, CURSORS):
+            return ()
+        return session.rows(query.format(self._sql(place)), *values)
+
+    def _has_table(self, session: DatabaseConnection, place: TableName) -> bool:
         try:
             session.rows(f"SELECT 1 FROM {self.database.quoted_path([place.schema, place.name])} WHERE 1 = 0")
         except Exception as error:
@@ -69,66 +132,11 @@ class DatabaseCursor:
             return False
         return True
 
-    def seen(self, spark: SparkSession) -> DataFrame:
-        """Not remembered: rows that are looked at again are merged again."""
-        raise NotImplementedError(CURSORS)
-
-    def others(self) -> list[str]:
-        """The names of all other cursors that the schema remembers for the table."""
-        with self.database.session(self._about) as session:
-            target = str(self._place(session))
-            found = self._rows(session, "SELECT name FROM {} WHERE target = %s", target)
-        return sorted(row[0] for row in found if row[0] != self.name)
-
-    def put(self, position: str | None) -> None:
-        """Have the next load begin at a value, itself included, or with None as if nothing had been loaded."""
-        with self.database.session(self._about) as session:
-            self.make(session)
-            version = self._stored(session, "").version
-            with session.transaction():
-                self._write(session, StoredCursor(version, position, is_start=position is not None))
-
-    def make(self, session: DatabaseConnection) -> None:
-        """Make the table of cursors unless it is there."""
-        place = self._place(session)
-        if not self.database.tables_named(session, place.schema, CURSORS):
-            session.execute(
-                f"CREATE TABLE IF NOT EXISTS {self._sql(place)} (id varchar(190) PRIMARY KEY, name text NOT NULL, "
-                f"target text NOT NULL, state text NOT NULL) {self.database.table_options}"
-            )
-
-    def move(self, session: DatabaseConnection, move: CursorMove) -> None:
-        """Move it, in the transaction of the load.
-
-        Args:
-            session: The session, in a transaction.
-            move: Where to.
-
-        Raises:
-            PipelineExecutionException: Another load has moved it in the meantime.
-        """
-        if self._stored(session, " FOR UPDATE") != move.before:
-            raise cursor_moved(self.name)
-        self._write(session, move.after)
-
-    def _write(self, session: DatabaseConnection, stored: StoredCursor) -> None:
-        place, state = self._place(session), json.dumps(asdict(stored))
-        key = self._key(place)
-        if not session.execute(f"UPDATE {self._sql(place)} SET state = %s WHERE id = %s", state, key):
-            values = (key, self.name, str(place), state)
-            session.execute(
-                f"INSERT INTO {self._sql(place)} (id, name, target, state) VALUES (%s, %s, %s, %s)", *values
-            )
-
-    def _rows(self, session: DatabaseConnection, query: str, *values: str) -> Sequence[Sequence[str]]:
-        """The rows of a query of the table of cursors; none if there is no such table."""
-        place = self._place(session)
-        if not self.database.tables_named(session, place.schema, CURSORS):
-            return ()
-        return session.rows(query.format(self._sql(place)), *values)
-
     def _place(self, session: DatabaseConnection) -> TableName:
         return self.database.table_place(session, self.table)
+
+    def _key(self, place: TableName) -> str:
+        return ledger_key(f"{place} {self.name}")
 
     def _sql(self, place: TableName) -> str:
         return self.database.quoted_path([place.schema, CURSORS])

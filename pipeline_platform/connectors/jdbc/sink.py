@@ -100,7 +100,7 @@ class DatabaseWrite(ABC):
                 return NOTHING_NEW
             self.make_ledger(session, place)
             if self.run.cursor is not None:
-                self._cursor(self.run.cursor).make(session)
+                self._cursor(self.run.cursor).make(session, place)
             finished = self.finished(session, place)
             self._drop_leftovers(session, place)
             self._drop_orphans(session, place)
@@ -242,10 +242,10 @@ class DatabaseWrite(ABC):
             PipelineExecutionException: That many are not there; the table is as it was.
         """
 
-    def move_cursor(self, session: DatabaseConnection) -> None:
+    def move_cursor(self, session: DatabaseConnection, place: TableName) -> None:
         """Note where the load gets to in a source of which only what is new was read; within the transaction."""
         if self.run.cursor is not None:
-            self._cursor(self.run.cursor).move(session, self.run.cursor)
+            self._cursor(self.run.cursor).move(session, place, self.run.cursor)
 
     def _cursor(self, move: CursorMove) -> DatabaseCursor:
         return DatabaseCursor(self.database, self.config.table_parts(self.config.table), move.name)

@@ -15,6 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 from devtools.pipelines import StepValue, extract, last_step, load, pipeline_of, run, transform
 from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
 from pipeline_platform.connectors.jdbc.database import DatabaseConnection
+from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -132,9 +133,9 @@ def test_of_two_runs_that_fill_a_database_one_loads_what_is_new(
     steps = [orders.extract(**by_id), orders.load("copy")]
     publish = DatabaseCursor.move
 
-    def overtaken(cursor: DatabaseCursor, session: DatabaseConnection, move: CursorMove) -> None:
+    def overtaken(cursor: DatabaseCursor, session: DatabaseConnection, place: TableName, move: CursorMove) -> None:
         monkeypatch.setattr(DatabaseCursor, "move", publish)
-        publish(cursor, session, replace(move, before=StoredCursor(7)))
+        publish(cursor, session, place, replace(move, before=StoredCursor(7)))
 
     run(spark, *steps)
     order(orders, 4, "10:06:00")

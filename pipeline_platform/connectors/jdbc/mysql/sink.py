@@ -253,7 +253,7 @@ class MySQLWrite(DatabaseWrite):
             if noted == 0:
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
-            self.move_cursor(session)
+            self.move_cursor(session, place)
             if not is_new:
                 keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
                 return self._insert(session, staging, keys, columns, rows)

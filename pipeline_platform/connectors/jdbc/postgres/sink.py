@@ -184,7 +184,7 @@ class PostgresWrite(DatabaseWrite):
             if noted == 0:
                 return LoadResult(skipped=ALREADY_LOADED)
             self.require_staged(session, staging, rows)
-            self.move_cursor(session)
+            self.move_cursor(session, place)
             self._lock(session, place)
             keys = self.keys(place, columns)
             keys.require_staged(session, staging, rows, unique=self.config.mode == "merge")
