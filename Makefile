@@ -11,8 +11,10 @@ SURVIVAL := test_survival.py
 DEPLOYED := $(addprefix orchestration/test_,backfill.py compose.py group_run.py image.py streams.py termination.py ui.py)
 # As the pages: an environment with the built wheel, which takes some time to make.
 WITH_WHEEL := orchestration/test_component.py
+# Loads that go on where the last one was.
+CHANGES := engine/test_increments.py connectors/delta/test_changes.py
 # Those that take longest begin.
-PARTS := test-survival test-deployed test-docs test-streaming test-engine test-databases test-files test-spark \
+PARTS := test-survival test-deployed test-docs test-streaming test-engine test-databases test-files test-changes test-spark \
   test-examples test-dagster test-kafka test-methods test-config test-on-server
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -69,9 +71,11 @@ test-survival: PART = $(SURVIVAL)
 test-deployed: PART = $(DEPLOYED)
 test-docs: PART = docs $(WITH_WHEEL)
 test-streaming: PART = engine/streaming metrics
-test-engine: PART = $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py))
+test-engine: PART = $(filter-out $(CHANGES),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py)))
 test-databases: PART = connectors/jdbc $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/test_*.py))
-test-files: PART = connectors/delta connectors/files connectors/s3
+test-files: PART = connectors/files connectors/s3 \
+  $(filter-out $(CHANGES),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/delta/test_*.py)))
+test-changes: PART = $(CHANGES)
 test-spark: PART = engine/spark
 test-examples: PART = $(EXAMPLES)
 test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHEEL),\

@@ -50,6 +50,9 @@ LOCAL_CONF = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "2",
     "spark.databricks.delta.snapshotPartitions": "2",
+    # Tasks that list folders. Delta's VACUUM takes as many as it may, however few folders there are: by default 10,000,
+    # which takes half a minute.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "16",
     "spark.databricks.delta.properties.defaults.checkpointInterval": "50",
     "spark.driver.memory": "2g",
 }
