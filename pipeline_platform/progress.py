@@ -106,6 +106,8 @@ class ProgressTable:
             if step.quarantined and step.quarantine:
                 told = f"quarantine of {step.name}: {_place(step.quarantine)}"
                 self.console.print(Text(told, style="dim"), soft_wrap=True)
+            for change in step.schema_changes:
+                self.console.print(Text(f"{step.name}: {change.told()}", style="yellow"), soft_wrap=True)
         for hint in metrics.hints:
             self.console.print(Text(f"hint: {hint}", style="dim"))
 

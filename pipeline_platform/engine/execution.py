@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Set
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from pipeline_platform.config.step import Step
@@ -25,7 +26,7 @@ from pipeline_platform.engine.validation import (
 )
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
 from pipeline_platform.logs import log_context
-from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
+from pipeline_platform.metrics.run import RuleMetrics, SchemaChangeMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.transform import Transform
@@ -216,6 +217,7 @@ class _Execution:
                 columns=list(action.columns),
                 lineage=_by_column(action.lineage),
                 detail=dict(written.detail),
+                schema_changes=[SchemaChangeMetrics(**asdict(change)) for change in written.schema_changes],
             ),
             step,
         )

@@ -32,7 +32,7 @@ from pipeline_platform.metrics.run import ColumnMetrics
 from pipeline_platform.steps.base import FrameOutput
 from pipeline_platform.steps.cursor import CursorMove
 from pipeline_platform.steps.extract import Extract
-from pipeline_platform.steps.load import Load
+from pipeline_platform.steps.load import Load, WritesFrame
 from pipeline_platform.steps.malformed import MALFORMED
 from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform.steps.validate import Validate
@@ -174,15 +174,19 @@ def _plan_frame(
             # The mark is gone once the records have been let through; those are the rows of the step too.
             frame, observation = counted(frame)
         frame = config.accepted(frame)
-    columns = [
-        ColumnMetrics(name=column.name, type=column.dataType.simpleString(), nullable=column.nullable)
-        for column in frame.schema
-    ]
+    columns = _columns(frame)
     if observation is None and _is_counted(scope, step):
         frame, observation = counted(frame)
     if config.cache:
         frame = _keep(frame, persisted, config.cache_storage_level)
     return PlannedFrame(step, frame, columns, lineage, observation, bad_records)
+
+
+def _columns(frame: DataFrame) -> list[ColumnMetrics]:
+    return [
+        ColumnMetrics(name=column.name, type=column.dataType.simpleString(), nullable=column.nullable)
+        for column in frame.schema
+    ]
 
 
 def inputs_of(step: Step, frames: Mapping[int, DataFrame], spark: SparkSession) -> Frames:
@@ -330,7 +334,11 @@ def _plan_load(
     replaced = rows if not config.names_partition_in_place() else None
     run = replace(scope.load_run(step, name, credentials, rows=replaced), cursor=move)
     prepared, uri = config.prepare(frame, run), config.dataset().uri
-    return PlannedLoad(step, prepared, uri, source.columns, lineage, observation, bad_records, validated, move)
+    columns = source.columns
+    if isinstance(prepared, WritesFrame):
+        columns = _columns(prepared.frame)
+        lineage = {column.name: lineage[column.name] for column in columns if column.name in lineage}
+    return PlannedLoad(step, prepared, uri, columns, lineage, observation, bad_records, validated, move)
 
 
 def _storable(

@@ -43,6 +43,30 @@ class RuleMetrics(_Record):
         return self.violations / self.rows if self.rows else None
 
 
+class SchemaChangeMetrics(_Record):
+    """A difference between the columns of a load and those of its table, and what became of it."""
+
+    column: str
+    """The column, or the field of one."""
+    change: Literal["added", "ignored", "quarantined", "missing", "widened", "variant"]
+    before: str | None
+    """Its type in the table; None if the table did not have it."""
+    after: str | None
+    """Its type in the load; None if the load does not have it."""
+
+    def told(self) -> str:
+        """The change in a line."""
+        match self.change:
+            case "missing":
+                return f"the load has no column '{self.column}' ({self.before})"
+            case "widened":
+                return f"the column '{self.column}' was widened from {self.before} to {self.after}"
+            case "variant":
+                return f"the column '{self.column}' ({self.before}) came as {self.after}, into a column of its own"
+            case _:
+                return f"the new column '{self.column}' ({self.after}) was {self.change}"
+
+
 class StepMetrics(_Record):
     """What one step did."""
 
@@ -88,6 +112,8 @@ class StepMetrics(_Record):
     blocking: bool = True
     """For a validation: whether a broken rule stops the run."""
     detail: dict[str, int] = {}
+    schema_changes: list[SchemaChangeMetrics] = []
+    """For a load with a `schemaPolicy`: how its columns were different from those of the table."""
 
     def told(self) -> str:
         """What the step did, in a line."""
@@ -114,7 +140,8 @@ class StepMetrics(_Record):
             for before, rule in zip(self.rules, later.rules, strict=True)
         ]
         sums = {name: _sum(getattr(self, name), getattr(later, name)) for name in _ADD_UP}
-        return later.model_copy(update={**sums, "rules": rules})
+        changes = [*self.schema_changes, *(new for new in later.schema_changes if new not in self.schema_changes)]
+        return later.model_copy(update={**sums, "rules": rules, "schema_changes": changes})
 
     @property
     def violations(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline_platform.metrics.run import RuleMetrics, StepMetrics
+from pipeline_platform.metrics.run import RuleMetrics, SchemaChangeMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform.orchestration.column_origins import Origins
 
@@ -39,6 +39,7 @@ def materialization_metadata(
         "malformed_records": metrics.malformed,
         "quarantined": metrics.quarantined,
         "quarantine": metrics.quarantine,
+        "schema_changes": _schema_changes(metrics),
         **{f"{system}/{name}": value for name, value in metrics.detail.items()},
     }
     if metrics.columns:
@@ -55,6 +56,30 @@ def materialization_metadata(
         )
         found["dagster/column_lineage"] = dg.TableColumnLineage(origins) if any(origins.values()) else None
     return {name: value for name, value in found.items() if value is not None}
+
+
+def schema_observation(key: dg.AssetKey, change: SchemaChangeMetrics) -> dg.AssetObservation:
+    """The event of one column of a load that was not as in its table.
+
+    Args:
+        key: Of the sink's asset.
+        change: The difference.
+    """
+    facts = {name: value for name, value in change.model_dump().items() if value is not None}
+    return dg.AssetObservation(
+        asset_key=key, description=change.told(), metadata={f"schema/{name}": value for name, value in facts.items()}
+    )
+
+
+def _schema_changes(metrics: StepMetrics) -> dg.TableMetadataValue | None:
+    if not metrics.schema_changes:
+        return None
+    records = [
+        dg.TableRecord({name: value or "" for name, value in change.model_dump().items()})
+        for change in metrics.schema_changes
+    ]
+    columns = [dg.TableColumn(name, "string") for name in ("column", "change", "before", "after")]
+    return dg.TableMetadataValue(records=records, schema=dg.TableSchema(columns=columns))
 
 
 def _row_count(metrics: StepMetrics, partitions: Sequence[str]) -> dict[str, Any]:

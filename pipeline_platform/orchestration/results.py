@@ -13,7 +13,7 @@ from pipeline_platform.exceptions import PipelineCancelledException, PipelineExc
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.column_origins import column_origins, described_columns
-from pipeline_platform.orchestration.metadata import check_result, materialization_metadata
+from pipeline_platform.orchestration.metadata import check_result, materialization_metadata, schema_observation
 
 _LOADED = ("COMPLETED", "SKIPPED")
 Result = dg.MaterializeResult[Any] | dg.AssetCheckResult
@@ -48,6 +48,8 @@ def materializations(
                 described_columns(view, pipeline, step, steps, origins),
                 partitions=context.partition_keys if pipeline.partitions is not None else (),
             )
+            for change in steps[step.index].schema_changes:
+                context.log_event(schema_observation(key, change))
             yield dg.MaterializeResult(asset_key=key, metadata=metadata)
 
 

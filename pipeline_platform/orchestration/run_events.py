@@ -55,6 +55,8 @@ class RunEvents:
         # Extracts and transforms are part of what is done for a load, and take no time of their own.
         marker = step.name if metrics.seconds is not None else None
         self._event(metrics.told(), EngineEventData(marker_end=marker))
+        for change in metrics.schema_changes:
+            self.warn(f"{step.name}: {change.told()}")
 
     def show_spark(self, spark: SparkSession) -> None:
         """Link to Spark's page of the run, if it has one."""

@@ -10,10 +10,10 @@ import dagster as dg
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
-from pipeline_platform.metrics.run import StepMetrics
+from pipeline_platform.metrics.run import SchemaChangeMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform.orchestration.asset_view import AssetView
-from pipeline_platform.orchestration.metadata import stream_metadata
+from pipeline_platform.orchestration.metadata import schema_observation, stream_metadata
 from pipeline_platform.orchestration.results import (
     Result,
     check_results,
@@ -119,11 +119,18 @@ class StreamEvents:
         self._batch: int | None = None
         self._totals = StreamTotals()
         self._left_out: str | None = None
+        self._schema_changes: set[tuple[int, SchemaChangeMetrics]] = set()
 
     def on_step(self, _: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step of a micro-batch, as a listener of the run."""
-        if metrics is not None:
-            self.latest[step.index] = metrics
+        if metrics is None:
+            return
+        self.latest[step.index] = metrics
+        for change in metrics.schema_changes:
+            if (step.index, change) not in self._schema_changes:
+                self._schema_changes.add((step.index, change))
+                self._events.warn(f"{step.name}: {change.told()}")
+                self._log(schema_observation(self._sinks[step.index], change))
 
     def __call__(self, progress: StreamProgress) -> None:
         now = time.monotonic()

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import PipelineMode, StepType
 from pipeline_platform.config.values import Location, Text, one_of
+from pipeline_platform.frames.schema_drift import SchemaChange
 from pipeline_platform.steps.base import FrameInput
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class LoadResult:
         version: Version of the table, for a sink that has versions.
         skipped: Why nothing was written, where that is right: an earlier attempt did, or mode `ignore`.
         detail: More numbers of the sink's own, for the metadata.
+        schema_changes: How the columns that were loaded were different from those of the sink.
     """
 
     rows: int | None = None
@@ -77,6 +79,7 @@ class LoadResult:
     version: int | None = None
     skipped: str | None = None
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
+    schema_changes: Sequence[SchemaChange] = ()
 
 
 NOTHING_NEW = LoadResult(rows=0, skipped="there is nothing new in the source")
@@ -92,6 +95,16 @@ class PreparedLoad(Protocol):
 
     def clean(self) -> None:
         """Remove what an attempt that did not finish left behind."""
+        ...
+
+
+@runtime_checkable
+class WritesFrame(Protocol):
+    """A prepared load whose sink has other columns than the frame that it was given."""
+
+    @property
+    def frame(self) -> DataFrame:
+        """What is written."""
         ...
 
 

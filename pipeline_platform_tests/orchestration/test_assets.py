@@ -337,3 +337,22 @@ def test_a_code_server_can_load_the_definitions(define: MakeDefinitions, tmp_pat
         texts={"bad.json": "{"},
     )
     dg.Definitions.validate_loadable(definitions)
+
+
+def test_each_column_that_is_not_as_in_the_table_is_an_event_with_the_difference(
+    define: MakeDefinitions, spark: SparkSession, tmp_path: Path, instance: dg.DagsterInstance
+):
+    for columns in ({"value": "value"}, {"more": "value"}):
+        enriched = {"type": "transform", "method": "enrichData", "config": {"columns": columns}}
+        pipeline = rate_to_delta("grows", tmp_path / "t", enriched, schemaPolicy={"newColumns": "ignore"})
+        result = run(define(pipeline), "grows", instance)
+        assert result.success
+    key = dg.AssetKey(["grows", "to_delta_lake"])
+    observations: Any = [record.asset_observation for record in instance.fetch_observations(key, limit=5).records]
+    assert [observation.description for observation in observations] == ["the new column 'more' (bigint) was ignored"]
+    assert observations[0].metadata["schema/after"].value == "bigint"
+    materialization: Any = instance.get_latest_materialization_event(key)
+    metadata = materialization.asset_materialization.metadata
+    [record] = metadata["schema_changes"].records
+    assert dict(record.data) == {"column": "more", "change": "ignored", "before": "", "after": "bigint"}
+    assert [column.name for column in metadata["dagster/column_schema"].value.columns] == ["timestamp", "value"]

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
 _COLUMN_MAPPING = "delta.columnMapping.mode"
-_TYPE_WIDENING = "delta.enableTypeWidening"
+TYPE_WIDENING = "delta.enableTypeWidening"
+"""The property of a table whose columns may get wider types."""
 _COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
 _NOT_IN_NAMES = " ,;{}()\n\t="
 
@@ -93,15 +94,15 @@ def require_schema(
             hint="drop the column, or set 'mergeSchema' to add it to the table",
         )
     require_names(frame, [*added, *_new_fields(frame.schema, table)], properties)
-    may_widen = properties.get(_TYPE_WIDENING) == "true"
+    may_widen = properties.get(TYPE_WIDENING) == "true"
     for field in frame.schema:
         target = existing.get(field.name.lower())
-        if target is not None and not _fits(field.dataType, target.dataType, widens=may_widen and merge_schema):
+        if target is not None and not _fits(field.dataType, target.dataType, may_widen=may_widen and merge_schema):
             wanted = target.dataType.simpleString()
             hint = f"cast it with enrichData: CAST({field.name} AS {wanted})"
             if isinstance(target.dataType, StructType):
                 hint = "give it the fields of the table's column"
-            if may_widen and _fits(field.dataType, target.dataType, widens=True):
+            if may_widen and _fits(field.dataType, target.dataType, may_widen=True):
                 hint = "set 'mergeSchema', which widens the table's column"
             raise PipelineExecutionException(
                 f"the column '{field.name}' is {field.dataType.simpleString()}, and the table at "
@@ -118,20 +119,21 @@ def require_schema(
         )
 
 
-def _fits(source: DataType, target: DataType, *, widens: bool) -> bool:
-    """Whether Delta takes a column of the source's type; `widens`: or gives the table's the wider one."""
+def _fits(source: DataType, target: DataType, *, may_widen: bool) -> bool:
+    """Whether Delta takes a column of the source's type; `may_widen`: or gives the table's the wider one."""
     from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, NullType, ShortType, StructType
 
     if isinstance(source, StructType) and isinstance(target, StructType):
         fields = {field.name.lower(): field.dataType for field in target}
         return all(
-            _fits(field.dataType, fields.get(field.name.lower(), field.dataType), widens=widens) for field in source
+            _fits(field.dataType, fields.get(field.name.lower(), field.dataType), may_widen=may_widen)
+            for field in source
         )
     if isinstance(source, ArrayType) and isinstance(target, ArrayType):
-        return _fits(source.elementType, target.elementType, widens=widens)
+        return _fits(source.elementType, target.elementType, may_widen=may_widen)
     if isinstance(source, MapType) and isinstance(target, MapType):
-        return _fits(source.keyType, target.keyType, widens=widens) and _fits(
-            source.valueType, target.valueType, widens=widens
+        return _fits(source.keyType, target.keyType, may_widen=may_widen) and _fits(
+            source.valueType, target.valueType, may_widen=may_widen
         )
     # The one family of types that Delta converts on write.
     widths = (ByteType, ShortType, IntegerType)
@@ -139,12 +141,17 @@ def _fits(source: DataType, target: DataType, *, widens: bool) -> bool:
         source == target
         or isinstance(source, NullType)
         or (isinstance(source, widths) and isinstance(target, widths))
-        or (widens and _widens(target, source))
+        or (may_widen and widens(target, source))
     )
 
 
-def _widens(target: DataType, source: DataType) -> bool:
-    """Whether Delta gives a column of the table the wider type of the frame, as its protocol lists them."""
+def widens(target: DataType, source: DataType) -> bool:
+    """Whether Delta gives a column of the table the wider type of the frame, as its protocol lists them.
+
+    Args:
+        target: The type in the table.
+        source: The type in the frame.
+    """
     from pyspark.sql.types import (
         ByteType,
         DecimalType,

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
 from pipeline_platform.connectors.delta.apply_changes import given_changes
@@ -64,6 +65,8 @@ class ToDeltaLake(Load, S3Options):
     merge_schema: Flag = False
     """Add columns that the table does not have yet; if its property `delta.enableTypeWidening` is true, also widen the
     types of others."""
+    schema_policy: SchemaPolicy | None = None
+    """What happens where the columns of the frame are not those of the table: instead of `mergeSchema`."""
     overwrite_schema: Flag = False
     """With mode `overwrite`: give the table the frame's columns."""
     merge_keys: Names = []
@@ -84,6 +87,7 @@ class ToDeltaLake(Load, S3Options):
         if self.overwrite_schema and self.mode != "overwrite":
             message = "'overwriteSchema' needs mode overwrite"
             raise PydanticCustomError("overwrite", message, {"key": "overwriteSchema"})
+        self._require_policy_fits()
         require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
         if self.partition_overwrite == "dynamic" and self.overwrite_schema:
             message = "'overwriteSchema' changes the columns of the whole table: it needs 'partitionOverwrite' static"
@@ -94,6 +98,18 @@ class ToDeltaLake(Load, S3Options):
             message = "'partitionBy' and 'clusterBy' are mutually exclusive"
             raise PydanticCustomError("cluster", message, {"key": "clusterBy"})
         return self
+
+    def _require_policy_fits(self) -> None:
+        if self.schema_policy is None:
+            return
+        message = None
+        if self.mode not in ("append", "overwrite", "merge"):
+            message = "'schemaPolicy' needs mode append, overwrite or merge"
+        elif self.merge_schema or self.overwrite_schema:
+            other = "mergeSchema" if self.merge_schema else "overwriteSchema"
+            message = f"'schemaPolicy' and '{other}' are mutually exclusive"
+        if message is not None:
+            raise PydanticCustomError("schema", "{message}", {"message": message, "key": "schemaPolicy"})
 
     def _require_replace_where_fits(self) -> None:
         message = None
@@ -142,7 +158,7 @@ class ToDeltaLake(Load, S3Options):
         return self.path
 
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
-        if self.mode != "append" or self.output_mode != "append" or self.cluster_by:
+        if self.mode != "append" or self.output_mode != "append" or self.cluster_by or self.schema_policy is not None:
             return None
         place = self.place(run.credentials)
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
@@ -169,6 +185,7 @@ class ToDeltaLake(Load, S3Options):
             overwrite_schema=self.overwrite_schema,
             partition_overwrite=self.partition_overwrite,
             replace_where=self.replace_where,
+            schema_policy=self.schema_policy,
         )
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
@@ -197,6 +214,4 @@ class ToDeltaLake(Load, S3Options):
                 "those of the server",
                 hint="give the server the rights, or run it with SPARK_MASTER",
             )
-        prepared = DeltaWrite(self._how(), frame, run, place, given=given)
-        prepared.check()
-        return prepared
+        return DeltaWrite(self._how(), frame, run, place, given=given).checked()

@@ -10,24 +10,34 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.apply_changes import ChangeLoad, FrameChanges
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
-from pipeline_platform.connectors.delta.schema_enforcement import require_names, require_partitions, require_schema
+from pipeline_platform.connectors.delta.schema_enforcement import (
+    TYPE_WIDENING,
+    require_names,
+    require_partitions,
+    require_schema,
+    widens,
+)
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.fitted_frame import fitted_frame
+from pipeline_platform.frames.schema_drift import Drift, schema_drift
 from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
 from pipeline_platform.frames.storable import field_names
 from pipeline_platform.steps.cursor import cursor_moved
 from pipeline_platform.steps.load import NOTHING_NEW, LoadResult, LoadRun
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, Metadata
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import StructType
 
 _WRITTEN_VERSION = 1
 _EMPTY_FOR = "pipelinePlatform.emptyFor"
@@ -46,6 +56,12 @@ class WriteOptions:
     overwrite_schema: bool
     partition_overwrite: str | None
     replace_where: str | None
+    schema_policy: SchemaPolicy | None = None
+
+    @property
+    def merges_schema(self) -> bool:
+        """Whether the table gets the columns and the types of the frame; a frame that fits has those alone it may."""
+        return self.merge_schema or self.schema_policy is not None
 
     def exact(self, frame: DataFrame, table: DeltaTable | None) -> DataFrame:
         """The frame, made to fail while it is read at a text that the table would give back as NULL.
@@ -70,6 +86,7 @@ class DeltaWrite:
         place: Where the table is.
         attempt: Differs for every attempt, those of one run included.
         given: With mode `applyChanges`: the changes; `frame` has the table's columns then.
+        drift: How the frame was different from the table; `frame` fits it then.
     """
 
     how: WriteOptions
@@ -78,9 +95,10 @@ class DeltaWrite:
     place: StorageLocation
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
     given: FrameChanges | None = None
+    drift: Drift | None = None
 
-    def check(self) -> None:
-        """Hold the frame against the table.
+    def checked(self) -> DeltaWrite:
+        """The load, held against the table, and with a frame that fits it.
 
         Raises:
             PipelineExecutionException: Mode, partition columns, columns or types don't fit.
@@ -88,9 +106,9 @@ class DeltaWrite:
         table = self._table()
         if table is None:
             require_names(self.frame, field_names(self.frame.schema), {})
-            return
+            return self
         if self._is_done(table) or self._is_empty_for_this(table):
-            return
+            return self
         self._require_loaded(table)
         if self.how.mode == "errorIfExists":
             raise PipelineExecutionException(
@@ -98,27 +116,60 @@ class DeltaWrite:
                 hint="use mode append, overwrite, merge or ignore, or another path",
             )
         if self.how.mode == "ignore":
-            return
+            return self
         metadata = table.metadata()
         if self.how.overwrite_schema:
             require_names(self.frame, field_names(self.frame.schema), metadata.configuration)
-            return
+            return self
         require_partitions(self.how.path, self.how.partition_by, metadata.partition_columns)
         reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         schema = reader.load(self.place.uri).schema
         if self.given is not None:
             self._change_load(self.given).require_fit(schema)
+        fitted, properties = self._fitted(schema, metadata), metadata.configuration
         require_schema(
-            self.frame,
+            fitted.frame,
             schema,
             self.how.path,
-            metadata.configuration,
-            merge_schema=self.how.merge_schema,
+            {**properties, TYPE_WIDENING: "true"} if fitted._is_wider else properties,
+            merge_schema=self.how.merges_schema,
             whole_rows=self.how.mode == "merge",
         )
+        return fitted
+
+    def _fitted(self, schema: StructType, metadata: Metadata) -> DeltaWrite:
+        """The load of a frame with the columns that the table has, or is to get."""
+        if (policy := self.how.schema_policy) is None:
+            return self
+        found_by = [*self.how.merge_keys, *metadata.partition_columns]
+        drift = schema_drift(self.frame.schema, schema, self.how.path, policy, widens, found_by)
+        if drift.widens and metadata.configuration.get(TYPE_WIDENING) != "true" and self.place.credentials is not None:
+            raise PipelineExecutionException(
+                f"columns of the table at {self.how.path} are to be widened, which needs its property "
+                f"'{TYPE_WIDENING}', and it can't be set with credentials of the step",
+                hint=f"set it once: ALTER TABLE … SET TBLPROPERTIES ('{TYPE_WIDENING}' = 'true')",
+            )
+        return replace(self, frame=fitted_frame(self.frame, drift), drift=drift)
+
+    @property
+    def _is_wider(self) -> bool:
+        """Whether columns of the table are to get wider types, as the policy allows."""
+        return self.drift is not None and self.drift.widens
+
+    def _allow_widening(self, table: DeltaTable) -> None:
+        """Have Delta widen columns of a table that has not been told before that it may."""
+        if not self._is_wider or table.metadata().configuration.get(TYPE_WIDENING) == "true":
+            return
+        path = escape_braces(quoted(self.place.uri))
+        run_sql(self.frame.sparkSession, f"ALTER TABLE delta.{path} SET TBLPROPERTIES ('{TYPE_WIDENING}' = 'true')")
 
     def write(self) -> LoadResult:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
+        result = self._write()
+        changes = self.drift.changes if self.drift is not None and result.skipped is None else ()
+        return replace(result, schema_changes=changes)
+
+    def _write(self) -> LoadResult:
         table = self._table()
         if (move := self.run.cursor) is not None:
             cursor = DeltaCursor(self.place, move.name)
@@ -140,6 +191,8 @@ class DeltaWrite:
             changed = replace(self.given, frame=self.how.exact(self.given.frame, table))
             self._change_load(changed).write()
             return load_result(self._table(), self.place, self._commit_mark)
+        if table is not None:
+            self._allow_widening(table)
         frame = self.how.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
@@ -152,7 +205,7 @@ class DeltaWrite:
             if table is None:
                 self._create(source, "append")
             else:
-                merge(source, self.place, self.how.merge_keys, self._commit, merge_schema=self.how.merge_schema)
+                merge(source, self.place, self.how.merge_keys, self._commit, merge_schema=self.how.merges_schema)
         elif table is None:
             # There may be one by the time that Delta looks, of a run that loads another partition.
             self._create(frame, self.how.mode, self._replaced())
@@ -178,7 +231,7 @@ class DeltaWrite:
         if self.how.partition_by:
             writer = writer.partitionBy(*self.how.partition_by)
         options = {
-            "mergeSchema": str(self.how.merge_schema).lower(),
+            "mergeSchema": str(self.how.merges_schema).lower(),
             "txnAppId": self._app_id,
             "txnVersion": str(self._version),
             "userMetadata": self._commit_mark,

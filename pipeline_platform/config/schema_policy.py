@@ -1,0 +1,28 @@
+"""`schemaPolicy`: what happens to a load whose columns are no longer those of its table."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.values import one_of
+
+
+class SchemaPolicy(FormatModel):
+    """What happens where the columns of a frame are not those of the table; what is not named fails the load.
+
+    Columns are compared as Spark does, without regard to case. Of a column with fields, each field is looked at.
+    """
+
+    new_columns: Annotated[
+        Literal["fail", "add", "ignore", "quarantine"], one_of("fail", "add", "ignore", "quarantine")
+    ] = "fail"
+    """Columns that the table does not have: `add` adds them to it; `ignore` leaves them out; `quarantine` leaves them
+    out and keeps their values, as a JSON object for each row that has any, in the table's column `_rescued_data`."""
+    missing_columns: Annotated[Literal["fail", "allow"], one_of("fail", "allow")] = "fail"
+    """Columns that only the table has: with `allow` they are NULL in new rows, and what they were in rows that a merge
+    updates."""
+    type_changes: Annotated[Literal["fail", "widen", "variant"], one_of("fail", "widen", "variant")] = "fail"
+    """Columns whose type is not the table's: `widen` casts values to the table's type where it holds each of them, and
+    else gives the table's column the wider type, if there is one for both; `variant` does the same, and where there is
+    none loads the values into a column of their own, such as `amount__v_string`, while `amount` is NULL."""

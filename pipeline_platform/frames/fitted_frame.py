@@ -1,0 +1,75 @@
+"""A frame that is brought to the columns of its table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.schema_drift import RESCUED, Cast, Drift, Entries, Fields, Items, Shape
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_JSON: Mapping[str, str] = {
+    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
+    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+}
+
+
+def fitted_frame(frame: DataFrame, drift: Drift) -> DataFrame:
+    """The frame, with the columns that its table has or gets.
+
+    Args:
+        frame: What is loaded.
+        drift: How it is different.
+    """
+    from pyspark.sql import functions as F
+
+    columns = [
+        _shaped(F.col(quoted(column.name)), column.shape).alias(column.target)
+        if column.shape is not None or column.target != column.name
+        else F.col(quoted(column.name))
+        for column in drift.columns
+    ]
+    if drift.has_rescued:
+        columns.append(_rescued(drift.rescued).alias(RESCUED))
+    return frame.select(*columns)
+
+
+def _shaped(value: Column, shape: Shape) -> Column:
+    from pyspark.sql import functions as F
+
+    match shape:
+        case None:
+            return value
+        case Cast(to):
+            return value.cast(to)
+        case Fields(fields):
+            made = [_shaped(value.getField(name), inner).alias(name) for name, inner in fields]
+            return F.when(value.isNotNull(), F.struct(*made))
+        case Items(inner):
+            return F.transform(value, lambda item: _shaped(item, inner))
+        case Entries(key, inner):
+            made = F.transform_values(value, lambda _, item: _shaped(item, inner))
+            return F.transform_keys(made, lambda item, _: _shaped(item, key))
+
+
+def _rescued(places: Sequence[tuple[str, ...]]) -> Column:
+    """The JSON object of the values that are not NULL; NULL if all are."""
+    from pyspark.sql import functions as F
+
+    if not places:
+        return F.lit(None).cast("string")
+    values = [_value(place).alias(".".join(place)) for place in places]
+    found = F.to_json(F.struct(*values), dict(_JSON))
+    return F.when(found != "{}", found)
+
+
+def _value(place: Sequence[str]) -> Column:
+    from pyspark.sql import functions as F
+
+    value = F.col(quoted(place[0]))
+    for name in place[1:]:
+        value = value.getField(name)
+    return value

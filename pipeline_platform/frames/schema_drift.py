@@ -1,0 +1,330 @@
+"""Where the columns of a frame are no longer those of its table, and what a `schemaPolicy` makes of that.
+
+All of it is about types: nothing here needs a running Spark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pipeline_platform.config.schema_policy import SchemaPolicy
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.widening import holds
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructField, StructType
+
+RESCUED = "_rescued_data"
+"""The column of values that the table has no column for, as Databricks' Auto Loader names it."""
+_VARIANT = "__v_"
+"""Between the name of a column and of a type, as dlt names its variant columns."""
+_SAME_TYPE = "rows are found by this column, so its type must stay"
+
+Widens = Callable[["DataType", "DataType"], bool]
+"""Whether a sink gives a column of the first type the second one, in which every value stays what it was."""
+ChangeKind = Literal["added", "ignored", "quarantined", "missing", "widened", "variant"]
+
+
+@dataclass(frozen=True)
+class SchemaChange:
+    """A difference between the columns of a load and those of its table.
+
+    Args:
+        column: The column, or the field of one, such as `address.zip`.
+        change: What became of it.
+        before: Its type in the table; None if it is new.
+        after: Its type in the load; None if it is missing there.
+    """
+
+    column: str
+    change: ChangeKind
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A value that is cast to another type."""
+
+    to: DataType
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A struct that is made anew of some of its fields."""
+
+    fields: tuple[tuple[str, Shape], ...]
+
+
+@dataclass(frozen=True)
+class Items:
+    """An array whose items are made anew."""
+
+    item: Shape
+
+
+@dataclass(frozen=True)
+class Entries:
+    """A map whose keys and values are made anew."""
+
+    key: Shape
+    value: Shape
+
+
+Shape = Cast | Fields | Items | Entries | None
+"""What is made of a value; None if it stays what it is."""
+
+
+@dataclass(frozen=True)
+class FittedColumn:
+    """A column of a frame, as it is written.
+
+    Args:
+        name: In the frame.
+        target: In the table.
+        shape: What is made of its values.
+    """
+
+    name: str
+    target: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How a frame is different from its table.
+
+    Args:
+        columns: Those that are written, in the order of the frame.
+        rescued: Names of columns, or of fields within them, whose values are kept as JSON.
+        has_rescued: Whether the table has, or is to get, the column that they are kept in.
+        changes: What is different, for people.
+    """
+
+    columns: tuple[FittedColumn, ...]
+    rescued: tuple[tuple[str, ...], ...]
+    has_rescued: bool
+    changes: tuple[SchemaChange, ...]
+
+    @property
+    def widens(self) -> bool:
+        """Whether columns of the table are to get wider types."""
+        return any(change.change == "widened" for change in self.changes)
+
+
+def schema_drift(
+    frame: StructType,
+    table: StructType,
+    path: str,
+    policy: SchemaPolicy,
+    widens: Widens,
+    fixed: Collection[str] = (),
+) -> Drift:
+    """How the columns of a frame are brought to those of its table.
+
+    Args:
+        frame: The columns that are loaded.
+        table: Those of the table.
+        path: Of the table, for messages.
+        policy: What happens to differences.
+        widens: Which types the sink widens.
+        fixed: Columns that rows are found by, whose type must stay.
+
+    Raises:
+        PipelineExecutionException: A difference is not allowed.
+    """
+    comparison = _Comparison(table, path, policy, widens, frozenset(name.lower() for name in fixed))
+    columns = [comparison.column(column) for column in frame]
+    comparison.look_for_missing(frame)
+    keeps = policy.new_columns == "quarantine" and (bool(comparison.rescued) or _named(table, RESCUED) is not None)
+    if keeps and comparison.rescued and _named(frame, RESCUED) is not None:
+        raise PipelineExecutionException(
+            f"the frame has a column '{RESCUED}' of its own, and 'newColumns' quarantine needs one of that name",
+            hint="rename the frame's column",
+        )
+    return Drift(
+        tuple(column for column in columns if column is not None),
+        tuple(comparison.rescued),
+        keeps and _named(frame, RESCUED) is None,
+        tuple(comparison.changes),
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    table: StructType
+    path: str
+    policy: SchemaPolicy
+    may_widen: Widens
+    fixed: Collection[str]
+    changes: list[SchemaChange] = field(default_factory=list[SchemaChange])
+    rescued: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
+
+    def column(self, source: StructField) -> FittedColumn | None:
+        """What is written of a column; None if it is left out."""
+        target = _named(self.table, source.name)
+        if target is None:
+            is_taken = self._takes_new((source.name,), source.dataType)
+            return FittedColumn(source.name, source.name, None) if is_taken else None
+        if self._fit(source.dataType, target.dataType):
+            return FittedColumn(source.name, source.name, self._shape((source.name,), source.dataType, target.dataType))
+        return self._variant(source, target)
+
+    def look_for_missing(self, frame: StructType) -> None:
+        """Find the columns that only the table has, but those that a policy has made."""
+        known = {name.lower() for name in self.table.names}
+        missing = [
+            (name, kind.simpleString())
+            for name, kind in _missing(frame, self.table)
+            if name.lower() != RESCUED and not (_VARIANT in name and name.lower().rpartition(_VARIANT)[0] in known)
+        ]
+        if missing and self.policy.missing_columns == "fail":
+            named = ", ".join(f"'{name}'" for name, _ in missing)
+            raise PipelineExecutionException(
+                f"the table at {self.path} has {'columns' if len(missing) > 1 else 'the column'} {named}, which the "
+                "frame does not have",
+                hint="add what is missing, for example with enrichData, or set 'missingColumns' to allow",
+            )
+        self.changes.extend(SchemaChange(name, "missing", kind, None) for name, kind in missing)
+
+    def _takes_new(self, place: tuple[str, ...], kind: DataType, *, keep: tuple[str, ...] | None = None) -> bool:
+        """Whether a column, or a field, that the table does not have is written."""
+        name, what = ".".join(place), self.policy.new_columns
+        if what == "fail":
+            raise PipelineExecutionException(
+                f"the table at {self.path} has no column '{name}', {kind.simpleString()}; it has "
+                f"{', '.join(self.table.names)}",
+                hint="drop it, or set 'newColumns' to add, ignore or quarantine",
+            )
+        told: dict[str, ChangeKind] = {"add": "added", "ignore": "ignored", "quarantine": "quarantined"}
+        self.changes.append(SchemaChange(name, told[what], None, kind.simpleString()))
+        kept = keep or place
+        if what == "quarantine" and kept not in self.rescued:
+            self.rescued.append(kept)
+        return what == "add"
+
+    def _shape(
+        self, place: tuple[str, ...], source: DataType, target: DataType, keep: tuple[str, ...] | None = None
+    ) -> Shape:
+        """What is made of a value whose type fits; `keep` is the list or map that it is an item of."""
+        from pyspark.sql import types as T
+
+        match source, target:
+            case T.StructType(), T.StructType():
+                fields = [(inner.name, self._field(place, inner, target, keep)) for inner in source]
+                written = tuple((name, shape) for name, (is_written, shape) in fields if is_written)
+                if not written:
+                    raise self._other_type(place, source, target, "no field of it is one of the table's")
+                is_same = len(written) == len(fields) and all(shape is None for _, shape in written)
+                return None if is_same else Fields(written)
+            case T.ArrayType(), T.ArrayType():
+                item = self._shape((*place, "[]"), source.elementType, target.elementType, keep or place)
+                return Items(item) if item is not None else None
+            case T.MapType(), T.MapType():
+                key = self._shape((*place, "{key}"), source.keyType, target.keyType, keep or place)
+                value = self._shape((*place, "{value}"), source.valueType, target.valueType, keep or place)
+                return Entries(key, value) if key is not None or value is not None else None
+            case _:
+                return self._leaf(place, source, target)
+
+    def _field(
+        self, place: tuple[str, ...], source: StructField, target: StructType, keep: tuple[str, ...] | None
+    ) -> tuple[bool, Shape]:
+        """Whether a field is written, and what is made of it."""
+        path, wanted = (*place, source.name), _named(target, source.name)
+        if wanted is None:
+            return self._takes_new(path, source.dataType, keep=keep), None
+        return True, self._shape(path, source.dataType, wanted.dataType, keep)
+
+    def _leaf(self, place: tuple[str, ...], source: DataType, target: DataType) -> Shape:
+        if _is_same(source, target):
+            return None
+        if self.policy.type_changes == "fail":
+            raise self._other_type(place, source, target, "set 'typeChanges' to widen")
+        if _casts(source, target):
+            return Cast(target)
+        if place[0].lower() in self.fixed:
+            raise self._other_type(place, source, target, _SAME_TYPE)
+        name = ".".join(place)
+        self.changes.append(SchemaChange(name, "widened", target.simpleString(), source.simpleString()))
+        return None
+
+    def _variant(self, source: StructField, target: StructField) -> FittedColumn:
+        """The column of its own for values that the table's column can't hold."""
+        if self.policy.type_changes != "variant":
+            hint = f"cast it with enrichData: CAST({source.name} AS {target.dataType.simpleString()})"
+            raise self._other_type((source.name,), source.dataType, target.dataType, hint)
+        if source.name.lower() in self.fixed:
+            raise self._other_type((source.name,), source.dataType, target.dataType, _SAME_TYPE)
+        name = f"{source.name}{_VARIANT}{source.dataType.typeName().lower()}"
+        told = target.dataType.simpleString(), source.dataType.simpleString()
+        self.changes.append(SchemaChange(source.name, "variant", *told))
+        own = _named(self.table, name)
+        if own is None:
+            return FittedColumn(source.name, name, None)
+        if not self._fit(source.dataType, own.dataType):
+            hint = "cast it with enrichData: that column has values of another type, too"
+            raise self._other_type((name,), source.dataType, own.dataType, hint)
+        return FittedColumn(source.name, name, self._shape((name,), source.dataType, own.dataType))
+
+    def _fit(self, source: DataType, target: DataType) -> bool:
+        """Whether values can be cast to the table's type, or that can be widened to theirs, without loss."""
+        from pyspark.sql import types as T
+
+        match source, target:
+            case T.StructType(), T.StructType():
+                there = [(inner.dataType, _named(target, inner.name)) for inner in source]
+                return all(self._fit(kind, wanted.dataType) for kind, wanted in there if wanted is not None)
+            case T.ArrayType(), T.ArrayType():
+                return self._fit(source.elementType, target.elementType)
+            case T.MapType(), T.MapType():
+                return self._fit(source.keyType, target.keyType) and self._fit(source.valueType, target.valueType)
+            case _ if _is_same(source, target):
+                return True
+            case _:
+                return _casts(source, target) or self.may_widen(target, source)
+
+    def _other_type(
+        self, place: Sequence[str], source: DataType, target: DataType, hint: str
+    ) -> PipelineExecutionException:
+        return PipelineExecutionException(
+            f"the column '{'.'.join(place)}' is {source.simpleString()}, and the table at {self.path} has it as "
+            f"{target.simpleString()}",
+            hint=hint,
+        )
+
+
+def _is_same(source: DataType, target: DataType) -> bool:
+    from pyspark.sql.types import NullType
+
+    return source == target or isinstance(source, NullType)
+
+
+def _casts(source: DataType, target: DataType) -> bool:
+    """Whether every value of one type is the same in the table's.
+
+    As text a value could be kept, too, and as an instant in the zone of the session, but that is for a person to say.
+    """
+    from pyspark.sql.types import DateType, NumericType, TimestampNTZType
+
+    are_numbers = isinstance(source, NumericType) and isinstance(target, NumericType)
+    are_days = isinstance(source, DateType) and isinstance(target, TimestampNTZType)
+    return (are_numbers or are_days) and holds(target, source)
+
+
+def _named(columns: StructType, name: str) -> StructField | None:
+    return next((column for column in columns if column.name.lower() == name.lower()), None)
+
+
+def _missing(frame: StructType, table: StructType, prefix: str = "") -> Iterator[tuple[str, DataType]]:
+    """Columns, and fields of structs, that only the table has."""
+    from pyspark.sql.types import StructType
+
+    for column in table:
+        there = _named(frame, column.name)
+        if there is None:
+            yield prefix + column.name, column.dataType
+        elif isinstance(there.dataType, StructType) and isinstance(column.dataType, StructType):
+            yield from _missing(there.dataType, column.dataType, f"{prefix}{column.name}.")
