@@ -12,7 +12,7 @@ DEPLOYED := $(addprefix orchestration/test_,backfill.py compose.py group_run.py 
 # As the pages: an environment with the built wheel, which takes some time to make.
 WITH_WHEEL := orchestration/test_component.py
 # Loads that go on where the last one was.
-CHANGES := engine/test_increments.py connectors/delta/test_changes.py
+CHANGES := engine/test_increments.py $(addprefix connectors/delta/test_,changes.py schema_policy.py snapshots.py)
 # Those that take longest begin.
 PARTS := test-survival test-deployed test-docs test-streaming test-engine test-databases test-files test-changes test-spark \
   test-examples test-dagster test-kafka test-methods test-config test-on-server

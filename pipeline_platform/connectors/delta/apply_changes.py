@@ -33,13 +33,11 @@ from pipeline_platform.connectors.delta.change_truncation import (
 )
 from pipeline_platform.connectors.delta.changes import Changes
 from pipeline_platform.connectors.delta.loaded_changes import loaded_changes
-from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.delta.table import open_table, require_unchanged
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.made_once import rows_made_once
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
     from pyspark.sql import DataFrame, Row
     from pyspark.sql.types import StructType
 
@@ -57,6 +55,8 @@ def given_changes(frame: DataFrame, changes: Changes) -> FrameChanges:
         PipelineException: The frame does not have what `changes` names.
     """
     given = frame_changes(frame, changes)
+    if changes.is_snapshot:
+        return given
     # Of a condition, this tells what Spark can't make of it.
     change_events(given)
     return given
@@ -136,7 +136,7 @@ class ChangeLoad:
         if table is None:
             self.create(rows.drop(ACTION))
             return
-        self._require_unchanged(table)
+        require_unchanged(table, self.place)
         merge = ChangeMerge(rows, self.place, columns, loaded.within_bounds("target"), truncated_at)
         merge.write(self.commit, merge_schema=self.merge_schema)
         if truncated_at is not None and not load.is_in(open_table(self.place)):
@@ -151,16 +151,6 @@ class ChangeLoad:
         # Not by its version, as Delta would list its files once more than those of the newest, which it merges with.
         reader = self.given.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         return reader.load(self.place.uri)
-
-    def _require_unchanged(self, table: DeltaTable) -> None:
-        """What is written was made of the table as it was found."""
-        now = open_table(self.place)
-        if now is None or now.version() != table.version():
-            raise PipelineExecutionException(
-                f"another writer changed the table at {self.place.uri} while changes were applied to it",
-                hint="run again; let one pipeline at a time write to a table that changes are applied to",
-                retryable=True,
-            )
 
 
 def _counts(outcome: DataFrame) -> Row:

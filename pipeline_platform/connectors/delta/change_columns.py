@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO, VERSION_COLUMNS, Changes
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import own_column, quoted
+from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType, StructType
+
+
+_LOADED_AT = f"{HELPER_PREFIX}loaded_at"
 
 
 @dataclass(frozen=True)
@@ -98,14 +102,20 @@ def frame_changes(frame: DataFrame, changes: Changes) -> FrameChanges:
         PipelineExecutionException: A column is missing, of a type that has no order, or has a name that the table needs
             for itself.
     """
-    keys = tuple(own_column(frame.columns, name) for name in changes.keys)
-    sequence = own_column(frame.columns, changes.sequence_by)
-    has_versions = changes.scd_type == 2
-    if changes.columns:
-        stored = [own_column(frame.columns, name) for name in changes.columns]
+    from pyspark.sql import functions as F
+
+    keys = tuple(own_column(frame.columns, name) for name in changes.found_by)
+    has_versions, of_the_frame = changes.scd_type == 2, frame.columns
+    if changes.sequence_by is not None:
+        sequence = own_column(frame.columns, changes.sequence_by)
     else:
-        stored = [name for name in frame.columns if not (has_versions and name == sequence)]
-    if not has_versions and sequence not in stored:
+        sequence = _LOADED_AT
+        frame = frame.withColumn(sequence, F.lit(datetime.now(UTC)))
+    if changes.columns:
+        stored = [own_column(of_the_frame, name) for name in changes.columns]
+    else:
+        stored = [name for name in of_the_frame if not (has_versions and name == sequence)]
+    if not has_versions and not changes.is_snapshot and sequence not in stored:
         stored.append(sequence)
     taken = {name.lower() for name in stored}
     for name in VERSION_COLUMNS if has_versions else ():
@@ -115,7 +125,7 @@ def frame_changes(frame: DataFrame, changes: Changes) -> FrameChanges:
                 hint="rename it, or leave it out with 'columns' in 'changes'",
             )
     for name in keys:
-        _require_simple(name, frame.schema[name].dataType)
+        _require_simple(name, frame.schema[name].dataType, changes.keys_name)
     _require_ordered(sequence, frame.schema[sequence].dataType)
     return FrameChanges(frame, changes, ChangeColumns(keys, sequence, tuple(stored), has_versions))
 
@@ -174,13 +184,13 @@ def comparable(value: Column, data_type: DataType) -> Column:
             return F.to_json(value)
 
 
-def _require_simple(name: str, data_type: DataType) -> None:
+def _require_simple(name: str, data_type: DataType, key: str) -> None:
     from pyspark.sql.types import ArrayType, MapType, StructType, VariantType
 
     if isinstance(data_type, ArrayType | MapType | StructType | VariantType):
         raise PipelineExecutionException(
             f"the key '{name}' is {data_type.simpleString()}: no row can be found by it",
-            hint="take columns of simple types for 'keys', such as a number or a text",
+            hint=f"take columns of simple types for '{key}', such as a number or a text",
         )
 
 

@@ -10,6 +10,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
+from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
 from pipeline_platform.connectors.delta.apply_changes import given_changes
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from pipeline_platform.credentials.model import Credentials
+
+
+_NOT_ALL = "not all there is, and 'snapshotKeys' deletes what a snapshot lacks"
 
 
 class ToDeltaLake(Load, S3Options):
@@ -125,13 +129,25 @@ class ToDeltaLake(Load, S3Options):
         errors = list(super().partition_errors(column))
         if self.names_partition_in_place():
             return errors
+        if self._takes_snapshots():
+            errors.append(("changes", f"a partition is {_NOT_ALL}"))
         if self.replace_where is not None:
             errors.append(("replaceWhere", "each run replaces the rows of its partition, so leave out 'replaceWhere'"))
         if self.overwrite_schema:
             errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
         return errors
 
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self._takes_snapshots():
+            return [("changes", f"a micro-batch is {_NOT_ALL}")]
+        return super().mode_errors(mode)
+
+    def _takes_snapshots(self) -> bool:
+        return self.changes is not None and self.changes.is_snapshot
+
     def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
+        if self._takes_snapshots():
+            return "changes", f"what is new is {_NOT_ALL}"
         if self.mode not in ("append", "merge", "applyChanges"):
             return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
         return None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.connectors.storage.paths import normalized_uri
+from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -21,3 +22,22 @@ def open_table(place: StorageLocation) -> DeltaTable | None:
 
     uri, options = normalized_uri(place.uri), place.delta_rs_options()
     return DeltaTable(uri, storage_options=options) if DeltaTable.is_deltatable(uri, options) else None
+
+
+def require_unchanged(table: DeltaTable, place: StorageLocation) -> None:
+    """Require that a table is as it was found, since what is written to it was made of it.
+
+    Args:
+        table: As it was found.
+        place: Where it is.
+
+    Raises:
+        PipelineExecutionException: Somebody has changed it.
+    """
+    now = open_table(place)
+    if now is None or now.version() != table.version():
+        raise PipelineExecutionException(
+            f"another writer changed the table at {place.uri} while changes were applied to it",
+            hint="run again; let one pipeline at a time write to a table that changes are applied to",
+            retryable=True,
+        )

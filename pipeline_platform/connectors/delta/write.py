@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.apply_changes import ChangeLoad, FrameChanges
+from pipeline_platform.connectors.delta.apply_snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
@@ -268,7 +269,15 @@ class DeltaWrite:
             empty=empty_frame(spark, frame.schema),
         )
 
-    def _change_load(self, given: FrameChanges) -> ChangeLoad:
+    def _change_load(self, given: FrameChanges) -> ChangeLoad | SnapshotLoad:
+        if given.changes.is_snapshot:
+            return SnapshotLoad(
+                given,
+                self.place,
+                self._commit,
+                merge_schema=self.how.merge_schema,
+                create=lambda rows: self._create(rows, "append"),
+            )
         return ChangeLoad(
             given,
             self.place,
