@@ -36,13 +36,26 @@ class StateFile(BaseModel):
         Raises:
             OSError: There is no room, or no right to write.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(self.model_dump_json(indent=2))
-                file.close()
-                Path(file.name).replace(path)
-            except BaseException:
-                with suppress(OSError):
-                    Path(file.name).unlink()
-                raise
+        replace_text(path, self.model_dump_json(indent=2))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file in one go: a reader sees the old text or this one.
+
+    Args:
+        path: The file; its folder is made if need be.
+        text: What it is to hold.
+
+    Raises:
+        OSError: There is no room, or no right to write.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(text)
+            file.close()
+            Path(file.name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(file.name).unlink()
+            raise

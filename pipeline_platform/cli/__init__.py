@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, cursor, init, listing, methods, reference, run, spark, streams, submit, warm_up
+from pipeline_platform.cli import (
+    check,
+    cursor,
+    init,
+    listing,
+    methods,
+    reference,
+    refresh,
+    run,
+    spark,
+    streams,
+    submit,
+    warm_up,
+)
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -51,6 +64,7 @@ _COMMANDS = {
     "list": listing.list_pipelines,
     "methods": methods.methods,
     "cursor": cursor.cursor,
+    "refresh": refresh.refresh,
     "streams": streams.streams,
     "metrics": streams.metrics,
     "stop": streams.stop,

@@ -99,18 +99,38 @@ def referenced_file(place: SourcePosition, folder: Path, project: Path, seen: Co
     Raises:
         DocumentError: There is no such file, or none that may be referred to.
     """
+    target = project_file(place, folder, project)
+    if target in seen:
+        raise DocumentError(place.problem(f"'{place.value}' is a circular reference: that file leads back here"))
+    try:
+        exists = target.is_file()
+    except OSError as error:
+        raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
+    if not exists:
+        raise DocumentError(place.problem(f"the referenced file '{place.value}' does not exist"))
+    return target
+
+
+def project_file(place: SourcePosition, folder: Path, project: Path) -> Path:
+    """The file that a path in a document names, whether it is there or not.
+
+    Args:
+        place: The path.
+        folder: What it is relative to.
+        project: The folder that it must not leave, resolved.
+
+    Raises:
+        DocumentError: It is none, or none that may be referred to.
+    """
+    if not is_path(place.value):
+        raise DocumentError(place.problem("expected the path of a file"))
     reference = str(place.value)
     try:
         target = (folder / reference).resolve()
-        exists = target.is_file()
     except (OSError, RuntimeError) as error:
         raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
     if not target.is_relative_to(project):
         raise DocumentError(place.problem(f"'{reference}' is outside the project folder {project}"))
-    if target in seen:
-        raise DocumentError(place.problem(f"'{reference}' is a circular reference: that file leads back here"))
-    if not exists:
-        raise DocumentError(place.problem(f"the referenced file '{reference}' does not exist"))
     return target
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline_platform.config.config_error import LISTED_NAMES, ConfigError, did_you_mean
-from pipeline_platform.config.config_reference import is_path, referenced_file, shown_as
+from pipeline_platform.config.config_reference import is_path, project_file, referenced_file, shown_as
 from pipeline_platform.config.csv_document import parse_csv
 from pipeline_platform.config.dagster_names import PIPELINE_NAME
 from pipeline_platform.config.document import (
@@ -122,12 +122,32 @@ def _items_at(place: SourcePosition, project: Path) -> SourcePosition:
     """Where the list of items is: here, or in the file that is named."""
     if isinstance(place.value, list):
         return place
+    if isinstance(place.value, dict):
+        return _kept_items(place, project)
     if not is_path(place.value):
-        message = "expected 'forEach' to be a list of objects, or the path of a CSV or JSON file"
+        message = "expected 'forEach' to be a list of objects, the path of a CSV or JSON file, or a query"
         raise DocumentError(place.problem(f"{message}, not {json_type(place.value)}"))
     is_csv = place.value.lower().endswith(".csv")
     if not is_csv and not place.value.lower().endswith(".json"):
         raise DocumentError(place.problem(f"expected a file named *.csv or *.json, not '{place.value}'"))
+    return _listed(place, project, is_csv=is_csv)
+
+
+def _kept_items(place: SourcePosition, project: Path) -> SourcePosition:
+    """Where the items of a query are kept."""
+    items = place / "items"
+    if "items" not in place.value:
+        raise DocumentError(place.problem("the key 'items' is missing"))
+    if not str(items.value).lower().endswith(".json"):
+        raise DocumentError(items.problem(f"expected a file named *.json, not '{items.value}'"))
+    if not project_file(items, place.document.path.resolve().parent, project).exists():
+        hint = f"run: pipeline-platform refresh {place.document.path}"
+        raise DocumentError(items.problem(f"the items are not in '{items.value}' yet", hint=hint))
+    return _listed(items, project, is_csv=False)
+
+
+def _listed(place: SourcePosition, project: Path, *, is_csv: bool) -> SourcePosition:
+    """The list in the file that is named."""
     target = referenced_file(place, place.document.path.resolve().parent, project)
     shown = shown_as(target, place)
     found = SourcePosition((parse_csv if is_csv else parse_document)(read_text(target, shown), shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from pipeline_platform.config.config_error import ConfigError, in_order
 from pipeline_platform.config.config_reference import References
 from pipeline_platform.config.document import Document, DocumentError, parse_document, read_document
 from pipeline_platform.config.for_each import for_each_of, merged, without_variables
+from pipeline_platform.config.for_each_query import ItemsQuery, items_query
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.reader import Reader
 from pipeline_platform.config.step import MethodRegistry, Methods
@@ -82,6 +84,24 @@ def parse_pipelines(
     return _all(_parsed(path, text), registry, path.absolute().parent.resolve(), values or {})
 
 
+def load_items_query(path: Path, registry: MethodRegistry, project: Path | None = None) -> ItemsQuery | None:
+    """The query that a file's `forEach` asks for its items; None if it has none.
+
+    Args:
+        path: The JSON file.
+        registry: The methods there are.
+        project: As in `load_pipeline`.
+
+    Raises:
+        PipelineConfigurationException: It can't be read.
+    """
+    document = _parsed(path)
+    query, problems = items_query(document, registry, _folder(path, project))
+    if problems:
+        raise _refused(path, problems)
+    return query
+
+
 def variables_of(path: Path) -> Mapping[str, Variable]:
     """The variables that a file declares; none of a file that can't be read.
 
@@ -122,6 +142,9 @@ def _all(
     path, references = document.path, References(project)
     methods = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
     for_each = for_each_of(document, project)
+    if for_each is not None:
+        _, wrong = items_query(document, methods, project)
+        for_each = replace(for_each, problems=list(dict.fromkeys([*for_each.problems, *wrong])))
     if for_each is None:
         reader = Reader(document, methods, references, values)
         pipeline = reader.read()

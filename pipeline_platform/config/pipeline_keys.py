@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
@@ -101,6 +101,17 @@ _ItemValues = Annotated[dict[VariableName, VariableValue], Field(json_schema_ext
 Automation = Literal["onUpstream", "onMissing", "onSchedule"]
 
 
+class ItemsFromQuery(FormatModel):
+    """A query for the items."""
+
+    items: Text
+    """The JSON file that keeps them, relative to this file; `pipeline-platform refresh` writes it."""
+    method: Text
+    """The extract that is asked: `fromPostgres` or `fromMySQL`. It is asked without Spark."""
+    config: dict[str, Any] = {}
+    """Its keys, such as `query`, whose columns are variables: `SELECT table_name AS "table" FROM …`."""
+
+
 class PipelineKeys(FormatModel):
     """The top-level keys of a pipeline file, without its steps."""
 
@@ -133,12 +144,15 @@ class PipelineKeys(FormatModel):
     """What a run, or an item of `forEach`, may be given, by name: `${var:NAME}` stands for it in any string of a step
     or of `sparkConf`."""
     for_each: (
-        Annotated[list[_ItemValues], Field(min_length=1, json_schema_extra={"uniqueItems": True})] | Text | None
+        Annotated[list[_ItemValues], Field(min_length=1, json_schema_extra={"uniqueItems": True})]
+        | Text
+        | ItemsFromQuery
+        | None
     ) = None
     """Makes a pipeline of each item: a list of objects that give values to `variables`, such as
-    `[{"table": "orders"}, {"table": "customers"}]`, or the path, relative to this file, of a CSV or JSON file with
-    them. They may then stand in `name`, which has to be another one for each, and in `description`, `schedule` and
-    `metadata`, too."""
+    `[{"table": "orders"}, {"table": "customers"}]`; or the path, relative to this file, of a CSV or JSON file with
+    them; or a query of a database, whose rows `pipeline-platform refresh` keeps in such a file. They may then stand in
+    `name`, which has to be another one for each, and in `description`, `schedule` and `metadata`, too."""
     automation: Annotated[Automation, one_of("onUpstream", "onMissing", "onSchedule")] | None = None
     """When Dagster runs it by itself: `onUpstream` when a table that it reads was loaded; `onMissing` when a partition,
     or the whole, was never loaded and what it reads is there; `onSchedule` at a tick of `schedule`, once what it reads

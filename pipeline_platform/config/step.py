@@ -50,6 +50,8 @@ class StepConfig(FormatModel):
     """A config that shows the method in use, for the reference and for editors."""
     kind: ClassVar[str] = "spark"
     """The system it deals with, as Dagster's `kinds` name it."""
+    answers_queries: ClassVar[bool] = False
+    """Whether it is an extract that can be asked for a few rows without Spark; see `Extract.answer`."""
 
     _as_written: StepConfig | None = PrivateAttr(default=None)
 

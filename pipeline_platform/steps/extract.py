@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,6 +70,17 @@ class Extract(FrameOutput):
             PipelineException: There is nothing to read, or not what the config says.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def answer(self, credentials: Credentials | None) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        """The names of the columns and all rows, by the system's own client; of those with `answers_queries`.
+
+        Args:
+            credentials: Those of the step's system; None if it lets the step in without.
+
+        Raises:
+            PipelineException: As `read`.
+        """
+        raise NotImplementedError(f"'{self.method}' can't be asked without Spark")
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         """Build the frame of a stream; asked of those that say that they are one.

@@ -150,7 +150,7 @@ def test_each_mistake_of_an_item_is_told_at_its_place():
 
 def test_what_is_no_list_of_items_is_told():
     assert [one for _, one in told(wrong(mirror([])))] == ["expected at least one item"]
-    message = "expected 'forEach' to be a list of objects, or the path of a CSV or JSON file, not "
+    message = "expected 'forEach' to be a list of objects, the path of a CSV or JSON file, or a query, not "
     assert told(wrong(mirror(3))) == [("3", f"{message}a number")]
     assert told(wrong(mirror({}))) == [("{}", f"{message}an object")]
     assert told(wrong(mirror("tables.txt"))) == [

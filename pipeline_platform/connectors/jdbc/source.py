@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class ReadsDatabase(ReadsIncrements, DatabaseOptions):
     """Keys of the methods that read from a database."""
+
+    answers_queries: ClassVar[bool] = True
 
     table: Location | None = None
     """The table, optionally with its schema; either this or `query`."""
@@ -117,6 +120,12 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
         reader = reader.option("partitionColumn", kind.column).option("numPartitions", self.num_partitions)
         frame = reader.option("lowerBound", range_of[0]).option("upperBound", range_of[1]).load()
         return in_own_types(frame, columns)
+
+    def answer(self, credentials: Credentials | None) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        database = self.entered(credentials)
+        with database.session(self._about) as session:
+            rows = session.rows(f"SELECT * FROM {self._source(database)}")
+            return [column[0] for column in session.cursor.description or ()], rows
 
     def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
         database = self.entered(credentials)

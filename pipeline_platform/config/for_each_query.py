@@ -1,0 +1,173 @@
+"""`forEach` over a query: a source is asked for the items, which are kept in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
+from pipeline_platform.config.config_reference import project_file
+from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type
+from pipeline_platform.config.format_errors import format_errors
+from pipeline_platform.config.inline_secrets import exposed_secrets
+from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.variables import Variable, VariableValue, declared_variables, typed, wrong_value
+from pipeline_platform.exceptions import PipelineExecutionException
+
+QUERY_KEYS = ("items", "method", "config")
+"""Keys of a `forEach` that is a query."""
+
+
+@dataclass(frozen=True)
+class ItemsQuery:
+    """What the items of a file are asked of, and where they are kept.
+
+    Args:
+        place: Of the `forEach`.
+        extract: What is asked.
+        items: The file that keeps them.
+        variables: Those that an item may give a value to.
+    """
+
+    place: SourcePosition
+    extract: StepConfig
+    items: Path
+    variables: Mapping[str, Variable]
+
+    def items_of(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[dict[str, VariableValue]]:
+        """The items that the rows of an answer are.
+
+        Args:
+            columns: Names of the columns, each that of a variable, in any case.
+            rows: The rows; NULL leaves the variable out.
+
+        Raises:
+            PipelineExecutionException: There is no row, or a column or a value is none of a variable.
+        """
+        if not rows:
+            raise PipelineExecutionException(
+                "the query has no row, and a file without items makes no pipeline; the items are left as they are",
+                hint="check the query and what its user may see",
+            )
+        names = [self._variable(column) for column in columns]
+        items = [
+            {name: self._value(name, value) for name, value in zip(names, row, strict=True) if value is not None}
+            for row in rows
+        ]
+        # A database hands out rows in any order, and the file is one that people compare.
+        return sorted(items, key=json.dumps)
+
+    def known(self) -> list[dict[str, VariableValue]]:
+        """The items as they are kept now; none if there is no such file, or it holds something else."""
+        try:
+            found: Any = json.loads(self.items.read_bytes())
+        except (OSError, ValueError):
+            return []
+        return cast("list[dict[str, VariableValue]]", found) if isinstance(found, list) else []
+
+    def _variable(self, column: str) -> str:
+        for name in self.variables:
+            if name.lower() == column.lower():
+                return name
+        raise PipelineExecutionException(
+            f"the query has the column '{column}', and there is no such variable",
+            hint=nearest(column, list(self.variables)) or "declare it under 'variables', or name the column otherwise",
+        )
+
+    def _value(self, name: str, value: Any) -> VariableValue:
+        kind = self.variables[name].type
+        if isinstance(value, (date, datetime)):
+            value = value.isoformat()
+        elif isinstance(value, Decimal):
+            value = int(value) if value == value.to_integral_value() else float(value)
+        elif isinstance(value, (bytes, bytearray)):
+            value = value.decode(errors="replace")
+        try:
+            read = value if wrong_value(kind, value) is None else typed(kind, str(value))
+        except ValueError as error:
+            raise PipelineExecutionException(
+                f"the query has a value for the variable '{name}' that is none: {error}",
+                hint="let the query cast it, or leave out the row",
+            ) from error
+        if isinstance(read, str) and "${" in read:
+            raise PipelineExecutionException(
+                f"the query has a value for the variable '{name}' with '${{' in it, which would be a placeholder",
+                hint="leave out the row",
+            )
+        return read
+
+
+def items_query(
+    document: Document, methods: MethodRegistry, project: Path
+) -> tuple[ItemsQuery | None, list[ConfigError]]:
+    """The query of a file's `forEach`, and what is wrong with it; neither if it has none.
+
+    Args:
+        document: The file.
+        methods: The methods there are.
+        project: The folder that a path must not leave, resolved.
+    """
+    place = SourcePosition(document, ("forEach",))
+    written = cast("dict[str, Any]", document.value).get("forEach") if isinstance(document.value, dict) else None
+    if not isinstance(written, dict):
+        return None, []
+    keys = cast("dict[str, Any]", written)
+    problems = [
+        (place / key).problem(f"unknown key '{key}'", on_key=True, hint=did_you_mean(key, QUERY_KEYS))
+        for key in keys
+        if key not in QUERY_KEYS
+    ]
+    missing = [key for key in ("items", "method") if key not in keys]
+    problems += [place.problem(f"the key '{key}' is missing") for key in missing]
+    method = _method(place, keys, methods, problems)
+    extract = _extract(place, keys.get("config", {}), method, problems) if method is not None else None
+    if extract is None or problems:
+        return None, problems
+    try:
+        items = project_file(place / "items", document.path.resolve().parent, project)
+    except DocumentError as error:
+        return None, [error.problem]
+    declared = cast("dict[str, Any]", document.value).get("variables")
+    return ItemsQuery(place, extract, items, declared_variables(declared)), []
+
+
+def _method(
+    place: SourcePosition, keys: Mapping[str, Any], methods: MethodRegistry, problems: list[ConfigError]
+) -> type[StepConfig] | None:
+    if "method" not in keys:
+        return None
+    able = {name: one for name, one in methods["extract"].items() if one.answers_queries}
+    name = keys["method"]
+    if isinstance(name, str) and name in able:
+        return able[name]
+    valid = list(dict.fromkeys(one.method for one in able.values()))
+    message = f"expected an extract that can be asked without Spark, not {name!r}"
+    problems.append((place / "method").problem(message, hint=f"valid: {', '.join(valid)}"))
+    return None
+
+
+def _extract(
+    place: SourcePosition, config: Any, method: type[StepConfig], problems: list[ConfigError]
+) -> StepConfig | None:
+    whole = place / "config"
+    if not isinstance(config, dict):
+        problems.append(whole.problem(f"expected 'config' to be an object, not {json_type(config)}"))
+        return None
+    values = cast("dict[str, Any]", config)
+    places = {key: whole / key for key in values}
+    try:
+        found = method.model_validate(values)
+    except ValidationError as error:
+        at = whole if "config" in cast("dict[str, Any]", place.value) else place
+        problems.extend(located_errors(format_errors(error), method, places, at))
+        return None
+    problems.extend(exposed_secrets(found, places))
+    return found
