@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipeline_platform.cli import check, cursor, init, listing, methods, reference, run, spark, streams, submit, warm_up
+from pipeline_platform.cli import (
+    check,
+    cursor,
+    discover,
+    init,
+    listing,
+    methods,
+    reference,
+    run,
+    spark,
+    streams,
+    submit,
+    warm_up,
+)
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
 
 app = typer.Typer(
@@ -62,6 +75,7 @@ _COMMANDS = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(discover.app, name="discover")
 app.add_typer(spark.app, name="spark")
 
 
