@@ -51,8 +51,8 @@ def discover() -> None:
 
 def _command(system: str, discovery: Discovery[Any]) -> Any:
     """The command of a system, whose options are keys of its extract."""
-    # Where credentials are is a key of every step that has some.
     meanings = {row.key: " ".join(row.meaning.split()) for row in rows_of(discovery.method)}
+    meanings = {key: meanings.get(key, f"The key {key} of the step.") for key in discovery.keys}
     options = {_option(key): key for key in discovery.keys}
 
     def command(**given: Any) -> None:
@@ -61,7 +61,7 @@ def _command(system: str, discovery: Discovery[Any]) -> Any:
         _discover(system, discovery, connection, patterns, given)
 
     parameters = [
-        *(_parameter(option, str | None, meanings.get(key, "")) for option, key in options.items()),
+        *(_parameter(option, str | None, meanings[key]) for option, key in options.items()),
         _parameter(
             "config",
             list[str] | None,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, ClassVar, Generic, TypeVar
 
+from pipeline_platform.config.dagster_names import reserved_name
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.steps.credentialed import Credentialed
+
+# What Delta takes in the name of a column only if the files of a table have another name for it.
+_UNMAPPED = re.compile(r"[ ,;{}()\n\t=]")
+_MAPPED = {"sparkConf": {"spark.databricks.delta.properties.defaults.columnMapping.mode": "name"}}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,30 @@ class Wishes:
     def table_path(self, name: str) -> str:
         """Where the table of a pipeline of this name goes."""
         return f"{self.lake.rstrip('/')}/{name}"
+
+
+def pipeline_names(called: Mapping[str, str]) -> dict[str, str]:
+    """The name of the pipeline of each thing; it does not depend on which things are chosen.
+
+    Args:
+        called: What people call each thing, by its name in the system.
+    """
+    plain = {thing: _plain(name) for thing, name in called.items()}
+    often = Counter(plain.values())
+    return {
+        thing: name if often[name] == 1 else f"{name}_{hashlib.sha256(thing.encode()).hexdigest()[:6]}"
+        for thing, name in plain.items()
+    }
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "unnamed"
+    return f"{plain}_table" if reserved_name(plain) else plain
+
+
+def lake_settings(columns: Sequence[str]) -> dict[str, Any]:
+    """The keys of a pipeline that a Delta table of these columns needs."""
+    return _MAPPED if any(_UNMAPPED.search(name) for name in columns) else {}
 
 
 _Config = TypeVar("_Config", bound=Credentialed)

@@ -20,7 +20,8 @@ from pipeline_platform.connectors.jdbc.catalog import NUMBERS, TIMES, Kind
 
 Dialect = Literal["postgres", "mysql"]
 
-_ARGUMENTS = {"this", "expression", "expressions", "low", "high", "to", "is_string"}
+_ARGUMENTS = frozenset({"this", "expression", "expressions", "low", "high", "to", "is_string"})
+_NEGATABLE = (exp.Is, exp.Like)
 _ORDERED = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 _EQUAL = (exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ)
 _TYPES: Mapping[Any, Kind] = {
@@ -117,7 +118,7 @@ class _Translation:
 
     def _require_known(self, node: exp.Expr) -> None:
         """What else says something of a node, such as an ESCAPE, must not get lost."""
-        known = _ARGUMENTS | ({"negate"} if isinstance(node, (exp.Is, exp.Like)) else set())
+        known = _ARGUMENTS | {"negate"} if isinstance(node, _NEGATABLE) else _ARGUMENTS
         if any(value for key, value in node.args.items() if key not in known):
             raise Untranslatable(_said(node, self.dialect))
 

@@ -82,7 +82,7 @@ def tells_changes(column: CatalogColumn, table: str) -> bool:
         return True
     words = set(_words(column.name))
     of_table = {form for word in _words(table) for form in (word, word.removesuffix("s"), word.removesuffix("es"))}
-    tells = bool(words & _CHANGE) or bool(words & _ACT and words & _TIME)
+    tells = bool(words & _CHANGE) or bool(words & _ACT and words & {*_TIME, "last"})
     return tells and words <= _CHANGE | _ACT | _TIME | _BESIDE | of_table
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from pipeline_platform.config.dagster_names import reserved_name
 from pipeline_platform.connectors.jdbc.catalog import CatalogTable
 from pipeline_platform.connectors.jdbc.check_rules import Dialect
 from pipeline_platform.connectors.jdbc.cursor_choice import CursorChoice, cursor_of
@@ -17,7 +14,7 @@ from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnect
 from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.table_pipeline import TableRule, rules_of, table_pipeline
 from pipeline_platform.credentials.model import Credentials
-from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes
+from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, pipeline_names
 
 OWN_TABLES = "pipeline_platform_"
 """With this begin the names of the tables in which the platform itself keeps what it has loaded."""
@@ -60,7 +57,8 @@ class DatabaseDiscovery(Discovery[ReadsDatabase]):
         with database.session() as session:
             tables = [table for table in self.tables(session, database) if not table.name.startswith(OWN_TABLES)]
         tables.sort(key=lambda table: (table.schema, table.name))
-        names = pipeline_names(tables, self.home_schema(database))
+        home = self.home_schema(database)
+        names = pipeline_names({one.full_name: one.name if one.schema == home else one.full_name for one in tables})
         chosen = [table for table in tables if not wishes.given(_CHOSEN) or _matches(wishes, _CHOSEN, table)]
         return [self._finding(table, names[table.full_name], database, wishes) for table in chosen]
 
@@ -93,27 +91,6 @@ class DatabaseDiscovery(Discovery[ReadsDatabase]):
         names = ((database.quoted(column.name), column.read_as) for column in table.columns)
         columns = ", ".join(f"{read_as} AS {name}" if read_as else name for name, read_as in names)
         return {"query": f"SELECT {columns} FROM {database.quoted_path([table.schema, table.name])}"}
-
-
-def pipeline_names(tables: Sequence[CatalogTable], home: str) -> dict[str, str]:
-    """The name of each table's pipeline, by the table's own; it does not depend on which tables are chosen.
-
-    Args:
-        tables: All tables.
-        home: The schema whose tables are called by their names alone.
-    """
-    plain = {table.full_name: _plain_name(table, home) for table in tables}
-    often = Counter(plain.values())
-    return {
-        full: name if often[name] == 1 else f"{name}_{hashlib.sha256(full.encode()).hexdigest()[:6]}"
-        for full, name in plain.items()
-    }
-
-
-def _plain_name(table: CatalogTable, home: str) -> str:
-    spelled = table.name if table.schema == home else table.full_name
-    name = re.sub(r"[^a-z0-9]+", "_", spelled.lower()).strip("_") or "table"
-    return f"{name}_table" if reserved_name(name) else name
 
 
 def _matches(wishes: Wishes, option: str, table: CatalogTable) -> bool:

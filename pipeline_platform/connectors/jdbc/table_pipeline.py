@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 from pipeline_platform.connectors.jdbc.catalog import CatalogTable, Kind
 from pipeline_platform.connectors.jdbc.check_rules import Dialect, Untranslatable, spark_rule
 from pipeline_platform.connectors.jdbc.cursor_choice import CursorChoice
-
-# What Delta takes in the name of a column only if the files of a table have another name for it.
-_UNMAPPED = re.compile(r"[ ,;{}()\n\t=]")
-_MAPPED = {"sparkConf": {"spark.databricks.delta.properties.defaults.columnMapping.mode": "name"}}
+from pipeline_platform.steps.discovery import lake_settings
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,7 @@ def table_pipeline(
     if kept := [{"name": rule.name, "rule": rule.rule} for rule in rules if rule.rule is not None]:
         steps.append(_validation("validateBusinessRules", f"{name}_checks", {"rules": kept}))
     steps.append({"type": "load", "method": "toDeltaLake", "name": name, "config": sink})
-    settings = _MAPPED if any(_UNMAPPED.search(column.name) for column in table.columns) else {}
+    settings = lake_settings([column.name for column in table.columns])
     return {"name": name, "mode": "batch", "description": _description(table, cursor), **settings, "steps": steps}
 
 
