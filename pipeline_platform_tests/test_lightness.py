@@ -21,6 +21,10 @@ CODE = {
         "commands = ['init', tempfile.mkdtemp()], ['list'], ['methods'], ['methods', 'fromKafka']; "
         "[app(command, standalone_mode=False) for command in commands]"
     ),
+    "discover": (
+        "from pipeline_platform.cli import app; "
+        "[app(['discover', system, '--help'], standalone_mode=False) for system in ('postgres', 'mysql', 'kafka', 's3')]"
+    ),
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
 

@@ -17,6 +17,7 @@ from pipeline_platform.steps.credentialed import Credentialed
 
 # What Delta takes in the name of a column only if the files of a table have another name for it.
 _UNMAPPED = re.compile(r"[ ,;{}()\n\t=]")
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 _MAPPED = {"sparkConf": {"spark.databricks.delta.properties.defaults.columnMapping.mode": "name"}}
 
 
@@ -108,6 +109,16 @@ def _plain(name: str) -> str:
 def lake_settings(columns: Sequence[str]) -> dict[str, Any]:
     """The keys of a pipeline that a Delta table of these columns needs."""
     return _MAPPED if any(_UNMAPPED.search(name) for name in columns) else {}
+
+
+def size_text(size: int | None) -> str:
+    """A number of bytes as people read it."""
+    if size is None:
+        return ""
+    amount, unit = float(size), 0
+    while amount >= 1000 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} B"
 
 
 _Config = TypeVar("_Config", bound=Credentialed)

@@ -14,13 +14,12 @@ from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnect
 from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.table_pipeline import TableRule, rules_of, table_pipeline
 from pipeline_platform.credentials.model import Credentials
-from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, pipeline_names
+from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, pipeline_names, size_text
 
 OWN_TABLES = "pipeline_platform_"
 """With this begin the names of the tables in which the platform itself keeps what it has loaded."""
 
 _CHOSEN, _APPEND_ONLY = "tables", "append-only"
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class DatabaseDiscovery(Discovery[ReadsDatabase]):
@@ -122,16 +121,6 @@ def _shown(table: CatalogTable, cursor: CursorChoice) -> dict[str, str]:
         "key": ", ".join(table.key) or "none",
         "what is new": str(cursor),
     }
-
-
-def size_text(size: int | None) -> str:
-    """A number of bytes as people read it."""
-    if size is None:
-        return ""
-    amount, unit = float(size), 0
-    while amount >= 1000 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    return f"{amount:.1f} {_UNITS[unit]}" if unit else f"{size} B"
 
 
 def _told(table: CatalogTable, cursor: CursorChoice, rules: Sequence[TableRule]) -> dict[str, Any]:

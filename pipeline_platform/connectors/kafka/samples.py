@@ -102,7 +102,7 @@ def look_of(values: Iterable[bytes | None]) -> ValueLook:
         objects = [_json_object(value[_HEADER:]) for value in present]
         if all(one is not None for one in objects):
             return _json_look("json with a registry's header", objects)
-        ids = sorted({int.from_bytes(value[1:_HEADER]) for value in present})
+        ids = tuple(sorted({int.from_bytes(value[1:_HEADER]) for value in present}))
         return ValueLook("avro with a registry's header", ids=ids, samples=len(present))
     return ValueLook("text" if all(map(_is_text, present)) else "binary", samples=len(present))
 
@@ -115,7 +115,7 @@ def _json_look(looks: Looks, objects: Sequence[dict[str, Any] | None]) -> ValueL
     if not names or len({name.casefold() for name in names}) < len(names) or any("${" in name for name in names):
         return ValueLook(looks, samples=len(rows))
     schema = ", ".join(f"{_quoted(name)} {type_}" for name, type_ in (fields or {}).items())
-    return ValueLook(looks, schema, _QUOTED.findall(schema), samples=len(rows))
+    return ValueLook(looks, schema, tuple(_QUOTED.findall(schema)), samples=len(rows))
 
 
 def _fields(rows: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
@@ -132,7 +132,7 @@ def _type(values: Sequence[Any]) -> str:
     if kinds == {bool}:
         return "BOOLEAN"
     if kinds == {int}:
-        largest = max(map(abs, present))
+        largest: int = max(abs(value) for value in present)
         return "BIGINT" if largest <= _LARGEST else "DECIMAL(38,0)" if len(str(largest)) <= _DIGITS else "STRING"
     if kinds and kinds <= {int, float}:
         return "DOUBLE"
