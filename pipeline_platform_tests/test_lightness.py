@@ -22,8 +22,8 @@ CODE = {
         "[app(command, standalone_mode=False) for command in commands]"
     ),
     "discover": (
-        "from pipeline_platform.cli import app; "
-        "[app(['discover', system, '--help'], standalone_mode=False) for system in ('postgres', 'mysql', 'kafka', 's3')]"
+        "from pipeline_platform.cli import app; systems = 'postgres', 'mysql', 'kafka', 's3'; "
+        "[app(['discover', system, '--help'], standalone_mode=False) for system in systems]"
     ),
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
