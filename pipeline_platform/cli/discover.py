@@ -227,11 +227,14 @@ def _write(findings: Sequence[Finding], target: Path, *, overwrite: bool) -> Non
     Raises:
         PipelineConfigurationException: There is none to write, or a file can't be written.
     """
-    for finding in findings:
-        if finding.pipeline is None:
-            typer.echo(f"left out {finding.name}: {finding.unwritten}", err=True)
-    pipelines = [finding.pipeline for finding in findings if finding.pipeline is not None]
     is_file = target.suffix == ".json"
+    pipelines: list[Mapping[str, Any]] = []
+    for finding in findings:
+        mistake = _mistake(finding.pipeline, target) if finding.pipeline is not None else finding.unwritten
+        if finding.pipeline is None or mistake is not None:
+            typer.echo(f"left out {finding.name}: {mistake}", err=True)
+        else:
+            pipelines.append(finding.pipeline)
     if not pipelines or (is_file and len(pipelines) > 1):
         number = len(pipelines) or "no"
         raise PipelineConfigurationException(
@@ -239,8 +242,6 @@ def _write(findings: Sequence[Finding], target: Path, *, overwrite: bool) -> Non
             hint="give a folder, or choose one" if pipelines else "choose others",
         )
     texts = {target if is_file else target / f"{pipeline['name']}.json": _text(pipeline) for pipeline in pipelines}
-    for file, text in texts.items():
-        parse_pipeline(text, method_registry(), file)
     try:
         for file in texts:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -252,13 +253,28 @@ def _write(findings: Sequence[Finding], target: Path, *, overwrite: bool) -> Non
         ) from error
 
 
-def _written(file: Path, text: str, *, overwrite: bool) -> str:
+def _mistake(pipeline: Mapping[str, Any], target: Path) -> str | None:
+    """Why `check` would not accept the file; None if it does."""
     try:
-        with file.open("w" if overwrite else "x") as written:
+        parse_pipeline(_text(pipeline), method_registry(), target / "pipeline.json")
+    except PipelineConfigurationException as error:
+        return f"it would make a pipeline with a mistake: {error.message}"
+    return None
+
+
+def _written(file: Path, text: str, *, overwrite: bool) -> str:
+    """Write a file, and say what was done."""
+    try:
+        if overwrite:
+            part = file.with_name(f".{file.name}.part")
+            part.write_text(text, encoding="utf-8")
+            part.replace(file)
+            return f"wrote    {file}"
+        with file.open("x", encoding="utf-8") as written:
             written.write(text)
     except FileExistsError:
         return f"kept     {file}, which was there already"
-    return f"{'wrote' if overwrite else 'created'}  {file}"
+    return f"created  {file}"
 
 
 def _text(pipeline: Mapping[str, Any]) -> str:

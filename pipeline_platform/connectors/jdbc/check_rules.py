@@ -38,8 +38,14 @@ _TYPES: Mapping[Any, Kind] = {
 }
 
 
-# Spark reads it as the databases do.
-_WRITTEN_TIME = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d{1,6})?([+-]\d\d(:\d\d)?)?)?")
+_DAY = r"\d{4}-\d\d-\d\d"
+_MOMENT = rf"{_DAY}( \d\d:\d\d:\d\d(\.\d{{1,6}})?)?"
+# What Spark reads as the databases do.
+_WRITTEN_TIMES: Mapping[Kind, re.Pattern[str]] = {
+    "date": re.compile(_DAY),
+    "local_timestamp": re.compile(_MOMENT),
+    "timestamp": re.compile(rf"{_MOMENT}[+-]\d\d(:\d\d)?"),
+}
 
 
 class Untranslatable(Exception):
@@ -136,8 +142,8 @@ class _Translation:
         """Values that are compared with each other."""
         values: list[tuple[exp.Expr, Kind]] = [self._value(node) for node in nodes]
         times: set[Kind] = {kind for _, kind in values if kind in TIMES}
-        if self.dialect == "mysql" and len(times) == 1:
-            # There a time is written as a text.
+        if self.dialect == "mysql" and times in ({"date"}, {"local_timestamp"}):
+            # There a time is written as a text; one with a zone is in that of whoever writes the row.
             values = [_time_or_text(value, kind, *times) for value, kind in values]
         kinds = {kind for _, kind in values}
         if kinds <= set(NUMBERS):
@@ -214,7 +220,7 @@ def _bracketed(side: exp.Expr, within: exp.Expr) -> exp.Expr:
 
 
 def _time_or_text(value: exp.Expr, kind: Kind, of: Kind) -> tuple[exp.Expr, Kind]:
-    if isinstance(value, exp.Literal) and kind == "text" and _WRITTEN_TIME.fullmatch(value.name):
+    if isinstance(value, exp.Literal) and kind == "text":
         return _time(value, of), of
     return value, kind
 
@@ -233,7 +239,7 @@ def _number(literal: exp.Literal) -> exp.Expr:
 
 
 def _time(literal: exp.Literal, kind: Kind) -> exp.Expr:
-    if not _WRITTEN_TIME.fullmatch(literal.name):
+    if not _WRITTEN_TIMES[kind].fullmatch(literal.name):
         raise Untranslatable(f"the time '{literal.name}'")
     # A frame has what has no zone in UTC, as its session is.
     return exp.Cast(this=literal.copy(), to=exp.DataType.build("date" if kind == "date" else "timestamp", "spark"))

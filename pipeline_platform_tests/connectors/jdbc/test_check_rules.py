@@ -91,6 +91,8 @@ def test_a_rule_of_a_pipeline_is_true_of_the_rows_that_postgres_accepts(spark: S
         ("mysql", "`name` in (_utf8mb4'a')", "_utf8mb4"),
         ("mysql", "`name` <> 'a'", "text by a collation"),
         ("mysql", "length(`name`) > 1", "LENGTH"),
+        ("mysql", "`at` >= '2024-01-01'", "text and timestamp"),
+        ("mysql", "`day` >= '2024-01-01 10:00:00'", "the time"),
         ("mysql", "`ok` in (0,1)", "boolean and integer"),
     ],
 )

@@ -48,7 +48,7 @@ CREATE TABLE {0}.customers (
 );
 CREATE TABLE {0}.`odd ``t`` 100%` (`a b` int NOT NULL, `100%` int NOT NULL CHECK (`100%` <= 100), big decimal(60,3),
   hidden int INVISIBLE, twice int AS (`a b` * 2) STORED, UNIQUE (`a b`, `100%`));
-CREATE TABLE {0}.plain (x int, y text);
+CREATE TABLE {0}.plain (x int, y varchar(20) NOT NULL, UNIQUE (y(5)));
 CREATE VIEW {0}.looked_at AS SELECT * FROM {0}.plain
 """
 
