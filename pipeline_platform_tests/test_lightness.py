@@ -21,6 +21,10 @@ CODE = {
         "commands = ['init', tempfile.mkdtemp()], ['list'], ['methods'], ['methods', 'fromKafka']; "
         "[app(command, standalone_mode=False) for command in commands]"
     ),
+    "discover": (
+        "from pipeline_platform.cli import app; systems = 'postgres', 'mysql', 'kafka', 's3'; "
+        "[app(['discover', system, '--help'], standalone_mode=False) for system in systems]"
+    ),
     "schema": "from pipeline_platform.cli import app; app(['schema'], standalone_mode=False)",
 }
 

@@ -10,6 +10,7 @@ import typer
 from pipeline_platform.cli import (
     check,
     cursor,
+    discover,
     init,
     listing,
     methods,
@@ -76,6 +77,7 @@ _COMMANDS = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
+app.add_typer(discover.app, name="discover")
 app.add_typer(spark.app, name="spark")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import SplitResult, unquote
 
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.frames.rules import Rule
+from pipeline_platform.steps.discovery import Discovery
 
 DatasetName = Callable[[SplitResult], tuple[str, str]]
 """Makes of the URI of a dataset its namespace and name by the rules of OpenLineage,
@@ -27,6 +29,7 @@ class Connector:
         dataset_names: Of the schemes of its URIs, how OpenLineage names a dataset, where that is not
             `authority_and_path`.
         misnomers: What to write in place of a method that people try, by its name in lower case.
+        discovery: Says what there is in such a system, for `pipeline-platform discover`; None if nobody can.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Connector:
     rules: tuple[Rule, ...] = ()
     dataset_names: Mapping[str, DatasetName] = field(default_factory=dict[str, DatasetName])
     misnomers: Mapping[str, str] = field(default_factory=dict[str, str])
+    discovery: Discovery[Any] | None = None
 
 
 def authority_and_path(uri: SplitResult) -> tuple[str, str]:

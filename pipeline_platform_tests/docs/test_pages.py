@@ -25,7 +25,7 @@ from pipeline_platform_tests.wheel import AS_INSTALLED, UV, Installed
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 GENERATED = {"reference.md", "commands.md"}
-WITH_SERVERS = {"how-to/load-what-is-new.md", "how-to/rotate-a-secret.md"}
+WITH_SERVERS = {"how-to/load-what-is-new.md", "how-to/rotate-a-secret.md", "how-to/start-from-a-database.md"}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 PLAIN_PAGES = [
     page for page in PAGES if page not in {"tutorial.md", *GENERATED, *WITH_SERVERS} and [*acts(DOCS / page)]
@@ -106,8 +106,9 @@ def test_what_a_page_says_can_be_done(page: str, folder: Path, reader: dict[str,
 
 
 @pytest.mark.timeout(600)
-def test_what_is_new_in_a_database_is_loaded_as_the_page_says(folder: Path, reader: dict[str, str], postgres: Postgres):
-    carried_out("how-to/load-what-is-new.md", folder, {**reader, **of_server(postgres)})
+@pytest.mark.parametrize("page", ["how-to/load-what-is-new.md", "how-to/start-from-a-database.md"])
+def test_a_database_is_loaded_as_the_page_says(page: str, folder: Path, reader: dict[str, str], postgres: Postgres):
+    carried_out(page, folder, {**reader, **of_server(postgres)})
 
 
 def of_server(postgres: Postgres) -> dict[str, str]:

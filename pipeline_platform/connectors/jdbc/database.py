@@ -256,7 +256,7 @@ _HINTS: Mapping[ErrorKind, str] = {
     "table": "check the table's name, its schema and its quotes; if another pipeline creates it, run that one first",
     "column": "use one of the columns that are there",
     "permission": "grant the user '{user}' what the message says is missing",
-    "transient": "check that the server is up and can be reached; it was retried as often as 'retry' allows",
+    "transient": "check that the server is up and can be reached; a run tries again as often as 'retry' allows",
     "clash": "another session was using the same rows or tables; run again",
     "value": "filter out or fix the value first, or cast it to what the column can hold",
     "other": "fix what the server complains about and run again: nothing was left half done",

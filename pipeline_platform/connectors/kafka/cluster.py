@@ -156,6 +156,31 @@ class Cluster:
                 continue
             return {(place.topic, place.partition): answer.offset for place, answer in answers.items()}
 
+    def settings(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+        """The settings of topics, by name; a topic whose settings the user must not see is left out.
+
+        Args:
+            names: Of the topics.
+
+        Raises:
+            PipelineExecutionException: As `names`.
+        """
+        from confluent_kafka.admin import ConfigResource, ResourceType  # pyright: ignore[reportPrivateImportUsage]
+
+        wanted: list[Any] = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        if not wanted:
+            return {}
+        found: dict[str, dict[str, str]] = {}
+        for resource, answer in self.client.describe_configs(wanted, request_timeout=self._seconds()).items():
+            try:
+                entries = self._answer(answer, resource.name)
+            except PipelineExecutionException:
+                if self._refusal() is not None:
+                    raise
+                continue
+            found[resource.name] = {entry.name: entry.value for entry in entries.values() if entry.value is not None}
+        return found
+
     def _seconds(self) -> float:
         return max(self.deadline - time.monotonic(), _POLL_SECONDS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline_platform.connectors.connector import Connector
+from pipeline_platform.connectors.s3.discovery import S3Discovery
 from pipeline_platform.connectors.s3.sink import ToS3
 from pipeline_platform.connectors.s3.source import FromS3
 from pipeline_platform.connectors.storage.errors import RULES
@@ -20,4 +21,5 @@ CONNECTOR = Connector(
         "software.amazon.awssdk:netty-nio-client:2.29.52",
     ),
     rules=RULES,
+    discovery=S3Discovery(),
 )
