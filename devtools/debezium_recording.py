@@ -43,14 +43,16 @@ CREATE TABLE done (id int PRIMARY KEY);
 CREATE TABLE kinds (
     id int PRIMARY KEY, small smallint, big bigint, flag boolean, single real, twice double precision,
     price numeric(10,2), wide numeric(38,10), free numeric, day date, at timestamp, at_milli timestamp(3),
-    at_zone timestamptz, clock time, clock_zone timetz, short varchar(5), fixed char(4), body text, data bytea, doc json,
-    docb jsonb, uid uuid, mood mood, tags text[], numbers int[], days date[], prices numeric(8,3)[], stamps timestamp[],
+    at_zone timestamptz, clock time, clock_zone timetz, short varchar(5), fixed char(4), body text, data bytea,
+    doc json, docb jsonb, uid uuid, mood mood, tags text[], numbers int[], days date[], prices numeric(8,3)[],
+    stamps timestamp[],
     bits bit(8), one bit(1), span interval, net inet, range int4range, cash money, spot point
 );
 INSERT INTO kinds VALUES (
     1, -3, 9007199254740993, true, 1.1, 1e300,
     -12.34, 1234567890123456789012345678.0123456789, 1.50, '0001-01-01', '2026-01-31 12:00:00.123456',
-    '1969-12-31 23:59:59.999', '2026-01-31 12:00:00.123456+01', '12:34:56.123456', '12:34:56+02', 'grün', 'ab', E'a\\n\\U0001f600"',
+    '1969-12-31 23:59:59.999', '2026-01-31 12:00:00.123456+01', '12:34:56.123456', '12:34:56+02', 'grün', 'ab',
+    E'a\\n\\U0001f600"',
     '\\xdeadbeef', '{"a": 1.10}', '{"b": 2}', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'ok', '{a,NULL,"b c"}',
     '{1,NULL,-3}', '{2026-01-31,NULL}', '{1.500,-2.125}', '{2026-01-31 12:00:00.5}', B'10000001', B'1', '1 mon 2 days',
     '10.0.0.1', '[1,5)', '12.34', '(1.5,2)'
@@ -71,10 +73,10 @@ _CHANGES = [
     "UPDATE customers SET balance = balance + 1 WHERE id % 2 = 0",
     "UPDATE customers SET id = id + 100 WHERE id IN (11, 12)",
     "DELETE FROM customers WHERE id IN (3, 13, 112)",
-    "BEGIN; UPDATE customers SET name = 'first' WHERE id = 2; UPDATE customers SET name = 'second' WHERE id = 2; COMMIT",
+    "BEGIN; UPDATE customers SET name = 'a' WHERE id = 2; UPDATE customers SET name = 'b' WHERE id = 2; COMMIT",
     "BEGIN; DELETE FROM customers WHERE id = 14; INSERT INTO customers (id, name) VALUES (14, 'again'); COMMIT",
     "BEGIN; UPDATE customers SET name = 'never' WHERE id = 15; ROLLBACK",
-    "ALTER TABLE customers ADD COLUMN city text DEFAULT 'Rome'",
+    "ALTER TABLE customers ADD COLUMN city text",
     "UPDATE customers SET city = 'Oslo' WHERE id = 15",
     "INSERT INTO visits VALUES (3, 'between')",
     "TRUNCATE visits",
@@ -97,15 +99,26 @@ def main() -> None:
         tables = ("customers", "letters", "visits", "kinds")
         with ThreadPoolExecutor(1) as pool:
             names = [f"public.{name}" for name in (*tables, "done")]
-            settings = {"skipped_operations": "none", "provide_transaction_metadata": "true"}
-            settings |= {"heartbeat_interval_ms": "1000"}
             _with_open_transactions(
-                postgres, pool, lambda: start_debezium(kafka, postgres, names, slot_name="recorded", **settings)
+                postgres,
+                pool,
+                lambda: start_debezium(
+                    kafka,
+                    postgres,
+                    names,
+                    slot_name="recorded",
+                    skipped_operations="none",
+                    provide_transaction_metadata="true",
+                    heartbeat_interval_ms="1000",
+                ),
             )
         for change in _CHANGES:
             postgres.query(change)
         messages = list(_messages(kafka))
-        rows = {name: [row for (row,) in postgres.query(f"SELECT to_json(t) FROM {name} t ORDER BY id")] for name in tables}
+        rows = {
+            name: [text for (text,) in postgres.query(f"SELECT to_json(t)::text FROM {name} t ORDER BY id")]
+            for name in tables
+        }
         RECORDING.write_text(json.dumps(_recording(messages, rows), indent=1, ensure_ascii=False) + "\n")
     finally:
         kafka.stop()

@@ -16,7 +16,6 @@ from pipeline_platform.frames.columns import HELPER_PREFIX
 from pipeline_platform.frames.json_values import JsonValues, once
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType, StructType
 
@@ -36,7 +35,7 @@ def with_changes(frame: DataFrame, data: Column, rows: Rows) -> JsonValues:
         The columns of the row, and `CHANGE_COLUMNS`. Those of the row are null for a truncation.
 
     Raises:
-        PipelineConfigurationException: A column has a type that no column of a table is read as.
+        PipelineConfigurationException: A column has a type that is not read, or a name that means another.
     """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
@@ -50,16 +49,18 @@ def with_changes(frame: DataFrame, data: Column, rows: Rows) -> JsonValues:
     schema = T.StructType([*row, *change, T.StructField(_WHY, T.StringType())])
 
     # With annotations, which are texts here, Spark would not know the kind of function.
-    read = F.arrow_udf(lambda values: _read_all(values, rows, schema), schema).asNondeterministic()
+    functions: Any = F
+    read = functions.arrow_udf(lambda values: _read_all(values, rows, schema), schema).asNondeterministic()  # pyright: ignore[reportUnknownLambdaType]
     found = F.col(_CHANGE)
     fields = {field.name: found.getField(field.name) for field in (*row, *change)}
     return JsonValues(frame.withColumn(_CHANGE, once(read(data))), fields, found.getField(_WHY))
 
 
-def _read_all(values: pa.Array, rows: Rows, schema: StructType) -> pa.Array:
+def _read_all(values: Any, rows: Rows, schema: StructType) -> Any:
     """A struct of the schema for each value; of nulls for a null."""
-    import pyarrow as pa
+    import pyarrow
 
+    arrow: Any = pyarrow
     read = change_reader(rows)
 
     def one(data: bytes | None) -> Json:
@@ -69,31 +70,32 @@ def _read_all(values: pa.Array, rows: Rows, schema: StructType) -> pa.Array:
             return {_WHY: str(error)}
 
     found = [one(value.as_py()) for value in values]
-    parts = [pa.array([each.get(field.name) for each in found], _arrow(field.dataType)) for field in schema.fields]
-    return pa.StructArray.from_arrays(parts, names=schema.fieldNames())
+    parts = [arrow.array([each.get(field.name) for each in found], _arrow(field.dataType)) for field in schema.fields]
+    return arrow.StructArray.from_arrays(parts, names=schema.fieldNames())
 
 
 def _arrow(kind: DataType) -> Any:
-    import pyarrow as pa
+    import pyarrow
     from pyspark.sql import types as T
 
+    arrow: Any = pyarrow
     match kind:
         case T.ArrayType():
-            return pa.list_(_arrow(kind.elementType))
+            return arrow.list_(_arrow(kind.elementType))
         case T.DecimalType():
-            return pa.decimal128(kind.precision, kind.scale)
+            return arrow.decimal128(kind.precision, kind.scale)
         case _:
             return {
-                "tinyint": pa.int8(),
-                "smallint": pa.int16(),
-                "int": pa.int32(),
-                "bigint": pa.int64(),
-                "float": pa.float32(),
-                "double": pa.float64(),
-                "boolean": pa.bool_(),
-                "string": pa.string(),
-                "binary": pa.binary(),
-                "date": pa.date32(),
-                "timestamp": pa.timestamp("us", "UTC"),
-                "timestamp_ntz": pa.timestamp("us"),
+                "tinyint": arrow.int8(),
+                "smallint": arrow.int16(),
+                "int": arrow.int32(),
+                "bigint": arrow.int64(),
+                "float": arrow.float32(),
+                "double": arrow.float64(),
+                "boolean": arrow.bool_(),
+                "string": arrow.string(),
+                "binary": arrow.binary(),
+                "date": arrow.date32(),
+                "timestamp": arrow.timestamp("us", "UTC"),
+                "timestamp_ntz": arrow.timestamp("us"),
             }[kind.simpleString()]

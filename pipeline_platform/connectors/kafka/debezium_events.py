@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline_platform.config.config_error import nearest
 from pipeline_platform.connectors.kafka.debezium_types import Read, Told, UnfitError, is_unavailable, named, reader
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.json_values import EMPTY, NOT_UTF8
@@ -28,6 +29,7 @@ _ROW_OF = {"c": "after", "u": "after", "r": "after", "d": "before"}
 _TRUNCATE = "t"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BINLOG = re.compile(r".*\.(\d{1,10})", re.ASCII)
+_SCALE = re.compile(r"-?\d{1,4}", re.ASCII)
 _LARGEST = 2**63
 _SHOWN = 100
 
@@ -60,11 +62,12 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
         rows: What the rows of the table are.
 
     Raises:
-        PipelineConfigurationException: A column has a type that no column of a table is read as.
+        PipelineConfigurationException: A column has a type that is not read, or a name that means another.
     """
     columns = rows.schema.fields
     reads = [(column.name, *_how(column)) for column in columns]
     required = [column.name for column in columns if not column.nullable]
+    _require_own_names(rows)
     known = {column.name for column in columns} | set(rows.ignored)
     given = {name: named(text) for name, text in rows.types.items()}
 
@@ -83,10 +86,10 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
         if missing:
             raise UnusableError(f"'{missing[0]}' is missing or null")
         types = _types_in(message.get("schema"))
-        change = {
-            name: _value(name, row.get(name), how, kind, given.get(name) if types is None else types.get(name, Told("")))
-            for name, how, kind in reads
-        }
+        change: Json = {}
+        for name, how, kind in reads:
+            told = given.get(name) if types is None else types.get(name, Told(""))
+            change[name] = _value(name, row.get(name), how, kind, told)
         return change | _place(event, operation)
 
     return read
@@ -183,13 +186,30 @@ def _fields(schema: Any) -> list[Json]:
 def _told(schema: Json) -> Told:
     kind, name, parameters, items = (schema.get(key) for key in ("type", "name", "parameters", "items"))
     scale = cast("Json", parameters).get("scale") if isinstance(parameters, dict) else None
-    is_scale = isinstance(scale, str) and re.fullmatch(r"-?\d{1,4}", scale, re.ASCII)
+    is_scale = isinstance(scale, str) and _SCALE.fullmatch(scale)
     return Told(
         kind if isinstance(kind, str) else "",
         name if isinstance(name, str) else None,
-        int(scale) if is_scale else None,
+        int(cast("str", scale)) if is_scale else None,
         _told(cast("Json", items)) if isinstance(items, dict) else None,
     )
+
+
+def _require_own_names(rows: Rows) -> None:
+    """Raise unless each name is that of one column."""
+    names = rows.schema.fieldNames()
+    taken = [name for name in names if name.lower() in CHANGE_COLUMNS]
+    if taken:
+        raise PipelineConfigurationException(
+            f"'valueSchema' has a column '{taken[0]}', which is what debezium calls one of its own",
+            hint="leave it out, and name it in 'ignoredColumns'",
+        )
+    strange = [name for name in rows.types if name not in names]
+    if strange:
+        raise PipelineConfigurationException(
+            f"'valueTypes' has a column '{strange[0]}', which 'valueSchema' lacks",
+            hint=nearest(strange[0], names) or f"the columns are {', '.join(names)}",
+        )
 
 
 def _how(column: StructField) -> tuple[Read, str]:
@@ -236,15 +256,16 @@ def _place(event: Json, operation: str) -> Json:
     numbers = [0, *numbers] if is_snapshot else numbers
     if not all(_is_count(number) for number in numbers):
         raise UnusableError("its source does not say at which position of the log it is")
-    millis = source.get("ts_ms")
-    micros = source.get("ts_us", millis * 1000 if _is_count(millis) else None)
-    if not _is_count(micros):
+    time: Any = source.get("ts_ms")
+    if not _is_count(time):
         raise UnusableError("its source does not say when it was")
+    # Older versions have milliseconds alone.
+    micros = source.get("ts_us", time * 1000)
     transaction = source.get("txId", source.get("gtid"))
     return {
         OPERATION: operation,
         SEQUENCE: "-".join(f"{number:020}" for number in numbers),
-        TIME: micros,
+        TIME: micros if _is_count(micros) else None,
         TRANSACTION: None if transaction is None else str(transaction),
     }
 

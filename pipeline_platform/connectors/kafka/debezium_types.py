@@ -1,8 +1,8 @@
 """How Debezium writes the values of a table's columns in JSON, and what is read of them.
 
-The same number or text stands for different values, by the type of Debezium's that the schema in the message names: 5 is
-a day, a millisecond or a nanosecond, and "AQ==" a decimal or a text. So a value is read by that type, and one whose type
-is not told is read only where it can be but one thing.
+The same number or text stands for different values: 5 for a day, a millisecond or a nanosecond, "AQ==" for a decimal or
+a text. So a value is read by the type that the schema in the message names. Where there is none, it is read only if it
+can be but one thing.
 """
 
 from __future__ import annotations

@@ -172,8 +172,8 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
     other message is malformed. It runs Python on the executors.
     """
     value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
-    """What precedes a json, avro or debezium value: `confluent` is the header of a schema registry, a zero byte and the four
-    bytes of the schema's id.
+    """What precedes a json, avro or debezium value: `confluent` is the header of a schema registry, a zero byte and the
+    four bytes of the schema's id.
 
     Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json and
     debezium the id has no meaning.
@@ -183,8 +183,8 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
         BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (dict, list)) else value),
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}]}),
     ] = None
-    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, and for debezium of the row, an Avro schema
-    for avro.
+    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, and of the row for debezium, an Avro
+    schema for avro.
 
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
     name, the Kafka column is called `kafka_<name>`.
@@ -205,12 +205,12 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
     one meaning as the column's type, and so is a column that neither this schema nor `ignoredColumns` has.
     """
     value_types: Annotated[dict[str, DebeziumType], Field(min_length=1)] | None = None
-    """For debezium without schemas in the messages: Debezium's types of those columns whose values tell too little, such
-    as `{"created": "MicroTimestamp", "price": "Decimal(2)"}`.
+    """For debezium without schemas in the messages: Debezium's types of those columns whose values tell too little,
+    such as `{"created": "MicroTimestamp", "price": "Decimal(2)"}`.
 
     For a TIMESTAMP or TIMESTAMP_NTZ `Timestamp`, in milliseconds, `MicroTimestamp`, `NanoTimestamp` or `IsoTimestamp`;
-    for a DECIMAL `Decimal` with the scale of the table's column, or `String`; for a BINARY `Bytes`; an ARRAY has that of
-    its items.
+    for a DECIMAL `Decimal` with the scale that the column has in the database, or `String`; for a BINARY `Bytes`. An
+    ARRAY has that of its items.
     """
     ignored_columns: Names = []
     """For debezium: columns of the table that `valueSchema` leaves out."""
