@@ -106,7 +106,7 @@ def test_what_is_no_change_of_a_row_stops_the_load_or_is_set_aside(spark: SparkS
     topic = topic_of(kafka, "letters", [*letters, *others])
     schema = "id INT, title STRING, body STRING"
     ignored = {"ignoredColumns": ["pages", "tags", "scan", "doc"]}
-    with pytest.raises(PipelineExecutionException, match="'body' was left out, as it had not changed.*offset 1"):
+    with pytest.raises(PipelineExecutionException, match=r"'body' was left out, as it had not changed.*offset 1"):
         run(spark, changes_of(kafka, topic, schema, **ignored), mirror(tmp_path / "a", ["id", "title", "body"]))
     assert not (tmp_path / "a" / "_delta_log").exists()
     kept = {**ignored, "onMalformed": "quarantine", "quarantinePath": str(tmp_path / "kept"), "tombstones": "keep"}
