@@ -31,6 +31,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _BINLOG = re.compile(r".*\.(\d{1,10})", re.ASCII)
 _SCALE = re.compile(r"-?\d{1,4}", re.ASCII)
 _LARGEST = 2**63
+_SCHEMA, _PAYLOAD = b'{"schema":', b',"payload":'
+_TWICE = "a key occurs twice in it"
 _SHOWN = 100
 
 
@@ -71,8 +73,10 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
     known = {column.name for column in columns} | set(rows.ignored)
     given = {name: named(text) for name, text in rows.types.items()}
 
+    latest = _Latest()
+
     def read(data: bytes) -> Json:
-        message = parsed(data)
+        message, types = latest.parsed(data)
         event = message.get("payload") if "op" not in message else message
         if not isinstance(event, dict):
             raise UnusableError(_why_no_change(message))
@@ -85,7 +89,6 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
         missing = [name for name in required if row.get(name) is None and operation in ("c", "u", "r")]
         if missing:
             raise UnusableError(f"'{missing[0]}' is missing or null")
-        types = _types_in(message.get("schema"))
         change: Json = {}
         for name, how, kind in reads:
             told = given.get(name) if types is None else types.get(name, Told(""))
@@ -93,6 +96,35 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
         return change | _place(event, operation)
 
     return read
+
+
+class _Latest:
+    """The schema of the latest message, which the next one mostly has, too: it is longer than most rows."""
+
+    def __init__(self) -> None:
+        self._start = b""
+        self._types: Mapping[str, Told] | None = None
+
+    def parsed(self, data: bytes) -> tuple[Json, Mapping[str, Told] | None]:
+        """The message, without a schema that is known, and what its schema tells of each column.
+
+        Raises:
+            UnusableError: As `parsed`.
+        """
+        if self._start and data.startswith(self._start):
+            message = parsed(_PAYLOAD.replace(b",", b"{") + data[len(self._start) :])
+            if "schema" in message:
+                raise UnusableError(_TWICE)
+            return message, self._types
+        message = parsed(data)
+        types = _types_in(message.get("schema"))
+        if types is not None and data.startswith(_SCHEMA):
+            text = data.decode()
+            _, end = json.JSONDecoder().raw_decode(text, len(_SCHEMA))
+            start = text[:end].encode() + _PAYLOAD
+            if data.startswith(start):
+                self._start, self._types = start, types
+        return message, types
 
 
 def parsed(data: bytes) -> Json:
@@ -121,7 +153,7 @@ def parsed(data: bytes) -> Json:
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise UnusableError("a key occurs twice in it")
+        raise UnusableError(_TWICE)
     return found
 
 

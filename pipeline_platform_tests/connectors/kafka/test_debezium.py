@@ -172,6 +172,25 @@ def test_a_row_that_comes_again_has_the_same_place_and_a_truncation_has_one():
     assert all(row["change_transaction"].isdigit() for row in visits)
 
 
+def test_a_schema_that_comes_again_is_read_as_before():
+    reads = change_reader(rows(CUSTOMER, ignored=REST))
+    known = {name: kind for name, kind in CUSTOMER.items() if name != "city"}
+    told = [read(data, CUSTOMER, ignored=REST) for data in events("customers")]
+    assert [reads(data) for data in events("customers")] == told
+    # A row of another type in it, and what stands after the row.
+    number = [data.replace(b'"name":"Bob"', b'"name":7') for data in events("customers")[:2]]
+    for broken, why in [
+        (number[1], "'name' is not STRING"),
+        (events("customers")[0][:-1] + b',"schema":null}', "a key occurs twice in it"),
+        (events("customers")[0][:-1], "not JSON"),
+        (events("customers")[0] + b"}", "not JSON"),
+    ]:
+        read_again = change_reader(rows(known, ignored=REST))
+        read_again(events("customers")[0])
+        with pytest.raises(UnusableError, match=why):
+            read_again(broken)
+
+
 @pytest.mark.parametrize(
     ("topic", "why"),
     [
