@@ -1,4 +1,4 @@
-"""Debezium, in a Kafka Connect of its own: it writes what changes in the tables of a database into topics."""
+"""Debezium, in a Kafka Connect of its own: it writes what changes in tables of PostgreSQL into topics."""
 
 from __future__ import annotations
 
@@ -11,16 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from devtools.services.kafka import Kafka
-from devtools.services.mariadb import MariaDB
 from devtools.services.postgres import Postgres
 from devtools.services.process import ServerProcess, ServerUnavailableError, free_port, new_folder, program
 from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.exceptions import PipelineExecutionException
 
 VERSION = "3.6.1.Final"
-COORDINATES = tuple(
-    f"io.debezium:debezium-{part}:{VERSION}" for part in ("api", "embedded", "connector-postgres", "connector-mysql")
-)
+COORDINATES = tuple(f"io.debezium:debezium-{part}:{VERSION}" for part in ("api", "embedded", "connector-postgres"))
 PREFIX = "dbz"
 """What the names of all topics begin with."""
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
@@ -47,14 +44,14 @@ class Debezium:
 
 
 def start_debezium(
-    kafka: Kafka, source: Postgres | MariaDB, tables: Sequence[str], *, schemas: bool = True, **settings: str
+    kafka: Kafka, source: Postgres, tables: Sequence[str], *, schemas: bool = True, **settings: str
 ) -> Debezium:
     """Have the changes of tables written into topics, which it makes with one partition each.
 
     Args:
         kafka: The broker.
-        source: The database; a MariaDB is read by the connector for MySQL.
-        tables: `<schema>.<table>`, of MySQL `<database>.<table>`.
+        source: The database, started with `wal_level="logical"`.
+        tables: `<schema>.<table>`.
         schemas: Whether each message has its schema with it.
         settings: More of the connector's, with `_` for each dot of their names.
 
@@ -96,25 +93,15 @@ def start_debezium(
     return Debezium(server, connector, port)
 
 
-def _of_source(source: Postgres | MariaDB) -> dict[str, str]:
-    properties = {
+def _of_source(source: Postgres) -> dict[str, str]:
+    return {
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "plugin.name": "pgoutput",
         "database.hostname": source.host,
         "database.port": str(source.port),
+        "database.dbname": source.database,
         "database.user": source.username,
         "database.password": source.password,
-    }
-    if isinstance(source, Postgres):
-        return {
-            "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
-            "plugin.name": "pgoutput",
-            "database.dbname": source.database,
-            **properties,
-        }
-    return {
-        "connector.class": "io.debezium.connector.mysql.MySqlConnector",
-        "database.server.id": "4711",
-        "schema.history.internal": "io.debezium.relational.history.MemorySchemaHistory",
-        **properties,
     }
 
 
