@@ -70,11 +70,12 @@ class Postgres:
         shutil.rmtree(self.server.folder, ignore_errors=True)
 
 
-def start_postgres(outlives: bool = False) -> Postgres:
+def start_postgres(outlives: bool = False, **settings: str) -> Postgres:
     """Start a server of its own, with an empty database.
 
     Args:
         outlives: Go on when this process ends.
+        settings: More of the server's own.
 
     Raises:
         ServerUnavailableError: There is none on this machine.
@@ -90,6 +91,7 @@ def start_postgres(outlives: bool = False) -> Postgres:
     ran([initdb, "-D", data, "-U", user, "--pwfile", str(secret), "--auth", "scram-sha-256", "-E", "UTF8"], _OWNER)
     secret.unlink()
     settings = {
+        **settings,
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         "unix_socket_directories": str(folder),

@@ -67,12 +67,12 @@ def kafka(**config: Any) -> Json:
         ),
         (kafka(topic="a", valueFormat="json"), "'valueFormat' json needs a 'valueSchema'"),
         (kafka(topic="a", valueFormat="avro"), "'valueFormat' avro needs a 'valueSchema'"),
-        (kafka(topic="a", valueSchema="id INT"), "'valueSchema' needs 'valueFormat' json or avro"),
+        (kafka(topic="a", valueSchema="id INT"), "'valueSchema' needs 'valueFormat' json, avro or debezium"),
         (kafka(topic="a", valueFormat="json", valueSchema="id INTT"), "expected a schema in Spark DDL"),
         (kafka(topic="a", valueFormat="avro", valueSchema="id INT"), "the Avro schema is not JSON: "),
         (
             kafka(topic="a", valueFormat="string", valueFraming="confluent"),
-            "'valueFraming' needs 'valueFormat' json or avro",
+            "'valueFraming' needs 'valueFormat' json, avro or debezium",
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent"),

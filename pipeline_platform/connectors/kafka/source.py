@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -16,6 +17,7 @@ from pipeline_platform.config.values import (
     AvroSchema,
     Flag,
     Location,
+    Names,
     PositiveInteger,
     PositiveLong,
     avro_schema_mistake,
@@ -26,6 +28,7 @@ from pipeline_platform.config.values import (
 from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
 from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
+from pipeline_platform.connectors.kafka.debezium_types import DEBEZIUM_TYPE, PLAIN_TYPES
 from pipeline_platform.connectors.kafka.librdkafka import refusals
 from pipeline_platform.connectors.kafka.topic_pattern import topic_pattern
 from pipeline_platform.connectors.kafka.topics import topic_ids
@@ -77,6 +80,17 @@ def _offsets(value: Any) -> Any:
                 raise PydanticCustomError("offsets", message, {"partition": partition, "topic": topic})
     return json.dumps(by_topic)
 
+
+def _debezium_type(value: Any) -> Any:
+    if isinstance(value, str) and (has_placeholder(value) or re.fullmatch(DEBEZIUM_TYPE, value, re.ASCII)):
+        return value
+    raise PydanticCustomError("type", "expected one of {types} or Decimal(2), say", {"types": ", ".join(PLAIN_TYPES)})
+
+
+DebeziumType = Annotated[
+    str, BeforeValidator(_debezium_type), WithJsonSchema({"type": "string", "pattern": f"^({DEBEZIUM_TYPE})$"})
+]
+"""A type of Debezium's in `valueTypes`."""
 
 Offsets = Annotated[
     str,
@@ -141,31 +155,36 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
     """Streaming: the maximum number of records in a micro-batch."""
     min_partitions: PositiveInteger | None = None
     """Read with at least this many Spark partitions; by default one per Kafka partition."""
-    tombstones: Annotated[Literal["keep", "drop"], one_of("keep", "drop")] = "keep"
+    tombstones: Annotated[Literal["keep", "drop"], one_of("keep", "drop")] | None = None
     """What happens to a message without a value, which says that its key was deleted.
 
     `keep` keeps it as a row in which `value`, or each column parsed from it, is null; `drop` leaves it out, and it is
-    not counted. It is never malformed.
+    not counted. It is never malformed. By default `keep`, and `drop` for debezium, which sends one after each delete.
     """
-    value_format: Annotated[ValueFormat, one_of("raw", "string", "json", "avro")] = "raw"
+    value_format: Annotated[ValueFormat, one_of("raw", "string", "json", "avro", "debezium")] = "raw"
     """What a value is: `raw` leaves Kafka's columns as they are, `string` decodes it as UTF-8, the others parse it.
 
     A value is malformed unless it is complete and of its format: text that is not UTF-8, or json or avro that is empty,
     truncated, followed by anything else, or not of `valueSchema`. The key stays bytes.
+
+    `debezium` is a change event of Debezium in JSON, from PostgreSQL, MySQL or MariaDB, with its schema or without. The
+    columns of the changed row come with `change_op`, `change_sequence`, `change_time` and `change_transaction`. Any
+    other message is malformed. It runs Python on the executors.
     """
     value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
-    """What precedes a json or avro value: `confluent` is the header of a schema registry, a zero byte and the four
-    bytes of the schema's id.
+    """What precedes a json, avro or debezium value: `confluent` is the header of a schema registry, a zero byte and the
+    four bytes of the schema's id.
 
-    Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json the id
-    has no meaning.
+    Avro is read with the schema of that id in `writerSchemas`; a value without the header is malformed. For json and
+    debezium the id has no meaning.
     """
     value_schema: Annotated[
         str | None,
         BeforeValidator(lambda value: json.dumps(value) if isinstance(value, (dict, list)) else value),
         WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "object"}, {"type": "array"}]}),
     ] = None
-    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, an Avro schema for avro.
+    """The value's schema: Spark DDL such as `id BIGINT, name STRING` for json, and of the row for debezium, an Avro
+    schema for avro.
 
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
     name, the Kafka column is called `kafka_<name>`.
@@ -181,7 +200,20 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
     may replace the `T`, and seconds, time or offset may be missing (without an offset it is UTC), or a whole number of
     seconds since 1970; digits of a second after the sixth are dropped. Both are in the years 1 to 9999. BINARY is
     base64.
+
+    Of debezium, a column is read by its type in the schema of the message: it is malformed unless that has no more than
+    one meaning as the column's type, and so is a column that neither this schema nor `ignoredColumns` has.
     """
+    value_types: Annotated[dict[str, DebeziumType], Field(min_length=1)] | None = None
+    """For debezium without schemas in the messages: Debezium's types of those columns whose values tell too little,
+    such as `{"created": "MicroTimestamp", "price": "Decimal(2)"}`.
+
+    For a TIMESTAMP or TIMESTAMP_NTZ `Timestamp`, in milliseconds, `MicroTimestamp`, `NanoTimestamp` or `IsoTimestamp`;
+    for a DECIMAL `Decimal` with the scale that the column has in the database, or `String`; for a BINARY `Bytes`. An
+    ARRAY has that of its items.
+    """
+    ignored_columns: Names = []
+    """For debezium: columns of the table that `valueSchema` leaves out."""
     writer_schemas: Annotated[dict[str, AvroSchema], Field(min_length=1)] | None = None
     """For framed avro: the schemas that values were written with, by their ids in the registry, such as `{"17": {…}}`.
 
@@ -211,21 +243,33 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
 
     @model_validator(mode="after")
     def _schema_fits_format(self) -> Self:
-        parses = self.value_format in ("json", "avro")
+        parses = self.value_format in ("json", "avro", "debezium")
         if parses and self.value_schema is None:
             message = "'valueFormat' {format} needs a 'valueSchema'"
             raise PydanticCustomError("schema", message, {"format": self.value_format, "key": "valueFormat"})
         if not parses and self.value_schema is not None:
-            message = "'valueSchema' needs 'valueFormat' json or avro"
+            message = "'valueSchema' needs 'valueFormat' json, avro or debezium"
             raise PydanticCustomError("schema", message, {"key": "valueSchema"})
         if self.value_framing != "none" and not parses:
-            message = "'valueFraming' needs 'valueFormat' json or avro"
+            message = "'valueFraming' needs 'valueFormat' json, avro or debezium"
             raise PydanticCustomError("framing", message, {"key": "valueFraming"})
         if self.value_schema is not None:
-            judge = ddl_mistake if self.value_format == "json" else avro_schema_mistake
+            judge = avro_schema_mistake if self.value_format == "avro" else ddl_mistake
             mistake = judge(self.value_schema)
             if mistake is not None:
                 raise PydanticCustomError("schema", "{mistake}", {"mistake": mistake, "key": "valueSchema"})
+        return self
+
+    @model_validator(mode="after")
+    def _fits_debezium(self) -> Self:
+        if self.value_format != "debezium":
+            for key, value in (("valueTypes", self.value_types), ("ignoredColumns", self.ignored_columns)):
+                if value:
+                    message = "'{key}' needs 'valueFormat' debezium"
+                    raise PydanticCustomError("debezium", message, {"key": key})
+        elif self.on_malformed == "null":
+            message = "a change that can't be read would overwrite a row with null: take fail or quarantine"
+            raise PydanticCustomError("debezium", message, {"key": "onMalformed"})
         return self
 
     @model_validator(mode="after")
@@ -296,10 +340,18 @@ class FromKafka(Watched, MalformedRecords, KafkaOptions):
         return self._with_values(reader.load())
 
     def _with_values(self, records: DataFrame) -> DataFrame:
-        if self.tombstones == "drop":
+        if self.tombstones == "drop" or (self.tombstones is None and self.value_format == "debezium"):
             records = records.filter("value IS NOT NULL")
         writer_schemas = {int(key): schema for key, schema in (self.writer_schemas or {}).items()}
-        return with_values(records, Values(self.value_format, self.value_schema, self.value_framing, writer_schemas))
+        values = Values(
+            self.value_format,
+            self.value_schema,
+            self.value_framing,
+            writer_schemas,
+            self.value_types or {},
+            self.ignored_columns,
+        )
+        return with_values(records, values)
 
     def _options(self, spark: SparkSession, credentials: Credentials | None) -> dict[str, str]:
         """What a reader needs in either mode; the topics are there."""

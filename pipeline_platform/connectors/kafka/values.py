@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pipeline_platform.connectors.kafka.debezium import with_changes
+from pipeline_platform.connectors.kafka.debezium_events import Rows
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.columns import HELPER_PREFIX
 from pipeline_platform.frames.json_values import EMPTY, NOT_UTF8, once, with_json
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
-ValueFormat = Literal["raw", "string", "json", "avro"]
+ValueFormat = Literal["raw", "string", "json", "avro", "debezium"]
 ValueFraming = Literal["none", "confluent"]
 LARGEST_ID = 2**31 - 1
 """The largest id that a schema registry gives."""
@@ -37,15 +39,19 @@ class Values:
 
     Args:
         format: How they are encoded.
-        schema: Of json in Spark DDL, of avro in Avro's JSON: the schema they are read with.
+        schema: Of json and of the rows in debezium in Spark DDL, of avro in Avro's JSON: the schema they are read with.
         framing: What stands before each of them.
         writer_schemas: Of framed avro, the schemas that values were written with, by their ids in the registry.
+        types: Of debezium without schemas, the types of columns, by their names.
+        ignored: Of debezium, columns that the schema lacks, and that are left out.
     """
 
     format: ValueFormat = "raw"
     schema: str | None = None
     framing: ValueFraming = "none"
     writer_schemas: Mapping[int, str] = field(default_factory=dict[int, str])
+    types: Mapping[str, str] = field(default_factory=dict[str, str])
+    ignored: Sequence[str] = ()
 
 
 def with_values(records: DataFrame, values: Values) -> DataFrame:
@@ -59,7 +65,7 @@ def with_values(records: DataFrame, values: Values) -> DataFrame:
         values: What the values are.
 
     Raises:
-        PipelineConfigurationException: The schema describes no record.
+        PipelineConfigurationException: The schema describes no record, or has a column that debezium has not.
     """
     match values.format:
         case "raw":
@@ -70,6 +76,8 @@ def with_values(records: DataFrame, values: Values) -> DataFrame:
             return _with_json(records, values)
         case "avro":
             return _with_avro(records, values)
+        case "debezium":
+            return _with_changes(records, values)
 
 
 def _with_text(records: DataFrame) -> DataFrame:
@@ -88,6 +96,17 @@ def _with_json(records: DataFrame, values: Values) -> DataFrame:
     assert isinstance(schema, StructType)
     unframed = _unframed(values.framing)
     parsed = with_json(records, unframed.cast("string"), schema)
+    reason = F.coalesce(_misframed(values.framing), parsed.reason)
+    return _beside_the_record(parsed.frame, parsed.fields, reason)
+
+
+def _with_changes(records: DataFrame, values: Values) -> DataFrame:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    schema = StructType.fromDDL(values.schema or "")
+    assert isinstance(schema, StructType)
+    parsed = with_changes(records, _unframed(values.framing), Rows(schema, values.types, values.ignored))
     reason = F.coalesce(_misframed(values.framing), parsed.reason)
     return _beside_the_record(parsed.frame, parsed.fields, reason)
 

@@ -1,0 +1,134 @@
+"""Tables that follow those of a database by what Debezium wrote of them: in the end they are what PostgreSQL says."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from devtools.pipelines import StepValue, extract, load, pipeline_of, run
+from devtools.services.kafka import Kafka
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
+from pipeline_platform_tests.connectors.kafka.debezium_recording import messages, messages_in, rows_of
+from pipeline_platform_tests.connectors.kafka.test_kafka import produce
+
+CUSTOMER = (
+    "id INT NOT NULL, name STRING NOT NULL, balance DECIMAL(10,2), joined DATE, seen TIMESTAMP_NTZ, called TIMESTAMP, "
+    "note STRING, city STRING"
+)
+COLUMNS = ["id", "name", "balance", "joined", "seen", "called", "note", "city"]
+CHANGES = {"keys": ["id"], "sequenceBy": "change_sequence", "deleteWhen": "change_op = 'd'"}
+Recorded = Sequence[tuple[str | None, bytes | None]]
+
+
+def topic_of(kafka: Kafka, name: str, found: Recorded) -> str:
+    kafka.make_topic(name)
+    send(kafka, name, found)
+    return name
+
+
+def send(kafka: Kafka, topic: str, found: Recorded) -> None:
+    produce(kafka, topic, [(0, key, value) for key, value in found])
+
+
+def changes_of(kafka: Kafka, topic: str, schema: str, **config: Any) -> StepValue:
+    given = {"topic": topic, "bootstrap.servers": kafka.address, "valueSchema": schema}
+    return extract("fromKafka", **{**given, "valueFormat": "debezium", **config})
+
+
+def mirror(path: Path, columns: list[str], trigger: str | None = None, **changes: Any) -> StepValue:
+    given = {**CHANGES, "columns": columns, **changes}
+    when = {"trigger": trigger} if trigger is not None else {}
+    return load("toDeltaLake", path=str(path), mode="applyChanges", changes=given, **when)
+
+
+def rows_in(path: Path) -> list[dict[str, Any]]:
+    return DeltaTable(path).to_pyarrow_table().sort_by("id").to_pylist()
+
+
+def customers() -> list[dict[str, Any]]:
+    """What PostgreSQL has in the end."""
+    parse = {"joined": dt.date.fromisoformat, "seen": dt.datetime.fromisoformat, "called": dt.datetime.fromisoformat}
+    return [
+        {name: parse.get(name, lambda it: it)(value) if value is not None else None for name, value in row.items()}
+        for row in rows_of("customers", parse_float=Decimal)
+    ]
+
+
+def test_a_table_is_that_of_the_database_also_after_debezium_has_sent_some_changes_again(
+    spark: SparkSession, kafka: Kafka, tmp_path: Path
+):
+    recorded = messages("customers")
+    topic, out = topic_of(kafka, "customers", recorded[: len(recorded) // 2]), tmp_path / "out"
+    source = changes_of(kafka, topic, CUSTOMER, startingOffsets="earliest")
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    sink = mirror(out, COLUMNS, trigger="availableNow")
+    pipeline = pipeline_of([source, sink], mode="streaming", streaming=checkpoints)
+    StreamRun(pipeline, spark).run()
+    # As after a restart that forgot what had been sent last.
+    send(kafka, topic, recorded[len(recorded) // 4 :])
+    StreamRun(pipeline, spark).run()
+    assert [{name: row[name] for name in COLUMNS} for row in rows_in(out)] == customers()
+
+
+def test_a_history_has_each_version_once(spark: SparkSession, kafka: Kafka, tmp_path: Path):
+    recorded = messages("customers", schemas=False)
+    topic, out = topic_of(kafka, "history", [*recorded, *recorded[len(recorded) // 4 :]]), tmp_path / "out"
+    types = {"valueTypes": {"balance": "Decimal(2)", "seen": "MicroTimestamp"}}
+    run(spark, changes_of(kafka, topic, CUSTOMER, **types), mirror(out, COLUMNS, scdType=2))
+    rows = rows_in(out)
+    assert [{name: row[name] for name in COLUMNS} for row in rows if row["current"]] == customers()
+    versions = {key: [row["name"] for row in sorted(rows, key=validity) if row["id"] == key] for key in (1, 2, 14)}
+    # Of 2, one version is of another balance.
+    assert versions == {1: ["Ada", "Ada L."], 2: ["Bob", "a", "b"], 14: ["n14", "n14", "again"]}
+
+
+def validity(row: dict[str, Any]) -> str:
+    return row["validFrom"]
+
+
+def test_a_truncation_empties_the_table_in_its_place(spark: SparkSession, kafka: Kafka, tmp_path: Path):
+    topic, out = topic_of(kafka, "visits", messages("visits", schemas=False)), tmp_path / "out"
+    step = mirror(out, ["id", "page"], truncateWhen="change_op = 't'")
+    run(spark, changes_of(kafka, topic, "id INT, page STRING"), step)
+    assert [{"id": row["id"], "page": row["page"]} for row in rows_in(out)] == rows_of("visits")
+
+
+def test_what_is_no_change_of_a_row_stops_the_load_or_is_set_aside(spark: SparkSession, kafka: Kafka, tmp_path: Path):
+    letters, others = messages("letters"), messages_in("dbz.transaction")
+    topic = topic_of(kafka, "letters", [*letters, *others])
+    schema = "id INT, title STRING, body STRING"
+    ignored = {"ignoredColumns": ["pages", "tags", "scan", "doc"]}
+    with pytest.raises(PipelineExecutionException, match=r"'body' was left out, as it had not changed.*offset 1"):
+        run(spark, changes_of(kafka, topic, schema, **ignored), mirror(tmp_path / "a", ["id", "title", "body"]))
+    assert not (tmp_path / "a" / "_delta_log").exists()
+    kept = {**ignored, "onMalformed": "quarantine", "quarantinePath": str(tmp_path / "kept"), "tombstones": "keep"}
+    run(spark, changes_of(kafka, topic, schema, **kept), load("toDeltaLake", path=str(tmp_path / "b")))
+    rows = DeltaTable(tmp_path / "b").to_pyarrow_table().to_pylist()
+    set_aside = DeltaTable(tmp_path / "kept").to_pyarrow_table().to_pylist()
+    tombstones = [key for key, value in letters if value is None]
+    assert [row["change_op"] for row in rows].count(None) == len(tombstones) > 0
+    assert len(rows) + len(set_aside) == len(letters) + len(others)
+    assert {row["value"] for row in set_aside} >= {value for _, value in others}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"onMalformed": "null"}, "a change that can't be read would overwrite a row with null"),
+        ({"valueFormat": "json", "ignoredColumns": ["a"]}, "'ignoredColumns' needs 'valueFormat' debezium"),
+        ({"valueTypes": {"a": "Decimal"}}, "expected one of Timestamp"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(config: dict[str, Any], message: str):
+    given = {"topic": "t", "bootstrap.servers": "b:1", "valueFormat": "debezium", "valueSchema": "a INT", **config}
+    step = {"type": "extract", "method": "fromKafka", "config": given}
+    with pytest.raises(PipelineConfigurationException, match=message):
+        pipeline_of([step, load("toDeltaLake", path="out")])
