@@ -13,9 +13,9 @@ DEPLOYED := $(addprefix orchestration/test_,backfill.py compose.py group_run.py 
 WITH_WHEEL := orchestration/test_component.py
 # Loads that go on where the last one was.
 CHANGES := engine/test_increments.py $(addprefix connectors/delta/test_,changes.py schema_policy.py snapshots.py)
-# Those that take longest begin.
-PARTS := test-survival test-deployed test-docs test-streaming test-engine test-databases test-files test-changes test-spark \
-  test-examples test-dagster test-kafka test-methods test-config test-on-server
+# Those that take longest begin, so that no long one is left for the end, when a core would be idle.
+PARTS := test-survival test-deployed test-docs test-databases test-engine test-streaming test-changes test-files test-dagster \
+  test-examples test-spark test-kafka test-methods test-config test-on-server
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
