@@ -188,7 +188,7 @@ LACKING = {
             step("load", "toDeltaLake", path="lake"),
         ],
         "step 1 (extract fromKafka), {file}:5: Python packages are not installed: "
-        "'watch' of a topic (step 1) needs confluent_kafka",
+        "asking Kafka without Spark (step 1) needs confluent_kafka",
         "pip install 'pipeline-platform[kafka]'",
     ),
     "kafka_by_vault": (

@@ -13,7 +13,7 @@ from pipeline_platform.connectors.kafka.librdkafka import client_properties
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.extras import Extra
 
-KAFKA_EXTRA = Extra("kafka", "'watch' of a topic", ("confluent_kafka",))
+KAFKA_EXTRA = Extra("kafka", "asking Kafka without Spark", ("confluent_kafka",))
 # Whatever is asked. A tick of a sensor must not wait longer for a cluster that is away.
 _SECONDS = 8.0
 _POLL_SECONDS = 0.1

@@ -90,7 +90,7 @@ def refusals(properties: Properties, *, is_whole: bool) -> Iterator[str]:
 
 
 def _refusal(what: str, why: str) -> str:
-    return f"a topic can't be watched with {what}: {why}"
+    return f"a cluster can't be asked without Spark with {what}: {why}"
 
 
 def _login_refusals(mechanism: str | None, text: str | None) -> Iterator[str]:
@@ -119,7 +119,10 @@ def client_properties(properties: Mapping[str, str]) -> dict[str, str]:
     """
     refused = list(refusals(properties, is_whole=True))
     if refused:
-        raise PipelineConfigurationException("; ".join(refused), hint="leave out 'watch', or change the credentials")
+        raise PipelineConfigurationException(
+            "; ".join(refused),
+            hint="change the credentials, or do without 'watch' and 'discover', which ask without Spark",
+        )
     known = {**_DEFAULTS, **properties}
     protocol = known["security.protocol"].upper()
     found = {name: properties[name] for name in _SAME if name in properties}

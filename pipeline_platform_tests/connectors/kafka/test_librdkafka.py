@@ -181,7 +181,7 @@ REFUSED = [
 def test_what_has_no_counterpart_is_refused_and_not_left_out(java: dict[str, str], message: str):
     with pytest.raises(PipelineConfigurationException) as refused:
         client_properties({**SERVERS, **java})
-    assert f"a topic can't be watched with {message}" in str(refused.value)
+    assert f"a cluster can't be asked without Spark with {message}" in str(refused.value)
     assert "hidden" not in str(refused.value)
 
 
@@ -189,7 +189,7 @@ def test_what_has_no_counterpart_is_refused_and_not_left_out(java: dict[str, str
 def test_what_has_no_counterpart_is_told_at_the_key_that_asks_for_it(java: dict[str, str], message: str):
     step = extract("fromKafka", topic="events", watch=True, **SERVERS, **java)
     [first, *_] = problems_of(pipeline(step, load()))
-    assert f"a topic can't be watched with {message}" in first.message
+    assert f"a cluster can't be asked without Spark with {message}" in first.message
     lines = json.dumps(pipeline(step, load()), indent=2).splitlines()
     assert '"watch": true' in lines[first.line - 1]
     # Without the key it is nobody's matter.
