@@ -102,20 +102,28 @@ def for_each_of(document: Document, project: Path) -> ForEach | None:
         document: The file.
         project: The folder that a path must not leave, resolved.
     """
-    if not isinstance(document.value, dict):
+    place = for_each_place(document)
+    if place is None:
         return None
-    written = cast("dict[str, Any]", document.value)
-    key = next((key for key in _KEYS if written.get(key) is not None), None)
-    if key is None:
-        return None
-    reading = _Reading(SourcePosition(document), SourcePosition(document, (key,)))
-    if all(key in written for key in _KEYS):
+    reading = _Reading(SourcePosition(document), place)
+    if all(key in document.value for key in _KEYS):
         reading.problems.append(reading.place.problem("'forEach' is there twice", on_key=True))
     try:
         whole = _items_at(reading.place, project)
     except DocumentError as error:
         return ForEach(reading.place, reading.stand_in(), problems=[*reading.problems, error.problem])
     return ForEach(reading.place, reading.stand_in(), reading.items(whole), reading.problems)
+
+
+def for_each_place(document: Document) -> SourcePosition | None:
+    """Where the `forEach` of a file is; None if it has none.
+
+    Args:
+        document: The file.
+    """
+    written = cast("dict[str, Any]", document.value) if isinstance(document.value, dict) else {}
+    key = next((key for key in _KEYS if written.get(key) is not None), None)
+    return SourcePosition(document, (key,)) if key is not None else None
 
 
 def _items_at(place: SourcePosition, project: Path) -> SourcePosition:

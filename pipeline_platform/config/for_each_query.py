@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
 from pipeline_platform.config.config_reference import project_file
 from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type
+from pipeline_platform.config.for_each import for_each_place
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets
 from pipeline_platform.config.located_errors import located_errors
@@ -115,11 +116,10 @@ def items_query(
         methods: The methods there are.
         project: The folder that a path must not leave, resolved.
     """
-    place = SourcePosition(document, ("forEach",))
-    written = cast("dict[str, Any]", document.value).get("forEach") if isinstance(document.value, dict) else None
-    if not isinstance(written, dict):
+    place = for_each_place(document)
+    if place is None or not isinstance(place.value, dict):
         return None, []
-    keys = cast("dict[str, Any]", written)
+    keys = cast("dict[str, Any]", place.value)
     problems = [
         (place / key).problem(f"unknown key '{key}'", on_key=True, hint=did_you_mean(key, QUERY_KEYS))
         for key in keys

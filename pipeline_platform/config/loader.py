@@ -142,15 +142,14 @@ def _all(
     path, references = document.path, References(project)
     methods = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
     for_each = for_each_of(document, project)
-    if for_each is not None:
-        _, wrong = items_query(document, methods, project)
-        for_each = replace(for_each, problems=list(dict.fromkeys([*for_each.problems, *wrong])))
     if for_each is None:
         reader = Reader(document, methods, references, values)
         pipeline = reader.read()
         if pipeline is None:
             raise _refused(path, reader.problems)
         return [pipeline]
+    _, wrong = items_query(document, methods, project)
+    for_each = replace(for_each, problems=list(dict.fromkeys([*for_each.problems, *wrong])))
     if not for_each.items:
         reader = Reader(document, methods, references, {}, for_each.stand_in)
         reader.read()

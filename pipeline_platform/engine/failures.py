@@ -23,6 +23,8 @@ from pipeline_platform.logs import log_context
 
 _HINT = "fix the step or its data and run again"
 _MOST_CASTS = 3
+# What Python raises for a mistake in a program; what Spark finds wrong with data comes as its own exceptions.
+_OF_PROGRAMS = (AssertionError, AttributeError, ImportError, LookupError, NameError, NotImplementedError, TypeError)
 
 
 @contextmanager
@@ -69,9 +71,19 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
         message,
         location=failed.location,
         config=failed.config.as_config(),
-        hint=found[0].hint if found else _HINT,
+        hint=found[0].hint if found else _hint(error, failed),
         retryable=found is not None and found[0].transient,
     )
+
+
+def _hint(error: BaseException, step: Step) -> str:
+    is_sparks = type(error).__module__.partition(".")[0] == "pyspark"
+    if isinstance(error, _OF_PROGRAMS) and not is_sparks:
+        code = type(step.config).__module__.partition(".")[0]
+        return (
+            f"this is a fault in the code of '{step.config.method}' (package {code}), not in the file: report it there"
+        )
+    return _HINT
 
 
 def says(error: BaseException, text: str) -> bool:

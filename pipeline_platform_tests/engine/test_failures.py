@@ -182,6 +182,16 @@ def test_pythons_errors_are_followed_to_what_they_were_raised_from() -> None:
     assert not is_transient(error)
 
 
+def test_a_fault_of_a_program_is_not_told_as_one_of_the_file() -> None:
+    step = pipeline_of([extract("fromRate", rowsPerSecond=1)]).steps[0]
+    told = explained(KeyError("nothing"), step)
+    assert (
+        told.hint
+        == "this is a fault in the code of 'fromRate' (package pipeline_platform), not in the file: report it there"
+    )
+    assert explained(ValueError("12x"), step).hint == "fix the step or its data and run again"
+
+
 @pytest.mark.parametrize(
     ("death", "said", "hint"),
     [
