@@ -13,7 +13,7 @@ import typer
 from pipeline_platform.cli.files import Paths, files_at
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.for_each_query import ItemsQuery
-from pipeline_platform.config.loader import load_items_query, load_pipelines
+from pipeline_platform.config.loader import load_items_query, require_items
 from pipeline_platform.config.variables import VariableValue, text_of
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException, StepLocation
 from pipeline_platform.registry import method_registry
@@ -52,7 +52,10 @@ def _refresh(file: Path, query: ItemsQuery, *, is_check: bool) -> bool:
     """Ask a query and keep its items: whether they are others than before."""
     location = StepLocation(file.stem, file, query.place.document.position(query.place.pointer)[0])
     try:
-        found, before = query.items_of(*_answer(query, location)), query.known()
+        before, found = query.known(), query.items_of(*_answer(query, location))
+        require_items(file, method_registry(), found)
+        if not is_check and found != before:
+            _keep(query.items, found)
     except PipelineException as error:
         error.locate(location)
         raise
@@ -62,11 +65,7 @@ def _refresh(file: Path, query: ItemsQuery, *, is_check: bool) -> bool:
     for sign, items in (("+", added), ("-", removed)):
         for item in items:
             typer.echo(f"  {sign} {', '.join(f'{name}={text_of(value)}' for name, value in item.items())}")
-    if not is_check and (added or removed or not query.items.exists()):
-        _keep(query.items, found)
-        # What is wrong with the pipelines that they make is told now, and not when Dagster loads them.
-        load_pipelines(file, method_registry())
-    return bool(added or removed)
+    return found != before
 
 
 def _answer(query: ItemsQuery, location: StepLocation) -> tuple[Sequence[str], Sequence[Sequence[object]]]:
@@ -86,5 +85,7 @@ def _keep(path: Path, items: Sequence[Item]) -> None:
     lines = ",\n".join(f"  {json.dumps(item, ensure_ascii=False)}" for item in items)
     try:
         replace_text(path, f"[\n{lines}\n]\n")
+        # Others read it, such as Dagster.
+        path.chmod(0o644)
     except OSError as error:
         raise PipelineConfigurationException(f"the items can't be written: {error.strerror}: {path}") from error

@@ -20,7 +20,7 @@ from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.step import MethodRegistry, StepConfig
-from pipeline_platform.config.variables import Variable, VariableValue, declared_variables, typed, wrong_value
+from pipeline_platform.config.variables import Variable, VariableValue, declared_variables, text_of, typed, wrong_value
 from pipeline_platform.exceptions import PipelineExecutionException
 
 QUERY_KEYS = ("items", "method", "config")
@@ -59,6 +59,11 @@ class ItemsQuery:
                 hint="check the query and what its user may see",
             )
         names = [self._variable(column) for column in columns]
+        for name in names:
+            if names.count(name) > 1:
+                raise PipelineExecutionException(
+                    f"two columns of the query are for the variable '{name}'", hint="name one of them otherwise"
+                )
         items = [
             {name: self._value(name, value) for name, value in zip(names, row, strict=True) if value is not None}
             for row in rows
@@ -67,12 +72,23 @@ class ItemsQuery:
         return sorted(items, key=json.dumps)
 
     def known(self) -> list[dict[str, VariableValue]]:
-        """The items as they are kept now; none if there is no such file, or it holds something else."""
+        """The items as they are kept now; none if there is no such file.
+
+        Raises:
+            PipelineExecutionException: It holds something else, which is not to be lost.
+        """
         try:
             found: Any = json.loads(self.items.read_bytes())
-        except (OSError, ValueError):
+        except FileNotFoundError:
             return []
-        return cast("list[dict[str, VariableValue]]", found) if isinstance(found, list) else []
+        except (OSError, ValueError):
+            found = None
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in cast("list[Any]", found)):
+            raise PipelineExecutionException(
+                f"{self.items} holds something else than a list of items, and would be overwritten",
+                hint="name another file in 'items', or delete this one",
+            )
+        return cast("list[dict[str, VariableValue]]", found)
 
     def _variable(self, column: str) -> str:
         for name in self.variables:
@@ -85,14 +101,12 @@ class ItemsQuery:
 
     def _value(self, name: str, value: Any) -> VariableValue:
         kind = self.variables[name].type
-        if isinstance(value, (date, datetime)):
-            value = value.isoformat()
-        elif isinstance(value, Decimal):
-            value = int(value) if value == value.to_integral_value() else float(value)
-        elif isinstance(value, (bytes, bytearray)):
-            value = value.decode(errors="replace")
         try:
-            read = value if wrong_value(kind, value) is None else typed(kind, str(value))
+            given = _plain(value)
+            if kind == "boolean" and given in (0, 1):
+                # MySQL has no other booleans.
+                given = bool(given)
+            read = given if wrong_value(kind, given) is None else typed(kind, text_of(given))
         except ValueError as error:
             raise PipelineExecutionException(
                 f"the query has a value for the variable '{name}' that is none: {error}",
@@ -104,6 +118,26 @@ class ItemsQuery:
                 hint="leave out the row",
             )
         return read
+
+
+def _plain(value: Any) -> VariableValue:
+    """A value of a driver as one that JSON has.
+
+    Raises:
+        ValueError: JSON has none for it.
+    """
+    match value:
+        case bool() | int() | float() | str():
+            return value
+        case Decimal() if value.is_finite():
+            return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else f"{value:f}"
+        case date() | datetime():
+            return value.isoformat()
+        case bytes() | bytearray():
+            # Of MySQL, text of its catalog, too.
+            return value.decode()
+        case _:
+            raise ValueError(f"no text, number, date or truth value, but {type(value).__name__} {value}")
 
 
 def items_query(
@@ -135,6 +169,13 @@ def items_query(
         items = project_file(place / "items", document.path.resolve().parent, project)
     except DocumentError as error:
         return None, [error.problem]
+    wrong = None
+    if items.suffix.lower() != ".json":
+        wrong = f"expected a file named *.json, not '{items.name}'"
+    elif items.parent == document.path.resolve().parent:
+        wrong = "beside the pipelines it would be taken for one of them: expected another folder, such as ../shared"
+    if wrong is not None:
+        return None, [(place / "items").problem(wrong)]
     declared = cast("dict[str, Any]", document.value).get("variables")
     return ItemsQuery(place, extract, items, declared_variables(declared)), []
 

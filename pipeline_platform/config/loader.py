@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -100,6 +101,32 @@ def load_items_query(path: Path, registry: MethodRegistry, project: Path | None 
     if problems:
         raise _refused(path, problems)
     return query
+
+
+def require_items(
+    path: Path, registry: Methods, items: Sequence[Mapping[str, VariableValue]], project: Path | None = None
+) -> None:
+    """Require that a file makes a pipeline of each of these items.
+
+    Args:
+        path: The JSON file.
+        registry: The methods a step may name.
+        items: Of its `forEach`.
+        project: As in `load_pipeline`.
+
+    Raises:
+        PipelineConfigurationException: With the mistakes, at no line of the file.
+    """
+    value = cast("dict[str, Any]", _parsed(path).value)
+    others = {key: part for key, part in value.items() if key not in ("forEach", "for_each")}
+    text = json.dumps({**others, "forEach": list(items)})
+    try:
+        _all(parse_document(text, path), registry, _folder(path, project), {})
+    except PipelineConfigurationException as error:
+        told = "; ".join(dict.fromkeys(problem.message for problem in error.problems))
+        raise PipelineConfigurationException(
+            f"the answer makes no right pipelines: {told}", hint="change the query, or the file"
+        ) from None
 
 
 def variables_of(path: Path) -> Mapping[str, Variable]:

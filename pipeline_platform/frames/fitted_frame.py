@@ -32,7 +32,8 @@ def fitted_frame(frame: DataFrame, drift: Drift) -> DataFrame:
         else F.col(quoted(column.name))
         for column in drift.columns
     ]
-    if drift.has_rescued:
+    columns += [F.lit(None).cast(kind).alias(name) for name, kind in drift.nulls]
+    if drift.rescued:
         columns.append(_rescued(drift.rescued).alias(RESCUED))
     return frame.select(*columns)
 
@@ -59,8 +60,6 @@ def _rescued(places: Sequence[tuple[str, ...]]) -> Column:
     """The JSON object of the values that are not NULL; NULL if all are."""
     from pyspark.sql import functions as F
 
-    if not places:
-        return F.lit(None).cast("string")
     values = [_value(place).alias(".".join(place)) for place in places]
     found = F.to_json(F.struct(*values), dict(_JSON))
     return F.when(found != "{}", found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import repeated
 from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
@@ -99,13 +100,14 @@ class Drift:
     Args:
         columns: Those that are written, in the order of the frame.
         rescued: Names of columns, or of fields within them, whose values are kept as JSON.
-        has_rescued: Whether the table has, or is to get, the column that they are kept in.
+        nulls: Columns that are NULL, with their types: of a value that has columns for several types, those that it is
+            not in.
         changes: What is different, for people.
     """
 
     columns: tuple[FittedColumn, ...]
     rescued: tuple[tuple[str, ...], ...]
-    has_rescued: bool
+    nulls: tuple[tuple[str, DataType], ...]
     changes: tuple[SchemaChange, ...]
 
     @property
@@ -136,20 +138,21 @@ def schema_drift(
         PipelineExecutionException: A difference is not allowed.
     """
     comparison = _Comparison(table, path, policy, widens, frozenset(name.lower() for name in fixed))
-    columns = [comparison.column(column) for column in frame]
+    fitted = [column for source in frame if (column := comparison.column(source)) is not None]
     comparison.look_for_missing(frame)
-    keeps = policy.new_columns == "quarantine" and (bool(comparison.rescued) or _named(table, RESCUED) is not None)
-    if keeps and comparison.rescued and _named(frame, RESCUED) is not None:
+    written = [column.target for column in fitted] + [RESCUED] * bool(comparison.rescued)
+    if twice := repeated(written):
         raise PipelineExecutionException(
-            f"the frame has a column '{RESCUED}' of its own, and 'newColumns' quarantine needs one of that name",
+            f"the frame has a column '{twice[0]}', and 'schemaPolicy' needs one of that name for other values",
             hint="rename the frame's column",
         )
-    return Drift(
-        tuple(column for column in columns if column is not None),
-        tuple(comparison.rescued),
-        keeps and _named(frame, RESCUED) is None,
-        tuple(comparison.changes),
-    )
+    if twice := repeated(".".join(place) for place in comparison.rescued):
+        raise PipelineExecutionException(
+            f"both a column and a field are called '{twice[0]}', and 'newColumns' quarantine could keep one alone",
+            hint="rename one of them",
+        )
+    nulls = _beside(table, {name.lower() for name in written})
+    return Drift(tuple(fitted), tuple(comparison.rescued), tuple(nulls), tuple(comparison.changes))
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,14 @@ class _Comparison:
         missing = [
             (name, kind.simpleString())
             for name, kind in _missing(frame, self.table)
-            if name.lower() != RESCUED and not (_VARIANT in name and name.lower().rpartition(_VARIANT)[0] in known)
+            if name.lower() != RESCUED and _origin(name) not in known
         ]
+        for name, _ in missing:
+            if name.lower() in self.fixed:
+                raise PipelineExecutionException(
+                    f"the frame does not have the column '{name}', by which rows of the table at {self.path} are found",
+                    hint="add it, for example with enrichData",
+                )
         if missing and self.policy.missing_columns == "fail":
             named = ", ".join(f"'{name}'" for name, _ in missing)
             raise PipelineExecutionException(
@@ -267,7 +276,7 @@ class _Comparison:
         if not self._fit(source.dataType, own.dataType):
             hint = "cast it with enrichData: that column has values of another type, too"
             raise self._other_type((name,), source.dataType, own.dataType, hint)
-        return FittedColumn(source.name, name, self._shape((name,), source.dataType, own.dataType))
+        return FittedColumn(source.name, name, self._shape((source.name,), source.dataType, own.dataType))
 
     def _fit(self, source: DataType, target: DataType) -> bool:
         """Whether values can be cast to the table's type, or that can be widened to theirs, without loss."""
@@ -318,13 +327,40 @@ def _named(columns: StructType, name: str) -> StructField | None:
     return next((column for column in columns if column.name.lower() == name.lower()), None)
 
 
-def _missing(frame: StructType, table: StructType, prefix: str = "") -> Iterator[tuple[str, DataType]]:
-    """Columns, and fields of structs, that only the table has."""
-    from pyspark.sql.types import StructType
+def _origin(name: str) -> str | None:
+    """Of a column for values of another type: the column that they came for, in lower case."""
+    return name.lower().rpartition(_VARIANT)[0] if _VARIANT in name.lower() else None
 
+
+def _beside(table: StructType, written: Collection[str]) -> Iterator[tuple[str, DataType]]:
+    """Columns of the table for the same value as one that is written, which is of another type this time."""
+    origins = {_origin(name) or name for name in written}
+    for column in table:
+        name = column.name.lower()
+        if name not in written and (name in origins or _origin(name) in origins):
+            yield column.name, column.dataType
+
+
+def _missing(frame: StructType, table: StructType, prefix: str = "") -> Iterator[tuple[str, DataType]]:
+    """Columns, and fields at any depth, that only the table has."""
     for column in table:
         there = _named(frame, column.name)
         if there is None:
             yield prefix + column.name, column.dataType
-        elif isinstance(there.dataType, StructType) and isinstance(column.dataType, StructType):
-            yield from _missing(there.dataType, column.dataType, f"{prefix}{column.name}.")
+        else:
+            yield from _missing_within(there.dataType, column.dataType, prefix + column.name)
+
+
+def _missing_within(frame: DataType, table: DataType, name: str) -> Iterator[tuple[str, DataType]]:
+    from pyspark.sql.types import ArrayType, MapType, StructType
+
+    match frame, table:
+        case StructType(), StructType():
+            yield from _missing(frame, table, f"{name}.")
+        case ArrayType(), ArrayType():
+            yield from _missing_within(frame.elementType, table.elementType, f"{name}.[]")
+        case MapType(), MapType():
+            yield from _missing_within(frame.keyType, table.keyType, f"{name}.{{key}}")
+            yield from _missing_within(frame.valueType, table.valueType, f"{name}.{{value}}")
+        case _:
+            return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns, FrameChanges, comparable, wider
+from pipeline_platform.connectors.delta.change_columns import ChangeColumns, FrameChanges, comparable
 from pipeline_platform.connectors.delta.change_memory import ChangeMemory
 from pipeline_platform.connectors.delta.change_merge import ChangeMerge
 from pipeline_platform.connectors.delta.change_outcome import ACTION, DELETE, INSERT, UPDATE
@@ -22,6 +22,7 @@ from pipeline_platform.connectors.delta.merge import with_unique_keys
 from pipeline_platform.connectors.delta.table import open_table, require_unchanged
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.by_name import by_name, joint_type
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.made_once import rows_made_once
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _NEW, _OLD = f"{HELPER_PREFIX}new", f"{HELPER_PREFIX}old"
 _KEY = f"{HELPER_PREFIX}key"
+_UNKEYED = "a row of the table, which no snapshot could delete, has NULL in"
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,15 @@ class SnapshotLoad:
 
     def _checked(self) -> DataFrame:
         """The rows, made to fail while they are read at one without a key, or at two with the same."""
+        return with_unique_keys(self._with_keys(self.given.frame, INCOMPLETE_CHANGE), self._columns.keys)
+
+    def _with_keys(self, rows: DataFrame, message: str) -> DataFrame:
+        """Rows, made to fail while they are read at one without a key."""
         from pyspark.sql import functions as F
 
         missing = F.coalesce(*(F.when(F.col(quoted(name)).isNull(), F.lit(name)) for name in self._columns.keys))
-        failed = F.raise_error(F.concat(F.lit(f"{INCOMPLETE_CHANGE} "), missing)).cast("boolean")
-        complete = self.given.frame.filter(F.when(missing.isNotNull(), failed).otherwise(F.lit(True)))
-        return with_unique_keys(complete, self._columns.keys)
+        failed = F.raise_error(F.concat(F.lit(f"{message} "), missing)).cast("boolean")
+        return rows.filter(F.when(missing.isNotNull(), failed).otherwise(F.lit(True)))
 
     def _taken_at(self, rows: DataFrame) -> Column:
         """When the snapshot was taken: now, or what all of its rows say."""
@@ -114,7 +119,9 @@ class SnapshotLoad:
         if name is None:
             return F.lit(datetime.now(UTC))
         sequence = F.col(quoted(self._columns.sequence))
-        found: Any = rows.agg(F.min(sequence), F.max(sequence), F.count_if(sequence.isNull())).collect()[0]
+        # As text: Python has not every date, and takes a time without a zone for one of the machine's.
+        texts = [best(sequence).cast("string") for best in (F.min, F.max)]
+        found: Any = rows.agg(*texts, F.count_if(sequence.isNull())).collect()[0]
         first, last, unknown = found
         if first is None or first != last or unknown:
             told = (
@@ -145,7 +152,7 @@ class SnapshotLoad:
         from pyspark.sql import functions as F
 
         columns = self._columns
-        now = stored.filter(quoted(CURRENT)) if columns.has_versions else stored
+        now = self._with_keys(stored.filter(quoted(CURRENT)) if columns.has_versions else stored, _UNKEYED)
         types = self._types(stored.schema)
         new = rows.select(self._key(types), F.struct(*self._values(rows, types)).alias(_NEW))
         since = [F.col(quoted(VALID_FROM)).alias(VALID_FROM)] if columns.has_versions else []
@@ -177,14 +184,19 @@ class SnapshotLoad:
         """By the name of a column: the type that holds the values of the snapshot and of the table."""
         there = {field.name.lower(): field.dataType for field in table}
         frame = self.given.frame.schema
-        return {name: wider(frame[name].dataType, there.get(name.lower())) for name in self._columns.stored}
+        kinds = {name: frame[name].dataType for name in self._columns.stored}
+        return {name: joint_type(kind, there.get(name.lower(), kind)) for name, kind in kinds.items()}
 
     def _values(self, frame: DataFrame, types: Mapping[str, DataType]) -> list[Column]:
         from pyspark.sql import functions as F
 
-        there = {name.lower() for name in frame.columns}
+        there = {field.name.lower(): field.dataType for field in frame.schema}
         return [
-            (F.col(quoted(name)) if name.lower() in there else F.lit(None)).cast(kind).alias(name)
+            (
+                by_name(F.col(quoted(name)), there[name.lower()], kind)
+                if name.lower() in there
+                else F.lit(None).cast(kind)
+            ).alias(name)
             for name, kind in types.items()
         ]
 

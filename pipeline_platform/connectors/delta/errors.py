@@ -35,6 +35,11 @@ RULES = (
         conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),
     ),
     Rule(
+        "have the table take the type once: ALTER TABLE delta.`…` SET TBLPROPERTIES ('delta.feature.timestampNtz' = "
+        "'supported'), or cast the column to TIMESTAMP",
+        conditions=("DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT",),
+    ),
+    Rule(
         "check the path; if another pipeline creates the table, run that one first",
         conditions=(
             "DELTA_TABLE_NOT_FOUND",

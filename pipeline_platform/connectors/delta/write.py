@@ -61,7 +61,7 @@ class WriteOptions:
 
     @property
     def merges_schema(self) -> bool:
-        """Whether the table gets the columns and the types of the frame; a frame that fits has those alone it may."""
+        """Whether a table that is there gets the columns and the types of a frame; one that fits has those it may."""
         return self.merge_schema or self.schema_policy is not None
 
     def exact(self, frame: DataFrame, table: DeltaTable | None) -> DataFrame:
@@ -142,8 +142,16 @@ class DeltaWrite:
         """The load of a frame with the columns that the table has, or is to get."""
         if (policy := self.how.schema_policy) is None:
             return self
+        self._require_merge_fits(schema)
         found_by = [*self.how.merge_keys, *metadata.partition_columns]
         drift = schema_drift(self.frame.schema, schema, self.how.path, policy, widens, found_by)
+        lacking = [change.column for change in drift.changes if change.change == "missing" and "." in change.column]
+        if lacking and self.how.mode == "merge" and any("`" in name for name in self.frame.columns):
+            raise PipelineExecutionException(
+                f"the frame has no field '{lacking[0]}', and a column of it has a backtick in its name: such a merge "
+                "writes whole structs",
+                hint="add the field, or rename the column",
+            )
         if drift.widens and metadata.configuration.get(TYPE_WIDENING) != "true" and self.place.credentials is not None:
             raise PipelineExecutionException(
                 f"columns of the table at {self.how.path} are to be widened, which needs its property "
@@ -151,6 +159,15 @@ class DeltaWrite:
                 hint=f"set it once: ALTER TABLE … SET TBLPROPERTIES ('{TYPE_WIDENING}' = 'true')",
             )
         return replace(self, frame=fitted_frame(self.frame, drift), drift=drift)
+
+    def _require_merge_fits(self, schema: StructType) -> None:
+        there = {name.lower() for name in schema.names}
+        for key in self.how.merge_keys:
+            if key.lower() not in there:
+                raise PipelineExecutionException(
+                    f"'mergeKeys' names '{key}', and the table at {self.how.path} has no such column",
+                    hint="load it into another path, or name columns of the table in 'mergeKeys'",
+                )
 
     @property
     def _is_wider(self) -> bool:
@@ -232,7 +249,8 @@ class DeltaWrite:
         if self.how.partition_by:
             writer = writer.partitionBy(*self.how.partition_by)
         options = {
-            "mergeSchema": str(self.how.merges_schema).lower(),
+            # A table that was made meanwhile is none that the frame was fitted to.
+            "mergeSchema": str(self.how.merge_schema or self.drift is not None).lower(),
             "txnAppId": self._app_id,
             "txnVersion": str(self._version),
             "userMetadata": self._commit_mark,
@@ -276,7 +294,8 @@ class DeltaWrite:
                 self.place,
                 self._commit,
                 merge_schema=self.how.merge_schema,
-                create=lambda rows: self._create(rows, "append"),
+                # Another one may be the first, too, and these rows are all that there are.
+                create=lambda rows: self._create(rows, "errorIfExists"),
             )
         return ChangeLoad(
             given,

@@ -171,11 +171,34 @@ def test_values_of_a_type_that_does_not_fit_get_a_column_of_their_own(write: Wri
     ]
 
 
+def test_a_value_that_is_merged_is_in_one_of_its_columns(write: Write, table: Path) -> None:
+    policy, how = {**LENIENT, "typeChanges": "variant"}, {"mode": "merge", "mergeKeys": "id"}
+    write([{"id": 1, "amount": 5}, {"id": 2, "amount": 6}], "id INT, amount INT", policy, **how)
+    write([{"id": 1, "amount": "five"}], "id INT, amount STRING", policy, **how)
+    assert rows_in(table, "id, amount, amount__v_string") == [(1, None, "five"), (2, 6, None)]
+    write([{"id": 1, "amount": 9}], "id INT, amount INT", policy, **how)
+    assert rows_in(table, "id, amount, amount__v_string") == [(1, 9, None), (2, 6, None)]
+
+
+def test_what_was_kept_as_json_stays_until_something_new_comes(write: Write, table: Path) -> None:
+    policy, how = {"newColumns": "quarantine", "missingColumns": "allow"}, {"mode": "merge", "mergeKeys": "id"}
+    write([{"id": 1}], "id INT", policy, **how)
+    write([{"id": 1, "b": 7}], "id INT, b INT", policy, **how)
+    write([{"id": 1}], "id INT", policy, **how)
+    assert rows_in(table, "id, _rescued_data") == [(1, '{"b":7}')]
+
+
 REFUSED = [
     ("id INT, a STRING, b INT", {}, "has no column 'b', int; it has id, a", "set 'newColumns'"),
     ("id INT", {}, "has the column 'a', which the frame does not have", "set 'missingColumns'"),
     ("id BIGINT, a STRING", {}, "the column 'id' is bigint, and the table at .* has it as int", "set 'typeChanges'"),
     ("id INT, a INT", LENIENT, "the column 'a' is int, and the table at .* has it as string", "CAST"),
+    (
+        "id INT, a INT, a__v_integer STRING",
+        {**LENIENT, "typeChanges": "variant"},
+        "has a column 'a__v_integer', and 'schemaPolicy' needs one of that name",
+        "rename",
+    ),
     ("id INT, a ARRAY<INT>", LENIENT, "the column 'a' is array<int>, and the table at .* has it as string", "CAST"),
 ]
 
@@ -190,6 +213,12 @@ def test_what_the_policy_does_not_allow_is_refused_before_anything_is_written(
     assert raised.value.hint is not None
     assert hint in raised.value.hint
     assert DeltaTable(table).version() == 0
+
+
+def test_fields_that_items_of_a_list_lack_are_missing_too(write: Write, table: Path) -> None:
+    write([{"id": 1, "l": [{"x": 1, "y": 2}]}], "id INT, l ARRAY<STRUCT<x: INT, y: INT>>", {})
+    with pytest.raises(PipelineExecutionException, match=r"has the column 'l.\[\].y', which the frame does not have"):
+        write([{"id": 1, "l": [{"x": 1}]}], "id INT, l ARRAY<STRUCT<x: INT>>", {})
 
 
 def test_the_type_of_a_merge_key_stays(write: Write, table: Path) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import json_rows, last_step, load, pipeline_of, run
@@ -178,6 +179,44 @@ def test_columns_are_added_and_whole_numbers_of_any_width_are_compared(take: Tak
     assert metrics.rows == 1
     found = DeltaTable(table).to_pyarrow_table().sort_by("id").to_pylist()
     assert found == [{"id": 1, "n": 1, "more": None}, {"id": 2, "n": 2, "more": "x"}]
+
+
+def test_fields_are_compared_by_their_names(take: Take, table: Path) -> None:
+    changes = {"snapshotKeys": "id"}
+    first = {"id": 1, "s": {"a": 1, "b": 2}, "l": [{"a": 1, "b": 2}]}
+    take([first], changes, "id INT, s STRUCT<a: INT, b: INT>, l ARRAY<STRUCT<a: INT, b: INT>>")
+    other = "id INT, s STRUCT<b: INT, a: INT>, l ARRAY<STRUCT<b: INT, a: INT>>"
+    assert take([first], changes, other).rows == 0
+    swapped = {"id": 1, "s": {"a": 2, "b": 1}, "l": [{"a": 2, "b": 1}]}
+    assert take([swapped], changes, other).rows == 1
+    assert DeltaTable(table).to_pyarrow_table().to_pylist() == [swapped]
+    more = {"id": 1, "s": {"a": 2, "b": 1, "c": 3}, "l": [{"a": 2, "b": 1}]}
+    wider = "id INT, s STRUCT<c: INT, b: INT, a: BIGINT>, l ARRAY<STRUCT<b: INT, a: INT>>"
+    with pytest.raises(PipelineExecutionException):
+        take([more], changes, wider)
+    take([more], changes, wider.replace("BIGINT", "SMALLINT"), mergeSchema=True)
+    assert DeltaTable(table).to_pyarrow_table().to_pylist() == [more]
+
+
+def test_a_time_without_a_zone_is_that_of_the_snapshot_wherever_it_is_loaded(
+    take: Take, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        changes = {"snapshotKeys": "id", "scdType": 2, "sequenceBy": "at"}
+        take([{"id": 1, "at": "2024-07-27T01:30:00"}], changes, "id INT, at TIMESTAMP_NTZ")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    [found] = DeltaTable(table).to_pyarrow_table().to_pylist()
+    assert found["validFrom"] == datetime(2024, 7, 27, 1, 30)
+
+
+def test_a_row_of_the_table_that_no_snapshot_could_delete_is_told(take: Take, table: Path) -> None:
+    write_deltalake(table, pa.table({"id": pa.array([1, None], pa.int64())}))
+    with pytest.raises(PipelineExecutionException, match=r"a row of the table, .*, has NULL in id"):
+        take([{"id": 1}], {"snapshotKeys": "id"}, "id BIGINT")
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,15 @@ def test_each_row_is_a_pipeline_and_what_came_and_went_is_told(mirror: Path, sch
 def test_an_answer_that_makes_no_items_leaves_those_there_are(mirror: Path, schema: Schema) -> None:
     assert refresh(mirror).exit_code == 0
     config = json.loads(mirror.read_text())["forEach"]["config"]
+    twice = "two columns of the query are for the variable" if schema.is_postgres else "Duplicate column name"
     for query, message in (
         ("SELECT 'x' AS table_name, 1 AS hour FROM (SELECT 1 AS a) AS t WHERE a = 2", "the query has no row"),
         ("SELECT 'x' AS tabel_name", "the query has the column 'tabel_name', and there is no such variable"),
         ("SELECT 'x' AS table_name, 'noon' AS hour", "a value for the variable 'hour' that is none"),
         ("SELECT nothing FROM nowhere", "nowhere"),
+        ("SELECT 'x' AS table_name, 1 AS hour, 'y' AS TABLE_NAME", twice),
+        ("SELECT 'two words' AS table_name, 1 AS hour", "'mirror_two words' can't be the name of a pipeline"),
+        ("SELECT 'x' AS table_name, 1 AS hour UNION ALL SELECT 'x', 1", "this item is the same as item 1"),
     ):
         changed(mirror, config={**config, "query": query})
         asked = refresh(mirror)
@@ -93,6 +97,38 @@ def test_an_answer_that_makes_no_items_leaves_those_there_are(mirror: Path, sche
         assert message in asked.output
         assert f"{mirror}:" in asked.output
     assert names(mirror) == ["mirror_customers", "mirror_orders"]
+
+
+def test_a_file_with_something_else_is_not_overwritten(mirror: Path, schema: Schema) -> None:
+    shared = mirror.parent.parent / "shared"
+    shared.mkdir()
+    (shared / "tables.json").write_text('{"not": "items"}')
+    asked = refresh(mirror)
+    assert (asked.exit_code, (shared / "tables.json").read_text()) == (1, '{"not": "items"}')
+    assert "holds something else than a list of items" in asked.output
+    before = mirror.read_text()
+    changed(mirror, items="mirror.json")
+    assert "beside the pipelines it would be taken for one of them" in refresh(mirror).output
+    assert json.loads(mirror.read_text()) == {
+        **json.loads(before),
+        "forEach": {**json.loads(before)["forEach"], "items": "mirror.json"},
+    }
+
+
+def test_values_are_kept_as_they_are(mirror: Path, schema: Schema) -> None:
+    config = json.loads(mirror.read_text())["forEach"]["config"]
+    pipeline = json.loads(mirror.read_text())
+    pipeline["variables"] |= {"price": {}, "big": {}, "day": {"type": "date"}, "yes": {"type": "boolean"}}
+    mirror.write_text(json.dumps(pipeline))
+    query = (
+        "SELECT 'x' AS table_name, 1 AS hour, 1.10 AS price, 12345678901234567890.123 AS big, "
+        "CAST('2024-01-31' AS DATE) AS day, TRUE AS yes"
+    )
+    changed(mirror, config={**config, "query": query})
+    assert refresh(mirror).exit_code == 0
+    [item] = json.loads((mirror.parent.parent / "shared" / "tables.json").read_text())
+    numbers = {"price": "1.10", "big": "12345678901234567890.123"}
+    assert item == {"table_name": "x", "hour": 1, **numbers, "day": "2024-01-31", "yes": True}
 
 
 @pytest.mark.parametrize(
