@@ -14,6 +14,7 @@ from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnect
 from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.table_pipeline import TableRule, rules_of, table_pipeline
 from pipeline_platform.credentials.model import Credentials
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, pipeline_names, size_text
 
 OWN_TABLES = "pipeline_platform_"
@@ -57,6 +58,12 @@ class DatabaseDiscovery(Discovery[ReadsDatabase]):
             tables = [table for table in self.tables(session, database) if not table.name.startswith(OWN_TABLES)]
         tables.sort(key=lambda table: (table.schema, table.name))
         home = self.home_schema(database)
+        for pattern in wishes.given(_APPEND_ONLY):
+            alone = Wishes({_APPEND_ONLY: [pattern]})
+            if not any(_matches(alone, _APPEND_ONLY, table) for table in tables):
+                raise PipelineConfigurationException(
+                    f"no table matches --{_APPEND_ONLY} {pattern}", hint="leave out the option to see all tables"
+                )
         names = pipeline_names({one.full_name: one.name if one.schema == home else one.full_name for one in tables})
         chosen = [table for table in tables if not wishes.given(_CHOSEN) or _matches(wishes, _CHOSEN, table)]
         return [self._finding(table, names[table.full_name], database, wishes) for table in chosen]

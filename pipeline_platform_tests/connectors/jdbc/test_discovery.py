@@ -182,10 +182,11 @@ def test_a_discovered_table_is_copied_as_it_is(
         ((), {"PGPASSWORD": "not-the-password", "MYSQL_PASSWORD": "not-the-password"}, "check the user name"),
         ((), {"PGDATABASE": "nowhere", "MYSQL_DATABASE": "nowhere"}, "check 'database'"),
         (("--tables", "nothing*"), {}, "no tables match nothing*"),
+        (("--append-only", "nothing*"), {}, "no table matches --append-only nothing*"),
         ((), {"PGPORT": "1", "MYSQL_TCP_PORT": "1"}, "check that the server is up"),
         (("--config", "hots=x"), {}, "unknown key 'hots'"),
     ],
-    ids=["password", "database", "no match", "away", "unknown key"],
+    ids=["password", "database", "no match", "none that grows", "away", "unknown key"],
 )
 def test_a_mistake_is_told_in_a_line_and_what_to_do_in_another(
     schema: Schema, options: tuple[str, ...], variables: dict[str, str], said: str
