@@ -35,6 +35,10 @@ RULES = (
         conditions=("DELTA_FAILED_TO_MERGE_FIELDS", "DELTA_MERGE_INCOMPATIBLE_DATATYPE"),
     ),
     Rule(
+        "the table has several rows with the same keys: delete all but one of each, or load it anew",
+        conditions=("DELTA_MULTIPLE_SOURCE_ROW_MATCHING_TARGET_ROW_IN_MERGE",),
+    ),
+    Rule(
         "have the table take the type once: ALTER TABLE delta.`…` SET TBLPROPERTIES ('delta.feature.timestampNtz' = "
         "'supported'), or cast the column to TIMESTAMP",
         conditions=("DELTA_FEATURES_REQUIRE_MANUAL_ENABLEMENT",),

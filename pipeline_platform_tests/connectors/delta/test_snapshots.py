@@ -168,6 +168,16 @@ def test_a_table_that_single_changes_were_applied_to_takes_no_snapshot(take: Tak
         take([row(3, 1, "a")], {"snapshotKeys": ["id"], "columns": ["id", "name", "day"]})
 
 
+def test_a_table_that_has_a_key_twice_is_told(take: Take, table: Path) -> None:
+    write_deltalake(table, pa.table({"id": pa.array([1, 1], pa.int64())}))
+    with pytest.raises(PipelineExecutionException) as raised:
+        take([], {"snapshotKeys": "id"}, "id BIGINT")
+    assert (
+        raised.value.hint
+        == "the table has several rows with the same keys: delete all but one of each, or load it anew"
+    )
+
+
 def test_columns_are_added_and_whole_numbers_of_any_width_are_compared(take: Take, table: Path) -> None:
     take([{"id": 1, "n": 1}, {"id": 2, "n": 2}], {"snapshotKeys": "id"}, "id INT, n INT")
     metrics = take(
