@@ -132,10 +132,9 @@ def test_mysql_tells_keys_cursors_checks_and_types(in_mysql: Schema):
     assert step(odd, "validateBusinessRules")["rules"][0]["rule"] == "`100%` <= 100"
 
 
-@pytest.mark.parametrize("options", [(), ("--append-only", "events")], ids=["as they are", "with one that only grows"])
-def test_check_accepts_what_is_written_and_no_file_is_replaced_unasked(
-    schema: Schema, tmp_path: Path, options: tuple[str, ...]
-):
+@pytest.mark.parametrize("grows", [False, True], ids=["as they are", "with one that only grows"])
+def test_check_accepts_what_is_written_and_no_file_is_replaced_unasked(schema: Schema, tmp_path: Path, grows: bool):
+    options = ("--append-only", "events" if schema.is_postgres else "customers") if grows else ()
     for statement in (POSTGRES if schema.is_postgres else MYSQL).format(schema.name).split(";"):
         schema.query(statement)
     folder = tmp_path / "pipelines"
@@ -147,7 +146,7 @@ def test_check_accepts_what_is_written_and_no_file_is_replaced_unasked(
     written = {path: path.read_text() for path in folder.iterdir()}
     if schema.is_postgres:
         events = json.loads(written[folder / f"{schema.name}_events.json"])["steps"][0]["config"]
-        assert ("incremental" in events) == bool(options)
+        assert ("incremental" in events) == grows
     edited = next(iter(written))
     edited.write_text("{}")
     assert f"kept     {edited}" in discover(schema, *arguments).stderr
