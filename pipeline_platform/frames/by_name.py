@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline_platform.frames.columns import field_named
+
 if TYPE_CHECKING:
     from pyspark.sql import Column
     from pyspark.sql.types import DataType, StructField, StructType
@@ -38,7 +40,7 @@ def by_name(value: Column, source: DataType, target: DataType) -> Column:
 def _field(value: Column, source: StructType, wanted: StructField) -> Column:
     from pyspark.sql import functions as F
 
-    found = _named(source, wanted.name)
+    found = field_named(source, wanted.name)
     if found is None:
         return F.lit(None).cast(wanted.dataType)
     return by_name(value.getField(found.name), found.dataType, wanted.dataType)
@@ -57,8 +59,8 @@ def joint_type(one: DataType, other: DataType) -> DataType:
         case T.NullType(), _:
             return other
         case T.StructType(), T.StructType():
-            fields = [_joint_field(field, _named(other, field.name)) for field in one]
-            return T.StructType([*fields, *(field for field in other if _named(one, field.name) is None)])
+            fields = [_joint_field(field, field_named(other, field.name)) for field in one]
+            return T.StructType([*fields, *(field for field in other if field_named(one, field.name) is None)])
         case T.ArrayType(), T.ArrayType():
             return T.ArrayType(joint_type(one.elementType, other.elementType))
         case T.MapType(), T.MapType():
@@ -74,7 +76,3 @@ def _joint_field(one: StructField, other: StructField | None) -> StructField:
     from pyspark.sql.types import StructField
 
     return StructField(one.name, joint_type(one.dataType, other.dataType) if other is not None else one.dataType)
-
-
-def _named(columns: StructType, name: str) -> StructField | None:
-    return next((column for column in columns if column.name.lower() == name.lower()), None)

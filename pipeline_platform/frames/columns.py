@@ -11,6 +11,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import StructField, StructType
 
 HELPER_PREFIX = "__pipeline_platform_"
 """Columns with this prefix are the platform's own and never reach a sink."""
@@ -26,6 +27,16 @@ def find_column(columns: Sequence[str], name: str) -> str | None:
     if name in columns:
         return name
     return next((column for column in columns if column.lower() == name.lower()), None)
+
+
+def field_named(columns: StructType, name: str) -> StructField | None:
+    """The column, or field, of this name; Spark does not tell upper from lower case.
+
+    Args:
+        columns: The columns there are.
+        name: The name wanted.
+    """
+    return next((column for column in columns if column.name.lower() == name.lower()), None)
 
 
 def own_column(columns: Sequence[str], name: str, frame: str | None = None) -> str:

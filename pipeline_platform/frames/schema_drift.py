@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import repeated
+from pipeline_platform.frames.columns import field_named, repeated
 from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class _Comparison:
 
     def column(self, source: StructField) -> FittedColumn | None:
         """What is written of a column; None if it is left out."""
-        target = _named(self.table, source.name)
+        target = field_named(self.table, source.name)
         if target is None:
             is_taken = self._takes_new((source.name,), source.dataType)
             return FittedColumn(source.name, source.name, None) if is_taken else None
@@ -242,7 +242,7 @@ class _Comparison:
         self, place: tuple[str, ...], source: StructField, target: StructType, keep: tuple[str, ...] | None
     ) -> tuple[bool, Shape]:
         """Whether a field is written, and what is made of it."""
-        path, wanted = (*place, source.name), _named(target, source.name)
+        path, wanted = (*place, source.name), field_named(target, source.name)
         if wanted is None:
             return self._takes_new(path, source.dataType, keep=keep), None
         return True, self._shape(path, source.dataType, wanted.dataType, keep)
@@ -270,7 +270,7 @@ class _Comparison:
         name = f"{source.name}{_VARIANT}{source.dataType.typeName().lower()}"
         told = target.dataType.simpleString(), source.dataType.simpleString()
         self.changes.append(SchemaChange(source.name, "variant", *told))
-        own = _named(self.table, name)
+        own = field_named(self.table, name)
         if own is None:
             return FittedColumn(source.name, name, None)
         if not self._fit(source.dataType, own.dataType):
@@ -284,7 +284,7 @@ class _Comparison:
 
         match source, target:
             case T.StructType(), T.StructType():
-                there = [(inner.dataType, _named(target, inner.name)) for inner in source]
+                there = [(inner.dataType, field_named(target, inner.name)) for inner in source]
                 return all(self._fit(kind, wanted.dataType) for kind, wanted in there if wanted is not None)
             case T.ArrayType(), T.ArrayType():
                 return self._fit(source.elementType, target.elementType)
@@ -323,10 +323,6 @@ def _casts(source: DataType, target: DataType) -> bool:
     return (are_numbers or are_days) and holds(target, source)
 
 
-def _named(columns: StructType, name: str) -> StructField | None:
-    return next((column for column in columns if column.name.lower() == name.lower()), None)
-
-
 def _origin(name: str) -> str | None:
     """Of a column for values of another type: the column that they came for, in lower case."""
     return name.lower().rpartition(_VARIANT)[0] if _VARIANT in name.lower() else None
@@ -344,7 +340,7 @@ def _beside(table: StructType, written: Collection[str]) -> Iterator[tuple[str, 
 def _missing(frame: StructType, table: StructType, prefix: str = "") -> Iterator[tuple[str, DataType]]:
     """Columns, and fields at any depth, that only the table has."""
     for column in table:
-        there = _named(frame, column.name)
+        there = field_named(frame, column.name)
         if there is None:
             yield prefix + column.name, column.dataType
         else:
