@@ -1,0 +1,1 @@
+"""Tables of live databases, mirrored while the runs that do it are killed."""
