@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.contract_format import Item, Property, Quality
@@ -102,12 +102,12 @@ class _Search:
         columns = {one.name: (one.column,) for one in table.properties}
         for index, rule in enumerate(table.quality):
             at = place / "quality" / index
-            given = (rule.arguments or {}).get("properties")
+            given = _texts((rule.arguments or {}).get("properties"))
             if (why := _unusable(rule)) is not None:
                 self._leave(rule, at, why)
             elif _metric(rule) != "duplicateValues":
                 self._leave(rule, at, "it is about the table, and a load sees its own rows; use validateRowCount")
-            elif not isinstance(given, list) or not given or any(name not in columns for name in given):
+            elif not given or any(name not in columns for name in given):
                 self._leave(rule, at, "its 'arguments' name no 'properties' of this object")
             else:
                 self._add("unique", tuple(columns[name] for name in given), None, _name(rule), at)
@@ -158,9 +158,10 @@ class _Search:
             elif key == "uniqueItems":
                 if value:
                     self._add("uniqueItems", (path,), None, key, at)
-            elif key == "required" and isinstance(value, list):
-                for name in value:
-                    self._add("notNull", ((*path, str(name)),), None, "required", at)
+            elif key == "required":
+                fields = {inner.name: inner.column for inner in one.properties}
+                for name in _texts(value):
+                    self._add("notNull", ((*path, fields.get(name, name)),), None, "required", at)
             elif key == "multipleOf" and kind == "number":
                 self._tell(at, "'multipleOf' is checked of the logical type integer alone")
             elif key in _ROW_OPTIONS:
@@ -233,6 +234,10 @@ def partition_columns(properties: Sequence[Property]) -> list[str]:
     """The columns by which a contract says that a table is partitioned, in their order."""
     found = [one for one in properties if one.partitioned]
     return [one.column for one in sorted(found, key=lambda one: one.partition_key_position)]
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(one) for one in cast("list[Any]", value)] if isinstance(value, list) else []
 
 
 def _metric(rule: Quality) -> str | None:

@@ -14,32 +14,49 @@ Kind = Literal[
 ]  # fmt: skip
 
 _DIALECTS = {"postgres": "postgres", "mysql": "mysql"}
-_TYPE = exp.DataType.Type
-_KINDS: dict[exp.DataType.Type, Kind] = {
-    _TYPE.TINYINT: "tinyint",
-    **dict.fromkeys((_TYPE.SMALLINT, _TYPE.UTINYINT, _TYPE.SMALLSERIAL), "smallint"),
-    **dict.fromkeys((_TYPE.INT, _TYPE.MEDIUMINT, _TYPE.USMALLINT, _TYPE.SERIAL), "int"),
-    **dict.fromkeys((_TYPE.BIGINT, _TYPE.UINT, _TYPE.BIGSERIAL), "bigint"),
-    _TYPE.DECIMAL: "decimal",
-    _TYPE.FLOAT: "float",
-    _TYPE.DOUBLE: "double",
-    **dict.fromkeys((_TYPE.BOOLEAN, _TYPE.BIT), "boolean"),
+_KINDS: dict[exp.DType, Kind] = {
+    exp.DType.TINYINT: "tinyint",
+    **dict.fromkeys((exp.DType.SMALLINT, exp.DType.UTINYINT, exp.DType.SMALLSERIAL), "smallint"),
+    **dict.fromkeys((exp.DType.INT, exp.DType.MEDIUMINT, exp.DType.USMALLINT, exp.DType.SERIAL), "int"),
+    **dict.fromkeys((exp.DType.BIGINT, exp.DType.UINT, exp.DType.BIGSERIAL), "bigint"),
+    exp.DType.DECIMAL: "decimal",
+    exp.DType.FLOAT: "float",
+    exp.DType.DOUBLE: "double",
+    **dict.fromkeys((exp.DType.BOOLEAN, exp.DType.BIT), "boolean"),
     **dict.fromkeys(
-        (_TYPE.CHAR, _TYPE.VARCHAR, _TYPE.NCHAR, _TYPE.NVARCHAR, _TYPE.TEXT, _TYPE.TINYTEXT, _TYPE.MEDIUMTEXT), "string"
+        (
+            exp.DType.CHAR,
+            exp.DType.VARCHAR,
+            exp.DType.NCHAR,
+            exp.DType.NVARCHAR,
+            exp.DType.TEXT,
+            exp.DType.TINYTEXT,
+            exp.DType.MEDIUMTEXT,
+        ),
+        "string",
     ),
-    **dict.fromkeys((_TYPE.LONGTEXT, _TYPE.UUID, _TYPE.NAME, _TYPE.XML), "string"),
-    **dict.fromkeys((_TYPE.JSON, _TYPE.JSONB), "json"),
-    **dict.fromkeys((_TYPE.BINARY, _TYPE.VARBINARY, _TYPE.BLOB, _TYPE.MEDIUMBLOB, _TYPE.LONGBLOB), "binary"),
-    _TYPE.DATE: "date",
+    **dict.fromkeys((exp.DType.LONGTEXT, exp.DType.UUID, exp.DType.NAME, exp.DType.XML), "string"),
+    **dict.fromkeys((exp.DType.JSON, exp.DType.JSONB), "json"),
     **dict.fromkeys(
-        (_TYPE.TIMESTAMP, _TYPE.TIMESTAMPTZ, _TYPE.TIMESTAMPLTZ, _TYPE.TIMESTAMPNTZ, _TYPE.DATETIME), "timestamp"
+        (exp.DType.BINARY, exp.DType.VARBINARY, exp.DType.BLOB, exp.DType.MEDIUMBLOB, exp.DType.LONGBLOB), "binary"
     ),
-    **dict.fromkeys((_TYPE.TIME, _TYPE.TIMETZ), "time"),
-    **dict.fromkeys((_TYPE.ARRAY, _TYPE.LIST), "array"),
-    **dict.fromkeys((_TYPE.STRUCT, _TYPE.OBJECT), "struct"),
-    _TYPE.MAP: "map",
+    exp.DType.DATE: "date",
+    **dict.fromkeys(
+        (
+            exp.DType.TIMESTAMP,
+            exp.DType.TIMESTAMPTZ,
+            exp.DType.TIMESTAMPLTZ,
+            exp.DType.TIMESTAMPNTZ,
+            exp.DType.DATETIME,
+        ),
+        "timestamp",
+    ),
+    **dict.fromkeys((exp.DType.TIME, exp.DType.TIMETZ), "time"),
+    **dict.fromkeys((exp.DType.ARRAY, exp.DType.LIST), "array"),
+    **dict.fromkeys((exp.DType.STRUCT, exp.DType.OBJECT), "struct"),
+    exp.DType.MAP: "map",
 }
-_TEXTS = (_TYPE.CHAR, _TYPE.VARCHAR, _TYPE.NCHAR, _TYPE.NVARCHAR)
+_TEXTS = (exp.DType.CHAR, exp.DType.VARCHAR, exp.DType.NCHAR, exp.DType.NVARCHAR)
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ def physical_type(name: str, system: str) -> PhysicalType | None:
         found = exp.DataType.build(name, dialect=_DIALECTS.get(system, "spark"), udt=True)
     except SqlglotError:
         return None
-    kind = _KINDS.get(found.this) if isinstance(found.this, exp.DataType.Type) else None
+    kind = _KINDS.get(found.this) if isinstance(found.this, exp.DType) else None
     if kind is None:
         return None
     sizes = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -92,10 +93,11 @@ class _Reader:
     def _members(self, node: yaml.MappingNode) -> dict[str, LocatedValue]:
         own = {id(key) for key, _ in cast("list[tuple[yaml.Node, yaml.Node]]", node.value)}
         self.loader.flatten_mapping(node)
+        construct: Callable[..., Any] = cast("Any", self.loader).construct_object
         parts: dict[str, LocatedValue] = {}
         written: dict[str, int] = {}
         for key, value in cast("list[tuple[yaml.Node, yaml.Node]]", node.value):
-            name: Any = self.loader.construct_object(key, deep=True)
+            name = construct(key, deep=True)
             at = int(key.start_mark.index)
             if not isinstance(name, str):
                 self.flaws.append(JsonError(at, f"the key {name!r} is not text; write it in quotes"))
@@ -110,7 +112,7 @@ class _Reader:
         return parts
 
     def _scalar(self, node: yaml.Node) -> Any:
-        value: Any = self.loader.construct_object(node)
+        value: Any = cast("Any", self.loader).construct_object(node)
         if value is None or isinstance(value, (str, bool, int, float)):
             return value
         raise ConstructorError(None, None, f"a value of the type {node.tag} is none that JSON has", node.start_mark)

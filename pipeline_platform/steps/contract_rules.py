@@ -36,16 +36,18 @@ def contract_rules(promised: Promises, frame: str | None) -> ContractRules:
         frame: The registered frame that is loaded; None for the primary one.
     """
     is_unique = any(rule.kind == "unique" for rule in promised.rules)
-    made = (UniqueContractRules if is_unique else ContractRules)(
-        contract=str(promised.contract.file),
-        sensitive_columns=[
-            one.column
-            for one in promised.contract.table.properties
-            if one.classification is not None and one.classification.strip().lower() != _SHOWN
-        ],
-        **({"input": frame} if frame is not None else {}),
-    )
-    return made.of(promised)
+    method = UniqueContractRules if is_unique else ContractRules
+    hidden = [
+        one.column
+        for one in promised.contract.table.properties
+        if one.classification is not None and one.classification.strip().lower() != _SHOWN
+    ]
+    config: dict[str, Any] = {"contract": str(promised.contract.file)}
+    if hidden:
+        config["sensitiveColumns"] = hidden
+    if frame is not None:
+        config["input"] = frame
+    return method.model_validate(config).of(promised)
 
 
 class ContractRules(Validate):
@@ -173,9 +175,10 @@ def _own_schema(frame: DataFrame) -> StructType:
 
 def _is_kept(rule: PromisedRule, columns: StructType) -> bool:
     """Whether the schema alone tells that no row breaks a rule."""
-    if rule.kind != "notNull" or len(rule.columns[0]) > 1:
+    name, *within = rule.columns[0]
+    if rule.kind != "notNull" or within:
         return False
-    field = field_named(columns, rule.columns[0][0])
+    field = field_named(columns, name)
     return field is not None and not field.nullable
 
 
