@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic.annotated_handlers import GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from pipeline_platform.config.contract_format import DataContract, SchemaObject
 from pipeline_platform.config.document import SourcePosition
@@ -24,27 +27,21 @@ class ContractReference(FormatModel):
     table."""
 
 
+class _FileOrObject:
+    """The path of a file in place of the object that names nothing else."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(_named, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "minLength": 1}, handler(schema)]}
+
+
 def _named(value: Any) -> Any:
     return {"file": value} if isinstance(value, str) else value
 
 
-Contract = Annotated[
-    ContractReference,
-    BeforeValidator(_named),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "minLength": 1},
-                {
-                    "type": "object",
-                    "properties": {"file": {"type": "string"}, "schema": {"type": "string"}},
-                    "required": ["file"],
-                    "additionalProperties": False,
-                },
-            ]
-        }
-    ),
-]
+Contract = Annotated[ContractReference, _FileOrObject()]
 """A contract, as the path of its file or with the name of an object in it."""
 
 
