@@ -130,7 +130,8 @@ class DatabaseWrite(TableWrite):
             written = load.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
             self.forget_before(session, place)
             self._drop_leftovers(session, place)
-        return replace(written, schema_changes=self.changes.told if written.skipped is None else ())
+            told = self.changes.with_grown(columns, self.columns(session, place) or ()) if self.changes.limited else ()
+        return replace(written, schema_changes=(told or self.changes.told) if written.skipped is None else ())
 
     def _wanted(self, session: DatabaseConnection, staging: TableName) -> list[TargetColumn]:
         """The columns that the table gets, with the types that Spark gives them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
 _MOST_DIGITS = 38
+_VARCHAR = re.compile(r"^(character varying|varchar)\(\d+\)")
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,30 @@ class TableChanges:
         added: Columns that it gets.
         widened: Columns that get another type, as the table spells them, with the type that they had.
         told: What is different, for people.
+        limited: Columns of text that may get more room, and how many characters they have room for.
+        unlimited: The system's type for text of any length.
     """
 
     added: tuple[str, ...] = ()
     widened: Mapping[str, str] | None = None
     told: tuple[SchemaChange, ...] = ()
+    limited: Mapping[str, int] | None = None
+    unlimited: str = "text"
+
+    def with_grown(self, before: Sequence[TargetColumn], after: Sequence[TargetColumn]) -> tuple[SchemaChange, ...]:
+        """What is different, with the columns of text that were given more room.
+
+        Args:
+            before: The columns of the table.
+            after: Those that it has now.
+        """
+        types = {column.name: column.type for column in after}
+        grown = (
+            SchemaChange(column.name, "widened", column.type, types[column.name])
+            for column in before
+            if column.name in (self.limited or {}) and types.get(column.name, column.type) != column.type
+        )
+        return (*self.told, *grown)
 
     @property
     def names(self) -> list[str]:
@@ -41,7 +62,7 @@ class TableChanges:
         return [*self.added, *(self.widened or {})]
 
     def applied(self, columns: Sequence[TargetColumn], made: Sequence[TargetColumn]) -> list[TargetColumn]:
-        """The columns of the table, as it is to be.
+        """The columns of the table, as it is to be; those of text that may get more room with any room.
 
         Args:
             columns: Those it has.
@@ -54,6 +75,12 @@ class TableChanges:
             if column.name in (self.widened or {})
             else column
             for column in columns
+        ]
+        there = [
+            replace(column, type=_VARCHAR.sub(self.unlimited, column.type))
+            if column.name in (self.limited or {})
+            else column
+            for column in there
         ]
         return [*there, *(replace(types[name.lower()], nullable=True) for name in self.added)]
 
@@ -86,7 +113,31 @@ def fitted(
     added = tuple(name for name in taken.columns if name.lower() not in names)
     wider = {change.column.lower() for change in drift.changes if change.change == "widened"}
     widened = {column.name: column.type for column in columns if column.name.lower() in wider}
-    return taken, TableChanges(added, widened, drift.changes)
+    limited = _limited(taken.schema, columns, fixed, system) if policy.type_changes != "fail" else {}
+    return taken, TableChanges(added, widened, drift.changes, limited, "longtext" if system == "mysql" else "text")
+
+
+def with_room(column: TargetColumn, length: int) -> str:
+    """The type of a column of text, with room for more characters.
+
+    Args:
+        column: The column.
+        length: How many.
+    """
+    return _VARCHAR.sub(lambda found: f"{found[1]}({length})", column.type)
+
+
+def _limited(frame: StructType, columns: Sequence[TargetColumn], fixed: Collection[str], system: str) -> dict[str, int]:
+    from pyspark.sql.types import StringType
+
+    keys = {name.lower() for name in fixed}
+    found: dict[str, int] = {}
+    for column in columns:
+        field, kind = field_named(frame, column.name), physical_type(column.type.split(" C")[0], system)
+        is_text = field is not None and isinstance(field.dataType, StringType) and column.name.lower() not in keys
+        if is_text and _VARCHAR.match(column.type) and kind is not None and kind.length is not None:
+            found[column.name] = kind.length
+    return found
 
 
 def _as_spark_has(frame: StructType, columns: Sequence[TargetColumn], system: str) -> StructType:

@@ -14,7 +14,7 @@ from pipeline_platform.connectors.jdbc.ledger import LEDGER, ledger_key
 from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging
-from pipeline_platform.connectors.jdbc.table_drift import TableChanges
+from pipeline_platform.connectors.jdbc.table_drift import TableChanges, with_room
 from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
 from pipeline_platform.frames.columns import own_column
 from pipeline_platform.steps.load import LoadResult, LoadRun
@@ -136,8 +136,8 @@ class TableWrite(ABC):
             PipelineExecutionException: That many are not there; the table is as it was.
         """
 
-    def alter(self, session: DatabaseConnection, place: TableName) -> None:
-        """Give a table the columns that it lacks, and those that are too narrow a wider type."""
+    def alter(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
+        """Give a table the columns that it lacks, and those that are too narrow for the staged rows a wider type."""
         there = {column.name.lower(): column for column in (self.columns(session, place) or ())} if self.wanted else {}
         for column in self.wanted:
             known = there.get(column.name.lower())
@@ -147,6 +147,16 @@ class TableWrite(ABC):
                 )
             elif known.type == (self.changes.widened or {}).get(known.name):
                 self.change_type(session, place, known, column.type)
+        self._make_room(session, place, staging)
+
+    def _make_room(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
+        limited = self.changes.limited or {}
+        there = [column for column in (self.columns(session, place) or ()) if column.name in limited] if limited else []
+        for column in there:
+            name = self.database.quoted(column.name)
+            [[longest]] = session.rows(f"SELECT max(char_length({name})) FROM {self.sql(staging)}")
+            if longest is not None and longest > limited[column.name]:
+                self.change_type(session, place, column, with_room(column, longest))
 
     @abstractmethod
     def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:

@@ -50,7 +50,7 @@ def types_of(table: Schema) -> dict[str, str]:
         else ("information_schema.columns WHERE table_schema = '{}' AND table_name = 't'")
     )
     name = "attname" if table.is_postgres else "column_name"
-    return dict(table.query(f"SELECT {name}, {kind} FROM {where.format(table.name)}"))  # pyright: ignore[reportArgumentType]
+    return dict(table.query(f"SELECT {name}, {kind} FROM {where.format(table.name)}"))
 
 
 def test_a_merge_adds_columns_and_widens_numbers_in_the_transaction_of_its_rows(
@@ -83,6 +83,20 @@ def test_a_merge_adds_columns_and_widens_numbers_in_the_transaction_of_its_rows(
     assert table.tables() == ["t"]
 
 
+def test_a_text_column_gets_room_for_the_longest_text_of_a_load_and_no_more_than_that(
+    spark: SparkSession, table: Schema
+) -> None:
+    done = load(spark, table, "id INT, note STRING", [(5, "é" * 12), (6, None)], LENIENT).write()
+    kind = "character varying" if table.is_postgres else "varchar"
+    assert types_of(table)["note"] == f"{kind}(12)"
+    assert [change.after.split(" CHAR")[0] for change in done.schema_changes if change.column == "note"] == [
+        f"{kind}(12)"
+    ]
+    assert table.rows(columns="id, note")[-2:] == [(5, "é" * 12), (6, None)]
+    prepared(table, frame_of(spark, [(7, "short")], "id INT, note STRING"), "b", schemaPolicy=LENIENT).write()
+    assert types_of(table)["note"] == f"{kind}(12)"
+
+
 @pytest.mark.parametrize(
     ("columns", "row", "policy", "told"),
     [
@@ -107,8 +121,8 @@ def test_what_a_policy_does_not_allow_is_refused_before_anything_is_written(
 def test_columns_that_are_ignored_or_kept_aside_are_not_loaded(spark: SparkSession, table: Schema) -> None:
     load(spark, table, "id INT, x INT", [(5, 1)], {**LENIENT, "newColumns": "ignore"}).write()
     assert list(types_of(table)) == ["id", "many", "price", "note", "made"]
-    config = {"schemaPolicy": {**LENIENT, "newColumns": "quarantine"}}
-    prepared(table, frame_of(spark, [(6, 7)], "id INT, x INT"), "b", **config).write()
+    policy = {**LENIENT, "newColumns": "quarantine"}
+    prepared(table, frame_of(spark, [(6, 7)], "id INT, x INT"), "b", schemaPolicy=policy).write()
     assert table.rows(columns="id, _rescued_data")[-2:] == [(5, None), (6, '{"x":7}')]
 
 

@@ -231,7 +231,9 @@ class MySQLWrite(DatabaseWrite):
     def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
         # What is not said again of a column, such as its default or its comment, MODIFY takes away.
         [[_, made]] = session.rows(f"SHOW CREATE TABLE {self.sql(place)}")
-        begins = f"{self.database.quoted(column.name)} {column.type}"
+        # Of text, it names a character set only where that is not the table's.
+        kind, wider = column.type.partition(" CHARACTER SET ")[0], wider.partition(" CHARACTER SET ")[0]
+        begins = f"{self.database.quoted(column.name)} {kind}"
         lines = (line.strip().rstrip(",") for line in str(made).splitlines())
         line = next((line for line in lines if line.startswith(begins)), None)
         if line is None:
@@ -258,7 +260,7 @@ class MySQLWrite(DatabaseWrite):
                 is_new = False
         if not is_new:
             # Each of these commits by itself: a load that is killed now leaves a column that is NULL, or a wider one.
-            self.alter(session, place)
+            self.alter(session, place, staging)
         with self._transaction(session, place):
             noted = session.execute(
                 f"INSERT IGNORE INTO {ledger} (load_id, target, row_count, staging) VALUES (%s, %s, %s, %s)",

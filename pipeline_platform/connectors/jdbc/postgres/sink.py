@@ -195,7 +195,7 @@ class PostgresWrite(DatabaseWrite):
                 if self.config.mode == "merge":
                     session.execute(f"ALTER TABLE {target} ADD PRIMARY KEY ({keys.names()})")
                 return LoadResult(rows=rows)
-            self.alter(session, place)
+            self.alter(session, place, staging)
             if self.config.mode == "merge":
                 return self._merge(session, staging, keys, columns, rows)
             removed = self._remove(session, staging, keys)
