@@ -236,9 +236,10 @@ class PipelineConfig(PipelineKeys):
         """A step as it is announced when it begins, such as `step 3 of 5, flights (filterRows)`."""
         return f"step {step.number} of {len(self.steps)}, {step.name} ({step.config.method})"
 
-    @cached_property
+    @property
     def in_turn(self) -> tuple[Step, ...]:
         """The steps in the order in which they are carried out: the validation of a contract right before its load."""
+        # Not kept: a copy with the placeholders replaced would have the steps from before.
         guards: dict[int, list[Step]] = {}
         for step in self.steps:
             if step.guards is not None:

@@ -190,3 +190,17 @@ def test_the_standard_takes_the_contracts_of_these_tests(tmp_path: Path):
     assert set(contract_format.DataContract.model_fields["api_version"].annotation.__args__) <= {  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         *STANDARD["properties"]["apiVersion"]["enum"]
     }
+
+
+def test_a_pipeline_whose_placeholders_are_replaced_carries_out_the_replaced_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KEPT", "id > 1")
+    file = project(tmp_path, table("{name: id}"))
+    value = json.loads(file.read_text())
+    value["steps"].insert(1, {"type": "transform", "method": "filterRows", "config": {"condition": "${env:KEPT}"}})
+    file.write_text(json.dumps(value))
+    pipeline = load_pipeline(file, method_registry())
+    before = pipeline.in_turn
+    assert pipeline.resolve().in_turn[1].config.model_dump()["condition"] == "id > 1"
+    assert [step.index for step in before] == [0, 1, 3, 2]
