@@ -68,6 +68,8 @@ class DatabaseWrite(TableWrite):
                 pairs = paired(known, columns, str(place))
                 names = [pair.column.name for pair in pairs]
                 self.require_rights(session, place, names)
+                if load.changes.names:
+                    self.require_alterable(session, place)
                 if self.config.mode == "merge":
                     self.require_mergeable(session, place, names)
                 if self.run.rows is not None and self.config.mode == "overwrite":

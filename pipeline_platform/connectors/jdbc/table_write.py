@@ -72,6 +72,14 @@ class TableWrite(ABC):
         """
 
     @abstractmethod
+    def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
+        """Raise if the user may not change the columns of the table, where the system tells without doing it.
+
+        Raises:
+            PipelineException: The right is missing.
+        """
+
+    @abstractmethod
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         """Raise unless the table has a unique key over the merge keys.
 

@@ -142,3 +142,16 @@ def test_a_load_that_is_stopped_before_its_rows_leaves_the_rows_and_at_most_a_co
     assert types_of(table) == types if table.is_postgres else set(types) <= set(types_of(table))
     load(spark, table, columns, [(7, 70_000, 1)], LENIENT).write()
     assert table.rows(columns="id, many, x")[-1] == (7, 70_000, 1)
+
+
+def test_who_may_not_change_the_columns_is_told_before_anything_is_staged(
+    spark: SparkSession, in_postgres: Schema
+) -> None:
+    table = in_postgres
+    table.query(f"CREATE TABLE {table.name}.t (id int)")
+    user = table.make_user("reads_and_writes", f"SELECT, INSERT ON {table.name}.t")
+    frame = frame_of(spark, [(1, 2)], "id INT, x INT")
+    with pytest.raises(PipelineException, match="does not own"):
+        prepared(table, frame, "a", entering=user, schemaPolicy=LENIENT)
+    prepared(table, frame, "b", entering=user, schemaPolicy={**LENIENT, "newColumns": "ignore"}).write()
+    assert table.rows() == [(1,)]

@@ -131,6 +131,9 @@ class MySQLWrite(DatabaseWrite):
             nulls = ", ".join(f"{self.database.quoted(column)} = NULL" for column in others)
             session.rows(f"EXPLAIN UPDATE {self.sql(place)} SET {nulls} WHERE {none}")
 
+    def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
+        """Nothing: MySQL explains no ALTER, and what it is granted by, only an administrator may read."""
+
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         keys = self.keys(place, columns)
         kind = "SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"

@@ -109,6 +109,12 @@ class PostgresWrite(DatabaseWrite):
             if not allowed:
                 self._deny(f"the user has no right to DELETE from {place}")
 
+    def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
+        owned = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)"
+        [[allowed]] = session.rows(owned, self.sql(place))
+        if not allowed:
+            self._deny(f"the user does not own {place}, and so can't change its columns as 'schemaPolicy' says")
+
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         keys = self.keys(place, columns)
         [[kind]] = session.rows("SELECT relkind FROM pg_class WHERE oid = to_regclass(%s)", self.sql(place))
