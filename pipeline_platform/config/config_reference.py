@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
+from pipeline_platform.config.contract import ContractErrors, read_contract
+from pipeline_platform.config.contract_format import DataContract
 from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type, read_document
+from pipeline_platform.config.project_files import is_path, referenced_file, shown_as
 
 
 @dataclass
@@ -53,11 +54,6 @@ def follow(reference: SourcePosition, project: Path) -> ReferencedConfig:
     return found
 
 
-def shown_as(target: Path, reference: SourcePosition) -> Path:
-    """How errors name a file: relative, if they name the one so that refers to it."""
-    return target if reference.document.path.is_absolute() else Path(os.path.relpath(target))
-
-
 @dataclass
 class References:
     """What the references of one file lead to, each read once however often it is asked for.
@@ -68,6 +64,9 @@ class References:
 
     project: Path
     _followed: dict[SourcePosition, ReferencedConfig] = field(default_factory=dict[SourcePosition, ReferencedConfig])
+    _contracts: dict[tuple[SourcePosition, str], tuple[DataContract, SourcePosition] | ContractErrors] = field(
+        default_factory=dict[tuple[SourcePosition, str], "tuple[DataContract, SourcePosition] | ContractErrors"]
+    )
 
     def follow(self, reference: SourcePosition) -> ReferencedConfig:
         """As `follow`."""
@@ -75,63 +74,28 @@ class References:
             self._followed[reference] = follow(reference, self.project)
         return self._followed[reference]
 
+    def contract(self, place: SourcePosition, path: str) -> tuple[DataContract, SourcePosition]:
+        """As `read_contract`.
+
+        Raises:
+            ContractErrors: As there.
+        """
+        key = place, path
+        if key not in self._contracts:
+            try:
+                self._contracts[key] = read_contract(place, path, self.project)
+            except ContractErrors as error:
+                self._contracts[key] = error
+        found = self._contracts[key]
+        if isinstance(found, ContractErrors):
+            raise found
+        return found
+
 
 def _target(place: SourcePosition, folder: Path, project: Path, seen: set[Path]) -> Path:
     if not is_path(place.value):
         raise DocumentError(place.problem("expected 'configRef' to be the path of a JSON file"))
     return referenced_file(place, folder, project, seen)
-
-
-def is_path(reference: object) -> bool:
-    """Whether this can be the path of a file."""
-    return isinstance(reference, str) and reference != "" and "\0" not in reference
-
-
-def referenced_file(place: SourcePosition, folder: Path, project: Path, seen: Collection[Path] = ()) -> Path:
-    """The file that a path in a document names.
-
-    Args:
-        place: The path.
-        folder: What it is relative to.
-        project: The folder that it must not leave, resolved.
-        seen: Files that it must not lead back to.
-
-    Raises:
-        DocumentError: There is no such file, or none that may be referred to.
-    """
-    target = project_file(place, folder, project)
-    if target in seen:
-        raise DocumentError(place.problem(f"'{place.value}' is a circular reference: that file leads back here"))
-    try:
-        exists = target.is_file()
-    except OSError as error:
-        raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
-    if not exists:
-        raise DocumentError(place.problem(f"the referenced file '{place.value}' does not exist"))
-    return target
-
-
-def project_file(place: SourcePosition, folder: Path, project: Path) -> Path:
-    """The file that a path in a document names, whether it is there or not.
-
-    Args:
-        place: The path.
-        folder: What it is relative to.
-        project: The folder that it must not leave, resolved.
-
-    Raises:
-        DocumentError: It is none, or none that may be referred to.
-    """
-    if not is_path(place.value):
-        raise DocumentError(place.problem("expected the path of a file"))
-    reference = str(place.value)
-    try:
-        target = (folder / reference).resolve()
-    except (OSError, RuntimeError) as error:
-        raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
-    if not target.is_relative_to(project):
-        raise DocumentError(place.problem(f"'{reference}' is outside the project folder {project}"))
-    return target
 
 
 def _config(document: Document) -> Document:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline_platform.config.config_error import LISTED_NAMES, ConfigError, did_you_mean
-from pipeline_platform.config.config_reference import is_path, project_file, referenced_file, shown_as
 from pipeline_platform.config.csv_document import parse_csv
 from pipeline_platform.config.dagster_names import PIPELINE_NAME
 from pipeline_platform.config.document import (
@@ -24,6 +23,7 @@ from pipeline_platform.config.document import (
 )
 from pipeline_platform.config.for_each_item import KEYS, Item, with_texts
 from pipeline_platform.config.placeholders import strings_in
+from pipeline_platform.config.project_files import is_path, project_file, referenced_file, shown_as
 from pipeline_platform.config.variables import (
     VariableValue,
     declared_variables,

@@ -13,12 +13,12 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
-from pipeline_platform.config.config_reference import project_file
 from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type
 from pipeline_platform.config.for_each import for_each_place
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets
 from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.project_files import project_file
 from pipeline_platform.config.step import MethodRegistry, StepConfig
 from pipeline_platform.config.variables import Variable, VariableValue, declared_variables, text_of, typed, wrong_value
 from pipeline_platform.exceptions import PipelineExecutionException

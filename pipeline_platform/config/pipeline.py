@@ -236,6 +236,26 @@ class PipelineConfig(PipelineKeys):
         """A step as it is announced when it begins, such as `step 3 of 5, flights (filterRows)`."""
         return f"step {step.number} of {len(self.steps)}, {step.name} ({step.config.method})"
 
+    @property
+    def in_turn(self) -> tuple[Step, ...]:
+        """The steps in the order in which they are carried out: the validation of a contract right before its load."""
+        # Not kept: a copy with the placeholders replaced would have the steps from before.
+        guards: dict[int, list[Step]] = {}
+        for step in self.steps:
+            if step.guards is not None:
+                guards.setdefault(step.guards, []).append(step)
+        own = (step for step in self.steps if step.guards is None)
+        return tuple(one for step in own for one in (*guards.get(step.index, ()), step))
+
+    def up_to(self, step: Step) -> tuple[Step, ...]:
+        """The steps that are carried out before one, and itself."""
+        return self.in_turn[: len(self.in_turn) - len(self.after(step))]
+
+    def after(self, step: Step) -> tuple[Step, ...]:
+        """The steps that are carried out after one."""
+        place = next(place for place, one in enumerate(self.in_turn) if one.index == step.index)
+        return self.in_turn[place + 1 :]
+
     def upstream_of(self, indices: set[int]) -> set[int]:
         """These steps and all whose frames they need, directly or not."""
         needed: set[int] = set()

@@ -10,12 +10,14 @@ from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, nearest
 from pipeline_platform.config.config_reference import References
+from pipeline_platform.config.contract_rules import Promises
 from pipeline_platform.config.document import Document, SourcePosition, json_type
 from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
+from pipeline_platform.config.kept_contract import contract_steps, read_kept_contract
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake
@@ -60,6 +62,8 @@ class Reader:
         self.given = values
         self.values = VariableValues()
         self.item = item
+        self.promised: dict[int, Promises] = {}
+        """What the contracts of loads promise, by the index of the load."""
 
     def read(self) -> PipelineConfig | None:
         """The pipeline; None if there are `problems`."""
@@ -88,8 +92,11 @@ class Reader:
             self.problems.extend(partition_errors(keys, self.root, drafts))
             is_watching = any(draft.config is not None and draft.config.is_watched() for draft in drafts)
             self.problems.extend(start_errors(keys, self.root, is_watching=is_watching))
-        if not self.problems and keys is not None and keys.mode == "streaming":
-            self._check_stream(steps, drafts)
+        if not self.problems:
+            guards = contract_steps(steps, self.promised)
+            steps += guards
+            if keys is not None and keys.mode == "streaming":
+                self._check_stream(steps, [*drafts, *(drafts[guard.guards or 0] for guard in guards)])
         if not self.problems:
             self.problems.extend(incremental_errors(steps, drafts))
         if self.problems or keys is None:
@@ -154,6 +161,7 @@ class Reader:
         line, _ = self.document.position(here.pointer)
         location = StepLocation(pipeline, self.document.path, line, index, step_type, method and method.method)
         if config is not None:
+            self._read_contract(index, config, places)
             frames = config.referenced_frames()
             return Draft(
                 index, here, step_type, config, places, location, config.registered_name(), frames=frames, name=name
@@ -161,6 +169,15 @@ class Reader:
         register_as, known = unchecked_name(values, step_type)
         frames = unchecked_frames(values, method)
         return Draft(index, here, step_type, None, places, location, register_as, known, frames, name)
+
+    def _read_contract(self, index: int, config: StepConfig, places: Mapping[str, SourcePosition]) -> None:
+        if (kept := config.kept_contract()) is None:
+            return
+        read = read_kept_contract(kept, places, self.references)
+        self.problems.extend(read.problems)
+        self.warnings.extend(read.warnings)
+        if read.promised is not None:
+            self.promised[index] = read.promised
 
     def _step_name(self, step: dict[str, Any], here: SourcePosition) -> str | None:
         name = step.get("name")

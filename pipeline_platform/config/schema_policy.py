@@ -26,3 +26,12 @@ class SchemaPolicy(FormatModel):
     """Columns whose type is not the table's: `widen` casts values to the table's type where it holds each of them, and
     else gives the table's column the wider type, if there is one for both; `variant` does the same, and where there is
     none loads the values into a column of their own, such as `amount__v_string`, while `amount` is NULL."""
+
+
+class DatabaseSchemaPolicy(SchemaPolicy):
+    """As `SchemaPolicy`, for a table of a database."""
+
+    type_changes: Annotated[Literal["fail", "widen"], one_of("fail", "widen")] = "fail"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Columns that have no room for the frame's values: `widen` gives an integer, a decimal or a floating-point column
+    a wider type of its sort where the frame has one, and a `varchar` room for the longest text of the load. With `fail`
+    a wider type of number is refused, and so is a text that is too long."""

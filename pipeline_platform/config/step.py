@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import PrivateAttr, ValidationError
 
+from pipeline_platform.config.contract_rules import Promises
 from pipeline_platform.config.format_errors import format_errors
+from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
+from pipeline_platform.config.table_contract import KeptContract
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
@@ -22,19 +24,6 @@ from pipeline_platform.redaction import redact_urls
 StepType = Literal["extract", "transform", "validate", "load"]
 STEP_TYPES: tuple[StepType, ...] = ("extract", "transform", "validate", "load")
 PipelineMode = Literal["batch", "streaming"]
-
-
-class FormatModel(BaseModel):
-    """Base of everything in the format: camelCase keys, no unknown ones, never changed once read."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        defer_build=True,
-        hide_input_in_errors=True,
-    )
 
 
 class StepConfig(FormatModel):
@@ -127,6 +116,18 @@ class StepConfig(FormatModel):
             looks_again: As `looks_again` of what reads.
         """
         return None, f"'{self.method}' can't remember where it has come in its source"
+
+    def kept_contract(self) -> KeptContract | None:
+        """The data contract that what is written has to keep; only of a load."""
+        return None
+
+    def contract_rules(self, promised: Promises) -> StepConfig:
+        """The validation of a load's data contract, which comes right before it.
+
+        Args:
+            promised: What the contract promises.
+        """
+        raise NotImplementedError(f"'{self.method}' keeps no contract")
 
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
@@ -277,6 +278,8 @@ class Step:
         config: The method and its config.
         inputs: The frames it works on: for extracts none, otherwise the primary first.
         location: For errors.
+        guards: Of the validation of a contract: index of the load that keeps it, right before which it is carried out.
+            It stands after the steps of the file, whose numbers it leaves as they are.
     """
 
     index: int
@@ -284,6 +287,7 @@ class Step:
     config: StepConfig
     inputs: tuple[Input, ...]
     location: StepLocation
+    guards: int | None = None
 
     @property
     def number(self) -> int:

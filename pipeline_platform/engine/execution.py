@@ -30,6 +30,7 @@ from pipeline_platform.metrics.run import RuleMetrics, SchemaChangeMetrics, Step
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.transform import Transform
+from pipeline_platform.steps.validate import Validate
 
 _LOG = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class _Execution:
         yield from done
         for validation, metrics in zip(block.validations, done, strict=True):
             if not metrics.passed and validation.config.on_failure == "fail":
-                raise _broken(validation.step, metrics)
+                raise _broken(validation.step, validation.config, metrics)
 
     def _validation_metrics(
         self, validation: PlannedValidation, result: BlockResult, started: datetime, seconds: float
@@ -321,7 +322,7 @@ NOT_RUN = "not counted: nothing had to be done for it"
 UNCERTAIN = "not counted: the plan was not run in full, or a part of it twice"
 
 
-def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
+def _broken(step: Step, config: Validate, metrics: StepMetrics) -> ValidationException:
     broken = [rule for rule in metrics.rules if not rule.passed]
     first = broken[0]
     told = [rule.detail or _told(rule) for rule in broken]
@@ -332,8 +333,8 @@ def _broken(step: Step, metrics: StepMetrics) -> ValidationException:
         rows=first.rows or 0,
         samples=first.samples,
         location=step.location,
-        config=step.config.as_config(),
-        hint="fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded",
+        config=config.as_config(),
+        hint=config.what_next([rule.rule for rule in broken]),
     )
 
 

@@ -48,7 +48,7 @@ def steps_above(pipeline: PipelineConfig, step: Step) -> list[Step]:
     indices = pipeline.upstream_of({step.index})
     return [
         other
-        for other in pipeline.steps[: step.index + 1]
+        for other in pipeline.up_to(step)
         if other.index in indices or (other.type == "validate" and other.inputs[0].step in indices)
     ]
 

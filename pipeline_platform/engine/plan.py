@@ -51,12 +51,15 @@ def needed_steps(pipeline: PipelineConfig, selection: Set[str] | None) -> set[in
     if selection is None:
         return {step.index for step in pipeline.steps}
     chosen = {step.index for step in pipeline.steps if step.name in selection}
+    last = max((place for place, step in enumerate(pipeline.in_turn) if step.index in chosen), default=0)
     needed = pipeline.upstream_of(chosen)
     while True:
         guards = {
             step.index
-            for step in pipeline.steps
-            if step.type == "validate" and step.inputs[0].step in needed and step.index < max(chosen, default=0)
+            for step in pipeline.in_turn[:last]
+            if step.type == "validate"
+            and step.inputs[0].step in needed
+            and (step.guards is None or step.guards in chosen)
         }
         grown = pipeline.upstream_of(needed | guards)
         if grown == needed:
@@ -101,7 +104,7 @@ def plan(
     carried: dict[int, ValidationBlock] = {}
     moves: dict[int, CursorMove] = {}
     with ExitStack() as persisted:
-        for step in pipeline.steps:
+        for step in pipeline.in_turn:
             if step.index not in needed - validated:
                 continue
             with error_context(step):
@@ -113,8 +116,9 @@ def plan(
                             hints += [increment.hint] if increment.hint is not None else []
                         frames[step.index] = _plan_frame(scope, step, given, frames, persisted)
                     case Validate():
-                        planned, hint = _plan_block(scope, step, frames, persisted)
+                        planned, hint, remarks = _plan_block(scope, step, frames, persisted)
                         block = planned.block
+                        hints += remarks
                         validated |= {validation.step.index for validation in block.validations}
                         if (load := _carrying_load(scope, block, frames.values())) is not None:
                             carried[load.index] = block
@@ -236,7 +240,7 @@ def _without_bad_records(
 def _adjacent(scope: RunScope, first: Step) -> list[Step]:
     """The validations that follow each other on one frame."""
     steps: list[Step] = []
-    for step in scope.pipeline.steps[first.index :]:
+    for step in (first, *scope.pipeline.after(first)):
         if step.type != "validate" or step.inputs[0].step != first.inputs[0].step:
             break
         if step.index in scope.needed:
@@ -273,8 +277,8 @@ def _kept_for_two_reads(
 
 def _plan_block(
     scope: RunScope, first: Step, frames: Mapping[int, PlannedFrame], persisted: ExitStack
-) -> tuple[PlannedBlock, str | None]:
-    """The block that begins with a validation, and a hint, if there is one."""
+) -> tuple[PlannedBlock, str | None, list[str]]:
+    """The block that begins with a validation, a hint on how it is read, if there is one, and remarks on the frame."""
     source = frames[first.inputs[0].step]
     steps = _adjacent(scope, first)
     is_kept, hint = _kept_for_two_reads(scope, source, steps[-1], persisted)
@@ -285,21 +289,22 @@ def _plan_block(
         members.append((step, step.config, named))
     rows = scope.own_rows(source.step, source.frame)
     block = plan_block(source.frame, source.step.index, members, rows)
+    remarks = [remark for _, config, _ in members for remark in config.remarks(source.frame)]
     if block.needs_pass() and not is_kept and scope.is_loaded_after(steps[-1]):
         hint = (
             f"'{source.step.name}' is read twice, once to validate and once to load: set 'cache' on it if reading it "
             "costs more than keeping it"
         )
     has_quarantine = is_quarantined(scope, steps[-1], source.step.index)
-    return PlannedBlock(block, plan_quarantines(scope, block) if has_quarantine else ()), hint
+    return PlannedBlock(block, plan_quarantines(scope, block) if has_quarantine else ()), hint, remarks
 
 
 def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[PlannedFrame]) -> Step | None:
     """The load that can carry out a block, by failing at a row that breaks a rule; None if there is none."""
     if scope.micro_batch is not None or scope.partition is not None or not block.stops_at_a_row():
         return None
-    last = block.validations[-1].step.index
-    load = next((step for step in scope.pipeline.steps[last + 1 :] if step.index in scope.needed), None)
+    last = block.validations[-1].step
+    load = next((step for step in scope.pipeline.after(last) if step.index in scope.needed), None)
     if load is None or not isinstance(load.config, Load) or not load.traits.fails_whole:
         return None
     if load.inputs[0].step != block.source:

@@ -122,7 +122,7 @@ def is_quarantined(scope: RunScope, after: Step, source: int) -> bool:
     """
     loads = {
         step.index
-        for step in scope.pipeline.steps[after.index + 1 :]
+        for step in scope.pipeline.after(after)
         if step.type == "load" and source in scope.pipeline.upstream_of({step.index})
     }
     return not loads or bool(loads & scope.needed)

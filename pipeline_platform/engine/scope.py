@@ -91,7 +91,7 @@ class RunScope:
 
     def is_loaded_after(self, step: Step) -> bool:
         """Whether the pipeline loads anything after a step."""
-        return any(other.type == "load" for other in self.pipeline.steps[step.index :])
+        return any(other.type == "load" for other in self.pipeline.after(step))
 
     def partition_rows(self, step: Step, frame: DataFrame) -> PartitionRows | None:
         """The rows of a frame that a load takes; None for all of them.

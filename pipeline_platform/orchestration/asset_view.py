@@ -61,6 +61,8 @@ class AssetView:
 
     def guarded(self, pipeline: PipelineConfig, validation: Step) -> list[Step]:
         """The steps on whose assets a validation is a check: its frame, and what is loaded of that after it."""
+        if validation.guards is not None:
+            return [pipeline.steps[validation.guards]]
         frame = validation.inputs[0].step
         shown = self.steps(pipeline)
         loads = [

@@ -13,6 +13,7 @@ from pipeline_platform.exceptions import PipelineCancelledException, PipelineExc
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.column_origins import column_origins, described_columns
+from pipeline_platform.orchestration.contracts import with_descriptions
 from pipeline_platform.orchestration.metadata import check_result, materialization_metadata, schema_observation
 
 _LOADED = ("COMPLETED", "SKIPPED")
@@ -45,7 +46,7 @@ def materializations(
             metadata = materialization_metadata(
                 steps[step.index],
                 origins,
-                described_columns(view, pipeline, step, steps, origins),
+                with_descriptions(pipeline, step, described_columns(view, pipeline, step, steps, origins)),
                 partitions=context.partition_keys if pipeline.partitions is not None else (),
             )
             for change in steps[step.index].schema_changes:

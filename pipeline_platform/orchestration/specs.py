@@ -15,6 +15,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
 from pipeline_platform.orchestration.automation import automation_condition
+from pipeline_platform.orchestration.contracts import contract_metadata
 from pipeline_platform.registry import dataset_kind
 from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
@@ -109,6 +110,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
                 STEP: step.number,
                 **file,
                 **item,
+                **contract_metadata(pipeline, step),
                 **({"partition_expr": pipeline.partitions.column} if pipeline.partitions is not None else {}),
             },
             skippable=True,

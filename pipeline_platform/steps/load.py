@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.step import PipelineMode, StepType
+from pipeline_platform.config.contract_rules import Promises
+from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
+from pipeline_platform.config.table_contract import Contract, KeptContract
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
 from pipeline_platform.steps.base import FrameInput
+from pipeline_platform.steps.contract_rules import contract_rules
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -122,6 +125,9 @@ class Load(FrameInput):
 
     step_type: ClassVar[StepType] = "load"
 
+    contract: Contract | None = None
+    """The Open Data Contract (ODCS v3) that the rows keep: a file, relative to this one, or `{file, schema}` with the
+    name of the object in its `schema`. See [keep a data contract](how-to/data-contracts.md)."""
     query_name: Text | None = None
     """Name of the streaming query; by default made from pipeline and step."""
     checkpoint_location: Location | None = None
@@ -131,6 +137,23 @@ class Load(FrameInput):
     trigger: Trigger = "5 seconds"
     """Streaming: when a micro-batch starts; `continuous=…` processes rows without micro-batches, for a single plain
     load to Kafka."""
+
+    @model_validator(mode="after")
+    def _can_keep_contract(self) -> Self:
+        if self.contract is not None and getattr(self, "mode", None) == "applyChanges":
+            message = "a contract is about the rows of a table, and with mode applyChanges the rows are changes of them"
+            raise PydanticCustomError("contract", "{message}", {"message": message, "key": "contract"})
+        return self
+
+    def kept_contract(self) -> KeptContract | None:
+        if self.contract is None:
+            return None
+        place = self.dataset().location.rstrip("/").rpartition("/")[2]
+        partition_by: Sequence[str] = getattr(self, "partition_by", ())
+        return KeptContract(self.contract, (place, place.rpartition(".")[2]), tuple(partition_by), self.kind)
+
+    def contract_rules(self, promised: Promises) -> StepConfig:
+        return contract_rules(promised, self.input)
 
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode != "streaming":

@@ -113,6 +113,22 @@ class Validate(FrameInput):
         """
         return ()
 
+    def remarks(self, frame: DataFrame) -> Sequence[str]:
+        """What someone should know of a frame that breaks no rule by it.
+
+        Args:
+            frame: The frame.
+        """
+        return ()
+
+    def what_next(self, broken: Sequence[str]) -> str:
+        """What to do about broken rules.
+
+        Args:
+            broken: Their names.
+        """
+        return "fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded"
+
     def count_results(self, rows: int) -> Sequence[RuleResult]:
         """Results that the number of rows gives."""
         return ()

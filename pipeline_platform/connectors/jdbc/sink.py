@@ -14,32 +14,28 @@ from __future__ import annotations
 
 import hashlib
 import re
-import uuid
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
-from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
-from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
+from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.connectors.jdbc.ledger import LEDGER, ledger_key
 from pipeline_platform.connectors.jdbc.lost_rows import rows_lost, staging_removed
-from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
 from pipeline_platform.connectors.jdbc.row_text import unheld_failure
-from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
-from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of, paired
+from pipeline_platform.connectors.jdbc.table_drift import fitted
+from pipeline_platform.connectors.jdbc.table_write import TableWrite
+from pipeline_platform.connectors.jdbc.target_table import TableName, TargetColumn, paired, require_types
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import own_column
+from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.frames.storable import require_columns, require_storable
-from pipeline_platform.steps.load import NOTHING_NEW, LoadResult, LoadRun
+from pipeline_platform.steps.load import NOTHING_NEW, LoadResult
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.steps.cursor import CursorMove
 
 _STAGING = "pipeline_platform_staging_"
 _PARTITIONS = "_parts"
@@ -48,31 +44,18 @@ _OWNED = re.compile(rf"(?P<staging>{_STAGING}[0-9a-f]{{12}}_[0-9a-f]{{12}})({_PA
 
 
 @dataclass(frozen=True)
-class DatabaseWrite(ABC):
-    """One load of a table.
+class DatabaseWrite(TableWrite):
+    """One load of a table: staged, then published."""
 
-    Args:
-        config: The step.
-        frame: What is written.
-        run: The load it belongs to.
-        database: Where the table is.
-        attempt: Differs for every attempt, those of one run included.
-    """
-
-    config: WritesDatabase
-    frame: DataFrame
-    run: LoadRun
-    database: Database
-    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-
-    def check(self) -> None:
-        """Hold the frame against the table; writes nothing.
+    def checked(self) -> Self:
+        """The load, held against the table, and with a frame that fits it; writes nothing.
 
         Raises:
             PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
         """
         require_storable(self.frame, self.database.storable)
         require_columns(self.frame, self.config.merge_keys, "mergeKeys")
+        load = self
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
             columns = self.columns(session, place)
@@ -80,13 +63,24 @@ class DatabaseWrite(ABC):
                 self.require_makeable()
             elif self.config.mode != "ignore" and not self.is_begun(session, place):
                 self._require_mode(place)
-                pairs = paired(self.frame.schema, columns, str(place))
+                load = self._fitted(place, columns)
+                known = [field for field in load.frame.schema if field.name not in load.changes.added]
+                pairs = paired(known, columns, str(place))
                 names = [pair.column.name for pair in pairs]
                 self.require_rights(session, place, names)
+                if load.changes.names:
+                    self.require_alterable(session, place)
                 if self.config.mode == "merge":
                     self.require_mergeable(session, place, names)
                 if self.run.rows is not None and self.config.mode == "overwrite":
                     require_partition_column(partition_column(self.run.rows, columns), self.run.rows, str(place))
+        return load
+
+    def _fitted(self, place: TableName, columns: Sequence[TargetColumn]) -> Self:
+        if (policy := self.config.schema_policy) is None:
+            return self
+        frame, changes = fitted(self.frame, columns, str(place), policy, self.config.merge_keys, self.config.kind)
+        return replace(self, frame=frame, changes=changes)
 
     def write(self) -> LoadResult:
         """Stage the rows, then make them the table's in one transaction, unless an earlier attempt has.
@@ -118,6 +112,7 @@ class DatabaseWrite(ABC):
 
     def _write_by_way_of(self, staging: TableName, place: TableName, columns: list[TargetColumn] | None) -> LoadResult:
         about = f"table {self.config.table}"
+        wanted: list[TargetColumn] = []
         with self.database.session(about) as session:
             if columns is None:
                 self.make_as_spark_does(session, staging)
@@ -125,17 +120,31 @@ class DatabaseWrite(ABC):
                 assert columns is not None
                 pairs = paired(self.frame.schema, columns, str(place))
             else:
-                pairs = paired(self.frame.schema, columns, str(place))
+                wanted = self._wanted(session, staging)
+                pairs = paired(self.frame.schema, self.changes.applied(columns, wanted), str(place))
                 self.make_staging(session, staging, pairs)
             self.make_partitions(session, self._partitions(staging))
         rows = self._fill(self.lines(pairs), self.fills(staging, self._partitions(staging), pairs))
         with self.database.session(about) as session:
             if self.columns(session, self._partitions(staging)) is None and not self.is_begun(session, place):
                 raise staging_removed(self._about)
-            written = self.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
+            load = replace(self, wanted=tuple(wanted))
+            written = load.publish(session, place, staging, [pair.column.name for pair in pairs], rows)
             self.forget_before(session, place)
             self._drop_leftovers(session, place)
-        return written
+            told = self.changes.with_grown(columns, self.columns(session, place) or ()) if self.changes.limited else ()
+        return replace(written, schema_changes=(told or self.changes.told) if written.skipped is None else ())
+
+    def _wanted(self, session: DatabaseConnection, staging: TableName) -> list[TargetColumn]:
+        """The columns that the table gets, with the types that Spark gives them."""
+        if not self.changes.names:
+            return []
+        plain = self.config.model_copy(update={"mode": "append", "merge_keys": []})
+        frame = self.frame.select(*map(quoted, self.changes.names))
+        replace(self, config=plain, frame=frame).make_as_spark_does(session, staging)
+        made = self.columns(session, staging) or []
+        session.execute(f"DROP TABLE {self.sql(staging)}")
+        return made
 
     def last_batch(self) -> int | None:
         """The newest micro-batch of the stream that the ledger knows; it keeps one of each stream."""
@@ -152,103 +161,6 @@ class DatabaseWrite(ABC):
         """Drop the staging tables of this load; what was begun to be published is left to be finished."""
         with self.database.session() as session:
             self._drop_leftovers(session, self.place(session))
-
-    def place(self, session: DatabaseConnection) -> TableName:
-        """Where the table is or will be.
-
-        Raises:
-            PipelineExecutionException: There is no such schema.
-        """
-        return self.database.table_place(session, self.config.table_parts(self.config.table))
-
-    @abstractmethod
-    def columns(self, session: DatabaseConnection, place: TableName) -> list[TargetColumn] | None:
-        """A table's columns; None if there is no table.
-
-        Raises:
-            PipelineExecutionException: There is something that can't be written to.
-        """
-
-    @abstractmethod
-    def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
-        """Raise if the user may not write these columns of the table.
-
-        Raises:
-            PipelineExecutionException: A right is missing.
-        """
-
-    @abstractmethod
-    def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
-        """Raise unless the table has a unique key over the merge keys.
-
-        Raises:
-            PipelineExecutionException: It has none, or is none.
-        """
-
-    def keys(self, place: TableName, columns: Sequence[str]) -> MergeKeys:
-        """The merge keys, as the table spells them.
-
-        Args:
-            place: The table.
-            columns: Its columns that the frame has.
-        """
-        return MergeKeys(self.database, place, [own_column(columns, key) for key in self.config.merge_keys])
-
-    @abstractmethod
-    def make_ledger(self, session: DatabaseConnection, place: TableName) -> None:
-        """Make the ledger of the table's schema unless it is there."""
-
-    def is_begun(self, session: DatabaseConnection, place: TableName) -> bool:
-        """Whether the ledger knows the load."""
-        if not self.database.tables_named(session, place.schema, LEDGER):
-            return False
-        ledger = self.sql(place.beside(LEDGER))
-        return bool(session.rows(f"SELECT 1 FROM {ledger} WHERE load_id = %s", self.load_key))
-
-    @abstractmethod
-    def finished(self, session: DatabaseConnection, place: TableName) -> LoadResult | None:
-        """What an earlier attempt wrote, its publication brought to an end; None if the load is still to be done."""
-
-    @abstractmethod
-    def make_staging(self, session: DatabaseConnection, staging: TableName, pairs: Sequence[Pair]) -> None:
-        """Make an empty table of the columns that the frame has, in the types of the target."""
-
-    @abstractmethod
-    def make_partitions(self, session: DatabaseConnection, partitions: TableName) -> None:
-        """Make the empty table of the partitions that are staged."""
-
-    @abstractmethod
-    def lines(self, pairs: Sequence[Pair]) -> DataFrame:
-        """The rows as lines of text."""
-
-    @abstractmethod
-    def fills(self, staging: TableName, partitions: TableName, pairs: Sequence[Pair]) -> FillsStaging:
-        """What Spark's tasks do with the lines."""
-
-    @abstractmethod
-    def publish(
-        self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
-    ) -> LoadResult:
-        """Make the staged rows the table's, and note the load in the ledger, both or neither.
-
-        Args:
-            session: A session.
-            place: The table.
-            staging: Its staging table.
-            columns: The columns of both.
-            rows: How many rows Spark's tasks say they staged.
-
-        Raises:
-            PipelineExecutionException: That many are not there; the table is as it was.
-        """
-
-    def move_cursor(self, session: DatabaseConnection, place: TableName) -> None:
-        """Note where the load gets to in a source of which only what is new was read; within the transaction."""
-        if self.run.cursor is not None:
-            self._cursor(self.run.cursor).move(session, place, self.run.cursor)
-
-    def _cursor(self, move: CursorMove) -> DatabaseCursor:
-        return DatabaseCursor(self.database, self.config.table_parts(self.config.table), move.name)
 
     def require_staged(self, session: DatabaseConnection, staging: TableName, rows: int) -> None:
         """Raise unless the partitions that are staged are those that the tasks say; within the transaction.
@@ -274,28 +186,11 @@ class DatabaseWrite(ABC):
             if staged != rows:
                 raise rows_lost(self._about, staged, rows)
 
-    @property
-    def _about(self) -> str:
-        return f"{self.database.address}, table {self.config.table}"
-
-    @property
-    def load_key(self) -> str:
-        """The load id, as the ledger has it."""
-        return ledger_key(self.run.key)
-
     def forget_before(self, session: DatabaseConnection, place: TableName) -> None:
         """Take the micro-batch before this one out of the ledger, where nothing asks for it any more."""
         if self.run.key_before is not None:
             ledger = self.sql(place.beside(LEDGER))
             session.execute(f"DELETE FROM {ledger} WHERE load_id = %s", ledger_key(self.run.key_before))
-
-    def sql(self, place: TableName) -> str:
-        """A table as the system's SQL."""
-        return self.database.quoted_path([place.schema, place.name])
-
-    def names(self, columns: Sequence[str]) -> str:
-        """Columns as the system's SQL."""
-        return ", ".join(map(self.database.quoted, columns))
 
     def staging(self, place: TableName) -> TableName:
         """The staging table of this attempt."""
@@ -354,15 +249,7 @@ class DatabaseWrite(ABC):
         Raises:
             PipelineExecutionException: A column has no type that one could be made with.
         """
-        for column in self.frame.schema:
-            if kind_of(column.dataType) == "void":
-                raise PipelineExecutionException(
-                    f"the column '{column.name}' is null without a type, and there is no table {self.config.table} "
-                    "yet to take the type from",
-                    hint=(
-                        f"cast it with enrichData, for example CAST({column.name} AS STRING), or create the table first"
-                    ),
-                )
+        require_types(self.frame.schema, self.config.table)
 
     def make_as_spark_does(self, session: DatabaseConnection, staging: TableName) -> None:
         """Make an empty table with the types that Spark gives the frame's columns in this system."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.schema_policy import DatabaseSchemaPolicy
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
@@ -45,6 +46,11 @@ class WritesDatabase(Load, DatabaseOptions):
     whole. NULL in a key is an error."""
     batch_size: PositiveInteger = 5000
     """Rows per round trip, where the system takes rows in batches; PostgreSQL takes them in one stream."""
+    schema_policy: DatabaseSchemaPolicy | None = None
+    """With a table that is there already: what happens where the columns of the frame are not those of the table.
+    Without it, other columns are an error, and columns that may be NULL may be missing. Columns are added, or get
+    another type, right before the rows are written, by a user who owns the table (PostgreSQL) or may ALTER it (MySQL).
+    """
     num_partitions: PositiveInteger | None = None
     """How many connections write in parallel; by default as many as the frame has partitions."""
     on_malformed: Annotated[OnMalformed, one_of("fail", "null", "quarantine")] = "fail"
@@ -70,6 +76,9 @@ class WritesDatabase(Load, DatabaseOptions):
         if len({key.lower() for key in self.merge_keys}) < len(self.merge_keys):
             message = "'mergeKeys' names a column twice"
             raise PydanticCustomError("merge", message, {"key": "mergeKeys"})
+        if self.schema_policy is not None and self.mode in ("errorIfExists", "ignore"):
+            message = "'schemaPolicy' needs mode append, overwrite, merge or deleteInsert"
+            raise PydanticCustomError("schema", "{message}", {"message": message, "key": "schemaPolicy"})
         return self
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -76,11 +76,11 @@ class Pair:
     column: TargetColumn
 
 
-def paired(schema: StructType, columns: Sequence[TargetColumn], table: str) -> list[Pair]:
+def paired(schema: Iterable[StructField], columns: Sequence[TargetColumn], table: str) -> list[Pair]:
     """Each column of a frame with the one of the table that takes it.
 
     Args:
-        schema: Of the frame.
+        schema: The columns of the frame.
         columns: Of the table.
         table: The table, for messages.
 
@@ -107,6 +107,25 @@ def paired(schema: StructType, columns: Sequence[TargetColumn], table: str) -> l
                 hint="add it with enrichData, or give it a default in the table",
             )
     return pairs
+
+
+def require_types(schema: StructType, table: str) -> None:
+    """Raise if no table can be made for a frame.
+
+    Args:
+        schema: Of the frame.
+        table: The table, for the message.
+
+    Raises:
+        PipelineExecutionException: A column has no type that one could be made with.
+    """
+    for column in schema:
+        if kind_of(column.dataType) == "void":
+            raise PipelineExecutionException(
+                f"the column '{column.name}' is null without a type, and there is no table {table} yet to take the "
+                "type from",
+                hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or create the table first",
+            )
 
 
 def _fitting(pair: Pair, table: str) -> Pair:

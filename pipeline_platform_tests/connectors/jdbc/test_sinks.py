@@ -112,7 +112,7 @@ def test_mode_error_if_exists_loads_only_a_new_table(spark: SparkSession, write:
         write(THREE, mode="errorIfExists", load_id="b")
     # Before anything is written to another sink.
     with pytest.raises(PipelineExecutionException, match="errorIfExists"):
-        prepared(schema, spark.range(1), "c", mode="errorIfExists").check()
+        prepared(schema, spark.range(1), "c", mode="errorIfExists").checked()
     assert write(ONE_AND_TWO, mode="errorIfExists", load_id="a").skipped
     assert schema.rows() == [(1, "one"), (2, "two")]
 

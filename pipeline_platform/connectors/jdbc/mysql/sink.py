@@ -61,9 +61,7 @@ class ToMySQL(WritesDatabase, MySQLOptions):
     product: ClassVar[str] = "MySQL"
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
-        write = MySQLWrite(self, frame, run, self.entered(run.credentials))
-        write.check()
-        return write
+        return MySQLWrite(self, frame, run, self.entered(run.credentials)).checked()
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,9 @@ class MySQLWrite(DatabaseWrite):
                 type=f"{type_} CHARACTER SET {characters} COLLATE {collation}" if characters else type_,
                 holds=_HOLDS.get(data_type.lower(), holds.WRITTEN_AS_TEXT),
                 nullable=nullable == "YES",
-                is_filled=default is not None or "auto_increment" in extra.lower(),
+                # MariaDB says NULL of a column that has no default.
+                is_filled=default not in (None, "NULL" if nullable == "YES" else None)
+                or "auto_increment" in extra.lower(),
                 is_computed="generated" in extra.lower() and "default_generated" not in extra.lower(),
                 is_instant=data_type.lower() == "timestamp",
             )
@@ -130,6 +130,9 @@ class MySQLWrite(DatabaseWrite):
         elif others := self._others(keys, columns):
             nulls = ", ".join(f"{self.database.quoted(column)} = NULL" for column in others)
             session.rows(f"EXPLAIN UPDATE {self.sql(place)} SET {nulls} WHERE {none}")
+
+    def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
+        """Nothing: MySQL explains no ALTER, and what it is granted by, only an administrator may read."""
 
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         keys = self.keys(place, columns)
@@ -228,6 +231,22 @@ class MySQLWrite(DatabaseWrite):
         )
         return inserts_lines(self.database.entry(), SESSION_SETTINGS, statements, self.config.batch_size)
 
+    def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
+        # What is not said again of a column, such as its default or its comment, MODIFY takes away.
+        [[_, made]] = session.rows(f"SHOW CREATE TABLE {self.sql(place)}")
+        # Of text, it names a character set only where that is not the table's.
+        kind, wider = column.type.partition(" CHARACTER SET ")[0], wider.partition(" CHARACTER SET ")[0]
+        begins = f"{self.database.quoted(column.name)} {kind}"
+        lines = (line.strip().rstrip(",") for line in str(made).splitlines())
+        line = next((line for line in lines if line.startswith(begins)), None)
+        if line is None:
+            raise PipelineExecutionException(
+                f"the type of the column '{column.name}' of the table {place} can't be changed by the load",
+                hint=f"give it the type {wider} yourself",
+            )
+        changed = f"{self.database.quoted(column.name)} {wider}{line.removeprefix(begins)}"
+        session.execute(f"ALTER TABLE {self.sql(place)} MODIFY COLUMN {changed}")
+
     def publish(
         self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
     ) -> LoadResult:
@@ -242,6 +261,9 @@ class MySQLWrite(DatabaseWrite):
                 # A note that is open would have to be closed by this run, and the next one goes on from here.
                 session.execute(f"CREATE TABLE {self.sql(place)} LIKE {self.sql(staging)}")
                 is_new = False
+        if not is_new:
+            # Each of these commits by itself: a load that is killed now leaves a column that is NULL, or a wider one.
+            self.alter(session, place, staging)
         with self._transaction(session, place):
             noted = session.execute(
                 f"INSERT IGNORE INTO {ledger} (load_id, target, row_count, staging) VALUES (%s, %s, %s, %s)",

@@ -54,9 +54,7 @@ class ToPostgres(WritesDatabase, PostgresOptions):
     product: ClassVar[str] = "PostgreSQL"
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
-        write = PostgresWrite(self, frame, run, self.entered(run.credentials))
-        write.check()
-        return write
+        return PostgresWrite(self, frame, run, self.entered(run.credentials)).checked()
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,12 @@ class PostgresWrite(DatabaseWrite):
             [[allowed]] = session.rows("SELECT has_table_privilege(to_regclass(%s), %s)", self.sql(place), needed)
             if not allowed:
                 self._deny(f"the user has no right to DELETE from {place}")
+
+    def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
+        owned = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)"
+        [[allowed]] = session.rows(owned, self.sql(place))
+        if not allowed:
+            self._deny(f"the user does not own {place}, and so can't change its columns as 'schemaPolicy' says")
 
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         keys = self.keys(place, columns)
@@ -170,6 +174,9 @@ class PostgresWrite(DatabaseWrite):
         )
         return copies_lines(self.database.entry(), SESSION_SETTINGS, statements, self.database.silence_seconds)
 
+    def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
+        session.execute(f"ALTER TABLE {self.sql(place)} ALTER COLUMN {self.database.quoted(column.name)} TYPE {wider}")
+
     def publish(
         self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
     ) -> LoadResult:
@@ -194,6 +201,7 @@ class PostgresWrite(DatabaseWrite):
                 if self.config.mode == "merge":
                     session.execute(f"ALTER TABLE {target} ADD PRIMARY KEY ({keys.names()})")
                 return LoadResult(rows=rows)
+            self.alter(session, place, staging)
             if self.config.mode == "merge":
                 return self._merge(session, staging, keys, columns, rows)
             removed = self._remove(session, staging, keys)
