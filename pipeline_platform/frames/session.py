@@ -26,12 +26,12 @@ def run_sql(spark: SparkSession, statement: str, **frames: DataFrame) -> DataFra
     return session.sql(statement, **frames)
 
 
-def empty_frame(spark: SparkSession, schema: StructType) -> DataFrame:
+def empty_frame(spark: SparkSession, schema: StructType | str) -> DataFrame:
     """A frame without rows.
 
     Args:
         spark: The session.
-        schema: Its columns.
+        schema: Its columns; DDL if it is a text.
     """
     session: Any = spark
     return session.createDataFrame([], schema)
