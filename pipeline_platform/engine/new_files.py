@@ -6,6 +6,7 @@ their rows.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,6 @@ from pipeline_platform.engine.increments import Increment
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.steps.cursor import CursorMove
 from pipeline_platform.steps.known_files import MODIFICATION_TIME, FileChoice, FoundFile, chosen_files, told
@@ -56,7 +56,7 @@ def read_new_files(scope: RunScope, step: Step, spark: SparkSession) -> Incremen
     again = choice.changed if config.incremental.changed_files == "load" else ()
     read = [*choice.new, *again]
     frame = _frame(spark, config, credentials, read, found, stored.columns)
-    columns = {field.name: field.dataType.simpleString() for field in frame.schema}
+    columns = {field.name: field.dataType.json() for field in frame.schema}
     after = replace(choice.after, columns=columns, source=cursor.source)
     move = CursorMove(cursor.name, stored, after, is_idle=stored.version > 0 and not read)
     return Increment(frame, cursor.load.index, move, hint)
@@ -78,9 +78,10 @@ def _frame(
         credentials: As for its `read`.
         read: The files.
         found: All that are there.
-        columns: Those of the files that were loaded last, with their types.
+        columns: Those of the files that were loaded last, with their types as JSON.
     """
     from pyspark.sql import functions as F
+    from pyspark.sql import types as T
 
     if read:
         return config.read_files(spark, credentials, [file.path for file in read])
@@ -89,8 +90,10 @@ def _frame(
         newest = max(found, key=lambda file: file.modified)
         return config.read_files(spark, credentials, [newest.path]).filter(nothing)
     if columns:
-        ddl = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
-        return empty_frame(spark, ddl)
+        fields = [
+            {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
+        ]
+        return empty_frame(spark, T.StructType.fromJson({"type": "struct", "fields": fields}))
     return config.read(spark, credentials).filter(nothing)
 
 

@@ -26,12 +26,12 @@ def run_sql(spark: SparkSession, statement: str, **frames: DataFrame) -> DataFra
     return session.sql(statement, **frames)
 
 
-def empty_frame(spark: SparkSession, schema: StructType | str) -> DataFrame:
+def empty_frame(spark: SparkSession, schema: StructType) -> DataFrame:
     """A frame without rows.
 
     Args:
         spark: The session.
-        schema: Its columns; DDL if it is a text.
+        schema: Its columns.
     """
     session: Any = spark
     return session.createDataFrame([], schema)

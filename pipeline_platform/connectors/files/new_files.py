@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.listing import FileListing
 from pipeline_platform.connectors.storage.folders import files_below
+from pipeline_platform.connectors.storage.location import bucket_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.known_files import FoundFile
 
@@ -49,11 +50,15 @@ def found_files(spark: SparkSession, listing: FileListing) -> Sequence[FoundFile
     found = [_local(path) if details is None else _stored(path, details) for path in paths]
     files = [file for file in found if file is not None]
     if paths and not files:
-        raise PipelineExecutionException(
-            f"when the files of {listing.place.uri} were modified can't be told from here, and so not which are new",
-            hint="run where they can be listed from, or leave out 'incremental'",
-        )
+        raise _not_told(listing)
     return files
+
+
+def _not_told(listing: FileListing) -> PipelineExecutionException:
+    return PipelineExecutionException(
+        f"when the files of {listing.place.uri} were modified can't be told from here, and so not which are new",
+        hint="run where they can be listed from, or leave out 'incremental'",
+    )
 
 
 def _local(path: str) -> FoundFile | None:
@@ -69,7 +74,12 @@ def _details(listing: FileListing) -> Mapping[str, Mapping[str, Any]]:
     base = re.split(r"[*?\[{]", listing.place.uri, maxsplit=1)[0]
     if listing.is_pattern():
         base = base.rpartition("/")[0]
-    return files_below(replace(listing.place, uri=base).path())
+    try:
+        return files_below(replace(listing.place, uri=base).path())
+    except (OSError, ValueError, ImportError, NotImplementedError) as error:
+        if bucket_of(listing.place.uri) is not None:
+            raise
+        raise _not_told(listing) from error
 
 
 def _stored(path: str, details: Mapping[str, Mapping[str, Any]]) -> FoundFile | None:
