@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cursors import remembered_cursor
@@ -90,7 +90,7 @@ def _frame(
         newest = max(found, key=lambda file: file.modified)
         return config.read_files(spark, credentials, [newest.path]).filter(nothing)
     if columns:
-        fields = [
+        fields: list[dict[str, Any]] = [
             {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
         ]
         return empty_frame(spark, T.StructType.fromJson({"type": "struct", "fields": fields}))
