@@ -86,7 +86,7 @@ def _frame(
     if read:
         return config.read_files(spark, credentials, [file.path for file in read])
     nothing = F.expr("false")
-    if found:
+    if found and (config.names_columns() or not columns):
         newest = max(found, key=lambda file: file.modified)
         return config.read_files(spark, credentials, [newest.path]).filter(nothing)
     if columns:

@@ -34,6 +34,10 @@ class ReadsNewFiles(Extract):
     def loads_again(self) -> bool:
         return self.incremental is not None and self.incremental.changed_files == "load"
 
+    def names_columns(self) -> bool:
+        """Whether the columns are the same whatever is in the files."""
+        return False
+
     def found_files(self, spark: SparkSession, credentials: Credentials | None) -> Sequence[FoundFile]:
         """The files that `read` would read.
 

@@ -238,6 +238,9 @@ class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
         with naming_columns(self.place(credentials)):
             return read_files(spark, self._listing(credentials), self._read_options())
 
+    def names_columns(self) -> bool:
+        return self.schema_ is not None
+
     def found_files(self, spark: SparkSession, credentials: Credentials | None) -> Sequence[FoundFile]:
         from pipeline_platform.connectors.files.new_files import found_files
 
