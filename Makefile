@@ -82,7 +82,7 @@ test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHE
   $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/test_*.py $(TESTS)/orchestration/test_*.py)))
 test-kafka: PART = connectors/kafka
 test-methods: PART = frames transforms validations
-test-config: PART = bench config credentials services submission
+test-config: PART = bench config credentials services steps submission
 # The engine once more, on a server that runs share.
 test-on-server: PART = engine/test_counting.py engine/test_validation.py
 test-on-server: OPTIONS = --on-server

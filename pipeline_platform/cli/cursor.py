@@ -14,6 +14,7 @@ from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.cursor_values import is_value_of_some_column
+from pipeline_platform.steps.known_files import MODIFICATION_TIME
 
 if TYPE_CHECKING:
     from pipeline_platform.credentials.run_credentials import RunCredentials
@@ -42,7 +43,7 @@ def cursor(
     What was loaded stays. Rows that are loaded again are there twice, unless the load merges them. Set it while no run
     loads the table.
     """
-    from pipeline_platform.engine.increments import known_cursors
+    from pipeline_platform.engine.cursors import known_cursors
 
     pipeline = one_or_exit(file, given_values(variables or []))
     if value is not None and not is_value_of_some_column(value):
@@ -96,7 +97,12 @@ def _partition(pipeline: PipelineConfig, key: str | None) -> Partition | None:
 def _show(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row["position"] is None:
-            told = "nothing is loaded yet: the next run begins with the first row, or at 'initialValue'"
+            begins = (
+                "reads all files"
+                if row["column"] == MODIFICATION_TIME
+                else "begins with the first row, or at 'initialValue'"
+            )
+            told = f"nothing is loaded yet: the next run {begins}"
         elif row["is_start"]:
             told = f"the next run begins at {row['position']}, itself included"
         else:

@@ -68,6 +68,14 @@ def fed_loads(steps: Sequence[Step], extract: Step) -> list[Step]:
     return [step for step in steps if step.index in fed and step.type == "load"]
 
 
+class NewFiles(FormatModel):
+    """Reads only files that no load of the pipeline has loaded, which the sink remembers by their paths."""
+
+    changed_files: Annotated[Literal["fail", "ignore", "load"], one_of("fail", "ignore", "load")] = "fail"
+    """What becomes of a file that has changed since it was loaded: it is an error, it stays as it was loaded, or the
+    whole file is loaded again, which is for a load that merges rows by their key."""
+
+
 CursorBound = Annotated[Bound, AfterValidator(_bound_is_one)]
 
 

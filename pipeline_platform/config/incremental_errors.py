@@ -31,6 +31,16 @@ def incremental_errors(steps: Sequence[Step], drafts: Sequence[Draft]) -> Iterat
                 hint="have one load in the pipeline for it; others can read that load's table",
             )
             continue
+        if step.config.loads_again() and not loads[0].config.merges_rows():
+            yield (
+                drafts[step.index]
+                .key("incremental", "changedFiles")
+                .problem(
+                    f"rows of a file that is loaded again would be there twice, as step {loads[0].number} "
+                    "does not merge them",
+                    hint="have the load merge by a key, or set 'changedFiles' to fail or ignore",
+                )
+            )
         sources.setdefault(loads[0].index, []).append(step)
         if (wrong := loads[0].config.cursor_error(looks_again=step.config.looks_again())) is not None:
             key, message = wrong

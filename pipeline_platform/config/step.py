@@ -107,6 +107,14 @@ class StepConfig(FormatModel):
         """Whether such a run also looks at rows that may have been loaded before."""
         return False
 
+    def loads_again(self) -> bool:
+        """Whether such a run may load rows that were loaded before."""
+        return False
+
+    def merges_rows(self) -> bool:
+        """Whether a row that is loaded again is there once; only of a load."""
+        return False
+
     def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
         """Why a load can't remember where it has come in what is read so, as (config key or None, message).
 

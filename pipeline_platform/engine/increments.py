@@ -11,11 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.incremental import Incremental, fed_loads, lag_of
-from pipeline_platform.config.partitions import Partition
-from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.incremental import Incremental, lag_of
 from pipeline_platform.config.step import Step
-from pipeline_platform.credentials.run_credentials import RunCredentials
+from pipeline_platform.engine.cursors import remembered_cursor
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -23,9 +21,8 @@ from pipeline_platform.frames.columns import own_column, own_columns, quoted
 from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue, cursor_column
 from pipeline_platform.frames.made_once import rows_made_once
 from pipeline_platform.frames.row_identity import IDENTITY, identity_columns, with_identity
-from pipeline_platform.steps.cursor import CursorMove, CursorPlace, StoredCursor
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor
 from pipeline_platform.steps.incremental import ReadsIncrements
-from pipeline_platform.steps.load import Load
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -46,59 +43,6 @@ class Increment:
     load: int
     move: CursorMove
     hint: str | None
-
-
-@dataclass(frozen=True)
-class KnownCursor:
-    """Where the loads of a pipeline have come in one source.
-
-    Args:
-        step: The extract.
-        column: Its `cursorColumn`.
-        place: Where the sink remembers it.
-    """
-
-    step: Step
-    column: str
-    place: CursorPlace
-
-    def put(self, position: str | None) -> None:
-        """As `CursorPlace.put`."""
-        self.place.put(position)
-
-    def told(self) -> dict[str, str | int | bool | None]:
-        """Where it is, as JSON has it."""
-        stored = self.place.stored()
-        return {"position": stored.position, "is_start": stored.is_start, "loads": stored.version}
-
-
-def known_cursors(
-    pipeline: PipelineConfig, credentials: RunCredentials, partition: Partition | None
-) -> list[KnownCursor]:
-    """The cursors of a pipeline; needs no JVM.
-
-    Args:
-        pipeline: The pipeline.
-        credentials: Where the loads get those of their systems.
-        partition: Which is meant of a pipeline with partitions.
-
-    Raises:
-        PipelineException: The credentials of a load can't be had.
-    """
-    found: list[KnownCursor] = []
-    for step in pipeline.steps:
-        if not step.config.reads_increments():
-            continue
-        [load] = fed_loads(pipeline.steps, step)
-        resolved = pipeline.resolve({step.index, load.index}, partition)
-        extract, sink = resolved.steps[step.index].config, resolved.steps[load.index]
-        assert isinstance(extract, ReadsIncrements)
-        assert extract.incremental is not None
-        assert isinstance(sink.config, Load)
-        name = cursor_name(pipeline, step, partition)
-        place = sink.config.cursor_place(name, credentials_for(credentials, sink.config, sink))
-        found.append(KnownCursor(step, extract.incremental.cursor_column, place))
-    return found
 
 
 @dataclass(frozen=True)
@@ -139,17 +83,6 @@ class _Range:
         return rows.filter(value >= start if self.includes_start else value > start)
 
 
-def cursor_name(pipeline: PipelineConfig, step: Step, partition: Partition | None) -> str:
-    """The name of the cursor of a step.
-
-    Args:
-        pipeline: The pipeline.
-        step: The step, an extract.
-        partition: What a pipeline with partitions loads.
-    """
-    return "/".join((pipeline.name, step.name, *((partition.load_key,) if partition is not None else ())))
-
-
 def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: ExitStack) -> Increment | None:
     """What is new of what an extract reads; None where all of it is wanted, or none of it is loaded.
 
@@ -165,20 +98,13 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: Exi
     config = step.config
     if not isinstance(config, ReadsIncrements) or config.incremental is None:
         return None
-    [load] = fed_loads(scope.pipeline.steps, step)
-    if load.index not in scope.needed:
+    cursor = remembered_cursor(scope, step, config)
+    if cursor is None:
         return None
-    assert isinstance(load.config, Load)
     incremental = config.incremental
     column = cursor_column(frame.schema, incremental.cursor_column)
-    name = cursor_name(scope.pipeline, step, scope.partition)
-    place = load.config.cursor_place(name, credentials_for(scope.credentials, load.config, load))
-    stored = place.stored()
-    dataset = config.dataset()
-    source = dataset.uri if dataset is not None else None
-    if stored.version == 0 and stored.position is None:
-        _require_new(scope, step, place)
-    _require_same(stored, column, source)
+    name, place, load, source = cursor.name, cursor.place, cursor.load, cursor.source
+    stored = cursor.require_same(column.name)
     credentials = credentials_for(scope.credentials, config, step)
     if config.has_null(frame, column, credentials):
         raise PipelineExecutionException(
@@ -214,42 +140,6 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: Exi
 
 def _text(value: CursorValue | None) -> str | None:
     return str(value) if value is not None else None
-
-
-def _require_new(scope: RunScope, step: Step, place: CursorPlace) -> None:
-    """Raise if the sink remembers a cursor of a step that the pipeline no longer has.
-
-    Raises:
-        PipelineExecutionException: It does; all rows would be loaded once more.
-    """
-    names = {cursor_name(scope.pipeline, other, scope.partition) for other in scope.pipeline.steps}
-    before = f"{scope.pipeline.name}/"
-    after = cursor_name(scope.pipeline, step, scope.partition).removeprefix(f"{before}{step.name}")
-    for other in place.others():
-        former = other.removeprefix(before).removesuffix(after)
-        if other not in names and other == f"{before}{former}{after}" and "/" not in former:
-            raise PipelineExecutionException(
-                f"the sink remembers where the step '{former}' of this pipeline has come, and not '{step.name}': all "
-                "rows would be loaded again",
-                hint=f"if it is the same step, name it '{former}'; if it is not, say where it begins with: "
-                "pipeline-platform cursor FILE --set VALUE",
-            )
-
-
-def _require_same(stored: StoredCursor, column: CursorColumn, source: str | None) -> None:
-    """Raise if what is stored is of another column or another source.
-
-    Raises:
-        PipelineExecutionException: It is.
-    """
-    for what, before, now in (("column", stored.column, column.name), ("source", stored.source, source)):
-        if before is not None and now is not None and before.lower() != now.lower():
-            raise PipelineExecutionException(
-                f"the cursor is of the {what} {before}, and the step reads the {what} {now}: what was loaded of the "
-                "one does not say what is new in the other",
-                hint="if it is the same data, go on with: pipeline-platform cursor FILE --set VALUE; otherwise begin "
-                "anew with --reset",
-            )
 
 
 def _range(

@@ -16,6 +16,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import RowCountObservation, counted
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.increments import read_increment
+from pipeline_platform.engine.new_files import read_new_files
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad, ValidatedLoad
 from pipeline_platform.engine.quarantine import (
     PlannedBadRecords,
@@ -110,8 +111,11 @@ def plan(
             with error_context(step):
                 match step.config:
                     case Extract() | Transform():
-                        given = _given_frame(scope, step, frames, spark, persisted)
-                        if (increment := read_increment(scope, step, given, persisted)) is not None:
+                        increment = read_new_files(scope, step, spark)
+                        given = increment.frame if increment else _given_frame(scope, step, frames, spark, persisted)
+                        if increment is None:
+                            increment = read_increment(scope, step, given, persisted)
+                        if increment is not None:
                             given, moves[increment.load] = increment.frame, increment.move
                             hints += [increment.hint] if increment.hint is not None else []
                         frames[step.index] = _plan_frame(scope, step, given, frames, persisted)

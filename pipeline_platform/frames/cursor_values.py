@@ -185,6 +185,24 @@ def _local_time(given: Any) -> datetime:
     return time
 
 
+def point_in_time(text: str, place: str) -> CursorValue:
+    """A time, in UTC unless it says otherwise.
+
+    Args:
+        text: As somebody has written it.
+        place: Where it stands, for the message.
+
+    Raises:
+        PipelineExecutionException: It is none.
+    """
+    try:
+        return CursorValue("timestamp", _time(text))
+    except (ArithmeticError, ValueError):
+        raise PipelineExecutionException(
+            f"{place} has '{text}', which is no time", hint=f"write it as {_EXAMPLES['timestamp']}"
+        ) from None
+
+
 def is_value_of_some_column(text: str) -> bool:
     """Whether a text could be a value of a column of some kind."""
     for parsed in _PARSED.values():

@@ -95,7 +95,8 @@ class StepMetrics(_Record):
     skipped: str | None = None
     """Why a load wrote nothing though nothing is wrong."""
     cursor: str | None = None
-    """For a load of what is new in a source: up to which value of `cursorColumn` it is loaded."""
+    """For a load of what is new in a source: up to which value of `cursorColumn` it is loaded; of files, the newest
+    modification time."""
     quarantined: int | None = None
     """Rows taken out by this validation, or malformed records by this extract."""
     quarantine: str | None = None

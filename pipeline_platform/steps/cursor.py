@@ -25,6 +25,10 @@ class StoredCursor:
         seen_from: From which value on the sink knows of each row that it was loaded; None if it knows of none.
         columns: By which columns it tells rows apart, with their types.
         is_key: Whether they are a key, so that two rows with the same are one.
+        files: Of files that were loaded, by a hash of the path of each: when it was modified, and a hash of what tells
+            its content. Then `seen_from` is the last of those that are no longer here, and `columns` are those of
+            the files.
+        files_before: How many files there are up to that one.
     """
 
     version: int = 0
@@ -35,6 +39,8 @@ class StoredCursor:
     seen_from: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     is_key: bool = False
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    files_before: int = 0
 
 
 class CursorPlace(Protocol):

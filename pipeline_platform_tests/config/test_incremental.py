@@ -80,3 +80,39 @@ def test_one_load_remembers_where_it_has_come(steps: list[Json], message: str):
 def test_a_stream_reads_what_is_new_by_itself():
     messages = messages_of(pipeline(incremental(), load(), mode="streaming"))
     assert "a stream reads what is new by itself; use mode batch, or leave out 'incremental'" in messages
+
+
+def new_files(method: str = "fromFiles", **keys: Any) -> Json:
+    return extract(method, **{"path": "in", "format": "csv", "schema": "id INT", "incremental": {}, **keys})
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            [new_files(incremental={"changedFiles": "load"}), load()],
+            "rows of a file that is loaded again would be there twice, as step 2 does not merge them",
+        ),
+        ([new_files(incremental={"changedFiles": "skip"}), load()], "expected 'fail', 'ignore' or 'load', not 'skip'"),
+        ([new_files(incremental={"cursorColumn": "id"}), load()], "unknown key 'cursorColumn'"),
+        (
+            [new_files(options={"ignoreMissingFiles": True}), load()],
+            "with 'incremental', a file that 'ignoreMissingFiles' leaves out would count as loaded",
+        ),
+        ([new_files(), load(path="out", mode="overwrite")], "with mode overwrite a load of what is new would not"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_go_with_new_files_is_told_at_its_line(steps: list[Json], message: str):
+    [found] = messages_of(pipeline(*steps))
+    assert message in found
+
+
+def test_new_files_go_to_any_load_that_adds_or_merges():
+    read(pipeline(new_files("fromS3", bucket="shop"), load("toMySQL", table="t")))
+    read(pipeline(new_files(incremental={"changedFiles": "load"}), load(path="out", mode="merge", mergeKeys="id")))
+
+
+def test_a_stream_of_files_remembers_by_itself_what_it_has_read():
+    messages = messages_of(pipeline(new_files(), load(), mode="streaming"))
+    assert any("a stream reads what is new by itself" in message for message in messages)

@@ -152,6 +152,9 @@ class ToDeltaLake(Load, S3Options):
             return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
         return None
 
+    def merges_rows(self) -> bool:
+        return self.mode in ("merge", "applyChanges")
+
     def cursor_place(self, name: str, credentials: Credentials | None) -> DeltaCursor:
         return DeltaCursor(self.place(credentials), name)
 

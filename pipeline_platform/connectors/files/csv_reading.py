@@ -16,7 +16,7 @@ from pipeline_platform.connectors.files.csv_dialect import (
 from pipeline_platform.connectors.files.csv_files import CsvGroup, column_names, inferred, read_group, texts_of
 from pipeline_platform.connectors.files.csv_format import CsvFormat
 from pipeline_platform.connectors.files.csv_malformed import file_end
-from pipeline_platform.connectors.files.heads import MOST_HEADS, WIDE, FileHead, name_of_file
+from pipeline_platform.connectors.files.heads import MOST_HEADS, WIDE, FileHead
 from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.schemas import folder_values
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
@@ -210,7 +210,7 @@ def _groups(
 def _told_by_spark(spark: SparkSession, listing: FileListing, form: CsvFormat) -> CsvGroup:
     """All files with the columns of one of them, where this process can't look into them."""
     options = {**form.reader_options(checks_header=False), **listing.reader_options()}
-    found = spark.read.format("csv").options(**options).load(listing.place.uri)
+    found = listing.load(spark.read.format("csv").options(**options))
     folders = folder_values(found.inputFiles())
     names = tuple(name for name in found.columns if name not in folders)
     return _whole(listing, names if form.has_header else None, names)
@@ -222,16 +222,7 @@ def _whole(listing: FileListing, header: tuple[str, ...] | None, names: tuple[st
 
 def _loader(listing: FileListing, files: list[str] | None) -> Callable[[Any], DataFrame]:
     """Has Spark's reader read some files of the listing; None for all."""
-    place = listing.place
-
-    def load(reader: Any) -> DataFrame:
-        if files is None:
-            return reader.load(place.uri)
-        # Of a pattern the folders that it stands for are none of its columns.
-        base = {} if listing.is_pattern() or place.uri in files else {"basePath": place.uri}
-        return reader.options(**base).load([name_of_file(file) for file in files])
-
-    return load
+    return lambda reader: listing.load(reader, files)
 
 
 def _columns(groups: Sequence[CsvGroup], how: ReadOptions) -> list[str]:

@@ -36,14 +36,10 @@ def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Da
                 hint="set 'schema'; or 'multiLine', if each file is an array",
             )
         options = {**_json_options(how), **listing.reader_options()}
-        wanted = found_columns(spark, listing.place.uri, options, partitions)
+        wanted = found_columns(spark, listing, options, partitions)
         require_no_column_twice(wanted.names, partitions)
     reader = spark.read.options(**listing.reader_options())
-
-    def load(given: Any) -> DataFrame:
-        return given.load(listing.place.uri)
-
-    return json_records(reader, load, with_folders(wanted, partitions), partitions, files.heads, how)
+    return json_records(reader, listing.load, with_folders(wanted, partitions), partitions, files.heads, how)
 
 
 def _json_options(how: ReadOptions) -> dict[str, str]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType, StructType
 
+    from pipeline_platform.connectors.files.listing import FileListing
+
 # What stands before an object, on lines and in arrays.
 _BETWEEN = re.compile(r"[\s\[,\ufeff]*")
 _CORRUPT = f"{HELPER_PREFIX}corrupt"
@@ -28,12 +30,14 @@ _STRICT = {
 }
 
 
-def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], partitions: StructType) -> StructType:
+def found_columns(
+    spark: SparkSession, listing: FileListing, options: Mapping[str, str], partitions: StructType
+) -> StructType:
     """The fields of all objects in the files, with the types that Spark finds.
 
     Args:
         spark: The session.
-        uri: Where the files are.
+        listing: The files.
         options: Of Spark's reader.
         partitions: Columns whose values stand in the names of folders: they are left out.
 
@@ -48,25 +52,26 @@ def found_columns(spark: SparkSession, uri: str, options: Mapping[str, str], par
     session = one.cloneSession() if is_remote(spark) else one.newSession()
     session.conf.set("spark.sql.caseSensitive", "true")
     try:
-        found = session.read.format("json").options(**{**_STRICT, **options}).load(uri).schema
+        found = listing.load(session.read.format("json").options(**{**_STRICT, **options})).schema
     except AnalysisException as error:
         if error.getCondition() != "COLUMN_ALREADY_EXISTS":
             raise
         raise PipelineExecutionException(
-            f"an object in the files of {uri} has a key twice, so no types can be inferred",
+            f"an object in the files of {listing.place.uri} has a key twice, so no types can be inferred",
             hint="name the columns to read in 'schema': such an object is malformed then",
         ) from error
     fields = [field for field in found.fields if field.name not in (_CORRUPT, *partitions.names)]
     if not fields and _CORRUPT in found.names:
         raise PipelineExecutionException(
-            f"there is no JSON object in the files of {uri}",
+            f"there is no JSON object in the files of {listing.place.uri}",
             hint="one object is expected on each line; for objects over several lines set 'multiLine'",
         )
     wanted = T.StructType(fields)
     pair = next(_same_but_for_case(wanted), None)
     if pair is not None:
         raise PipelineExecutionException(
-            f"the objects in the files of {uri} have the keys '{pair[0]}' and '{pair[1]}', which are the same to Spark",
+            f"the objects in the files of {listing.place.uri} have the keys '{pair[0]}' and '{pair[1]}', "
+            "which are the same to Spark",
             hint="name the columns to read in 'schema', with one of the two",
         )
     return wanted

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.heads import FileHead, heads_of, plain_path, require_format
+from pipeline_platform.connectors.files.heads import (
+    FileHead,
+    heads_of,
+    name_of_file,
+    plain_path,
+    require_format,
+)
 from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.schemas import folder_values, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -43,10 +49,12 @@ class FileListing:
     Args:
         place: A folder, a file, or a pattern.
         options: Of Spark's reader, for which files to read.
+        files: Those that are read, as Spark takes them; None for all that are there.
     """
 
     place: StorageLocation
     options: Mapping[str, str]
+    files: Sequence[str] | None = None
 
     def reader_options(self) -> dict[str, str]:
         """Options of any reader of the files."""
@@ -60,9 +68,41 @@ class FileListing:
         """Whether the place stands for more than one."""
         return re.search(r"[*?\[{]", self.place.uri) is not None
 
+    def load(self, reader: Any, files: Sequence[str] | None = None) -> DataFrame:
+        """Has Spark's reader read the files.
+
+        Args:
+            reader: Of a batch.
+            files: Some of them; None for all.
+        """
+        chosen = files if files is not None else self.files
+        if chosen is None:
+            return reader.load(self.place.uri)
+        # Of a pattern the folders that it stands for are none of its columns.
+        has_base = option_of(self.options, "basePath") is not None
+        is_file = {self.place.uri, plain_path(self.place.uri)} & {*chosen}
+        base = {} if self.is_pattern() or has_base or is_file else {"basePath": self.place.uri}
+        return reader.options(**base).load([name_of_file(file) for file in chosen])
+
     def of_any_kind(self, spark: SparkSession) -> DataFrame:
         """The files; nothing of them is read."""
-        return spark.read.format("binaryFile").options(**self.reader_options()).load(self.place.uri)
+        return self.load(spark.read.format("binaryFile").options(**self.reader_options()))
+
+    def require_no_column_in_pattern(self, partitions: StructType) -> None:
+        """Raise if single files would lack columns that the pattern has of the names of folders.
+
+        Args:
+            partitions: The columns whose values stand in the names of folders.
+
+        Raises:
+            PipelineExecutionException: They would.
+        """
+        if partitions.names and self.is_pattern() and option_of(self.options, "basePath") is None:
+            raise PipelineExecutionException(
+                f"the folders of {self.place.uri} are the column '{partitions.names[0]}', which single files of a "
+                "pattern would lack",
+                hint="give the folder above them as 'path', or also as 'basePath' in 'options'",
+            )
 
     def text_files(self, spark: SparkSession, file_format: str, charset: str, wanted: StructType | None) -> TextFiles:
         """The files that are there, which are csv or json.

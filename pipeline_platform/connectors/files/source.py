@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -36,6 +37,7 @@ from pipeline_platform.connectors.storage.paths import at_path, local_bytes, spa
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.malformed import MalformedRecords
+from pipeline_platform.steps.new_files import ReadsNewFiles
 from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from pyspark.sql.streaming.query import StreamingQuery
 
     from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.steps.known_files import FoundFile
 
 FileFormat = Annotated[
     Literal["parquet", "json", "csv", "avro", "orc"],
@@ -74,7 +77,7 @@ _NO_EFFECT: Mapping[str, tuple[str, ...]] = {
 _BACKSLASHED = {"\\t": "\t", "\\0": "\0", "\\\\": "\\"}
 
 
-class ReadsFiles(Watched, MalformedRecords, S3Options):
+class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
     """Keys of the methods that read files."""
 
     record_place: ClassVar[tuple[str, ...]] = ("file",)
@@ -181,6 +184,14 @@ class ReadsFiles(Watched, MalformedRecords, S3Options):
                 raise PydanticCustomError("file_option", "the option '{option}' {why}", told)
         return self
 
+    @model_validator(mode="after")
+    def _no_new_file_is_left_out(self) -> Self:
+        for option in self.options if self.incremental is not None else ():
+            if option.lower() in ("ignorecorruptfiles", "ignoremissingfiles"):
+                message = "with 'incremental', a file that '{option}' leaves out would count as loaded"
+                raise PydanticCustomError("incremental", message, {"option": option, "keys": ("options", option)})
+        return self
+
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self.format in ("csv", "json") and self.schema_ is None:
             return [("format", f"a stream of {self.format} files needs a 'schema'")]
@@ -226,6 +237,20 @@ class ReadsFiles(Watched, MalformedRecords, S3Options):
 
         with naming_columns(self.place(credentials)):
             return read_files(spark, self._listing(credentials), self._read_options())
+
+    def names_columns(self) -> bool:
+        return self.schema_ is not None
+
+    def found_files(self, spark: SparkSession, credentials: Credentials | None) -> Sequence[FoundFile]:
+        from pipeline_platform.connectors.files.new_files import found_files
+
+        return found_files(spark, self._listing(credentials))
+
+    def read_files(self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str]) -> DataFrame:
+        from pipeline_platform.connectors.files.reading import read_files
+
+        with naming_columns(self.place(credentials)):
+            return read_files(spark, replace(self._listing(credentials), files=tuple(paths)), self._read_options())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pipeline_platform.connectors.files.reading import stream_files

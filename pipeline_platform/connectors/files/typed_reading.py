@@ -48,7 +48,7 @@ def read_typed(spark: SparkSession, listing: FileListing, how: ReadOptions) -> D
     """Files that say the types of their columns."""
     reader = spark.read.format(how.format).options(**_options(listing, how))
     wanted = wanted_columns(how.schema)
-    frame = (reader if wanted is None else reader.schema(wanted)).load(listing.place.uri)
+    frame = listing.load(reader if wanted is None else reader.schema(wanted))
     paths = listing.paths(frame)
     folders = listing.partitions(frame, paths, wanted)
     compares = wanted is None and not how.merge_schema and len(paths) > 1
@@ -61,7 +61,7 @@ def read_typed(spark: SparkSession, listing: FileListing, how: ReadOptions) -> D
     listing.require_none_beside_folders(folders)
     _require_columns_of_files(found, len(paths), wanted, folders, how)
     schema = replace_fields(frame.schema, {field.name: field for field in folders.fields})
-    return frame if schema == frame.schema else reader.schema(schema).load(listing.place.uri)
+    return frame if schema == frame.schema else listing.load(reader.schema(schema))
 
 
 def _require_columns_of_files(

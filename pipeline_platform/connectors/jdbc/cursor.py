@@ -86,8 +86,25 @@ class DatabaseCursor:
         if not self.database.tables_named(session, place.schema, CURSORS):
             session.execute(
                 f"CREATE TABLE IF NOT EXISTS {self._sql(place)} (id varchar(190) PRIMARY KEY, name text NOT NULL, "
-                f"target text NOT NULL, state text NOT NULL) {self.database.table_options}"
+                f"target text NOT NULL, state {self.database.long_text} NOT NULL) {self.database.table_options}"
             )
+
+    def make_room(self, session: DatabaseConnection, place: TableName) -> None:
+        """Have the table of cursors take those of many files, if it was made when there were none.
+
+        Args:
+            session: A session.
+            place: The table that is written.
+        """
+        wanted = self.database.long_text
+        found = session.rows(
+            "SELECT data_type FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = %s AND column_name = 'state'",
+            place.schema,
+            CURSORS,
+        )
+        if any(row[0].lower() != wanted for row in found):
+            session.execute(f"ALTER TABLE {self._sql(place)} MODIFY state {wanted} NOT NULL")
 
     def move(self, session: DatabaseConnection, place: TableName, move: CursorMove) -> None:
         """Move it, in the transaction of the load.

@@ -113,6 +113,8 @@ class Database(ABC):
     """The system's name as people write it."""
     text_type: ClassVar[str]
     """What text is cast to in the system's SQL."""
+    long_text: ClassVar[str] = "text"
+    """The type of a column that holds text of many megabytes."""
     storable: ClassVar[StorableTypes]
     """What its tables can't hold."""
     table_options: ClassVar[str] = ""

@@ -94,7 +94,10 @@ class DatabaseWrite(TableWrite):
                 return NOTHING_NEW
             self.make_ledger(session, place)
             if self.run.cursor is not None:
-                self._cursor(self.run.cursor).make(session, place)
+                cursor = self._cursor(self.run.cursor)
+                cursor.make(session, place)
+                if self.run.cursor.after.files:
+                    cursor.make_room(session, place)
             finished = self.finished(session, place)
             self._drop_leftovers(session, place)
             self._drop_orphans(session, place)

@@ -97,6 +97,9 @@ class WritesDatabase(Load, DatabaseOptions):
             return "mode", f"with mode {self.mode} a load of what is new would not leave alone what was loaded before"
         return None
 
+    def merges_rows(self) -> bool:
+        return self.mode == "merge"
+
     def cursor_place(self, name: str, credentials: Credentials | None) -> DatabaseCursor:
         return DatabaseCursor(self.entered(credentials), self.table_parts(self.table), name)
 

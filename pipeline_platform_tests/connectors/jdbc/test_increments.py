@@ -192,3 +192,34 @@ def test_another_table_is_loaded_from_the_beginning_and_one_that_is_gone_is_told
     orders.query(f"DROP TABLE {orders.name}.one")
     with pytest.raises(PipelineExecutionException, match=r"is gone, of which the cursor 'tested/.*' says"):
         run(spark, source, orders.load("one"))
+
+
+def test_a_database_remembers_which_files_are_loaded_with_the_rows_or_not_at_all(
+    spark: SparkSession, schema: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    move, inbox = DatabaseCursor.move, tmp_path / "in"
+    inbox.mkdir()
+    # As it was before there were files.
+    columns = "id varchar(190) PRIMARY KEY, name text NOT NULL, target text NOT NULL, state text NOT NULL"
+    schema.query(f"CREATE TABLE {schema.name}.pipeline_platform_cursors ({columns})")
+    steps = [
+        extract("fromFiles", path=str(inbox), format="csv", schema="id BIGINT", incremental={}),
+        schema.load("copy", mode="append"),
+    ]
+
+    def killed(*arguments: Any) -> None:
+        move(*arguments)
+        raise Killed
+
+    for number in (1, 2):
+        (inbox / f"{number}.csv").write_text(f"id\n{number}\n")
+        with monkeypatch.context() as patch:
+            patch.setattr(DatabaseCursor, "move", killed)
+            with pytest.raises(Killed):
+                run(spark, *steps)
+        run(spark, *steps)
+        assert last_step(run(spark, *steps)).skipped == "there is nothing new in the source"
+    assert schema.rows("copy", "id") == [(1,), (2,)]
+    types = "SELECT data_type FROM information_schema.columns WHERE table_name = 'pipeline_platform_cursors' AND "
+    [(kind,)] = schema.query(f"{types} table_schema = '{schema.name}' AND column_name = 'state'")
+    assert kind == ("text" if schema.is_postgres else "longtext")

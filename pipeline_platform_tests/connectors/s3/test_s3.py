@@ -204,6 +204,35 @@ def test_a_load_that_is_tried_again_is_there_once_and_the_next_one_replaces_it(
     assert last_step(run(spark, rows, to_s3(keys, bucket, mode="ignore"))).skipped is not None
 
 
+def test_each_object_is_loaded_once_by_its_name_and_content(
+    spark: SparkSession, s3: S3Server, bucket: str, tmp_path: Path
+):
+    keys, client = s3.credentials(), s3.client()
+    source = from_s3(keys, bucket, "i*/day=*", format="csv", schema="id BIGINT", incremental={})
+    steps = [source, load("toDeltaLake", path=str(tmp_path / "t"))]
+
+    def put(name: str, number: int) -> None:
+        client.put_object(Bucket=bucket, Key=f"in/{name}", Body=f"id\n{number}\n".encode())
+
+    put("day=1/a.csv", 1)
+    put("day=1/b 1%20+é.csv", 2)
+    assert last_step(run(spark, *steps)).rows == 2
+    put("day=2/a.csv", 3)
+    # With a later time.
+    put("day=1/a.csv", 1)
+    assert last_step(run(spark, *steps)).rows == 1
+    assert last_step(run(spark, *steps)).skipped == "there is nothing new in the source"
+    assert sorted(DeltaTable(tmp_path / "t").to_pyarrow_table()["id"].to_pylist()) == [1, 2, 3]
+    put("day=2/a.csv", 4)
+    with pytest.raises(
+        PipelineExecutionException, match=rf"changed since it was loaded: s3a://{bucket}/in/day=2/a.csv"
+    ):
+        run(spark, *steps)
+    for key in s3.keys(bucket):
+        client.delete_object(Bucket=bucket, Key=key)
+    assert last_step(run(spark, *steps)).skipped == "there is nothing new in the source"
+
+
 def test_no_key_is_left_in_the_session(spark: SparkSession, s3: S3Server, bucket: str, rows: StepValue):
     keys = s3.credentials()
     run(spark, rows, to_s3(keys, bucket))
