@@ -1,0 +1,152 @@
+"""Avro by the ids of a schema registry, on a real one beside a real broker; Confluent's own client writes it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from deltalake import DeltaTable
+from pyspark.sql import SparkSession
+
+from devtools.pipelines import StepValue, extract, load, pipeline_of, run
+from devtools.services.kafka import Kafka
+from devtools.services.schema_registry import SchemaRegistry
+from pipeline_platform.engine.cancellation import CancellationToken
+from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform_tests.connectors.databases import until
+
+Json = dict[str, Any]
+_numbers = itertools.count(1)
+ID: Json = {"name": "id", "type": "long"}
+WHAT: Json = {"name": "what", "type": ["null", "string"], "default": None}
+
+
+def record(*fields: Json, name: str = "Event") -> str:
+    return json.dumps({"type": "record", "name": name, "namespace": "shop", "fields": fields})
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> str:
+    name = f"registry-{next(_numbers)}"
+    kafka.make_topic(name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def client(schema_registry: SchemaRegistry) -> SchemaRegistryClient:
+    return SchemaRegistryClient({"url": schema_registry.url})
+
+
+def framed(client: SchemaRegistryClient, topic: str, schema: str, value: Mapping[str, Any]) -> bytes:
+    """A value as Confluent's serializer writes it, which registers the schema."""
+    make: Any = AvroSerializer
+    return make(client, schema)(dict(value), SerializationContext(topic, MessageField.VALUE)) or b""
+
+
+def send(kafka: Kafka, topic: str, *values: bytes | None) -> None:
+    producer = Producer({"bootstrap.servers": kafka.address})
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+
+
+def read_from(
+    kafka: Kafka, registry: SchemaRegistry, topic: str, *, keys: Json | None = None, **config: Any
+) -> StepValue:
+    keys = {"url": registry.url, **(keys or {})}
+    common = {"topic": topic, "bootstrap.servers": kafka.address, "valueFormat": "avro", "schemaRegistry": keys}
+    return extract("fromKafka", **{**common, **config})
+
+
+def rows_of(table: Path, *columns: str) -> list[tuple[Any, ...]]:
+    rows = DeltaTable(table).to_pyarrow_table().to_pylist() if DeltaTable.is_deltatable(str(table)) else []
+    return sorted(tuple(row[name] for name in columns) for row in rows)
+
+
+def test_each_message_is_read_with_the_schema_of_its_id_and_becomes_the_latest_version(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    first = framed(client, topic, record(ID), {"id": 1})
+    second = framed(client, topic, record(ID, WHAT), {"id": 2, "what": "b"})
+    # Of another subject, as with a naming strategy by records.
+    elsewhere = framed(
+        client, f"{topic}-other", record(WHAT, ID, {"name": "more", "type": "int"}), {"id": 3, "what": "c", "more": 9}
+    )
+    send(kafka, topic, first, second, elsewhere, None)
+    run(spark, read_from(kafka, schema_registry, topic, tombstones="drop"), load("toDeltaLake", path=str(tmp_path)))
+    assert rows_of(tmp_path, "id", "what") == [(1, None), (2, "b"), (3, "c")]
+
+
+def test_a_stream_reads_on_where_a_new_version_comes_while_it_runs_with_the_columns_it_began_with(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    send(kafka, topic, framed(client, topic, record(ID), {"id": 1}))
+    source = read_from(kafka, schema_registry, topic, startingOffsets="earliest")
+    sink = load("toDeltaLake", path=str(tmp_path / "out"), trigger="1 second", schemaPolicy={"newColumns": "add"})
+    checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    pipeline = pipeline_of([source, sink], mode="streaming", streaming=checkpoints)
+    stop = CancellationToken()
+    with ThreadPoolExecutor(1) as beside:
+        ended = beside.submit(StreamRun(pipeline, spark).run_until, stop)
+        try:
+            until(lambda: ended.done() or rows_of(tmp_path / "out", "id") == [(1,)])
+            send(kafka, topic, framed(client, topic, record(ID, WHAT), {"id": 2, "what": "b"}))
+            until(lambda: ended.done() or rows_of(tmp_path / "out", "id") == [(1,), (2,)])
+            assert "what" not in DeltaTable(tmp_path / "out").to_pyarrow_table().column_names
+        finally:
+            stop.cancel()
+        with pytest.raises(PipelineCancelledException):
+            ended.result()
+    send(kafka, topic, framed(client, topic, record(ID, WHAT), {"id": 3, "what": "c"}))
+    sink["config"]["trigger"] = "availableNow"
+    StreamRun(pipeline_of([source, sink], mode="streaming", streaming=checkpoints), spark).run()
+    assert rows_of(tmp_path / "out", "id", "what") == [(1, None), (2, None), (3, "c")]
+
+
+def test_what_the_registry_does_not_have_or_avro_can_t_resolve_is_set_aside_saying_why(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    text = record({"name": "id", "type": "string"})
+    other = framed(client, topic, text, {"id": "x"})
+    stranger = framed(client, f"{topic}-else", record(ID, name="Refund"), {"id": 4})
+    good = framed(client, topic, record(ID), {"id": 1})
+    send(kafka, topic, good, other, stranger, b"\0\x7f\0\0\1x", b"{}", good[:-1], b"")
+    source = read_from(kafka, schema_registry, topic, onMalformed="quarantine", quarantinePath=str(tmp_path / "kept"))
+    run(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
+    assert rows_of(tmp_path / "out", "id") == [(1,)]
+    [written, refund] = (int.from_bytes(value[1:5], "big") for value in (other, stranger))
+    at = schema_registry.url
+    assert [reason for _, reason in rows_of(tmp_path / "kept", "offset", "reason")] == [
+        f"written with schema {written}, which can't be read as the wanted one: /fields/0/type: "
+        "reader type: LONG not compatible with writer type: STRING",
+        f"written with schema {refund}, which can't be read as the wanted one: /name: shop.Refund is not shop.Event",
+        f"written with schema {0x7F000001}, which the schema registry at {at} does not have",
+        "without the header of a schema registry",
+        "empty",
+        "without the header of a schema registry",
+    ]
