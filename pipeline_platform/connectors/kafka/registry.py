@@ -131,6 +131,24 @@ class Registry:
         found = attempts(self._asked, lambda: self.client.get_schema(schema_id))
         return None if found is None else self._whole(found)
 
+    def latest_or_none(self, subject: str) -> str | None:
+        """The schema of the latest version of a subject; None if there is no such subject.
+
+        Raises:
+            PipelineException: It can't be had, or it is no Avro schema.
+        """
+        found = self._asked(partial(self.client.get_latest_version, subject))
+        return self._registered(subject, lambda: found).schema if found is not None else None
+
+    def accepts(self, subject: str, schema: str) -> bool:
+        """Whether a schema may become the latest version of a subject; nothing is registered.
+
+        Raises:
+            PipelineException: It can't be told.
+        """
+        # Of a subject that is not there yet, nothing is known that it could contradict.
+        return self._asked(partial(self.client.test_compatibility, subject, _avro(schema))) is not False
+
     def registered(self, subject: str, schema: str) -> int | None:
         """The id of a schema in a subject, as it is; None if the subject lacks it.
 

@@ -170,7 +170,7 @@ def _avro(values: Values) -> Column:
         return from_avro(data, reader, options)
     read = [
         (
-            F.substring("value", 1, _HEADER_BYTES) == F.lit(_header(schema_id)),
+            F.substring("value", 1, _HEADER_BYTES) == F.lit(header_of(schema_id)),
             from_avro(data, _ended(schema), {**options, "avroSchema": reader}),
         )
         for schema_id, schema in values.writer_schemas.items()
@@ -185,7 +185,7 @@ def _avro(values: Values) -> Column:
     if not values.others_are_new:
         return parsed
     # Here, so that nothing at all can be read of such a value.
-    refused = F.substring("value", 1, _HEADER_BYTES).isin([F.lit(_header(schema_id)) for schema_id in values.refused])
+    refused = F.substring("value", 1, _HEADER_BYTES).isin([F.lit(header_of(schema_id)) for schema_id in values.refused])
     unreadable = F.col("value").isNull() | _misframed(values.framing).isNotNull() | refused
     schema_id = F.conv(F.hex(F.substring("value", 2, _HEADER_BYTES - 1)), 16, 10)
     told = F.concat(F.lit(f"{NEW_SCHEMA}: id "), schema_id, F.lit(", topic "), F.col("topic"))
@@ -199,7 +199,8 @@ def _ended(schema: str) -> str:
     return json.dumps({"type": "record", "name": "pipeline_platform_value", "fields": fields})
 
 
-def _header(schema_id: int) -> bytes:
+def header_of(schema_id: int) -> bytes:
+    """What stands before a value that was written with the schema of an id."""
     return b"\0" + schema_id.to_bytes(_HEADER_BYTES - 1, "big")
 
 
@@ -226,11 +227,11 @@ def _unknown(values: Values) -> Column:
         # Of ids that are new nothing is read, so that nobody comes here with one.
         reasons = F.lit(None).cast("string")
         for schema_id, why in values.refused.items():
-            reasons = F.when(header == F.lit(_header(schema_id)), F.lit(why)).otherwise(reasons)
+            reasons = F.when(header == F.lit(header_of(schema_id)), F.lit(why)).otherwise(reasons)
         return reasons
     if values.framing == "none":
         return F.lit(None).cast("string")
-    headers = [F.lit(_header(schema_id)) for schema_id in values.writer_schemas]
+    headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
     return F.when(~header.isin(headers), F.lit("written with a schema that 'writerSchemas' lacks"))
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
-from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
-from devtools.pipelines import StepValue, extract, load, pipeline_of, run
+from devtools.pipelines import StepValue, extract, load, pipeline_of, run, transform
 from devtools.services.kafka import Kafka
 from devtools.services.schema_registry import SchemaRegistry
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream import StreamRun
-from pipeline_platform.exceptions import PipelineCancelledException
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineExecutionException
 from pipeline_platform_tests.connectors.databases import until
+from pipeline_platform_tests.connectors.kafka.test_kafka import consumed
 
 Json = dict[str, Any]
 _numbers = itertools.count(1)
@@ -150,3 +155,78 @@ def test_what_the_registry_does_not_have_or_avro_can_t_resolve_is_set_aside_sayi
         "empty",
         "without the header of a schema registry",
     ]
+
+
+NOW = dt.datetime(1583, 1, 31, 12, 0, 0, 123456)
+ROWS: list[Json] = [
+    {
+        "id": 1,
+        "small": -3,
+        "price": Decimal("-1234567.89"),
+        "at": NOW.replace(tzinfo=dt.UTC),
+        "local": NOW,
+        "day": dt.date(1583, 1, 31),
+        "bytes": b"\0\xff",
+        "value": "é\U0001f600",
+        "tags": ["a", None],
+        "by_name": {"k": {"x": 0.5, "d": Decimal("0.01")}},
+    },
+    dict.fromkeys(("small", "price", "at", "local", "day", "bytes", "value", "tags", "by_name")) | {"id": 2},
+]
+TYPES = pa.schema(
+    {
+        "id": pa.int64(),
+        "small": pa.int16(),
+        "price": pa.decimal128(20, 2),
+        "at": pa.timestamp("us", "UTC"),
+        "local": pa.timestamp("us"),
+        "day": pa.date32(),
+        "bytes": pa.binary(),
+        "value": pa.string(),
+        "tags": pa.list_(pa.string()),
+        "by_name": pa.map_(pa.string(), pa.struct({"x": pa.float64(), "d": pa.decimal128(9, 2)})),
+    }
+)
+
+
+def write_to(
+    kafka: Kafka, registry: SchemaRegistry, topic: str, *, keys: Json | None = None, **config: Any
+) -> StepValue:
+    keys = {"url": registry.url, **(keys or {})}
+    common = {"topic": topic, "bootstrap.servers": kafka.address, "valueFormat": "avro", "schemaRegistry": keys}
+    return load("toKafka", **{**common, **config})
+
+
+def test_columns_are_written_as_confluent_s_client_reads_them_and_nothing_where_they_are_incompatible(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    pq.write_table(pa.Table.from_pylist(ROWS, TYPES), tmp_path / "rows.parquet")
+    rows = extract("fromFiles", path=str(tmp_path / "rows.parquet"), format="parquet")
+    lookup = write_to(kafka, schema_registry, topic, keys={"autoRegister": False})
+    with pytest.raises(PipelineExecutionException, match=rf"the subject {topic}-value .* has no version"):
+        run(spark, rows, lookup)
+    assert f"{topic}-value" not in client.get_subjects()
+    run(spark, rows, write_to(kafka, schema_registry, topic, keyColumn="id"))
+    run(spark, rows, lookup)
+    make: Any = AvroDeserializer
+    read, context = make(client), SerializationContext(topic, MessageField.VALUE)
+    sent = consumed(kafka, topic)
+    found = sorted((read(message.value(), context) for message in sent), key=lambda row: row["id"])
+    assert found == [ROWS[0], ROWS[0], ROWS[1], ROWS[1]]
+    assert {message.key() for message in sent} == {b"1", b"2", None}
+    client.set_compatibility(f"{topic}-value", "BACKWARD")
+    changed = transform("enrichData", columns={"small": "'text'"})
+    with pytest.raises(PipelineExecutionException, match=r"refuses the schema as incompatible: .*INT.* is 'small'"):
+        run(spark, rows, changed, write_to(kafka, schema_registry, topic))
+    assert len(consumed(kafka, topic)) == len(sent)
+    # What is not known to be null in one plan and is in another makes no new version; another column does.
+    known = transform("enrichData", columns={"id": "coalesce(id, 0)"})
+    run(spark, rows, known, write_to(kafka, schema_registry, topic))
+    assert client.get_versions(f"{topic}-value") == [1]
+    run(spark, rows, transform("enrichData", columns={"more": "1"}), write_to(kafka, schema_registry, topic))
+    assert client.get_versions(f"{topic}-value") == [1, 2]
