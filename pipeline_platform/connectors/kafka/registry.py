@@ -29,6 +29,8 @@ _KNOWN = ("url", _USER_INFO, _TOKEN, _LOGICAL_CLUSTER, _IDENTITY_POOL, _TRUST_TY
 _PATIENCE = {"timeout": 10, "max.retries": 2, "retries.wait.ms": 500, "retries.max.wait.ms": 2000}
 _LOGIN_REFUSED = (401, 403)
 _MISSING = 404
+# No such subject, version or schema; other answers of this status come from what is no registry.
+_NOTHING_THERE = (40401, 40402, 40403)
 _INCOMPATIBLE = 409
 # A registry of several servers: one that has not heard yet of a schema that another one has registered.
 _ATTEMPTS, _SECONDS = 3, 0.5
@@ -218,7 +220,7 @@ class Registry:
         try:
             return ask()
         except SchemaRegistryError as error:
-            if error.http_status_code == _MISSING and error.error_code != SchemaRegistryError.UNKNOWN:
+            if error.http_status_code == _MISSING and error.error_code in _NOTHING_THERE:
                 return None
             raise self._refusal(error.http_status_code, str(error.error_message)) from None
         except PipelineException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -24,9 +25,12 @@ from pyspark.sql import SparkSession
 from devtools.pipelines import StepValue, extract, load, pipeline_of, run, transform
 from devtools.services.kafka import Kafka
 from devtools.services.schema_registry import SchemaRegistry
+from pipeline_platform.config.step import Step
+from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineExecutionException
+from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform_tests.connectors.databases import until
 from pipeline_platform_tests.connectors.kafka.test_kafka import consumed
 
@@ -230,3 +234,32 @@ def test_columns_are_written_as_confluent_s_client_reads_them_and_nothing_where_
     assert client.get_versions(f"{topic}-value") == [1]
     run(spark, rows, transform("enrichData", columns={"more": "1"}), write_to(kafka, schema_registry, topic))
     assert client.get_versions(f"{topic}-value") == [1, 2]
+
+
+def test_a_new_version_that_can_t_become_the_columns_ends_the_attempt_and_the_next_one_has_its_columns(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    required: Json = {"name": "what", "type": "string"}
+    send(kafka, topic, framed(client, topic, record(ID, required), {"id": 1, "what": "a"}))
+    sent: list[str] = []
+
+    def send_when_the_load_begins(event: str, step: Step, metrics: StepMetrics | None) -> None:
+        if event == "started" and step.type == "load" and not sent:
+            sent.append(step.name)
+            send(kafka, topic, framed(client, topic, record(ID), {"id": 2}))
+
+    retry = {"maxAttempts": 2, "delaySeconds": 0}
+    steps = [read_from(kafka, schema_registry, topic), load("toDeltaLake", path=str(tmp_path))]
+    running = BatchRun(pipeline_of(steps, retry=retry), spark, listener=send_when_the_load_begins)
+    running.run()
+    [told] = running.record.retried
+    assert re.search(
+        rf"{topic}-value has a new version: messages were written with schema \d+, .*/fields/1: what", told
+    )
+    assert rows_of(tmp_path, "id") == [(1,), (2,)]
+    assert "what" not in DeltaTable(tmp_path).to_pyarrow_table().column_names
