@@ -79,7 +79,7 @@ def kafka(**config: Any) -> Json:
             "'valueFraming' confluent needs 'schemaRegistry' or 'writerSchemas' for avro",
         ),
         (kafka(topic="a", valueFormat="avro"), "'valueFormat' avro needs a 'valueSchema' or a 'schemaRegistry'"),
-        (kafka(topic="a", schemaRegistry={}), "'schemaRegistry' needs 'valueFormat' avro"),
+        (kafka(topic="a", schemaRegistry={}), "'schemaRegistry' needs 'valueFormat' avro or debezium"),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, schemaRegistry={"version": 2}),
             "'valueSchema' says what the columns are, so leave out 'version' in 'schemaRegistry'",

@@ -53,9 +53,9 @@ class ValueKeys(MalformedRecords):
     A value is malformed unless it is complete and of its format: text that is not UTF-8, or json or avro that is empty,
     truncated, followed by anything else, or not of `valueSchema`. The key stays bytes.
 
-    `debezium` is a change event of Debezium in JSON, from PostgreSQL, MySQL or MariaDB, with its schema or without. The
-    columns of the changed row come with `change_op`, `change_sequence`, `change_time` and `change_transaction`. Any
-    other message is malformed. It runs Python on the executors.
+    `debezium` is a change event of Debezium from PostgreSQL, MySQL or MariaDB: in JSON, with its schema or without, or
+    in Avro, with `schemaRegistry`. The columns of the changed row come with `change_op`, `change_sequence`,
+    `change_time` and `change_transaction`. Any other message is malformed. It runs Python on the executors.
     """
     value_framing: Annotated[ValueFraming, one_of("none", "confluent")] = "none"
     """What precedes a json, avro or debezium value: `confluent` is the header of a schema registry, a zero byte and the
@@ -106,10 +106,10 @@ class ValueKeys(MalformedRecords):
     Values are resolved to `valueSchema` by Avro's rules. One with another id is malformed.
     """
     schema_registry: ReadWithRegistry | None = None
-    """For avro: the schema registry that has the schemas which values were written with; any that answers Confluent's
-    HTTP API.
+    """For avro, and debezium in Avro: the schema registry that has the schemas which values were written with; any that
+    answers Confluent's HTTP API.
 
-    Values become the columns of `valueSchema`, or else of the subject's latest version, which is looked up when the run
+    Values of avro become the columns of `valueSchema`, or else of the subject's latest version, which is looked up when the run
     begins and stays the same for the whole of it. A message with the id of a schema that is newer, or of another
     subject, makes the run ask the registry for it and read on. Malformed is a value whose id the registry does not
     have, or whose schema can't be resolved to the wanted one by Avro's rules.
@@ -124,7 +124,7 @@ class ValueKeys(MalformedRecords):
     @model_validator(mode="after")
     def _schema_fits_format(self) -> Self:
         parses = self.value_format in ("json", "avro", "debezium")
-        if parses and self.value_schema is None and self.schema_registry is None:
+        if parses and self.value_schema is None and not (self.schema_registry and self.value_format == "avro"):
             either = " or a 'schemaRegistry'" if self.value_format == "avro" else ""
             message = "'valueFormat' {format} needs a 'valueSchema'{either}"
             context = {"format": self.value_format, "either": either, "key": "valueFormat"}
@@ -176,8 +176,8 @@ class ValueKeys(MalformedRecords):
         if self.schema_registry is None:
             return self
         wrong = None
-        if self.value_format != "avro":
-            wrong = "'schemaRegistry' needs 'valueFormat' avro"
+        if self.value_format not in ("avro", "debezium"):
+            wrong = "'schemaRegistry' needs 'valueFormat' avro or debezium"
         elif self.writer_schemas is not None:
             wrong = "'schemaRegistry' and 'writerSchemas' are mutually exclusive"
         elif self.value_framing == "none" and "value_framing" in self.model_fields_set:
@@ -210,7 +210,8 @@ class ValueKeys(MalformedRecords):
             self.ignored_columns,
         )
         if schemas is not None:
-            schemas = readable(records.sparkSession, schemas)
+            if self.value_format == "avro":
+                schemas = readable(records.sparkSession, schemas)
             values = replace(
                 values,
                 schema=schemas.reader,

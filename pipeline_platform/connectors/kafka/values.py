@@ -113,8 +113,15 @@ def _with_changes(records: DataFrame, values: Values) -> DataFrame:
 
     schema = StructType.fromDDL(values.schema or "")
     assert isinstance(schema, StructType)
-    parsed = with_changes(records, _unframed(values.framing), Rows(schema, values.types, values.ignored))
-    reason = F.coalesce(_misframed(values.framing), parsed.reason)
+    rows = Rows(schema, values.types, values.ignored)
+    if values.others_are_new:
+        parsed = with_changes(
+            records, _or_new(F.when(_is_known(values), F.col("value")), values), rows, values.writer_schemas
+        )
+        reason = F.coalesce(_misframed(values.framing), _unknown(values), parsed.reason)
+    else:
+        parsed = with_changes(records, _unframed(values.framing), rows)
+        reason = F.coalesce(_misframed(values.framing), parsed.reason)
     return _beside_the_record(parsed.frame, parsed.fields, reason)
 
 
@@ -182,8 +189,20 @@ def _avro(values: Values) -> Column:
     parsed = F.when(condition, value)
     for condition, value in others:
         parsed = parsed.when(condition, value)
-    if not values.others_are_new:
-        return parsed
+    return _or_new(parsed, values) if values.others_are_new else parsed
+
+
+def _is_known(values: Values) -> Column:
+    from pyspark.sql import functions as F
+
+    headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
+    return F.substring("value", 1, _HEADER_BYTES).isin(headers)
+
+
+def _or_new(parsed: Column, values: Values) -> Column:
+    """What is parsed of values whose ids are known, or an error that names another id."""
+    from pyspark.sql import functions as F
+
     # Here, so that nothing at all can be read of such a value.
     refused = F.substring("value", 1, _HEADER_BYTES).isin([F.lit(header_of(schema_id)) for schema_id in values.refused])
     unreadable = F.col("value").isNull() | _misframed(values.framing).isNotNull() | refused

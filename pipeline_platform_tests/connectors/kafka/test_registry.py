@@ -263,3 +263,90 @@ def test_a_new_version_that_can_t_become_the_columns_ends_the_attempt_and_the_ne
     )
     assert rows_of(tmp_path, "id") == [(1,), (2,)]
     assert "what" not in DeltaTable(tmp_path).to_pyarrow_table().column_names
+
+
+DECIMAL: Json = {
+    "type": "bytes",
+    "scale": 2,
+    "precision": 10,
+    "connect.version": 1,
+    "connect.parameters": {"scale": "2", "connect.decimal.precision": "10"},
+    "connect.name": "org.apache.kafka.connect.data.Decimal",
+    "logicalType": "decimal",
+}
+SEEN: Json = {"type": "long", "connect.version": 1, "connect.name": "io.debezium.time.MicroTimestamp"}
+
+
+def envelope(*more: Json) -> str:
+    """As Kafka Connect's Avro converter makes it of what Debezium hands it of a table in PostgreSQL."""
+    fields: list[Json] = [
+        {"name": "id", "type": "int"},
+        {"name": "small", "type": ["null", {"type": "int", "connect.type": "int16"}], "default": None},
+        {"name": "balance", "type": ["null", DECIMAL], "default": None},
+        {"name": "seen", "type": ["null", SEEN], "default": None},
+        {"name": "data", "type": ["null", "bytes"], "default": None},
+        {"name": "tags", "type": ["null", {"type": "array", "items": ["null", "string"]}], "default": None},
+        *more,
+    ]
+    row: Json = {"type": "record", "name": "Value", "fields": fields, "connect.name": "dbz.public.t.Value"}
+    snapshot: Json = {"type": "string", "connect.name": "io.debezium.data.Enum", "connect.parameters": {"allowed": "x"}}
+    place: list[Json] = [{"name": name, "type": "string"} for name in ("connector", "name")]
+    place += [{"name": "ts_ms", "type": "long"}, {"name": "snapshot", "type": [snapshot, "null"], "default": "false"}]
+    place += [{"name": name, "type": ["null", kind], "default": None} for name, kind in SOURCE.items()]
+    source: Json = {
+        "type": "record",
+        "name": "Source",
+        "namespace": "io.debezium.connector.postgresql",
+        "fields": place,
+    }
+    parts: list[Json] = [
+        {"name": "before", "type": ["null", row], "default": None},
+        {"name": "after", "type": ["null", "Value"], "default": None},
+        {"name": "source", "type": source},
+        {"name": "op", "type": "string"},
+    ]
+    whole = {"type": "record", "name": "Envelope", "namespace": "dbz.public.t", "fields": parts}
+    return json.dumps({**whole, "connect.name": "dbz.public.t.Envelope"})
+
+
+SOURCE = {"sequence": "string", "lsn": "long", "txId": "long"}
+AT = {"connector": "postgresql", "name": "dbz", "ts_ms": 1000, "snapshot": "false", "sequence": '["5","6"]', "lsn": 6}
+
+
+def test_changes_of_debezium_in_avro_are_the_rows_and_a_column_that_is_added_is_told(
+    spark: SparkSession,
+    kafka: Kafka,
+    schema_registry: SchemaRegistry,
+    client: SchemaRegistryClient,
+    topic: str,
+    tmp_path: Path,
+):
+    row: Json = {"id": 1, "small": -2, "balance": Decimal("-12.34"), "seen": 1_600_000_000_123_456, "data": b"\0\xff"}
+    row |= {"tags": ["a", None, "é"]}
+    created = framed(client, topic, envelope(), {"after": row, "source": AT, "op": "c"})
+    deleted = framed(client, topic, envelope(), {"before": {"id": 2}, "source": {**AT, "lsn": 7}, "op": "d"})
+    # After the run was planned, for what the planned one knows.
+    added = {"name": "more", "type": ["null", "string"], "default": None}
+    other = framed(client, f"{topic}-new", envelope(added), {"after": {"id": 3}, "source": AT, "op": "c"})
+    send(kafka, topic, created, deleted, None, other, created[:-1], created + b"\0", b"\0\x7f\0\0\1x")
+    source = read_from(
+        kafka,
+        schema_registry,
+        topic,
+        valueFormat="debezium",
+        valueSchema="id INT, small INT, balance DECIMAL(10,2), seen TIMESTAMP_NTZ, data BINARY, tags ARRAY<STRING>",
+        onMalformed="quarantine",
+        quarantinePath=str(tmp_path / "kept"),
+    )
+    run(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
+    seen = dt.datetime(2020, 9, 13, 12, 26, 40, 123456)
+    assert rows_of(tmp_path / "out", "id", "change_op", "small", "balance", "seen", "data", "tags") == [
+        (1, "c", -2, Decimal("-12.34"), seen, b"\0\xff", ["a", None, "é"]),
+        (2, "d", None, None, None, None, None),
+    ]
+    assert [reason for _, reason in rows_of(tmp_path / "kept", "offset", "reason")] == [
+        "'valueSchema' lacks the column 'more'",
+        "not Avro of the schema, or cut off",
+        "bytes follow the Avro record",
+        f"written with schema {0x7F000001}, which the schema registry at {schema_registry.url} does not have",
+    ]
