@@ -13,14 +13,8 @@ from pipeline_platform.connectors.kafka.debezium_events import UnusableError
 
 Json = dict[str, Any]
 _HEADER_BYTES = 5
-_CONNECT = {
-    "int": "int32",
-    "long": "int64",
-    "float": "float32",
-    "double": "float64",
-    "enum": "string",
-    "fixed": "bytes",
-}
+# As `JsonConverter` names them.
+_CONNECT = {"int": "int32", "long": "int64", "enum": "string", "fixed": "bytes"}
 
 
 def json_of_avro(writers: Mapping[int, str]) -> Callable[[bytes], bytes]:
@@ -35,7 +29,7 @@ def json_of_avro(writers: Mapping[int, str]) -> Callable[[bytes], bytes]:
     known: dict[int, tuple[Any, bytes]] = {}
 
     def convert(data: bytes) -> bytes:
-        from fastavro import schemaless_reader
+        import fastavro
 
         schema_id = int.from_bytes(data[1:_HEADER_BYTES], "big")
         if schema_id not in writers:
@@ -43,9 +37,11 @@ def json_of_avro(writers: Mapping[int, str]) -> Callable[[bytes], bytes]:
         if schema_id not in known:
             known[schema_id] = _prepared(writers[schema_id])
         parsed, start = known[schema_id]
+        # Its types are partly unknown.
+        avro: Any = fastavro
         rest = io.BytesIO(data[_HEADER_BYTES:])
         try:
-            value: Any = schemaless_reader(rest, parsed, None)
+            value = avro.schemaless_reader(rest, parsed, None)
         except Exception:  # noqa: BLE001 - whatever bytes that mean nothing come to.
             raise UnusableError("not Avro of the schema, or cut off") from None
         if rest.read(1):

@@ -109,10 +109,10 @@ class ValueKeys(MalformedRecords):
     """For avro, and debezium in Avro: the schema registry that has the schemas which values were written with; any that
     answers Confluent's HTTP API.
 
-    Values of avro become the columns of `valueSchema`, or else of the subject's latest version, which is looked up when the run
-    begins and stays the same for the whole of it. A message with the id of a schema that is newer, or of another
-    subject, makes the run ask the registry for it and read on. Malformed is a value whose id the registry does not
-    have, or whose schema can't be resolved to the wanted one by Avro's rules.
+    Values of avro become the columns of `valueSchema`, or else of the subject's latest version, which is looked up when
+    the run begins and stays the same for the whole of it. A message with the id of a schema that is newer, or of
+    another subject, makes the run ask the registry for it and read on. Malformed is a value whose id the registry does
+    not have, or whose schema can't be resolved to the wanted one by Avro's rules.
 
     The registry is entered with what the credentials have of `schema.registry.basic.auth.user.info` (user:password) or
     `schema.registry.bearer.auth.token`, and `schema.registry.ssl.truststore.certificates` (PEM).
