@@ -23,6 +23,7 @@ from pipeline_platform.config.step import Methods
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA
 from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA
+from pipeline_platform.connectors.kafka.registry import REGISTRY_EXTRA
 from pipeline_platform.connectors.storage.location import S3_EXTRA
 from pipeline_platform.credentials.vault import VAULT_EXTRA
 from pipeline_platform.engine.spark.connect import CONNECT_EXTRA
@@ -39,6 +40,7 @@ EXTRAS = (
     POSTGRES_EXTRA,
     MYSQL_EXTRA,
     KAFKA_EXTRA,
+    REGISTRY_EXTRA,
     S3_EXTRA,
     VAULT_EXTRA,
     OPENLINEAGE_EXTRA,

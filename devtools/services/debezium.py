@@ -44,7 +44,13 @@ class Debezium:
 
 
 def start_debezium(
-    kafka: Kafka, source: Postgres, tables: Sequence[str], *, schemas: bool = True, **settings: str
+    kafka: Kafka,
+    source: Postgres,
+    tables: Sequence[str],
+    *,
+    schemas: bool = True,
+    more: Sequence[str] = (),
+    **settings: str,
 ) -> Debezium:
     """Have the changes of tables written into topics, which it makes with one partition each.
 
@@ -53,13 +59,14 @@ def start_debezium(
         source: The database, started with `wal_level="logical"`.
         tables: `<schema>.<table>`.
         schemas: Whether each message has its schema with it.
+        more: Coordinates of what it needs besides.
         settings: More of the connector's, with `_` for each dot of their names.
 
     Raises:
         ServerUnavailableError: There is no Java, its jars can't be had, or the connector failed.
     """
     try:
-        jars = connector_jars(COORDINATES, beside_spark=False)
+        jars = connector_jars([*COORDINATES, *more], beside_spark=False)
     except PipelineExecutionException as error:
         raise ServerUnavailableError(f"Debezium's jars can't be had: {error}") from error
     folder, port = new_folder("debezium"), free_port()

@@ -22,6 +22,7 @@ class Traits:
             are not counted. Without this, they are all read and counted.
         checks_micro_batches: Extract: `check_micro_batch` is asked before each micro-batch of a stream, which therefore
             does not go by Spark's own sink.
+        asks_first: Extract: `settled` is asked before it is read, and again after a failure.
         may_lose_data: Extract: a stream is to go on where part of what it would have read is gone. Without this, it
             ends.
         is_stateful: Transform: what comes of a row may depend on other rows of its frame. Such a step has to see all
@@ -51,6 +52,7 @@ class Traits:
     is_repeatable: bool = False
     pushes_down_filters: bool = False
     checks_micro_batches: bool = True
+    asks_first: bool = False
     may_lose_data: bool = False
 
     is_stateful: bool = True

@@ -23,12 +23,14 @@ from pipeline_platform.engine.execution import Listener, execute, noop_listener
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
+from pipeline_platform.engine.settled import settled
 from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.engine.spark_progress import SparkProgress, watched
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
+    PipelineException,
 )
 from pipeline_platform.metrics.exporter import Exporter
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
@@ -137,19 +139,33 @@ class BatchRun:
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
         ):
-            pipeline = self.pipeline.resolve(needed_steps(self.pipeline, self.selection), self.partition)
+            needed = needed_steps(self.pipeline, self.selection)
+            pipeline = self.pipeline.resolve(needed, self.partition)
             for attempt in _attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
-                    self._forget_attempt()
-                    self._step = "planning"
-                    self.say(self._step)
-                    planned = plan(
-                        pipeline, self.spark, self.load_name, credentials, self.selection, partition=self.partition
-                    )
-                    self.record.hints = list(planned.hints)
-                    for metrics in execute(planned, stop, self._listen):
-                        self.record.steps[metrics.index] = metrics
+                    read = settled(pipeline, self.spark, credentials, needed)
+                    while (more := self._attempt(read, needed, credentials, stop)) is not None:
+                        read = more
+
+    def _attempt(
+        self, pipeline: PipelineConfig, needed: Set[int], credentials: RunCredentials, stop: CancellationToken
+    ) -> PipelineConfig | None:
+        """Plan and carry it out; where an extract can be read after what that failed at, the pipeline that does."""
+        self._forget_attempt()
+        self._step = "planning"
+        self.say(self._step)
+        try:
+            planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection, partition=self.partition)
+            self.record.hints = list(planned.hints)
+            for metrics in execute(planned, stop, self._listen):
+                self.record.steps[metrics.index] = metrics
+        except PipelineException as error:
+            more = settled(pipeline, self.spark, credentials, needed, error)
+            if more is pipeline:
+                raise
+            return more
+        return None
 
     def _forget_attempt(self) -> None:
         # What an earlier attempt has loaded is in its sink, whatever becomes of this one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pipeline_platform.config.step import StepType
 from pipeline_platform.steps.base import FrameOutput
@@ -70,6 +70,20 @@ class Extract(FrameOutput):
             PipelineException: There is nothing to read, or not what the config says.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def settled(self, spark: SparkSession, credentials: Credentials | None, failure: str | None = None) -> Self:
+        """The extract with what has to be the same for as long as it is read: itself, where there is no such thing.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+            failure: Of one that is settled: what reading failed at. If it knows now what it did not then, another one
+                is returned, and reading is planned again.
+
+        Raises:
+            PipelineException: It can't be told.
+        """
+        return self
 
     def answer(self, credentials: Credentials | None) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
         """The names of the columns and all rows, by the system's own client; of those with `answers_queries`.

@@ -76,7 +76,25 @@ def kafka(**config: Any) -> Json:
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, valueFraming="confluent"),
-            "'valueFraming' confluent needs 'writerSchemas' for avro",
+            "'valueFraming' confluent needs 'schemaRegistry' or 'writerSchemas' for avro",
+        ),
+        (kafka(topic="a", valueFormat="avro"), "'valueFormat' avro needs a 'valueSchema' or a 'schemaRegistry'"),
+        (kafka(topic="a", schemaRegistry={}), "'schemaRegistry' needs 'valueFormat' avro or debezium"),
+        (
+            kafka(topic="a", valueFormat="avro", valueSchema={}, schemaRegistry={"version": 2}),
+            "'valueSchema' says what the columns are, so leave out 'version' in 'schemaRegistry'",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", schemaRegistry={"url": "localhost:8081"}),
+            "expected a URL that begins with http:// or https://",
+        ),
+        (
+            kafka(topic="a", valueFormat="avro", schemaRegistry={"url": "http://u:secret@localhost:8081"}),
+            "the login is no part of the URL",
+        ),
+        (
+            kafka(topicPattern="a.*", valueFormat="avro", schemaRegistry={}),
+            "'schemaRegistry' needs a 'subject' beside 'topicPattern'",
         ),
         (
             kafka(topic="a", valueFormat="avro", valueSchema={}, writerSchemas={"1": {}}),

@@ -94,6 +94,23 @@ FILES: list[Json] = [
     pipeline(
         extract(
             "fromKafka",
+            topic="orders",
+            valueFormat="Avro",
+            valueFraming="confluent",
+            schemaRegistry={"url": "http://localhost:8081", "subject": "orders", "version": "3"},
+            **{"bootstrap.servers": "localhost:9092", "schema.registry.basic.auth.user.info": "${env:REGISTRY_LOGIN}"},
+        ),
+        load(
+            "toKafka",
+            topic="copies",
+            credentialPath="secret/kafka",
+            valueFormat="avro",
+            schemaRegistry={"subject": "copies", "autoRegister": "false"},
+        ),
+    ),
+    pipeline(
+        extract(
+            "fromKafka",
             topic=["flights", "weather"],
             startingOffsets={"flights": {"0": 23, "1": -2}},
             failOnDataLoss="false",

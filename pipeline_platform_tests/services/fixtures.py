@@ -14,6 +14,7 @@ from devtools.services.postgres import Postgres, start_postgres
 from devtools.services.process import REQUIRED_VARIABLE, ServerUnavailableError
 from devtools.services.prometheus import Pushgateway, start_pushgateway
 from devtools.services.s3 import S3Server, start_s3
+from devtools.services.schema_registry import SchemaRegistry, start_schema_registry
 from devtools.services.vault import VaultServer, start_vault
 
 
@@ -55,6 +56,11 @@ def mysql() -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Kafka]:
     yield from running(start_kafka)
+
+
+@pytest.fixture(scope="session")
+def schema_registry() -> Iterator[SchemaRegistry]:
+    yield from running(start_schema_registry)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.placeholders import variable_names
 from pipeline_platform.config.values import Location, Setting, hide_secrets, reveal
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
+from pipeline_platform.connectors.kafka.registry import REGISTRY_PREFIX, REGISTRY_URL
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.credentialed import Credentialed
@@ -80,12 +81,22 @@ class KafkaOptions(Credentialed):
         return hide_secrets(config)
 
     def inline_credentials(self) -> dict[str, Any]:
-        return {key.removeprefix(_SPARK_PREFIX): value for key, value in reveal(self.__pydantic_extra__).items()}
+        properties = {key.removeprefix(_SPARK_PREFIX): value for key, value in reveal(self.__pydantic_extra__).items()}
+        url = self.registry_url()
+        return properties | ({REGISTRY_URL: url} if url is not None else {})
+
+    def registry_url(self) -> str | None:
+        """Where a schema registry is, as far as the step itself says."""
+        return None
 
     def spark_options(self, credentials: Credentials | None) -> dict[str, str]:
         """Options of Spark's reader or writer, for this step alone."""
         assert isinstance(credentials, KafkaCredentials)
-        properties = {name: value.get_secret_value() for name, value in credentials.properties.items()}
+        properties = {
+            name: value.get_secret_value()
+            for name, value in credentials.properties.items()
+            if not name.startswith(REGISTRY_PREFIX)
+        }
         return {f"{_SPARK_PREFIX}{name}": value for name, value in {**_PATIENCE, **properties}.items()}
 
     def topic_dataset(self, topics: Sequence[str]) -> Dataset:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.connectors.kafka.debezium_avro import json_of_avro
 from pipeline_platform.connectors.kafka.debezium_events import (
     CHANGE_COLUMNS,
     TIME,
@@ -23,13 +25,14 @@ _CHANGE = f"{HELPER_PREFIX}change"
 _WHY = f"{HELPER_PREFIX}why"
 
 
-def with_changes(frame: DataFrame, data: Column, rows: Rows) -> JsonValues:
+def with_changes(frame: DataFrame, data: Column, rows: Rows, writers: Mapping[int, str] | None = None) -> JsonValues:
     """Read the change event in each value.
 
     Args:
         frame: The frame.
         data: The values, of its columns, as bytes.
         rows: What the rows of the table are.
+        writers: Where they are framed Avro, the schemas that they were written with, by id; None for JSON.
 
     Returns:
         The columns of the row, and `CHANGE_COLUMNS`. Those of the row are null for a truncation.
@@ -50,22 +53,25 @@ def with_changes(frame: DataFrame, data: Column, rows: Rows) -> JsonValues:
 
     # With annotations, which are texts here, Spark would not know the kind of function.
     functions: Any = F
-    read = functions.arrow_udf(lambda values: _read_all(values, rows, schema), schema).asNondeterministic()  # pyright: ignore[reportUnknownLambdaType]
+    read = functions.arrow_udf(lambda values: _read_all(values, rows, schema, writers), schema).asNondeterministic()  # pyright: ignore[reportUnknownLambdaType]
     found = F.col(_CHANGE)
     fields = {field.name: found.getField(field.name) for field in (*row, *change)}
     return JsonValues(frame.withColumn(_CHANGE, once(read(data))), fields, found.getField(_WHY))
 
 
-def _read_all(values: Any, rows: Rows, schema: StructType) -> Any:
+def _read_all(values: Any, rows: Rows, schema: StructType, writers: Mapping[int, str] | None) -> Any:
     """A struct of the schema for each value; of nulls for a null."""
     import pyarrow
 
     arrow: Any = pyarrow
     read = change_reader(rows)
+    in_json = json_of_avro(writers) if writers is not None else None
 
     def one(data: bytes | None) -> Json:
         try:
-            return read(data) if data is not None else {}
+            if data is None:
+                return {}
+            return read(in_json(data) if in_json is not None else data)
         except UnusableError as error:
             return {_WHY: str(error)}
 

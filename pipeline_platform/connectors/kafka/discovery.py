@@ -126,7 +126,7 @@ def _care(settings: Mapping[str, str], look: ValueLook) -> list[Care]:
         found.append(Care("", "schema", note))
     if look.looks == "avro with a registry's header":
         ids = ", ".join(map(str, look.ids))
-        note = "read as bytes until 'valueFormat', 'valueFraming', 'valueSchema' and 'writerSchemas' say what they are"
+        note = "read as bytes until 'valueFormat' avro and 'schemaRegistry' say what they are"
         found.append(Care(f"ids {ids}", "Avro", note))
     if "compact" in settings.get("cleanup.policy", ""):
         note = "keeps the last message of each key, and one without a value deletes it; the table gets every message"

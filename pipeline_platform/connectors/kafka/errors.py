@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from pipeline_platform.frames.rules import UNREACHABLE, Rule
+from dataclasses import replace
+
+from pipeline_platform.connectors.kafka.values import NEW_SCHEMA
+from pipeline_platform.frames.rules import UNREACHABLE, Rule, raised
 
 _KAFKA = "org.apache.kafka.common.errors."
 
 RULES = (
+    replace(
+        raised(NEW_SCHEMA, "run it again: the schema registry is asked for the schema then"),
+        transient=True,
+    ),
     Rule(
         "if the topic was recreated, its offsets mean nothing any more: start over, with 'startingOffsets' earliest "
         "and reset-checkpoint; to continue without what is gone, set 'failOnDataLoss' to false for one start",

@@ -24,6 +24,9 @@ ValueFraming = Literal["none", "confluent"]
 LARGEST_ID = 2**31 - 1
 """The largest id that a schema registry gives."""
 
+NEW_SCHEMA = "a message was written with a schema that the read was not planned with"
+"""What the error begins with that a value of an unknown id raises; the id and the topic follow."""
+
 _KEPT = ("key", "topic", "partition", "offset", "timestamp")
 _PARSED = f"{HELPER_PREFIX}parsed"
 _HEADER_BYTES = 5
@@ -44,6 +47,8 @@ class Values:
         writer_schemas: Of framed avro, the schemas that values were written with, by their ids in the registry.
         types: Of debezium without schemas, the types of columns, by their names.
         ignored: Of debezium, columns that the schema lacks, and that are left out.
+        refused: Of framed avro, why values with other ids can't be read, by id.
+        others_are_new: Whether the read fails at a value of an id that is in neither, and the value is not malformed.
     """
 
     format: ValueFormat = "raw"
@@ -52,6 +57,8 @@ class Values:
     writer_schemas: Mapping[int, str] = field(default_factory=dict[int, str])
     types: Mapping[str, str] = field(default_factory=dict[str, str])
     ignored: Sequence[str] = ()
+    refused: Mapping[int, str] = field(default_factory=dict[int, str])
+    others_are_new: bool = False
 
 
 def with_values(records: DataFrame, values: Values) -> DataFrame:
@@ -106,8 +113,15 @@ def _with_changes(records: DataFrame, values: Values) -> DataFrame:
 
     schema = StructType.fromDDL(values.schema or "")
     assert isinstance(schema, StructType)
-    parsed = with_changes(records, _unframed(values.framing), Rows(schema, values.types, values.ignored))
-    reason = F.coalesce(_misframed(values.framing), parsed.reason)
+    rows = Rows(schema, values.types, values.ignored)
+    if values.others_are_new:
+        parsed = with_changes(
+            records, _or_new(F.when(_is_known(values), F.col("value")), values), rows, values.writer_schemas
+        )
+        reason = F.coalesce(_misframed(values.framing), _unknown(values), parsed.reason)
+    else:
+        parsed = with_changes(records, _unframed(values.framing), rows)
+        reason = F.coalesce(_misframed(values.framing), parsed.reason)
     return _beside_the_record(parsed.frame, parsed.fields, reason)
 
 
@@ -163,16 +177,38 @@ def _avro(values: Values) -> Column:
         return from_avro(data, reader, options)
     read = [
         (
-            F.substring("value", 1, _HEADER_BYTES) == F.lit(_header(schema_id)),
+            F.substring("value", 1, _HEADER_BYTES) == F.lit(header_of(schema_id)),
             from_avro(data, _ended(schema), {**options, "avroSchema": reader}),
         )
         for schema_id, schema in values.writer_schemas.items()
     ]
+    if not read:
+        # Nothing was written yet that could be read; the type is that of a value.
+        read = [(F.lit(False), from_avro(data, reader, options))]
     [(condition, value), *others] = read
     parsed = F.when(condition, value)
     for condition, value in others:
         parsed = parsed.when(condition, value)
-    return parsed
+    return _or_new(parsed, values) if values.others_are_new else parsed
+
+
+def _is_known(values: Values) -> Column:
+    from pyspark.sql import functions as F
+
+    headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
+    return F.substring("value", 1, _HEADER_BYTES).isin(headers)
+
+
+def _or_new(parsed: Column, values: Values) -> Column:
+    """What is parsed of values whose ids are known, or an error that names another id."""
+    from pyspark.sql import functions as F
+
+    # Here, so that nothing at all can be read of such a value.
+    refused = F.substring("value", 1, _HEADER_BYTES).isin([F.lit(header_of(schema_id)) for schema_id in values.refused])
+    unreadable = F.col("value").isNull() | _misframed(values.framing).isNotNull() | refused
+    schema_id = F.conv(F.hex(F.substring("value", 2, _HEADER_BYTES - 1)), 16, 10)
+    told = F.concat(F.lit(f"{NEW_SCHEMA}: id "), schema_id, F.lit(", topic "), F.col("topic"))
+    return parsed.when(~unreadable, F.raise_error(told))
 
 
 def _ended(schema: str) -> str:
@@ -182,7 +218,8 @@ def _ended(schema: str) -> str:
     return json.dumps({"type": "record", "name": "pipeline_platform_value", "fields": fields})
 
 
-def _header(schema_id: int) -> bytes:
+def header_of(schema_id: int) -> bytes:
+    """What stands before a value that was written with the schema of an id."""
     return b"\0" + schema_id.to_bytes(_HEADER_BYTES - 1, "big")
 
 
@@ -204,12 +241,17 @@ def _misframed(framing: ValueFraming) -> Column:
 def _unknown(values: Values) -> Column:
     from pyspark.sql import functions as F
 
+    header = F.substring("value", 1, _HEADER_BYTES)
+    if values.others_are_new:
+        # Of ids that are new nothing is read, so that nobody comes here with one.
+        reasons = F.lit(None).cast("string")
+        for schema_id, why in values.refused.items():
+            reasons = F.when(header == F.lit(header_of(schema_id)), F.lit(why)).otherwise(reasons)
+        return reasons
     if values.framing == "none":
         return F.lit(None).cast("string")
-    headers = [F.lit(_header(schema_id)) for schema_id in values.writer_schemas]
-    return F.when(
-        ~F.substring("value", 1, _HEADER_BYTES).isin(headers), F.lit("written with a schema that 'writerSchemas' lacks")
-    )
+    headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
+    return F.when(~header.isin(headers), F.lit("written with a schema that 'writerSchemas' lacks"))
 
 
 def _beside_the_record(records: DataFrame, fields: Mapping[str, Column], reason: Column) -> DataFrame:

@@ -20,6 +20,7 @@ from pipeline_platform.engine.cancellation import CancellationToken, interruptib
 from pipeline_platform.engine.execution import Listener, noop_listener
 from pipeline_platform.engine.failures import error_context, explained, naming_dead_jvm
 from pipeline_platform.engine.record import RunRecord
+from pipeline_platform.engine.settled import settled
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.engine.streaming.checkpoint import CheckpointPosition, checkpoint_position
 from pipeline_platform.engine.streaming.checkpoint_fingerprint import CheckpointFingerprint, note_made_with, require_fit
@@ -56,6 +57,7 @@ from pipeline_platform.engine.streaming.stream_state import StreamState, all_sta
 from pipeline_platform.exceptions import (
     PipelineCancelledException,
     PipelineConfigurationException,
+    PipelineException,
     StreamingQueryException,
 )
 from pipeline_platform.frames.remote import is_remote
@@ -190,7 +192,7 @@ class StreamRun:
             ) as credentials,
             ExitStack() as held,
         ):
-            pipeline = self.pipeline.resolve()
+            pipeline = settled(self.pipeline.resolve(), self.spark, credentials)
             place_at = places_of(pipeline, credentials)
             place = find_checkpoint(pipeline, place_at, last_used)
             if place.uri != begins_at:
@@ -235,11 +237,21 @@ class StreamRun:
                     # An interpreter that ends while this thread does not know of it.
                     atexit.register(self.queries.stop_all)
                 try:
-                    query_to_its_end()
-                except StreamingQueryException as error:
-                    if _UNTOLD_REPLAY not in str(error.__cause__):
-                        raise
-                    query_to_its_end()
+                    is_replayed = False
+                    while True:
+                        try:
+                            query_to_its_end()
+                            break
+                        except PipelineException as error:
+                            if not is_replayed and _UNTOLD_REPLAY in str(error.__cause__):
+                                is_replayed = True
+                                continue
+                            pipeline, failed = settled(pipeline, self.spark, credentials, failure=error), pipeline
+                            if pipeline is failed:
+                                raise
+                            position = checkpoint_position(pipeline, place)
+                            made_with = require_fit(pipeline, place, {former.pipeline for former in formers})
+                            ids, planned = self._plan(pipeline, credentials, place, position, made_with)
                 finally:
                     atexit.unregister(self.queries.stop_all)
 
