@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, nearest
 from pipeline_platform.config.config_reference import References
+from pipeline_platform.config.defaults import Defaulted, FolderDefaults, defaulted_keys
 from pipeline_platform.config.document import Document, SourcePosition, json_type
 from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.format_errors import format_errors
@@ -39,6 +42,7 @@ class Reader:
         document: The file.
         methods: The methods a step may name.
         references: Where a `configRef` leads to.
+        defaults: Of its folder.
         values: What its variables are to stand for.
         item: Of `forEach`, if it is one of several pipelines of the file.
     """
@@ -48,14 +52,18 @@ class Reader:
         document: Document,
         methods: MethodRegistry,
         references: References,
+        defaults: FolderDefaults,
         values: Mapping[str, VariableValue],
         item: Item | None = None,
     ) -> None:
         self.document = document
-        self.root = SourcePosition(document)
+        self.root = defaults.below(document)
         self.registry = methods
         self.references = references
-        self.problems = list(document.problems)
+        self.defaults = defaults
+        self.defaulted: list[Defaulted] = []
+        self.sources: set[Path] = set()
+        self.problems = [*document.problems, *defaults.problems]
         self.warnings: list[ConfigError] = []
         self.given = values
         self.values = VariableValues()
@@ -63,7 +71,18 @@ class Reader:
 
     def read(self) -> PipelineConfig | None:
         """The pipeline; None if there are `problems`."""
-        path, value = self.document.path, self.document.value
+        pipeline = self._read()
+        self.problems = [self._for_this_file(problem) for problem in self.problems]
+        return pipeline
+
+    def _for_this_file(self, problem: ConfigError) -> ConfigError:
+        """A mistake in the defaults that only some pipelines have, with the file of this one."""
+        if problem.file not in self.defaults.files or problem in self.defaults.problems:
+            return problem
+        return replace(problem, message=f"{problem.message}, for {self.document.path}")
+
+    def _read(self) -> PipelineConfig | None:
+        path, value = self.document.path, self.root.value
         if not isinstance(value, dict):
             hint = (
                 "a list for 'forEach' belongs into another folder, such as ../shared"
@@ -101,6 +120,8 @@ class Reader:
             warnings=tuple(in_order(path, self.warnings)),
             values=self.values.values,
             item=self.item,
+            defaulted=(*defaulted_keys(self.root), *self.defaulted),
+            sources=tuple(sorted({*self.defaults.files, *self.sources})),
         )
 
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
@@ -146,7 +167,7 @@ class Reader:
         name = self._step_name(step, here)
         step_type = self._step_type(step, here)
         method = self._method(step_type, step, here)
-        merged = self._config(step, here)
+        merged = self._config(index, step, here, method)
         if merged is None:
             return Draft(index, here, step_type, names_frames=False, name=name)
         values, places = merged
@@ -215,7 +236,7 @@ class Reader:
             self.problems.append((here / key).problem(f"expected a string, not {json_type(name)}"))
 
     def _config(
-        self, step: dict[str, Any], here: SourcePosition
+        self, index: int, step: dict[str, Any], here: SourcePosition, method: type[StepConfig] | None
     ) -> tuple[dict[str, Any], dict[str, SourcePosition]] | None:
         inline = step.get("config", {})
         if not isinstance(inline, dict):
@@ -227,17 +248,21 @@ class Reader:
         for key, value in cast("dict[str, Any]", inline).items():
             places[key] = here / "config" / key
             config[key] = self._with_values(value, places[key])
-        if "configRef" not in step:
-            return config, places
-        referenced = self.references.follow(here / "configRef")
-        self.problems.extend(referenced.problems)
-        if not referenced.complete:
-            return None
-        for place in referenced.keys:
-            key = str(place.pointer[0])
-            if key not in config:
-                config[key] = self._with_values(place.value, place)
-                places[key] = place
+        if "configRef" in step:
+            referenced = self.references.follow(here / "configRef")
+            self.problems.extend(referenced.problems)
+            if not referenced.complete:
+                return None
+            self.sources.update(place.document.path for place in referenced.keys)
+            for place in referenced.keys:
+                key = str(place.pointer[0])
+                if key not in config:
+                    config[key] = self._with_values(place.value, place)
+                    places[key] = place
+        for key, place in self.defaults.of_step(method, config) if method is not None else ():
+            config[key] = self._with_values(place.value, place)
+            places[key] = place
+            self.defaulted.append(Defaulted.at(place, key, index))
         return config, places
 
     def _validated(

@@ -9,10 +9,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
+from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults
 from pipeline_platform.config.document import DocumentError, read_document
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import MethodRegistry, Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
@@ -121,9 +122,12 @@ def load_project(folder: Path, methods: Methods) -> Project:
     """
     pipelines: list[PipelineConfig] = []
     broken: list[BrokenFile] = []
+    project = folder.absolute().parent.resolve()
+    registry = methods if isinstance(methods, MethodRegistry) else MethodRegistry(methods)
+    defaults = Defaults(registry, project)
     for path in pipeline_files(folder):
         try:
-            pipelines += load_pipelines(path, methods, project=folder.absolute().parent)
+            pipelines += load_pipelines(path, methods, project, defaults=defaults)
         except PipelineConfigurationException as error:
             broken.append(BrokenFile(path, error.problems))
     together, clashing = side_by_side(pipelines)
@@ -131,7 +135,7 @@ def load_project(folder: Path, methods: Methods) -> Project:
 
 
 def pipeline_files(folder: Path) -> list[Path]:
-    """The pipeline files of a folder, sorted.
+    """The pipeline files of a folder, sorted; not its defaults.
 
     Args:
         folder: The folder.
@@ -140,7 +144,7 @@ def pipeline_files(folder: Path) -> list[Path]:
         PipelineConfigurationException: There is no such folder, or it can't be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if path.name.endswith(".json"))
+        return sorted(path for path in folder.iterdir() if path.name.endswith(".json") and path.name != DEFAULTS_FILE)
     except OSError as error:
         raise PipelineConfigurationException(
             f"the folder of pipelines '{folder}' can't be read: {error.strerror}",
