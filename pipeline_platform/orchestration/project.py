@@ -9,11 +9,12 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults
+from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.document import DocumentError, read_document
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import MethodRegistry, Methods, Step
+from pipeline_platform.config.shared_files import SharedFiles
+from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
@@ -122,12 +123,10 @@ def load_project(folder: Path, methods: Methods) -> Project:
     """
     pipelines: list[PipelineConfig] = []
     broken: list[BrokenFile] = []
-    project = folder.absolute().parent.resolve()
-    registry = methods if isinstance(methods, MethodRegistry) else MethodRegistry(methods)
-    defaults = Defaults(registry, project)
+    shared = SharedFiles.of(methods, folder.absolute().parent)
     for path in pipeline_files(folder):
         try:
-            pipelines += load_pipelines(path, methods, project, defaults=defaults)
+            pipelines += load_pipelines(path, methods, shared.project, shared=shared)
         except PipelineConfigurationException as error:
             broken.append(BrokenFile(path, error.problems))
     together, clashing = side_by_side(pipelines)
@@ -283,6 +282,12 @@ def _broken(
     if pipeline.item is not None and f"'{pipeline.name}'" not in message:
         message = f"{message}, in '{pipeline.name}'"
     left_out = (pipeline.name,) if pipeline.item is not None else ()
+    step = pipeline.steps[int(pointer[1])] if pointer[0] == "steps" else None
+    if step is not None and step.location.file is not None and step.location.file != pipeline.file:
+        # Of a template.
+        told = f"{message}, in the template of {pipeline.file}"
+        problem = ConfigError(step.location.file, step.location.line or 1, 1, told, hint)
+        return BrokenFile(pipeline.file, (problem,), left_out)
     try:
         problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
     except DocumentError:
