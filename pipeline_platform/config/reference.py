@@ -38,7 +38,7 @@ _DEFAULTS = f"""\
 
 `{DEFAULTS_FILE}` in a folder of pipelines, or in the one above it, has what the pipelines get where they say nothing
 themselves: {", ".join(f"`{key}`" for key in DEFAULT_KEYS)} as in a pipeline,
-and `methods`, an object with the keys of each method, such as `{{"fromPostgres": {{"credentialPath": "shop/reader"}}}}`.
+and `methods`, the keys of each method, such as `{{"fromPostgres": {{"credentialPath": "shop/reader"}}}}`.
 See [say it once](how-to/say-it-once.md).
 """
 _TEMPLATE = """\
