@@ -45,7 +45,7 @@ _TEMPLATE = """\
 ## A template
 
 A JSON file with steps, which a pipeline names among its own, as
-`{"template": "../templates/mirror.json", "with": {"table": "orders"}}`.
+`{"template": "templates/mirror.json", "with": {"table": "orders"}}`.
 """
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any, cast
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import DEFAULTS_FILE
-from pipeline_platform.config.document import DocumentError, read_document
+from pipeline_platform.config.document import Document, DocumentError, Pointer, read_document
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
@@ -283,14 +284,24 @@ def _broken(
         message = f"{message}, in '{pipeline.name}'"
     left_out = (pipeline.name,) if pipeline.item is not None else ()
     step = pipeline.steps[int(pointer[1])] if pointer[0] == "steps" else None
-    if step is not None and step.location.file is not None and step.location.file != pipeline.file:
-        # Of a template.
-        told = f"{message}, in the template of {pipeline.file}"
-        problem = ConfigError(step.location.file, step.location.line or 1, 1, told, hint)
-        return BrokenFile(pipeline.file, (problem,), left_out)
+    file = (step.file if step is not None else None) or pipeline.file
     try:
-        problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
+        document = read_document(file)
+        if step is not None:
+            pointer = _place_of(step, document)
+        if file != pipeline.file:
+            message = f"{message}, in the template of {pipeline.file}"
+        problem = document.problem(pointer, message, hint=hint)
     except DocumentError:
         # It is gone since it was read.
-        problem = ConfigError(pipeline.file, 1, 1, message, hint)
+        problem = ConfigError(file, 1, 1, message, hint)
     return BrokenFile(pipeline.file, (problem,), left_out)
+
+
+def _place_of(step: Step, document: Document) -> Pointer:
+    """Where a step stands in its file, in which templates take the place of several steps."""
+    written = document.at(("steps",))
+    count = len(cast("list[Any]", written)) if isinstance(written, list) else 0
+    places: list[Pointer] = [("steps", index) for index in range(count)]
+    at_line = [place for place in places if document.position(place)[0] == step.location.line]
+    return ("steps", step.index) if ("steps", step.index) in at_line else next(iter(at_line), ("steps",))

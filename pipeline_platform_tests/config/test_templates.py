@@ -203,3 +203,9 @@ def test_pipelines_that_can_not_stand_side_by_side_are_told_at_the_step_of_the_t
     second = load_pipeline(write(folder, "z.json", pipeline(use(a="b", b="a"), name="z")), method_registry())
     [broken] = side_by_side([first, second])[1]
     assert (broken.path.name, broken.problems[0].file.name, broken.problems[0].line) == ("z.json", "mirror.json", 7)
+    assert "in the template of" in broken.problems[0].message
+    unrelated = use(a="c", b="d")
+    own = [extract("fromDeltaLake", path="b"), load(path="a")]
+    last = load_pipeline(write(folder, "z.json", pipeline(unrelated, *own, name="z")), method_registry())
+    [broken] = side_by_side([first, last])[1]
+    assert (broken.problems[0].file.name, broken.problems[0].line) == ("z.json", 12)
