@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,10 +209,20 @@ def defaults_files(folder: Path, project: Path) -> list[Path]:
     """
     found: list[Path] = []
     for above in (folder, *folder.parents):
-        found.append(above / DEFAULTS_FILE)
+        if not _is_everybodys(above):
+            found.append(above / DEFAULTS_FILE)
         if above.resolve() == project:
             return found
-    return found[:1]
+    return [file for file in found if file.parent == folder]
+
+
+def _is_everybodys(folder: Path) -> bool:
+    """Whether anybody may put a file there, as into /tmp: what stands there is not this project's."""
+    try:
+        mode = folder.stat().st_mode
+    except OSError:
+        return False
+    return bool(mode & stat.S_IWOTH and mode & stat.S_ISVTX)
 
 
 def defaults_problems(file: Path, methods: MethodRegistry, project: Path) -> Sequence[ConfigError]:
@@ -249,7 +260,8 @@ def _spelled(model: type[BaseModel] | None, key: str) -> str:
 def _read_file(target: Path, shown: Path, methods: MethodRegistry, project: Path) -> _File:
     document = read_document(target, shown)
     root = SourcePosition(document)
-    if not target.resolve().is_relative_to(project):
+    found_at = target.resolve()
+    if found_at.parent != target.parent.resolve() and not found_at.is_relative_to(project):
         raise DocumentError(root.problem(f"this is a link out of the project folder {project}"))
     if not isinstance(document.value, dict):
         raise DocumentError(root.problem(f"expected an object with defaults, not {json_type(document.value)}"))

@@ -168,6 +168,17 @@ def test_a_link_out_of_the_project_is_refused(folder: Path, tmp_path_factory: py
         load_pipeline(write(folder / "orders.json", orders()), method_registry())
 
 
+def test_a_folder_may_be_a_link_and_one_that_is_everybodys_has_no_defaults(folder: Path, tmp_path: Path):
+    write(tmp_path / "real" / "pipelines" / "defaults.json", {"schedule": "@daily"})
+    write(tmp_path / "real" / "pipelines" / "orders.json", orders())
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "pipelines").symlink_to(tmp_path / "real" / "pipelines")
+    file = tmp_path / "app" / "pipelines" / "orders.json"
+    assert load_pipeline(file, method_registry()).cron == "@daily"
+    (tmp_path / "real" / "pipelines").chmod(0o1777)
+    assert load_pipeline(file, method_registry()).cron is None
+
+
 def test_the_pipelines_of_for_each_get_them_with_the_values_of_the_items(folder: Path):
     defaults = {
         "metadata": {"tags": ["${var:table}"]},
