@@ -130,7 +130,7 @@ class Reader:
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
         places = {key: self.root / key for key in value}
         if "sparkConf" in value:
-            value = {**value, "sparkConf": self._with_values(value["sparkConf"], places["sparkConf"])}
+            value = {**value, "sparkConf": self._settings(value["sparkConf"], places["sparkConf"])}
         if self.item is not None:
             value = self.item.in_keys(value)
         try:
@@ -156,6 +156,12 @@ class Reader:
         place = self.root / "steps" if "steps" in value else self.root
         self.problems.append(place.problem("expected 'steps', a list of at least one step"))
         return []
+
+    def _settings(self, value: Any, place: SourcePosition) -> Any:
+        """The settings of Spark with their variables replaced: each may stand in another file."""
+        if not isinstance(value, dict):
+            return self._with_values(value, place)
+        return {key: self._with_values(one, place / key) for key, one in cast("dict[str, Any]", value).items()}
 
     def _steps_at(self, entry: int) -> list[PlacedStep]:
         before = len(self.problems)

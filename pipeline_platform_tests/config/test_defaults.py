@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
+from pipeline_platform.cli.discover import _mistake
 from pipeline_platform.config import document
 from pipeline_platform.config.loader import load_items_query, load_pipeline, load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -148,6 +149,20 @@ def test_a_default_that_only_some_pipelines_can_have_is_told_with_the_file_of_ea
     )
     assert both == "p0.json:9 'table' and 'query' are mutually exclusive"
     assert unknown == ("defaults.json:4 there is no variable 't', for pipelines/p0.json (declare it under 'variables')")
+
+
+def test_a_variable_that_a_pipeline_does_not_have_is_told_at_the_setting_of_the_defaults(folder: Path):
+    defaults = {"sparkConf": {"spark.a": "1", "spark.b": "${var:b}"}}
+    assert refused(folder, defaults, orders(sparkConf={"spark.c": "3"})) == [
+        "defaults.json:4 there is no variable 'b', for pipelines/p0.json (declare it under 'variables')"
+    ]
+
+
+def test_a_table_called_defaults_is_not_written_into_the_file_of_the_defaults(folder: Path):
+    found = {**orders(), "name": "defaults"}
+    assert "'defaults.json' has the defaults of a folder" in str(_mistake(found, folder))
+    assert _mistake(found, folder / "other.json") is None
+    assert _mistake({**found, "name": "other"}, folder / "defaults.json") is not None
 
 
 def test_a_pipeline_in_the_file_of_the_defaults_is_told_so(folder: Path):
