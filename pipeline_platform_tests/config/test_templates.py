@@ -102,6 +102,18 @@ def test_for_each_and_a_run_give_values_to_a_template(folder: Path):
     assert configs(load_pipelines(file, method_registry())[0])[2]["path"] == "${var:to}/a"
 
 
+def test_a_value_that_only_a_run_gives_has_the_type_that_it_has_there(folder: Path):
+    template = {"variables": {"day": {"type": "date"}}, "steps": [extract(path="in/${var:day}", format="csv")]}
+    open_one = {"variables": {"since": {"type": "date"}}}
+    assert configs(read(folder, use(day="${var:since}"), template=template, **open_one))[0]["path"] == "in/${var:since}"
+    values = {"since": "2024-01-31"}
+    given = load_pipeline(folder / "orders.json", method_registry(), values=values)
+    assert configs(given)[0]["path"] == "in/2024-01-31"
+    text = {"variables": {"since": {"default": "yesterday"}}}
+    [wrong] = refused(folder, use(day="${var:since}"), template=template, **text)
+    assert wrong.startswith("orders.json:13 the value of the variable 'day': expected a date")
+
+
 def test_what_is_wrong_with_the_values_is_told_where_they_stand(folder: Path):
     wrong = use(tabel="orders", parts="many", folder="${var:nothing}")
     assert refused(folder, wrong, {**use(table="x"), "type": "load"}) == [
