@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +31,9 @@ SECONDS_VARIABLE = "PIPELINE_PLATFORM_REFRESH_SECONDS"
 WEBSERVER_VARIABLE = "PIPELINE_PLATFORM_WEBSERVER"
 """The URL of Dagster's webserver, which is asked to reload the code location."""
 _AT_ONCE = 32
-_RELOAD_SECONDS = 30
+_RELOAD_SECONDS = 20
+_ANSWER_SECONDS = 30.0
+"""Together with the reload less than the minute that Dagster gives a tick."""
 
 
 def refresh_seconds() -> int | None:
@@ -73,12 +77,16 @@ def items_sensor(
     def ask(context: dg.SensorEvaluationContext, vault: VaultResource) -> dg.SensorResult:
         told: list[str] = []
         files = pipeline_files(folder)
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            asked = [pool.submit(_refreshed, file, vault) for file in files]
+        pool, until = ThreadPoolExecutor(_AT_ONCE), time.monotonic() + _ANSWER_SECONDS
+        asked = [pool.submit(_refreshed, file, vault) for file in files]
         waiting: dict[str, str] = {}
         for file, answer in zip(files, asked, strict=True):
             try:
-                refreshed = answer.result()
+                refreshed = answer.result(max(0.0, until - time.monotonic()))
+            except FutureTimeoutError:
+                told.append(f"{file}: no answer after {_ANSWER_SECONDS:g} seconds, the items stay as they are")
+                context.log.error(told[-1])
+                continue
             # One database that is away keeps no other from being asked; the items of its file stay.
             except Exception as error:  # noqa: BLE001
                 message = redact(" ".join(str(error).split()))
@@ -92,6 +100,8 @@ def items_sensor(
                 told.append(str(refreshed))
             if _sorted(refreshed.items) != _sorted(loaded.get(file, [])):
                 waiting[str(file)] = hashlib.sha256(json.dumps(refreshed.items).encode()).hexdigest()[:16]
+        # Who has not answered is waited for no longer than a tick may take.
+        pool.shutdown(wait=False, cancel_futures=True)
         cursor = json.dumps(waiting, sort_keys=True)
         if waiting and not _is_loaded_anew(context, cursor, ", ".join(waiting), told):
             cursor = json.dumps({})

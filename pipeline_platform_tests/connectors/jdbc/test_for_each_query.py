@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socket import socket
 from threading import Thread
 from typing import Any
 
@@ -228,6 +229,26 @@ def test_the_sensor_has_the_code_location_reloaded_once(
     away, forgotten = tick(mirror, loaded)
     assert "can't be asked to reload it" in away
     assert forgotten == "{}"
+
+
+def test_a_database_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_platform.orchestration.items_sensor._ANSWER_SECONDS", 0.5)
+    (tmp_path / "pipelines").mkdir()
+    file = tmp_path / "pipelines" / "mirror.json"
+    with socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = {
+            "host": "127.0.0.1",
+            "port": silent.getsockname()[1],
+            "database": "d",
+            "username": "u",
+            "password": "p",
+        }
+        query = {"items": "../tables.json", "method": "fromPostgres", "config": {**place, "query": "SELECT 1 AS t"}}
+        file.write_text(json.dumps({"name": "m_${var:t}", "variables": {"t": {}}, "forEach": query}))
+        said, _ = tick(file, load_project(file.parent, method_registry()))
+    assert said == f"{file}: no answer after 0.5 seconds, the items stay as they are"
 
 
 @pytest.mark.parametrize(("said", "seconds"), [("", None), ("600", 600)])
