@@ -142,7 +142,9 @@ def _is_loaded_anew(context: dg.SensorEvaluationContext, waiting: str, files: st
         reload_location(url, origin.location_name if origin is not None else "")
     # Whatever the webserver, or what is between, answers: the next tick asks again.
     except Exception as error:  # noqa: BLE001
-        message = f"{changed}, and {url} can't be asked to reload it: {redact(' '.join(str(error).split()))}"
+        # Of what its client raises, the text is the query.
+        cause = " ".join(str(error.__cause__ or error).split())
+        message = f"{changed}, and {url} can't be asked to reload it: {redact(cause)}"
         context.log.error(message)
         told.append(message)
         return False

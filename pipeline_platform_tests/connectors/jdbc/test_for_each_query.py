@@ -227,7 +227,9 @@ def test_the_sensor_has_the_code_location_reloaded_once(
     assert (len(Webserver.asked), after) == (1, cursor)
     assert "reloadRepositoryLocation" in Webserver.asked[0]["query"]
     away, forgotten = tick(mirror, loaded)
-    assert "can't be asked to reload it" in away
+    assert "can't be asked to reload it: " in away
+    assert "refused" in away
+    assert "mutation" not in away
     assert forgotten == "{}"
 
 
