@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.engine.streaming.stream_state import StreamPhase, StreamState, state_file
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
 
@@ -72,6 +73,8 @@ class StreamCollector(Collector):
 def _names(folder: Path) -> Iterator[str]:
     """The names of the pipelines of a folder; files that can't be read have none."""
     for path in folder.glob("*.json"):
+        if path.name == DEFAULTS_FILE:
+            continue
         with suppress(OSError, ValueError):
             match json.loads(path.read_bytes()):
                 case {"name": name}:

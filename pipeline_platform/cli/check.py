@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Annotated
 
@@ -9,15 +10,21 @@ import typer
 
 from pipeline_platform.cli.files import Paths, Variables, files_at, given_values, loaded
 from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.config_error import ConfigError
+from pipeline_platform.config.defaults import DEFAULTS_FILE, defaults_problems
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.project import side_by_side
+from pipeline_platform.registry import method_registry
 
 
 def check(
     files: Paths,
     plan: Annotated[bool, typer.Option("--plan", help="Also build every frame on Spark; writes nothing.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Also print what each pipeline gets from the defaults of its folder.")
+    ] = False,
     variables: Variables = None,
 ) -> None:
     """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
@@ -28,18 +35,24 @@ def check(
     """
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
-    problems = 0
+    # What is wrong with the defaults of a folder, each of its files says.
+    told: dict[str, None] = {}
     try:
         found = files_at(files)
     except PipelineConfigurationException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
     for file in found:
+        if file.name == DEFAULTS_FILE:
+            _tell(told, defaults_problems(file, method_registry(), file.absolute().parent.parent.resolve()))
+            continue
         try:
             pipelines += loaded(file, given)
         except PipelineConfigurationException as error:
-            problems += len(error.problems)
-            typer.echo("\n".join(map(str, error.problems)), err=True)
+            _tell(told, error.problems)
+    problems = len(told)
+    if defaults:
+        _show_defaults(pipelines)
     if not problems:
         for broken in side_by_side(pipelines)[1]:
             problems += len(broken.problems)
@@ -51,6 +64,21 @@ def check(
     if problems:
         typer.echo(f"{problems} error{'s' if problems != 1 else ''}", err=True)
         raise typer.Exit(FAILED)
+
+
+def _tell(told: dict[str, None], problems: Iterable[ConfigError]) -> None:
+    for problem in map(str, problems):
+        if problem not in told:
+            told[problem] = None
+            typer.echo(problem, err=True)
+
+
+def _show_defaults(pipelines: Iterable[PipelineConfig]) -> None:
+    for pipeline in pipelines:
+        for one in pipeline.defaulted:
+            step = pipeline.steps[one.step] if one.step is not None else None
+            whose = f"{pipeline.name}, step {step.number} ({step.config.method})" if step is not None else pipeline.name
+            typer.echo(f"{whose}: {one.key} from {one.file}:{one.line}")
 
 
 def _warn_of_missing_extras(pipelines: list[PipelineConfig]) -> None:

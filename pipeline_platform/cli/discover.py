@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from pipeline_platform.cli.output import FAILED, print_json
+from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.methods import json_text
@@ -255,6 +256,8 @@ def _write(findings: Sequence[Finding], target: Path, *, overwrite: bool) -> Non
 
 def _mistake(pipeline: Mapping[str, Any], target: Path) -> str | None:
     """Why `check` would not accept the file; None if it does."""
+    if DEFAULTS_FILE in (target.name, f"{pipeline['name']}.json" if target.suffix != ".json" else ""):
+        return f"'{DEFAULTS_FILE}' has the defaults of a folder; give --write the name of another file for it alone"
     try:
         parse_pipeline(_text(pipeline), method_registry(), target / "pipeline.json")
     except PipelineConfigurationException as error:

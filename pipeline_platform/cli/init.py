@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.registry import method_registry
 
 _STARTER = resources.files("pipeline_platform") / "starter"
@@ -50,7 +51,7 @@ def init(
     What is there already stays as it is, and a folder that has pipelines gets no other ones.
     """
     module = _module_in(folder)
-    has_pipelines = any((folder / "pipelines").glob("*.json"))
+    has_pipelines = any(file.name != DEFAULTS_FILE for file in (folder / "pipelines").glob("*.json"))
     files = {**({} if has_pipelines else _EXAMPLES), **_FILES}
     try:
         if _has_another_package(folder, module):

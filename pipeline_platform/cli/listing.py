@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -58,6 +59,7 @@ def _row(pipeline: PipelineConfig) -> dict[str, Any]:
         "partitions": pipeline.partitions.type if pipeline.partitions is not None else None,
         "reads": list(dict.fromkeys(dataset.uri for dataset in reads if dataset is not None)),
         "writes": list(dict.fromkeys(dataset.uri for dataset in writes)),
+        "defaults": [asdict(one) | {"file": str(one.file)} for one in pipeline.defaulted],
         "errors": [],
     }
 
@@ -74,6 +76,7 @@ def _broken_row(broken: BrokenFile) -> dict[str, Any]:
         "partitions": None,
         "reads": [],
         "writes": [],
+        "defaults": [],
         "errors": [str(problem).partition("\n")[0] for problem in broken.problems],
     }
 

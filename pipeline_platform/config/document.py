@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline_platform.config.config_error import SHOWN_WIDTH, ConfigError
 from pipeline_platform.config.json_positions import JsonError, LocatedValue, decode
@@ -190,6 +190,30 @@ class SourcePosition:
     def value(self) -> Any:
         """What stands here."""
         return self.document.at(self.pointer)
+
+
+@dataclass(frozen=True)
+class MergedPosition(SourcePosition):
+    """An object or a list whose parts are written in several places.
+
+    Args:
+        parts: Where those are that are not written here.
+    """
+
+    parts: Mapping[str | int, SourcePosition] = field(
+        default_factory=dict[str | int, SourcePosition], compare=False, repr=False
+    )
+
+    def __truediv__(self, part: str | int) -> SourcePosition:
+        return self.parts[part] if part in self.parts else super().__truediv__(part)
+
+    @property
+    def value(self) -> Any:
+        """What stands here and in the other places."""
+        own = super().value
+        if not isinstance(own, dict):
+            return own
+        return {**cast("dict[str, Any]", own), **{part: place.value for part, place in self.parts.items()}}
 
 
 def read_document(path: Path, shown_as: Path | None = None) -> Document:

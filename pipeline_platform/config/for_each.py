@@ -95,18 +95,18 @@ class ForEach:
         return self.place.problem(message, hint=f"choose one, as in {among[0].options}")
 
 
-def for_each_of(document: Document, project: Path) -> ForEach | None:
+def for_each_of(root: SourcePosition, project: Path) -> ForEach | None:
     """The items of a file; None if it has no `forEach`, and is one pipeline.
 
     Args:
-        document: The file.
+        root: The file, with its defaults.
         project: The folder that a path must not leave, resolved.
     """
-    place = for_each_place(document)
+    place = for_each_place(root.document)
     if place is None:
         return None
-    reading = _Reading(SourcePosition(document), place)
-    if all(key in document.value for key in _KEYS):
+    reading = _Reading(root, place)
+    if all(key in root.document.value for key in _KEYS):
         reading.problems.append(reading.place.problem("'forEach' is there twice", on_key=True))
     try:
         whole = _items_at(reading.place, project)

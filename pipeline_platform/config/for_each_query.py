@@ -13,6 +13,7 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
+from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults, FolderDefaults
 from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type
 from pipeline_platform.config.for_each import for_each_place
 from pipeline_platform.config.format_errors import format_errors
@@ -140,15 +141,12 @@ def _plain(value: Any) -> VariableValue:
             raise ValueError(f"no text, number, date or truth value, but {type(value).__name__} {value}")
 
 
-def items_query(
-    document: Document, methods: MethodRegistry, project: Path
-) -> tuple[ItemsQuery | None, list[ConfigError]]:
+def items_query(document: Document, defaults: Defaults) -> tuple[ItemsQuery | None, list[ConfigError]]:
     """The query of a file's `forEach`, and what is wrong with it; neither if it has none.
 
     Args:
         document: The file.
-        methods: The methods there are.
-        project: The folder that a path must not leave, resolved.
+        defaults: Of its folder, for the keys of the method; they know the project and its methods.
     """
     place = for_each_place(document)
     if place is None or not isinstance(place.value, dict):
@@ -161,16 +159,20 @@ def items_query(
     ]
     missing = [key for key in ("items", "method") if key not in keys]
     problems += [place.problem(f"the key '{key}' is missing") for key in missing]
-    method = _method(place, keys, methods, problems)
-    extract = _extract(place, keys.get("config", {}), method, problems) if method is not None else None
+    method = _method(place, keys, defaults.methods, problems)
+    of_folder = defaults.of(document.path)
+    problems += of_folder.problems
+    extract = _extract(place, keys.get("config", {}), method, of_folder, problems) if method is not None else None
     if extract is None or problems:
         return None, problems
     try:
-        items = project_file(place / "items", document.path.resolve().parent, project)
+        items = project_file(place / "items", document.path.resolve().parent, defaults.project)
     except DocumentError as error:
         return None, [error.problem]
     wrong = None
-    if items.suffix.lower() != ".json":
+    if items.name == DEFAULTS_FILE:
+        wrong = f"'{DEFAULTS_FILE}' has the defaults of a folder: expected another name"
+    elif items.suffix.lower() != ".json":
         wrong = f"expected a file named *.json, not '{items.name}'"
     elif items.parent == document.path.resolve().parent:
         wrong = "beside the pipelines it would be taken for one of them: expected another folder, such as ../shared"
@@ -196,14 +198,15 @@ def _method(
 
 
 def _extract(
-    place: SourcePosition, config: Any, method: type[StepConfig], problems: list[ConfigError]
+    place: SourcePosition, config: Any, method: type[StepConfig], defaults: FolderDefaults, problems: list[ConfigError]
 ) -> StepConfig | None:
     whole = place / "config"
     if not isinstance(config, dict):
         problems.append(whole.problem(f"expected 'config' to be an object, not {json_type(config)}"))
         return None
-    values = cast("dict[str, Any]", config)
-    places = {key: whole / key for key in values}
+    written = cast("dict[str, Any]", config)
+    places = {**{key: whole / key for key in written}, **dict(defaults.of_step(method, written))}
+    values = {key: at.value for key, at in places.items()}
     try:
         found = method.model_validate(values)
     except ValidationError as error:

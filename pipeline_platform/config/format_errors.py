@@ -25,6 +25,7 @@ class FormatError:
             to be there, `type` for a value of the wrong JSON type, `value` for the rest.
         allowed: The values to choose from, where there are few.
         offset: The character of a string it is at, counted from 0; None for the string as a whole.
+        is_between: Whether it is what keys are together that is not allowed, rather than one of them.
     """
 
     keys: Keys
@@ -32,6 +33,7 @@ class FormatError:
     kind: str = "value"
     allowed: tuple[str, ...] = ()
     offset: int | None = None
+    is_between: bool = False
 
 
 def format_errors(error: ValidationError) -> Iterator[FormatError]:
@@ -44,6 +46,7 @@ def format_errors(error: ValidationError) -> Iterator[FormatError]:
             keys = (*keys, str(context["key"]))
         keys = (*keys, *context.get("keys", ()))
         kind = detail["type"]
+        is_between = not detail["loc"]
         if any(keys[: len(key)] == key for key in unknown):
             continue
         if kind == "extra_forbidden":
@@ -60,7 +63,13 @@ def format_errors(error: ValidationError) -> Iterator[FormatError]:
             if keys[-1:] == (_OF_KEY,):
                 yield FormatError(keys[:-1], message, "key")
                 continue
-            yield FormatError(keys, message, "type" if kind in _WRONG_TYPE else "value", offset=context.get("offset"))
+            yield FormatError(
+                keys,
+                message,
+                "type" if kind in _WRONG_TYPE else "value",
+                offset=context.get("offset"),
+                is_between=is_between,
+            )
 
 
 def _lower_first(text: str) -> str:

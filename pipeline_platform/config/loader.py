@@ -10,11 +10,19 @@ from typing import Any, cast
 
 from pipeline_platform.config.config_error import ConfigError, in_order
 from pipeline_platform.config.config_reference import References
-from pipeline_platform.config.document import Document, DocumentError, parse_document, read_document
+from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults
+from pipeline_platform.config.document import (
+    Document,
+    DocumentError,
+    SourcePosition,
+    parse_document,
+    read_document,
+)
 from pipeline_platform.config.for_each import for_each_of, merged, without_variables
 from pipeline_platform.config.for_each_query import ItemsQuery, items_query
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.reader import Reader
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.step import MethodRegistry, Methods
 from pipeline_platform.config.variables import Variable, VariableValue, declared_variables
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -37,11 +45,15 @@ def load_pipeline(
         PipelineConfigurationException: With one problem for each mistake in the file, or if the values don't choose
             one of its pipelines.
     """
-    return _only(_parsed(path), registry, _folder(path, project), values or {})
+    return _only(_parsed(path), SharedFiles.of(registry, _folder(path, project)), values or {})
 
 
 def load_pipelines(
-    path: Path, registry: Methods, project: Path | None = None, values: Mapping[str, VariableValue] | None = None
+    path: Path,
+    registry: Methods,
+    project: Path | None = None,
+    values: Mapping[str, VariableValue] | None = None,
+    shared: SharedFiles | None = None,
 ) -> list[PipelineConfig]:
     """Read all pipelines of a file: one, or with `forEach` one for each item.
 
@@ -50,11 +62,12 @@ def load_pipelines(
         registry: The methods a step may name.
         project: As in `load_pipeline`.
         values: As in `load_pipeline`; only the pipelines whose items have these values are read.
+        shared: What the files of a project share, for those who read several of them.
 
     Raises:
         PipelineConfigurationException: With one problem for each mistake in the file, or if no item has these values.
     """
-    return _all(_parsed(path), registry, _folder(path, project), values or {})
+    return _all(_parsed(path), shared or SharedFiles.of(registry, _folder(path, project)), values or {})
 
 
 def parse_pipeline(
@@ -68,7 +81,7 @@ def parse_pipeline(
     Raises:
         PipelineConfigurationException: As `load_pipeline`.
     """
-    return _only(_parsed(path, text), registry, path.absolute().parent.resolve(), values or {})
+    return _only(_parsed(path, text), SharedFiles.of(registry, path.absolute().parent), values or {})
 
 
 def parse_pipelines(
@@ -82,7 +95,7 @@ def parse_pipelines(
     Raises:
         PipelineConfigurationException: As `load_pipelines`.
     """
-    return _all(_parsed(path, text), registry, path.absolute().parent.resolve(), values or {})
+    return _all(_parsed(path, text), SharedFiles.of(registry, path.absolute().parent), values or {})
 
 
 def load_items_query(path: Path, registry: MethodRegistry, project: Path | None = None) -> ItemsQuery | None:
@@ -97,7 +110,7 @@ def load_items_query(path: Path, registry: MethodRegistry, project: Path | None 
         PipelineConfigurationException: It can't be read.
     """
     document = _parsed(path)
-    query, problems = items_query(document, registry, _folder(path, project))
+    query, problems = items_query(document, Defaults(registry, _folder(path, project)))
     if problems:
         raise _refused(path, problems)
     return query
@@ -121,7 +134,7 @@ def require_items(
     others = {key: part for key, part in value.items() if key not in ("forEach", "for_each")}
     text = json.dumps({**others, "forEach": list(items)})
     try:
-        _all(parse_document(text, path), registry, _folder(path, project), {})
+        _all(parse_document(text, path), SharedFiles.of(registry, _folder(path, project)), {})
     except PipelineConfigurationException as error:
         told = "; ".join(dict.fromkeys(problem.message for problem in error.problems))
         raise PipelineConfigurationException(
@@ -153,32 +166,33 @@ def _folder(path: Path, project: Path | None) -> Path:
     return (project or path.absolute().parent.parent).resolve()
 
 
-def _only(document: Document, registry: Methods, project: Path, values: Mapping[str, VariableValue]) -> PipelineConfig:
-    [pipeline] = _all(document, registry, project, values, only_one=True)
+def _only(document: Document, shared: SharedFiles, values: Mapping[str, VariableValue]) -> PipelineConfig:
+    [pipeline] = _all(document, shared, values, only_one=True)
     return pipeline
 
 
 def _all(
     document: Document,
-    registry: Methods,
-    project: Path,
+    shared: SharedFiles,
     values: Mapping[str, VariableValue],
     *,
     only_one: bool = False,
 ) -> list[PipelineConfig]:
-    path, references = document.path, References(project)
-    methods = registry if isinstance(registry, MethodRegistry) else MethodRegistry(registry)
-    for_each = for_each_of(document, project)
+    path, references = document.path, References(shared.project)
+    if path.name == DEFAULTS_FILE:
+        message = "this file has the defaults of the pipelines in its folder, and is no pipeline itself"
+        raise _refused(path, [SourcePosition(document).problem(message, hint="a pipeline needs another file name")])
+    for_each = for_each_of(shared.defaults.of(path).below(document), shared.project)
     if for_each is None:
-        reader = Reader(document, methods, references, values)
+        reader = Reader(document, shared, references, values)
         pipeline = reader.read()
         if pipeline is None:
             raise _refused(path, reader.problems)
         return [pipeline]
-    _, wrong = items_query(document, methods, project)
+    _, wrong = items_query(document, shared.defaults)
     for_each = replace(for_each, problems=list(dict.fromkeys([*for_each.problems, *wrong])))
     if not for_each.items:
-        reader = Reader(document, methods, references, {}, for_each.stand_in)
+        reader = Reader(document, shared, references, {}, for_each.stand_in)
         reader.read()
         raise _refused(path, merged(for_each.problems, [(path.stem, without_variables(reader.problems))]))
     chosen = for_each.items if for_each.problems else for_each.chosen(values)
@@ -187,7 +201,7 @@ def _all(
     pipelines: list[PipelineConfig] = []
     problems: list[tuple[str, list[ConfigError]]] = []
     for item in chosen:
-        reader = Reader(document, methods, references, values, item)
+        reader = Reader(document, shared, references, values, item)
         pipeline = reader.read()
         if pipeline is not None:
             pipelines.append(pipeline)

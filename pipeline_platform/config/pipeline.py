@@ -12,6 +12,7 @@ from pydantic import ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError
+from pipeline_platform.config.defaults import Defaulted
 from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline_keys import PipelineKeys
@@ -66,6 +67,10 @@ class PipelineConfig(PipelineKeys):
     """What the variables stand for, defaults included; one without a value is left out."""
     item: Item | None = None
     """What tells it from the other pipelines of a file with `forEach`; its values no run changes."""
+    defaulted: tuple[Defaulted, ...] = ()
+    """The keys that it got from the defaults of its folder."""
+    sources: tuple[Path, ...] = ()
+    """The other files that it was read from: defaults, and what a `configRef` leads to."""
 
     @property
     def command_arguments(self) -> str:

@@ -69,4 +69,14 @@ def project_file(place: SourcePosition, folder: Path, project: Path, path: str |
 
 def shown_as(target: Path, reference: SourcePosition) -> Path:
     """How errors name a file: relative, if they name the one so that refers to it."""
-    return target if reference.document.path.is_absolute() else Path(os.path.relpath(target))
+    return shown_beside(reference.document.path, target)
+
+
+def shown_beside(file: Path, target: Path) -> Path:
+    """How errors name a file: relative, if another one is named so.
+
+    Args:
+        file: The other one.
+        target: The file, as an absolute path.
+    """
+    return target if file.is_absolute() else Path(os.path.relpath(target))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from pydantic import ValidationError
@@ -11,8 +13,9 @@ from pydantic import ValidationError
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, nearest
 from pipeline_platform.config.config_reference import References
 from pipeline_platform.config.contract_rules import Promises
+from pipeline_platform.config.defaults import Defaulted, defaulted_keys
 from pipeline_platform.config.document import Document, SourcePosition, json_type
-from pipeline_platform.config.for_each_item import Item
+from pipeline_platform.config.for_each_item import Item, with_texts
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.incremental_errors import incremental_errors
@@ -23,9 +26,12 @@ from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.pipeline_keys import PipelineKeys
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.start_errors import start_errors
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, PipelineMode, Step, StepConfig, StepType
+from pipeline_platform.config.step import STEP_TYPES, PipelineMode, Step, StepConfig, StepType
 from pipeline_platform.config.stream_shape import QUERY_KEYS, StreamShapeError, stream_shape
+from pipeline_platform.config.template_users import TemplateUsers
+from pipeline_platform.config.templates import PlacedStep
 from pipeline_platform.config.unchecked import unchecked_frames, unchecked_name
 from pipeline_platform.config.variables import VariableValue, VariableValues, variable_values
 from pipeline_platform.exceptions import StepLocation
@@ -39,7 +45,7 @@ class Reader:
 
     Args:
         document: The file.
-        methods: The methods a step may name.
+        shared: The methods a step may name, the defaults of its folder, and templates.
         references: Where a `configRef` leads to.
         values: What its variables are to stand for.
         item: Of `forEach`, if it is one of several pipelines of the file.
@@ -48,16 +54,21 @@ class Reader:
     def __init__(
         self,
         document: Document,
-        methods: MethodRegistry,
+        shared: SharedFiles,
         references: References,
         values: Mapping[str, VariableValue],
         item: Item | None = None,
     ) -> None:
         self.document = document
-        self.root = SourcePosition(document)
-        self.registry = methods
+        self.registry = shared.methods
         self.references = references
-        self.problems = list(document.problems)
+        self.templates = shared.templates
+        self.defaults = shared.defaults.of(document.path)
+        self.root = self.defaults.below(document)
+        self.defaulted: list[Defaulted] = []
+        self.sources: set[Path] = set()
+        self.problems = [*document.problems, *self.defaults.problems]
+        self.users = TemplateUsers(document.path)
         self.warnings: list[ConfigError] = []
         self.given = values
         self.values = VariableValues()
@@ -67,7 +78,18 @@ class Reader:
 
     def read(self) -> PipelineConfig | None:
         """The pipeline; None if there are `problems`."""
-        path, value = self.document.path, self.document.value
+        pipeline = self._read()
+        self.problems = [self._for_this_file(problem) for problem in self.problems]
+        return pipeline
+
+    def _for_this_file(self, problem: ConfigError) -> ConfigError:
+        """A mistake in a file that others share, with what of this one has it."""
+        if problem.file in self.defaults.files and problem not in self.defaults.problems:
+            return replace(problem, message=f"{problem.message}, for {self.document.path}")
+        return self.users.named(problem)
+
+    def _read(self) -> PipelineConfig | None:
+        path, value = self.document.path, self.root.value
         if not isinstance(value, dict):
             hint = (
                 "a list for 'forEach' belongs into another folder, such as ../shared"
@@ -108,12 +130,14 @@ class Reader:
             warnings=tuple(in_order(path, self.warnings)),
             values=self.values.values,
             item=self.item,
+            defaulted=(*defaulted_keys(self.root), *self.defaulted),
+            sources=tuple(sorted({*self.defaults.files, *self.sources, *self.users.templates})),
         )
 
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
         places = {key: self.root / key for key in value}
         if "sparkConf" in value:
-            value = {**value, "sparkConf": self._with_values(value["sparkConf"], places["sparkConf"])}
+            value = {**value, "sparkConf": self._settings(value["sparkConf"], places["sparkConf"])}
         if self.item is not None:
             value = self.item.in_keys(value)
         try:
@@ -134,32 +158,53 @@ class Reader:
     def _read_steps(self, value: dict[str, Any], pipeline: str) -> list[Draft]:
         steps = value.get("steps")
         if isinstance(steps, list) and steps:
-            written = cast("list[Any]", steps)
-            return [self._read_step(index, step, pipeline) for index, step in enumerate(written)]
+            placed = [step for index in range(len(cast("list[Any]", steps))) for step in self._steps_at(index)]
+            return [self._read_step(index, step, pipeline) for index, step in enumerate(placed)]
         place = self.root / "steps" if "steps" in value else self.root
         self.problems.append(place.problem("expected 'steps', a list of at least one step"))
         return []
 
-    def _read_step(self, index: int, value: Any, pipeline: str) -> Draft:
-        here = self.root / "steps" / index
+    def _settings(self, value: Any, place: SourcePosition) -> Any:
+        """The settings of Spark with their variables replaced: each may stand in another file."""
+        if not isinstance(value, dict):
+            return self._with_values(value, place)
+        return {key: self._with_values(one, place / key) for key, one in cast("dict[str, Any]", value).items()}
+
+    def _steps_at(self, entry: int) -> list[PlacedStep]:
+        before = len(self.problems)
+        placed = self.templates.steps_at(self.root / "steps" / entry, self.values, self.problems)
+        self.users.add(placed, self.problems[before:])
+        return placed
+
+    def _read_step(self, index: int, placed: PlacedStep, pipeline: str) -> Draft:
+        before = len(self.problems)
+        draft = (
+            self._draft(index, placed, pipeline) if placed.is_whole else Draft(index, placed.place, names_frames=False)
+        )
+        self.users.add([placed], self.problems[before:])
+        given = {f"with.{name}": place for name, place in placed.given.items()}
+        return replace(draft, keys={**draft.keys, **given}) if given else draft
+
+    def _draft(self, index: int, placed: PlacedStep, pipeline: str) -> Draft:
+        here, value = placed.place, placed.place.value
         if not isinstance(value, dict):
             self.problems.append(here.problem(f"expected a step object, not {json_type(value)}"))
             return Draft(index, here, names_frames=False)
         step = cast("dict[str, Any]", value)
         for key in step:
             if key not in STEP_KEYS:
-                hint = did_you_mean(key, STEP_KEYS)
+                hint = did_you_mean(key, [*STEP_KEYS, "template"])
                 self.problems.append((here / key).problem(f"unknown key '{key}'", on_key=True, hint=hint))
-        name = self._step_name(step, here)
+        name = self._step_name(step, placed)
         step_type = self._step_type(step, here)
         method = self._method(step_type, step, here)
-        merged = self._config(step, here)
+        merged = self._config(index, step, placed, method)
         if merged is None:
             return Draft(index, here, step_type, names_frames=False, name=name)
         values, places = merged
         config = self._validated(method, values, places, here / "config" if "config" in step else here)
-        line, _ = self.document.position(here.pointer)
-        location = StepLocation(pipeline, self.document.path, line, index, step_type, method and method.method)
+        line, _ = here.document.position(here.pointer)
+        location = StepLocation(pipeline, here.document.path, line, index, step_type, method and method.method)
         if config is not None:
             self._read_contract(index, config, places)
             frames = config.referenced_frames()
@@ -178,18 +223,22 @@ class Reader:
         self.warnings.extend(read.warnings)
         if read.promised is not None:
             self.promised[index] = read.promised
+            self.sources.add(Path(read.promised.contract.file))
 
-    def _step_name(self, step: dict[str, Any], here: SourcePosition) -> str | None:
+    def _step_name(self, step: dict[str, Any], placed: PlacedStep) -> str | None:
         name = step.get("name")
+        if placed.used is not None:
+            # A template that is used twice names its steps by what it is given.
+            name = with_texts(self._with_values(name, placed.place / "name", placed.values), placed.values.values)
         if name is None or (isinstance(name, str) and _STEP_NAME.fullmatch(name)):
             return name
         found = f"'{name}'" if isinstance(name, str) else json_type(name)
         message = f"a step's name has letters, digits and underscores, and begins with none of the digits; not {found}"
-        self.problems.append((here / "name").problem(message))
+        self.problems.append((placed.place / "name").problem(message))
         return None
 
-    def _with_values(self, value: Any, place: SourcePosition) -> Any:
-        replaced, wrong = self.values.replaced(value, place)
+    def _with_values(self, value: Any, place: SourcePosition, values: VariableValues | None = None) -> Any:
+        replaced, wrong = (values or self.values).replaced(value, place)
         self.problems.extend(wrong)
         return replaced
 
@@ -232,8 +281,9 @@ class Reader:
             self.problems.append((here / key).problem(f"expected a string, not {json_type(name)}"))
 
     def _config(
-        self, step: dict[str, Any], here: SourcePosition
+        self, index: int, step: dict[str, Any], placed: PlacedStep, method: type[StepConfig] | None
     ) -> tuple[dict[str, Any], dict[str, SourcePosition]] | None:
+        here = placed.place
         inline = step.get("config", {})
         if not isinstance(inline, dict):
             message = f"expected 'config' to be an object, not {json_type(inline)}"
@@ -243,18 +293,22 @@ class Reader:
         places: dict[str, SourcePosition] = {}
         for key, value in cast("dict[str, Any]", inline).items():
             places[key] = here / "config" / key
-            config[key] = self._with_values(value, places[key])
-        if "configRef" not in step:
-            return config, places
-        referenced = self.references.follow(here / "configRef")
-        self.problems.extend(referenced.problems)
-        if not referenced.complete:
-            return None
-        for place in referenced.keys:
-            key = str(place.pointer[0])
-            if key not in config:
-                config[key] = self._with_values(place.value, place)
-                places[key] = place
+            config[key] = self._with_values(value, places[key], placed.values)
+        if "configRef" in step:
+            referenced = self.references.follow(here / "configRef")
+            self.problems.extend(referenced.problems)
+            if not referenced.complete:
+                return None
+            self.sources.update(place.document.path for place in referenced.keys)
+            for place in referenced.keys:
+                key = str(place.pointer[0])
+                if key not in config:
+                    config[key] = self._with_values(place.value, place, placed.values)
+                    places[key] = place
+        for key, place in self.defaults.of_step(method, config) if method is not None else ():
+            config[key] = self._with_values(place.value, place)
+            places[key] = place
+            self.defaulted.append(Defaulted.at(place, key, index))
         return config, places
 
     def _validated(

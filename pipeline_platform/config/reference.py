@@ -10,10 +10,12 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from pipeline_platform.config.defaults import DEFAULT_KEYS, DEFAULTS_FILE
 from pipeline_platform.config.methods import KINDS, description_of, example_of, json_text, methods_of, names_of
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.schema import PropertySchema
 from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
+from pipeline_platform.config.templates import TemplateKeys
 
 _INTRODUCTION = """\
 # Reference
@@ -23,10 +25,27 @@ Generated from the code by `pipeline-platform reference`; edit the docstrings th
 A pipeline is one JSON file. A step is `{"type": …, "method": …, "config": {…}}`. It may have a `name`, which is that of
 its asset too; by default `registerAs`, or one made from the method. Instead of `config`, or in addition to
 it, `configRef` names a JSON file, relative to this one, that holds the config; keys in `config` override it.
+`{"template": …, "with": {…}}` stands for the [steps of a template](#a-template).
 Booleans and numbers may be written as strings, and `${env:NAME}` or `${env:NAME:-default}` may stand in any string.
 
 The examples are steps for the project that `pipeline-platform init` makes. `orders`, `customers` and `returns` are
 frames that earlier steps have registered. `pipeline-platform methods NAME` shows the same at the terminal.
+"""
+
+
+_DEFAULTS = f"""\
+## The defaults of a folder
+
+`{DEFAULTS_FILE}` in a folder of pipelines, or in the one above it, has what the pipelines get where they say nothing
+themselves: {", ".join(f"`{key}`" for key in DEFAULT_KEYS)} as in a pipeline,
+and `methods`, the keys of each method, such as `{{"fromPostgres": {{"credentialPath": "shop/reader"}}}}`.
+See [say it once](how-to/say-it-once.md).
+"""
+_TEMPLATE = """\
+## A template
+
+A JSON file with steps, which a pipeline names among its own, as
+`{"template": "templates/mirror.json", "with": {"table": "orders"}}`.
 """
 
 
@@ -54,6 +73,7 @@ class KeyRow:
 def reference_page(registry: MethodRegistry) -> str:
     """The reference page, in Markdown, of the format with these methods."""
     parts = [_INTRODUCTION, "## The file\n", _table([*rows_of(PipelineKeys), _STEPS])]
+    parts += [_DEFAULTS, _TEMPLATE, _table([*rows_of(TemplateKeys), _STEPS])]
     for step_type in STEP_TYPES:
         methods = [method for method in methods_of(registry) if method.step_type == step_type]
         shared = _shared_keys(methods)

@@ -17,6 +17,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from pipeline_platform.config.dagster_names import PIPELINE_NAME
+from pipeline_platform.config.defaults import DEFAULT_KEYS
 from pipeline_platform.config.editor_snippets import PIPELINES, config_snippet, step_snippets
 from pipeline_platform.config.methods import (
     KINDS,
@@ -29,6 +30,7 @@ from pipeline_platform.config.methods import (
 )
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.templates import TEMPLATE_KEYS, TemplateKeys
 from pipeline_platform.config.variables import VARIABLE_NAME
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -86,7 +88,7 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     """
     methods = list(methods_of(registry))
     references, definitions = models_json_schema(
-        [(PipelineKeys, "validation"), *((method, "validation") for method in methods)],
+        [(PipelineKeys, "validation"), (TemplateKeys, "validation"), *((method, "validation") for method in methods)],
         ref_template="#/$defs/{model}",
         schema_generator=PropertySchema,
     )
@@ -98,7 +100,8 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     keys = definition_of(PipelineKeys)
     # Which names there may be depends on another key.
     del keys["properties"]["name"]["pattern"]
-    for name in [name for name, definition in defined.items() if definition is keys]:
+    template = definition_of(TemplateKeys)
+    for name in [name for name, definition in defined.items() if definition in (keys, template)]:
         del defined[name]
     for definition in defined.values():
         # Names of classes.
@@ -137,9 +140,45 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
         "then": {"properties": {"name": {"pattern": _NAME_WITH_VARIABLES}}},
         "else": {"properties": {"name": {"pattern": PIPELINE_NAME}}},
         "defaultSnippets": PIPELINES,
-        "$defs": {"step": _step(methods, registry), **kinds, **dict(sorted(defined.items()))},
+        "$defs": {
+            "step": _step(methods, registry),
+            **kinds,
+            "defaults": _defaults(
+                keys["properties"],
+                {name: references[method, "validation"] for method in methods for name in names_of(method, registry)},
+            ),
+            "template": _template(template["properties"]),
+            **dict(sorted(defined.items())),
+        },
     }
     return _for_editors(schema)
+
+
+def _defaults(keys: Mapping[str, Any], methods: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults of a folder: some keys of a pipeline, and of each method those of its config."""
+    return {
+        "type": "object",
+        "properties": {
+            **{key: keys[key] for key in ("$schema", *DEFAULT_KEYS)},
+            "methods": {
+                "description": "The keys of each method that its steps get where they say nothing themselves.",
+                "type": "object",
+                "properties": methods,
+                "additionalProperties": False,
+            },
+        },
+        "additionalProperties": False,
+    }
+
+
+def _template(keys: Mapping[str, Any]) -> dict[str, Any]:
+    steps = {"description": "Its steps.", "type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}}
+    return {
+        "type": "object",
+        "properties": {**keys, "steps": steps},
+        "required": ["steps"],
+        "additionalProperties": False,
+    }
 
 
 def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict[str, Any]:
@@ -168,16 +207,32 @@ def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict
                 "type": "string",
                 "minLength": 1,
             },
+            "template": {
+                "description": "Path, relative to this file, of a template whose steps stand in place of this one.",
+                "type": "string",
+                "minLength": 1,
+            },
+            "with": {
+                "description": "Values for the variables of the template.",
+                "type": ["object", "null"],
+                "additionalProperties": {"type": ["string", "number", "boolean"]},
+            },
         },
-        "required": ["type", "method"],
         "additionalProperties": False,
-        "if": {"required": ["type"]},
-        "then": {
-            "allOf": [
-                {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}} for kind in KINDS
-            ]
+        "if": {"required": ["template"]},
+        "then": {"propertyNames": {"enum": [*TEMPLATE_KEYS]}},
+        "else": {
+            "properties": {"with": False},
+            "required": ["type", "method"],
+            "if": {"required": ["type"]},
+            "then": {
+                "allOf": [
+                    {"if": {"properties": {"type": {"const": kind}}}, "then": {"$ref": f"#/$defs/{kind}"}}
+                    for kind in KINDS
+                ]
+            },
+            "else": {"properties": {"method": _names(methods, registry)}},
         },
-        "else": {"properties": {"method": _names(methods, registry)}},
     }
 
 

@@ -32,6 +32,15 @@ def contract_metadata(pipeline: PipelineConfig, step: Step) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def contract_content(step: Step) -> list[str]:
+    """What a data contract says of a table, if the step is the validation of one: it makes another step of it.
+
+    Args:
+        step: The step.
+    """
+    return [step.config.table.table.model_dump_json()] if isinstance(step.config, ContractRules) else []
+
+
 def with_descriptions(pipeline: PipelineConfig, step: Step, columns: Mapping[str, str]) -> dict[str, str]:
     """What is said of the columns of a step's asset, after what its contract says of them.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_platform.config.defaults import defaults_files
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.stream_group import (
     EndedMember,
@@ -70,10 +71,14 @@ class CurrentView:
 
 
 def _stamps(folder: Path, view: AssetView) -> dict[Path, tuple[int, int]]:
-    """The state of each file of a project, also of those that list the items of a `forEach`."""
+    """The state of each file that a project is read from."""
     lists = {pipeline.item.source for pipeline in view.project.pipelines if pipeline.item is not None}
     wrong = {problem.file for broken in view.project.broken for problem in broken.problems}
-    return {path: _stamp(path) for path in {*pipeline_files(folder), *lists, *wrong} if path is not None}
+    sources = {path for pipeline in view.project.pipelines for path in pipeline.sources}
+    # Defaults that there are none of yet count as soon as they are written.
+    defaults = defaults_files(folder.absolute(), folder.absolute().parent.resolve())
+    files = {*pipeline_files(folder), *defaults, *sources, *lists, *wrong}
+    return {path: _stamp(path) for path in files if path is not None}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

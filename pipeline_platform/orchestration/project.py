@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from typing import Any, cast
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import DocumentError, read_document
+from pipeline_platform.config.defaults import DEFAULTS_FILE
+from pipeline_platform.config.document import Document, DocumentError, Pointer, read_document
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.dataset import Dataset
@@ -121,9 +124,10 @@ def load_project(folder: Path, methods: Methods) -> Project:
     """
     pipelines: list[PipelineConfig] = []
     broken: list[BrokenFile] = []
+    shared = SharedFiles.of(methods, folder.absolute().parent)
     for path in pipeline_files(folder):
         try:
-            pipelines += load_pipelines(path, methods, project=folder.absolute().parent)
+            pipelines += load_pipelines(path, methods, shared.project, shared=shared)
         except PipelineConfigurationException as error:
             broken.append(BrokenFile(path, error.problems))
     together, clashing = side_by_side(pipelines)
@@ -131,7 +135,7 @@ def load_project(folder: Path, methods: Methods) -> Project:
 
 
 def pipeline_files(folder: Path) -> list[Path]:
-    """The pipeline files of a folder, sorted.
+    """The pipeline files of a folder, sorted; not its defaults.
 
     Args:
         folder: The folder.
@@ -140,7 +144,7 @@ def pipeline_files(folder: Path) -> list[Path]:
         PipelineConfigurationException: There is no such folder, or it can't be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if path.name.endswith(".json"))
+        return sorted(path for path in folder.iterdir() if path.name.endswith(".json") and path.name != DEFAULTS_FILE)
     except OSError as error:
         raise PipelineConfigurationException(
             f"the folder of pipelines '{folder}' can't be read: {error.strerror}",
@@ -279,9 +283,25 @@ def _broken(
     if pipeline.item is not None and f"'{pipeline.name}'" not in message:
         message = f"{message}, in '{pipeline.name}'"
     left_out = (pipeline.name,) if pipeline.item is not None else ()
+    step = pipeline.steps[int(pointer[1])] if pointer[0] == "steps" else None
+    file = (step.file if step is not None else None) or pipeline.file
     try:
-        problem = read_document(pipeline.file).problem(pointer, message, hint=hint)
+        document = read_document(file)
+        if step is not None:
+            pointer = _place_of(step, document)
+        if file != pipeline.file:
+            message = f"{message}, in the template of {pipeline.file}"
+        problem = document.problem(pointer, message, hint=hint)
     except DocumentError:
         # It is gone since it was read.
-        problem = ConfigError(pipeline.file, 1, 1, message, hint)
+        problem = ConfigError(file, 1, 1, message, hint)
     return BrokenFile(pipeline.file, (problem,), left_out)
+
+
+def _place_of(step: Step, document: Document) -> Pointer:
+    """Where a step stands in its file, in which templates take the place of several steps."""
+    written = document.at(("steps",))
+    count = len(cast("list[Any]", written)) if isinstance(written, list) else 0
+    places: list[Pointer] = [("steps", index) for index in range(count)]
+    at_line = [place for place in places if document.position(place)[0] == step.location.line]
+    return ("steps", step.index) if ("steps", step.index) in at_line else next(iter(at_line), ("steps",))

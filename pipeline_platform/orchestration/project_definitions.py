@@ -21,6 +21,7 @@ from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
+from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step, load_project
@@ -132,6 +133,7 @@ def project_definitions(
             *([alerts_sensor()] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),
             *([broken_files_sensor(broken_files, part)] if broken_files else []),
+            *([items_sensor(folder, project.pipelines, seconds, part)] if (seconds := refresh_seconds()) else []),
             *([new_data_sensor(watching, jobs, part)] if watching else []),
             *([automation_sensor(automated, _keys(view, automated), part)] if automated else []),
         ],

@@ -15,9 +15,9 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
 from pipeline_platform.orchestration.automation import automation_condition
-from pipeline_platform.orchestration.contracts import contract_metadata
+from pipeline_platform.orchestration.contracts import contract_content, contract_metadata
 from pipeline_platform.registry import dataset_kind
-from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP
+from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP, TEMPLATE
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -111,6 +111,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
                 **file,
                 **item,
                 **contract_metadata(pipeline, step),
+                **_template(pipeline, step),
                 **({"partition_expr": pipeline.partitions.column} if pipeline.partitions is not None else {}),
             },
             skippable=True,
@@ -157,9 +158,10 @@ def code_versions(pipeline: PipelineConfig) -> dict[int, str]:
     """
     versions: dict[int, str] = {}
     validated: dict[int, list[str]] = {}
-    for step in pipeline.steps:
+    for step in pipeline.in_turn:
         above = [[versions[edge.step], *validated.get(edge.step, [])] for edge in step.inputs]
-        own = json.dumps([step.config.method, step.config.as_config(), above], sort_keys=True)
+        parts = [step.config.method, step.config.as_config(), above, *contract_content(step)]
+        own = json.dumps(parts, sort_keys=True)
         versions[step.index] = hashlib.sha256(own.encode()).hexdigest()[:16]
         if step.type == "validate":
             validated.setdefault(step.inputs[0].step, []).append(versions[step.index])
@@ -182,6 +184,12 @@ def _deps(view: AssetView, pipeline: PipelineConfig, step: Step) -> list[dg.Asse
     return list({dep.asset_key: dep for dep in deps}.values())
 
 
+def _template(pipeline: PipelineConfig, step: Step) -> dict[str, str]:
+    """The template that a step is written in."""
+    file = step.location.file
+    return {TEMPLATE: str(file.absolute())} if file is not None and file != pipeline.file else {}
+
+
 def _uri(step: Step) -> dict[str, str]:
     if isinstance(step.config, (Extract, Load)):
         dataset = step.config.dataset()
@@ -190,7 +198,7 @@ def _uri(step: Step) -> dict[str, str]:
 
 
 def _description(pipeline: PipelineConfig, step: Step) -> str:
-    place = f"{pipeline.file}:{step.location.line}" if pipeline.file is not None else pipeline.name
+    place = f"{step.location.file}:{step.location.line}" if step.location.file is not None else pipeline.name
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
     return f"{about}Step {step.number} of {len(pipeline.steps)}, `{step.config.method}`, of `{place}`."
 

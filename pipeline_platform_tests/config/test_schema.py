@@ -115,6 +115,20 @@ def test_a_referenced_config_may_have_the_keys_that_are_needed():
     assert not VALIDATOR.is_valid(pipeline({**step, "config": {"pathh": "in"}}))
 
 
+def test_a_template_in_place_of_a_step_fits_the_schema_and_so_do_the_files_that_pipelines_share():
+    use = {"template": "../templates/mirror.json", "with": {"table": "orders", "parts": 3}}
+    VALIDATOR.validate(pipeline(use))
+    VALIDATOR.validate(pipeline(extract(), use, load()))
+    for wrong in ({**use, "type": "load"}, {"template": 3}, {**extract(), "with": {}}, {**use, "with": {"a": []}}):
+        assert not VALIDATOR.is_valid(pipeline(extract(), wrong))
+    defaults = {"metadata": {"owner": "a@b.de"}, "methods": {"fromPostgres": {"host": "db"}, "coalesceData": {}}}
+    template = {"variables": {"table": {"type": "string"}}, "steps": [extract(), use]}
+    for name, value in (("defaults", defaults), ("template", template)):
+        of_file = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{name}", "$defs": SCHEMA["$defs"]})
+        of_file.validate(value)
+        assert not of_file.is_valid({**value, "mode": "batch"})
+
+
 def test_every_key_of_the_schema_and_of_the_reference_is_explained():
     unexplained = [
         f"{name}.{key}"

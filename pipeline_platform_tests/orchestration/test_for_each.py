@@ -188,3 +188,27 @@ def test_a_group_sees_an_item_that_is_added_to_the_list(tmp_path: Path):
         (folder / "tables.csv").write_text(text)
         for _ in range(2):
             assert [one.name for one in views.now().project.pipelines] == [f"mirror-{name}" for name in names]
+
+
+def test_the_project_is_read_anew_when_its_defaults_or_a_template_change(tmp_path: Path):
+    template = {"steps": [{"type": "load", "method": "toDeltaLake", "config": {"path": "lake/a"}}]}
+    (tmp_path / "load.json").write_text(json.dumps(template))
+    pipeline = rate_to_delta("rates", tmp_path / "lake")
+    pipeline["steps"][-1:] = [{"template": "../load.json"}]
+    folder = in_folder(tmp_path, pipeline)
+
+    def load() -> AssetView:
+        return AssetView(load_project(folder, method_registry()))
+
+    views = CurrentView(folder, load(), load)
+    assert views.now() is views.now()
+    for path, value in (
+        (folder / "defaults.json", {"metadata": {"team": "near"}}),
+        (tmp_path / "defaults.json", {"metadata": {"owner": "far@example.com"}}),
+        (tmp_path / "load.json", {"description": "new", **template}),
+    ):
+        before = views.now()
+        path.write_text(json.dumps(value))
+        assert views.now() is not before
+    [found] = views.now().project.pipelines
+    assert found.metadata.owners() == ["far@example.com", "team:near"]

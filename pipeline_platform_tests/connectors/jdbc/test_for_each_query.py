@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socket import socket
+from threading import Thread
 from typing import Any
 
+import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline_platform.cli import app
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
+from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.registry import method_registry
+from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform_tests.connectors.databases import Schema
 
 
@@ -151,3 +158,106 @@ def test_mistakes_of_the_query_are_told_at_their_line(mirror: Path, keys: dict[s
     [problem] = [problem for problem in raised.value.problems if message in problem.message]
     assert problem.line > 4
     assert message in refresh(mirror).output
+
+
+def tick(file: Path, loaded: Any, cursor: str | None = None) -> tuple[str, str | None]:
+    """What the sensor of a folder says, and remembers, where these pipelines are loaded."""
+    sensor = items_sensor(file.parent, loaded.pipelines, 600)
+    with dg.instance_for_test() as instance:
+        said = sensor.evaluate_tick(
+            dg.build_sensor_context(instance, cursor=cursor, resources={"vault": VaultResource()})
+        )
+    assert not said.run_requests
+    return said.skip_message or "", said.cursor
+
+
+def test_the_sensor_refreshes_the_items_and_tells_what_to_load_anew(mirror: Path, schema: Schema) -> None:
+    folder, methods = mirror.parent, method_registry()
+    loaded = load_project(folder, methods)
+    first, cursor = tick(mirror, loaded)
+    assert first.splitlines() == [
+        f"{mirror}: 2 items, 2 added, 0 removed",
+        "  + table_name=customers, hour=7",
+        "  + table_name=orders, hour=7",
+        f"the code location was loaded before the items of {mirror} changed: reload it, or set "
+        "PIPELINE_PLATFORM_WEBSERVER to have it reloaded",
+    ]
+    assert tick(mirror, loaded, cursor)[0] == first.splitlines()[-1]
+    anew = load_project(folder, methods)
+    assert tick(mirror, anew, cursor) == ("nothing has changed", "{}")
+    changed(
+        mirror, config={**json.loads(mirror.read_text())["forEach"]["config"], "query": "SELECT nothing FROM nowhere"}
+    )
+    assert "nowhere" in tick(mirror, anew)[0]
+    assert names(mirror) == ["mirror_customers", "mirror_orders"]
+
+
+class Webserver(BaseHTTPRequestHandler):
+    """Answers as Dagster's does when a code location was reloaded, and keeps what it was asked."""
+
+    asked: list[Any]
+
+    def do_POST(self) -> None:
+        type(self).asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        loaded = {"__typename": "RepositoryLocation"}
+        entry = {"__typename": "WorkspaceLocationEntry", "locationOrLoadError": loaded}
+        answer = json.dumps({"data": {"reloadRepositoryLocation": entry}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_the_sensor_has_the_code_location_reloaded_once(
+    mirror: Path, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_project(mirror.parent, method_registry())
+    Webserver.asked = []
+    with HTTPServer(("127.0.0.1", 0), Webserver) as server:
+        monkeypatch.setenv("PIPELINE_PLATFORM_WEBSERVER", f"http://127.0.0.1:{server.server_port}")
+        Thread(target=server.serve_forever, daemon=True).start()
+        said, cursor = tick(mirror, loaded)
+        again, after = tick(mirror, loaded, cursor)
+        server.shutdown()
+    assert said.endswith(f"the items of {mirror} changed, and was reloaded")
+    assert again.endswith("it was reloaded since, and still has others: the UI says why, under Deployment")
+    assert (len(Webserver.asked), after) == (1, cursor)
+    assert "reloadRepositoryLocation" in Webserver.asked[0]["query"]
+    away, forgotten = tick(mirror, loaded)
+    assert "can't be asked to reload it: " in away
+    assert "refused" in away
+    assert "mutation" not in away
+    assert forgotten == "{}"
+
+
+def test_a_database_that_does_not_answer_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_platform.orchestration.items_sensor._ANSWER_SECONDS", 0.5)
+    (tmp_path / "pipelines").mkdir()
+    file = tmp_path / "pipelines" / "mirror.json"
+    with socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        place = {
+            "host": "127.0.0.1",
+            "port": silent.getsockname()[1],
+            "database": "d",
+            "username": "u",
+            "password": "p",
+        }
+        query = {"items": "../tables.json", "method": "fromPostgres", "config": {**place, "query": "SELECT 1 AS t"}}
+        file.write_text(json.dumps({"name": "m_${var:t}", "variables": {"t": {}}, "forEach": query}))
+        said, _ = tick(file, load_project(file.parent, method_registry()))
+    assert said == f"{file}: no answer after 0.5 seconds, the items stay as they are"
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("", None), ("600", 600)])
+def test_the_sensor_has_an_interval(said: str, seconds: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PLATFORM_REFRESH_SECONDS", said)
+    assert refresh_seconds() == seconds
+    for wrong in ("0", "ten", "-1"):
+        monkeypatch.setenv("PIPELINE_PLATFORM_REFRESH_SECONDS", wrong)
+        with pytest.raises(PipelineConfigurationException, match="no number of seconds"):
+            refresh_seconds()
