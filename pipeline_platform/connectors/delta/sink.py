@@ -13,8 +13,8 @@ from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
-from pipeline_platform.connectors.delta.apply_changes import given_changes
-from pipeline_platform.connectors.delta.changes import Changes, require_changes
+from pipeline_platform.connectors.delta.changes.apply import given_changes
+from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.types import DELTA_TYPES

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from sqlglot import exp
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
-from pipeline_platform.connectors.delta.apply_changes import ChangeLoad, FrameChanges
-from pipeline_platform.connectors.delta.apply_snapshot import SnapshotLoad
+from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameChanges
+from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys

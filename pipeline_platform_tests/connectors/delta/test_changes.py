@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, json_rows, last_step, listing, load, pipeline_of, run, validate
-from pipeline_platform.connectors.delta.change_merge import ChangeMerge
+from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
 from pipeline_platform.connectors.delta.write import DeltaWrite
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException, ValidationException

@@ -16,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import json_rows, last_step, load, pipeline_of, run
-from pipeline_platform.connectors.delta.change_merge import ChangeMerge
+from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.metrics.run import StepMetrics
 

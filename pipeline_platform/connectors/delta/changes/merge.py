@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns
-from pipeline_platform.connectors.delta.change_outcome import ACTION, DELETE, INSERT, UPDATE
-from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.columns import ChangeColumns
+from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.outcome import ACTION, DELETE, INSERT, UPDATE
 from pipeline_platform.connectors.delta.merge import one_merge
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.frames.columns import quoted

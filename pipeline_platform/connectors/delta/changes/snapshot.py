@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns, FrameChanges, comparable
-from pipeline_platform.connectors.delta.change_memory import ChangeMemory
-from pipeline_platform.connectors.delta.change_merge import ChangeMerge
-from pipeline_platform.connectors.delta.change_outcome import ACTION, DELETE, INSERT, UPDATE
-from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, FrameChanges, comparable
+from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.memory import ChangeMemory
+from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
+from pipeline_platform.connectors.delta.changes.outcome import ACTION, DELETE, INSERT, UPDATE
 from pipeline_platform.connectors.delta.errors import INCOMPLETE_CHANGE
 from pipeline_platform.connectors.delta.merge import with_unique_keys
 from pipeline_platform.connectors.delta.table import open_table, require_unchanged

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns
+from pipeline_platform.connectors.delta.changes.columns import ChangeColumns
 from pipeline_platform.connectors.delta.history import commits_of
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.delta.change_memory import truncations_in
-from pipeline_platform.connectors.delta.loaded_changes import LoadedChanges
+from pipeline_platform.connectors.delta.changes.loaded import LoadedChanges
+from pipeline_platform.connectors.delta.changes.memory import truncations_in
 from pipeline_platform.frames.columns import HELPER_PREFIX
 
 if TYPE_CHECKING:

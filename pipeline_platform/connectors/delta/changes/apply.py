@@ -14,10 +14,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.delta.change_columns import FrameChanges, frame_changes
-from pipeline_platform.connectors.delta.change_memory import ChangeMemory, LoadMark
-from pipeline_platform.connectors.delta.change_merge import ChangeMerge
-from pipeline_platform.connectors.delta.change_outcome import (
+from pipeline_platform.connectors.delta.changes.columns import FrameChanges, frame_changes
+from pipeline_platform.connectors.delta.changes.config import Changes
+from pipeline_platform.connectors.delta.changes.loaded import loaded_changes
+from pipeline_platform.connectors.delta.changes.memory import ChangeMemory, LoadMark
+from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
+from pipeline_platform.connectors.delta.changes.outcome import (
     ACTION,
     IS_NEW,
     newest_rows,
@@ -25,14 +27,12 @@ from pipeline_platform.connectors.delta.change_outcome import (
     rows_to_write,
     to_remember,
 )
-from pipeline_platform.connectors.delta.change_timeline import change_events, timeline
-from pipeline_platform.connectors.delta.change_truncation import (
+from pipeline_platform.connectors.delta.changes.timeline import change_events, timeline
+from pipeline_platform.connectors.delta.changes.truncation import (
     is_newer_truncation,
     truncation,
     truncation_to_remember,
 )
-from pipeline_platform.connectors.delta.changes import Changes
-from pipeline_platform.connectors.delta.loaded_changes import loaded_changes
 from pipeline_platform.connectors.delta.table import open_table, require_unchanged
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.frames.made_once import rows_made_once

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns, FrameChanges, common_type, comparable
-from pipeline_platform.connectors.delta.changes import VALID_TO
+from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, FrameChanges, common_type, comparable
+from pipeline_platform.connectors.delta.changes.config import VALID_TO
 from pipeline_platform.connectors.delta.errors import CONFLICTING_CHANGES, INCOMPLETE_CHANGE
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.delta.change_columns import ChangeColumns, wider
-from pipeline_platform.connectors.delta.change_timeline import (
+from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, wider
+from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.timeline import (
     DELETED,
     KEY,
     LOADED,
@@ -17,8 +18,7 @@ from pipeline_platform.connectors.delta.change_timeline import (
     compared,
     in_order,
 )
-from pipeline_platform.connectors.delta.change_truncation import TRUNCATED_AT
-from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.truncation import TRUNCATED_AT
 from pipeline_platform.frames.columns import HELPER_PREFIX
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from pipeline_platform.connectors.delta.change_columns import FrameChanges, common_type
-from pipeline_platform.connectors.delta.change_timeline import KEY, SEQUENCE, TRUNCATED, change_events
+from pipeline_platform.connectors.delta.changes.columns import FrameChanges, common_type
+from pipeline_platform.connectors.delta.changes.timeline import KEY, SEQUENCE, TRUNCATED, change_events
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.made_once import rows_made_once
 

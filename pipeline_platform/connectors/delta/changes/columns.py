@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline_platform.connectors.delta.changes import CURRENT, VALID_FROM, VALID_TO, VERSION_COLUMNS, Changes
+from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO, VERSION_COLUMNS, Changes
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
 

@@ -1,0 +1,1 @@
+"""Mode `applyChanges`: a table, or its history, from changes or from snapshots."""
