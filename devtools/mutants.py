@@ -61,7 +61,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "engine/test_retry.py",
         ("stop_after_attempt(retry.max_attempts)", "stop_after_attempt(1)"),
         ("retry_if_exception(is_transient)", "retry_if_exception(lambda _: True)"),
-        ("                    self._forget_attempt()\n", ""),
+        ("        self._forget_attempt()\n", ""),
         (' if step.type != "load"]', "]"),
     ),
     *_of(
@@ -143,10 +143,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     # Systems.
     *_of(
-        "connectors/delta/sink.py",
+        "connectors/delta/write.py",
         "connectors/delta/test_sink.py",
         ("done is not None and done >= self._version", "False"),
-        ("source = with_unique_keys(frame, self.config.merge_keys)", "source = frame"),
+        ("source = with_unique_keys(frame, self.how.merge_keys)", "source = frame"),
     ),
     *_of(
         "connectors/delta/merge.py",
@@ -157,7 +157,24 @@ MUTANTS: tuple[Mutant, ...] = (
         "connectors/jdbc/sink.py",
         "connectors/jdbc/test_sinks.py connectors/jdbc/test_postgres.py",
         ("            if finished is not None:\n                return finished\n", ""),
-        ("                self._require_mode(place)\n                pairs", "                pairs"),
+        ("                self._require_mode(place)\n                load", "                load"),
+    ),
+    *_of(
+        "steps/known_files.py",
+        "steps/test_known_files.py",
+        ("changed += [file] if not file.is_as(mark) else []", "changed += []"),
+        ("(file.modified, file.key) <= forgotten", "False"),
+    ),
+    *_of(
+        "connectors/kafka/values.py",
+        "connectors/kafka/test_registry.py",
+        ("return parsed.when(~unreadable, F.raise_error(told))", "return parsed"),
+    ),
+    # Files of a project.
+    *_of(
+        "config/defaults.py",
+        "config/test_defaults.py",
+        ("if key not in written)", "if True)"),
     ),
     *_of(
         "credentials/run_credentials.py",

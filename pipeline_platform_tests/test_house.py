@@ -1,4 +1,4 @@
-"""What keeps the code easy to find one's way in: no long module, and no circle of imports."""
+"""What keeps the code easy to find one's way in: no long module, no circle of imports, no list of what is gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 from collections.abc import Collection, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+from devtools.mutants import MUTANTS
 
 ROOT = Path(__file__).parent.parent
 MOST_LINES = 400
@@ -41,3 +43,14 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {name: {*imported(path, known)} & {*known} - {name} for name, path in known.items()}
     assert sum(map(len, graph.values())) > 500
     TopologicalSorter(graph).prepare()
+
+
+def test_every_mutant_changes_one_place_and_has_its_tests() -> None:
+    stale = [
+        (mutant.file, mutant.old)
+        for mutant in MUTANTS
+        if (ROOT / "pipeline_platform" / mutant.file).read_text().count(mutant.old) != 1
+    ]
+    assert stale == []
+    tests = {ROOT / "pipeline_platform_tests" / test for mutant in MUTANTS for test in mutant.tests}
+    assert {test for test in tests if not test.exists()} == set()
