@@ -19,8 +19,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from pipeline_platform.config.defaults import DEFAULTS_FILE
+from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.engine.streaming.stream_state import StreamPhase, StreamState, state_file
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
+from pipeline_platform.registry import method_registry
 
 _STEP = ("pipeline", "step", "type", "method")
 
@@ -75,8 +78,10 @@ def _names(folder: Path) -> Iterator[str]:
     for path in folder.glob("*.json"):
         if path.name == DEFAULTS_FILE:
             continue
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, PipelineConfigurationException):
             match json.loads(path.read_bytes()):
+                case {"forEach": _} | {"for_each": _}:
+                    yield from (pipeline.name for pipeline in load_pipelines(path, method_registry()))
                 case {"name": name}:
                     yield str(name)
                 case _:
