@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.contract import ContractErrors, read_contract
-from pipeline_platform.config.contract_format import DataContract
-from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type, read_document
+from pipeline_platform.config.contracts.odcs import DataContract
+from pipeline_platform.config.contracts.reading import ContractErrors, read_contract
+from pipeline_platform.config.documents.document import (
+    Document,
+    DocumentError,
+    SourcePosition,
+    json_type,
+    read_document,
+)
 from pipeline_platform.config.project_files import is_path, referenced_file, shown_as
 
 

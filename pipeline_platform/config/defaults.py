@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.document import (
+from pipeline_platform.config.documents.document import (
     Document,
     DocumentError,
     MergedPosition,

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline_platform.config.config_error import LISTED_NAMES, ConfigError, did_you_mean
-from pipeline_platform.config.csv_document import parse_csv
 from pipeline_platform.config.dagster_names import PIPELINE_NAME
-from pipeline_platform.config.document import (
+from pipeline_platform.config.documents.csv_document import parse_csv
+from pipeline_platform.config.documents.document import (
     Document,
     DocumentError,
     SourcePosition,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
 from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults, FolderDefaults
-from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type
+from pipeline_platform.config.documents.document import Document, DocumentError, SourcePosition, json_type
 from pipeline_platform.config.for_each import for_each_place
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pipeline_platform.config.config_error import LISTED_NAMES, ConfigError, did_you_mean
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.step import Input, Step, StepConfig, StepType
 from pipeline_platform.exceptions import StepLocation
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.alias_generators import to_camel
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.placeholders import has_placeholder, is_placeholder, strings_in, variable_limit
 from pipeline_platform.config.variables import names_in
 from pipeline_platform.redaction import remember_secret, url_secrets

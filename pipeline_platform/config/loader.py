@@ -11,7 +11,7 @@ from typing import Any, cast
 from pipeline_platform.config.config_error import ConfigError, in_order
 from pipeline_platform.config.config_reference import References
 from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults
-from pipeline_platform.config.document import (
+from pipeline_platform.config.documents.document import (
     Document,
     DocumentError,
     SourcePosition,

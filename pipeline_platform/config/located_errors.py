@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, nearest
-from pipeline_platform.config.document import SourcePosition, json_type
+from pipeline_platform.config.documents.document import SourcePosition, json_type
 from pipeline_platform.config.format_errors import FormatError
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.variables import names_in

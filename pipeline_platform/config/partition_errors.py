@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.graph import Draft
 from pipeline_platform.config.partitions import PARTS, Partitions
 from pipeline_platform.config.pipeline_keys import PipelineKeys

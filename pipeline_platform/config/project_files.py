@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
-from pipeline_platform.config.document import DocumentError, SourcePosition
+from pipeline_platform.config.documents.document import DocumentError, SourcePosition
 
 
 def is_path(reference: object) -> bool:

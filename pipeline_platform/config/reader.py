@@ -12,15 +12,15 @@ from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, nearest
 from pipeline_platform.config.config_reference import References
-from pipeline_platform.config.contract_rules import Promises
+from pipeline_platform.config.contracts.kept import contract_steps, read_kept_contract
+from pipeline_platform.config.contracts.rules import Promises
 from pipeline_platform.config.defaults import Defaulted, defaulted_keys
-from pipeline_platform.config.document import Document, SourcePosition, json_type
+from pipeline_platform.config.documents.document import Document, SourcePosition, json_type
 from pipeline_platform.config.for_each_item import Item, with_texts
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
-from pipeline_platform.config.kept_contract import contract_steps, read_kept_contract
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.partition_errors import partition_errors
 from pipeline_platform.config.permissions import allow_mistake

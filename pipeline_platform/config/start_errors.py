@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.pipeline_keys import PipelineKeys, Schedule
 
 

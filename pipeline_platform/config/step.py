@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import PrivateAttr, ValidationError
 
-from pipeline_platform.config.contract_rules import Promises
+from pipeline_platform.config.contracts.rules import Promises
+from pipeline_platform.config.contracts.table import KeptContract
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
-from pipeline_platform.config.table_contract import KeptContract
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation

@@ -10,7 +10,13 @@ from typing import Annotated, Any, cast
 from pydantic import Field, ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.document import Document, DocumentError, SourcePosition, json_type, read_document
+from pipeline_platform.config.documents.document import (
+    Document,
+    DocumentError,
+    SourcePosition,
+    json_type,
+    read_document,
+)
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.project_files import is_path, referenced_file, shown_as

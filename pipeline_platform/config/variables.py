@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ValidationError, WithJsonSchema, model_vali
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.document import SourcePosition, json_type
+from pipeline_platform.config.documents.document import SourcePosition, json_type
 from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import one_of

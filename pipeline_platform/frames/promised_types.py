@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.config_error import nearest
-from pipeline_platform.config.contract_format import Item, Property
-from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.physical_type import PhysicalType, physical_type
+from pipeline_platform.config.contracts.odcs import Item, Property
+from pipeline_platform.config.contracts.physical_type import PhysicalType, physical_type
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.frames.columns import field_named
 from pipeline_platform.frames.widening import holds
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.table_contract import TableContract
 from pipeline_platform.steps.contract_rules import ContractRules
 
 

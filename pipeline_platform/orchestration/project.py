@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import DEFAULTS_FILE
-from pipeline_platform.config.document import Document, DocumentError, Pointer, read_document
+from pipeline_platform.config.documents.document import Document, DocumentError, Pointer, read_document
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles

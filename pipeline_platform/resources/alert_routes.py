@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_tag
-from pipeline_platform.config.document import Document, DocumentError, json_type, read_document
+from pipeline_platform.config.documents.document import Document, DocumentError, json_type, read_document
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Text

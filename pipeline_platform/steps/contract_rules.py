@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from pipeline_platform.config.contract_rules import PromisedRule, Promises, RuleKind
-from pipeline_platform.config.table_contract import TableContract
+from pipeline_platform.config.contracts.rules import PromisedRule, Promises, RuleKind
+from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, field_named, own_column, own_columns, quoted

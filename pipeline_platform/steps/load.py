@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, 
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.contract_rules import Promises
+from pipeline_platform.config.contracts.rules import Promises
+from pipeline_platform.config.contracts.table import Contract, KeptContract
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
-from pipeline_platform.config.table_contract import Contract, KeptContract
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
 from pipeline_platform.steps.base import FrameInput

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import DocumentError
+from pipeline_platform.config.documents.document import DocumentError
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline, parse_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.schema import pipeline_schema

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from pipeline_platform.config import contract_format
+from pipeline_platform.config.contracts import odcs
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.registry import method_registry
 from pipeline_platform.steps.contract_rules import ContractRules
@@ -170,13 +170,13 @@ def keys_of(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "older"),
     [
-        (contract_format.SchemaObject, "SchemaObject", {"physicalName"}),
-        (contract_format.Property, "SchemaProperty", set[str]()),
-        (contract_format.Quality, "DataQuality", {"validValues"}),
-        (contract_format.AllowedValue, "EnumValue", set[str]()),
+        (odcs.SchemaObject, "SchemaObject", {"physicalName"}),
+        (odcs.Property, "SchemaProperty", set[str]()),
+        (odcs.Quality, "DataQuality", {"validValues"}),
+        (odcs.AllowedValue, "EnumValue", set[str]()),
     ],
 )
-def test_every_key_of_the_standard_is_known(ours: type[contract_format.SchemaObject], theirs: str, older: set[str]):
+def test_every_key_of_the_standard_is_known(ours: type[odcs.SchemaObject], theirs: str, older: set[str]):
     known = {field.alias or name for name, field in ours.model_fields.items()}
     assert known - older == keys_of(theirs) - older
 
@@ -185,9 +185,9 @@ def test_the_standard_takes_the_contracts_of_these_tests(tmp_path: Path):
     contract = table("{name: id, logicalType: integer, primaryKey: true, enum: [{value: 1}]}").replace("3.1", "3.2")
     jsonschema.Draft201909Validator(STANDARD).validate(yaml.safe_load(contract))
     assert rules_of(project(tmp_path, contract))[1] == []
-    top = {field.alias or name for name, field in contract_format.DataContract.model_fields.items()}
+    top = {field.alias or name for name, field in odcs.DataContract.model_fields.items()}
     assert top == set(STANDARD["properties"])
-    assert set(contract_format.DataContract.model_fields["api_version"].annotation.__args__) <= {  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+    assert set(odcs.DataContract.model_fields["api_version"].annotation.__args__) <= {  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
         *STANDARD["properties"]["apiVersion"]["enum"]
     }
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
 from pipeline_platform.cli.discover import _mistake
-from pipeline_platform.config import document
+from pipeline_platform.config.documents import document
 from pipeline_platform.config.loader import load_items_query, load_pipeline, load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.csv_document import parse_csv
-from pipeline_platform.config.document import DocumentError
+from pipeline_platform.config.documents.csv_document import parse_csv
+from pipeline_platform.config.documents.document import DocumentError
 from pipeline_platform.config.for_each_item import options_for
 from pipeline_platform.config.loader import load_pipeline, load_pipelines, parse_pipeline, parse_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig

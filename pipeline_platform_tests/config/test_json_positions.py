@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_platform.config.json_positions import JsonError, LocatedValue, decode
+from pipeline_platform.config.documents.json_positions import JsonError, LocatedValue, decode
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

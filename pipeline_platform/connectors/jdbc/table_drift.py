@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.physical_type import Kind, physical_type
+from pipeline_platform.config.contracts.physical_type import Kind, physical_type
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.jdbc.target_table import TargetColumn
 from pipeline_platform.frames.columns import field_named

@@ -8,10 +8,10 @@ from datetime import date, datetime
 from typing import Any, Literal, cast
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.contract_format import Item, Property, Quality
-from pipeline_platform.config.document import SourcePosition
-from pipeline_platform.config.physical_type import physical_type
-from pipeline_platform.config.table_contract import TableContract
+from pipeline_platform.config.contracts.odcs import Item, Property, Quality
+from pipeline_platform.config.contracts.physical_type import physical_type
+from pipeline_platform.config.contracts.table import TableContract
+from pipeline_platform.config.documents.document import SourcePosition
 
 RuleKind = Literal[
     "notNull", "unique", "minimum", "maximum", "above", "below", "multipleOf", "minLength", "maxLength", "pattern",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.config_reference import References
-from pipeline_platform.config.contract import ContractErrors, table_contract
-from pipeline_platform.config.contract_rules import Promises, partition_columns, promises
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.contracts.reading import ContractErrors, table_contract
+from pipeline_platform.config.contracts.rules import Promises, partition_columns, promises
+from pipeline_platform.config.contracts.table import KeptContract, TableContract
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.step import Input, Step
-from pipeline_platform.config.table_contract import KeptContract, TableContract
 
 
 @dataclass(frozen=True)

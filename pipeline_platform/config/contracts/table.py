@@ -11,8 +11,8 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from pipeline_platform.config.contract_format import DataContract, SchemaObject
-from pipeline_platform.config.document import SourcePosition
+from pipeline_platform.config.contracts.odcs import DataContract, SchemaObject
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.values import Location
 

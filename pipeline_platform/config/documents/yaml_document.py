@@ -11,8 +11,8 @@ import yaml
 from yaml.constructor import ConstructorError
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import Document, DocumentError
-from pipeline_platform.config.json_positions import JsonError, LocatedValue
+from pipeline_platform.config.documents.document import Document, DocumentError
+from pipeline_platform.config.documents.json_positions import JsonError, LocatedValue
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
-from pipeline_platform.config.document import Document, DocumentError
-from pipeline_platform.config.json_positions import JsonError, LocatedValue
+from pipeline_platform.config.documents.document import Document, DocumentError
+from pipeline_platform.config.documents.json_positions import JsonError, LocatedValue
 
 # A cell as RFC 4180 has it, and what ends it.
 _CELL = re.compile(r'(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^",\r\n]*))(?P<end>,|\r\n|\n|\r|\Z)')

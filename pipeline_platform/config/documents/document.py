@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipeline_platform.config.config_error import SHOWN_WIDTH, ConfigError
-from pipeline_platform.config.json_positions import JsonError, LocatedValue, decode
+from pipeline_platform.config.documents.json_positions import JsonError, LocatedValue, decode
 
 Pointer = tuple[str | int, ...]
 """Keys and indices from the root of a document."""

@@ -9,13 +9,13 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.contract_format import DataContract
-from pipeline_platform.config.document import DocumentError, SourcePosition, json_type, read_text
+from pipeline_platform.config.contracts.odcs import DataContract
+from pipeline_platform.config.contracts.table import TableContract
+from pipeline_platform.config.documents.document import DocumentError, SourcePosition, json_type, read_text
+from pipeline_platform.config.documents.yaml_document import parse_yaml
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.project_files import referenced_file, shown_as
-from pipeline_platform.config.table_contract import TableContract
-from pipeline_platform.config.yaml_document import parse_yaml
 
 
 class ContractErrors(Exception):

@@ -1,0 +1,1 @@
+"""JSON, CSV and YAML files with the place of every value in them."""
