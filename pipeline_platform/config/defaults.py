@@ -102,16 +102,29 @@ class FolderDefaults:
             return root
         near = {_spelled(PipelineKeys, key): root / key for key in cast("dict[str, Any]", document.value)}
         parts: dict[str | int, SourcePosition] = {}
+        absent: set[str] = set()
         for key, place in self.keys.items():
             if key not in near:
                 parts[key] = place
+            elif near[key].value is None:
+                absent.add(str(near[key].pointer[0]))
             elif key in _BY_KEY:
                 parts[str(near[key].pointer[0])] = _merged(near[key], place, _BY_KEY[key])
         schedule = near.get("schedule") or parts.get("schedule")
         if schedule is not None and isinstance(schedule.value, dict):
             # It says its time zone itself.
             parts.pop("scheduleTimezone", None)
-        return MergedPosition(document, (), parts)
+        return MergedPosition(document, (), parts, frozenset(absent))
+
+    def taken_away(self, method: type[StepConfig], config: Mapping[str, Any]) -> list[str]:
+        """The keys of the config of a step that are null in place of a default.
+
+        Args:
+            method: Its method.
+            config: What its file says.
+        """
+        found = self.methods.get(method, {})
+        return [key for key, value in config.items() if value is None and _spelled(method, key) in found]
 
     def of_step(self, method: type[StepConfig], config: Mapping[str, Any]) -> Iterator[tuple[str, SourcePosition]]:
         """The keys that the config of a step lacks and that have a default.
@@ -197,6 +210,12 @@ class Defaults:
                 keys[key] = _merged(place, keys[key], _BY_KEY[key]) if is_both else place
             for method, places in found.methods.items():
                 methods.setdefault(method, {}).update(places)
+        # A null has taken away what the folder above says.
+        keys = {key: place for key, place in keys.items() if place.value is not None}
+        methods = {
+            method: {key: place for key, place in places.items() if place.value is not None}
+            for method, places in methods.items()
+        }
         return FolderDefaults(tuple(one.root.document.path for one in files), tuple(problems), keys, methods)
 
 
@@ -243,12 +262,17 @@ def _merged(near: SourcePosition, far: SourcePosition, model: type[BaseModel] | 
     """An object with the keys of another one that it does not have."""
     if not isinstance(near.value, dict) or not isinstance(far.value, dict):
         return near
-    known = {_spelled(model, key) for key in cast("dict[str, Any]", near.value)}
+    own = cast("dict[str, Any]", near.value)
+    known = {_spelled(model, key): key for key in own}
     parts: dict[str | int, SourcePosition] = dict(near.parts) if isinstance(near, MergedPosition) else {}
+    absent = set(near.absent) if isinstance(near, MergedPosition) else set[str]()
     for key in cast("dict[str, Any]", far.value):
-        if _spelled(model, key) not in known:
+        written = known.get(_spelled(model, key))
+        if written is None:
             parts[key] = far / key
-    return MergedPosition(near.document, near.pointer, parts)
+        elif own[written] is None:
+            absent.add(written)
+    return MergedPosition(near.document, near.pointer, parts, frozenset(absent))
 
 
 def _spelled(model: type[BaseModel] | None, key: str) -> str:
@@ -326,7 +350,7 @@ def _mistakes(
 ) -> Iterator[ConfigError]:
     """What is wrong with keys of which each pipeline has more."""
     # What holds variables is read with what they stand for.
-    known = {key: value for key, value in values.items() if not _has_variables(value)}
+    known = {key: value for key, value in values.items() if value is not None and not _has_variables(value)}
     try:
         model.model_validate(known)
     except ValidationError as error:

@@ -38,6 +38,8 @@ def referenced_file(
         exists = target.is_file()
     except OSError as error:
         raise DocumentError(place.problem(f"the referenced file can't be read: {error}")) from error
+    if not exists and target.is_dir():
+        raise DocumentError(place.problem(f"'{path or place.value}' is a folder: expected the path of a file"))
     if not exists:
         raise DocumentError(place.problem(f"the referenced file '{path or place.value}' does not exist"))
     return target

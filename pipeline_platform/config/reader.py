@@ -305,11 +305,14 @@ class Reader:
                 if key not in config:
                     config[key] = self._with_values(place.value, place, placed.values)
                     places[key] = place
-        for key, place in self.defaults.of_step(method, config) if method is not None else ():
+        if method is None:
+            return config, places
+        absent = self.defaults.taken_away(method, config)
+        for key, place in self.defaults.of_step(method, config):
             config[key] = self._with_values(place.value, place)
             places[key] = place
             self.defaulted.append(Defaulted.at(place, key, index))
-        return config, places
+        return {key: value for key, value in config.items() if key not in absent}, places
 
     def _validated(
         self,
@@ -349,7 +352,14 @@ class Reader:
                     self.problems.append(place.problem(message))
                 if mode == "streaming" and keys and keys.schedule is not None and not draft.config.ends_by_itself():
                     message = "a streaming pipeline with a schedule needs 'trigger': 'availableNow' in every load"
-                    self.problems.append(draft.key("trigger").problem(message))
+                    self.problems.append(draft.key("trigger").problem(message, hint=self._default_schedule()))
+
+    def _default_schedule(self) -> str | None:
+        place = self.root / "schedule"
+        if place.document is self.document:
+            return None
+        line, _ = place.document.position(place.pointer)
+        return f'the schedule is a default, of {place.document.path}:{line}; "schedule": null takes it away'
 
     def _check_stream(self, steps: Sequence[Step], drafts: Sequence[Draft]) -> None:
         try:

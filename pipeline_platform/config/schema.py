@@ -34,6 +34,8 @@ from pipeline_platform.config.templates import TEMPLATE_KEYS, TemplateKeys
 from pipeline_platform.config.variables import VARIABLE_NAME
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
+# In a template, a variable may be a part of it.
+_STEP_NAME = rf"^([A-Za-z_]|\$\{{var:{VARIABLE_NAME}\}})([A-Za-z0-9_]|\$\{{var:{VARIABLE_NAME}\}})*$"
 _NAME_WITH_VARIABLES = rf"^({PIPELINE_NAME[1:-2]}|\$\{{var:{VARIABLE_NAME}\}})+$"
 _PLAIN = frozenset({"default", "const", "enum", "defaultSnippets"})
 """Keywords whose values are data, and no schemas."""
@@ -198,7 +200,7 @@ def _step(methods: Sequence[type[StepConfig]], registry: MethodRegistry) -> dict
             "name": {
                 "description": "Name of the step and of its asset; by default `registerAs`, or made from the method.",
                 "type": ["string", "null"],
-                "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
+                "pattern": _STEP_NAME,
             },
             "config": {"description": "The keys of the method.", "type": "object"},
             "configRef": {

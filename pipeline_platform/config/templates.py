@@ -130,7 +130,8 @@ class Templates:
 
     def _file(self, place: SourcePosition, seen: tuple[Path, ...]) -> Path:
         if not is_path(place.value):
-            raise DocumentError(place.problem(f"expected the path of a template, not {json_type(place.value)}"))
+            found = "an empty string" if place.value == "" else json_type(place.value)
+            raise DocumentError(place.problem(f"expected the path of a template, not {found}"))
         target = referenced_file(place, seen[-1].parent, self.project, seen)
         if target.parent == seen[0].parent:
             message = "beside the pipelines a template would be taken for one of them"

@@ -28,7 +28,7 @@ from pipeline_platform.config.sql_limits import expression_mistake, query_mistak
 from pipeline_platform.redaction import looks_secret
 
 _DECIMAL_DIGITS = 38
-PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{env:"}
+PLACEHOLDER_SCHEMA = {"type": "string", "pattern": r"\$\{(env|var):"}
 
 # Spark's own names, `pyspark.StorageLevel`.
 STORAGE_LEVELS = (

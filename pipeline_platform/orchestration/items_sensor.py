@@ -52,6 +52,28 @@ def refresh_seconds() -> int | None:
     return int(said)
 
 
+def webserver_url() -> str | None:
+    """The URL of the webserver that is asked to reload; None for none.
+
+    Raises:
+        PipelineConfigurationException: The variable is no URL of one, or has a login, which Dagster's client can't use.
+    """
+    said = os.environ.get(WEBSERVER_VARIABLE, "").strip()
+    if not said:
+        return None
+    place = urlsplit(said)
+    if place.scheme not in ("http", "https") or not place.hostname:
+        raise PipelineConfigurationException(
+            f"{WEBSERVER_VARIABLE} is no URL of a webserver: {redact(said)}",
+            hint="set it to one such as http://localhost:3000",
+        )
+    if place.username is not None:
+        raise PipelineConfigurationException(
+            f"{WEBSERVER_VARIABLE} has a login, which can't be used", hint="give the URL without it"
+        )
+    return said
+
+
 def items_sensor(
     folder: Path, pipelines: Sequence[PipelineConfig], seconds: int, part: str = ""
 ) -> dg.SensorDefinition:
@@ -62,7 +84,11 @@ def items_sensor(
         pipelines: Those that are loaded.
         seconds: How often.
         part: What its name ends with.
+
+    Raises:
+        PipelineConfigurationException: As `webserver_url`.
     """
+    webserver = webserver_url()
     loaded: dict[Path, list[Item]] = {}
     for pipeline in pipelines:
         if pipeline.item is not None and pipeline.file is not None:
@@ -103,7 +129,7 @@ def items_sensor(
         # Who has not answered is waited for no longer than a tick may take.
         pool.shutdown(wait=False, cancel_futures=True)
         cursor = json.dumps(waiting, sort_keys=True)
-        if waiting and not _is_loaded_anew(context, cursor, ", ".join(waiting), told):
+        if waiting and not _is_loaded_anew(context, webserver, cursor, ", ".join(waiting), told):
             cursor = json.dumps({})
         return dg.SensorResult(skip_reason="\n".join(told) or "nothing has changed", cursor=cursor)
 
@@ -127,11 +153,12 @@ def _refreshed(file: Path, vault: VaultResource) -> Refreshed | None:
         return refresh_items(file, query, methods, credentials)
 
 
-def _is_loaded_anew(context: dg.SensorEvaluationContext, waiting: str, files: str, told: list[str]) -> bool:
+def _is_loaded_anew(
+    context: dg.SensorEvaluationContext, url: str | None, waiting: str, files: str, told: list[str]
+) -> bool:
     """Have the code location reloaded, once for each state of the items; whether it was asked to."""
     changed = f"the code location was loaded before the items of {files} changed"
-    url = os.environ.get(WEBSERVER_VARIABLE, "").strip()
-    if not url:
+    if url is None:
         told.append(f"{changed}: reload it, or set {WEBSERVER_VARIABLE} to have it reloaded")
         return False
     if context.cursor == waiting:

@@ -14,6 +14,7 @@ from pipeline_platform.cli.discover import _mistake
 from pipeline_platform.config.documents import document
 from pipeline_platform.config.loader import load_items_query, load_pipeline, load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.pipeline_keys import Retry
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import load_project, pipeline_files
 from pipeline_platform.orchestration.specs import code_versions
@@ -84,7 +85,6 @@ def test_what_a_step_or_its_referenced_file_says_wins_in_either_spelling_and_so_
     assert found.steps[0].config.as_config() == {
         "table": "orders",
         "credentialPath": "mine",
-        "host": None,
         "database": "referenced",
     }
     assert found.cron is None
@@ -257,3 +257,35 @@ def test_check_says_what_comes_from_where_and_tells_a_mistake_of_the_defaults_on
         told = CliRunner().invoke(app, ["check", str(asked)])
         assert (told.exit_code, told.stderr.count("unknown key 'schedul'")) == (1, 1)
         assert told.stderr.endswith("1 error\n")
+
+
+def test_null_takes_any_default_away_also_that_of_the_folder_above(folder: Path):
+    write(
+        folder.parent / "defaults.json",
+        {
+            "metadata": {"owner": "ada@example.com", "tags": ["shop"]},
+            "retry": {"maxAttempts": 7, "delaySeconds": 1},
+            "sparkConf": {"spark.sql.ansi.enabled": "true"},
+            "methods": {"toDeltaLake": {"mode": "merge", "mergeKeys": ["id"], "partitionBy": ["day"]}},
+        },
+    )
+    defaults = {"metadata": None, "methods": {"toDeltaLake": {"partitionBy": None}}}
+    own = {"retry": {"maxAttempts": None}, "spark_conf": {"spark.sql.ansi.enabled": None}}
+    source = extract("fromFiles", path="in", format="json")
+    sink = load(path="lake/orders", mode="overwrite", merge_keys=None)
+    found = read(folder, defaults, pipeline(source, sink, **own))
+    assert (found.metadata.owner, found.metadata.tags) == (None, [])
+    assert (found.retry.max_attempts, found.retry.delay_seconds) == (Retry().max_attempts, 1.0)
+    assert found.spark_conf == {}
+    assert found.steps[1].config.as_config() == {"path": "lake/orders", "mode": "overwrite"}
+    assert {one.key for one in found.defaulted} == {"retry.delaySeconds"}
+    assert read(folder, {}, orders(retry=None)).retry.delay_seconds == Retry().delay_seconds
+
+
+def test_a_stream_that_has_the_schedule_of_its_folder_is_told_whose_it_is(folder: Path):
+    stream = pipeline(extract("fromRate", rowsPerSecond=1), load(path="lake/orders"), mode="streaming")
+    assert refused(folder, {"schedule": "0 5 * * *"}, stream) == [
+        "p0.json:12 a streaming pipeline with a schedule needs 'trigger': 'availableNow' in every load "
+        '(the schedule is a default, of pipelines/defaults.json:2; "schedule": null takes it away)'
+    ]
+    assert read(folder, {"schedule": "0 5 * * *"}, {**stream, "schedule": None}).cron is None

@@ -198,11 +198,13 @@ class MergedPosition(SourcePosition):
 
     Args:
         parts: Where those are that are not written here.
+        absent: Keys that are written here and don't count.
     """
 
     parts: Mapping[str | int, SourcePosition] = field(
         default_factory=dict[str | int, SourcePosition], compare=False, repr=False
     )
+    absent: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
 
     def __truediv__(self, part: str | int) -> SourcePosition:
         return self.parts[part] if part in self.parts else super().__truediv__(part)
@@ -213,7 +215,8 @@ class MergedPosition(SourcePosition):
         own = super().value
         if not isinstance(own, dict):
             return own
-        return {**cast("dict[str, Any]", own), **{part: place.value for part, place in self.parts.items()}}
+        written = {key: value for key, value in cast("dict[str, Any]", own).items() if key not in self.absent}
+        return {**written, **{part: place.value for part, place in self.parts.items()}}
 
 
 def read_document(path: Path, shown_as: Path | None = None) -> Document:
