@@ -75,7 +75,7 @@ StreamListener = Callable[[StreamProgress], None]
 """Told where the stream stands after each micro-batch."""
 
 _LOG = logging.getLogger(__name__)
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS, _TOLD_SECONDS = 0.5, 2.0
 _WARNING_SECONDS = 60.0
 # Spark 4.1.1 fails while it tells of a micro-batch that it has repeated after a crash, if its source is Kafka; the
 # micro-batch is done by then. https://github.com/apache/spark/issues/55236
@@ -354,6 +354,11 @@ class StreamRun:
                 hint=told_by_spark.hint,
                 retryable=told_by_spark.retryable,
             ) from error
+        if not step.config.ends_by_itself():
+            # Whoever has ended it, or its Spark, may be about to tell this run to stop.
+            stop.sleep(_TOLD_SECONDS)
+            message = f"the query '{query.name}' was ended, and not by this run"
+            raise StreamingQueryException(message, query_name=query.name or "", query_id=str(query.id), retryable=True)
 
     def _warn_of_left_out(self, watermark: str | None) -> None:
         left_out = self._totals.left_out()

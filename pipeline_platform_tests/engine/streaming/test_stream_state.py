@@ -23,7 +23,7 @@ from pipeline_platform.engine.streaming import heartbeat
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.engine.streaming.stream_group import GroupMembers, Member
 from pipeline_platform.engine.streaming.stream_state import StreamState, state_file
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineException, StreamingQueryException
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform_tests.engine.processes import write_pipeline
 
@@ -69,6 +69,21 @@ def test_while_it_runs_it_says_who_runs_it_and_how_far_it_is(spark: SparkSession
         assert state.checkpoint == f"{tmp_path}/checkpoints/tested/stream"
     assert said(pipeline).phase == "stopped"
     assert not said(pipeline).is_alive(datetime.now(UTC))
+
+
+def test_a_stream_that_others_have_ended_has_not_completed(spark: SparkSession, flow: Flow):
+    pipeline = flow()
+
+    def listen(progress: StreamProgress) -> None:
+        if progress.worked:
+            run.queries.stop_all()
+
+    run = StreamRun(pipeline, spark, listener=listen)
+    with pytest.raises(StreamingQueryException, match="was ended, and not by this run") as found:
+        run.run()
+    assert found.value.retryable
+    assert said(pipeline).phase == "failed"
+    assert not said(pipeline).lasting
 
 
 def test_a_request_to_stop_holds_for_what_ran_then_and_not_for_what_is_started_later(
