@@ -48,7 +48,7 @@ def read_kept_contract(kept: KeptContract, keys: Mapping[str, SourcePosition], r
         return ReadContract(None, error.problems)
     problems, warnings = _partitions(table, kept, keys)
     promised = promises(table, kept.system)
-    return ReadContract(promised, problems, [*warnings, *promised.unchecked])
+    return ReadContract(promised, [*problems, *promised.problems], [*warnings, *promised.unchecked])
 
 
 def contract_steps(steps: Sequence[Step], promised: Mapping[int, Promises]) -> tuple[Step, ...]:
