@@ -19,12 +19,11 @@ def java_pattern_mistake(spark: SparkSession, pattern: str) -> str | None:
     """
     if is_remote(spark):
         return None
-    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import IllegalArgumentException
 
     jvm: Any = spark._jvm  # pyright: ignore[reportPrivateUsage]
     try:
         jvm.java.util.regex.Pattern.compile(pattern)
-    except Py4JJavaError as error:
-        thrown: Any = error.java_exception
-        return str(thrown.getMessage()).split("\n", 1)[0].strip()
+    except IllegalArgumentException as error:
+        return str(error).split("\n", 1)[0].strip()
     return None

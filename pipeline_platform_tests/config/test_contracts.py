@@ -168,7 +168,7 @@ def test_a_value_that_no_column_has_or_that_is_of_another_type_is_refused_at_its
         f"9:115: expected a string, not a boolean {quotes}",
         *[f"9:{column}: expected a string, not a number {quotes}" for column in (119, 126, 133)],
         "10:80: expected a number, not 'x'",
-        "11:91: expected a timestamp as ISO 8601 writes it, not 'soon'",
+        "11:90: expected a timestamp as ISO 8601 writes it, not 'soon'",
         "13:85: no regular expression: missing ), unterminated subpattern",
     ]
 
