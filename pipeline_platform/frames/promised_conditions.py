@@ -116,10 +116,10 @@ def _among(value: PromisedValue, allowed: Sequence[Any], *, is_strict: bool) -> 
     for one in allowed:
         if one is None:
             continue
-        if of is None:
-            given.append(F.lit(str(one)))
-            continue
         try:
+            if of is None:
+                given.append(_as_text(value.kind, one))
+                continue
             given += [F.lit(text).cast(value.kind) for text in values_in(value.kind, of, one)]
         except WrongValue:
             # What a column can't have is not missing there, as '' in one of numbers.
@@ -127,6 +127,15 @@ def _among(value: PromisedValue, allowed: Sequence[Any], *, is_strict: bool) -> 
                 raise
     column = value.column.cast("string") if of is None else value.column
     return column.isin(*given) if given else F.lit(False) & column.isNotNull()
+
+
+def _as_text(kind: DataType, one: Any) -> Column:
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import BinaryType, TimeType
+
+    if not isinstance(kind, (BinaryType, TimeType)):
+        raise WrongValue(f"nothing is compared with values of the type {kind.simpleString()}", "take the rule out")
+    return F.lit(str(one))
 
 
 def _missing(value: PromisedValue, unwanted: Sequence[Any]) -> Column:

@@ -118,6 +118,7 @@ def test_every_rule_is_checked_or_told(tmp_path: Path):
         (f"{HEAD}tags: [a\nteam: b\n", ["orders.odcs.yaml:7:5: not YAML: expected ',' or ']', but got ':'"]),
         (f"{HEAD}tags: &a [*a]\n", ["orders.odcs.yaml:6:7: not YAML: an alias leads back to what it stands in"]),
         (f"{HEAD}id: again\n", ["orders.odcs.yaml:6:1: the key 'id' appears twice in one object (first on line 3)"]),
+        (f"{HEAD}tags: [!!int x]\n", ["orders.odcs.yaml:6:8: not YAML: the value is no int"]),
         ("", ["orders.odcs.yaml:1:1: the file is empty"]),
         ("- a\n", ["orders.odcs.yaml:1:1: expected a data contract, not a list"]),
         ("a: \0", ["orders.odcs.yaml:1:4: not YAML: the character #x0000 is not allowed"]),

@@ -135,7 +135,7 @@ def test_a_load_writes_rows_that_keep_the_contract_in_one_pass_and_no_others(
     assert [rule.violations for step in done.steps for rule in step.rules] == [0, 0, 0]
     assert any("the column 'note' is not in the contract" in hint for hint in done.hints)
     table_of_load = tmp_path / "lake" / "orders"
-    child = {"id": 2, "amount": -1, "who": {"age": 5, "name": "Ada"}}
+    child: dict[str, object] = {"id": 2, "amount": -1, "who": {"age": 5, "name": "Ada"}}
     with pytest.raises(ValidationException) as broken:
         run(spark, tmp_path, contract, schema, good, child, {"amount": 2})
     assert broken.value.location is not None

@@ -116,7 +116,12 @@ class _Reader:
         return parts
 
     def _scalar(self, node: yaml.Node) -> Any:
-        value: Any = cast("Any", self.loader).construct_object(node)
+        try:
+            value: Any = cast("Any", self.loader).construct_object(node)
+        except (ValueError, KeyError) as error:
+            # Such as a number of thousands of digits, or a text that is tagged as a number.
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConstructorError(None, None, f"the value is no {kind}", node.start_mark) from error
         if isinstance(value, float):
             return _decimal(str(node.value), value)
         if value is None or isinstance(value, (str, bool, int)):
