@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.config.contracts.rules import RuleKind
+from pipeline_platform.config.contracts.promises import RuleKind
 from pipeline_platform.config.contracts.values import WrongValue
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import field_named, own_column, quoted
@@ -71,7 +71,12 @@ def breaks(rule: RuleKind, value: PromisedValue, asked: Any) -> Column:
     Raises:
         WrongValue: With something that no value of the column can be.
     """
-    return _CONDITIONS[rule](value, asked)
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import NullType
+
+    # A column that is null everywhere has no value, and no type that anything could be compared in.
+    is_empty = isinstance(value.kind, NullType) and rule not in ("notNull", "noneOf")
+    return F.lit(False) if is_empty else _CONDITIONS[rule](value, asked)
 
 
 def _limited(rule: RuleKind) -> Callable[[PromisedValue, Any], Column]:

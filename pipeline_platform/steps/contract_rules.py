@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import PrivateAttr
 
-from pipeline_platform.config.contracts.rules import PromisedRule, Promises
+from pipeline_platform.config.contracts.promises import PromisedRule, Promises
 from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.contracts.values import WrongValue
 from pipeline_platform.config.traits import Traits

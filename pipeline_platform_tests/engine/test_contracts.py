@@ -165,3 +165,11 @@ def test_what_spark_would_refuse_is_refused_at_its_place_in_the_contract(
     with pytest.raises(PipelineExecutionException) as found:
         planned(spark.createDataFrame([], f"it {kind}"), cast("ContractRules", pipeline.steps[-1].config))
     assert refused in found.value.message
+
+
+def test_a_column_that_is_null_everywhere_keeps_what_is_asked_of_values(spark: SparkSession, tmp_path: Path) -> None:
+    asked = "{name: it, logicalType: integer, logicalTypeOptions: {minimum: 1}, enum: [{value: 1}], unique: true}"
+    pipeline = load_pipeline(project(tmp_path, table(asked)), method_registry())
+    block = planned(spark.sql("SELECT NULL AS it"), cast("ContractRules", pipeline.steps[-1].config))
+    rules = [rule.flag for validation in block.validations for rule in validation.rules]
+    assert [list(row) for row in block.flagged.select(*rules).collect()] == [[False, False, False]]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.config_reference import References
+from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.reading import ContractErrors, table_contract
-from pipeline_platform.config.contracts.rules import Promises, partition_columns, promises
+from pipeline_platform.config.contracts.rules import partition_columns, promises
 from pipeline_platform.config.contracts.table import KeptContract, TableContract
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.step import Input, Step

@@ -1,4 +1,4 @@
-"""What a data contract promises of each row, and what of it the platform does not look at."""
+"""The rules of a data contract about rows: which of them are checked, and which are told not to be."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.contracts.odcs import Item, Property, Quality
 from pipeline_platform.config.contracts.options import KINDS, pattern_mistake
 from pipeline_platform.config.contracts.physical_type import Kind, physical_type
+from pipeline_platform.config.contracts.promises import PromisedRule, Promises, RuleKind
 from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.contracts.values import ValueKind, WrongValue, value_of
 from pipeline_platform.config.documents.document import SourcePosition
-
-RuleKind = Literal[
-    "notNull", "unique", "minimum", "maximum", "above", "below", "multipleOf", "minLength", "maxLength", "pattern",
-    "oneOf", "noneOf", "minItems", "maxItems", "uniqueItems", "maxBytes",
-]  # fmt: skip
 
 _BOUNDS: dict[str, RuleKind] = {
     "minimum": "minimum", "maximum": "maximum", "exclusiveMinimum": "above", "exclusiveMaximum": "below"
@@ -38,44 +34,6 @@ _OF_PARTS = ("object", "array", "vector", "map")
 # As datacontract-cli has it: of these a breach is no failure.
 _MILD = ("info", "warning", "warn", "low", "minor", "trivial")
 _METRICS = {"nullCheck": "nullValues", "validValues": "invalidValues", "duplicateCount": "duplicateValues"}
-
-
-@dataclass(frozen=True)
-class PromisedRule:
-    """A condition that each row keeps.
-
-    Args:
-        kind: What is asked.
-        columns: Each a column, or a field in one by the names that lead to it; several only of `unique`.
-        value: What the values are compared with.
-        name: For people: the column, and the contract's own name for the rule.
-        place: Where the contract says so.
-    """
-
-    kind: RuleKind
-    columns: tuple[tuple[str, ...], ...]
-    value: Any
-    name: str
-    place: SourcePosition
-
-
-@dataclass(frozen=True)
-class Promises:
-    """What a contract promises of each row of a table.
-
-    Args:
-        contract: The contract.
-        rules: What is checked.
-        unchecked: What is not, and why, at its place in the contract.
-        system: That of the load.
-        problems: What no value can be, at its place in the contract.
-    """
-
-    contract: TableContract
-    rules: tuple[PromisedRule, ...]
-    unchecked: tuple[ConfigError, ...]
-    system: str
-    problems: tuple[ConfigError, ...] = ()
 
 
 def promises(contract: TableContract, system: str) -> Promises:
