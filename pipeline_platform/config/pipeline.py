@@ -238,8 +238,18 @@ class PipelineConfig(PipelineKeys):
         raise KeyError(name)
 
     def step_title(self, step: Step) -> str:
-        """A step as it is announced when it begins, such as `step 3 of 5, flights (filterRows)`."""
-        return f"step {step.number} of {len(self.steps)}, {step.name} ({step.config.method})"
+        """A step as it is announced when it begins, such as `step 3 of 5, flights (filterRows)`.
+
+        The validation of a contract is none of the file: it comes before one.
+        """
+        number = step.number if step.guards is None else self.steps[step.guards].number
+        before = "" if step.guards is None else "before "
+        return f"{before}step {number} of {self.written_steps}, {step.name} ({step.config.method})"
+
+    @property
+    def written_steps(self) -> int:
+        """How many steps the file has: those of it, without the validations of contracts."""
+        return sum(step.guards is None for step in self.steps)
 
     @property
     def in_turn(self) -> tuple[Step, ...]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, nearest
 from pipeline_platform.config.config_reference import References
 from pipeline_platform.config.contracts.kept import contract_steps, read_kept_contract
-from pipeline_platform.config.contracts.rules import Promises
+from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.defaults import Defaulted, defaulted_keys
 from pipeline_platform.config.documents.document import Document, SourcePosition, json_type
 from pipeline_platform.config.for_each_item import Item, with_texts

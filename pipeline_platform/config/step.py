@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 
 from pydantic import PrivateAttr, ValidationError
 
-from pipeline_platform.config.contracts.rules import Promises
+from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import KeptContract
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel

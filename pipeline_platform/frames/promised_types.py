@@ -5,13 +5,13 @@ All of it is about types: nothing here needs a running Spark.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.config_error import nearest
 from pipeline_platform.config.contracts.odcs import Item, Property
-from pipeline_platform.config.contracts.physical_type import PhysicalType, physical_type
+from pipeline_platform.config.contracts.physical_type import Kind, PhysicalType, physical_type
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.frames.columns import field_named
 from pipeline_platform.frames.widening import holds
@@ -85,7 +85,7 @@ class _Comparison:
         physical = physical_type(one.physical_type, self.system) if one.physical_type is not None else None
         if isinstance(found, T.NullType):
             return
-        if not _is_logical(one, found) or (physical is not None and not _is_physical(physical, found)):
+        if not _is_logical(one, found) or (physical is not None and not self._is_physical(physical, found)):
             told = f"'{name}' is promised as {_told(one)}, and the load brings {found.simpleString()}"
             yield Breach(place, told)
             return
@@ -102,6 +102,35 @@ class _Comparison:
                     yield from self._item(one.map.value, found.valueType, at / "value", f"{name}.{{value}}")
             case _:
                 return
+
+    def _is_physical(self, promised: PhysicalType, found: DataType) -> bool:
+        """Whether every value of a type is one of the promised type."""
+        from pyspark.sql import types as T
+
+        # MySQL has booleans as tinyint(1).
+        if promised.kind == "tinyint" and self.system == "mysql" and isinstance(found, T.BooleanType):
+            return True
+        match promised.kind, found:
+            case "array", T.ArrayType():
+                return self._are_physical(promised, [found.elementType])
+            case "map", T.MapType():
+                return self._are_physical(promised, [found.keyType, found.valueType])
+            case "struct", T.StructType():
+                by_name = {field.name.lower(): field.dataType for field in found}
+                names = [name.lower() for name, _ in promised.inner]
+                is_known = not names or sorted(names) == sorted(by_name)
+                return is_known and self._are_physical(promised, [by_name[name] for name in names])
+            case _:
+                return _is_plain(promised, found)
+
+    def _are_physical(self, promised: PhysicalType, found: Sequence[DataType]) -> bool:
+        """Whether this holds of what is within, as far as it is promised and known."""
+        from pyspark.sql import types as T
+
+        return all(
+            one is None or isinstance(kind, T.NullType) or self._is_physical(one, kind)
+            for (_, one), kind in zip(promised.inner, found, strict=False)
+        )
 
 
 def _told(one: Item) -> str:
@@ -140,11 +169,35 @@ def _is_logical(one: Item, found: DataType) -> bool:
             return True
 
 
-def _is_physical(promised: PhysicalType, found: DataType) -> bool:
-    """Whether every value of a type is one of the promised type."""
+def _is_plain(promised: PhysicalType, found: DataType) -> bool:
+    """Whether every value of a type is one of the promised type, which has no others in it."""
     from pyspark.sql import types as T
 
-    numbers = {
+    kinds: Mapping[Kind, tuple[type[DataType], ...]] = {
+        "json": (T.StringType, T.StructType, T.ArrayType, T.MapType, T.VariantType),
+        "string": (T.StringType, T.CharType, T.VarcharType),
+        "binary": (T.BinaryType,),
+        "boolean": (T.BooleanType,),
+        "date": (T.DateType,),
+        "time": (T.TimeType, T.StringType),
+    }
+    match promised.kind:
+        case "decimal" if promised.precision is None:
+            return isinstance(found, (T.DecimalType, T.IntegralType))
+        case "timestamp":
+            return isinstance(found, T.TimestampNTZType if promised.has_zone is False else T.TimestampType) or (
+                promised.has_zone is None and isinstance(found, T.TimestampNTZType)
+            )
+        case "tinyint" | "smallint" | "int" | "bigint" | "float" | "double" | "decimal":
+            return isinstance(found, T.NumericType) and holds(_number(promised), found)
+        case _:
+            return isinstance(found, kinds.get(promised.kind, ()))
+
+
+def _number(promised: PhysicalType) -> DataType:
+    from pyspark.sql import types as T
+
+    numbers: Mapping[Kind, DataType] = {
         "tinyint": T.ByteType(),
         "smallint": T.ShortType(),
         "int": T.IntegerType(),
@@ -152,33 +205,4 @@ def _is_physical(promised: PhysicalType, found: DataType) -> bool:
         "float": T.FloatType(),
         "double": T.DoubleType(),
     }
-    if promised.kind in numbers:
-        # MySQL has booleans as tinyint(1).
-        is_flag = promised.kind == "tinyint" and isinstance(found, T.BooleanType)
-        return is_flag or (isinstance(found, T.NumericType) and holds(numbers[promised.kind], found))
-    match promised.kind:
-        case "decimal":
-            if promised.precision is None:
-                return isinstance(found, (T.DecimalType, T.IntegralType))
-            wanted = T.DecimalType(promised.precision, promised.scale)
-            return isinstance(found, T.NumericType) and holds(wanted, found)
-        case "json":
-            return isinstance(found, (T.StringType, T.StructType, T.ArrayType, T.MapType, T.VariantType))
-        case "string":
-            return isinstance(found, (T.StringType, T.CharType, T.VarcharType))
-        case "binary":
-            return isinstance(found, T.BinaryType)
-        case "boolean":
-            return isinstance(found, T.BooleanType)
-        case "date":
-            return isinstance(found, T.DateType)
-        case "timestamp":
-            return isinstance(found, (T.TimestampType, T.TimestampNTZType))
-        case "time":
-            return isinstance(found, (T.TimeType, T.StringType))
-        case "array":
-            return isinstance(found, T.ArrayType)
-        case "struct":
-            return isinstance(found, T.StructType)
-        case _:
-            return isinstance(found, T.MapType)
+    return numbers.get(promised.kind) or T.DecimalType(promised.precision or 0, promised.scale)

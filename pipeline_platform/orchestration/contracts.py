@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 
+from pipeline_platform.config.contracts.odcs import Item, Property
 from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
@@ -33,12 +36,25 @@ def contract_metadata(pipeline: PipelineConfig, step: Step) -> dict[str, str]:
 
 
 def contract_content(step: Step) -> list[str]:
-    """What a data contract says of a table, if the step is the validation of one: it makes another step of it.
+    """What a data contract promises of a table, if the step is the validation of one: it makes another step of it.
 
     Args:
         step: The step.
     """
-    return [step.config.table.table.model_dump_json()] if isinstance(step.config, ContractRules) else []
+    if not isinstance(step.config, ContractRules):
+        return []
+    promised = step.config.promised
+    rules = [[rule.name, rule.kind, rule.columns, rule.value] for rule in promised.rules]
+    types = [_types(one) for one in promised.contract.table.properties]
+    return [json.dumps([rules, types], default=str)]
+
+
+def _types(one: Item) -> list[Any]:
+    """What a contract says of the type of a value, and of those in it."""
+    parts = [*one.properties, one.items, *([one.map.key, one.map.value] if one.map is not None else [])]
+    name = one.column if isinstance(one, Property) else None
+    within = [_types(part) for part in parts if part is not None]
+    return [name, one.logical_type, one.physical_type, one.semantic_type, within]
 
 
 def with_descriptions(pipeline: PipelineConfig, step: Step, columns: Mapping[str, str]) -> dict[str, str]:

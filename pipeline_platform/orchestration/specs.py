@@ -200,7 +200,7 @@ def _uri(step: Step) -> dict[str, str]:
 def _description(pipeline: PipelineConfig, step: Step) -> str:
     place = f"{step.location.file}:{step.location.line}" if step.location.file is not None else pipeline.name
     about = f"{pipeline.description}\n\n" if pipeline.description else ""
-    return f"{about}Step {step.number} of {len(pipeline.steps)}, `{step.config.method}`, of `{place}`."
+    return f"{about}Step {step.number} of {pipeline.written_steps}, `{step.config.method}`, of `{place}`."
 
 
 def _tags(pipeline: PipelineConfig) -> dict[str, str]:

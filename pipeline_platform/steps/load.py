@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, 
 from pydantic import AfterValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.contracts.rules import Promises
+from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import Contract, KeptContract
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
 from pipeline_platform.config.values import Location, Text, one_of

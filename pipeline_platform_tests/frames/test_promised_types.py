@@ -54,11 +54,24 @@ def one(kind: T.DataType) -> T.StructType:
         ("physicalType: int", T.LongType(), False),
         ("physicalType: 'decimal(12,2)'", MONEY, True),
         ("physicalType: 'decimal(8,2)'", MONEY, False),
-        ("physicalType: numeric", MONEY, True),
+        ("physicalType: numeric", MONEY, False),
+        ("physicalType: numeric", T.DecimalType(10, 0), True),
+        ("physicalType: 'array<int>'", T.ArrayType(T.ShortType()), True),
+        ("physicalType: 'array<int>'", T.ArrayType(T.StringType()), False),
+        ("physicalType: 'array<hstore>'", T.ArrayType(T.StringType()), True),
+        ("physicalType: 'map<string,int>'", T.MapType(T.StringType(), T.LongType()), False),
+        ("physicalType: 'struct<zip:string>'", BOX, True),
+        ("physicalType: 'struct<y:string>'", BOX, False),
+        ("physicalType: 'struct<zip:string,x:int>'", BOX, False),
+        ("physicalType: struct", BOX, True),
+        ("physicalType: timestamp_ntz", T.TimestampType(), False),
+        ("physicalType: timestamp_ntz", T.TimestampNTZType(), True),
+        ("physicalType: timestamp", T.TimestampNTZType(), False),
+        ("physicalType: datetime", T.TimestampNTZType(), True),
         ("physicalType: double", MONEY, False),
         ("physicalType: varchar(2)", T.StringType(), True),
         ("physicalType: uuid", T.BinaryType(), False),
-        ("physicalType: tinyint(1)", T.BooleanType(), True),
+        ("physicalType: tinyint(1)", T.BooleanType(), False),
         ("physicalType: jsonb", BOX, True),
         ("logicalType: integer, physicalType: hstore", T.LongType(), True),
         ("description: anything", T.BinaryType(), True),
@@ -69,6 +82,27 @@ def test_a_column_fits_if_each_value_of_its_type_is_one_of_the_promised(
     tmp_path: Path, promised: str, kind: T.DataType, fits: bool
 ) -> None:
     assert (told(tmp_path, one(kind), f"{{name: it, {promised}}}") == []) is fits
+
+
+@pytest.mark.parametrize(
+    ("promised", "system", "kind", "fits"),
+    [
+        ("tinyint(1)", "mysql", T.BooleanType(), True),
+        ("numeric", "postgres", MONEY, True),
+        ("numeric", "mysql", MONEY, False),
+        ("int8", "mysql", T.LongType(), True),
+        ("int8", "postgres", T.LongType(), True),
+        ("real", "mysql", T.DoubleType(), True),
+        ("real", "postgres", T.DoubleType(), False),
+        ("float(53)", "mysql", T.DoubleType(), True),
+        ("float(24)", "mysql", T.DoubleType(), False),
+        ("timestamp", "postgres", T.TimestampNTZType(), True),
+    ],
+)
+def test_a_physical_type_is_that_of_the_system(
+    tmp_path: Path, promised: str, system: str, kind: T.DataType, fits: bool
+) -> None:
+    assert (told(tmp_path, one(kind), f"{{name: it, physicalType: '{promised}'}}", system=system) == []) is fits
 
 
 def test_a_breach_names_its_line_the_column_and_what_it_should_be(tmp_path: Path) -> None:

@@ -44,7 +44,8 @@ def test_a_load_is_another_one_when_its_contract_says_something_else(tmp_path: P
         return code_versions(pipeline)[1]
 
     once = version("{name: id, required: true}")
-    assert version("{name: id, required: true}") == once
+    assert version("{name: id, required: true, description: Said otherwise., tags: [a]}") == once
+    assert version("{name: id, required: true, logicalType: integer}") != once
     assert version("{name: id, unique: true}") != once
     pipeline = load_pipeline(project(tmp_path, table("{name: id}")), method_registry())
     assert [file.suffixes for file in pipeline.sources] == [[".odcs", ".yaml"]]

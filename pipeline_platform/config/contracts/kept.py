@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.config_reference import References
+from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.reading import ContractErrors, table_contract
-from pipeline_platform.config.contracts.rules import Promises, partition_columns, promises
+from pipeline_platform.config.contracts.rules import partition_columns, promises
 from pipeline_platform.config.contracts.table import KeptContract, TableContract
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.step import Input, Step
@@ -48,7 +49,7 @@ def read_kept_contract(kept: KeptContract, keys: Mapping[str, SourcePosition], r
         return ReadContract(None, error.problems)
     problems, warnings = _partitions(table, kept, keys)
     promised = promises(table, kept.system)
-    return ReadContract(promised, problems, [*warnings, *promised.unchecked])
+    return ReadContract(promised, [*problems, *promised.problems], [*warnings, *promised.unchecked])
 
 
 def contract_steps(steps: Sequence[Step], promised: Mapping[int, Promises]) -> tuple[Step, ...]:

@@ -5,42 +5,29 @@ https://bitol-io.github.io/open-data-contract-standard. What the platform makes 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.contracts.options import LogicalType, option_mistakes
+from pipeline_platform.config.contracts.values import Number
+from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.values import Text
 
-LogicalType = Literal[
-    "string", "date", "timestamp", "time", "number", "integer", "object", "array", "boolean", "map", "vector"
-]
-
-_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "format"})
-_TIME = _BOUNDS | {"timezone", "defaultTimezone"}
-OPTIONS: Mapping[str, frozenset[str]] = {
-    "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
-    "date": _BOUNDS,
-    "timestamp": _TIME,
-    "time": _TIME,
-    "integer": _BOUNDS | {"multipleOf"},
-    "number": _BOUNDS | {"multipleOf"},
-    "object": frozenset({"minProperties", "maxProperties", "required"}),
-    "array": frozenset({"minItems", "maxItems", "uniqueItems"}),
-    "vector": frozenset(
-        {"dimensions", "elementType", "distanceMetric", "embeddingModel", "embeddingModelVersion", "normalized"}
-    ),
-}
-"""The options of each logical type that has any."""
-_LEAST = {
-    "minLength": 0, "maxLength": 0, "minProperties": 0, "maxProperties": 0, "minItems": 0, "maxItems": 0
-}  # fmt: skip
 _DIMENSIONS = Literal["accuracy", "completeness", "conformity", "consistency", "coverage", "timeliness", "uniqueness"]
 
 
-class Quality(FormatModel):
+class ContractModel(FormatModel):
+    """Base of all in a contract: keys only as the standard spells them, and no text in place of a flag or a number."""
+
+    model_config = ConfigDict(strict=True, populate_by_name=False)
+
+
+class Quality(ContractModel):
     """A rule about the quality of an object or a property."""
 
     id: Text | None = None
@@ -55,12 +42,12 @@ class Quality(FormatModel):
     """Where v3.0 has what is an argument later."""
     must_be: Any = None
     must_not_be: Any = None
-    must_be_greater_than: float | None = None
-    must_be_greater_or_equal_to: float | None = None
-    must_be_less_than: float | None = None
-    must_be_less_or_equal_to: float | None = None
-    must_be_between: list[float] | None = None
-    must_not_be_between: list[float] | None = None
+    must_be_greater_than: Number | None = None
+    must_be_greater_or_equal_to: Number | None = None
+    must_be_less_than: Number | None = None
+    must_be_less_or_equal_to: Number | None = None
+    must_be_between: list[Number] | None = None
+    must_not_be_between: list[Number] | None = None
     unit: str | None = None
     severity: str | None = None
     dimension: _DIMENSIONS | None = None
@@ -75,8 +62,16 @@ class Quality(FormatModel):
     custom_properties: Any = None
     authoritative_definitions: Any = None
 
+    @model_validator(mode="after")
+    def _counts_numbers(self) -> Self:
+        for key, value in (("mustBe", self.must_be), ("mustNotBe", self.must_not_be)):
+            is_number = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
+            if self.type == "library" and value is not None and not is_number:
+                raise PydanticCustomError("number", "expected a number", {"key": key})
+        return self
 
-class _Element(FormatModel):
+
+class _Element(ContractModel):
     id: Text | None = None
     physical_name: Text | None = None
     physical_type: Text | None = None
@@ -91,7 +86,7 @@ class _Element(FormatModel):
     quality: list[Quality] = []
 
 
-class AllowedValue(FormatModel):
+class AllowedValue(ContractModel):
     """One of the values that a property may have."""
 
     value: Any
@@ -130,11 +125,23 @@ class Item(_Element):
 
     @model_validator(mode="after")
     def _options_fit_type(self) -> Self:
-        for key, value in self.logical_type_options.items():
-            if self.logical_type is not None and (wrong := _wrong_option(self.logical_type, key, value)) is not None:
+        if self.logical_type is not None:
+            for key, wrong in option_mistakes(self.logical_type, self.logical_type_options):
                 context = {"message": wrong, "keys": ("logicalTypeOptions", key)}
                 raise PydanticCustomError("option", "{message}", context)
         return self
+
+    def inside(self, place: SourcePosition) -> Sequence[tuple[Item, SourcePosition]]:
+        """What an array or a map has in it, each with its place.
+
+        Args:
+            place: Of this.
+        """
+        parts = self.map or MapDefinition()
+        found = (
+            (self.items, place / "items"), (parts.key, place / "map" / "key"), (parts.value, place / "map" / "value")
+        )  # fmt: skip
+        return [(inner, at) for inner, at in found if inner is not None]
 
 
 class Property(Item):
@@ -148,7 +155,7 @@ class Property(Item):
         return self.physical_name or self.name
 
 
-class MapDefinition(FormatModel):
+class MapDefinition(ContractModel):
     """The keys and values of a map."""
 
     key: Item | None = None
@@ -165,7 +172,7 @@ class SchemaObject(_Element):
     context: Any = None
 
 
-class DataContract(FormatModel):
+class DataContract(ContractModel):
     """A whole contract."""
 
     api_version: Literal["v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0", "v3.2.0"]
@@ -191,33 +198,6 @@ class DataContract(FormatModel):
     authoritative_definitions: Any = None
     custom_properties: Any = None
     contract_created_ts: str | None = None
-
-
-def _wrong_option(kind: LogicalType, key: str, value: Any) -> str | None:
-    """What is wrong with an option of a logical type; None if nothing is."""
-    allowed = OPTIONS.get(kind, frozenset[str]())
-    if key not in allowed:
-        listed = f"; it has {', '.join(sorted(allowed))}" if allowed else ""
-        return f"'{key}' is no option of the logical type {kind}{listed}"
-    if key in _LEAST:
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        return None if is_count else "expected an integer of 0 or more"
-    if key in ("pattern", "format", "defaultTimezone"):
-        return None if isinstance(value, str) else "expected a string"
-    if key in ("uniqueItems", "timezone"):
-        return None if isinstance(value, bool) else "expected true or false"
-    # Up to v3.0.2 these say of 'minimum' and 'maximum' that they are not allowed themselves.
-    if key.startswith("exclusive") and isinstance(value, bool):
-        return None
-    if key in _BOUNDS | {"multipleOf"}:
-        return _wrong_bound(kind, value)
-    return None
-
-
-def _wrong_bound(kind: LogicalType, value: Any) -> str | None:
-    if kind in ("integer", "number"):
-        return None if isinstance(value, (int, float)) and not isinstance(value, bool) else "expected a number"
-    return None if isinstance(value, str) else "expected a string"
 
 
 Item.model_rebuild()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
-from pipeline_platform.config.contracts.odcs import DataContract
+from pipeline_platform.config.contracts.odcs import DataContract, Item, Property
 from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.documents.document import DocumentError, SourcePosition, json_type, read_text
 from pipeline_platform.config.documents.yaml_document import parse_yaml
@@ -55,7 +56,7 @@ def read_contract(place: SourcePosition, path: str, project: Path) -> tuple[Data
     except ValidationError as error:
         places: Mapping[str, SourcePosition] = {key: root / key for key in written}
         found = located_errors(format_errors(error), DataContract, places, root)
-        raise ContractErrors([*document.problems, *found]) from error
+        raise ContractErrors([*document.problems, *map(_with_quotes, found)]) from error
     if problems := [*document.problems, *_repeated_names(contract, root)]:
         raise ContractErrors(problems)
     return contract, root
@@ -79,9 +80,13 @@ def table_contract(
     tables = contract.schema_
     sought = [wanted] if wanted is not None else loaded
     names = [(table.name, table.physical_name) for table in tables]
-    at = next((index for name in sought for index, known in enumerate(names) if name in known), None)
-    if at is None and wanted is None and len(tables) == 1:
-        at = 0
+    called = [(name, [index for index, known in enumerate(names) if name in known]) for name in sought]
+    name, found = next(((name, found) for name, found in called if found), (sought[0], list[int]()))
+    if len(found) > 1:
+        message = f"the contract {root.document.path} has {len(found)} objects with the name '{name}' in its 'schema'"
+        others = ", ".join(tables[index].name for index in found)
+        raise ContractErrors([place.problem(message, hint=f"name one by what it alone is called: {others}")])
+    at = found[0] if found else 0 if wanted is None and len(tables) == 1 else None
     if at is None:
         known = [table.name for table in tables]
         file = root.document.path
@@ -94,10 +99,36 @@ def table_contract(
 
 
 def _repeated_names(contract: DataContract, root: SourcePosition) -> Iterator[ConfigError]:
+    seen: set[str] = set()
     for number, table in enumerate(contract.schema_):
-        seen: set[str] = set()
-        for index, one in enumerate(table.properties):
-            if one.column.lower() in seen:
-                place = root / "schema" / number / "properties" / index
-                yield place.problem(f"'{table.name}' has the column '{one.column}' twice")
-            seen.add(one.column.lower())
+        place = root / "schema" / number
+        if table.name in seen:
+            yield (place / "name").problem(f"the contract has the object '{table.name}' twice")
+        seen.add(table.name)
+        yield from _repeated_properties(table.properties, place, f"'{table.name}' has the column")
+
+
+def _repeated_properties(properties: Sequence[Property], place: SourcePosition, what: str) -> Iterator[ConfigError]:
+    columns: set[str] = set()
+    names: set[str] = set()
+    for index, one in enumerate(properties):
+        at = place / "properties" / index
+        if one.column.lower() in columns:
+            yield at.problem(f"{what} '{one.column}' twice")
+        elif one.name in names:
+            yield (at / "name").problem(f"{what} '{one.name}' twice")
+        columns.add(one.column.lower())
+        names.add(one.name)
+        yield from _repeated_within(one, at, one.column)
+
+
+def _repeated_within(one: Item, place: SourcePosition, path: str) -> Iterator[ConfigError]:
+    yield from _repeated_properties(one.properties, place, f"'{path}' has the field")
+    for inner, at in one.inside(place):
+        yield from _repeated_within(inner, at, path)
+
+
+def _with_quotes(problem: ConfigError) -> ConfigError:
+    """The error, with a hint where YAML takes for something else what is meant as text."""
+    unquoted = ("expected a string, not a number", "expected a string, not a boolean")
+    return replace(problem, hint="write it in quotes") if problem.message in unquoted else problem

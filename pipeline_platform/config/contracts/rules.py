@@ -1,22 +1,19 @@
-"""What a data contract promises of each row, and what of it the platform does not look at."""
+"""The rules of a data contract about rows: which of them are checked, and which are told not to be."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any, Literal, cast
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.contracts.odcs import Item, Property, Quality
-from pipeline_platform.config.contracts.physical_type import physical_type
+from pipeline_platform.config.contracts.options import KINDS, pattern_mistake
+from pipeline_platform.config.contracts.physical_type import Kind, physical_type
+from pipeline_platform.config.contracts.promises import PromisedRule, Promises, RuleKind
 from pipeline_platform.config.contracts.table import TableContract
+from pipeline_platform.config.contracts.values import ValueKind, WrongValue, value_of
 from pipeline_platform.config.documents.document import SourcePosition
-
-RuleKind = Literal[
-    "notNull", "unique", "minimum", "maximum", "above", "below", "multipleOf", "minLength", "maxLength", "pattern",
-    "oneOf", "noneOf", "minItems", "maxItems", "uniqueItems",
-]  # fmt: skip
 
 _BOUNDS: dict[str, RuleKind] = {
     "minimum": "minimum", "maximum": "maximum", "exclusiveMinimum": "above", "exclusiveMaximum": "below"
@@ -28,47 +25,15 @@ _ROW_OPTIONS: dict[str, RuleKind] = {
     "minLength": "minLength", "maxLength": "maxLength", "pattern": "pattern", "multipleOf": "multipleOf",
     "minItems": "minItems", "maxItems": "maxItems",
 }  # fmt: skip
-# What says how values are written, which a column of its type has no part in.
-_OF_TEXT = ("timezone", "defaultTimezone")
+# Of those that a physical type alone tells.
+_PHYSICAL: dict[Kind, ValueKind] = {
+    **dict.fromkeys(("smallint", "int", "bigint", "decimal", "float", "double"), "number"),
+    "string": "text", "boolean": "flag", "date": "date", "timestamp": "timestamp",
+}  # fmt: skip
+_OF_PARTS = ("object", "array", "vector", "map")
 # As datacontract-cli has it: of these a breach is no failure.
 _MILD = ("info", "warning", "warn", "low", "minor", "trivial")
 _METRICS = {"nullCheck": "nullValues", "validValues": "invalidValues", "duplicateCount": "duplicateValues"}
-
-
-@dataclass(frozen=True)
-class PromisedRule:
-    """A condition that each row keeps.
-
-    Args:
-        kind: What is asked.
-        columns: Each a column, or a field in one by the names that lead to it; several only of `unique`.
-        value: What the values are compared with.
-        name: For people: the column, and the contract's own name for the rule.
-        place: Where the contract says so.
-    """
-
-    kind: RuleKind
-    columns: tuple[tuple[str, ...], ...]
-    value: Any
-    name: str
-    place: SourcePosition
-
-
-@dataclass(frozen=True)
-class Promises:
-    """What a contract promises of each row of a table.
-
-    Args:
-        contract: The contract.
-        rules: What is checked.
-        unchecked: What is not, and why, at its place in the contract.
-        system: That of the load.
-    """
-
-    contract: TableContract
-    rules: tuple[PromisedRule, ...]
-    unchecked: tuple[ConfigError, ...]
-    system: str
 
 
 def promises(contract: TableContract, system: str) -> Promises:
@@ -80,7 +45,7 @@ def promises(contract: TableContract, system: str) -> Promises:
     """
     found = _Search(system)
     found.table(contract)
-    return Promises(contract, tuple(found.rules), tuple(found.unchecked), system)
+    return Promises(contract, tuple(found.rules), tuple(found.unchecked), system, tuple(found.problems))
 
 
 @dataclass
@@ -88,11 +53,18 @@ class _Search:
     system: str
     rules: list[PromisedRule] = field(default_factory=list[PromisedRule])
     unchecked: list[ConfigError] = field(default_factory=list[ConfigError])
+    problems: list[ConfigError] = field(default_factory=list[ConfigError])
+    key: tuple[str, ...] | None = None
+    """The only column of the primary key; None if it has several, or there is none."""
 
     def table(self, contract: TableContract) -> None:
         table, place = contract.table, contract.place
         keys = [(index, one) for index, one in enumerate(table.properties) if one.primary_key]
         keys.sort(key=lambda found: found[1].primary_key_position)
+        self.key = (keys[0][1].column,) if len(keys) == 1 else None
+        self._relationships(table.relationships, place)
+        if not table.properties:
+            self._tell(place, f"'{table.name}' has no 'properties', so no column of it is checked")
         for index, one in enumerate(table.properties):
             self._item(one, (one.column,), place / "properties" / index)
         if keys:
@@ -118,34 +90,52 @@ class _Search:
             return
         self._own_rules(one, path, place)
         for index, rule in enumerate(one.quality):
-            self._quality(rule, path, place / "quality" / index)
+            self._quality(rule, one, path, place / "quality" / index)
         for index, inner in enumerate(one.properties):
             self._item(inner, (*path, inner.column), place / "properties" / index)
-        inside = [("items", one.items, place / "items")]
-        if one.map is not None:
-            inside += [("map", one.map.key, place / "map" / "key"), ("map", one.map.value, place / "map" / "value")]
-        for _, inner, at in inside:
-            if inner is not None:
-                self._within(inner, ".".join(path), at)
+        for inner, at in one.inside(place):
+            self._within(inner, ".".join(path), at)
 
     def _own_rules(self, one: Item, path: tuple[str, ...], place: SourcePosition) -> None:
         if one.required or one.primary_key:
             said = "required" if one.required else "primaryKey"
             self._add("notNull", (path,), None, f"{said}, not null", place / said)
-        if one.unique and not (one.primary_key and len(path) == 1 and one.primary_key_position < 0):
+        if one.unique and not (one.primary_key and path == self.key):
             self._add("unique", (path,), None, "unique", place / "unique")
+        named = ".".join(path)
+        if one.primary_key and len(path) > 1:
+            self._tell(place / "primaryKey", f"of '{named}' only that it is not null is checked: keys are of columns")
+        elif one.primary_key_position >= 0 and not one.primary_key:
+            self._tell(place / "primaryKeyPosition", f"'{named}' is in no key without 'primaryKey'")
+        if one.partitioned and len(path) > 1:
+            self._tell(place / "partitioned", f"'partitioned' of '{named}' is not checked: it is no column")
+        self._relationships(one.relationships, place)
         self._options(one, path, place)
-        if one.enum is not None:
-            self._add("oneOf", (path,), [allowed.value for allowed in one.enum], "enum", place / "enum")
         if one.physical_type is not None:
-            known = physical_type(one.physical_type, self.system)
-            if known is None:
-                self._tell(
-                    place / "physicalType", f"'{one.physical_type}' is no type that Spark's can be compared with"
-                )
-            elif known.length is not None and "maxLength" not in one.logical_type_options:
-                at = place / "physicalType"
-                self._add("maxLength", (path,), known.length, f"physicalType {one.physical_type}", at)
+            self._physical(one.physical_type, path, place / "physicalType")
+        if one.enum is not None:
+            at = place / "enum"
+            values = [(allowed.value, at / index / "value") for index, allowed in enumerate(one.enum)]
+            self._values("oneOf", one, path, values, ("enum", at))
+
+    def _physical(self, written: str, path: tuple[str, ...], at: SourcePosition) -> None:
+        known, said = physical_type(written, self.system), f"physicalType {written}"
+        if known is None:
+            self._tell(at, f"'{written}' is no type that Spark's can be compared with")
+            return
+        least, most = known.range or (None, None)
+        limits: list[tuple[RuleKind, Any]] = [
+            ("maxLength", known.length),
+            ("maxBytes", known.bytes),
+            ("pattern", known.pattern),
+            ("minimum", least),
+            ("maximum", most),
+        ]
+        for kind, limit in limits:
+            if limit is not None:
+                self._add(kind, (path,), limit, said, at)
+        for what in known.unchecked:
+            self._tell(at, f"of '{written}' {what}")
 
     def _options(self, one: Item, path: tuple[str, ...], place: SourcePosition) -> None:
         options, kind = one.logical_type_options, one.logical_type
@@ -166,17 +156,21 @@ class _Search:
                 self._tell(at, "'multipleOf' is checked of the logical type integer alone")
             elif key in _ROW_OPTIONS:
                 self._add(_ROW_OPTIONS[key], (path,), value, f"{key} {value}", at)
-            elif key not in _OF_TEXT and not (key == "format" and kind in ("date", "timestamp", "time")):
+            # How values are written is no matter of a column that has a type of its own for them.
+            elif not (key == "format" and kind in ("date", "timestamp", "time")):
                 self._tell(at, f"'{key}' of '{'.'.join(path)}' is not checked")
 
     def _bound(self, key: str, value: Any, one: Item, path: tuple[str, ...], at: SourcePosition) -> None:
         if isinstance(value, bool):
+            plain = next(plain for plain, (exclusive, _) in _STRICT.items() if exclusive == key)
+            if value and plain not in one.logical_type_options:
+                self._tell(at, f"'{key}' says nothing without '{plain}'")
             return
         kind = _BOUNDS[key]
         exclusive, strict = _STRICT.get(key, ("", kind))
         if one.logical_type_options.get(exclusive) is True:
             kind = strict
-        limit = _moment(one, value)
+        limit = _limit(one, value)
         if one.logical_type == "time":
             self._tell(at, f"'{key}' is not checked of a time")
         elif limit is None:
@@ -184,7 +178,7 @@ class _Search:
         else:
             self._add(kind, (path,), limit, f"{key} {value}", at)
 
-    def _quality(self, rule: Quality, path: tuple[str, ...], at: SourcePosition) -> None:
+    def _quality(self, rule: Quality, one: Item, path: tuple[str, ...], at: SourcePosition) -> None:
         arguments, metric = rule.arguments or {}, _metric(rule)
         if (why := _unusable(rule)) is not None:
             self._leave(rule, at, why)
@@ -193,23 +187,61 @@ class _Search:
         elif metric == "duplicateValues":
             self._add("unique", (path,), None, _name(rule), at)
         elif metric == "missingValues" and isinstance(arguments.get("missingValues"), list):
-            self._add("noneOf", (path,), arguments["missingValues"], _name(rule), at)
+            there = at / "arguments" / "missingValues"
+            self._values("noneOf", one, path, _listed(there), (_name(rule), at))
         elif metric == "invalidValues":
-            valid, pattern = rule.valid_values or arguments.get("validValues"), arguments.get("pattern")
-            if isinstance(valid, list):
-                self._add("oneOf", (path,), valid, _name(rule), at)
-            if isinstance(pattern, str):
-                self._add("pattern", (path,), pattern, _name(rule), at)
-            if not isinstance(valid, list) and not isinstance(pattern, str):
-                self._leave(rule, at, "its 'arguments' have neither 'validValues' nor 'pattern'")
+            self._valid(rule, one, path, at)
         else:
             self._leave(rule, at, f"'{metric}' is no metric of a column, or lacks its arguments")
+
+    def _valid(self, rule: Quality, one: Item, path: tuple[str, ...], at: SourcePosition) -> None:
+        arguments = rule.arguments or {}
+        pattern = arguments.get("pattern")
+        place = at / "validValues" if rule.valid_values else at / "arguments" / "validValues"
+        has_values = isinstance(rule.valid_values or arguments.get("validValues"), list)
+        if has_values:
+            self._values("oneOf", one, path, _listed(place), (_name(rule), at))
+        if isinstance(pattern, str):
+            self._add("pattern", (path,), pattern, _name(rule), at)
+            if (mistake := pattern_mistake(pattern)) is not None:
+                self.problems.append((at / "arguments" / "pattern").problem(mistake))
+        if not has_values and not isinstance(pattern, str):
+            self._leave(rule, at, "its 'arguments' have neither 'validValues' nor 'pattern'")
+
+    def _values(
+        self,
+        kind: Literal["oneOf", "noneOf"],
+        one: Item,
+        path: tuple[str, ...],
+        given: Sequence[tuple[Any, SourcePosition]],
+        said: tuple[str, SourcePosition],
+    ) -> None:
+        """A rule that compares with values, each of which is of the type of the column."""
+        name, at = said
+        if one.logical_type in _OF_PARTS and any(value is not None for value, _ in given):
+            self._tell(at, f"'{name}' of '{'.'.join(path)}' is not checked: it is about values with parts")
+            return
+        of = _value_kind(one, self.system)
+        for value, there in given:
+            # What a column can't have is not missing there, as '' in one of numbers.
+            if of is None or value is None or (kind == "noneOf" and of != "text"):
+                continue
+            try:
+                value_of(of, value)
+            except WrongValue as error:
+                self.problems.append(there.problem(error.message, hint=error.hint))
+        self._add(kind, (path,), [value for value, _ in given], name, at)
+
+    def _relationships(self, relationships: Any, place: SourcePosition) -> None:
+        if relationships:
+            self._tell(place / "relationships", "'relationships' are not checked; use validateReferentialIntegrity")
 
     def _within(self, inner: Item, outer: str, place: SourcePosition) -> None:
         """Tell that the rules of what is in an array or a map are not checked."""
         below = _Search(self.system)
         below._item(inner, (outer, "items"), place)
         self.unchecked += below.unchecked
+        self.problems += below.problems
         for rule in below.rules:
             self._tell(rule.place, f"'{rule.name}' is about what is within an array or a map, and is not checked")
 
@@ -262,17 +294,22 @@ def _unusable(rule: Quality) -> str | None:
     return "it tolerates some rows, or asks for a number of them; use a validation with 'tolerance'"
 
 
-def _moment(one: Item, value: Any) -> Any:
+def _listed(place: SourcePosition) -> list[tuple[Any, SourcePosition]]:
+    """The values of a list, each with its place."""
+    return [(value, place / index) for index, value in enumerate(place.value)]
+
+
+def _value_kind(one: Item, system: str) -> ValueKind | None:
+    """What the values of a column are; None if the contract does not say."""
+    if one.logical_type is not None:
+        return KINDS.get(one.logical_type)
+    known = physical_type(one.physical_type, system) if one.physical_type is not None else None
+    return _PHYSICAL.get(known.kind) if known is not None else None
+
+
+def _limit(one: Item, value: Any) -> Any:
     """The bound as Python has it; None if it can't be read."""
     try:
-        match one.logical_type:
-            case "integer" | "number":
-                return value
-            case "date":
-                return date.fromisoformat(value)
-            case "timestamp":
-                return datetime.fromisoformat(value)
-            case _:
-                return None
-    except ValueError:
+        return value_of(KINDS[one.logical_type or ""], value)
+    except (KeyError, WrongValue):
         return None

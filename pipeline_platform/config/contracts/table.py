@@ -11,10 +11,13 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from pipeline_platform.config.contracts.odcs import DataContract, SchemaObject
+from pipeline_platform.config.contracts.odcs import DataContract, Item, SchemaObject
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.values import Location
+
+# Whoever classifies a column, and not as this, does not want its values in a log.
+_SHOWN = "public"
 
 
 class ContractReference(FormatModel):
@@ -86,9 +89,21 @@ class TableContract:
         return place.document.position(place.pointer)[0]
 
     @property
+    def sensitive_columns(self) -> list[str]:
+        """The columns whose values are not for everyone, or in which such values are."""
+        return [one.column for one in self.table.properties if _is_sensitive(one, self.place)]
+
+    @property
     def team(self) -> str | None:
         """Who answers for it: the team, or its owner."""
         return _team(self.contract.team)
+
+
+def _is_sensitive(one: Item, place: SourcePosition) -> bool:
+    if one.classification is not None and one.classification.strip().lower() != _SHOWN:
+        return True
+    within = [*one.properties, *(inner for inner, _ in one.inside(place))]
+    return any(_is_sensitive(inner, place) for inner in within)
 
 
 def _team(team: Any) -> str | None:

@@ -1,9 +1,13 @@
-"""A YAML file as JSON has it, with the place of every value in it."""
+"""A YAML file as JSON has it, with the place of every value in it.
+
+Numbers with a point are decimals, as they are written: a float would round them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, cast
 
@@ -112,7 +116,22 @@ class _Reader:
         return parts
 
     def _scalar(self, node: yaml.Node) -> Any:
-        value: Any = cast("Any", self.loader).construct_object(node)
-        if value is None or isinstance(value, (str, bool, int, float)):
+        try:
+            value: Any = cast("Any", self.loader).construct_object(node)
+        except (ValueError, KeyError) as error:
+            # Such as a number of thousands of digits, or a text that is tagged as a number.
+            kind = str(node.tag).rpartition(":")[2]
+            raise ConstructorError(None, None, f"the value is no {kind}", node.start_mark) from error
+        if isinstance(value, float):
+            return _decimal(str(node.value), value)
+        if value is None or isinstance(value, (str, bool, int)):
             return value
         raise ConstructorError(None, None, f"a value of the type {node.tag} is none that JSON has", node.start_mark)
+
+
+def _decimal(written: str, value: float) -> Decimal:
+    try:
+        return Decimal(written.replace("_", ""))
+    except InvalidOperation:
+        # YAML has spellings of its own: `.inf`, and `1:30.5` to the base of sixty.
+        return Decimal(str(value))
