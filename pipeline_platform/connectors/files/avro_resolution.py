@@ -27,6 +27,8 @@ _UNITS: Mapping[str, str] = {
     "time-micros": "long",
 }
 _MOST_DIGITS = 38
+# What the reading of JSON that is no schema comes to.
+_NO_SCHEMA = (ValueError, LookupError, TypeError, AttributeError, StopIteration, RecursionError)
 
 
 @dataclass
@@ -75,7 +77,7 @@ def logical_difference(reader: str, writer: str) -> str | None:
     """
     try:
         read, written = _parsed(reader), _parsed(writer)
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except _NO_SCHEMA:
         # Who uses it says what is wrong with it.
         return None
     return "; ".join(dict.fromkeys(_differences(read, written, "", set()))) or None
@@ -89,7 +91,7 @@ def column_mistake(schema: str) -> str | None:
     """
     try:
         return next(_without_columns(_parsed(schema), "", ()), None)
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except _NO_SCHEMA:
         return None
 
 
@@ -131,9 +133,8 @@ def _branches_for(union: _Type, writer: _Type) -> Sequence[_Type]:
     """The branches of a reader's union that a value may become."""
     same = [branch for branch in union.parts if branch.kind == writer.kind]
     if writer.name:
-        named = [branch for branch in same if writer.name in (branch.name, *branch.aliases)]
-        # Which record Avro takes by its fields alone is not told here.
-        return named or (same if writer.kind == "record" else [])
+        # Which one Avro takes by its fields, or by its name without the namespace, is not told here.
+        return [branch for branch in same if writer.name in (branch.name, *branch.aliases)] or same
     promoted = (branch for branch in union.parts if branch.kind in _PROMOTIONS.get(writer.kind, ()))
     return same or [branch for branch in (next(promoted, None),) if branch is not None]
 
@@ -178,9 +179,9 @@ def _read(value: Any, namespace: str, named: dict[str, _Type]) -> _Type:
         case str():
             if value in PRIMITIVES:
                 return _Type(value)
-            full = _full(value, namespace)
-            # As Avro takes it where it was not defined in this namespace.
-            return named[full] if full in named else named[value]
+            # Otherwise one that was defined in no namespace, or in one that stands around the part of a schema.
+            names = (_full(value, namespace), value, value.rpartition(".")[2])
+            return next(named[name] for name in names if name in named)
         case list():
             branches = cast("list[Any]", value)
             return _Type("union", parts=[_read(branch, namespace, named) for branch in branches])

@@ -111,8 +111,16 @@ def test_what_keeps_its_value_and_what_is_not_about_logical_types_is_none_of_the
     assert difference(record(of("x", reader)), record(of("x", writer))) is None
 
 
+def test_a_part_of_a_schema_names_types_whose_namespace_stands_around_it():
+    money, wanted = decimal(9, 2, 4), record(of("a", ["null", decimal(9, 3, 4)]), of("b", "shop.Money"))
+    part = {"type": "record", "name": "part", "fields": [of("a", ["null", money]), of("b", "shop.Money")]}
+    told = difference(wanted, part)
+    assert told is not None
+    assert told.count("was written as decimal(9,2), and is wanted as decimal(9,3)") == 2
+
+
 def test_what_is_no_schema_is_left_to_who_uses_it():
-    for schema in ("{", "null", '{"type": "record"}', '"unknown"', "[" * 100000):
+    for schema in ("{", "null", '{"type": "record"}', '"unknown"', '[["a", 1], {"type": {}}]', "[" * 100000):
         assert logical_difference(schema, '"int"') is None
         assert column_mistake(schema) is None
 

@@ -252,7 +252,11 @@ def test_days_outside_the_calendar_are_malformed_and_no_column_of_kafka_is_lost_
     ]
     plain = json.loads(json.dumps(schema))
     # fastavro has no such times to write.
-    plain["fields"][1]["type"], plain["fields"][2]["type"]["items"], plain["fields"][3]["type"][1] = "int", "long", "long"
+    plain["fields"][1]["type"], plain["fields"][2]["type"]["items"], plain["fields"][3]["type"][1] = (
+        "int",
+        "long",
+        "long",
+    )
     rows = read(spark, [avro(value, plain) for value in values], Values("avro", json.dumps(schema)))
     assert [bytes(row.kafka_kafka_key) for row in rows] == [b"k"] * 4
     assert [(row.key, row.Kafka_Key) for row in rows[:1]] == [("k", dt.date(1, 1, 1))]
