@@ -135,6 +135,8 @@ def schemas_of(registry: Registry, subjects: Sequence[str], version: int | None,
     """
     first = subjects[0]
     follows = first if reader is None and version is None else None
+    # Before the latest is asked for: one that is registered in between is then what values become.
+    ids = dict.fromkeys(each for subject in subjects for each in registry.ids(subject))
     known: dict[int, str] = {}
     source = RegistrySchemas.source
     if reader is None:
@@ -143,7 +145,7 @@ def schemas_of(registry: Registry, subjects: Sequence[str], version: int | None,
         source = f"schema {found.id} of {first}, at {registry.url}"
         _LOG.info("values are read with %s", source)
     schemas = RegistrySchemas(reader, known, {}, follows, source)
-    for schema_id in dict.fromkeys(each for subject in subjects for each in registry.ids(subject)):
+    for schema_id in ids:
         if schema_id not in schemas.writers:
             schemas = schemas.with_id(registry, schema_id)
     return schemas

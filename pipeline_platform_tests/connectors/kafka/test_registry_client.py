@@ -231,6 +231,23 @@ def test_a_writer_whose_decimals_have_another_scale_is_refused_though_the_regist
     assert RegisteredSchema(written.properties, "scales", True, old).id() == ids[0]
 
 
+def test_a_version_that_is_registered_while_the_others_are_asked_for_is_what_values_become(
+    schema_registry: SchemaRegistry, client: SchemaRegistryClient
+):
+    old, new = (Schema(record("Busy", {"name": "x", "type": kind}), "AVRO") for kind in ("int", "long"))
+
+    class Busy(Registry):
+        def ids(self, subject: str) -> list[int]:
+            found = super().ids(subject)
+            client.register_schema(subject, new)
+            return found
+
+    first = client.register_schema("busy", old)
+    schemas = schemas_of(Busy.enter({"schema.registry.url": schema_registry.url}), ["busy"], None, None)
+    assert json.loads(schemas.reader)["fields"][0]["type"] == "long"
+    assert sorted(schemas.writers) == [first, client.register_schema("busy", new)]
+
+
 def test_too_many_ids_that_no_registry_has_say_that_it_may_be_another_one(
     schema_registry: SchemaRegistry, client: SchemaRegistryClient
 ):
