@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from pipeline_platform.connectors.files.avro_resolution import logical_difference
 from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -80,6 +81,27 @@ def require_one_schema(found: Sequence[tuple[str, Columns | None]], file_format:
             told = ", ".join(f"'{n}' ({first.get(n, 'none')} and {columns.get(n, 'none')})" for n in names[:5])
             raise PipelineExecutionException(
                 f"{first_path} and {path} differ in their columns: {told}", hint=hint_for_columns(file_format)
+            )
+
+
+def require_same_logical_types(found: Sequence[tuple[str, Columns | None]], avro_schema: str) -> None:
+    """Raise where Avro files have other logical types than the schema they are read with, which Avro does not notice.
+
+    Args:
+        found: What `file_columns` gave for the files.
+        avro_schema: The reader's schema.
+
+    Raises:
+        PipelineExecutionException: Values of a file would be taken for others.
+    """
+    for path, columns in found:
+        fields = [{"name": name, "type": json.loads(kind)} for name, kind in (columns or {}).items()]
+        why = logical_difference(avro_schema, json.dumps({"type": "record", "name": "written", "fields": fields}))
+        if why is not None:
+            raise PipelineExecutionException(
+                f"{path} would be read as other values with 'avroSchema': {why}",
+                hint="give the field the type it was written with, and cast it with enrichData; "
+                "files with different types are read by steps of their own",
             )
 
 

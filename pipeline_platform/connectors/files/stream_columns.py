@@ -13,7 +13,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.heads import plain_path
-from pipeline_platform.connectors.files.schemas import Columns, file_columns, folder_values, hint_for_columns
+from pipeline_platform.connectors.files.schemas import (
+    Columns,
+    file_columns,
+    folder_values,
+    hint_for_columns,
+    require_same_logical_types,
+)
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -37,6 +43,7 @@ class StreamColumns:
         merges: Whether a file may lack columns.
         has_folder_columns: Whether folders `name=value` below `uri` are columns.
         leaves_out: Whether columns that are not among the types are left out, as a schema wants it.
+        avro_schema: The reader's schema of Avro files, whose columns may then be any that it can be made of.
     """
 
     uri: str
@@ -45,6 +52,7 @@ class StreamColumns:
     merges: bool
     has_folder_columns: bool
     leaves_out: bool = False
+    avro_schema: str | None = None
 
     def option(self) -> dict[str, str]:
         """The option that goes along with the reader of the stream."""
@@ -63,9 +71,13 @@ class StreamColumns:
             place: Where the stream looks for files, with its credentials.
 
         Raises:
-            PipelineExecutionException: A file has others.
+            PipelineExecutionException: A file has others, or, of those with a reader's schema, other logical types.
         """
-        for path, columns in file_columns(paths, self.file_format, place):
+        found = file_columns(paths, self.file_format, place)
+        if self.avro_schema is not None:
+            require_same_logical_types(found, self.avro_schema)
+            return
+        for path, columns in found:
             if columns is not None:
                 self._require(path, columns)
 

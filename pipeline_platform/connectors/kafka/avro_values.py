@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.values import Flag, Text
-from pipeline_platform.connectors.files.formats import is_avro_name
+from pipeline_platform.connectors.files.avro_resolution import PRIMITIVES, logical_difference
 from pipeline_platform.connectors.kafka.registry import REGISTRY_URL, Registry
 from pipeline_platform.connectors.kafka.registry_schemas import SchemaRegistryKeys
 from pipeline_platform.connectors.kafka.values import header_of
@@ -33,6 +33,8 @@ _PRIMITIVES: Mapping[str, Any] = {
     "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
     "timestamp_ntz": {"type": "long", "logicalType": "local-timestamp-micros"},
 }
+# Java takes other letters, too; readers in other languages don't.
+_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 # What a registry has under an id stays so, and a stream goes on with it while the registry is away.
 _ids: dict[tuple[str, str, str], int] = {}
 
@@ -80,6 +82,7 @@ class RegisteredSchema:
                 f"of these columns: {self.schema}",
                 hint="register this schema, or let 'autoRegister' do it",
             )
+        self._require_same_logical_types(registry)
         if not registry.accepts(self.subject, self.schema):
             try:
                 # Refused once more, with the reason.
@@ -100,8 +103,22 @@ class RegisteredSchema:
             found = registry.registered(self.subject, self.schema)
             if found is None and not self.registers:
                 self.require_accepted()
+            if found is None:
+                self._require_same_logical_types(registry)
             _ids[self._key] = registry.register(self.subject, self.schema) if found is None else found
         return _ids[self._key]
+
+    def _require_same_logical_types(self, registry: Registry) -> None:
+        """Raise if readers would take values for others, which a registry does not notice."""
+        latest = registry.latest_or_none(self.subject)
+        why = logical_difference(self.schema, latest) if latest is not None else None
+        if why is not None:
+            raise PipelineExecutionException(
+                f"the schema of these columns has other logical types than the latest version of the subject "
+                f"{self.subject} of the schema registry at {registry.url}, which readers would take for each other: "
+                f"{why}",
+                hint="cast the columns with enrichData, name another 'subject', or register the schema yourself",
+            )
 
     @property
     def _key(self) -> tuple[str, str, str]:
@@ -126,7 +143,8 @@ def schema_in_registry(
     known = [schema for url, other, schema in _ids if (url, other) == (properties.get(REGISTRY_URL, ""), subject)]
     latest = known[-1] if known else Registry.enter(properties).latest_or_none(subject)
     name, namespace = _name_in(latest) if latest is not None else (re.sub(r"\W", "_", topic, flags=re.ASCII), "")
-    schema = _record(frame.schema, name if is_avro_name(name) else f"_{name}", namespace, ())
+    is_free = latest is not None or (_NAME.fullmatch(name) is not None and name not in PRIMITIVES)
+    schema = _record(frame.schema, name if is_free else f"_{name}", namespace, ())
     return RegisteredSchema(properties, subject, keys.auto_register, json.dumps(schema))
 
 
@@ -171,9 +189,10 @@ def _record(struct: StructType, name: str, namespace: str, path: Sequence[str]) 
     fields: list[dict[str, Any]] = []
     for field in struct.fields:
         here = (*path, field.name)
-        if not is_avro_name(field.name):
+        if _NAME.fullmatch(field.name) is None:
             raise PipelineConfigurationException(
-                f"Avro does not allow the name of the column '{'.'.join(here)}': letters, digits and _ only",
+                f"Avro does not allow the name of the column '{'.'.join(here)}': only the letters A to Z and a to z, "
+                "digits and _, and no digit in front",
                 hint="rename it with renameColumns",
             )
         # Whether Spark knows that there are no nulls differs from plan to plan.

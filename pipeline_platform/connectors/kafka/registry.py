@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
 import tempfile
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_fixed
 
@@ -32,6 +33,9 @@ _MISSING = 404
 # No such subject, version or schema; other answers of this status come from what is no registry.
 _NOTHING_THERE = (40401, 40402, 40403)
 _INCOMPATIBLE = 409
+_ELSEWHERE = range(300, 400)
+# What the client raises at an answer that is not JSON, or other JSON than it expects; what the network raises is none.
+_NO_ANSWERS = (ValueError, TypeError, LookupError, AttributeError)
 # A registry of several servers: one that has not heard yet of a schema that another one has registered.
 _ATTEMPTS, _SECONDS = 3, 0.5
 _FASTAVRO_NOTES = "__"
@@ -106,7 +110,16 @@ class Registry:
         Raises:
             PipelineException: As `latest`.
         """
-        return self._registered(f"{subject}, version {version}", lambda: self.client.get_version(subject, version))
+        ask = partial(self.client.get_version, subject, version)
+        found = self._asked(ask)
+        if found is None:
+            there = self._had(subject, partial(self.client.get_versions, subject))
+            raise PipelineExecutionException(
+                f"the subject {subject} of the schema registry at {self.url} has no version {version}; it has "
+                f"{', '.join(map(str, there))}",
+                hint="give one of these as 'version' in 'schemaRegistry', or leave it out for the latest",
+            )
+        return self._registered(f"{subject}, version {version}", lambda: found)
 
     def ids(self, subject: str) -> list[int]:
         """The ids of all versions of a subject, the oldest first.
@@ -218,7 +231,7 @@ class Registry:
         from confluent_kafka.schema_registry.error import SchemaRegistryError
 
         try:
-            return ask()
+            return _answer(ask())
         except SchemaRegistryError as error:
             if error.http_status_code == _MISSING and error.error_code in _NOTHING_THERE:
                 return None
@@ -226,6 +239,8 @@ class Registry:
         except PipelineException:
             raise
         except Exception as error:  # noqa: BLE001 - of whichever HTTP library this confluent-kafka uses.
+            if isinstance(error, _NO_ANSWERS) and not isinstance(error, ssl.SSLError):
+                raise self._none_such(f"its answer is not what a registry says ({error})") from None
             raise self._no_answer(error) from None
 
     def _refusal(self, status: int, told: str) -> PipelineException:
@@ -237,11 +252,16 @@ class Registry:
             hint = "change the columns so that readers of the subject can go on, or its compatibility in the registry"
             return PipelineExecutionException(f"{place} refuses the schema as incompatible: {told}", hint=hint)
         if status == _MISSING:
-            hint = "check the path in the URL of the registry, such as /apis/ccompat/v7 for Apicurio"
-            return PipelineExecutionException(f"{place} is none: {told}", hint=hint)
+            return self._none_such(told)
+        if status in _ELSEWHERE:
+            return self._none_such(f"it sends to another address (HTTP {status}), as a page for the login does")
         hint = "look into the log of the schema registry"
         is_its_own = status >= 500
         return PipelineExecutionException(f"{place} answers (HTTP {status}): {told}", hint=hint, retryable=is_its_own)
+
+    def _none_such(self, told: str) -> PipelineException:
+        hint = "check the URL of the registry, also its path, such as /apis/ccompat/v7 for Apicurio"
+        return PipelineExecutionException(f"the schema registry at {self.url} is none: {told}", hint=hint)
 
     def _no_answer(self, error: Exception) -> PipelineException:
         told = str(error) or type(error).__name__
@@ -320,6 +340,28 @@ def _with_references(schema: str, referenced: Mapping[str, str]) -> str:
     except (SchemaParseException, UnknownType, SchemaRepositoryError) as error:
         raise ValueError(str(error)) from error
     return json.dumps({name: value for name, value in whole.items() if not name.startswith(_FASTAVRO_NOTES)})
+
+
+def _answer(said: _Answer) -> _Answer:
+    """What the client made of an answer, of which it looks at nothing.
+
+    Raises:
+        ValueError: A registry says something else.
+    """
+    from confluent_kafka.schema_registry import RegisteredSchema, Schema
+
+    # The client's types are not known.
+    found: Any = said
+    schema: Any = found.schema if isinstance(found, RegisteredSchema) else found
+    if isinstance(schema, Schema) and not isinstance(cast("Any", schema).schema_str, str):
+        raise ValueError("it has no schema")
+    if isinstance(found, RegisteredSchema) and not isinstance(cast("Any", found).schema_id, int):
+        raise ValueError("it has no id of a schema")
+    if isinstance(found, list) and not all(isinstance(each, int) for each in cast("list[Any]", found)):
+        raise ValueError("it has no versions")
+    if not isinstance(found, (RegisteredSchema, Schema, list, int)):
+        raise ValueError(f"it is {type(found).__name__}")
+    return said
 
 
 def _avro(schema: str) -> Any:

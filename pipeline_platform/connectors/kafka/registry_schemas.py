@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import PositiveInteger, Text
+from pipeline_platform.connectors.files.avro_resolution import column_mistake, logical_difference
 from pipeline_platform.connectors.kafka.registry import NoAvroError, Registry
 from pipeline_platform.connectors.kafka.values import NEW_SCHEMA
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
@@ -84,12 +85,14 @@ class RegistrySchemas:
         writers: What they were written with, by id.
         refused: Why those of other ids can't be read, by id.
         follows: The subject whose latest version the reader is; None if it is given.
+        source: Where the reader is from.
     """
 
     reader: str
     writers: Mapping[int, str]
     refused: Mapping[int, str]
     follows: str | None = None
+    source: str = "'valueSchema'"
 
     def with_id(self, registry: Registry, schema_id: int) -> RegistrySchemas:
         """These and the schema of another id.
@@ -132,13 +135,17 @@ def schemas_of(registry: Registry, subjects: Sequence[str], version: int | None,
     """
     first = subjects[0]
     follows = first if reader is None and version is None else None
+    # Before the latest is asked for: one that is registered in between is then what values become.
+    ids = dict.fromkeys(each for subject in subjects for each in registry.ids(subject))
     known: dict[int, str] = {}
+    source = RegistrySchemas.source
     if reader is None:
         found = registry.latest(first) if version is None else registry.version(first, version)
         reader, known = found.schema, {found.id: found.schema}
-        _LOG.info("values are read with schema %d of %s, at %s", found.id, first, registry.url)
-    schemas = RegistrySchemas(reader, known, {}, follows)
-    for schema_id in dict.fromkeys(each for subject in subjects for each in registry.ids(subject)):
+        source = f"schema {found.id} of {first}, at {registry.url}"
+        _LOG.info("values are read with %s", source)
+    schemas = RegistrySchemas(reader, known, {}, follows, source)
+    for schema_id in ids:
         if schema_id not in schemas.writers:
             schemas = schemas.with_id(registry, schema_id)
     return schemas
@@ -162,12 +169,13 @@ def readable(spark: SparkSession, schemas: RegistrySchemas) -> RegistrySchemas:
 
     Args:
         spark: The session; the Avro library of its JVM is asked, which also reads the values. Over Spark Connect it is
-            out of reach, and such values are malformed one by one.
+            out of reach, and what it would say of such values is not known: they are malformed one by one.
         schemas: The schemas.
 
     Raises:
-        PipelineConfigurationException: Avro can't use the reader's schema.
+        PipelineConfigurationException: Avro can't use the reader's schema, or Spark has no columns for it.
     """
+    schemas = understood(schemas)
     if is_remote(spark):
         return schemas
     # What belongs to the JVM has no types.
@@ -177,11 +185,33 @@ def readable(spark: SparkSession, schemas: RegistrySchemas) -> RegistrySchemas:
         reader = _parsed(avro, schemas.reader)
     except ValueError as error:
         raise PipelineConfigurationException(
-            f"values can't be read with the schema: Avro says {error}", hint="correct the schema of the reader"
+            f"values can't be read with {schemas.source}: Avro says {error}", hint="correct this schema"
         ) from None
+    return _without(schemas, lambda writer: _difference(avro, reader, writer))
+
+
+def understood(schemas: RegistrySchemas) -> RegistrySchemas:
+    """The schemas without those writers whose values would be taken for others, which neither Avro nor Spark notices.
+
+    Args:
+        schemas: The schemas.
+
+    Raises:
+        PipelineConfigurationException: Spark has no columns for the reader's schema.
+    """
+    mistake = column_mistake(schemas.reader)
+    if mistake is not None:
+        raise PipelineConfigurationException(
+            f"values can't be read with {schemas.source}: {mistake}",
+            hint="give a 'valueSchema' that leaves the field out, or has it otherwise",
+        )
+    return _without(schemas, lambda writer: logical_difference(schemas.reader, writer))
+
+
+def _without(schemas: RegistrySchemas, difference: Callable[[str], str | None]) -> RegistrySchemas:
     refused = dict(schemas.refused)
     for schema_id, schema in schemas.writers.items():
-        why = _difference(avro, reader, schema) if schema != schemas.reader else None
+        why = difference(schema) if schema != schemas.reader else None
         if why is not None:
             refused[schema_id] = f"written with schema {schema_id}, which can't be read as the wanted one: {why}"
     writers = {schema_id: schema for schema_id, schema in schemas.writers.items() if schema_id not in refused}

@@ -15,7 +15,7 @@ from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.values import AvroSchema, Names, avro_schema_mistake, ddl_mistake, one_of
 from pipeline_platform.connectors.kafka.debezium_types import DEBEZIUM_TYPE, PLAIN_TYPES
 from pipeline_platform.connectors.kafka.registry import REGISTRY_EXTRA
-from pipeline_platform.connectors.kafka.registry_schemas import ReadWithRegistry, RegistrySchemas, readable
+from pipeline_platform.connectors.kafka.registry_schemas import ReadWithRegistry, RegistrySchemas, readable, understood
 from pipeline_platform.connectors.kafka.values import LARGEST_ID, ValueFormat, ValueFraming, Values, with_values
 from pipeline_platform.extras import Extra
 from pipeline_platform.steps.malformed import MalformedRecords
@@ -73,7 +73,10 @@ class ValueKeys(MalformedRecords):
     schema for avro. With `schemaRegistry` it may be left out.
 
     Its fields become columns beside `key`, `topic`, `partition`, `offset` and `timestamp`; where a field has such a
-    name, the Kafka column is called `kafka_<name>`.
+    name, the Kafka column is called `kafka_<name>`, and `kafka_kafka_<name>` where a field has that one, too.
+
+    Avro leaves a date or a time outside the years 1 to 9999 to who reads it: here it is malformed, and so is a message
+    whose `writerSchemas` or registry says another logical type for a field, such as a DECIMAL of another scale.
 
     JSON follows RFC 8259 and I-JSON, and what a column can't hold unchanged is malformed. A value is one object; fields
     that the schema lacks are ignored, and a missing field is null, or malformed if the schema says NOT NULL. Names are
@@ -209,6 +212,9 @@ class ValueKeys(MalformedRecords):
             self.value_types or {},
             self.ignored_columns,
         )
+        if schemas is None and self.value_format == "avro":
+            found = understood(RegistrySchemas(self.value_schema or "", writer_schemas, {}))
+            values = replace(values, writer_schemas=found.writers, refused=found.refused)
         if schemas is not None:
             if self.value_format == "avro":
                 schemas = readable(records.sparkSession, schemas)

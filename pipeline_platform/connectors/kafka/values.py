@@ -11,6 +11,7 @@ from pipeline_platform.connectors.kafka.debezium import with_changes
 from pipeline_platform.connectors.kafka.debezium_events import Rows
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.exact_json import is_unfit
 from pipeline_platform.frames.json_values import EMPTY, NOT_UTF8, once, with_json
 from pipeline_platform.frames.nested_values import anywhere
 from pipeline_platform.steps.malformed import MALFORMED, RECORD, marked
@@ -65,7 +66,8 @@ def with_values(records: DataFrame, values: Values) -> DataFrame:
     """The records with their values decoded, and marked unless they are left as they are.
 
     Parsed, the fields of the value stand beside the columns of the record, without `value` itself; a column of the
-    record whose name a field has is called `kafka_<name>`. A null, a tombstone, has a null in each of them.
+    record whose name a field has is called `kafka_<name>`, with as many `kafka_` as no field has. A null, a tombstone,
+    has a null in each of them.
 
     Args:
         records: As Spark's Kafka source gives them.
@@ -147,11 +149,16 @@ def _with_avro(records: DataFrame, values: Values) -> DataFrame:
     unreadable: list[Column] = []
     for found in struct.fields:
         read = value.getField(found.name)
-        is_no_text = anywhere(read, found.dataType, _is_no_text)
-        fits = end == F.lit(_END) if is_no_text is None else (end == F.lit(_END)) & ~is_no_text
+        fits = end == F.lit(_END)
+        for test, why in (
+            (_is_no_text, f"a text in '{found.name}' is {NOT_UTF8}"),
+            (_is_no_day, f"a date or a time in '{found.name}' is not in the years 1 to 9999"),
+        ):
+            unfit = anywhere(read, found.dataType, test)
+            if unfit is not None:
+                fits = fits & ~unfit
+                unreadable.append(F.when(unfit, F.lit(why)))
         fields[found.name] = F.when(fits, read)
-        if is_no_text is not None:
-            unreadable.append(F.when(is_no_text, F.lit(f"a text in '{found.name}' is {NOT_UTF8}")))
     reason = F.when(
         F.col("value").isNotNull(), F.coalesce(_misframed(values.framing), _unknown(values), reason, *unreadable)
     )
@@ -163,6 +170,13 @@ def _is_no_text(read: Column, data_type: DataType) -> Column | None:
     from pyspark.sql.types import StringType
 
     return ~F.is_valid_utf8(read) if isinstance(data_type, StringType) else None
+
+
+def _is_no_day(read: Column, data_type: DataType) -> Column | None:
+    from pyspark.sql.types import DateType, TimestampNTZType, TimestampType
+
+    is_time = isinstance(data_type, (DateType, TimestampType, TimestampNTZType))
+    return is_unfit(read, data_type) if is_time else None
 
 
 def _avro(values: Values) -> Column:
@@ -213,9 +227,10 @@ def _or_new(parsed: Column, values: Values) -> Column:
 
 def _ended(schema: str) -> str:
     """The schema of a value of this schema with `_END` after it."""
-    end = {"type": "fixed", "name": "pipeline_platform_end", "size": len(_END)}
+    # No type of the schema has such a name.
+    end = {"type": "fixed", "name": f"end_{_END.hex()}", "size": len(_END)}
     fields = [{"name": "value", "type": json.loads(schema)}, {"name": "end", "type": end}]
-    return json.dumps({"type": "record", "name": "pipeline_platform_value", "fields": fields})
+    return json.dumps({"type": "record", "name": f"value_{_END.hex()}", "fields": fields})
 
 
 def header_of(schema_id: int) -> bytes:
@@ -242,23 +257,28 @@ def _unknown(values: Values) -> Column:
     from pyspark.sql import functions as F
 
     header = F.substring("value", 1, _HEADER_BYTES)
-    if values.others_are_new:
-        # Of ids that are new nothing is read, so that nobody comes here with one.
-        reasons = F.lit(None).cast("string")
-        for schema_id, why in values.refused.items():
-            reasons = F.when(header == F.lit(header_of(schema_id)), F.lit(why)).otherwise(reasons)
-        return reasons
+    reasons = F.lit(None).cast("string")
     if values.framing == "none":
-        return F.lit(None).cast("string")
-    headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
-    return F.when(~header.isin(headers), F.lit("written with a schema that 'writerSchemas' lacks"))
+        return reasons
+    # Of ids that are new nothing is read, so that nobody comes here with one.
+    if not values.others_are_new:
+        headers = [F.lit(header_of(schema_id)) for schema_id in values.writer_schemas]
+        reasons = F.when(~header.isin(headers), F.lit("written with a schema that 'writerSchemas' lacks"))
+    for schema_id, why in values.refused.items():
+        reasons = F.when(header == F.lit(header_of(schema_id)), F.lit(why)).otherwise(reasons)
+    return reasons
 
 
 def _beside_the_record(records: DataFrame, fields: Mapping[str, Column], reason: Column) -> DataFrame:
     from pyspark.sql import functions as F
 
     taken = {name.lower() for name in fields}
-    kept = {f"kafka_{name}" if name in taken else name: F.col(name) for name in _KEPT}
+    kept: dict[str, Column] = {}
+    for name in _KEPT:
+        free = name
+        while free in taken:
+            free = f"kafka_{free}"
+        kept[free] = F.col(name)
     return marked(records, reason, _record()).select(
         *(column.alias(name) for name, column in {**kept, **fields}.items()), RECORD, MALFORMED
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
-from devtools.pipelines import StepValue, extract, load, pipeline_of
+from devtools.pipelines import StepValue, extract, load, pipeline_of, run
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.engine.streaming.stream import StreamRun
@@ -181,3 +182,35 @@ def test_a_stream_stops_at_a_file_with_other_columns_before_it_is_loaded(
     streamed(spark, tmp_path, extract(method, **keys, **way_out), {}, trigger="availableNow", mergeSchema=True)
     found = DeltaTable(tmp_path / "out").to_pyarrow_table().sort_by("id")
     assert found.to_pydict() == {"id": [1, 2, 3], "new": [None, None, "n"]}
+
+
+def test_a_file_whose_decimals_have_another_scale_than_the_avro_schema_stops_a_stream_and_a_batch(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    def fields(scale: int) -> list[dict[str, Any]]:
+        price = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": scale}
+        return [{"name": "id", "type": "long"}, {"name": "price", "type": {"type": "array", "items": price}}]
+
+    (tmp_path / "in").mkdir()
+    for number, scale in ((1, 4), (2, 2)):
+        with (tmp_path / f"{number}.avro").open("wb") as file:
+            schema = {"type": "record", "name": "r", "fields": fields(scale)}
+            fastavro.writer(file, schema, [{"id": number, "price": [Decimal("12.34")]}])
+    (tmp_path / "1.avro").rename(tmp_path / "in" / "1.avro")
+    wanted = {"type": "record", "name": "r", "fields": [*fields(4), NEW_COLUMN]}
+    source = extract("fromAvro", path=str(tmp_path / "in"), avroSchema=json.dumps(wanted))
+
+    def add(progress: StreamProgress) -> None:
+        if progress.worked:
+            (tmp_path / "2.avro").rename(tmp_path / "in" / "2.avro")
+
+    told = r"2\.avro would be read as other values .*'price\[\]' was written as decimal\(10,2\), and is wanted as"
+    into = load("toDeltaLake", path=str(tmp_path / "out"), trigger="100 milliseconds")
+    options = {"checkpointRoot": str(tmp_path / "checkpoints")}
+    with pytest.raises(PipelineException, match=told):
+        StreamRun(pipeline_of([source, into], mode="streaming", streaming=options), spark, listener=add).run()
+    with pytest.raises(PipelineException, match=told):
+        run(spark, source, load("toDeltaLake", path=str(tmp_path / "out")))
+    assert DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist() == [
+        {"id": 1, "price": [Decimal("12.3400")], "new": None}
+    ]

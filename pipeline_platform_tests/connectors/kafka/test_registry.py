@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -26,10 +27,15 @@ from devtools.pipelines import StepValue, extract, load, pipeline_of, run, trans
 from devtools.services.kafka import Kafka
 from devtools.services.schema_registry import SchemaRegistry
 from pipeline_platform.config.step import Step
+from pipeline_platform.connectors.kafka.avro_values import WriteWithRegistry, schema_in_registry
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream import StreamRun
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineExecutionException
+from pipeline_platform.exceptions import (
+    PipelineCancelledException,
+    PipelineConfigurationException,
+    PipelineExecutionException,
+)
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform_tests.connectors.databases import until
 from pipeline_platform_tests.connectors.kafka.test_kafka import consumed
@@ -234,6 +240,20 @@ def test_columns_are_written_as_confluent_s_client_reads_them_and_nothing_where_
     assert client.get_versions(f"{topic}-value") == [1]
     run(spark, rows, transform("enrichData", columns={"more": "1"}), write_to(kafka, schema_registry, topic))
     assert client.get_versions(f"{topic}-value") == [1, 2]
+
+
+@pytest.mark.parametrize("topic", ["int", "string", "7.a-b"])
+def test_a_topic_may_be_called_as_a_type_of_avro_and_a_column_only_as_the_specification_allows_it(
+    spark: SparkSession, schema_registry: SchemaRegistry, topic: str
+):
+    properties, keys = {"schema.registry.url": schema_registry.url}, WriteWithRegistry()
+    schema = schema_in_registry(spark.range(1), keys, properties, topic)
+    parsed: Any = fastavro.parse_schema(json.loads(schema.schema))
+    assert parsed["name"] == f"_{re.sub(r'[.-]', '_', topic)}"
+    assert schema.id() > 0
+    for name in ("é", "a-b", "1a"):
+        with pytest.raises(PipelineConfigurationException, match=f"the column '{name}': only the letters A to Z"):
+            schema_in_registry(spark.range(1).withColumnRenamed("id", name), keys, properties, topic)
 
 
 def test_a_new_version_that_can_t_become_the_columns_ends_the_attempt_and_the_next_one_has_its_columns(

@@ -6,6 +6,10 @@ import base64
 import io
 import json
 import re
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import fastavro
@@ -15,8 +19,9 @@ from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegis
 from devtools.services.process import free_port
 from devtools.services.schema_registry import SchemaRegistry
 from devtools.services.schema_registry_front import front_of
+from pipeline_platform.connectors.kafka.avro_values import RegisteredSchema
 from pipeline_platform.connectors.kafka.registry import Registry
-from pipeline_platform.connectors.kafka.registry_schemas import RegistrySchemas, schemas_of
+from pipeline_platform.connectors.kafka.registry_schemas import RegistrySchemas, schemas_of, understood
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 
 Json = dict[str, Any]
@@ -25,6 +30,10 @@ LOGIN = "reader:p:w/ é"
 
 def record(name: str, *fields: Json) -> str:
     return json.dumps({"type": "record", "name": name, "namespace": "shop", "fields": fields})
+
+
+def decimal(precision: int, scale: int) -> Json:
+    return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": scale}
 
 
 def entered(url: str, **properties: str) -> Registry:
@@ -110,12 +119,133 @@ def test_a_registry_that_is_away_or_none_is_told_and_only_the_first_is_worth_ano
         away.latest("any")
     assert raised.value.retryable
     for url, told in (
-        (schema_registry.url.replace("ccompat", "nothing"), "next: check the path in the URL"),
+        (schema_registry.url.replace("ccompat", "nothing"), "next: check the URL of the registry, also its path"),
         (schema_registry.url, "there is no subject any in the schema registry"),
     ):
         with pytest.raises(PipelineException, match=f"(?s){told}") as raised:
             entered(url).latest("any")
         assert not raised.value.retryable
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Generator[str]:
+    """What gives this answer to every question."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Location", "http://127.0.0.1:1/login")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - the same
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b'{"a": 1}'), (200, b"[1, 2]"), (200, b"null"), (200, b"<html>"), (200, b'["a"]'), (200, b""), (302, b"")],
+    ids=str,
+)
+def test_what_answers_and_is_no_registry_is_called_so_whatever_it_is_asked(status: int, body: bytes):
+    schema = record("A", {"name": "a", "type": "int"})
+    with answering(status, body) as url:
+        registry = entered(url)
+        asked: list[Callable[[], Any]] = [
+            lambda: registry.latest("s"),
+            lambda: registry.version("s", 1),
+            lambda: registry.schema(7),
+            lambda: registry.accepts("s", schema),
+            lambda: registry.registered("s", schema),
+            lambda: registry.register("s", schema),
+            *([lambda: registry.ids("s")] if body != b"[1, 2]" else []),
+        ]
+        for ask in asked:
+            with pytest.raises(PipelineException, match=r"(?s)the schema registry at \S+ is none: .*next: ") as raised:
+                ask()
+            assert not raised.value.retryable
+
+
+def test_a_version_that_is_missing_is_told_with_those_that_are_there(
+    schema_registry: SchemaRegistry, client: SchemaRegistryClient
+):
+    for name in ("a", "b"):
+        field = {"name": name, "type": ["null", "int"], "default": None}
+        client.register_schema("versions", Schema(record("V", field), "AVRO"))
+    with pytest.raises(PipelineException, match=r"the subject versions .* has no version 9; it has 1, 2"):
+        entered(schema_registry.url).version("versions", 9)
+    with pytest.raises(PipelineException, match="there is no subject nobody in the schema registry"):
+        entered(schema_registry.url).version("nobody", 9)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (decimal(50, 2), "'x' is decimal(50,2), and no column has more than 38 digits"),
+        (["null", "Strange"], "'x' is the record shop.Strange, which contains itself, and no column does"),
+    ],
+    ids=str,
+)
+def test_a_schema_that_spark_has_no_columns_for_is_told_with_its_subject_and_its_field(
+    schema_registry: SchemaRegistry, client: SchemaRegistryClient, wrong: Any, told: str
+):
+    subject = f"strange-{len(told)}"
+    found = client.register_schema(subject, Schema(record("Strange", {"name": "x", "type": wrong}), "AVRO"))
+    schemas = schemas_of(entered(schema_registry.url), [subject], None, None)
+    with pytest.raises(PipelineConfigurationException, match=re.escape(f"with schema {found} of {subject}, at ")) as no:
+        understood(schemas)
+    assert told in str(no.value)
+
+
+def test_a_writer_whose_decimals_have_another_scale_is_refused_though_the_registry_calls_it_compatible(
+    schema_registry: SchemaRegistry, client: SchemaRegistryClient
+):
+    old, new = (record("Scale", {"name": "price", "type": decimal(10, scale)}) for scale in (2, 4))
+    ids = [client.register_schema("scales", Schema(schema, "AVRO")) for schema in (old, new)]
+    schemas = understood(schemas_of(entered(schema_registry.url), ["scales"], None, None))
+    assert list(schemas.writers) == ids[1:]
+    assert schemas.refused == {
+        ids[0]: f"written with schema {ids[0]}, which can't be read as the wanted one: "
+        "'price' was written as decimal(10,2), and is wanted as decimal(10,4)"
+    }
+    written = RegisteredSchema({"schema.registry.url": schema_registry.url}, "scales", True, old.replace("10", "9"))
+    for ask in (written.require_accepted, written.id):
+        with pytest.raises(PipelineException, match=r"'price' was written as decimal\(10,4\)"):
+            ask()
+    assert client.get_versions("scales") == [1, 2]
+    # Who knows what readers do has registered it.
+    assert RegisteredSchema(written.properties, "scales", True, old).id() == ids[0]
+
+
+def test_a_version_that_is_registered_while_the_others_are_asked_for_is_what_values_become(
+    schema_registry: SchemaRegistry, client: SchemaRegistryClient
+):
+    old, new = (Schema(record("Busy", {"name": "x", "type": kind}), "AVRO") for kind in ("int", "long"))
+
+    class Busy(Registry):
+        def ids(self, subject: str) -> list[int]:
+            found = super().ids(subject)
+            client.register_schema(subject, new)
+            return found
+
+    first = client.register_schema("busy", old)
+    schemas = schemas_of(Busy.enter({"schema.registry.url": schema_registry.url}), ["busy"], None, None)
+    assert json.loads(schemas.reader)["fields"][0]["type"] == "long"
+    assert sorted(schemas.writers) == [first, client.register_schema("busy", new)]
 
 
 def test_too_many_ids_that_no_registry_has_say_that_it_may_be_another_one(

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 import fastavro
 import pytest
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 
+from pipeline_platform.connectors.kafka.source import FromKafka
 from pipeline_platform.connectors.kafka.values import Values, with_values
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.malformed import MALFORMED, RECORD
@@ -43,8 +44,12 @@ AVRO: Json = {
 
 def read(spark: SparkSession, data: Sequence[bytes | None], values: Values) -> list[Row]:
     """The rows of messages with these values, in their order."""
+    return with_values(records_of(spark, data), values).orderBy("offset").collect()
+
+
+def records_of(spark: SparkSession, data: Sequence[bytes | None]) -> DataFrame:
     rows = [(b"k", value, "t", 0, offset, dt.datetime(2026, 1, 1), 0) for offset, value in enumerate(data)]
-    return with_values(frame_of(spark, rows, _RECORD).coalesce(1), values).orderBy("offset").collect()
+    return frame_of(spark, rows, _RECORD).coalesce(1)
 
 
 def avro(value: Mapping[str, Any], schema: Json = AVRO) -> bytes:
@@ -203,3 +208,57 @@ def test_a_text_is_utf8_or_malformed(spark: SparkSession):
 def test_an_avro_schema_that_is_no_record_is_refused_at_planning(spark: SparkSession):
     with pytest.raises(PipelineConfigurationException, match="type string, and not a record"):
         read(spark, [b"\2a"], Values("avro", '"string"'))
+
+
+def test_a_writer_whose_logical_types_differ_is_refused_by_its_id_also_without_a_registry(spark: SparkSession):
+    def of(scale: int) -> Json:
+        price = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": scale}
+        return {"type": "record", "name": "E", "fields": [{"name": "price", "type": ["null", price]}]}
+
+    keys = {"valueFormat": "avro", "valueSchema": of(4), "valueFraming": "confluent"}
+    config = {"topic": "t", **keys, "writerSchemas": {"7": json.dumps(of(2)), "8": json.dumps(of(4))}}
+    source = FromKafka.model_validate(config)
+    price = {"price": Decimal("12.34")}
+    messages = [b"\0\0\0\0\7" + avro(price, of(2)), b"\0\0\0\0\x08" + avro(price, of(4)), b"\0\0\0\0\x09"]
+    rows = source.with_parsed_values(records_of(spark, messages), None).orderBy("offset").collect()
+    assert [(row.price, row[MALFORMED]) for row in rows] == [
+        (
+            None,
+            "written with schema 7, which can't be read as the wanted one: "
+            "'price' was written as decimal(10,2), and is wanted as decimal(10,4)",
+        ),
+        (Decimal("12.34"), None),
+        (None, "written with a schema that 'writerSchemas' lacks"),
+    ]
+
+
+def test_days_outside_the_calendar_are_malformed_and_no_column_of_kafka_is_lost_to_a_field(spark: SparkSession):
+    date, time = {"type": "int", "logicalType": "date"}, {"type": "long", "logicalType": "timestamp-millis"}
+    local = {"type": "long", "logicalType": "local-timestamp-micros"}
+    fields = [
+        {"name": "key", "type": "string"},
+        {"name": "Kafka_Key", "type": date},
+        {"name": "at", "type": {"type": "array", "items": time}},
+        {"name": "local", "type": ["null", local]},
+    ]
+    # A type may be called as one of those that values are read with.
+    schema: Json = {"type": "record", "name": "pipeline_platform_end", "fields": fields}
+    last = 253402300799999
+    values = [
+        {"key": "k", "Kafka_Key": -719162, "at": [0, last], "local": last * 1000},
+        {"key": "k", "Kafka_Key": 20240101, "at": [0], "local": None},
+        {"key": "k", "Kafka_Key": 0, "at": [0, last + 1], "local": None},
+        {"key": "k", "Kafka_Key": 0, "at": [], "local": last * 1000 + 1000},
+    ]
+    plain = json.loads(json.dumps(schema))
+    # fastavro has no such times to write.
+    plain["fields"][1]["type"], plain["fields"][2]["type"]["items"], plain["fields"][3]["type"][1] = (
+        "int",
+        "long",
+        "long",
+    )
+    rows = read(spark, [avro(value, plain) for value in values], Values("avro", json.dumps(schema)))
+    assert [bytes(row.kafka_kafka_key) for row in rows] == [b"k"] * 4
+    assert [(row.key, row.Kafka_Key) for row in rows[:1]] == [("k", dt.date(1, 1, 1))]
+    told = "a date or a time in '{}' is not in the years 1 to 9999"
+    assert [row[MALFORMED] for row in rows] == [None, *(told.format(each) for each in ("Kafka_Key", "at", "local"))]
