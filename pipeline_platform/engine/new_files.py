@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.config.incremental import NewFiles
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cursors import remembered_cursor
 from pipeline_platform.engine.increments import Increment
@@ -18,7 +19,7 @@ from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.session import empty_frame
-from pipeline_platform.steps.cursor import CursorMove
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor
 from pipeline_platform.steps.known_files import MODIFICATION_TIME, FileChoice, FoundFile, chosen_files, told
 from pipeline_platform.steps.new_files import ReadsNewFiles
 
@@ -50,7 +51,6 @@ def read_new_files(scope: RunScope, step: Step, spark: SparkSession) -> Incremen
     credentials = credentials_for(scope.credentials, config, step)
     found = config.found_files(spark, credentials)
     choice = chosen_files(found, stored)
-    hint = _hint(step, choice) if config.incremental.changed_files == "ignore" else None
     if config.incremental.changed_files == "fail":
         _require_unchanged(choice)
     again = choice.changed if config.incremental.changed_files == "load" else ()
@@ -58,8 +58,9 @@ def read_new_files(scope: RunScope, step: Step, spark: SparkSession) -> Incremen
     frame = _frame(spark, config, credentials, read, found, stored.columns)
     columns = {field.name: field.dataType.json() for field in frame.schema}
     after = replace(choice.after, columns=columns, source=cursor.source)
-    move = CursorMove(cursor.name, stored, after, is_idle=stored.version > 0 and not read)
-    return Increment(frame, cursor.load.index, move, hint)
+    # Where somebody has set it, which files count as loaded is settled at once: others as old may come.
+    move = CursorMove(cursor.name, stored, after, is_idle=stored.version > 0 and not stored.is_start and not read)
+    return Increment(frame, cursor.load.index, move, _hint(step, choice, stored, config.incremental))
 
 
 def _frame(
@@ -106,7 +107,13 @@ def _require_unchanged(choice: FileChoice) -> None:
         )
 
 
-def _hint(step: Step, choice: FileChoice) -> str | None:
-    if not choice.changed:
-        return None
-    return f"'{step.name}': changed since it was loaded, and left as it was: {told(choice.changed)}"
+def _hint(step: Step, choice: FileChoice, stored: StoredCursor, incremental: NewFiles) -> str | None:
+    hints: list[str] = []
+    if choice.passed:
+        hints.append(
+            f"as somebody has set the cursor, {len(choice.passed):,} of the files count as loaded, since they were "
+            f"modified before {stored.position}: {told(choice.passed)}"
+        )
+    if choice.changed and incremental.changed_files == "ignore":
+        hints.append(f"changed since it was loaded, and left as it was: {told(choice.changed)}")
+    return f"'{step.name}': {'; '.join(hints)}" if hints else None

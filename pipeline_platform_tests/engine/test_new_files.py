@@ -179,6 +179,12 @@ def test_a_person_sees_where_it_is_and_can_set_it(inbox: Inbox, command: Callabl
     inbox.load()
     assert inbox.ids() == [2]
     assert "in, modification time: loaded up to 2024-01-01 12:00:20+00:00, by 1 loads" in command()
+    command("--set", "2024-01-01T12:00:21Z")
+    [hint] = inbox.load().hints
+    assert "2 of the files count as loaded, since they were modified before 2024-01-01 12:00:21+00:00" in hint
+    inbox.put("late.csv", 3, seconds=-86400)
+    inbox.load()
+    assert inbox.ids() == [2, 3]
     command("--reset")
     inbox.load()
-    assert inbox.ids() == [1, 2, 2]
+    assert inbox.ids() == [1, 2, 2, 3, 3]
