@@ -14,6 +14,7 @@ from pipeline_platform.connectors.files.heads import (
     plain_path,
     require_format,
 )
+from pipeline_platform.connectors.files.local_names import require_none_left_out, uncertain_files
 from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.schemas import folder_values, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -115,10 +116,12 @@ class FileListing:
 
         Raises:
             PipelineExecutionException: A file is of another format or encoding, or lies beside folders that are
-                columns; or there is none, and no column is given.
+                columns, or has a name that Spark does not see; or there is none, and no column is given.
         """
+        uncertain = uncertain_files(self)
         there = self.of_any_kind(spark)
         paths = self.paths(there)
+        require_none_left_out(uncertain, paths)
         if wanted is None:
             self.require_any(paths)
         heads = self.heads(paths)
