@@ -21,7 +21,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.steps.cursor import CursorMove, StoredCursor
 from pipeline_platform.steps.known_files import MODIFICATION_TIME, FileChoice, FoundFile, chosen_files, told
-from pipeline_platform.steps.new_files import ReadsNewFiles
+from pipeline_platform.steps.new_files import NoRecordError, ReadsNewFiles
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -82,20 +82,30 @@ def _frame(
         columns: Those of the files that were loaded last, with their types as JSON.
     """
     from pyspark.sql import functions as F
-    from pyspark.sql import types as T
 
     if read:
-        return config.read_files(spark, credentials, [file.path for file in read])
+        try:
+            return config.read_files(spark, credentials, [file.path for file in read])
+        except NoRecordError:
+            if not columns:
+                raise
+            return _without_rows(spark, columns)
     nothing = F.expr("false")
     if found and (config.names_columns() or not columns):
         newest = max(found, key=lambda file: file.modified)
         return config.read_files(spark, credentials, [newest.path]).filter(nothing)
     if columns:
-        fields: list[dict[str, Any]] = [
-            {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
-        ]
-        return empty_frame(spark, T.StructType.fromJson({"type": "struct", "fields": fields}))
+        return _without_rows(spark, columns)
     return config.read(spark, credentials).filter(nothing)
+
+
+def _without_rows(spark: SparkSession, columns: Mapping[str, str]) -> DataFrame:
+    from pyspark.sql import types as T
+
+    fields: list[dict[str, Any]] = [
+        {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
+    ]
+    return empty_frame(spark, T.StructType.fromJson({"type": "struct", "fields": fields}))
 
 
 def _require_unchanged(choice: FileChoice) -> None:

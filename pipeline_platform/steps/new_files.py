@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.incremental import NewFiles
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.known_files import FoundFile
+
+
+class NoRecordError(PipelineExecutionException):
+    """There is no record in the files, which alone would say what their columns are."""
 
 
 class ReadsNewFiles(Extract):
@@ -59,6 +64,6 @@ class ReadsNewFiles(Extract):
             paths: Of `found_files`, one at least.
 
         Raises:
-            PipelineException: As `read`.
+            PipelineException: As `read`; `NoRecordError` if the columns can't be told, as there is no row.
         """
         raise NotImplementedError(f"'{self.method}' does not read single files")

@@ -80,6 +80,8 @@ def test_each_file_is_loaded_once_whatever_its_time(inbox: Inbox):
     inbox.put("newer.csv", 5, seconds=20.5)
     inbox.put("_being_written.csv", 6)
     assert last_step(inbox.load()).rows == 3
+    (inbox.folder / "nothing in it.csv").touch()
+    assert last_step(inbox.load(schema=None)).skipped is None
     (inbox.folder / "older.csv").unlink()
     version = DeltaTable(inbox.table).version()
     assert last_step(inbox.load()).skipped == "there is nothing new in the source"

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.heads import WIDE, FileHead
+from pipeline_platform.connectors.files.heads import HEAD_BYTES, WIDE, FileHead
 from pipeline_platform.connectors.files.json_files import JsonFormat, read_records
 from pipeline_platform.connectors.files.json_types import found_columns, keys_in
 from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.new_files import NoRecordError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-    from pipeline_platform.connectors.files.listing import FileListing
+    from pipeline_platform.connectors.files.listing import FileListing, TextFiles
 
 
 def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> DataFrame:
@@ -37,9 +38,21 @@ def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Da
             )
         options = {**_json_options(how), **listing.reader_options()}
         wanted = found_columns(spark, listing, options, partitions)
+        if not wanted.names:
+            raise _no_column(listing, files, how.charset)
         require_no_column_twice(wanted.names, partitions)
     reader = spark.read.options(**listing.reader_options())
     return json_records(reader, listing.load, with_folders(wanted, partitions), partitions, files.heads, how)
+
+
+def _no_column(listing: FileListing, files: TextFiles, charset: str) -> PipelineExecutionException:
+    """Why no column was found: there is no record at all, or none with a key."""
+    hint, texts = "name the columns with 'schema'", [head.text(charset) for head in files.heads]
+    # An object would have a brace, and a file that begins with so many blanks is none to go by.
+    are_empty = [text is not None and len(text) < HEAD_BYTES // 4 and not text.strip(" \t\r\n[]") for text in texts]
+    if len(texts) == len(files.paths) and all(are_empty):
+        return NoRecordError(f"there is no record in the files of {listing.place.uri}", hint=hint)
+    return PipelineExecutionException(f"no object in the files of {listing.place.uri} has a key", hint=hint)
 
 
 def _json_options(how: ReadOptions) -> dict[str, str]:
