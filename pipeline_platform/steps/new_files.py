@@ -12,6 +12,7 @@ from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.known_files import FoundFile
@@ -55,13 +56,17 @@ class ReadsNewFiles(Extract):
         """
         raise NotImplementedError(f"'{self.method}' does not list its files")
 
-    def read_files(self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str]) -> DataFrame:
+    def read_files(
+        self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str], known: StructType | None
+    ) -> DataFrame:
         """As `read`, of some of the files.
 
         Args:
             spark: The session.
             credentials: As for `read`.
             paths: Of `found_files`, one at least.
+            known: The columns of other files that were read before: where a type has to be found in the values, and
+                that one has all of them, it is taken.
 
         Raises:
             PipelineException: As `read`; `NoRecordError` if the columns can't be told, as there is no row.

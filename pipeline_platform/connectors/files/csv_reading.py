@@ -83,7 +83,7 @@ def read_csv(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Dat
     reader = spark.read.options(**listing.reader_options())
     if wanted is None:
         if how.infer_schema:
-            wanted = inferred([texts_of(reader, group, form) for group in groups], names)
+            wanted = inferred([texts_of(reader, group, form) for group in groups], names, listing.known)
         else:
             wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
     else:

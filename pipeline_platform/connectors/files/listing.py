@@ -16,7 +16,7 @@ from pipeline_platform.connectors.files.heads import (
 )
 from pipeline_platform.connectors.files.local_names import require_none_left_out, uncertain_files
 from pipeline_platform.connectors.files.options import option_of
-from pipeline_platform.connectors.files.schemas import folder_values, partition_field
+from pipeline_platform.connectors.files.schemas import folder_values, known_type, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -51,11 +51,13 @@ class FileListing:
         place: A folder, a file, or a pattern.
         options: Of Spark's reader, for which files to read.
         files: Those that are read, as Spark takes them; None for all that are there.
+        known: Columns of other files that were read before, whose types are taken where they have all values.
     """
 
     place: StorageLocation
     options: Mapping[str, str]
     files: Sequence[str] | None = None
+    known: StructType | None = None
 
     def reader_options(self) -> dict[str, str]:
         """Options of any reader of the files."""
@@ -152,7 +154,8 @@ class FileListing:
         given = {field.name.lower(): field for field in (own.fields if own is not None else ())}
         return T.StructType(
             [
-                given.get(field.name.lower()) or partition_field(field, values[field.name])
+                given.get(field.name.lower())
+                or partition_field(field, values[field.name], known_type(self.known, field.name))
                 for field in frame.schema.fields
                 if field.name in values
                 and (frame.columns[: len(_OF_FILE)] != list(_OF_FILE) or field.name not in _OF_FILE)
