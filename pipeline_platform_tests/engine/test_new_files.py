@@ -147,6 +147,16 @@ def test_a_file_that_has_changed_is_an_error_or_left_or_merged(inbox: Inbox):
     assert inbox.ids() == [1, 2, 4, 5]
 
 
+def test_files_whose_changes_are_all_older_than_the_table_count_as_loaded(inbox: Inbox):
+    inbox.load_config = {"mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "note"}}
+    inbox.put("new.csv", 1)
+    inbox.load()
+    inbox.put("earlier.csv", 1)
+    assert last_step(inbox.load()).skipped is None
+    assert last_step(inbox.load()).skipped == "there is nothing new in the source"
+    assert DeltaTable(inbox.table).to_pyarrow_table(columns=["note"])["note"].to_pylist() == ["new"]
+
+
 def test_files_of_other_formats_keep_their_types_and_the_columns_of_their_folders(inbox: Inbox):
     def put(day: object, *ids: int, kind: Any) -> None:
         folder = inbox.folder / f"day={day}"
