@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.connectors.files.heads import HEAD_BYTES, WIDE, FileHead
+from pipeline_platform.connectors.files.heads import WIDE, FileHead
 from pipeline_platform.connectors.files.json_files import JsonFormat, read_records
 from pipeline_platform.connectors.files.json_types import found_columns, keys_in
 from pipeline_platform.connectors.files.options import option_of
@@ -47,10 +47,10 @@ def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Da
 
 def _no_column(listing: FileListing, files: TextFiles, charset: str) -> PipelineExecutionException:
     """Why no column was found: there is no record at all, or none with a key."""
-    hint, texts = "name the columns with 'schema'", [head.text(charset) for head in files.heads]
-    # An object would have a brace, and a file that begins with so many blanks is none to go by.
-    are_empty = [text is not None and len(text) < HEAD_BYTES // 4 and not text.strip(" \t\r\n[]") for text in texts]
-    if len(texts) == len(files.paths) and all(are_empty):
+    hint = "name the columns with 'schema'"
+    # An object would have a brace.
+    are_empty = [head.is_whole and not (head.text(charset) or "").strip(" \t\r\n[]") for head in files.heads]
+    if len(are_empty) == len(files.paths) and all(are_empty):
         return NoRecordError(f"there is no record in the files of {listing.place.uri}", hint=hint)
     return PipelineExecutionException(f"no object in the files of {listing.place.uri} has a key", hint=hint)
 
