@@ -46,7 +46,13 @@ def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Da
 
 
 def _no_column(listing: FileListing, files: TextFiles, charset: str) -> PipelineExecutionException:
-    """Why no column was found: there is no record at all, or none with a key."""
+    """Why no column was found: there is no record at all, or none with a key that is not a folder's.
+
+    Raises:
+        PipelineExecutionException: There is one that is.
+    """
+    for head in files.heads:
+        require_no_column_twice([*keys_in(head.text(charset) or "")], files.partitions)
     hint = "name the columns with 'schema'"
     # An object would have a brace.
     are_empty = [head.is_whole and not (head.text(charset) or "").strip(" \t\r\n[]") for head in files.heads]
