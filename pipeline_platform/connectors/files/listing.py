@@ -120,7 +120,7 @@ class FileListing:
             PipelineExecutionException: A file is of another format or encoding, or lies beside folders that are
                 columns, or has a name that Spark does not see; or there is none, and no column is given.
         """
-        uncertain = uncertain_files(self)
+        uncertain = self.uncertain_files()
         there = self.of_any_kind(spark)
         paths = self.paths(there)
         require_none_left_out(uncertain, paths)
@@ -131,6 +131,12 @@ class FileListing:
         partitions = self.partitions(there, paths, wanted)
         self.require_none_beside_folders(partitions)
         return TextFiles(paths, heads, partitions)
+
+    def uncertain_files(self) -> Sequence[str]:
+        """As `local_names.uncertain_files`; none of a listing of single files."""
+        if self.files is not None:
+            return ()
+        return uncertain_files(self.place, self.options, is_pattern=self.is_pattern(), is_recursive=self.is_recursive())
 
     def paths(self, frame: DataFrame) -> list[str]:
         """The files of a frame of this place, in order."""

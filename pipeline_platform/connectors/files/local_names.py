@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,29 +12,34 @@ from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:
-    from pipeline_platform.connectors.files.listing import FileListing
+    from pipeline_platform.connectors.storage.location import StorageLocation
 
 
-def uncertain_files(listing: FileListing) -> Sequence[str]:
-    """The local files of a listing whose paths are not ASCII, as Python has them.
+def uncertain_files(
+    where: StorageLocation, options: Mapping[str, str], *, is_pattern: bool, is_recursive: bool
+) -> Sequence[str]:
+    """The local files of a place whose paths are not ASCII, as Python has them.
 
     Ask before Spark lists them, as others may come meanwhile. None are told where files are left out in ways that only
     Spark knows.
 
     Args:
-        listing: All files of a place.
+        where: A folder, a file, or a pattern.
+        options: Of Spark's reader, for which files to read.
+        is_pattern: Whether the place is a pattern.
+        is_recursive: Whether files of all folders below are read.
     """
-    chosen = option_of(listing.options, "pathGlobFilter") or "*"
-    by_time = any(option_of(listing.options, name) is not None for name in ("modifiedAfter", "modifiedBefore"))
-    place = listing.place.uri
+    chosen = option_of(options, "pathGlobFilter") or "*"
+    by_time = any(option_of(options, name) is not None for name in ("modifiedAfter", "modifiedBefore"))
+    place = where.uri
     is_local = place.startswith("/") or place.lower().startswith("file:")
-    if listing.files is not None or not is_local or by_time or set(chosen + place) & {"{", "\\"} or "[" in chosen:
+    if not is_local or by_time or set(chosen + place) & {"{", "\\"} or "[" in chosen:
         return ()
-    root = Path(os.path.normpath(str(listing.place.path())))
+    root = Path(os.path.normpath(str(where.path())))
     found: list[str] = []
-    for start in root.parent.glob(root.name) if listing.is_pattern() else [root]:
+    for start in root.parent.glob(root.name) if is_pattern else [root]:
         try:
-            files = [start] if start.is_file() else _below(start, is_recursive=listing.is_recursive())
+            files = [start] if start.is_file() else _below(start, is_recursive=is_recursive)
             found += [str(file) for file in files if not str(file).isascii() and fnmatchcase(file.name, chosen)]
         except OSError:
             # Not seen from here.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.listing import FileListing
-from pipeline_platform.connectors.files.local_names import require_none_left_out, uncertain_files
+from pipeline_platform.connectors.files.local_names import require_none_left_out
 from pipeline_platform.connectors.storage.folders import files_below
 from pipeline_platform.connectors.storage.location import bucket_of
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -45,7 +45,7 @@ def found_files(spark: SparkSession, listing: FileListing) -> Sequence[FoundFile
     if details is not None and not details:
         # Spark takes such a folder for one that is not there.
         return ()
-    uncertain = uncertain_files(listing)
+    uncertain = listing.uncertain_files()
     there = listing.of_any_kind(spark)
     paths = listing.paths(there)
     require_none_left_out(uncertain, paths)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_platform.connectors.files.listing import FileListing
-from pipeline_platform.connectors.files.local_names import require_none_left_out, uncertain_files
+from pipeline_platform.connectors.files.local_names import require_none_left_out
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def uncertain(folder: Path, place: str = "", **options: str) -> Sequence[str]:
-    found = uncertain_files(FileListing(StorageLocation(f"{folder}{place}"), options))
+    found = FileListing(StorageLocation(f"{folder}{place}"), options).uncertain_files()
     return sorted(str(Path(file).relative_to(folder)) for file in found)
 
 
@@ -35,7 +35,7 @@ def test_those_that_spark_would_read_are_looked_at(folder: Path) -> None:
     assert uncertain(folder, "/?.csv") == ["é.csv", bad]
     assert not uncertain(folder, modifiedAfter="2024-01-01")
     assert not uncertain(folder / "none")
-    assert not uncertain_files(FileListing(StorageLocation(str(folder)), {}, files=["a.csv"]))
+    assert not FileListing(StorageLocation(str(folder)), {}, files=["a.csv"]).uncertain_files()
 
 
 def test_one_that_spark_has_not_listed_is_told_unless_it_is_gone(folder: Path) -> None:
