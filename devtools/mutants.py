@@ -164,6 +164,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "steps/test_known_files.py",
         ("changed += [file] if not file.is_as(mark) else []", "changed += []"),
         ("(file.modified, file.key) <= forgotten", "False"),
+        ("file.modified < begin", "False"),
     ),
     *_of(
         "connectors/kafka/values.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from pipeline_platform.config.incremental import fed_loads
 from pipeline_platform.config.partitions import Partition
@@ -111,16 +112,42 @@ class RememberedCursor:
         Raises:
             PipelineExecutionException: It is of another column or another source.
         """
-        stored = self.stored
-        for what, before, now in (("column", stored.column, column), ("source", stored.source, self.source)):
-            if before is not None and now is not None and before.lower() != now.lower():
-                raise PipelineExecutionException(
-                    f"the cursor is of the {what} {before}, and the step reads the {what} {now}: what was loaded of "
-                    "the one does not say what is new in the other",
-                    hint="if it is the same data, go on with: pipeline-platform cursor FILE --set VALUE; otherwise "
-                    "begin anew with --reset",
-                )
+        stored = self.require_same_column(column)
+        if (sources := self.other_source()) is not None:
+            raise _not_the_same("source", *sources)
         return stored
+
+    def require_same_column(self, column: str) -> StoredCursor:
+        """As `require_same`, of any source.
+
+        Raises:
+            PipelineExecutionException: It is of another column.
+        """
+        if _differ(self.stored.column, column):
+            raise _not_the_same("column", str(self.stored.column), column)
+        return self.stored
+
+    def other_source(self) -> tuple[str, str] | None:
+        """The source that it is of, and the one that the run reads, as people write them; None if they are one."""
+        before, now = self.stored.source, self.source
+        return (_written(str(before)), _written(str(now))) if _differ(before, now) else None
+
+
+def _differ(before: str | None, now: str | None) -> bool:
+    return before is not None and now is not None and before.lower() != now.lower()
+
+
+def _written(uri: str) -> str:
+    return unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
+
+
+def _not_the_same(what: str, before: str, now: str) -> PipelineExecutionException:
+    return PipelineExecutionException(
+        f"the cursor is of the {what} {before}, and the step reads the {what} {now}: what was loaded of the one does "
+        "not say what is new in the other",
+        hint="if it is the same data, go on with: pipeline-platform cursor FILE --set VALUE; otherwise begin anew with "
+        "--reset",
+    )
 
 
 def cursor_name(pipeline: PipelineConfig, step: Step, partition: Partition | None) -> str:

@@ -11,19 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.config.incremental import NewFiles
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.cursors import remembered_cursor
+from pipeline_platform.engine.cursors import RememberedCursor, remembered_cursor
 from pipeline_platform.engine.increments import Increment
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame
-from pipeline_platform.steps.cursor import CursorMove
+from pipeline_platform.frames.widening import holds
+from pipeline_platform.steps.cursor import CursorMove, StoredCursor
 from pipeline_platform.steps.known_files import MODIFICATION_TIME, FileChoice, FoundFile, chosen_files, told
-from pipeline_platform.steps.new_files import ReadsNewFiles
+from pipeline_platform.steps.new_files import NoRecordError, ReadsNewFiles
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -46,20 +50,21 @@ def read_new_files(scope: RunScope, step: Step, spark: SparkSession) -> Incremen
     cursor = remembered_cursor(scope, step, config)
     if cursor is None:
         return None
-    stored = cursor.require_same(MODIFICATION_TIME)
+    stored = cursor.require_same_column(MODIFICATION_TIME)
     credentials = credentials_for(scope.credentials, config, step)
     found = config.found_files(spark, credentials)
+    _require_known_place(cursor, found)
     choice = chosen_files(found, stored)
-    hint = _hint(step, choice) if config.incremental.changed_files == "ignore" else None
     if config.incremental.changed_files == "fail":
         _require_unchanged(choice)
     again = choice.changed if config.incremental.changed_files == "load" else ()
     read = [*choice.new, *again]
-    frame = _frame(spark, config, credentials, read, found, stored.columns)
-    columns = {field.name: field.dataType.json() for field in frame.schema}
-    after = replace(choice.after, columns=columns, source=cursor.source)
-    move = CursorMove(cursor.name, stored, after, is_idle=stored.version > 0 and not read)
-    return Increment(frame, cursor.load.index, move, hint)
+    known = _known_columns(stored.columns)
+    frame = _frame(spark, config, credentials, read, found, known)
+    after = replace(choice.after, columns=_remembered(frame.schema, known), source=cursor.source)
+    # Where somebody has set it, which files count as loaded is settled at once: others as old may come.
+    move = CursorMove(cursor.name, stored, after, is_idle=stored.version > 0 and not stored.is_start and not read)
+    return Increment(frame, cursor.load.index, move, _hint(step, choice, stored, config.incremental))
 
 
 def _frame(
@@ -68,7 +73,7 @@ def _frame(
     credentials: Credentials | None,
     read: Sequence[FoundFile],
     found: Sequence[FoundFile],
-    columns: Mapping[str, str],
+    known: StructType | None,
 ) -> DataFrame:
     """The rows of the files; of none, the columns that there would be.
 
@@ -78,23 +83,82 @@ def _frame(
         credentials: As for its `read`.
         read: The files.
         found: All that are there.
-        columns: Those of the files that were loaded last, with their types as JSON.
+        known: The columns of the files that were loaded last; None if none was.
     """
+    from pyspark.sql import functions as F
+
+    if read:
+        try:
+            frame = config.read_files(spark, credentials, [file.path for file in read], known)
+        except NoRecordError:
+            if known is None:
+                raise
+            return empty_frame(spark, known)
+        return frame if known is None or config.names_columns() else _with_known_types(frame, known)
+    nothing = F.expr("false")
+    if found and (config.names_columns() or known is None):
+        newest = max(found, key=lambda file: file.modified)
+        return config.read_files(spark, credentials, [newest.path], known).filter(nothing)
+    if known is not None:
+        return empty_frame(spark, known)
+    return config.read(spark, credentials).filter(nothing)
+
+
+def _known_columns(columns: Mapping[str, str]) -> StructType | None:
+    """Columns as a sink remembers them: by name, with their types as JSON."""
+    from pyspark.sql import types as T
+
+    if not columns:
+        return None
+    fields: list[dict[str, Any]] = [
+        {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
+    ]
+    return T.StructType.fromJson({"type": "struct", "fields": fields})
+
+
+def _remembered(columns: StructType, known: StructType | None) -> Mapping[str, str]:
+    """Columns for `_known_columns`: one that had a type keeps it where some file has texts of other kinds."""
+    from pyspark.sql import types as T
+
+    before = {field.name: field.dataType for field in (known.fields if known is not None else ())}
+    return {
+        field.name: (
+            before.get(field.name, field.dataType) if isinstance(field.dataType, T.StringType) else field.dataType
+        ).json()
+        for field in columns.fields
+    }
+
+
+def _with_known_types(frame: DataFrame, known: StructType) -> DataFrame:
+    """The frame with numbers and times in the types that they had before, where these hold all of the new type."""
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    if read:
-        return config.read_files(spark, credentials, [file.path for file in read])
-    nothing = F.expr("false")
-    if found and (config.names_columns() or not columns):
-        newest = max(found, key=lambda file: file.modified)
-        return config.read_files(spark, credentials, [newest.path]).filter(nothing)
-    if columns:
-        fields: list[dict[str, Any]] = [
-            {"name": name, "type": json.loads(kind), "nullable": True, "metadata": {}} for name, kind in columns.items()
-        ]
-        return empty_frame(spark, T.StructType.fromJson({"type": "struct", "fields": fields}))
-    return config.read(spark, credentials).filter(nothing)
+    before = {field.name: field.dataType for field in known.fields}
+    casts = {
+        field.name: F.col(quoted(field.name)).cast(before[field.name])
+        for field in frame.schema.fields
+        if isinstance(kind := before.get(field.name), (T.NumericType, T.DatetimeType))
+        and kind != field.dataType
+        and holds(kind, field.dataType)
+    }
+    return frame.withColumns(casts) if casts else frame
+
+
+def _require_known_place(cursor: RememberedCursor, found: Sequence[FoundFile]) -> None:
+    """Raise if the step reads another path than before, and none of the files there is known.
+
+    Raises:
+        PipelineExecutionException: So it is.
+    """
+    sources, known = cursor.other_source(), cursor.stored.files
+    if sources is not None and known and not any(file.key in known for file in found):
+        raise PipelineExecutionException(
+            f"the files of {sources[0]} were loaded, and the step reads {sources[1]}, where none of them is: which "
+            "files are new there can't be told",
+            hint="pipeline-platform cursor FILE --set TIME has those that were modified before that time count as "
+            "loaded; with --reset, all of them are loaded",
+        )
 
 
 def _require_unchanged(choice: FileChoice) -> None:
@@ -106,7 +170,13 @@ def _require_unchanged(choice: FileChoice) -> None:
         )
 
 
-def _hint(step: Step, choice: FileChoice) -> str | None:
-    if not choice.changed:
-        return None
-    return f"'{step.name}': changed since it was loaded, and left as it was: {told(choice.changed)}"
+def _hint(step: Step, choice: FileChoice, stored: StoredCursor, incremental: NewFiles) -> str | None:
+    hints: list[str] = []
+    if choice.passed:
+        hints.append(
+            f"as somebody has set the cursor, {len(choice.passed):,} of the files count as loaded, since they were "
+            f"modified before {stored.position}: {told(choice.passed)}"
+        )
+    if choice.changed and incremental.changed_files == "ignore":
+        hints.append(f"changed since it was loaded, and left as it was: {told(choice.changed)}")
+    return f"'{step.name}': {'; '.join(hints)}" if hints else None

@@ -65,11 +65,13 @@ class FileChoice:
     Args:
         new: Those that no load has loaded, in the order of time and path.
         changed: Those that have changed since they were loaded, likewise.
+        passed: Those that count as loaded since they are from before where somebody has set the cursor, likewise.
         after: What a load of them has the sink know.
     """
 
     new: Sequence[FoundFile]
     changed: Sequence[FoundFile]
+    passed: Sequence[FoundFile]
     after: StoredCursor
 
 
@@ -89,6 +91,7 @@ def chosen_files(found: Iterable[FoundFile], stored: StoredCursor, most: int = K
     files = sorted(found, key=lambda file: (file.modified, file.path))
     new: list[FoundFile] = []
     changed: list[FoundFile] = []
+    passed: list[FoundFile] = []
     before: list[FoundFile] = []
     for file in files:
         mark = stored.files.get(file.key)
@@ -96,7 +99,9 @@ def chosen_files(found: Iterable[FoundFile], stored: StoredCursor, most: int = K
             changed += [file] if not file.is_as(mark) else []
         elif forgotten is not None and (file.modified, file.key) <= forgotten:
             before.append(file)
-        elif begin is None or file.modified >= begin:
+        elif begin is not None and file.modified < begin:
+            passed.append(file)
+        else:
             new.append(file)
     _require_no_late_file(before, stored)
     left = {file.key for file in before}
@@ -113,7 +118,7 @@ def chosen_files(found: Iterable[FoundFile], stored: StoredCursor, most: int = K
         files={key: known[key] for _, key in ordered[len(dropped) :]},
         files_before=len(before) + sum(key in names for _, key in dropped),
     )
-    return FileChoice(new, changed, after)
+    return FileChoice(new, changed, passed, after)
 
 
 def told(files: Sequence[FoundFile]) -> str:

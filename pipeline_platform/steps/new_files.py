@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.incremental import NewFiles
 from pipeline_platform.config.step import PipelineMode
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.known_files import FoundFile
+
+
+class NoRecordError(PipelineExecutionException):
+    """There is no record in the files, which alone would say what their columns are."""
 
 
 class ReadsNewFiles(Extract):
@@ -50,15 +56,19 @@ class ReadsNewFiles(Extract):
         """
         raise NotImplementedError(f"'{self.method}' does not list its files")
 
-    def read_files(self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str]) -> DataFrame:
+    def read_files(
+        self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str], known: StructType | None
+    ) -> DataFrame:
         """As `read`, of some of the files.
 
         Args:
             spark: The session.
             credentials: As for `read`.
             paths: Of `found_files`, one at least.
+            known: The columns of other files that were read before: where a type has to be found in the values, and
+                that one has all of them, it is taken.
 
         Raises:
-            PipelineException: As `read`.
+            PipelineException: As `read`; `NoRecordError` if the columns can't be told, as there is no row.
         """
         raise NotImplementedError(f"'{self.method}' does not read single files")

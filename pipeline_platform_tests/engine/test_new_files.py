@@ -80,11 +80,21 @@ def test_each_file_is_loaded_once_whatever_its_time(inbox: Inbox):
     inbox.put("newer.csv", 5, seconds=20.5)
     inbox.put("_being_written.csv", 6)
     assert last_step(inbox.load()).rows == 3
+    (inbox.folder / "nothing in it.csv").touch()
+    assert last_step(inbox.load(schema=None)).skipped is None
+    inbox.put("7.csv", 6)
+    assert last_step(inbox.load(schema=None)).rows == 1
     (inbox.folder / "older.csv").unlink()
     version = DeltaTable(inbox.table).version()
     assert last_step(inbox.load()).skipped == "there is nothing new in the source"
     assert DeltaTable(inbox.table).version() == version
-    assert inbox.ids() == [1, 2, 3, 4, 5]
+    assert inbox.ids() == [1, 2, 3, 4, 5, 6]
+    elsewhere = inbox.folder.parent / "else" / "where none.csv"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("id,note\n7,x\n")
+    inbox.refused(f"the files of {inbox.folder} were loaded", "where none of them is", path=str(elsewhere.parent))
+    inbox.put("zoo.csv", 7)
+    assert last_step(inbox.load(path=f"{inbox.folder}/{{a,z}}*.csv")).rows == 1
 
 
 class Killed(BaseException):
@@ -137,21 +147,34 @@ def test_a_file_that_has_changed_is_an_error_or_left_or_merged(inbox: Inbox):
     assert inbox.ids() == [1, 2, 4, 5]
 
 
-def test_files_of_other_formats_keep_the_columns_of_their_folders(inbox: Inbox):
-    def put(day: int, *ids: int) -> None:
+def test_files_whose_changes_are_all_older_than_the_table_count_as_loaded(inbox: Inbox):
+    inbox.load_config = {"mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "note"}}
+    inbox.put("new.csv", 1)
+    inbox.load()
+    inbox.put("earlier.csv", 1)
+    assert last_step(inbox.load()).skipped is None
+    assert last_step(inbox.load()).skipped == "there is nothing new in the source"
+    assert DeltaTable(inbox.table).to_pyarrow_table(columns=["note"])["note"].to_pylist() == ["new"]
+
+
+def test_files_of_other_formats_keep_their_types_and_the_columns_of_their_folders(inbox: Inbox):
+    def put(day: object, *ids: int, kind: Any) -> None:
         folder = inbox.folder / f"day={day}"
         folder.mkdir()
-        parquet.write_table(pa.table({"id": pa.array(ids, pa.int32())}), folder / "part.parquet")
+        parquet.write_table(pa.table({"id": pa.array(ids, kind)}), folder / "part.parquet")
 
     keys: dict[str, Any] = {"format": "parquet", "schema": None}
-    put(1, 1)
+    put("07", 1, kind=pa.int64())
     pattern = f"{inbox.folder.parent}/i*"
     inbox.refused("are the column 'day', which single files of a pattern would lack", **keys, path=pattern)
     inbox.load(**keys)
-    put(2, 2)
+    # Of other types, by themselves.
+    put(10, 2, kind=pa.int32())
+    inbox.load(**keys)
+    put("__HIVE_DEFAULT_PARTITION__", 3, kind=pa.int64())
     inbox.load(**keys)
     rows = DeltaTable(inbox.table).to_pyarrow_table().to_pylist()
-    assert sorted((row["day"], row["id"]) for row in rows) == [(1, 1), (2, 2)]
+    assert sorted((row["id"], row["day"]) for row in rows) == [(1, "07"), (2, "10"), (3, None)]
     for file in inbox.folder.glob("*/*"):
         file.unlink()
     assert last_step(inbox.load(**keys)).skipped == "there is nothing new in the source"
@@ -179,6 +202,12 @@ def test_a_person_sees_where_it_is_and_can_set_it(inbox: Inbox, command: Callabl
     inbox.load()
     assert inbox.ids() == [2]
     assert "in, modification time: loaded up to 2024-01-01 12:00:20+00:00, by 1 loads" in command()
+    command("--set", "2024-01-01T12:00:21Z")
+    [hint] = inbox.load().hints
+    assert "2 of the files count as loaded, since they were modified before 2024-01-01 12:00:21+00:00" in hint
+    inbox.put("late.csv", 3, seconds=-86400)
+    inbox.load()
+    assert inbox.ids() == [2, 3]
     command("--reset")
     inbox.load()
-    assert inbox.ids() == [1, 2, 2]
+    assert inbox.ids() == [1, 2, 2, 3, 3]

@@ -59,9 +59,17 @@ def test_a_file_with_another_content_has_changed_and_one_with_another_time_alone
 def test_files_from_before_where_somebody_has_set_it_count_as_loaded():
     put = StoredCursor(3, "2024-01-01 12:00:15+00:00", is_start=True)
     choice = chosen_files([file("a", 10), file("b", 15), file("c", 20)], put)
-    assert names(choice.new) == ["b", "c"]
+    assert (names(choice.passed), names(choice.new)) == (["a"], ["b", "c"])
     after = chosen_files([file("a", 10), file("late", 5)], choice.after)
-    assert names(after.new) == ["late"]
+    assert (names(after.passed), names(after.new)) == ([], ["late"])
+
+
+def test_files_that_come_after_where_it_was_set_is_settled_are_new_however_old():
+    put = StoredCursor(3, "2024-01-01 12:00:15+00:00", is_start=True)
+    settled = loaded(file("a", 10), stored=put)
+    assert not settled.is_start
+    assert names(chosen_files([file("a", 10), file("late", -86400)], settled).new) == ["late"]
+    assert names(chosen_files([file("late", -86400)], loaded(stored=put)).new) == ["late"]
 
 
 def test_of_more_files_than_are_known_one_that_comes_late_is_told():

@@ -24,7 +24,11 @@ _CONFLICTS = (
 )
 
 RULES = (
-    raised(REPEATED_KEYS, "make the rows unique first, for example with deduplicate"),
+    raised(
+        REPEATED_KEYS,
+        "make the rows unique first, with deduplicate and its 'orderBy'; or use mode applyChanges with 'sequenceBy', "
+        "which keeps the newest row of each key",
+    ),
     raised(
         CONFLICTING_CHANGES,
         "name a column in 'sequenceBy' that tells any two changes of a row apart, such as the position in the log",

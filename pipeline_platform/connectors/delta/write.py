@@ -198,6 +198,11 @@ class DeltaWrite:
             self._make_clustered(self.frame)
             cursor.stage(move, self.attempt)
             result = self._written(table)
+            table = self._table()
+            if table is not None and not self._is_done(table):
+                # Of changes that are there already no commit is made, and the cursor moves with one.
+                self._save(self._rows_there().limit(0), "append")
+                result = load_result(self._table(), self.place, self._commit_mark)
             cursor.settle(move, self._commit_mark, self.attempt)
             return result
         if table is not None and self._is_done(table):
@@ -230,6 +235,10 @@ class DeltaWrite:
         else:
             self._save(frame, self.how.mode, self._replaced())
         return load_result(self._table(), self.place, self._commit_mark)
+
+    def _rows_there(self) -> DataFrame:
+        reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
+        return reader.load(self.place.uri)
 
     def last_batch(self) -> int | None:
         """The version of the stream's transactions, which is the number of the micro-batch."""

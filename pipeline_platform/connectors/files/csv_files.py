@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.csv_format import CORRUPT, NO_NULL, CsvFormat
 from pipeline_platform.connectors.files.csv_malformed import LINE, PARSED_AS_TEXTS, malformed_reason, no_value_message
+from pipeline_platform.connectors.files.schemas import kept_type, known_type
 from pipeline_platform.connectors.files.text_values import can_be_read, converted, is_read_by_spark, kind_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
@@ -146,12 +147,13 @@ def read_group(
     return frame.select(*(value(field).alias(field.name) for field in wanted.fields), RECORD, MALFORMED)
 
 
-def inferred(frames: Sequence[DataFrame], names: Sequence[str]) -> StructType:
+def inferred(frames: Sequence[DataFrame], names: Sequence[str], known: StructType | None) -> StructType:
     """The type of each column, with one reading: a number, date or boolean if each value is the canonical text of one.
 
     Args:
         frames: What `texts_of` gives for each group.
         names: Of the columns.
+        known: Columns of other files, whose types are taken where they have all values.
     """
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
@@ -159,7 +161,8 @@ def inferred(frames: Sequence[DataFrame], names: Sequence[str]) -> StructType:
     whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
     kinds = whole.agg(*(F.bit_or(kind_of(F.col(quoted(name)))).alias(name) for name in names)).first()
     assert kinds is not None
-    return T.StructType([T.StructField(name, _type_of(kinds[index] or 0)) for index, name in enumerate(names)])
+    found = {name: _type_of(kinds[index]) if kinds[index] else None for index, name in enumerate(names)}
+    return T.StructType([T.StructField(name, kept_type(kind, known_type(known, name))) for name, kind in found.items()])
 
 
 def texts_of(reader: Reader, group: CsvGroup, form: CsvFormat) -> DataFrame:
@@ -188,7 +191,7 @@ def _type_of(kinds: int) -> DataType:
         (32, T.DateType()),
         (32 | 64, T.TimestampType()),
     ]
-    return next((kind for mask, kind in choices if kinds and kinds & ~mask == 0), T.StringType())
+    return next((kind for mask, kind in choices if kinds & ~mask == 0), T.StringType())
 
 
 def _raw(

@@ -21,6 +21,7 @@ from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.schemas import folder_values
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.new_files import NoRecordError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -69,19 +70,20 @@ def read_csv(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Dat
         _require_one_line_end(beginnings)
     form = replace(form, is_split=True) if is_split else replace(form, ends=_ends(heads, form))
     groups = _groups(spark, listing, form, paths, beginnings)
-    if not groups:
-        assert wanted is not None
-        groups = [_whole(listing, None, tuple(wanted.names))]
+    if not groups and wanted is not None:
+        # Nothing in any file: the columns are those that are wanted.
+        folders = {name.lower() for name in partitions.names}
+        groups = [_whole(listing, None, tuple(name for name in wanted.names if name.lower() not in folders))]
     require_no_column_twice([name for group in groups for name in group.names], partitions)
     names = _columns(groups, how)
     if not names and wanted is None:
-        raise PipelineExecutionException(
+        raise NoRecordError(
             f"there is no record in the files of {listing.place.uri}", hint="name their columns with 'schema'"
         )
     reader = spark.read.options(**listing.reader_options())
     if wanted is None:
         if how.infer_schema:
-            wanted = inferred([texts_of(reader, group, form) for group in groups], names)
+            wanted = inferred([texts_of(reader, group, form) for group in groups], names, listing.known)
         else:
             wanted = T.StructType([T.StructField(name, T.StringType()) for name in names])
     else:
@@ -181,7 +183,7 @@ def _groups(
             kind = (beginning.header if form.has_header else first, beginning.is_crlf)
             by_kind.setdefault(kind, []).append(beginning.path)
     if not by_kind:
-        return [_told_by_spark(spark, listing, form)] if paths else []
+        return [_told_by_spark(spark, listing, form)] if len(paths) > len(beginnings) else []
     kinds = [
         (header if form.has_header else None, column_names(header, has_header=form.has_header), is_crlf, files)
         for (header, is_crlf), files in by_kind.items()
@@ -231,6 +233,8 @@ def _columns(groups: Sequence[CsvGroup], how: ReadOptions) -> list[str]:
     Raises:
         PipelineExecutionException: Files differ in them, and nobody asked for that.
     """
+    if not groups:
+        return []
     first = groups[0]
     names = {name.lower(): name for name in first.names}
     for group in groups[1:]:

@@ -22,6 +22,12 @@ RULES = (
         says=r"^(CSV header does not conform to the schema|Number of column in CSV header is not equal)",
     ),
     Rule(
+        "Spark can't read a local file with ':' in its name: rename it, or leave it out with 'pathGlobFilter' in "
+        "'options'",
+        classes=("java.lang.IllegalArgumentException", "java.net.URISyntaxException"),
+        says=r"^(java\.net\.URISyntaxException: )?Relative path in absolute URI",
+    ),
+    Rule(
         "there are no files in the folder: check the path, or name the columns with 'schema'",
         conditions=("UNABLE_TO_INFER_SCHEMA",),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import gzip
 import io
 import re
 import zlib
@@ -45,6 +46,11 @@ _UNPACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".deflate": lambda data: zlib.decompressobj().decompress(data, HEAD_BYTES),
     ".bz2": lambda data: bz2.BZ2Decompressor().decompress(data, HEAD_BYTES),
 }
+# These read on where a file has several parts.
+_OPENERS: dict[str, Callable[[io.BytesIO], io.BufferedIOBase]] = {
+    ".gz": lambda file: gzip.GzipFile(fileobj=file),
+    ".bz2": lambda file: bz2.BZ2File(file),
+}
 _BOMS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -82,8 +88,14 @@ class FileHead:
 
     @property
     def is_whole(self) -> bool:
-        """Whether `content` is all of the file."""
-        return self.size <= HEAD_BYTES and not self.is_compressed
+        """Whether `content` is all of the file; of a compressed one, whether there is nothing in it."""
+        if self.size > HEAD_BYTES or not self.is_compressed:
+            return self.size <= HEAD_BYTES
+        opened = _OPENERS.get(self.suffix)
+        try:
+            return opened is not None and opened(io.BytesIO(self.data)).read(1) == b""
+        except (OSError, EOFError):
+            return False
 
     def content(self) -> bytes | None:
         """The first bytes of what is in it; None for a compression that only Spark unpacks."""

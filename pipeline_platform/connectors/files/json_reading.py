@@ -12,12 +12,13 @@ from pipeline_platform.connectors.files.options import option_of
 from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.wanted_columns import require_no_column_twice, wanted_columns, with_folders
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.new_files import NoRecordError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-    from pipeline_platform.connectors.files.listing import FileListing
+    from pipeline_platform.connectors.files.listing import FileListing, TextFiles
 
 
 def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> DataFrame:
@@ -37,9 +38,27 @@ def read_json(spark: SparkSession, listing: FileListing, how: ReadOptions) -> Da
             )
         options = {**_json_options(how), **listing.reader_options()}
         wanted = found_columns(spark, listing, options, partitions)
+        if not wanted.names:
+            raise _no_column(listing, files, how.charset)
         require_no_column_twice(wanted.names, partitions)
     reader = spark.read.options(**listing.reader_options())
     return json_records(reader, listing.load, with_folders(wanted, partitions), partitions, files.heads, how)
+
+
+def _no_column(listing: FileListing, files: TextFiles, charset: str) -> PipelineExecutionException:
+    """Why no column was found: there is no record at all, or none with a key that is not a folder's.
+
+    Raises:
+        PipelineExecutionException: There is one that is.
+    """
+    for head in files.heads:
+        require_no_column_twice([*keys_in(head.text(charset) or "")], files.partitions)
+    hint = "name the columns with 'schema'"
+    # An object would have a brace.
+    are_empty = [head.is_whole and not (head.text(charset) or "").strip(" \t\r\n[]") for head in files.heads]
+    if len(are_empty) == len(files.paths) and all(are_empty):
+        return NoRecordError(f"there is no record in the files of {listing.place.uri}", hint=hint)
+    return PipelineExecutionException(f"no object in the files of {listing.place.uri} has a key", hint=hint)
 
 
 def _json_options(how: ReadOptions) -> dict[str, str]:

@@ -14,8 +14,9 @@ from pipeline_platform.connectors.files.heads import (
     plain_path,
     require_format,
 )
+from pipeline_platform.connectors.files.local_names import require_none_left_out, uncertain_files
 from pipeline_platform.connectors.files.options import option_of
-from pipeline_platform.connectors.files.schemas import folder_values, partition_field
+from pipeline_platform.connectors.files.schemas import folder_values, known_type, partition_field
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -50,11 +51,13 @@ class FileListing:
         place: A folder, a file, or a pattern.
         options: Of Spark's reader, for which files to read.
         files: Those that are read, as Spark takes them; None for all that are there.
+        known: Columns of other files that were read before, whose types are taken where they have all values.
     """
 
     place: StorageLocation
     options: Mapping[str, str]
     files: Sequence[str] | None = None
+    known: StructType | None = None
 
     def reader_options(self) -> dict[str, str]:
         """Options of any reader of the files."""
@@ -115,10 +118,12 @@ class FileListing:
 
         Raises:
             PipelineExecutionException: A file is of another format or encoding, or lies beside folders that are
-                columns; or there is none, and no column is given.
+                columns, or has a name that Spark does not see; or there is none, and no column is given.
         """
+        uncertain = self.uncertain_files()
         there = self.of_any_kind(spark)
         paths = self.paths(there)
+        require_none_left_out(uncertain, paths)
         if wanted is None:
             self.require_any(paths)
         heads = self.heads(paths)
@@ -126,6 +131,12 @@ class FileListing:
         partitions = self.partitions(there, paths, wanted)
         self.require_none_beside_folders(partitions)
         return TextFiles(paths, heads, partitions)
+
+    def uncertain_files(self) -> Sequence[str]:
+        """As `local_names.uncertain_files`; none of a listing of single files."""
+        if self.files is not None:
+            return ()
+        return uncertain_files(self.place, self.options, is_pattern=self.is_pattern(), is_recursive=self.is_recursive())
 
     def paths(self, frame: DataFrame) -> list[str]:
         """The files of a frame of this place, in order."""
@@ -149,7 +160,8 @@ class FileListing:
         given = {field.name.lower(): field for field in (own.fields if own is not None else ())}
         return T.StructType(
             [
-                given.get(field.name.lower()) or partition_field(field, values[field.name])
+                given.get(field.name.lower())
+                or partition_field(field, values[field.name], known_type(self.known, field.name))
                 for field in frame.schema.fields
                 if field.name in values
                 and (frame.columns[: len(_OF_FILE)] != list(_OF_FILE) or field.name not in _OF_FILE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.listing import FileListing
+from pipeline_platform.connectors.files.local_names import require_none_left_out
 from pipeline_platform.connectors.storage.folders import files_below
 from pipeline_platform.connectors.storage.location import bucket_of
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -35,15 +36,19 @@ def found_files(spark: SparkSession, listing: FileListing) -> Sequence[FoundFile
         listing: All files of a place.
 
     Raises:
-        PipelineExecutionException: The store does not tell of them from here, or a column would be lacking.
+        PipelineExecutionException: The store does not tell of them from here, a column would be lacking, or Spark does
+            not see one.
+        OSError: A local file can't be looked at.
     """
     is_local = _SCHEME.match(listing.place.uri) is None or listing.place.uri.lower().startswith("file:")
     details = _details(listing) if not is_local else None
     if details is not None and not details:
         # Spark takes such a folder for one that is not there.
         return ()
+    uncertain = listing.uncertain_files()
     there = listing.of_any_kind(spark)
     paths = listing.paths(there)
+    require_none_left_out(uncertain, paths)
     partitions = listing.partitions(there, paths)
     listing.require_none_beside_folders(partitions)
     listing.require_no_column_in_pattern(partitions)
@@ -64,7 +69,8 @@ def _not_told(listing: FileListing) -> PipelineExecutionException:
 def _local(path: str) -> FoundFile | None:
     try:
         status = Path(path).stat()
-    except OSError:
+    except FileNotFoundError:
+        # Taken away meanwhile, or on a disk that is not seen from here.
         return None
     return FoundFile(path, status.st_mtime_ns // 1000, f"{status.st_size} {status.st_mtime_ns}")
 

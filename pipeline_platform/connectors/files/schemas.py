@@ -15,9 +15,10 @@ from pipeline_platform.connectors.files.avro_resolution import logical_differenc
 from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
-    from pyspark.sql.types import DataType, StructField
+    from pyspark.sql.types import DataType, StructField, StructType
 
 MOST_FOOTERS = 200
 """Of so many files, spread over all of them, the columns are compared."""
@@ -48,19 +49,39 @@ def folder_values(paths: Sequence[str]) -> dict[str, set[str]]:
     return found
 
 
-def partition_field(field: StructField, values: set[str]) -> StructField:
+def known_type(known: StructType | None, name: str) -> DataType | None:
+    """The type that a column had in other files; None if it is not known."""
+    return next((field.dataType for field in (known.fields if known is not None else ()) if field.name == name), None)
+
+
+def kept_type(found: DataType | None, known: DataType | None) -> DataType:
+    """The type of a column of texts: the one that it had before, if that has all of the texts.
+
+    Args:
+        found: The type that the texts are the canonical ones of; None if there are none.
+        known: The type that the column had in other files, if that is known.
+    """
+    from pyspark.sql import types as T
+
+    if known is not None and (found is None or isinstance(known, T.StringType) or holds(known, found)):
+        return known
+    return found if found is not None else T.StringType()
+
+
+def partition_field(field: StructField, values: set[str], known: DataType | None = None) -> StructField:
     """A column of folder names: of the type that Spark made of them if each is its canonical text, else text.
 
     Args:
         field: As Spark has it.
         values: Its values in the names of folders.
+        known: The type that it had before, as for `kept_type`.
     """
     from pyspark.sql import types as T
 
     pattern = _CANONICAL.get(field.dataType.simpleString())
     is_canonical = pattern is not None and all(v == _NO_VALUE or re.fullmatch(pattern, v) for v in values)
     kind: DataType = field.dataType if is_canonical else T.StringType()
-    return T.StructField(field.name, kind)
+    return T.StructField(field.name, kept_type(None if values == {_NO_VALUE} else kind, known))
 
 
 def require_one_schema(found: Sequence[tuple[str, Columns | None]], file_format: str) -> None:

@@ -43,6 +43,7 @@ from pipeline_platform.steps.watched import Watched
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.known_files import FoundFile
@@ -246,11 +247,14 @@ class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
 
         return found_files(spark, self._listing(credentials))
 
-    def read_files(self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str]) -> DataFrame:
+    def read_files(
+        self, spark: SparkSession, credentials: Credentials | None, paths: Sequence[str], known: StructType | None
+    ) -> DataFrame:
         from pipeline_platform.connectors.files.reading import read_files
 
         with naming_columns(self.place(credentials)):
-            return read_files(spark, replace(self._listing(credentials), files=tuple(paths)), self._read_options())
+            listing = replace(self._listing(credentials), files=tuple(paths), known=known)
+            return read_files(spark, listing, self._read_options())
 
     def read_stream(self, spark: SparkSession, credentials: Credentials | None) -> DataFrame:
         from pipeline_platform.connectors.files.reading import stream_files

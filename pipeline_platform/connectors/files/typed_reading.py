@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.files.heads import name_of_file
+from pipeline_platform.connectors.files.local_names import require_none_left_out
 from pipeline_platform.connectors.files.read_options import ReadOptions
 from pipeline_platform.connectors.files.schemas import MOST_FOOTERS, Columns, file_columns, require_one_schema
 from pipeline_platform.connectors.files.stream_columns import columns_of_stream
@@ -48,8 +49,10 @@ def read_typed(spark: SparkSession, listing: FileListing, how: ReadOptions) -> D
     """Files that say the types of their columns."""
     reader = spark.read.format(how.format).options(**_options(listing, how))
     wanted = wanted_columns(how.schema)
+    uncertain = listing.uncertain_files()
     frame = listing.load(reader if wanted is None else reader.schema(wanted))
     paths = listing.paths(frame)
+    require_none_left_out(uncertain, paths)
     folders = listing.partitions(frame, paths, wanted)
     compares = wanted is None and not how.merge_schema and len(paths) > 1
     looks = compares or wanted is not None or folders.names

@@ -110,8 +110,8 @@ class MergeKeys:
             raise PipelineExecutionException(
                 f"{self._about()}: two rows of this load have the same merge keys {', '.join(self.columns)}: "
                 f"{', '.join(map(str, repeated[0]))}; the table is as it was",
-                hint="make the rows unique first, for example with deduplicate; the database may take texts for the "
-                "same that differ in case or in blanks at the end",
+                hint="make the rows unique first, with deduplicate and its 'orderBy'; the database may take texts for "
+                "the same that differ in case or in blanks at the end",
             )
 
     def _sql(self, table: TableName) -> str:

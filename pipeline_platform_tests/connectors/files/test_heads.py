@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -98,6 +99,24 @@ def test_a_header_that_goes_beyond_the_head_is_not_guessed() -> None:
 def test_columns_without_a_name_of_their_own_get_their_number() -> None:
     assert column_names(("id", "", "n", "N"), has_header=True) == ("id", "_c1", "n2", "N3")
     assert column_names(("7", "x"), has_header=False) == ("_c0", "_c1")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "is_whole"),
+    [
+        ("a.csv", b"", True),
+        ("a.csv.gz", gzip.compress(b""), True),
+        ("a.csv.bz2", bz2.compress(b""), True),
+        ("a.csv.gz", gzip.compress(b"") + gzip.compress(b"id\n1\n"), False),
+        ("a.csv.bz2", bz2.compress(b"") + bz2.compress(b"id\n1\n"), False),
+        ("a.csv.gz", gzip.compress(b"")[:-1], False),
+        ("a.csv.zst", b"", False),
+    ],
+)
+def test_a_file_with_nothing_in_it_is_known_as_such(tmp_path: Path, name: str, data: bytes, is_whole: bool) -> None:
+    (tmp_path / name).write_bytes(data)
+    [head] = heads_of([str(tmp_path / name)], StorageLocation(str(tmp_path)))
+    assert head.is_whole == is_whole
 
 
 def test_the_columns_of_an_avro_file_stand_in_its_header() -> None:

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import math
+import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -780,6 +782,25 @@ def test_json_over_several_lines_is_read_and_what_is_none_told(
         found(array, schema)
 
 
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_local_file_whose_name_spark_does_not_see_or_can_not_read_is_told(
+    spark: SparkSession, tmp_path: Path, file_format: str
+) -> None:
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "é.data")
+    if file_format == "csv":
+        (tmp_path / "é.data").write_text("id\n1\n")
+    unseen = Path(os.fsdecode(bytes(tmp_path / "name") + b"\xff.data"))
+    shutil.copy(tmp_path / "é.data", unseen)
+    assert r"name\xff.data, as the name is not UTF-8" in refusal(spark, tmp_path, file_format)
+    seen = {"options": {"pathGlobFilter": "é*"}}
+    assert rows(read(spark, tmp_path, file_format, **seen)) == [(1,)]
+    unseen.rename(tmp_path / "10:30.data")
+    with pytest.raises((PySparkException, Py4JJavaError)) as error:
+        read(spark, tmp_path, file_format).collect()
+    assert "can't read a local file with ':' in its name" in told_of(error.value)
+    assert rows(read(spark, tmp_path, file_format, **seen)) == [(1,)]
+
+
 def test_the_types_of_json_are_found_and_a_file_without_objects_is_told(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text('{"_corrupt_record": "x", "city": "K\xf6ln"}\n', encoding="latin-1")
     assert rows(read(spark, tmp_path / "k.json", "json", encoding="latin-1")) == [("x", "Köln")]
@@ -787,6 +808,11 @@ def test_the_types_of_json_are_found_and_a_file_without_objects_is_told(spark: S
     assert "set 'schema'" in refusal(spark, tmp_path / "u.json", "json", encoding="UTF-16")
     (tmp_path / "e.csv").write_text("")
     assert "there is no record in the files" in refusal(spark, tmp_path / "e.csv")
+    assert rows(read(spark, tmp_path / "e.csv", schema="id INT, note STRING")) == []
+    (tmp_path / "e.json").write_text("\n[ ]\n")
+    assert "there is no record in the files" in refusal(spark, tmp_path / "e.json", "json")
+    (tmp_path / "n.json").write_text("{}\n")
+    assert "no object in the files" in refusal(spark, tmp_path / "n.json", "json")
     (tmp_path / "b.json").write_text("{'id': 1}\n{broken\n")
     assert "there is no JSON object in the files" in refusal(spark, tmp_path / "b.json", "json")
     (tmp_path / "c.json").write_text('{"id": 1, "plz": "01067"}\n{broken\n{"id": 2}\n')
