@@ -90,7 +90,7 @@ def test_mistakes_of_the_pipeline_and_of_its_references_are_reported_together(pr
     ("reference", "message"),
     [
         ("../shared/nothing.json", "the referenced file '../shared/nothing.json' does not exist"),
-        ("../shared", "the referenced file '../shared' does not exist"),
+        ("../shared", "'../shared' is a folder: expected the path of a file"),
         ("../../outside.json", "'../../outside.json' is outside the project folder"),
         ("/etc/passwd", "'/etc/passwd' is outside the project folder"),
         ("flights.json", "'flights.json' is a circular reference: that file leads back here"),
