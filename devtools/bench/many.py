@@ -89,7 +89,9 @@ def _compared(folder: Path, tables: int, rounds: int) -> list[Ratio]:
         sys.exit(f"not all tables have their rows: {counts}")
     alone = [measured([*run, "--var", f"table=t_{number}"], folder, Use.NEVER)[0] for number in range(rounds)]
     sys.stdout.write(f"one run of {tables} tables: {together:.1f} s; of one table: {_spread(alone)}\n")
-    return [Ratio.of(f"{tables} tables in one run / in {tables} runs", [together] * rounds, [tables * one for one in alone])]
+    return [
+        Ratio.of(f"{tables} tables in one run / in {tables} runs", [together] * rounds, [tables * one for one in alone])
+    ]
 
 
 def _definitions(folder: Path, tables: int) -> float:
