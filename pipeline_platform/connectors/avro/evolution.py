@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.connectors.avro.schema import PRIMITIVE_OF, AvroField, AvroSchemaError, AvroType, spark_type
+from pipeline_platform.connectors.avro.schema import AvroField, AvroSchemaError, AvroType, spark_type
+from pipeline_platform.connectors.files.avro_types import PRIMITIVE_OF
 from pipeline_platform.frames.columns import find_column
 
 if TYPE_CHECKING:

@@ -7,24 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from pipeline_platform.connectors.files.avro_types import PLAIN_TYPE_OF, PRIMITIVES
 from pipeline_platform.connectors.files.formats import is_avro_name
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
-PRIMITIVE_OF = {
-    "boolean": "boolean",
-    "tinyint": "int",
-    "smallint": "int",
-    "int": "int",
-    "bigint": "long",
-    "float": "float",
-    "double": "double",
-    "string": "string",
-    "binary": "bytes",
-}
-"""The Avro primitive that stores a Spark type without a logical type."""
-PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _INSTANTS = ("timestamp-millis", "timestamp-micros")
 _LOCAL_TIMES = ("local-timestamp-millis", "local-timestamp-micros")
 # Spark notes a type that Avro lacks, such as an interval, beside the primitive it is stored as.
@@ -370,13 +358,7 @@ def _avro_record(struct: StructType, name: str, namespace: str, path: Sequence[s
 
 
 def _avro_primitive(data_type: DataType, path: Sequence[str]) -> Any:
-    names: dict[str, Any] = {
-        **PRIMITIVE_OF,
-        "date": {"type": "int", "logicalType": "date"},
-        "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
-        "timestamp_ntz": {"type": "long", "logicalType": "local-timestamp-micros"},
-    }
-    written = names.get(data_type.simpleString())
+    written = PLAIN_TYPE_OF.get(data_type.simpleString())
     if written is None:
         raise AvroSchemaError(f"Avro has no type for the column '{'.'.join(path)}', {data_type.simpleString()}")
     return written

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
-"""The names of the types that no schema defines."""
+from pipeline_platform.connectors.files.avro_types import PRIMITIVES
+
 _PROMOTIONS: Mapping[str, Sequence[str]] = {
     "int": ("long", "float", "double"),
     "long": ("float", "double"),

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.values import Flag, Text
-from pipeline_platform.connectors.files.avro_resolution import PRIMITIVES, logical_difference
+from pipeline_platform.connectors.files.avro_resolution import logical_difference
+from pipeline_platform.connectors.files.avro_types import PLAIN_TYPE_OF, PRIMITIVES
 from pipeline_platform.connectors.kafka.registry import REGISTRY_URL, Registry
 from pipeline_platform.connectors.kafka.registry_schemas import SchemaRegistryKeys
 from pipeline_platform.connectors.kafka.values import header_of
@@ -19,20 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType, StructType
 
-_PRIMITIVES: Mapping[str, Any] = {
-    "boolean": "boolean",
-    "tinyint": "int",
-    "smallint": "int",
-    "int": "int",
-    "bigint": "long",
-    "float": "float",
-    "double": "double",
-    "string": "string",
-    "binary": "bytes",
-    "date": {"type": "int", "logicalType": "date"},
-    "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
-    "timestamp_ntz": {"type": "long", "logicalType": "local-timestamp-micros"},
-}
 # Java takes other letters, too; readers in other languages don't.
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 # What a registry has under an id stays so, and a stream goes on with it while the registry is away.
@@ -214,8 +201,8 @@ def _type(data_type: DataType, name: str, namespace: str, path: Sequence[str]) -
         case T.DecimalType():
             digits = {"precision": data_type.precision, "scale": data_type.scale}
             return {"type": "bytes", "logicalType": "decimal", **digits}
-        case _ if data_type.simpleString() in _PRIMITIVES:
-            return _PRIMITIVES[data_type.simpleString()]
+        case _ if data_type.simpleString() in PLAIN_TYPE_OF:
+            return PLAIN_TYPE_OF[data_type.simpleString()]
         case _:
             raise PipelineConfigurationException(
                 f"Avro has no type for the column '{'.'.join(path)}', {data_type.simpleString()}",
