@@ -14,6 +14,7 @@ from pipeline_platform.config.contracts.odcs import Item, Property
 from pipeline_platform.config.contracts.physical_type import Kind, PhysicalType, physical_type
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.frames.columns import field_named
+from pipeline_platform.frames.number_types import number_type
 from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
@@ -195,14 +196,6 @@ def _is_plain(promised: PhysicalType, found: DataType) -> bool:
 
 
 def _number(promised: PhysicalType) -> DataType:
-    from pyspark.sql import types as T
+    from pyspark.sql.types import DecimalType
 
-    numbers: Mapping[Kind, DataType] = {
-        "tinyint": T.ByteType(),
-        "smallint": T.ShortType(),
-        "int": T.IntegerType(),
-        "bigint": T.LongType(),
-        "float": T.FloatType(),
-        "double": T.DoubleType(),
-    }
-    return numbers.get(promised.kind) or T.DecimalType(promised.precision or 0, promised.scale)
+    return number_type(promised.kind) or DecimalType(promised.precision or 0, promised.scale)

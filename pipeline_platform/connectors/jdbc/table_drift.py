@@ -12,6 +12,7 @@ from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.jdbc.target_table import TargetColumn
 from pipeline_platform.frames.columns import field_named
 from pipeline_platform.frames.fitted_frame import fitted_frame
+from pipeline_platform.frames.number_types import number_type
 from pipeline_platform.frames.schema_drift import SchemaChange, schema_drift
 from pipeline_platform.frames.widening import holds
 
@@ -170,18 +171,12 @@ def _spark_type(name: str, system: str) -> DataType | None:
         is_known = found.precision is not None and found.precision <= _MOST_DIGITS
         return T.DecimalType(found.precision or 0, found.scale) if is_known else None
     kinds: Mapping[Kind, DataType] = {
-        "tinyint": T.ByteType(),
-        "smallint": T.ShortType(),
-        "int": T.IntegerType(),
-        "bigint": T.LongType(),
-        "float": T.FloatType(),
-        "double": T.DoubleType(),
         "boolean": T.BooleanType(),
         "date": T.DateType(),
         "timestamp": T.TimestampType(),
         "binary": T.BinaryType(),
     }
-    return kinds.get(found.kind)
+    return number_type(found.kind) or kinds.get(found.kind)
 
 
 def _widens(target: DataType, source: DataType) -> bool:
