@@ -18,17 +18,21 @@ if TYPE_CHECKING:
     from pipeline_platform.credentials.model import Credentials
 
 
-class ReadsIncrements(Extract):
+class ReadsWhatIsNew(Extract):
+    """An extract that can read only what is new, by a column or by files; not in a stream, which does so by itself."""
+
+    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
+        if mode == "streaming" and self.reads_increments():
+            return [("incremental", "a stream reads what is new by itself; use mode batch, or leave out 'incremental'")]
+        return super().mode_errors(mode)
+
+
+class ReadsIncrements(ReadsWhatIsNew):
     """An extract that can read what is new by a column that grows."""
 
     incremental: Incremental | None = None
     """Batch: read only what is new since the last load. Where that ended is part of what the load commits, so that
     nothing is left out or loaded twice, whenever a run is killed; `pipeline-platform cursor` shows and sets it."""
-
-    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
-        if mode == "streaming" and self.incremental is not None:
-            return [("incremental", "a stream reads what is new by itself; use mode batch, or leave out 'incremental'")]
-        return super().mode_errors(mode)
 
     def reads_increments(self) -> bool:
         return self.incremental is not None

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.incremental import NewFiles
-from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.incremental import ReadsWhatIsNew
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -22,17 +21,12 @@ class NoRecordError(PipelineExecutionException):
     """There is no record in the files, which alone would say what their columns are."""
 
 
-class ReadsNewFiles(Extract):
+class ReadsNewFiles(ReadsWhatIsNew):
     """An extract that can read the files that are new."""
 
     incremental: NewFiles | None = None
     """Batch: read only files that no load has loaded; `{}` is enough. Which they are is part of what the load commits,
     so that each file is loaded once, whenever a run is killed; `pipeline-platform cursor` shows and sets it."""
-
-    def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
-        if mode == "streaming" and self.incremental is not None:
-            return [("incremental", "a stream reads what is new by itself; use mode batch, or leave out 'incremental'")]
-        return super().mode_errors(mode)
 
     def reads_increments(self) -> bool:
         return self.incremental is not None
