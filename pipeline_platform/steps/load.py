@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
-from pydantic import AfterValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.contracts.promises import Promises
@@ -138,19 +138,15 @@ class Load(FrameInput):
     """Streaming: when a micro-batch starts; `continuous=…` processes rows without micro-batches, for a single plain
     load to Kafka."""
 
-    @model_validator(mode="after")
-    def _can_keep_contract(self) -> Self:
-        if self.contract is not None and getattr(self, "mode", None) == "applyChanges":
-            message = "a contract is about the rows of a table, and with mode applyChanges the rows are changes of them"
-            raise PydanticCustomError("contract", "{message}", {"message": message, "key": "contract"})
-        return self
-
     def kept_contract(self) -> KeptContract | None:
         if self.contract is None:
             return None
         place = self.dataset().location.rstrip("/").rpartition("/")[2]
-        partition_by: Sequence[str] = getattr(self, "partition_by", ())
-        return KeptContract(self.contract, (place, place.rpartition(".")[2]), tuple(partition_by), self.kind)
+        return KeptContract(self.contract, (place, place.rpartition(".")[2]), self.partition_columns(), self.kind)
+
+    def partition_columns(self) -> tuple[str, ...]:
+        """The columns by which what is written is divided."""
+        return ()
 
     def contract_rules(self, promised: Promises) -> StepConfig:
         return contract_rules(promised, self.input)

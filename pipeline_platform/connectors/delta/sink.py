@@ -81,6 +81,13 @@ class ToDeltaLake(Load, S3Options):
     """Columns of Delta's liquid clustering, for a new table."""
 
     @model_validator(mode="after")
+    def _can_keep_contract(self) -> Self:
+        if self.contract is not None and self.mode == "applyChanges":
+            message = "a contract is about the rows of a table, and with mode applyChanges the rows are changes of them"
+            raise PydanticCustomError("contract", "{message}", {"message": message, "key": "contract"})
+        return self
+
+    @model_validator(mode="after")
     def _keys_fit_mode(self) -> Self:
         if self.mode == "merge" and not self.merge_keys:
             raise PydanticCustomError("merge", "mode merge needs 'mergeKeys'", {"key": "mode"})
@@ -124,6 +131,9 @@ class ToDeltaLake(Load, S3Options):
             message = f"'replaceWhere' and '{other}' are mutually exclusive"
         if message is not None:
             raise PydanticCustomError("replace", "{message}", {"message": message, "key": "replaceWhere"})
+
+    def partition_columns(self) -> tuple[str, ...]:
+        return tuple(self.partition_by)
 
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = list(super().partition_errors(column))

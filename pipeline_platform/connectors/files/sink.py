@@ -109,6 +109,9 @@ class WritesFiles(Load, S3Options):
     def traits(self) -> Traits:
         return Traits(reports_rows=False, fails_whole=True, replaces_partitions=True)
 
+    def partition_columns(self) -> tuple[str, ...]:
+        return tuple(self.partition_by)
+
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = super().partition_errors(column)
         is_folder = column.lower() in (name.lower() for name in self.partition_by)
