@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ssl
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import trustme
 
+from devtools.services.http import serving
 from devtools.services.schema_registry import SchemaRegistry
 
 
@@ -69,13 +69,5 @@ def front_of(registry: SchemaRegistry, authorizations: Collection[str]) -> Gener
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate: Any = authority.issue_cert("127.0.0.1")
     certificate.configure_cert(context)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield Front(f"https://127.0.0.1:{server.server_port}", authority.cert_pem.bytes().decode())
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler, context) as url:
+        yield Front(url, authority.cert_pem.bytes().decode())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import threading
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 from hvac.exceptions import Forbidden
 
 from devtools.services.built import vault_program
+from devtools.services.http import serving
 from devtools.services.process import ServerProcess, free_port
 from devtools.services.vault import ROLE, VaultServer
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
@@ -132,19 +131,6 @@ class TokenReviewer(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Generator[str]:
-    server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def service_account_token() -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socket import socket
-from threading import Thread
 from typing import Any
 
 import dagster as dg
 import pytest
 from typer.testing import CliRunner, Result
 
+from devtools.services.http import serving
 from pipeline_platform.cli import app
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -216,12 +216,10 @@ def test_the_sensor_has_the_code_location_reloaded_once(
 ) -> None:
     loaded = load_project(mirror.parent, method_registry())
     Webserver.asked = []
-    with HTTPServer(("127.0.0.1", 0), Webserver) as server:
-        monkeypatch.setenv("PIPELINE_PLATFORM_WEBSERVER", f"http://127.0.0.1:{server.server_port}")
-        Thread(target=server.serve_forever, daemon=True).start()
+    with serving(Webserver) as url:
+        monkeypatch.setenv("PIPELINE_PLATFORM_WEBSERVER", url)
         said, cursor = tick(mirror, loaded)
         again, after = tick(mirror, loaded, cursor)
-        server.shutdown()
     assert said.endswith(f"the items of {mirror} changed, and was reloaded")
     assert again.endswith("it was reloaded since, and still has others: the UI says why, under Deployment")
     assert (len(Webserver.asked), after) == (1, cursor)

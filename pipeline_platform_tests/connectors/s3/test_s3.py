@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ from devtools.pipelines import (
     transform,
     validate,
 )
+from devtools.services.http import serving
 from devtools.services.process import free_port
 from devtools.services.s3 import S3Server, delta_rs_options
 from pipeline_platform.connectors.storage.credentials import S3Credentials
@@ -352,15 +353,8 @@ def busy_store(endpoint: str, busy: Callable[[], bool]) -> Generator[str]:
 
     for method in ("GET", "PUT", "POST", "HEAD", "DELETE"):
         setattr(Forward, f"do_{method}", Forward.forward)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forward)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Forward) as url:
+        yield url
 
 
 REFUSALS = 15
