@@ -264,12 +264,13 @@ class PipelineConfig(PipelineKeys):
 
     def up_to(self, step: Step) -> tuple[Step, ...]:
         """The steps that are carried out before one, and itself."""
-        return self.in_turn[: len(self.in_turn) - len(self.after(step))]
+        turn = self.in_turn
+        return turn[: _place_in(turn, step) + 1]
 
     def after(self, step: Step) -> tuple[Step, ...]:
         """The steps that are carried out after one."""
-        place = next(place for place, one in enumerate(self.in_turn) if one.index == step.index)
-        return self.in_turn[place + 1 :]
+        turn = self.in_turn
+        return turn[_place_in(turn, step) + 1 :]
 
     def upstream_of(self, indices: set[int]) -> set[int]:
         """These steps and all whose frames they need, directly or not."""
@@ -295,3 +296,7 @@ class PipelineConfig(PipelineKeys):
             "mode": self.mode,
             "steps": [{"step": step.name, "type": step.type, "method": step.config.method} for step in self.steps],
         }
+
+
+def _place_in(turn: Sequence[Step], step: Step) -> int:
+    return next(place for place, one in enumerate(turn) if one.index == step.index)

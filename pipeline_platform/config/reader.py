@@ -358,8 +358,8 @@ class Reader:
         place = self.root / "schedule"
         if place.document is self.document:
             return None
-        line, _ = place.document.position(place.pointer)
-        return f'the schedule is a default, of {place.document.path}:{line}; "schedule": null takes it away'
+        found = Defaulted.at(place, "schedule")
+        return f'the schedule is a default, of {found.file}:{found.line}; "schedule": null takes it away'
 
     def _check_stream(self, steps: Sequence[Step], drafts: Sequence[Draft]) -> None:
         try:
