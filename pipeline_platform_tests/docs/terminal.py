@@ -146,6 +146,5 @@ def reader_environment(*programs: Path) -> dict[str, str]:
     return {
         **kept,
         "PATH": os.pathsep.join([*map(str, programs), *others]),
-        "SPARK_MASTER": "local[2]",
         "DAGSTER_CLI_DEV_PORT": str(free_port()),
     }

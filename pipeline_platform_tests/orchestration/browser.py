@@ -18,6 +18,8 @@ from urllib.request import urlopen
 import pytest
 
 from devtools.services.process import free_port
+from devtools.services.spark_server import spark_server
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 
 _STARTS_WITHIN_SECONDS = 240
 _ENDS_WITHIN_SECONDS = 60
@@ -69,6 +71,14 @@ def _wait_until_it_answers(url: str, server: subprocess.Popen[Any]) -> None:
         except (URLError, ConnectionError):
             time.sleep(0.3)
     raise TimeoutError(url)
+
+
+@pytest.fixture(scope="module")
+def spark_of_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Spark server, on which the runs are that other processes start."""
+    with spark_server(tmp_path_factory.mktemp("state"), "2g"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SERVER_VARIABLE, Use.RUNNING)
+        yield
 
 
 @pytest.fixture(scope="session")

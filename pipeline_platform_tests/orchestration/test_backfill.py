@@ -161,7 +161,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(spark_of_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("weather")
     (folder / "pipelines").mkdir()
     (folder / "home").mkdir()
