@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_no_table_and_no_files(spark: SparkSession, tmp_path:
     error = failure(
         spark,
         tmp_path,
-        extract("fromRate", rowsPerSecond=50000),
+        extract("fromRate", rowsPerSecond=5000),
         transform("enrichData", columns={"noise": "sha2(CAST(value AS STRING), 512)"}),
         load(sink, path=str(small_disk / "out"), **config),
     )

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from pipeline_platform_tests.orchestration.browser import OpenPage, dagster_server
 
@@ -33,20 +35,30 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def home(spark_of_runs: None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """A Dagster instance in which two examples have been run, the second with broken rules; for pictures all."""
-    home = tmp_path_factory.mktemp("home")
-    shutil.copy(ROOT / "dagster.yaml", home)
-    environment = {**os.environ, "DAGSTER_HOME": str(home)}
-    for job in EVERY_EXAMPLE if request.config.getoption("--pictures") else ("flights", "flight_quality"):
+def project(spark_of_runs: None, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A project with the first flights, in which two examples have been run, the second with broken rules; for pictures
+    all of them, on all flights.
+    """
+    for_pictures = bool(request.config.getoption("--pictures"))
+    folder = tmp_path_factory.mktemp("flights")
+    (folder / "home").mkdir()
+    shutil.copy(ROOT / "dagster.yaml", folder / "home")
+    shutil.copytree(ROOT / "pipelines", folder / "pipelines")
+    shutil.copytree(ROOT / "data" / "nycflights13", folder / "data" / "nycflights13")
+    if not for_pictures:
+        with (ROOT / "data" / "nycflights13" / "flights.csv").open() as flights:
+            (folder / "data" / "nycflights13" / "flights.csv").write_text("".join(islice(flights, 10_000)))
+    environment = {**os.environ, "DAGSTER_HOME": str(folder / "home")}
+    for job in EVERY_EXAMPLE if for_pictures else ("flights", "flight_quality"):
         command = [sys.executable, "-m", "dagster", "job", "execute", "-m", "pipeline_platform.definitions", "-j", job]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=600)
-    return home
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=600)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def address(home: Path) -> Iterator[str]:
-    with dagster_server("dagster_webserver", "-w", "workspace.yaml", folder=ROOT, home=home) as url:
+def address(project: Path) -> Iterator[str]:
+    server = ("dagster_webserver", "-m", "pipeline_platform.definitions")
+    with dagster_server(*server, folder=project, home=project / "home") as url:
         yield url
 
 
@@ -72,5 +84,6 @@ def test_a_validation_shows_as_a_check_with_its_rules(look: Callable[..., str]):
     assert "validate_referential_integrity" in page
 
 
-def test_a_load_shows_rows_schema_uri_and_version(look: Callable[..., str]):
-    look("/assets/flights/flights?view=overview", "speed_mph", "327", picture="asset")
+def test_a_load_shows_rows_schema_uri_and_version(look: Callable[..., str], project: Path):
+    rows = DeltaTable(project / "data" / "lake" / "flights").to_pyarrow_table().num_rows
+    look("/assets/flights/flights?view=overview", "speed_mph", f"{rows:,}", picture="asset")
