@@ -26,6 +26,8 @@ pytest_plugins = [
 ]
 
 _INTERPRETED = "-Dspark.sql.codegen.factoryMode=NO_CODEGEN"
+# Hadoop starts `chmod` for each file that it writes; by default, Java starts a helper each time that starts it.
+_STARTS_PROGRAMS_ITSELF = "-Djdk.lang.Process.launchMechanism=VFORK"
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A test's JVM ends before what C2 compiles for it pays, which takes more than half of its time. So it is with the
     # code that Spark makes of plans, where a quarter goes.
     plans = [] if config.getoption("--compiled") else [_INTERPRETED]
-    os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join([C1_ALONE, *plans]))
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", " ".join([C1_ALONE, _STARTS_PROGRAMS_ITSELF, *plans]))
     # A server that a developer has started is not the tests'.
     os.environ[SERVER_VARIABLE] = "never"
     # Who is started in the background by a shell ignores it, and the tests of signals would wait for ever.
