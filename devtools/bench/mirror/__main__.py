@@ -235,10 +235,13 @@ def _mirror(sides: Sequence[Side], options: argparse.Namespace) -> int:
         writers = [pool.submit(table.write, stop, random.Random(place)) for place, table in enumerate(tables)]
         began, rounds = time.monotonic(), 0
         try:
-            while time.monotonic() - began < 60 * options.minutes or not all(_is_done(sides, options.kills)):
-                done = _is_done(sides, options.kills)
-                for side in sides:
-                    wanted = rounds > 0 and not done[side.name == "dlt"]
+            while True:
+                unkilled = _killed_too_seldom(sides, options.kills)
+                running = sides if time.monotonic() - began < 60 * options.minutes else unkilled
+                if not running:
+                    break
+                for side in running:
+                    wanted = rounds > 0 and side in unkilled
                     side.run(chosen(side.phases, max(1, len(side.tables) // 2), chance) if wanted else None)
                 rounds += 1
         finally:
@@ -249,11 +252,11 @@ def _mirror(sides: Sequence[Side], options: argparse.Namespace) -> int:
     return transactions
 
 
-def _is_done(sides: Sequence[Side], kills: int) -> tuple[bool, bool]:
-    """Whether our runs, and dlt's, were killed often enough."""
-    ours = sum(side.killed.total() for side in sides if side.name != "dlt")
-    theirs = [side.killed.total() for side in sides if side.name == "dlt"]
-    return ours >= kills, all(count >= kills for count in theirs)
+def _killed_too_seldom(sides: Sequence[Side], kills: int) -> Sequence[Side]:
+    """The sides whose runs are to be killed some more: all of ours together as often as dlt."""
+    theirs = [side for side in sides if side.name == "dlt"]
+    ours = [side for side in sides if side.name != "dlt"]
+    return [side for own in (ours, theirs) if sum(one.killed.total() for one in own) < kills for side in own]
 
 
 def _result(side: Side) -> list[str]:
