@@ -27,7 +27,7 @@ def fitted_frame(frame: DataFrame, drift: Drift) -> DataFrame:
     from pyspark.sql import functions as F
 
     columns = [
-        _shaped(F.col(quoted(column.name)), column.shape).alias(column.target)
+        shaped(F.col(quoted(column.name)), column.shape).alias(column.target)
         if column.shape is not None or column.target != column.name
         else F.col(quoted(column.name))
         for column in drift.columns
@@ -38,7 +38,13 @@ def fitted_frame(frame: DataFrame, drift: Drift) -> DataFrame:
     return frame.select(*columns)
 
 
-def _shaped(value: Column, shape: Shape) -> Column:
+def shaped(value: Column, shape: Shape) -> Column:
+    """A value as its table has it, or gets it.
+
+    Args:
+        value: The value.
+        shape: What is made of it.
+    """
     from pyspark.sql import functions as F
 
     match shape:
@@ -47,13 +53,13 @@ def _shaped(value: Column, shape: Shape) -> Column:
         case Cast(to):
             return value.cast(to)
         case Fields(fields):
-            made = [_shaped(value.getField(name), inner).alias(name) for name, inner in fields]
+            made = [shaped(value.getField(name), inner).alias(name) for name, inner in fields]
             return F.when(value.isNotNull(), F.struct(*made))
         case Items(inner):
-            return F.transform(value, lambda item: _shaped(item, inner))
+            return F.transform(value, lambda item: shaped(item, inner))
         case Entries(key, inner):
-            made = F.transform_values(value, lambda _, item: _shaped(item, inner))
-            return F.transform_keys(made, lambda item, _: _shaped(item, key))
+            made = F.transform_values(value, lambda _, item: shaped(item, inner))
+            return F.transform_keys(made, lambda item, _: shaped(item, key))
 
 
 def _rescued(places: Sequence[tuple[str, ...]]) -> Column:

@@ -205,7 +205,7 @@ class _Comparison:
             raise PipelineExecutionException(
                 f"the table at {self.path} has no column '{name}', {kind.simpleString()}; it has "
                 f"{', '.join(self.table.names)}",
-                hint="drop it, or set 'newColumns' to add, ignore or quarantine",
+                hint="drop it, or set 'newColumns', such as to add",
             )
         told: dict[str, ChangeKind] = {"add": "added", "ignore": "ignored", "quarantine": "quarantined"}
         self.changes.append(SchemaChange(name, told[what], None, kind.simpleString()))

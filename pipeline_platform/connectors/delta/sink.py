@@ -70,7 +70,9 @@ class ToDeltaLake(Load, S3Options):
     """Add columns that the table does not have yet; if its property `delta.enableTypeWidening` is true, also widen the
     types of others."""
     schema_policy: SchemaPolicy | None = None
-    """What happens where the columns of the frame are not those of the table: instead of `mergeSchema`."""
+    """What happens where the columns of the frame are not those of the table: instead of `mergeSchema`. Mode
+    `applyChanges` takes it without `quarantine` and `variant`, which would make changes differ that are the same; a
+    change leaves missing columns as they were, and keys and `sequenceBy` may get wider, too."""
     overwrite_schema: Flag = False
     """With mode `overwrite`: give the table the frame's columns."""
     merge_keys: Names = []
@@ -114,8 +116,18 @@ class ToDeltaLake(Load, S3Options):
         if self.schema_policy is None:
             return
         message = None
-        if self.mode not in ("append", "overwrite", "merge"):
-            message = "'schemaPolicy' needs mode append, overwrite or merge"
+        if self.mode not in ("append", "overwrite", "merge", "applyChanges"):
+            message = "'schemaPolicy' needs mode append, overwrite, merge or applyChanges"
+        elif self.mode == "applyChanges" and self.schema_policy.new_columns == "quarantine":
+            message = (
+                "'newColumns' quarantine is not for mode applyChanges, where what is kept as JSON would make changes "
+                "differ that are the same: use add or ignore"
+            )
+        elif self.mode == "applyChanges" and self.schema_policy.type_changes == "variant":
+            message = (
+                "'typeChanges' variant is not for mode applyChanges, where a value in another column would make "
+                "changes differ that are the same: use widen, and cast what it refuses"
+            )
         elif self.merge_schema or self.overwrite_schema:
             other = "mergeSchema" if self.merge_schema else "overwriteSchema"
             message = f"'schemaPolicy' and '{other}' are mutually exclusive"

@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameChanges
+from pipeline_platform.connectors.delta.changes.fit import fitted_changes
 from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.history import load_result
@@ -24,6 +25,7 @@ from pipeline_platform.connectors.delta.schema_enforcement import (
     widens,
 )
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.delta.type_widening import allow_widening, require_may_widen
 from pipeline_platform.connectors.files.exact_text import exact_partitions
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -107,7 +109,7 @@ class DeltaWrite:
         table = self._table()
         if table is None:
             require_names(self.frame, field_names(self.frame.schema), {})
-            return self
+            return self._fitted_to_memory()
         if self._is_done(table) or self._is_empty_for_this(table):
             return self
         self._require_loaded(table)
@@ -126,7 +128,7 @@ class DeltaWrite:
         reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         schema = reader.load(self.place.uri).schema
         if self.given is not None:
-            self._change_load(self.given).require_fit(schema)
+            self._change_load(self.given).require_fit(schema, self.how.schema_policy)
         fitted, properties = self._fitted(schema, metadata), metadata.configuration
         require_schema(
             fitted.frame,
@@ -138,10 +140,27 @@ class DeltaWrite:
         )
         return fitted
 
+    def _fitted_to_memory(self) -> DeltaWrite:
+        """The load of a table that is not there, and may have been begun by one that was cut off."""
+        if self.given is None or (policy := self.how.schema_policy) is None:
+            return self
+        given, _ = fitted_changes(self.given, None, self.place, policy, ())
+        return replace(self, frame=given.in_table(), given=given)
+
     def _fitted(self, schema: StructType, metadata: Metadata) -> DeltaWrite:
         """The load of a frame with the columns that the table has, or is to get."""
         if (policy := self.how.schema_policy) is None:
             return self
+        if self.given is not None:
+            given, drift = fitted_changes(self.given, schema, self.place, policy, metadata.partition_columns)
+            fitted = replace(self, frame=given.in_table(), given=given, drift=drift)
+        else:
+            fitted = self._fitted_rows(schema, metadata, policy)
+        if fitted._is_wider:
+            require_may_widen(self.place, metadata.configuration)
+        return fitted
+
+    def _fitted_rows(self, schema: StructType, metadata: Metadata, policy: SchemaPolicy) -> DeltaWrite:
         self._require_merge_fits(schema)
         found_by = [*self.how.merge_keys, *metadata.partition_columns]
         drift = schema_drift(self.frame.schema, schema, self.how.path, policy, widens, found_by)
@@ -151,12 +170,6 @@ class DeltaWrite:
                 f"the frame has no field '{lacking[0]}', and a column of it has a backtick in its name: such a merge "
                 "writes whole structs",
                 hint="add the field, or rename the column",
-            )
-        if drift.widens and metadata.configuration.get(TYPE_WIDENING) != "true" and self.place.credentials is not None:
-            raise PipelineExecutionException(
-                f"columns of the table at {self.how.path} are to be widened, which needs its property "
-                f"'{TYPE_WIDENING}', and it can't be set with credentials of the step",
-                hint=f"set it once: ALTER TABLE … SET TBLPROPERTIES ('{TYPE_WIDENING}' = 'true')",
             )
         return replace(self, frame=fitted_frame(self.frame, drift), drift=drift)
 
@@ -174,12 +187,10 @@ class DeltaWrite:
         """Whether columns of the table are to get wider types, as the policy allows."""
         return self.drift is not None and self.drift.widens
 
-    def _allow_widening(self, table: DeltaTable) -> None:
-        """Have Delta widen columns of a table that has not been told before that it may."""
-        if not self._is_wider or table.metadata().configuration.get(TYPE_WIDENING) == "true":
-            return
-        path = escape_braces(quoted(self.place.uri))
-        run_sql(self.frame.sparkSession, f"ALTER TABLE delta.{path} SET TBLPROPERTIES ('{TYPE_WIDENING}' = 'true')")
+    @property
+    def _merges_schema(self) -> bool:
+        # A table that was made meanwhile is none that the frame was fitted to.
+        return self.how.merge_schema or self.drift is not None
 
     def write(self) -> LoadResult:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
@@ -214,8 +225,8 @@ class DeltaWrite:
             changed = replace(self.given, frame=self.how.exact(self.given.frame, table))
             self._change_load(changed).write()
             return load_result(self._table(), self.place, self._commit_mark)
-        if table is not None:
-            self._allow_widening(table)
+        if table is not None and self._is_wider:
+            allow_widening(self.frame.sparkSession, self.place, table.metadata().configuration)
         frame = self.how.exact(self.frame, table)
         if table is not None and self._is_empty_for_this(table):
             self._save(frame, "append")
@@ -258,8 +269,7 @@ class DeltaWrite:
         if self.how.partition_by:
             writer = writer.partitionBy(*self.how.partition_by)
         options = {
-            # A table that was made meanwhile is none that the frame was fitted to.
-            "mergeSchema": str(self.how.merge_schema or self.drift is not None).lower(),
+            "mergeSchema": str(self._merges_schema).lower(),
             "txnAppId": self._app_id,
             "txnVersion": str(self._version),
             "userMetadata": self._commit_mark,
@@ -302,7 +312,8 @@ class DeltaWrite:
                 given,
                 self.place,
                 self._commit,
-                merge_schema=self.how.merge_schema,
+                merge_schema=self._merges_schema,
+                widens=self._is_wider,
                 # Another one may be the first, too, and these rows are all that there are.
                 create=lambda rows: self._create(rows, "errorIfExists"),
             )
@@ -312,7 +323,8 @@ class DeltaWrite:
             self._app_id,
             self._version,
             self._commit,
-            merge_schema=self.how.merge_schema,
+            merge_schema=self._merges_schema,
+            widens=self._is_wider,
             make=self._make_clustered,
             create=lambda rows: self._create(rows, "append"),
         )

@@ -101,6 +101,33 @@ def test_a_truncation_empties_the_table_in_its_place(spark: SparkSession, kafka:
     assert [{"id": row["id"], "page": row["page"]} for row in rows_in(out)] == rows_of("visits")
 
 
+def test_a_stream_stops_at_a_value_that_is_too_wide_and_goes_on_there_with_a_wider_type(
+    spark: SparkSession, kafka: Kafka, tmp_path: Path
+):
+    [first, second, third, *_] = messages("visits")
+    topic, out = topic_of(kafka, "wider", [first, second]), tmp_path / "out"
+    policy = {"newColumns": "add", "typeChanges": "widen"}
+    sink = mirror(out, ["id", "page"], trigger="availableNow")
+    sink["config"]["schemaPolicy"] = policy
+
+    def follow(schema: str) -> None:
+        source = changes_of(kafka, topic, schema, startingOffsets="earliest")
+        checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
+        StreamRun(pipeline_of([source, sink], mode="streaming", streaming=checkpoints), spark).run()
+
+    follow("id INT, page STRING")
+    assert third[1] is not None
+    large = third[1].replace(b'"id":3', b'"id":8589934592').replace(b"int32", b"int64")
+    # What a table of wider rows still takes for an int is one.
+    send(kafka, topic, [(third[0], large), (first[0], (first[1] or b"").replace(b"int32", b"int64"))])
+    with pytest.raises(PipelineExecutionException, match="'id' is not INT"):
+        follow("id INT, page STRING")
+    assert DeltaTable(out).version() == 0
+    follow("id BIGINT, page STRING")
+    read = spark.read.format("delta").load(str(out)).orderBy("id").select("id", "page")
+    assert [tuple(row) for row in read.collect()] == [(1, "before"), (2, "before"), (2**33, "between")]
+
+
 def test_what_is_no_change_of_a_row_stops_the_load_or_is_set_aside(spark: SparkSession, kafka: Kafka, tmp_path: Path):
     letters, others = messages("letters"), messages_in("dbz.transaction")
     topic = topic_of(kafka, "letters", [*letters, *others])

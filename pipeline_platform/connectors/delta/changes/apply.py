@@ -14,8 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.changes.columns import FrameChanges, frame_changes
 from pipeline_platform.connectors.delta.changes.config import Changes
+from pipeline_platform.connectors.delta.changes.fit import require_still_held
 from pipeline_platform.connectors.delta.changes.loaded import loaded_changes
 from pipeline_platform.connectors.delta.changes.memory import ChangeMemory, LoadMark
 from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
@@ -34,6 +36,7 @@ from pipeline_platform.connectors.delta.changes.truncation import (
     truncation_to_remember,
 )
 from pipeline_platform.connectors.delta.table import open_table, require_unchanged
+from pipeline_platform.connectors.delta.type_widening import allow_widening
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.frames.made_once import rows_made_once
 
@@ -72,7 +75,8 @@ class ChangeLoad:
         app: The id under which Delta knows the load.
         version: The number of the load under this id.
         commit: Settings of a session with which Delta makes the commit of the load.
-        merge_schema: Whether columns that the table does not have are added to it.
+        merge_schema: Whether columns that the table does not have are added to it, and its types get wider.
+        widens: Whether columns of the table that is there are to get wider types.
         make: Given rows, makes the empty table, where that has to be done before anything lies in its folder.
         create: Makes the table of its first rows, with that commit.
     """
@@ -83,19 +87,21 @@ class ChangeLoad:
     version: int
     commit: Mapping[str, str]
     merge_schema: bool
+    widens: bool
     make: Callable[[DataFrame], None]
     create: Callable[[DataFrame], None]
 
-    def require_fit(self, table: StructType) -> None:
+    def require_fit(self, table: StructType, policy: SchemaPolicy | None) -> None:
         """Require that the table that is there can be changed by them.
 
         Args:
             table: Its columns.
+            policy: What happens where they are others.
 
         Raises:
             PipelineExecutionException: It can't.
         """
-        self.given.require_fit(table, self.place.uri)
+        self.given.require_fit(table, self.place.uri, policy)
         self._memory.require_same_meaning()
 
     def write(self) -> None:
@@ -112,11 +118,17 @@ class ChangeLoad:
         columns, spark = self.given.columns, self.given.frame.sparkSession
         memory, load = self._memory, LoadMark(self.app, self.version)
         table = open_table(self.place)
+        if table is not None and self.widens:
+            # A version of its own, before the table is looked at, which is not to change from then on.
+            allow_widening(spark, self.place, table.metadata().configuration)
+            table = open_table(self.place)
         remembered = memory.confirmed(spark, table)
         loaded = kept.enter_context(loaded_changes(self.given))
         stored = self._stored() if table is not None else None
+        if stored is not None:
+            require_still_held(columns, stored.schema, self.place.uri)
         near = stored.filter(loaded.within_bounds()) if stored is not None else None
-        known = timeline(loaded.events, loaded.are_few, near, remembered, columns)
+        known = timeline(loaded.events, loaded.are_few, near, remembered, columns, loaded.truncated_at)
         made = row_versions(known) if columns.has_versions else newest_rows(known, truncation(loaded, remembered))
         outcome = kept.enter_context(rows_made_once(made, at_once=False))
         counts = _counts(outcome)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO, VERSION_COLUMNS, Changes
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
 
+_VERSIONS = tuple(name.lower() for name in VERSION_COLUMNS)
 _LOADED_AT = f"{HELPER_PREFIX}loaded_at"
 
 
@@ -27,12 +30,22 @@ class ChangeColumns:
         sequence: The one that says which change is the later one.
         stored: Those of the frame that the table gets.
         has_versions: Whether the table has a row for each version.
+        carried: Those that only the table has: a change leaves them as they were.
+        types: With a `schemaPolicy`: types that hold what the frame, the table and what is remembered have in a column,
+            by its name. The frame has these, and the table gets them.
     """
 
     keys: tuple[str, ...]
     sequence: str
     stored: tuple[str, ...]
     has_versions: bool
+    carried: tuple[str, ...] = ()
+    types: Mapping[str, DataType] = field(default_factory=dict[str, "DataType"])
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns of a row of the table, but those that say when it was valid."""
+        return (*self.stored, *self.carried)
 
     @property
     def sequence_in_table(self) -> str:
@@ -59,20 +72,23 @@ class FrameChanges:
         from pyspark.sql import functions as F
 
         columns = [F.col(quoted(name)) for name in self.columns.stored]
+        columns += [F.lit(None).cast(self.columns.types[name]).alias(name) for name in self.columns.carried]
         if self.columns.has_versions:
             sequence = F.col(quoted(self.columns.sequence))
             columns += [sequence.alias(VALID_FROM), sequence.alias(VALID_TO), F.lit(True).alias(CURRENT)]
         return self.frame.select(*columns)
 
-    def require_fit(self, table: StructType, path: str) -> None:
+    def require_fit(self, table: StructType, path: str, policy: SchemaPolicy | None) -> None:
         """Require that a table that is there can be changed by them.
 
         Args:
             table: The table's columns.
             path: Of the table, for the message.
+            policy: What happens where its columns are others; None if they have to be the same.
 
         Raises:
-            PipelineExecutionException: It has no history, or a column that they know nothing of.
+            PipelineExecutionException: It has no history, or one that they would break, or a column that they know
+                nothing of.
         """
         there = {field.name.lower() for field in table}
         missing = [name for name in VERSION_COLUMNS if self.columns.has_versions and name.lower() not in there]
@@ -82,6 +98,14 @@ class FrameChanges:
                 hint="load the history into a table of its own, by another path",
             )
         own = {name.lower() for name in self.in_table().columns}
+        if policy is not None:
+            if not own & set(_VERSIONS) and there.issuperset(_VERSIONS):
+                raise PipelineExecutionException(
+                    f"the table at {path} holds a history, with a row for each version, and the changes are of a table "
+                    "with one row for each key",
+                    hint="set 'scdType' 2 in 'changes', or load them into another path",
+                )
+            return
         unknown = [field.name for field in table if field.name.lower() not in own]
         if unknown:
             raise PipelineExecutionException(

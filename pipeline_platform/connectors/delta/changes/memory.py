@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pipeline_platform.connectors.delta.changes.columns import ChangeColumns
 from pipeline_platform.connectors.delta.history import commits_of
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.delta.type_widening import allow_widening, require_may_widen
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
@@ -24,7 +25,7 @@ from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
 if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
 
 _FOLDER = "_pipeline_platform/changes"
 """Delta and VACUUM take no notice of folders whose names begin with `_`."""
@@ -64,6 +65,26 @@ class ChangeMemory:
     def place(self) -> StorageLocation:
         """Where they are."""
         return replace(self.table_place, uri=f"{self.table_place.uri.rstrip('/')}/{_FOLDER}")
+
+    def types(self) -> dict[str, DataType]:
+        """The types that keys and sequence have there, by name; none if nothing is remembered."""
+        from pyspark.sql.types import StructType
+
+        memory = open_table(self.place)
+        if memory is None:
+            return {}
+        schema = StructType.fromJson(json.loads(memory.schema().to_json()))
+        return {**self._key_types(schema), self.columns.sequence: schema["sequence"].dataType}
+
+    def require_may_widen(self) -> None:
+        """Require that keys and sequence get wider types there, or can be allowed to.
+
+        Raises:
+            PipelineExecutionException: They can't.
+        """
+        memory = open_table(self.place)
+        if memory is not None:
+            require_may_widen(self.place, memory.metadata().configuration)
 
     def require_same_meaning(self) -> None:
         """Require that the changes before had the same keys.
@@ -136,14 +157,34 @@ class ChangeMemory:
             "scdType": 2 if self.columns.has_versions else 1,
         }
 
+    def _key_types(self, schema: StructType) -> dict[str, DataType]:
+        key = cast("StructType", schema["key"].dataType)
+        return {name: field.dataType for name, field in zip(self.columns.keys, key, strict=False)}
+
     def _save(self, changes: DataFrame, pending: dict[str, Any]) -> None:
         options = {
             "userMetadata": json.dumps({**self._meaning, **pending}),
             # Each load adds a small file.
             "delta.autoOptimize.autoCompact": "true",
         }
+        if self._is_widened_for(changes):
+            options["mergeSchema"] = "true"
         writer = changes.write.format("delta").mode("append")
         writer.options(**options, **self.place.spark_options()).save(self.place.uri)
+
+    def _is_widened_for(self, changes: DataFrame) -> bool:
+        """Whether keys or sequence get wider types with these changes; if so, Delta is told that it may give them.
+
+        Their own commit does it, so that a load that is taken back takes the types back as well.
+        """
+        memory = open_table(self.place)
+        if memory is None or not self.columns.types:
+            return False
+        now = {**self._key_types(changes.schema), self.columns.sequence: changes.schema["sequence"].dataType}
+        if now == self.types():
+            return False
+        allow_widening(changes.sparkSession, self.place, memory.metadata().configuration)
+        return True
 
     def _pending(self, memory: DeltaTable) -> tuple[int, LoadMark] | None:
         """The newest version that remembers something, if it counts only once the table holds the load."""

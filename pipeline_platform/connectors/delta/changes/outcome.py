@@ -114,7 +114,7 @@ def rows_to_write(outcome: DataFrame, columns: ChangeColumns, frame: StructType,
 
     places = {name: place for place, name in enumerate(columns.keys)}
     selected: list[Column] = []
-    for name in columns.stored:
+    for name in columns.written:
         if name in places:
             selected.append(in_its_type(F.col(KEY).getField(f"_{places[name]}"), name, frame[name].dataType))
         else:

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, FrameChanges, comparable
 from pipeline_platform.connectors.delta.changes.config import CURRENT, VALID_FROM, VALID_TO
+from pipeline_platform.connectors.delta.changes.fit import require_still_held
 from pipeline_platform.connectors.delta.changes.memory import ChangeMemory
 from pipeline_platform.connectors.delta.changes.merge import ChangeMerge
 from pipeline_platform.connectors.delta.changes.outcome import ACTION, DELETE, INSERT, UPDATE
 from pipeline_platform.connectors.delta.errors import INCOMPLETE_CHANGE
 from pipeline_platform.connectors.delta.merge import with_unique_keys
 from pipeline_platform.connectors.delta.table import open_table, require_unchanged
+from pipeline_platform.connectors.delta.type_widening import allow_widening
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.by_name import by_name, joint_type
@@ -43,7 +46,8 @@ class SnapshotLoad:
         given: The rows.
         place: Where the table is.
         commit: Settings of a session with which Delta makes the commit of the load.
-        merge_schema: Whether columns that the table does not have are added to it.
+        merge_schema: Whether columns that the table does not have are added to it, and its types get wider.
+        widens: Whether columns of the table that is there are to get wider types.
         create: Makes the table of its first rows, with that commit.
     """
 
@@ -51,18 +55,20 @@ class SnapshotLoad:
     place: StorageLocation
     commit: Mapping[str, str]
     merge_schema: bool
+    widens: bool
     create: Callable[[DataFrame], None]
 
-    def require_fit(self, table: StructType) -> None:
+    def require_fit(self, table: StructType, policy: SchemaPolicy | None) -> None:
         """Require that the table that is there can become what the snapshot is.
 
         Args:
             table: Its columns.
+            policy: What happens where they are others.
 
         Raises:
             PipelineExecutionException: It can't.
         """
-        self.given.require_fit(table, self.place.uri)
+        self.given.require_fit(table, self.place.uri, policy)
         if open_table(ChangeMemory(self.place, self._columns).place) is not None:
             raise PipelineExecutionException(
                 f"the table at {self.place.uri} has had single changes applied to it, which a snapshot would undo",
@@ -84,8 +90,13 @@ class SnapshotLoad:
             if table is None:
                 self.create(self._first(rows, at))
                 return
+            if self.widens:
+                # A version of its own, before the table is looked at, which is not to change from then on.
+                allow_widening(rows.sparkSession, self.place, table.metadata().configuration)
+                table = open_table(self.place) or table
             reader = rows.sparkSession.read.format("delta").options(**self.place.spark_options())
             stored = reader.load(self.place.uri)
+            require_still_held(self._columns, stored.schema, self.place.uri)
             different = kept.enter_context(rows_made_once(self._different(rows, stored, at), at_once=False))
             if different.isEmpty():
                 return
@@ -154,12 +165,15 @@ class SnapshotLoad:
         columns = self._columns
         now = self._with_keys(stored.filter(quoted(CURRENT)) if columns.has_versions else stored, _UNKEYED)
         types = self._types(stored.schema)
-        new = rows.select(self._key(types), F.struct(*self._values(rows, types)).alias(_NEW))
+        given = rows.select(*(F.col(quoted(name)) for name in columns.stored))
+        new = given.select(self._key(types), F.struct(*self._values(given, types)).alias(_NEW))
         since = [F.col(quoted(VALID_FROM)).alias(VALID_FROM)] if columns.has_versions else []
         old = now.select(self._key(types), F.struct(*self._values(now, types), *since).alias(_OLD))
         pairs = new.join(old, _KEY, "full_outer")
-        values = [F.col(_OLD).getField(name) for name in columns.stored]
-        was = F.struct(*(value.alias(name) for name, value in zip(columns.stored, values, strict=True)))
+        if columns.carried:
+            kept = [F.col(_OLD if name in columns.carried else _NEW).getField(name).alias(name) for name in types]
+            pairs = pairs.withColumn(_NEW, F.when(F.col(_NEW).isNotNull(), F.struct(*kept)))
+        was = F.struct(*(F.col(_OLD).getField(name).alias(name) for name in columns.written))
         kind = new.schema[_NEW].dataType
         is_same = comparable(F.col(_NEW), kind).eqNullSafe(comparable(was, kind))
         inserted = self._written(_NEW, INSERT, at, None)
@@ -176,7 +190,7 @@ class SnapshotLoad:
         """A row of the table as one value, and what is done with it."""
         from pyspark.sql import functions as F
 
-        values = [F.col(side).getField(name).alias(name) for name in self._columns.stored]
+        values = [F.col(side).getField(name).alias(name) for name in self._columns.written]
         valid = self._valid(since, until) if self._columns.has_versions else []
         return F.struct(*values, *valid, F.lit(action).alias(ACTION))
 
@@ -185,6 +199,7 @@ class SnapshotLoad:
         there = {field.name.lower(): field.dataType for field in table}
         frame = self.given.frame.schema
         kinds = {name: frame[name].dataType for name in self._columns.stored}
+        kinds |= {name: there[name.lower()] for name in self._columns.carried}
         return {name: joint_type(kind, there.get(name.lower(), kind)) for name, kind in kinds.items()}
 
     def _values(self, frame: DataFrame, types: Mapping[str, DataType]) -> list[Column]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, FrameChanges, common_type, comparable
 from pipeline_platform.connectors.delta.changes.config import VALID_TO
 from pipeline_platform.connectors.delta.errors import CONFLICTING_CHANGES, INCOMPLETE_CHANGE
+from pipeline_platform.frames.by_name import by_name
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import DataType, StructType
     from pyspark.sql.window import WindowSpec
 
 KEY, SEQUENCE = f"{HELPER_PREFIX}key", f"{HELPER_PREFIX}sequence"
@@ -52,7 +53,12 @@ def change_events(given: FrameChanges) -> DataFrame:
 
 
 def timeline(
-    events: DataFrame, are_few: bool, table: DataFrame | None, memory: DataFrame | None, columns: ChangeColumns
+    events: DataFrame,
+    are_few: bool,
+    table: DataFrame | None,
+    memory: DataFrame | None,
+    columns: ChangeColumns,
+    truncated_at: str | None = None,
 ) -> DataFrame:
     """What is known of the keys that are loaded, each change once, made to fail while it is read at two that differ.
 
@@ -62,6 +68,7 @@ def timeline(
         table: The table; None if there is none.
         memory: What is remembered; None if nothing is.
         columns: The columns that changes are about.
+        truncated_at: The sequence of the newest truncation that is loaded, as SQL; None if there is none.
     """
     from pyspark.sql import functions as F
 
@@ -73,10 +80,14 @@ def timeline(
         rows = stored_rows(table, columns).join(keys, KEY, "left_semi")
         known = known.unionByName(rows, allowMissingColumns=True)
     if memory is not None:
-        facts = memory.toDF(KEY, SEQUENCE, DELETED).withColumns(_flags(REMEMBERED)).join(keys, KEY, "left_semi")
+        facts = _in_types_of(events, memory.toDF(KEY, SEQUENCE, DELETED), columns)
+        facts = facts.withColumns(_flags(REMEMBERED)).join(keys, KEY, "left_semi")
         known = known.unionByName(facts, allowMissingColumns=True)
     if UNTIL not in known.columns:
         known = known.withColumn(UNTIL, F.lit(None).cast(events.schema[SEQUENCE].dataType))
+    if columns.carried:
+        known = _with_carried(known, columns, truncated_at)
+        values += [F.col(quoted(name)) for name in columns.carried]
     row = F.when(~F.col(DELETED) & (F.col(LOADED) | F.col(STORED)), F.struct(*values))
     known = known.select(KEY, SEQUENCE, DELETED, UNTIL, *_ORIGINS, row.alias(ROW))
     if columns.has_versions and memory is not None:
@@ -97,16 +108,22 @@ def stored_rows(table: DataFrame, columns: ChangeColumns) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    there = {name.lower() for name in table.columns}
+    there = {field.name.lower(): field.dataType for field in table.schema}
     has_sequence = columns.sequence_in_table.lower() in there
-    sequence = _common(columns.sequence_in_table, table.schema) if has_sequence else F.lit(None)
+    ordered_by = columns.types.get(columns.sequence)
+    sequence = _common(columns.sequence_in_table, table.schema, ordered_by) if has_sequence else F.lit(None)
+
+    def value(name: str) -> Column:
+        stored = F.col(quoted(name))
+        return by_name(stored, there[name.lower()], columns.types[name]) if name in columns.types else stored
+
     return table.select(
         _key(columns, table.schema).alias(KEY),
         sequence.alias(SEQUENCE),
         F.lit(False).alias(DELETED),
         *_from(STORED),
-        *([_common(VALID_TO, table.schema).alias(UNTIL)] if columns.has_versions else []),
-        *(F.col(quoted(name)).alias(name) for name in columns.stored if name.lower() in there),
+        *([_common(VALID_TO, table.schema, ordered_by).alias(UNTIL)] if columns.has_versions else []),
+        *(value(name).alias(name) for name in columns.written if name.lower() in there),
     )
 
 
@@ -148,6 +165,31 @@ def _each_once(known: DataFrame, columns: ChangeColumns) -> DataFrame:
     return marked.filter(once).drop("_differs", "_repeats")
 
 
+def _with_carried(known: DataFrame, columns: ChangeColumns, truncated_at: str | None) -> DataFrame:
+    """What is known, where changes have what they say nothing of from the row before them, unless it was gone since."""
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    held = F.struct(*(F.col(quoted(name)) for name in columns.carried))
+    nothing = F.struct(*(F.lit(None).cast(columns.types[name]).alias(name) for name in columns.carried))
+    is_after = F.coalesce(F.col(SEQUENCE) >= F.expr(truncated_at or "NULL"), F.lit(False))
+    up_to_here = Window.partitionBy(KEY, is_after).orderBy(SEQUENCE)
+    before = F.last(F.when(F.col(DELETED), nothing).when(F.col(STORED), held), ignorenulls=True).over(up_to_here)
+    taken = {
+        name: F.when(F.col(LOADED), before.getField(name)).otherwise(F.col(quoted(name))) for name in columns.carried
+    }
+    return known.withColumns(taken)
+
+
+def _in_types_of(events: DataFrame, memory: DataFrame, columns: ChangeColumns) -> DataFrame:
+    """What is remembered, with keys and sequence as those of the changes, which hold them."""
+    from pyspark.sql import functions as F
+
+    if not columns.types:
+        return memory
+    return memory.withColumns({name: F.col(name).cast(events.schema[name].dataType) for name in (KEY, SEQUENCE)})
+
+
 def _holds(condition: str | None) -> Column:
     from pyspark.sql import functions as F
 
@@ -157,14 +199,15 @@ def _holds(condition: str | None) -> Column:
 def _key(columns: ChangeColumns, schema: StructType) -> Column:
     from pyspark.sql import functions as F
 
-    return F.struct(*(_common(name, schema).alias(f"_{place}") for place, name in enumerate(columns.keys)))
+    keys = [_common(name, schema, columns.types.get(name)) for name in columns.keys]
+    return F.struct(*(key.alias(f"_{place}") for place, key in enumerate(keys)))
 
 
-def _common(name: str, schema: StructType) -> Column:
+def _common(name: str, schema: StructType, wanted: DataType | None = None) -> Column:
     from pyspark.sql import functions as F
 
     found = next(field for field in schema if field.name.lower() == name.lower())
-    return F.col(quoted(name)).cast(common_type(found.dataType))
+    return F.col(quoted(name)).cast(common_type(wanted or found.dataType))
 
 
 def _flags(origin: str) -> dict[str, Column]:
