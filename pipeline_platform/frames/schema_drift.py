@@ -123,6 +123,8 @@ def schema_drift(
     policy: SchemaPolicy,
     widens: Widens,
     fixed: Collection[str] = (),
+    *,
+    has_variants: bool = True,
 ) -> Drift:
     """How the columns of a frame are brought to those of its table.
 
@@ -133,11 +135,12 @@ def schema_drift(
         policy: What happens to differences.
         widens: Which types the sink widens.
         fixed: Columns that rows are found by, whose type must stay.
+        has_variants: Whether columns such as `amount__v_string` are for values of `amount` that have another type.
 
     Raises:
         PipelineExecutionException: A difference is not allowed.
     """
-    comparison = _Comparison(table, path, policy, widens, frozenset(name.lower() for name in fixed))
+    comparison = _Comparison(table, path, policy, widens, frozenset(name.lower() for name in fixed), has_variants)
     fitted = [column for source in frame if (column := comparison.column(source)) is not None]
     comparison.look_for_missing(frame)
     written = [column.target for column in fitted] + [RESCUED] * bool(comparison.rescued)
@@ -151,7 +154,7 @@ def schema_drift(
             f"both a column and a field are called '{twice[0]}', and 'newColumns' quarantine could keep one alone",
             hint="rename one of them",
         )
-    nulls = _beside(table, {name.lower() for name in written})
+    nulls = _beside(table, {name.lower() for name in written}) if has_variants else ()
     return Drift(tuple(fitted), tuple(comparison.rescued), tuple(nulls), tuple(comparison.changes))
 
 
@@ -162,6 +165,7 @@ class _Comparison:
     policy: SchemaPolicy
     may_widen: Widens
     fixed: Collection[str]
+    has_variants: bool
     changes: list[SchemaChange] = field(default_factory=list[SchemaChange])
     rescued: list[tuple[str, ...]] = field(default_factory=list[tuple[str, ...]])
 
@@ -181,7 +185,7 @@ class _Comparison:
         missing = [
             (name, kind.simpleString())
             for name, kind in _missing(frame, self.table)
-            if name.lower() != RESCUED and _origin(name) not in known
+            if name.lower() != RESCUED and not (self.has_variants and _origin(name) in known)
         ]
         for name, _ in missing:
             if name.lower() in self.fixed:

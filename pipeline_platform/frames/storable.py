@@ -97,7 +97,7 @@ def require_storable(frame: DataFrame, types: StorableTypes, partition_by: Seque
         PipelineExecutionException: Two columns, or two fields of one, have the same name, all columns would be
             folders, or the format has no place for a type or a name.
     """
-    _require_different_names(frame)
+    require_different_names(frame)
     folders = {name.lower() for name in partition_by}
     if partition_by and len(folders) == len(frame.columns):
         raise PipelineExecutionException(
@@ -152,7 +152,15 @@ def field_names(data_type: DataType) -> list[str]:
     return [name for inner in types_in(data_type) if isinstance(inner, StructType) for name in inner.names]
 
 
-def _require_different_names(frame: DataFrame) -> None:
+def require_different_names(frame: DataFrame) -> None:
+    """Raise if two columns have the same name, as Spark compares them.
+
+    Args:
+        frame: The frame.
+
+    Raises:
+        PipelineExecutionException: Two have.
+    """
     seen: dict[str, str] = {}
     for name in frame.columns:
         other = seen.setdefault(name.lower(), name)

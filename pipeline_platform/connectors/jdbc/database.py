@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -113,6 +113,8 @@ class Database(ABC):
     """The system's name as people write it."""
     text_type: ClassVar[str]
     """What text is cast to in the system's SQL."""
+    longest_name: ClassVar[tuple[int, str]]
+    """How long the name of a column may be, and in what."""
     long_text: ClassVar[str] = "text"
     """The type of a column that holds text of many megabytes."""
     storable: ClassVar[StorableTypes]
@@ -149,6 +151,24 @@ class Database(ABC):
     def quoted_path(self, parts: Sequence[str]) -> str:
         """A table's name, perhaps with what it is in, as the system's SQL."""
         return ".".join(map(self.quoted, parts))
+
+    def require_names(self, names: Iterable[str]) -> None:
+        """Raise if a table can't have columns of these names.
+
+        Args:
+            names: The names.
+
+        Raises:
+            PipelineExecutionException: One is too long; PostgreSQL would cut it.
+        """
+        longest, unit = self.longest_name
+        for name in names:
+            size = len(name.encode()) if unit == "bytes" else len(name)
+            if size > longest:
+                raise PipelineExecutionException(
+                    f"the name of the column '{name}' has {size} {unit}, and in {self.product} it can have {longest}",
+                    hint="give the column a shorter name first",
+                )
 
     @abstractmethod
     def spark_options(self) -> dict[str, str]:

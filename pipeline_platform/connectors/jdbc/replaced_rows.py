@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pipeline_platform.connectors.jdbc.database import Database
 from pipeline_platform.connectors.jdbc.target_table import TargetColumn
@@ -39,17 +39,28 @@ def condition_of(rows: PartitionRows, column: TargetColumn, database: Database) 
     return rows.database_sql(name, database.exact_text(name) if _is_text(column) else None)
 
 
-def require_partition_column(column: TargetColumn, rows: PartitionRows, table: str) -> None:
-    """Raise if the column does not keep the rows of two partitions apart.
+def require_partition_column(
+    rows: PartitionRows, columns: Sequence[TargetColumn], added: Collection[str], table: str
+) -> None:
+    """Raise if the table's column does not keep the rows of two partitions apart.
 
     Args:
-        column: The table's.
         rows: Of the partition.
+        columns: Of the table.
+        added: Those that it gets, of the frame's types.
         table: The table, for the message.
 
     Raises:
-        PipelineExecutionException: It holds times as text, or rounds them.
+        PipelineExecutionException: There is none, or it holds times as text, or rounds them.
     """
+    if rows.column in added:
+        return
+    if find_column([column.name for column in columns], rows.column) is None:
+        raise PipelineExecutionException(
+            f"the table {table} has no column '{rows.column}', which says to which partition a row belongs",
+            hint="add it to the table, or set 'newColumns' to add",
+        )
+    column = partition_column(rows, columns)
     if rows.lower is None:
         return
     digits = _DIGITS.search(column.type)

@@ -18,7 +18,7 @@ LINE = "line"
 # What `unheld` makes, as it is found in a longer text.
 _UNHELD = re.compile(
     r"(PostgreSQL|MySQL) can't hold (?P<what>NaN or an infinity|a text with the character NUL|a text that is not UTF-8"
-    r"|more than \d+ digits after the point), which is in the column \[(?P<column>.*)\]"
+    r"|more than -?\d+ digits after the point), which is in the column \[(?P<column>.*)\]"
 )
 _SCALE = re.compile(r"(?:numeric|decimal)\(\d+(?:,\s*(?P<scale>-?\d+))?\)")
 _UTC = frozenset({"UTC", "Etc/UTC", "GMT", "Z", "+00:00"})
@@ -114,15 +114,26 @@ def _checked(product: str, pair: Pair) -> Column:
 
 
 def _rounded(column: Column, pair: Pair) -> tuple[tuple[Column, str], ...]:
-    """When a decimal has more digits than the table's column keeps; both systems round such a one in silence."""
+    """When a number has more digits than the table's column keeps; both systems round such a one in silence."""
     from pyspark.sql import functions as F
-    from pyspark.sql.types import DecimalType
+    from pyspark.sql.types import ArrayType, DecimalType, IntegralType
 
-    kept, data_type = _SCALE.match(pair.column.type), pair.field.dataType
-    if kept is None or not isinstance(data_type, DecimalType) or data_type.scale <= int(kept["scale"] or 0):
+    kept, data_type = _SCALE.match(pair.column.plain_type), pair.field.dataType
+    depth = 0
+    while isinstance(data_type, ArrayType):
+        depth, data_type = depth + 1, data_type.elementType
+    if kept is None or not isinstance(data_type, DecimalType | IntegralType):
         return ()
     scale = int(kept["scale"] or 0)
-    return ((F.round(column, scale) != column, f"more than {scale} digits after the point"),)
+    if (data_type.scale if isinstance(data_type, DecimalType) else 0) <= scale:
+        return ()
+
+    def is_rounded(value: Column, depth: int) -> Column:
+        if depth:
+            return F.exists(value, lambda item: is_rounded(item, depth - 1))
+        return F.round(value, scale) != value
+
+    return ((is_rounded(column, depth), f"more than {scale} digits after the point"),)
 
 
 def _zone(frame: DataFrame) -> str:

@@ -24,13 +24,13 @@ from pipeline_platform.connectors.jdbc.lost_rows import rows_lost, staging_remov
 from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
 from pipeline_platform.connectors.jdbc.row_text import unheld_failure
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
-from pipeline_platform.connectors.jdbc.table_drift import fitted
+from pipeline_platform.connectors.jdbc.table_drift import fitted, signed_as
 from pipeline_platform.connectors.jdbc.table_write import TableWrite
 from pipeline_platform.connectors.jdbc.target_table import TableName, TargetColumn, paired, require_types
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame
-from pipeline_platform.frames.storable import require_columns, require_storable
+from pipeline_platform.frames.storable import require_columns, require_different_names, require_storable
 from pipeline_platform.steps.load import NOTHING_NEW, LoadResult
 
 if TYPE_CHECKING:
@@ -53,28 +53,35 @@ class DatabaseWrite(TableWrite):
         Raises:
             PipelineException: The database can't be entered, or mode, columns, types or rights don't fit.
         """
-        require_storable(self.frame, self.database.storable)
+        require_different_names(self.frame)
         require_columns(self.frame, self.config.merge_keys, "mergeKeys")
         load = self
         with self.database.session(f"table {self.config.table}") as session:
             place = self.place(session)
             columns = self.columns(session, place)
             if columns is None:
+                require_storable(self.frame, self.database.storable)
+                self.database.require_names(self.frame.columns)
                 self.require_makeable()
             elif self.config.mode != "ignore" and not self.is_begun(session, place):
                 self._require_mode(place)
                 load = self._fitted(place, columns)
-                known = [field for field in load.frame.schema if field.name not in load.changes.added]
-                pairs = paired(known, columns, str(place))
-                names = [pair.column.name for pair in pairs]
-                self.require_rights(session, place, names)
-                if load.changes.names:
-                    self.require_alterable(session, place)
-                if self.config.mode == "merge":
-                    self.require_mergeable(session, place, names)
-                if self.run.rows is not None and self.config.mode == "overwrite":
-                    require_partition_column(partition_column(self.run.rows, columns), self.run.rows, str(place))
+                load._require_fitting(session, place, columns)
         return load
+
+    def _require_fitting(self, session: DatabaseConnection, place: TableName, columns: Sequence[TargetColumn]) -> None:
+        """Raise unless the table takes the frame, once it has got the columns that it lacks."""
+        require_storable(self.frame, self.database.storable)
+        self.database.require_names(self.changes.added)
+        known = [field for field in self.frame.schema if field.name not in self.changes.added]
+        names = [pair.column.name for pair in paired(known, columns, str(place))]
+        self.require_rights(session, place, names)
+        if self.changes.names:
+            self.require_alterable(session, place)
+        if self.config.mode == "merge":
+            self.require_mergeable(session, place, names)
+        if self.run.rows is not None and self.config.mode == "overwrite":
+            require_partition_column(self.run.rows, columns, self.changes.added, str(place))
 
     def _fitted(self, place: TableName, columns: Sequence[TargetColumn]) -> Self:
         if (policy := self.config.schema_policy) is None:
@@ -147,7 +154,8 @@ class DatabaseWrite(TableWrite):
         replace(self, config=plain, frame=frame).make_as_spark_does(session, staging)
         made = self.columns(session, staging) or []
         session.execute(f"DROP TABLE {self.sql(staging)}")
-        return made
+        before = self.changes.widened or {}
+        return [replace(column, type=signed_as(before.get(column.name, ""), column.type)) for column in made]
 
     def last_batch(self) -> int | None:
         """The newest micro-batch of the stream that the ledger knows; it keeps one of each stream."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.contracts.physical_type import Kind, physical_type
 from pipeline_platform.config.schema_policy import SchemaPolicy
-from pipeline_platform.connectors.jdbc.target_table import TargetColumn
+from pipeline_platform.connectors.jdbc.target_table import TargetColumn, require_typed
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import field_named
 from pipeline_platform.frames.fitted_frame import fitted_frame
 from pipeline_platform.frames.number_types import number_type
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
 _MOST_DIGITS = 38
-_VARCHAR = re.compile(r"^(character varying|varchar)\(\d+\)")
+_VARCHAR = re.compile(r"^(character varying|varchar)\((\d+)\)(?!\[)")
+_UNSIGNED = re.compile(r"^(?P<type>(decimal|float|double)\b.*?) unsigned")
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,14 @@ class TableChanges:
         added: Columns that it gets.
         widened: Columns that get another type, as the table spells them, with the type that they had.
         told: What is different, for people.
-        limited: Columns of text that may get more room, and how many characters they have room for.
+        limited: Columns of text that may get more room.
         unlimited: The system's type for text of any length.
     """
 
     added: tuple[str, ...] = ()
     widened: Mapping[str, str] | None = None
     told: tuple[SchemaChange, ...] = ()
-    limited: Mapping[str, int] | None = None
+    limited: Collection[str] = ()
     unlimited: str = "text"
 
     def with_grown(self, before: Sequence[TargetColumn], after: Sequence[TargetColumn]) -> tuple[SchemaChange, ...]:
@@ -53,7 +55,7 @@ class TableChanges:
         grown = (
             SchemaChange(column.name, "widened", column.type, types[column.name])
             for column in before
-            if column.name in (self.limited or {}) and types.get(column.name, column.type) != column.type
+            if column.name in self.limited and types.get(column.name, column.type) != column.type
         )
         return (*self.told, *grown)
 
@@ -78,9 +80,7 @@ class TableChanges:
             for column in columns
         ]
         there = [
-            replace(column, type=_VARCHAR.sub(self.unlimited, column.type))
-            if column.name in (self.limited or {})
-            else column
+            replace(column, type=_VARCHAR.sub(self.unlimited, column.type)) if column.name in self.limited else column
             for column in there
         ]
         return [*there, *(replace(types[name.lower()], nullable=True) for name in self.added)]
@@ -108,14 +108,36 @@ def fitted(
         PipelineExecutionException: A difference is not allowed.
     """
     known = _as_spark_has(frame.schema, columns, system)
-    drift = schema_drift(frame.schema, known, table, policy, _widens, fixed)
+    drift = schema_drift(frame.schema, known, table, policy, _widens, fixed, has_variants=False)
     taken = fitted_frame(frame, drift)
     names = {column.name.lower() for column in columns}
     added = tuple(name for name in taken.columns if name.lower() not in names)
     wider = {change.column.lower() for change in drift.changes if change.change == "widened"}
     widened = {column.name: column.type for column in columns if column.name.lower() in wider}
-    limited = _limited(taken.schema, columns, fixed, system) if policy.type_changes != "fail" else {}
+    require_typed(taken.schema, added, table)
+    _require_own_types([column for column in columns if column.name in widened], frame.schema, table)
+    limited = _limited(taken.schema, columns, fixed) if policy.type_changes != "fail" else ()
     return taken, TableChanges(added, widened, drift.changes, limited, "longtext" if system == "mysql" else "text")
+
+
+def room_of(column: TargetColumn) -> int | None:
+    """How many characters a column of text has room for; None if there is no such limit.
+
+    Args:
+        column: The column.
+    """
+    found = _VARCHAR.match(column.type)
+    return int(found[2]) if found else None
+
+
+def signed_as(before: str, after: str) -> str:
+    """A wider type that keeps out negative numbers if the one before did.
+
+    Args:
+        before: The type that a column has, of those that have a fraction.
+        after: The one that it gets.
+    """
+    return f"{after} unsigned" if _UNSIGNED.match(before) else after
 
 
 def with_room(column: TargetColumn, length: int) -> str:
@@ -128,17 +150,24 @@ def with_room(column: TargetColumn, length: int) -> str:
     return _VARCHAR.sub(lambda found: f"{found[1]}({length})", column.type)
 
 
-def _limited(frame: StructType, columns: Sequence[TargetColumn], fixed: Collection[str], system: str) -> dict[str, int]:
+def _limited(frame: StructType, columns: Sequence[TargetColumn], fixed: Collection[str]) -> tuple[str, ...]:
     from pyspark.sql.types import StringType
 
     keys = {name.lower() for name in fixed}
-    found: dict[str, int] = {}
+    texts = {field.name.lower() for field in frame if isinstance(field.dataType, StringType)} - keys
+    return tuple(column.name for column in columns if column.name.lower() in texts and room_of(column) is not None)
+
+
+def _require_own_types(columns: Sequence[TargetColumn], frame: StructType, table: str) -> None:
+    """Raise if the type of one of these columns is a domain, which may be that of others, too, and has its rules."""
     for column in columns:
-        field, kind = field_named(frame, column.name), physical_type(column.type.split(" C")[0], system)
-        is_text = field is not None and isinstance(field.dataType, StringType) and column.name.lower() not in keys
-        if is_text and _VARCHAR.match(column.type) and kind is not None and kind.length is not None:
-            found[column.name] = kind.length
-    return found
+        field = field_named(frame, column.name)
+        if column.beneath is not None and field is not None:
+            raise PipelineExecutionException(
+                f"the column '{field.name}' is {field.dataType.simpleString()}, and the table {table} has it as the "
+                f"domain {column.type}, {column.beneath}, which the load does not change",
+                hint="cast it with enrichData to what the domain holds, or give the column another type yourself",
+            )
 
 
 def _as_spark_has(frame: StructType, columns: Sequence[TargetColumn], system: str) -> StructType:
@@ -151,7 +180,7 @@ def _as_spark_has(frame: StructType, columns: Sequence[TargetColumn], system: st
     fields: list[T.StructField] = []
     for column in columns:
         given = field_named(frame, column.name)
-        kind = _spark_type(column.type, system)
+        kind = _spark_type(column.plain_type, system)
         if given is not None:
             is_number = isinstance(given.dataType, T.NumericType) and isinstance(kind, T.NumericType)
             fields.append(T.StructField(column.name, kind if is_number and kind is not None else given.dataType))
@@ -164,7 +193,9 @@ def _spark_type(name: str, system: str) -> DataType | None:
     """What a type is to Spark; None if Spark has none that is the same."""
     from pyspark.sql import types as T
 
-    found = physical_type(name, system)
+    # Without a sign it has the same digits, and what reads types knows it only with one.
+    unsigned = _UNSIGNED.match(name)
+    found = physical_type(unsigned["type"] if unsigned else name, system)
     if found is None:
         return None
     if found.kind == "decimal":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,18 @@ from pipeline_platform.connectors.jdbc.ledger import LEDGER, ledger_key
 from pipeline_platform.connectors.jdbc.merge_keys import MergeKeys
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging
-from pipeline_platform.connectors.jdbc.table_drift import TableChanges, with_room
+from pipeline_platform.connectors.jdbc.table_drift import TableChanges, room_of, with_room
 from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
-from pipeline_platform.frames.columns import own_column
+from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import find_column, own_column
 from pipeline_platform.steps.load import LoadResult, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from pipeline_platform.steps.cursor import CursorMove
+
+_MOST_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,10 @@ class TableWrite(ABC):
 
     @abstractmethod
     def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
-        """Raise if the user may not change the columns of the table, where the system tells without doing it.
+        """Raise if its columns can't be changed, or the user may not, where the system tells without doing it.
 
         Raises:
-            PipelineException: The right is missing.
+            PipelineException: The right is missing, or there is a view.
         """
 
     @abstractmethod
@@ -145,30 +148,81 @@ class TableWrite(ABC):
         """
 
     def alter(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
-        """Give a table the columns that it lacks, and those that are too narrow for the staged rows a wider type."""
-        there = {column.name.lower(): column for column in (self.columns(session, place) or ())} if self.wanted else {}
-        for column in self.wanted:
-            known = there.get(column.name.lower())
-            if known is None:
-                session.execute(
-                    f"ALTER TABLE {self.sql(place)} ADD COLUMN {self.database.quoted(column.name)} {column.type} NULL"
-                )
-            elif known.type == (self.changes.widened or {}).get(known.name):
-                self.change_type(session, place, known, column.type)
-        self._make_room(session, place, staging)
+        """Give a table the columns that it lacks, and those that are too narrow for the staged rows a wider type.
 
-    def _make_room(self, session: DatabaseConnection, place: TableName, staging: TableName) -> None:
-        limited = self.changes.limited or {}
-        there = [column for column in (self.columns(session, place) or ()) if column.name in limited] if limited else []
-        for column in there:
-            name = self.database.quoted(column.name)
-            [[longest]] = session.rows(f"SELECT max(char_length({name})) FROM {self.sql(staging)}")
-            if longest is not None and longest > limited[column.name]:
-                self.change_type(session, place, column, with_room(column, longest))
+        It is one statement, so that all of it is done or nothing, and a table that is written anew is so once.
+
+        Raises:
+            PipelineExecutionException: Another load has changed a column meanwhile, or something of the table's, such
+                as a view, keeps one from being changed.
+        """
+        if not self.wanted and not self.changes.limited:
+            return
+        if not self._changes_of(session, place, staging):
+            return
+        # Two loads at once would both find that a column is missing.
+        self.hold_table(session, place)
+        parts = self._changes_of(session, place, staging)
+        if not parts:
+            return
+        statement = f"ALTER TABLE {self.sql(place)} {', '.join(parts)}"
+        try:
+            self.change(session, statement)
+        except Exception as error:
+            found = self.database.failure_of(error)
+            if found is None or found[0] not in ("value", "other"):
+                raise
+            raise PipelineExecutionException(
+                f"{self._about}: its columns can't be changed as 'schemaPolicy' says: {' '.join(found[1].split())}",
+                hint="change the table yourself, or what is in the way, such as a view of the column or an index of "
+                f"it; the load would run {statement[:_MOST_CHARACTERS]}",
+            ) from error
+
+    def change(self, session: DatabaseConnection, statement: str) -> None:
+        """Run the statement that changes the columns of a table; it waits for those who use it, but not for long."""
+        session.execute(statement)
 
     @abstractmethod
-    def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
-        """Give a column of a table another type, and leave all else of it as it is."""
+    def hold_table(self, session: DatabaseConnection, place: TableName) -> None:
+        """Keep other loads from changing the table, until the transaction or the session ends."""
+
+    def _changes_of(self, session: DatabaseConnection, place: TableName, staging: TableName) -> list[str]:
+        columns = self.columns(session, place) or ()
+        return [*self._wanted_of(session, place, columns), *self._room_of(session, place, staging, columns)]
+
+    def _wanted_of(
+        self, session: DatabaseConnection, place: TableName, columns: Sequence[TargetColumn]
+    ) -> Iterator[str]:
+        there = {column.name: column for column in columns}
+        widened = self.changes.widened or {}
+        for column in self.wanted:
+            known = there.get(find_column(list(there), column.name) or "")
+            if known is None and column.name not in widened:
+                yield f"ADD COLUMN {self.database.quoted(column.name)} {column.type} NULL"
+            elif known is not None and known.type == widened.get(known.name):
+                yield self.retyped(session, place, known, column.type)
+            elif known is None or known.type != column.type:
+                # A value of another type would be brought to that of the column, and perhaps be rounded.
+                fate = "is gone" if known is None else f"has become {known.type}"
+                said = f"the column '{column.name}' {fate} since this load was planned, which needs it as {column.type}"
+                raise self.database.failure("clash", said, f"table {self.config.table}")
+
+    def _room_of(
+        self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[TargetColumn]
+    ) -> Iterator[str]:
+        # Another load may have given one more room since.
+        limited = {column: room_of(column) for column in columns if column.name in self.changes.limited}
+        rooms = {column: room for column, room in limited.items() if room is not None}
+        if rooms:
+            lengths = ", ".join(f"max(char_length({self.database.quoted(column.name)}))" for column in rooms)
+            [longest] = session.rows(f"SELECT {lengths} FROM {self.sql(staging)}")
+            for (column, room), length in zip(rooms.items(), longest, strict=True):
+                if length is not None and length > room:
+                    yield self.retyped(session, place, column, with_room(column, length))
+
+    @abstractmethod
+    def retyped(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> str:
+        """The part of an ALTER TABLE that gives a column another type, and leaves all else of it as it is."""
 
     def move_cursor(self, session: DatabaseConnection, place: TableName) -> None:
         """Note where the load gets to in a source of which only what is new was read; within the transaction."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class TargetColumn:
         is_filled: Whether the system has a value of its own for a row that goes without.
         is_computed: Whether the system computes it, so that it can't be written.
         is_instant: Whether it is a point in time, and not what a clock shows somewhere.
+        beneath: The type that its type was made of, if that is a domain.
     """
 
     name: str
@@ -66,6 +67,12 @@ class TargetColumn:
     is_filled: bool = False
     is_computed: bool = False
     is_instant: bool = False
+    beneath: str | None = None
+
+    @property
+    def plain_type(self) -> str:
+        """The type of its values."""
+        return self.beneath or self.type
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,38 @@ def require_types(schema: StructType, table: str) -> None:
             )
 
 
+def require_typed(schema: Iterable[StructField], names: Collection[str], table: str) -> None:
+    """Raise if a table can't get some columns of a frame.
+
+    Args:
+        schema: The columns of the frame.
+        names: Those that the table gets.
+        table: The table, for the message.
+
+    Raises:
+        PipelineExecutionException: A column has no type.
+    """
+    for column in schema:
+        if column.name in names and kind_of(column.dataType) == "void":
+            raise PipelineExecutionException(
+                f"the column '{column.name}' is null without a type, so the table {table} can't be given it",
+                hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or drop it",
+            )
+
+
+def unalterable(place: TableName, what: str) -> PipelineExecutionException:
+    """The exception for something whose columns are those of something else.
+
+    Args:
+        place: Its name.
+        what: What it is, such as a view.
+    """
+    return PipelineExecutionException(
+        f"{place} is {what}, so its columns can't be changed as 'schemaPolicy' says",
+        hint="change the table that is beneath it first, or name that one in 'table'",
+    )
+
+
 def _fitting(pair: Pair, table: str) -> Pair:
     kind, column = kind_of(pair.field.dataType), pair.column
     if column.is_computed:
@@ -135,13 +174,20 @@ def _fitting(pair: Pair, table: str) -> Pair:
             f"the column '{column.name}' of the table {table} is computed by the database and can't be written",
             hint="drop it from the frame first",
         )
-    if kind not in column.holds and kind != "void":
+    cuts = _kind_within(pair.field.dataType) == "timestamp" and column.plain_type.startswith("date[")
+    if (kind not in column.holds and kind != "void") or cuts:
         raise PipelineExecutionException(
             f"the column '{pair.field.name}' is {pair.field.dataType.simpleString()}, and the table {table} has it as "
             f"{column.type}",
             hint="cast it with enrichData to the type of the table's column",
         )
     return pair
+
+
+def _kind_within(data_type: DataType) -> str:
+    from pyspark.sql.types import ArrayType
+
+    return _kind_within(data_type.elementType) if isinstance(data_type, ArrayType) else kind_of(data_type)
 
 
 def kind_of(data_type: DataType) -> str:

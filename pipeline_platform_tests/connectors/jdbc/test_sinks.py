@@ -25,6 +25,7 @@ from pipeline_platform.exceptions import (
     PipelineExecutionException,
     ValidationException,
 )
+from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import StepMetrics
 from pipeline_platform.steps.load import LoadResult, LoadRun
 from pipeline_platform_tests.connectors.databases import Schema, until
@@ -60,7 +61,13 @@ def table(schema: Schema) -> Schema:
 
 
 def prepared(
-    schema: Schema, frame: DataFrame, load_id: str, table: str = "t", batch: int | None = None, **config: Any
+    schema: Schema,
+    frame: DataFrame,
+    load_id: str,
+    table: str = "t",
+    batch: int | None = None,
+    rows: PartitionRows | None = None,
+    **config: Any,
 ) -> Any:
     """A load that is planned, without a run around it."""
     step: Any = (
@@ -72,7 +79,7 @@ def prepared(
     )
     need = step.credential_request()
     credentials = credentials_of(need.model, need.written)
-    return step.prepare(frame, LoadRun(load_id, "q", credentials, "r", batch))
+    return step.prepare(frame, LoadRun(load_id, "q", credentials, "r", batch, rows))
 
 
 def test_a_table_that_is_not_there_is_made(write: Write, schema: Schema) -> None:

@@ -51,6 +51,7 @@ class MySQL(Database):
 
     product: ClassVar[str] = "MySQL"
     text_type: ClassVar[str] = "char"
+    longest_name: ClassVar[tuple[int, str]] = (64, "characters")
     long_text: ClassVar[str] = "longtext"
     table_options: ClassVar[str] = "ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"
     storable: ClassVar[StorableTypes] = StorableTypes(

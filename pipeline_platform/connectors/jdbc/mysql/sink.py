@@ -18,7 +18,7 @@ from pipeline_platform.connectors.jdbc.row_text import sql_lines
 from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, inserts_lines
-from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, kind_of, unalterable
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column
 from pipeline_platform.steps.load import LoadResult, LoadRun, PreparedLoad
@@ -132,12 +132,17 @@ class MySQLWrite(DatabaseWrite):
             session.rows(f"EXPLAIN UPDATE {self.sql(place)} SET {nulls} WHERE {none}")
 
     def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
-        """Nothing: MySQL explains no ALTER, and what it is granted by, only an administrator may read."""
+        # Of rights it can't tell: MySQL explains no ALTER, and what it is granted by, only an administrator may read.
+        if self._is_view(session, place):
+            raise unalterable(place, "a view")
+
+    def _is_view(self, session: DatabaseConnection, place: TableName) -> bool:
+        kind = "SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        return session.rows(kind, place.schema, place.name)[0][0] == "VIEW"
 
     def require_mergeable(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
         keys = self.keys(place, columns)
-        kind = "SELECT table_type FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-        if session.rows(kind, place.schema, place.name)[0][0] == "VIEW":
+        if self._is_view(session, place):
             raise keys.refuse("a view")
         found = session.rows(
             "SELECT index_name, column_name, sub_part FROM information_schema.statistics "
@@ -231,9 +236,9 @@ class MySQLWrite(DatabaseWrite):
         )
         return inserts_lines(self.database.entry(), SESSION_SETTINGS, statements, self.config.batch_size)
 
-    def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
+    def retyped(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> str:
         # What is not said again of a column, such as its default or its comment, MODIFY takes away.
-        [[_, made]] = session.rows(f"SHOW CREATE TABLE {self.sql(place)}")
+        made = session.rows(f"SHOW CREATE TABLE {self.sql(place)}")[0][1]
         # Of text, it names a character set only where that is not the table's.
         kind, wider = column.type.partition(" CHARACTER SET ")[0], wider.partition(" CHARACTER SET ")[0]
         begins = f"{self.database.quoted(column.name)} {kind}"
@@ -244,8 +249,7 @@ class MySQLWrite(DatabaseWrite):
                 f"the type of the column '{column.name}' of the table {place} can't be changed by the load",
                 hint=f"give it the type {wider} yourself",
             )
-        changed = f"{self.database.quoted(column.name)} {wider}{line.removeprefix(begins)}"
-        session.execute(f"ALTER TABLE {self.sql(place)} MODIFY COLUMN {changed}")
+        return f"MODIFY COLUMN {self.database.quoted(column.name)} {wider}{line.removeprefix(begins)}"
 
     def publish(
         self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
@@ -262,7 +266,7 @@ class MySQLWrite(DatabaseWrite):
                 session.execute(f"CREATE TABLE {self.sql(place)} LIKE {self.sql(staging)}")
                 is_new = False
         if not is_new:
-            # Each of these commits by itself: a load that is killed now leaves a column that is NULL, or a wider one.
+            # It commits by itself: a load that is killed now leaves a column that is NULL, or a wider one.
             self.alter(session, place, staging)
         with self._transaction(session, place):
             noted = session.execute(
@@ -287,14 +291,17 @@ class MySQLWrite(DatabaseWrite):
         """A transaction, within which nobody else writes rows with the keys that are looked for."""
         if self.config.merge_keys:
             # One load at a time, so that they don't end each other by deadlocks.
-            name = f"pipeline_platform_{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
-            [[held]] = session.rows("SELECT get_lock(%s, %s)", name, self.database.silence_seconds)
-            if held != 1:
-                raise self.database.failure("clash", "another load holds the table", f"table {self.config.table}")
+            self.hold_table(session, place)
             # It locks the gaps where a key was not found, too; others may have another default.
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         with session.transaction():
             yield
+
+    def hold_table(self, session: DatabaseConnection, place: TableName) -> None:
+        name = f"pipeline_platform_{hashlib.sha256(str(place).encode()).hexdigest()[:12]}"
+        [[held]] = session.rows("SELECT get_lock(%s, %s)", name, self.database.silence_seconds)
+        if held != 1:
+            raise self.database.failure("clash", "another load holds the table", f"table {self.config.table}")
 
     def _finish(self, session: DatabaseConnection, place: TableName, staging: TableName, rows: int) -> None:
         """Bring the publication of a new table to its end, from wherever it stands."""

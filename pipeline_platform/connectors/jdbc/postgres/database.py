@@ -69,6 +69,7 @@ class Postgres(Database):
 
     product: ClassVar[str] = "PostgreSQL"
     text_type: ClassVar[str] = "text"
+    longest_name: ClassVar[tuple[int, str]] = (63, "bytes")
     storable: ClassVar[StorableTypes] = StorableTypes(
         "PostgreSQL",
         frozenset({"map", "struct", "variant", "interval", "interval_ym", "interval_dt", "time"}),

@@ -16,7 +16,7 @@ from pipeline_platform.connectors.jdbc.row_text import csv_lines
 from pipeline_platform.connectors.jdbc.sink import DatabaseWrite
 from pipeline_platform.connectors.jdbc.sink_options import WritesDatabase
 from pipeline_platform.connectors.jdbc.staging import FillsStaging, Staging, copies_lines
-from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn
+from pipeline_platform.connectors.jdbc.target_table import Pair, TableName, TargetColumn, unalterable
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.load import LoadResult, LoadRun, PreparedLoad
 
@@ -36,6 +36,8 @@ _HOLDS = {
 # Tables, partitioned ones, views and foreign tables.
 _WRITABLE = ("r", "p", "v", "f")
 _WITHOUT_INDEXES = {"v": "a view", "f": "a foreign table"}
+# How long a change of columns waits for those who use the table.
+_LOCK_SECONDS = 60
 # Any number, as long as all that make or fill tables take the same.
 _LOCKS = 0x70706C
 
@@ -71,7 +73,8 @@ class PostgresWrite(DatabaseWrite):
                 hint="name another table",
             )
         found = session.rows(
-            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname), t.typtype, "
+            "SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(b.typname, t.typname), "
+            "CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, "
             "t.typcategory, a.attnotnull, a.atthasdef OR a.attidentity <> '', "
             "a.attgenerated <> '' OR a.attidentity = 'a', "
             "CASE WHEN a.attcollation <> t.typcollation "
@@ -89,9 +92,10 @@ class PostgresWrite(DatabaseWrite):
                 nullable=not not_null,
                 is_filled=filled,
                 is_computed=computed,
-                is_instant="with time zone" in type_,
+                is_instant="with time zone" in (beneath or type_),
+                beneath=beneath,
             )
-            for name, type_, base, _, category, not_null, filled, computed, collation in found
+            for name, type_, base, beneath, category, not_null, filled, computed, collation in found
         ]
 
     def require_rights(self, session: DatabaseConnection, place: TableName, columns: Sequence[str]) -> None:
@@ -110,8 +114,10 @@ class PostgresWrite(DatabaseWrite):
                 self._deny(f"the user has no right to DELETE from {place}")
 
     def require_alterable(self, session: DatabaseConnection, place: TableName) -> None:
-        owned = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(%s)"
-        [[allowed]] = session.rows(owned, self.sql(place))
+        owned = "SELECT pg_has_role(relowner, 'USAGE'), relkind FROM pg_class WHERE oid = to_regclass(%s)"
+        [[allowed, kind]] = session.rows(owned, self.sql(place))
+        if _text(kind) in _WITHOUT_INDEXES:
+            raise unalterable(place, _WITHOUT_INDEXES[_text(kind)])
         if not allowed:
             self._deny(f"the user does not own {place}, and so can't change its columns as 'schemaPolicy' says")
 
@@ -174,8 +180,17 @@ class PostgresWrite(DatabaseWrite):
         )
         return copies_lines(self.database.entry(), SESSION_SETTINGS, statements, self.database.silence_seconds)
 
-    def change_type(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> None:
-        session.execute(f"ALTER TABLE {self.sql(place)} ALTER COLUMN {self.database.quoted(column.name)} TYPE {wider}")
+    def retyped(self, session: DatabaseConnection, place: TableName, column: TargetColumn, wider: str) -> str:
+        return f"ALTER COLUMN {self.database.quoted(column.name)} TYPE {wider}"
+
+    def change(self, session: DatabaseConnection, statement: str) -> None:
+        # While it waits for a query that takes long, every other one waits behind it.
+        session.execute(f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s'")
+        super().change(session, statement)
+        session.execute("SET LOCAL lock_timeout = DEFAULT")
+
+    def hold_table(self, session: DatabaseConnection, place: TableName) -> None:
+        """Nothing more: it is held for the whole of the transaction."""
 
     def publish(
         self, session: DatabaseConnection, place: TableName, staging: TableName, columns: Sequence[str], rows: int
