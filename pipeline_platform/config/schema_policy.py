@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import one_of
@@ -13,6 +13,9 @@ class SchemaPolicy(FormatModel):
 
     Columns are compared as Spark does, without regard to case. Of a column with fields, each field is looked at.
     """
+
+    choices_for_new: ClassVar[str] = "add, ignore or quarantine"
+    """What `newColumns` may be where it is not to fail, for hints."""
 
     new_columns: Annotated[
         Literal["fail", "add", "ignore", "quarantine"], one_of("fail", "add", "ignore", "quarantine")
@@ -35,3 +38,20 @@ class DatabaseSchemaPolicy(SchemaPolicy):
     """Columns that have no room for the frame's values: `widen` gives an integer, a decimal or a floating-point column
     a wider type of its sort where the frame has one, and a `varchar` room for the longest text of the load. With `fail`
     a wider type of number is refused, and so is a text that is too long."""
+
+
+class FileSchemaPolicy(SchemaPolicy):
+    """What happens where the columns of a frame are not those of the files that are there; what is not named fails.
+
+    Files that are there stay as they are.
+    """
+
+    choices_for_new: ClassVar[str] = "add or ignore"
+
+    new_columns: Annotated[Literal["fail", "add", "ignore"], one_of("fail", "add", "ignore")] = "fail"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Columns that the files do not have: `add` writes them, behind the others; `ignore` leaves them out."""
+    missing_columns: Annotated[Literal["fail", "allow"], one_of("fail", "allow")] = "fail"
+    """Columns that only the files have: with `allow` they are written as NULL."""
+    type_changes: Annotated[Literal["fail", "widen"], one_of("fail", "widen")] = "fail"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """parquet, orc and avro: columns whose type is not that of the files: `widen` casts values to the type of the
+    files where it holds each of them; a wider type is refused, since files do not change."""
