@@ -39,7 +39,7 @@ from pipeline_platform.frames.storable import (
     require_storable,
 )
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
+from pipeline_platform.steps.load import Load, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -177,7 +177,7 @@ class WritesFiles(Load, S3Options):
     def folder(self) -> str | None:
         return self.uri()
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> FittedLoad:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, FORMATS[self.file_format()], self.partition_by)
         place = self.place(run.credentials)
