@@ -149,7 +149,7 @@ class FileCommitter:
         """The newest micro-batch of the stream that is published, or written in full and sure to be."""
         if self.stream is None:
             return None
-        pending = [_pending(self.folder, name) / _MANIFEST for name in _left_behind(self.folder)]
+        pending = [_pending(self.folder, name) / _MANIFEST for name in left_behind(self.folder)]
         done = self.folder / LEDGER / _DONE
         records = [path for path in done.iterdir() if path.suffix == ".json"] if done.is_dir() else []
         with ThreadPoolExecutor(_AT_ONCE) as workers:
@@ -264,8 +264,12 @@ def _mark(work: UPath, attempt: str) -> UPath:
     return work / f"{attempt}.lock"
 
 
-def _left_behind(folder: UPath) -> list[str]:
-    """Loads that were written in full and not published to the end."""
+def left_behind(folder: UPath) -> list[str]:
+    """Loads that were written in full and not published to the end.
+
+    Args:
+        folder: The folder of the data.
+    """
     pending = folder / LEDGER / _PENDING
     if not pending.is_dir():
         return []
@@ -274,7 +278,7 @@ def _left_behind(folder: UPath) -> list[str]:
 
 def _finish(folder: UPath) -> dict[str, LoadResult]:
     """Publish what others began and did not end; only for whoever holds the folder."""
-    return {name: _publish(folder, name) for name in _left_behind(folder)}
+    return {name: _publish(folder, name) for name in left_behind(folder)}
 
 
 def _sweep(folder: UPath, load: str) -> None:

@@ -16,7 +16,7 @@ from pipeline_platform.connectors.files.avro_schema import (
 )
 from pipeline_platform.connectors.files.columns_there import ColumnsThere, TextLayout, columns_there
 from pipeline_platform.connectors.files.committer import FileCommitter
-from pipeline_platform.connectors.files.newest_file import NewestFile, PlannedColumns, WrittenColumns, newest_file
+from pipeline_platform.connectors.files.newest_file import NewestFile, WrittenColumns
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.by_name import by_name, joint_type
@@ -65,7 +65,7 @@ class FittedFrame:
 
     frame: DataFrame
     changes: Sequence[SchemaChange]
-    columns: PlannedColumns
+    columns: WrittenColumns
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,20 @@ class FittedLoad:
         self.committer.clean()
 
 
-def fitted_to_files(frame: DataFrame, layout: FileLayout, place: StorageLocation, *, compares: bool) -> FittedFrame:
+def fitted_to_files(
+    frame: DataFrame, layout: FileLayout, place: StorageLocation, newest: NewestFile | None
+) -> FittedFrame:
     """The frame, with the columns of the newest file that is there, in their order.
 
     Args:
         frame: What is loaded.
         layout: How it is written.
         place: The folder.
-        compares: Whether the files are to lie beside others.
+        newest: The file; None if there is none to compare with.
 
     Raises:
         PipelineExecutionException: A difference is not allowed.
     """
-    newest = newest_file(place.path(), layout.format) if compares else None
     told = f"{newest.name} in {place.uri}" if newest is not None else ""
     there = None
     if newest is not None:
@@ -124,8 +125,7 @@ def fitted_to_files(frame: DataFrame, layout: FileLayout, place: StorageLocation
             frame, own = _with_columns(frame, own, wanted, layout.partition_by), wanted
         _require_meaning(there, own, layout, told)
     written = WrittenColumns(format=layout.format, columns=own.json(), has_header=layout.text.has_header)
-    noted = newest.name if newest is not None and newest.written is not None else None
-    return FittedFrame(frame, changes, PlannedColumns(written, noted, compares))
+    return FittedFrame(frame, changes, written)
 
 
 def _own_columns(frame: DataFrame, layout: FileLayout) -> StructType:

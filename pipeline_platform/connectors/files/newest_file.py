@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 
@@ -43,14 +44,16 @@ class WrittenColumns(BaseModel):
     columns: str
     has_header: bool = True
 
-    def same_as(self, other: WrittenColumns) -> bool:
-        """Whether files with these columns lie well beside those of another load."""
-        if self.format not in ("csv", "json"):
-            return self == other
-        return (self.format, self.has_header, self._names()) == (other.format, other.has_header, other._names())
+    def fits(self, other: WrittenColumns) -> bool:
+        """Whether files with these columns may lie beside those of another load, whose order may be another one."""
+        return (self.format, self.has_header, self._told()) == (other.format, other.has_header, other._told())
 
-    def _names(self) -> list[str]:
-        return [field["name"] for field in json.loads(self.columns)["fields"]]
+    def _told(self) -> object:
+        fields = json.loads(self.columns)["fields"]
+        if self.format in ("csv", "json"):
+            names = [field["name"].lower() for field in fields]
+            return sorted(names) if self.has_header else names
+        return {field["name"].lower(): field["type"] for field in fields}
 
 
 class _Note(BaseModel):
@@ -76,7 +79,7 @@ class NewestFile:
 
     def folders(self) -> list[str]:
         """The columns whose values stand in the names of its folders."""
-        return [part.partition("=")[0] for part in self.name.split("/")[:-1] if "=" in part]
+        return [unquote(part.partition("=")[0]) for part in self.name.split("/")[:-1]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class PlannedColumns:
             PipelineExecutionException: One has.
         """
         note = _note(folder) if self.compares else None
-        if note is None or note.file == self.compared_with or note.written.same_as(self.written):
+        if note is None or note.file == self.compared_with or note.written.fits(self.written):
             return
         raise PipelineExecutionException(
             f"another load has written {note.file} meanwhile, which has other columns than the files of this one",
@@ -146,11 +149,16 @@ def newest_file(folder: UPath, file_format: str) -> NewestFile | None:
         return None
     base = folder.path.rstrip("/") + "/"
     found = {path.removeprefix(base): detail for path, detail in files_below(folder).items()}
-    data = {name: detail for name, detail in found.items() if not is_hidden(name)}
+    data = {name: detail for name, detail in found.items() if _is_data(name)}
     ours = [name for name in data if _OURS.search(PurePosixPath(name).name)]
     chosen = ours or [name for name in data if _format_of(name) == file_format]
     newest = max(chosen, key=lambda name: (changed_at(data[name]), name), default=None)
     return NewestFile(newest, int(data[newest]["size"]), _format_of(newest), None) if newest is not None else None
+
+
+def _is_data(name: str) -> bool:
+    """Whether readers of the folder take a file for one of its own: those of other folders in it they leave out."""
+    return not is_hidden(name) and all("=" in part for part in name.split("/")[:-1])
 
 
 def _note(folder: UPath) -> _Note | None:

@@ -15,11 +15,12 @@ from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.columns_there import TextLayout
-from pipeline_platform.connectors.files.committer import FileCommitter, is_begun
+from pipeline_platform.connectors.files.committer import FileCommitter, is_begun, left_behind
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
 from pipeline_platform.connectors.files.fitted_load import FileLayout, FittedLoad, fitted_to_files
 from pipeline_platform.connectors.files.formats import FORMATS
+from pipeline_platform.connectors.files.newest_file import PlannedColumns, newest_file
 from pipeline_platform.connectors.files.options import (
     Character,
     Encoding,
@@ -185,7 +186,11 @@ class WritesFiles(Load, S3Options):
         folder = place.path()
         only_own = self._only_own_partitions(frame.sparkSession)
         compares = self.mode == "append" or (self.mode == "overwrite" and (only_own or run.rows is not None))
-        fitted = fitted_to_files(frame, self.layout(), place, compares=compares and not is_begun(folder, run.key))
+        # What is being published is looked at when this load is: it may replace what is there now.
+        looks = compares and not is_begun(folder, run.key) and not left_behind(folder)
+        newest = newest_file(folder, self.file_format()) if looks else None
+        fitted = fitted_to_files(frame, self.layout(), place, newest)
+        noted = newest.name if newest is not None and newest.written is not None else None
         writer = self.exact(fitted.frame).write.format(self.file_format())
         writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
         publication = FileCommitter(
@@ -199,7 +204,7 @@ class WritesFiles(Load, S3Options):
             is_old_folder=folder.exists(),
             only_own_partitions=only_own,
             rows=run.rows,
-            columns=fitted.columns,
+            columns=PlannedColumns(fitted.columns, noted, compares),
         )
         publication.check()
         return FittedLoad(publication, fitted.frame, fitted.changes)

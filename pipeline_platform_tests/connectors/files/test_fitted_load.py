@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import duckdb
 import fastavro
@@ -19,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, last_step, listing, load, pipeline_of
 from pipeline_platform.connectors.avro.sink import ToAvro
+from pipeline_platform.connectors.files import committer
 from pipeline_platform.connectors.files.fitted_load import FittedLoad
 from pipeline_platform.connectors.files.newest_file import LEDGER
 from pipeline_platform.connectors.files.sink import ToFiles
@@ -126,7 +128,7 @@ HASH = "0123456789abcdef0123"
 
 def leave_file(folder: Path, file_format: str, name: str = f"part-0-{HASH}") -> None:
     """A file with `id BIGINT, name STRING`, by something that is not Spark."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     path = folder / f"{name}.{file_format}"
     table = pyarrow.table({"id": pyarrow.array([1], pyarrow.int64()), "name": ["x"]})
     match file_format:
@@ -170,6 +172,7 @@ def test_what_is_there_but_no_file_of_a_load_is_told_apart(prepare: Prepare, fol
     prepare("1 AS other")
     (folder / LEDGER / "done").mkdir(parents=True)
     (folder / "README.csv").write_text("nothing of ours")
+    leave_file(folder / "below", "parquet")
     prepare("1 AS other")
     leave_file(folder, "parquet", "by-others")
     with pytest.raises(PipelineExecutionException, match=r"by-others.parquet in .* has no column 'other'"):
@@ -296,6 +299,21 @@ def test_of_two_loads_planned_for_an_empty_folder_one_with_other_columns_is_refu
     other.clean()
     assert sorted(row["id"] for file in data_files(folder) for row in rows_of(file, "parquet")) == [1, 2]
     assert not (folder / LEDGER / "pending").exists()
+
+
+def test_a_load_is_compared_with_what_an_interrupted_one_is_about_to_leave(
+    prepare: Prepare, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(ID).write()
+    with monkeypatch.context() as faulty, pytest.raises(OSError, match="forced"):
+        faulty.setattr(committer, "_move", Mock(side_effect=OSError("forced")))
+        prepare("'x' AS other", mode="overwrite").write()
+    refused = prepare(ID)
+    with pytest.raises(PipelineExecutionException, match="meanwhile, which has other columns"):
+        refused.write()
+    prepare("'y' AS other").write()
+    found = duckdb.read_parquet(f"{folder}/*.parquet")
+    assert found.order("other").fetchall() == [("x",), ("y",)]
 
 
 def test_avro_of_other_logical_types_is_refused_beside_that_of_a_schema(
