@@ -305,9 +305,10 @@ def test_a_load_is_compared_with_what_an_interrupted_one_is_about_to_leave(
     prepare: Prepare, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(ID).write()
-    with monkeypatch.context() as faulty, pytest.raises(OSError, match="forced"):
+    with monkeypatch.context() as faulty:
         faulty.setattr(committer, "_move", Mock(side_effect=OSError("forced")))
-        prepare("'x' AS other", mode="overwrite").write()
+        with pytest.raises(OSError, match="forced"):
+            prepare("'x' AS other", mode="overwrite").write()
     refused = prepare(ID)
     with pytest.raises(PipelineExecutionException, match="meanwhile, which has other columns"):
         refused.write()
