@@ -80,7 +80,7 @@ def prepare(spark: SparkSession, folder: Path) -> Prepare:
     numbers = itertools.count()
 
     def once(row: str, load_id: str | None = None, **config: Any) -> FittedLoad:
-        given = {"path": str(folder), "format": "parquet", **config}
+        given: dict[str, Any] = {"path": str(folder), "format": "parquet", **config}
         frame = spark.sql(f"SELECT {row}").coalesce(1)
         return ToFiles(**given).prepare(frame, LoadRun(load_id or f"load-{next(numbers)}", "x"))
 
@@ -327,7 +327,8 @@ def test_avro_of_other_logical_types_is_refused_beside_that_of_a_schema(
     frame = spark.sql("SELECT TIMESTAMP'2024-01-01 00:00:00' AS at")
 
     def with_schema(text: str, **config: Any) -> FittedLoad:
-        return ToAvro(path=str(folder), avroSchema=text, **config).prepare(frame, LoadRun(text, "x"))
+        given: dict[str, Any] = {"path": str(folder), "avroSchema": text, **config}
+        return ToAvro(**given).prepare(frame, LoadRun(text, "x"))
 
     with_schema(schema(millis)).write()
     with pytest.raises(PipelineExecutionException, match="'at' was written as timestamp-millis, and is wanted as"):
