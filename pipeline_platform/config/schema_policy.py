@@ -35,3 +35,18 @@ class DatabaseSchemaPolicy(SchemaPolicy):
     """Columns that have no room for the frame's values: `widen` gives an integer, a decimal or a floating-point column
     a wider type of its sort where the frame has one, and a `varchar` room for the longest text of the load. With `fail`
     a wider type of number is refused, and so is a text that is too long."""
+
+
+class FileSchemaPolicy(SchemaPolicy):
+    """What happens where the columns of a frame are not those of the files that are there; what is not named fails.
+
+    Files that are there stay as they are.
+    """
+
+    new_columns: Annotated[Literal["fail", "add", "ignore"], one_of("fail", "add", "ignore")] = "fail"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Columns that the files do not have: `add` writes them, behind the others; `ignore` leaves them out."""
+    missing_columns: Annotated[Literal["fail", "allow"], one_of("fail", "allow")] = "fail"
+    """Columns that only the files have: with `allow` they are written as NULL."""
+    type_changes: Annotated[Literal["fail", "widen"], one_of("fail", "widen")] = "fail"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """parquet, orc and avro: columns whose type is not that of the files: `widen` casts values to the type of the
+    files where it holds each of them; a wider type is refused, since files do not change."""

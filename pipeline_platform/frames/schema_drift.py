@@ -119,7 +119,7 @@ class Drift:
 def schema_drift(
     frame: StructType,
     table: StructType,
-    path: str,
+    told: str,
     policy: SchemaPolicy,
     widens: Widens,
     fixed: Collection[str] = (),
@@ -131,7 +131,7 @@ def schema_drift(
     Args:
         frame: The columns that are loaded.
         table: Those of the table.
-        path: Of the table, for messages.
+        told: What has those, for messages, such as `the table at lake/orders`.
         policy: What happens to differences.
         widens: Which types the sink widens.
         fixed: Columns that rows are found by, whose type must stay.
@@ -140,7 +140,7 @@ def schema_drift(
     Raises:
         PipelineExecutionException: A difference is not allowed.
     """
-    comparison = _Comparison(table, path, policy, widens, frozenset(name.lower() for name in fixed), has_variants)
+    comparison = _Comparison(table, told, policy, widens, frozenset(name.lower() for name in fixed), has_variants)
     fitted = [column for source in frame if (column := comparison.column(source)) is not None]
     comparison.look_for_missing(frame)
     written = [column.target for column in fitted] + [RESCUED] * bool(comparison.rescued)
@@ -161,7 +161,7 @@ def schema_drift(
 @dataclass(frozen=True)
 class _Comparison:
     table: StructType
-    path: str
+    told: str
     policy: SchemaPolicy
     may_widen: Widens
     fixed: Collection[str]
@@ -190,13 +190,13 @@ class _Comparison:
         for name, _ in missing:
             if name.lower() in self.fixed:
                 raise PipelineExecutionException(
-                    f"the frame does not have the column '{name}', by which rows of the table at {self.path} are found",
+                    f"the frame does not have the column '{name}', by which rows of {self.told} are found",
                     hint="add it, for example with enrichData",
                 )
         if missing and self.policy.missing_columns == "fail":
             named = ", ".join(f"'{name}'" for name, _ in missing)
             raise PipelineExecutionException(
-                f"the table at {self.path} has {'columns' if len(missing) > 1 else 'the column'} {named}, which the "
+                f"{self.told} has {'columns' if len(missing) > 1 else 'the column'} {named}, which the "
                 "frame does not have",
                 hint="add what is missing, for example with enrichData, or set 'missingColumns' to allow",
             )
@@ -207,8 +207,7 @@ class _Comparison:
         name, what = ".".join(place), self.policy.new_columns
         if what == "fail":
             raise PipelineExecutionException(
-                f"the table at {self.path} has no column '{name}', {kind.simpleString()}; it has "
-                f"{', '.join(self.table.names)}",
+                f"{self.told} has no column '{name}', {kind.simpleString()}; it has {', '.join(self.table.names)}",
                 hint="drop it, or set 'newColumns', such as to add",
             )
         told: dict[str, ChangeKind] = {"add": "added", "ignore": "ignored", "quarantine": "quarantined"}
@@ -303,7 +302,7 @@ class _Comparison:
         self, place: Sequence[str], source: DataType, target: DataType, hint: str
     ) -> PipelineExecutionException:
         return PipelineExecutionException(
-            f"the column '{'.'.join(place)}' is {source.simpleString()}, and the table at {self.path} has it as "
+            f"the column '{'.'.join(place)}' is {source.simpleString()}, and {self.told} has it as "
             f"{target.simpleString()}",
             hint=hint,
         )

@@ -12,7 +12,7 @@ from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.avro.evolution import AvroEvolutionError, evolve, source_of
-from pipeline_platform.connectors.avro.schema import AvroSchemaError, parse_avro_record
+from pipeline_platform.connectors.files.avro_schema import AvroSchemaError, parse_avro_record
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frames, Transform

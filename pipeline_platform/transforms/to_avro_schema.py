@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.connectors.avro.schema import AvroSchemaError, avro_schema_of
+from pipeline_platform.connectors.files.avro_schema import AvroSchemaError, avro_schema_of
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.transform import ColumnLineage, Frames, Transform
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.connectors.avro.schema import AvroField, AvroSchemaError, AvroType, spark_type
+from pipeline_platform.connectors.files.avro_schema import AvroField, AvroSchemaError, AvroType, spark_type
 from pipeline_platform.connectors.files.avro_types import PRIMITIVE_OF
 from pipeline_platform.frames.columns import find_column
 

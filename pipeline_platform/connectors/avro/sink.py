@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
+from pipeline_platform.config.schema_policy import FileSchemaPolicy
 from pipeline_platform.config.values import AvroSchema
+from pipeline_platform.connectors.files.fitted_load import FileLayout
 from pipeline_platform.connectors.files.sink import WritesFiles
 from pipeline_platform.connectors.storage.location import S3Options
 
@@ -21,6 +24,16 @@ class ToAvro(WritesFiles, S3Options):
 
     def file_format(self) -> str:
         return "avro"
+
+    def policy_mistake(self, policy: FileSchemaPolicy) -> str | None:
+        if self.avro_schema is not None and policy.new_columns == "ignore":
+            return "'avroSchema' says which columns are written: 'newColumns' can't be ignore"
+        if self.avro_schema is not None and policy.type_changes != "fail":
+            return "'avroSchema' says the types that are written: leave out 'typeChanges'"
+        return super().policy_mistake(policy)
+
+    def layout(self) -> FileLayout:
+        return replace(super().layout(), avro_schema=self.avro_schema)
 
     def writer_options(self) -> dict[str, str]:
         return {**super().writer_options(), **({"avroSchema": self.avro_schema} if self.avro_schema else {})}

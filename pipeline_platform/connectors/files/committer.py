@@ -4,7 +4,8 @@ Beside the data, in a folder that Spark and Hive skip because its name begins wi
 
 - `pending/<load>/<attempt>/`: the files while they are written, and beside it a lock that shows that the attempt lives;
 - `pending/<load>/manifest.json`: what is to be moved in and what is to be removed, once all is written;
-- `done/<load>.json`: the record that the load is complete.
+- `done/<load>.json`: the record that the load is complete;
+- `newest.json`: a file of the newest load, and its columns (`newest_file.py`).
 
 The manifest is the point of no return. It is written, and carried out, by whoever holds the folder (`folder_lock.py`):
 so loads that are written at the same time are published one after the other, and each sees what the one before it
@@ -18,18 +19,19 @@ import hashlib
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from pipeline_platform.connectors.files.folder_lock import alive, if_dead, is_local, only_writer
-from pipeline_platform.connectors.storage.folders import files_below, remove_tree
+from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, WrittenColumns, note_newest
+from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden, remove_tree, sizes_below
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.steps.load import LoadResult
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrameWriter
     from upath import UPath
 
-LEDGER = "_pipeline_platform"
 _PENDING = "pending"
 _DONE = "done"
 # Where the version before this one wrote the files of any attempt.
@@ -57,6 +58,7 @@ class _Manifest(BaseModel):
     removed: list[str]
     bytes: int
     staged: str = _STAGED
+    columns: WrittenColumns | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class FileCommitter:
         is_old_folder: Whether the folder was there before, so that it stays even if it is empty.
         only_own_partitions: Whether `overwrite` replaces only the folders of partitions that the load has rows for.
         rows: Rows whose folders are all that `overwrite` replaces, those without any in the load too; None for all.
+        columns: Those that the files are to have.
     """
 
     uri: str
@@ -86,6 +89,7 @@ class FileCommitter:
     is_old_folder: bool = True
     only_own_partitions: bool = False
     rows: PartitionRows | None = None
+    columns: PlannedColumns | None = None
 
     def check(self) -> None:
         """Raise if the mode does not allow what is there.
@@ -131,6 +135,8 @@ class FileCommitter:
                 skipped = self._why_nothing()
                 if skipped is not None:
                     return skipped
+                if self.columns is not None:
+                    self.columns.require_still(self.folder)
                 manifest = manifest.model_copy(update={"removed": self._replaced(manifest)})
                 held.require()
                 _write_whole(self._manifest, manifest.model_dump_json())
@@ -143,7 +149,7 @@ class FileCommitter:
         """The newest micro-batch of the stream that is published, or written in full and sure to be."""
         if self.stream is None:
             return None
-        pending = [_pending(self.folder, name) / _MANIFEST for name in _left_behind(self.folder)]
+        pending = [_pending(self.folder, name) / _MANIFEST for name in left_behind(self.folder)]
         done = self.folder / LEDGER / _DONE
         records = [path for path in done.iterdir() if path.suffix == ".json"] if done.is_dir() else []
         with ThreadPoolExecutor(_AT_ONCE) as workers:
@@ -177,7 +183,7 @@ class FileCommitter:
         return _record(self.folder, self._name)
 
     def _begun(self) -> bool:
-        return self._record.exists() or self._manifest.exists()
+        return is_begun(self.folder, self.load_id)
 
     def _why_nothing(self) -> LoadResult | None:
         """Why there is nothing to write, if there is not."""
@@ -189,7 +195,7 @@ class FileCommitter:
         return None
 
     def _data_files(self) -> list[str]:
-        return [name for name in _sizes_below(self.folder) if not _is_hidden(name)]
+        return [name for name in sizes_below(self.folder) if not is_hidden(name)]
 
     def _replaced(self, manifest: _Manifest) -> list[str]:
         """The files that make way for those of a manifest."""
@@ -205,18 +211,30 @@ class FileCommitter:
     def _stage(self, attempt: str) -> _Manifest:
         self.writer.mode("error").save(f"{self.uri.rstrip('/')}/{LEDGER}/{_PENDING}/{self._name}/{attempt}")
         staged = _pending(self.folder, self._name) / attempt
-        written = {name: size for name, size in _sizes_below(staged).items() if not _is_hidden(name)}
+        written = {name: size for name, size in sizes_below(staged).items() if not is_hidden(name)}
         return _Manifest(
             load=self.load_id,
             added={name: self._published_name(name) for name in written},
             removed=[],
             bytes=sum(written.values()),
             staged=attempt,
+            columns=self.columns.written if self.columns is not None else None,
         )
 
     def _published_name(self, name: str) -> str:
         path = PurePosixPath(name)
         return str(path.with_name(f"{path.name.split('.')[0][:60]}-{self._name}{_extension(path.name)}"))
+
+
+def is_begun(folder: UPath, load_id: str) -> bool:
+    """Whether a load is complete, or written in full and sure to be.
+
+    Args:
+        folder: The folder of the data.
+        load_id: The load.
+    """
+    name = _name_of(load_id)
+    return _record(folder, name).exists() or (_pending(folder, name) / _MANIFEST).exists()
 
 
 @contextmanager
@@ -246,8 +264,12 @@ def _mark(work: UPath, attempt: str) -> UPath:
     return work / f"{attempt}.lock"
 
 
-def _left_behind(folder: UPath) -> list[str]:
-    """Loads that were written in full and not published to the end."""
+def left_behind(folder: UPath) -> list[str]:
+    """Loads that were written in full and not published to the end.
+
+    Args:
+        folder: The folder of the data.
+    """
     pending = folder / LEDGER / _PENDING
     if not pending.is_dir():
         return []
@@ -256,7 +278,7 @@ def _left_behind(folder: UPath) -> list[str]:
 
 def _finish(folder: UPath) -> dict[str, LoadResult]:
     """Publish what others began and did not end; only for whoever holds the folder."""
-    return {name: _publish(folder, name) for name in _left_behind(folder)}
+    return {name: _publish(folder, name) for name in left_behind(folder)}
 
 
 def _sweep(folder: UPath, load: str) -> None:
@@ -286,16 +308,8 @@ def _attempts(folder: UPath) -> dict[tuple[str, str], datetime]:
             begun.add(load)
         elif rest:
             key = (load, rest[0].removesuffix(".lock"))
-            found[key] = max(found[key], _changed(detail))
+            found[key] = max(found[key], changed_at(detail))
     return {key: changed for key, changed in found.items() if key[0] not in begun}
-
-
-def _changed(detail: Mapping[str, Any]) -> datetime:
-    """When a file was changed last; now, if a store does not say."""
-    changed = detail.get("LastModified", detail.get("mtime"))
-    if isinstance(changed, int | float):
-        return datetime.fromtimestamp(changed, UTC)
-    return changed if isinstance(changed, datetime) else datetime.now(UTC)
 
 
 def _name_of(load_id: str) -> str:
@@ -327,6 +341,7 @@ def _publish(target: UPath, name: str) -> LoadResult:
             # A list raises the first failure before anything is removed.
             list(workers.map(move, manifest.added))
             list(workers.map(remove, manifest.removed))
+        note_newest(target, manifest.added.values(), manifest.columns)
         record = {"load": manifest.load, "files": written.files, "bytes": written.bytes}
         _write_whole(_record(target, name), json.dumps(record))
     # In this order: a manifest without its files could not be carried out.
@@ -354,21 +369,8 @@ def _move(source: UPath, target: UPath) -> None:
             ) from None
 
 
-def _sizes_below(folder: UPath) -> dict[str, int]:
-    """Every file below a folder, with its size; one listing, as a store of objects is asked for each name else."""
-    if not folder.is_dir():
-        return {}
-    base = folder.path.rstrip("/") + "/"
-    found = files_below(folder)
-    return {path.removeprefix(base): int(found[path]["size"]) for path in sorted(found)}
-
-
 def _folder_of(name: str) -> str:
     return str(PurePosixPath(name).parent)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "_")) and "=" not in part for part in name.split("/"))
 
 
 def _extension(name: str) -> str:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MOST_FOOTERS = 200
 """Of so many files, spread over all of them, the columns are compared."""
 _THREADS = 16
-# The header holds the schema, with all that is said about its columns.
-_AVRO_HEADER_BYTES = 1 << 20
+AVRO_HEADER_BYTES = 1 << 20
+"""So much is looked at of an avro file: its header holds the schema, with all that is said about its columns."""
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _CANONICAL = {
     "int": r"0|-?[1-9][0-9]*",
@@ -150,7 +150,7 @@ def file_columns(paths: Sequence[str], file_format: str, place: StorageLocation)
 
     def of(file: Any) -> Columns | None:
         if file_format == "avro":
-            return avro_columns(file.read(_AVRO_HEADER_BYTES))
+            return avro_columns(file.read(AVRO_HEADER_BYTES))
         fields = arrow_schema(file, file_format)
         return {name: kind for field in fields for name, kind in _leaves(field.name, field.type)}
 
@@ -215,6 +215,19 @@ def avro_columns(data: bytes) -> Columns | None:
     Args:
         data: How the file begins.
     """
+    match json.loads(avro_schema_in(data) or "null"):
+        case {"fields": [*fields]}:
+            return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
+        case _:
+            return None
+
+
+def avro_schema_in(data: bytes) -> str | None:
+    """The schema in the header of an Avro file, in JSON; None if it does not stand there.
+
+    Args:
+        data: How the file begins.
+    """
     import fastavro
 
     # https://avro.apache.org/docs/1.12.0/specification/#object-container-files
@@ -225,11 +238,6 @@ def avro_columns(data: bytes) -> Columns | None:
         # Not `fastavro.reader`: it refuses schemas that Spark takes.
         untyped: Any = fastavro
         said = untyped.schemaless_reader(io.BytesIO(data[len(magic) :]), {"type": "map", "values": "bytes"}, None)
-        schema = json.loads(said["avro.schema"])
+        return json.dumps(json.loads(said["avro.schema"]))
     except (EOFError, LookupError, ValueError):
         return None
-    match schema:
-        case {"fields": [*fields]}:
-            return {field["name"]: json.dumps(field["type"], sort_keys=True) for field in fields}
-        case _:
-            return None

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.schema_policy import FileSchemaPolicy
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
-from pipeline_platform.connectors.files.committer import FileCommitter
+from pipeline_platform.connectors.files.columns_there import TextLayout
+from pipeline_platform.connectors.files.committer import FileCommitter, is_begun, left_behind
+from pipeline_platform.connectors.files.csv_dialect import CsvDialect
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
+from pipeline_platform.connectors.files.fitted_load import FileLayout, FittedLoad, fitted_to_files
 from pipeline_platform.connectors.files.formats import FORMATS
+from pipeline_platform.connectors.files.newest_file import PlannedColumns, newest_file
 from pipeline_platform.connectors.files.options import (
     Character,
     Encoding,
@@ -34,7 +40,7 @@ from pipeline_platform.frames.storable import (
     require_storable,
 )
 from pipeline_platform.steps.dataset import Dataset
-from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
+from pipeline_platform.steps.load import Load, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -79,6 +85,9 @@ class WritesFiles(Load, S3Options):
     partition_overwrite: PartitionOverwrite | None = None
     """With mode `overwrite` and `partitionBy`: replace everything (`static`), or only the folders that the frame has
     rows for (`dynamic`); by default the value of `spark.sql.sources.partitionOverwriteMode`, which is `static`."""
+    schema_policy: FileSchemaPolicy | None = None
+    """With mode `append`, or `overwrite` of partitions, into a folder that has files: what happens where the columns of
+    the frame are not those of the newest of them. Without it, other columns are an error."""
     compression: Text | None = None
     """Codec, such as `snappy`, `gzip` or `zstd`; by default Spark's for the format."""
     options: Options = Field(default_factory=dict)
@@ -105,6 +114,27 @@ class WritesFiles(Load, S3Options):
     def _partitions_can_be_overwritten(self) -> Self:
         require_partition_overwrite(self.partition_overwrite, self.mode, self.partition_by)
         return self
+
+    @model_validator(mode="after")
+    def _policy_fits(self) -> Self:
+        message = self.policy_mistake(self.schema_policy) if self.schema_policy is not None else None
+        if message is not None:
+            raise PydanticCustomError("schema", "{message}", {"message": message, "key": "schemaPolicy"})
+        return self
+
+    def policy_mistake(self, policy: FileSchemaPolicy) -> str | None:
+        """Why a policy does not go with the other keys; None if it does.
+
+        Args:
+            policy: What happens to other columns.
+        """
+        if self.mode not in ("append", "overwrite"):
+            return "'schemaPolicy' needs mode append, or overwrite with 'partitionBy'"
+        if self.mode == "overwrite" and not self.partition_by:
+            return "mode overwrite without 'partitionBy' replaces all files, so there are none to compare columns with"
+        if self.file_format() in ("csv", "json") and policy.type_changes != "fail":
+            return f"{self.file_format()} files say no types: leave out 'typeChanges'"
+        return None
 
     def traits(self) -> Traits:
         return Traits(reports_rows=False, fails_whole=True, replaces_partitions=True)
@@ -148,14 +178,21 @@ class WritesFiles(Load, S3Options):
     def folder(self) -> str | None:
         return self.uri()
 
-    def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
+    def prepare(self, frame: DataFrame, run: LoadRun) -> FittedLoad:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, FORMATS[self.file_format()], self.partition_by)
         place = self.place(run.credentials)
         require_bucket(place)
-        writer = self.exact(frame).write.format(self.file_format())
-        writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
         folder = place.path()
+        only_own = self._only_own_partitions(frame.sparkSession)
+        compares = self.mode == "append" or (self.mode == "overwrite" and (only_own or run.rows is not None))
+        # What is being published is looked at when this load is: it may replace what is there now.
+        looks = compares and not is_begun(folder, run.key) and not left_behind(folder)
+        newest = newest_file(folder, self.file_format()) if looks else None
+        fitted = fitted_to_files(frame, self.layout(), place, newest)
+        noted = newest.name if newest is not None and newest.written is not None else None
+        writer = self.exact(fitted.frame).write.format(self.file_format())
+        writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
         publication = FileCommitter(
             self.uri(),
             folder,
@@ -165,11 +202,17 @@ class WritesFiles(Load, S3Options):
             run.key_before,
             stream=run.load_id if run.batch is not None else None,
             is_old_folder=folder.exists(),
-            only_own_partitions=self._only_own_partitions(frame.sparkSession),
+            only_own_partitions=only_own,
             rows=run.rows,
+            columns=PlannedColumns(fitted.columns, noted, compares),
         )
         publication.check()
-        return publication
+        return FittedLoad(publication, fitted.frame, fitted.changes)
+
+    def layout(self) -> FileLayout:
+        """How the files are written, as far as others lie beside them."""
+        text = TextLayout(CsvDialect(",", '"', '"', None), has_header=True, encoding="UTF-8", line_sep=None)
+        return FileLayout(self.file_format(), text, self.partition_by, self.schema_policy or FileSchemaPolicy())
 
     def _only_own_partitions(self, spark: SparkSession) -> bool:
         overwrite = self.partition_overwrite or str(spark.conf.get(_DYNAMIC, "static")).lower()
@@ -235,6 +278,16 @@ without a zone is the option `timestampNTZFormat`."""
                 "ignoreTrailingWhiteSpace": "false",
             }
         return _without_regard_to_case(options, super().writer_options())
+
+    def policy_mistake(self, policy: FileSchemaPolicy) -> str | None:
+        if self.format == "csv" and not self.header and policy.new_columns == "add":
+            return "csv files without a header have the same number of columns: 'newColumns' can't be add"
+        return super().policy_mistake(policy)
+
+    def layout(self) -> FileLayout:
+        dialect = CsvDialect(self.delimiter, self.quote, self.escape or self.quote, None)
+        text = TextLayout(dialect, self.header, self.encoding or "UTF-8", self.line_sep)
+        return replace(super().layout(), text=text)
 
     def exact(self, frame: DataFrame) -> DataFrame:
         frame = super().exact(frame)

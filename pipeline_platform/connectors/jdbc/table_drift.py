@@ -108,7 +108,7 @@ def fitted(
         PipelineExecutionException: A difference is not allowed.
     """
     known = _as_spark_has(frame.schema, columns, system)
-    drift = schema_drift(frame.schema, known, table, policy, _widens, fixed, has_variants=False)
+    drift = schema_drift(frame.schema, known, f"the table at {table}", policy, _widens, fixed, has_variants=False)
     taken = fitted_frame(frame, drift)
     names = {column.name.lower() for column in columns}
     added = tuple(name for name in taken.columns if name.lower() not in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +18,42 @@ def files_below(folder: UPath) -> Mapping[str, Mapping[str, Any]]:
     """
     store: Any = folder.fs
     return store.find(folder.path, detail=True)
+
+
+def sizes_below(folder: UPath) -> dict[str, int]:
+    """Every file below a folder, by its path in it, with its size.
+
+    One listing, as a store of objects is asked for each name else.
+
+    Args:
+        folder: It may be missing.
+    """
+    if not folder.is_dir():
+        return {}
+    base = folder.path.rstrip("/") + "/"
+    found = files_below(folder)
+    return {path.removeprefix(base): int(found[path]["size"]) for path in sorted(found)}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether Spark leaves out a file of a folder.
+
+    Args:
+        name: Its path in the folder.
+    """
+    return any(part.startswith((".", "_")) and "=" not in part for part in name.split("/"))
+
+
+def changed_at(detail: Mapping[str, Any]) -> datetime:
+    """When a file was changed last; now, if a store does not say.
+
+    Args:
+        detail: What the store says of it.
+    """
+    changed = detail.get("LastModified", detail.get("mtime"))
+    if isinstance(changed, int | float):
+        return datetime.fromtimestamp(changed, UTC)
+    return changed if isinstance(changed, datetime) else datetime.now(UTC)
 
 
 def files_matching(pattern: UPath) -> Mapping[str, Mapping[str, Any]]:

@@ -56,7 +56,8 @@ def fitted_changes(
         given = replace(given, columns=replace(given.columns, types=_types(given, given.in_table().schema, None)))
     else:
         _require_found_by(given, table, place.uri, policy)
-        drift = schema_drift(given.in_table().schema, table, place.uri, policy, widens, partitions)
+        told = f"the table at {place.uri}"
+        drift = schema_drift(given.in_table().schema, table, told, policy, widens, partitions)
         _require_whole_values(drift, table, place.uri)
         given = _fitted(given, drift, table)
     wanted = {name: common_type(given.columns.types[name]) for name in remembered}
