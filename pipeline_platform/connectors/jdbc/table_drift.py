@@ -14,7 +14,7 @@ from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import field_named
 from pipeline_platform.frames.fitted_frame import fitted_frame
 from pipeline_platform.frames.number_types import number_type
-from pipeline_platform.frames.schema_drift import SchemaChange, schema_drift
+from pipeline_platform.frames.schema_drift import RESCUED, SchemaChange, schema_drift
 from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def fitted(
     wider = {change.column.lower() for change in drift.changes if change.change == "widened"}
     widened = {column.name: column.type for column in columns if column.name.lower() in wider}
     require_typed(taken.schema, added, table)
+    if drift.rescued:
+        _require_room_for_json(columns, table)
     _require_own_types([column for column in columns if column.name in widened], frame.schema, table)
     limited = _limited(taken.schema, columns, fixed) if policy.type_changes != "fail" else ()
     return taken, TableChanges(added, widened, drift.changes, limited, "longtext" if system == "mysql" else "text")
@@ -156,6 +158,16 @@ def _limited(frame: StructType, columns: Sequence[TargetColumn], fixed: Collecti
     keys = {name.lower() for name in fixed}
     texts = {field.name.lower() for field in frame if isinstance(field.dataType, StringType)} - keys
     return tuple(column.name for column in columns if column.name.lower() in texts and room_of(column) is not None)
+
+
+def _require_room_for_json(columns: Sequence[TargetColumn], table: str) -> None:
+    for column in columns:
+        if column.name.lower() == RESCUED and "string" not in column.holds:
+            raise PipelineExecutionException(
+                f"the table {table} has the column '{column.name}' as {column.type}, and 'newColumns' quarantine keeps "
+                "values as JSON in it",
+                hint="rename that column of the table or make it text, or set 'newColumns' to ignore",
+            )
 
 
 def _require_own_types(columns: Sequence[TargetColumn], frame: StructType, table: str) -> None:

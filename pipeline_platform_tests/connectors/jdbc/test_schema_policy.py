@@ -135,6 +135,12 @@ def test_columns_that_are_ignored_or_kept_aside_are_not_loaded(spark: SparkSessi
     policy = {**LENIENT, "newColumns": "quarantine"}
     prepared(table, frame_of(spark, [(6, ({"z": 7},))], columns), "b", schemaPolicy=policy).write()
     assert table.rows(columns="id, _rescued_data")[-2:] == [(5, None), (6, '{"x":{"y":{"z":7}}}')]
+    broken = spark.sql("SELECT 7 AS id, named_struct('y', array(CAST(x'ff' AS STRING))) AS x")
+    with pytest.raises(Exception, match=r"a text that is not UTF-8, which is in the column \[x\]"):
+        prepared(table, broken, "c", schemaPolicy=policy).frame.collect()
+    table.query(f"CREATE TABLE {table.name}.n (_rescued_data int)")
+    with pytest.raises(PipelineExecutionException, match="quarantine keeps values as JSON in it"):
+        prepared(table, frame_of(spark, [(6,)], "x INT"), "c", "n", schemaPolicy=policy)
 
 
 def test_a_load_that_is_stopped_before_its_rows_leaves_the_rows_and_at_most_a_column_more(
