@@ -185,6 +185,19 @@ class WritesFiles(Load, S3Options):
         require_bucket(place)
         folder = place.path()
         only_own = self._only_own_partitions(frame.sparkSession)
+        publication = FileCommitter(
+            self.uri(),
+            folder,
+            run.key,
+            self.mode,
+            frame.write,
+            run.key_before,
+            stream=run.load_id if run.batch is not None else None,
+            is_old_folder=folder.exists(),
+            only_own_partitions=only_own,
+            rows=run.rows,
+        )
+        publication.check()
         compares = self.mode == "append" or (self.mode == "overwrite" and (only_own or run.rows is not None))
         # What is being published is looked at when this load is: it may replace what is there now.
         looks = compares and not is_begun(folder, run.key) and not left_behind(folder)
@@ -193,21 +206,8 @@ class WritesFiles(Load, S3Options):
         noted = newest.name if newest is not None and newest.written is not None else None
         writer = self.exact(fitted.frame).write.format(self.file_format())
         writer = writer.options(**self.writer_options(), **place.spark_options()).partitionBy(*self.partition_by)
-        publication = FileCommitter(
-            self.uri(),
-            folder,
-            run.key,
-            self.mode,
-            writer,
-            run.key_before,
-            stream=run.load_id if run.batch is not None else None,
-            is_old_folder=folder.exists(),
-            only_own_partitions=only_own,
-            rows=run.rows,
-            columns=PlannedColumns(fitted.columns, noted, compares),
-        )
-        publication.check()
-        return FittedLoad(publication, fitted.frame, fitted.changes)
+        planned = PlannedColumns(fitted.columns, noted, compares)
+        return FittedLoad(replace(publication, writer=writer, columns=planned), fitted.frame, fitted.changes)
 
     def layout(self) -> FileLayout:
         """How the files are written, as far as others lie beside them."""

@@ -212,15 +212,14 @@ def test_an_object_is_put_beside_others_with_their_columns_which_are_read_with_t
     bucket, keys = f"beside-{number}", s3.make_owner(f"beside-{number}", f"beside{number}", "sesame-beside")
     run(spark, rows, to_s3(keys, bucket))
     other = json_rows(tmp_path / "other.json", [{"id": 20, "more": "x"}], "id INT, more STRING")
-    for has_note in (True, False):
-        if not has_note:
-            s3.client().delete_object(Bucket=bucket, Key="out/_pipeline_platform/newest.json")
-        with pytest.raises(PipelineExecutionException, match="has no column 'more', string; it has id, kind, amount"):
-            run(spark, other, to_s3(keys, bucket))
     policy = {"newColumns": "ignore", "missingColumns": "allow", "typeChanges": "widen"}
     run(spark, other, to_s3(keys, bucket, schemaPolicy=policy))
     found = [row for body in bodies(s3, bucket) for row in read_by_others("parquet", body, Path())]
     assert by_id(found) == [*ROWS, {"id": 20, "kind": None, "amount": None}]
+    # As an earlier version has left the folder.
+    s3.client().delete_object(Bucket=bucket, Key="out/_pipeline_platform/newest.json")
+    with pytest.raises(PipelineExecutionException, match=r"'id' is int, and part-.* has it as bigint"):
+        run(spark, other, to_s3(keys, bucket))
 
 
 def test_each_object_is_loaded_once_by_its_name_and_content(
