@@ -52,6 +52,14 @@ class ChangeColumns:
         """The table's column that holds the sequence of a row's change."""
         return VALID_FROM if self.has_versions else self.sequence
 
+    def in_table(self, name: str) -> str:
+        """The table's column that holds what a column of the changes has.
+
+        Args:
+            name: Of the column.
+        """
+        return self.sequence_in_table if name == self.sequence else name
+
 
 @dataclass(frozen=True)
 class FrameChanges:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.connectors.delta.changes.columns import ChangeColumns, FrameChanges, common_type
-from pipeline_platform.connectors.delta.changes.config import VALID_FROM
 from pipeline_platform.connectors.delta.changes.memory import ChangeMemory
 from pipeline_platform.connectors.delta.schema_enforcement import widens
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -110,14 +109,12 @@ def _fitted(given: FrameChanges, drift: Drift, table: StructType) -> FrameChange
 def _types(given: FrameChanges, has: StructType, table: StructType | None) -> dict[str, DataType]:
     """By the name of a column: the type that holds what the changes and the table have in it."""
     columns = given.columns
-    places = {name: name for name in columns.stored}
-    if columns.has_versions:
-        places[columns.sequence] = VALID_FROM
-    there = {name: field_named(table, place) if table is not None else None for name, place in places.items()}
-    return {
-        name: joint_type(kind, found.dataType) if (found := there[name]) is not None else kind
-        for name, kind in ((name, has[place].dataType) for name, place in places.items())
-    }
+    types: dict[str, DataType] = {}
+    for name in (*columns.stored, *((columns.sequence,) if columns.has_versions else ())):
+        place = columns.in_table(name)
+        found = field_named(table, place) if table is not None else None
+        types[name] = joint_type(has[place].dataType, found.dataType) if found is not None else has[place].dataType
+    return types
 
 
 def require_still_held(columns: ChangeColumns, table: StructType, path: str) -> None:
@@ -132,7 +129,7 @@ def require_still_held(columns: ChangeColumns, table: StructType, path: str) -> 
         PipelineExecutionException: Another load has changed them meanwhile.
     """
     for name, kind in columns.types.items():
-        place = VALID_FROM if columns.has_versions and name == columns.sequence else name
+        place = columns.in_table(name)
         found = field_named(table, place)
         if found is not None and not holds(kind, found.dataType):
             raise PipelineExecutionException(

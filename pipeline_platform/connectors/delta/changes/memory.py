@@ -68,13 +68,8 @@ class ChangeMemory:
 
     def types(self) -> dict[str, DataType]:
         """The types that keys and sequence have there, by name; none if nothing is remembered."""
-        from pyspark.sql.types import StructType
-
         memory = open_table(self.place)
-        if memory is None:
-            return {}
-        schema = StructType.fromJson(json.loads(memory.schema().to_json()))
-        return {**self._key_types(schema), self.columns.sequence: schema["sequence"].dataType}
+        return self._types_in(_schema_of(memory)) if memory is not None else {}
 
     def require_may_widen(self) -> None:
         """Require that keys and sequence get wider types there, or can be allowed to.
@@ -157,9 +152,10 @@ class ChangeMemory:
             "scdType": 2 if self.columns.has_versions else 1,
         }
 
-    def _key_types(self, schema: StructType) -> dict[str, DataType]:
+    def _types_in(self, schema: StructType) -> dict[str, DataType]:
         key = cast("StructType", schema["key"].dataType)
-        return {name: field.dataType for name, field in zip(self.columns.keys, key, strict=False)}
+        types = {name: field.dataType for name, field in zip(self.columns.keys, key, strict=False)}
+        return {**types, self.columns.sequence: schema["sequence"].dataType}
 
     def _save(self, changes: DataFrame, pending: dict[str, Any]) -> None:
         options = {
@@ -180,8 +176,7 @@ class ChangeMemory:
         memory = open_table(self.place)
         if memory is None or not self.columns.types:
             return False
-        now = {**self._key_types(changes.schema), self.columns.sequence: changes.schema["sequence"].dataType}
-        if now == self.types():
+        if self._types_in(changes.schema) == self._types_in(_schema_of(memory)):
             return False
         allow_widening(changes.sparkSession, self.place, memory.metadata().configuration)
         return True
@@ -235,3 +230,9 @@ def _nullable(schema: StructType) -> StructType:
     from pyspark.sql.types import StructField, StructType
 
     return StructType([StructField(field.name, field.dataType) for field in schema])
+
+
+def _schema_of(memory: DeltaTable) -> StructType:
+    from pyspark.sql.types import StructType
+
+    return StructType.fromJson(json.loads(memory.schema().to_json()))
