@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.files.avro_schema import AvroSchemaError, parse_avro_record, spark_type
@@ -45,16 +45,14 @@ class ColumnsThere:
     """What is known of the columns of a file.
 
     Args:
-        columns: By name, in their order; None if it is known only how many there are.
-        count: How many there are.
+        columns: By name, in their order; how many there are, if that is all that is known.
         are_all: Whether it can have no others.
         have_types: Whether they have types.
         are_exact: Whether the types are those that Spark wrote, and not only what the format made of them.
         avro: The schema in the header of an avro file.
     """
 
-    columns: StructType | None
-    count: int
+    columns: StructType | int
     are_all: bool = True
     have_types: bool = True
     are_exact: bool = True
@@ -94,7 +92,7 @@ def _noted(newest: NewestFile, *, have_types: bool) -> ColumnsThere | None:
     if newest.written is None:
         return None
     columns = StructType.fromJson(json.loads(newest.written.columns))
-    return ColumnsThere(columns, len(columns), have_types=have_types)
+    return ColumnsThere(columns, have_types=have_types)
 
 
 def _parquet(newest: NewestFile, place: StorageLocation) -> ColumnsThere:
@@ -110,7 +108,7 @@ def _parquet(newest: NewestFile, place: StorageLocation) -> ColumnsThere:
     except Exception:  # noqa: BLE001
         # A type of somebody's own, whose class is not here.
         return _of_arrow(fields)
-    return ColumnsThere(columns, len(columns))
+    return ColumnsThere(columns)
 
 
 def _orc(newest: NewestFile, place: StorageLocation) -> ColumnsThere:
@@ -139,7 +137,7 @@ def _of_arrow(fields: Iterable[Any]) -> ColumnsThere:
     from pyspark.sql.types import StructField, StructType
 
     columns = plain_columns(StructType([StructField(field.name, _spark_type(field.type)) for field in fields]))
-    return ColumnsThere(columns, len(columns), are_exact=False)
+    return ColumnsThere(columns, are_exact=False)
 
 
 def _spark_type(kind: Any) -> Any:
@@ -167,7 +165,7 @@ def _avro(newest: NewestFile, place: StorageLocation) -> ColumnsThere | None:
     except AvroSchemaError:
         return None
     assert isinstance(columns, StructType)
-    return ColumnsThere(plain_columns(columns), len(columns), avro=schema)
+    return ColumnsThere(plain_columns(columns), avro=schema)
 
 
 def _head(newest: NewestFile, place: StorageLocation) -> FileHead | None:
@@ -187,16 +185,14 @@ def _csv(newest: NewestFile, place: StorageLocation, text: TextLayout) -> Column
     first = header_of(begins, head.is_whole, text.dialect)
     if not first:
         return None
-    if not text.has_header:
-        return ColumnsThere(None, len(first), have_types=False)
-    return ColumnsThere(_texts(first), len(first), have_types=False)
+    return ColumnsThere(_texts(first) if text.has_header else len(first), have_types=False)
 
 
 def _json(newest: NewestFile, place: StorageLocation, text: TextLayout) -> ColumnsThere | None:
     head = _head(newest, place)
     begins = head.text(text.encoding) if head is not None else None
     names = sorted(keys_in(begins)) if begins else []
-    return replace(ColumnsThere(_texts(names), len(names)), are_all=False, have_types=False) if names else None
+    return ColumnsThere(_texts(names), are_all=False, have_types=False) if names else None
 
 
 def _texts(names: Iterable[str]) -> StructType:

@@ -180,10 +180,11 @@ def _known(there: ColumnsThere, own: StructType, file_format: str, told: str) ->
     """
     from pyspark.sql.types import StructField, StructType
 
-    if there.columns is None:
-        if there.count != len(own):
+    if isinstance(there.columns, int):
+        if there.columns != len(own):
             raise PipelineExecutionException(
-                f"{told} has no header and {there.count} columns, and the frame has {len(own)}: {', '.join(own.names)}",
+                f"{told} has no header and {there.columns} columns, and the frame has {len(own)}: "
+                f"{', '.join(own.names)}",
                 hint="give the frame these columns, in their order; or write to another path",
             )
         return own
