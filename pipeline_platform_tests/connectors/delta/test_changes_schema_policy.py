@@ -41,11 +41,6 @@ Apply = Callable[..., StepMetrics]
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return tmp_path / "table"
-
-
-@pytest.fixture
 def apply(spark: SparkSession, tmp_path: Path, table: Path) -> Apply:
     """Run a pipeline that applies these changes to the table."""
 

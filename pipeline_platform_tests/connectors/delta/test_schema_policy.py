@@ -22,11 +22,6 @@ LENIENT = {"newColumns": "add", "missingColumns": "allow", "typeChanges": "widen
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return tmp_path / "table"
-
-
-@pytest.fixture
 def write(spark: SparkSession, tmp_path: Path, table: Path) -> Write:
     """Run a pipeline that loads these rows into the table, with this policy."""
 

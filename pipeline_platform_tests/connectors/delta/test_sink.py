@@ -34,11 +34,6 @@ Write = Callable[..., StepMetrics]
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return tmp_path / "table"
-
-
-@pytest.fixture
 def write(spark: SparkSession, tmp_path: Path, table: Path) -> Write:
     """Run a pipeline that loads these rows into the table."""
 

@@ -29,11 +29,6 @@ Take = Callable[..., StepMetrics]
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> Path:
-    return tmp_path / "table"
-
-
-@pytest.fixture
 def take(spark: SparkSession, tmp_path: Path, table: Path) -> Take:
     """Run a pipeline that loads a snapshot."""
 
