@@ -152,8 +152,9 @@ def _bend(product: str, kept: str, given: DataType) -> tuple[Callable[[Column], 
     if kept.startswith("year"):
         return (lambda value: value.between(1, 99)), _SHORT_YEAR
     bits = _EXACT_BITS.get(re.split(r"[^a-z]", kept, maxsplit=1)[0])
-    is_exact = bits is None or scale > 0 or bits >= _BITS.get(given.simpleString(), 64)
-    return None if is_exact else (_is_beyond(bits), _WHOLE_NUMBER)
+    if bits is None or scale > 0 or bits >= _BITS.get(given.simpleString(), 64):
+        return None
+    return _is_beyond(bits), _WHOLE_NUMBER
 
 
 def _has_more_of_a_second(digits: int) -> Callable[[Column], Column]:
