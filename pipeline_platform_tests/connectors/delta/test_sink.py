@@ -78,9 +78,6 @@ def test_a_text_that_an_earlier_version_padded_is_not_joined_by_one_that_is_not(
     spark.sql(f"UPDATE delta.`{table}` SET id = rtrim(id)")
     write(now, schema, **modes[-1])
     assert rows_as_written(table) == now
-    padded.write.format("delta").mode("overwrite").option("overwriteSchema", True).save(str(table))
-    write(now, schema, mode="overwrite", overwriteSchema=True)
-    assert spark.read.format("delta").load(str(table)).first() == ("m", 2)
 
 
 def test_an_append_adds_the_rows(write: Write, table: Path) -> None:

@@ -483,6 +483,33 @@ def test_texts_of_mysql_are_as_the_server_gives_them_and_compared_by_character(
     assert "= 'ada'" in in_mysql.server.log()[before:]
 
 
+def test_what_is_text_for_spark_alone_is_compared_as_text(spark: SparkSession, in_postgres: Schema) -> None:
+    name = in_postgres.name
+    in_postgres.query(f"CREATE TYPE {name}.mood AS ENUM ('sad', 'ok', 'happy')")
+    in_postgres.query(
+        f"CREATE TABLE {name}.t AS SELECT 1 AS id, 'sad'::{name}.mood AS m, inet '10.0.0.1' AS i, "
+        """jsonb '{"a":1}' AS j, interval '24:00:00' AS n, money '12' AS c, xml '<a/>' AS x"""
+    )
+    rows = pandas.DataFrame(
+        in_postgres.rows(columns=", ".join(["id", *(f"{column}::text" for column in "mijncx")])),
+        columns=["id", *"mijncx"],
+    )
+    frame = read(spark, in_postgres.extract())
+    assert [tuple(row) for row in frame.collect()] == [tuple(row) for row in rows.itertuples(index=False)]
+    for condition in (
+        "m > 'ok'",
+        "m = 'other'",
+        "i > '9.0.0.1'",
+        "i LIKE '10.%'",
+        """j = '{"a":1}'""",
+        """j = '{"a": 1}'""",
+        "n = '1 day'",
+        "c = '12'",
+        "x = '<a/>'",
+    ):
+        assert frame.filter(condition).count() == len(duckdb.from_df(rows).filter(condition)), condition
+
+
 def test_bits_of_postgres_are_the_text_of_them(spark: SparkSession, in_postgres: Schema) -> None:
     in_postgres.query(f"CREATE TABLE {in_postgres.name}.t AS SELECT b'1010'::bit(4) AS b, b'1'::bit(1) AS one")
     assert [tuple(row) for row in read(spark, in_postgres.extract()).collect()] == [("1010", True)]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _ELEMENTS = {1231: 1700, 1182: 1082, 1115: 1114, 1185: 1184, 1183: 1083, 1270: 1266, 1561: 1560}
 _NUMERIC = 1700
 _BITS = 1560
+# Those that compare as their texts do, and find them by an index: "char", name, text, bpchar, varchar and uuid.
+_TEXTS = frozenset({18, 19, 25, 1042, 1043, 2950})
 _LAST = "9999-12-31 23:59:59.999999"
 # Without the days that the driver's calendar, which is Julian before them, does not have.
 _RANGES = {
@@ -41,6 +43,9 @@ class FromPostgres(ReadsDatabase, PostgresOptions):
     A `timestamp`, which has no time zone, is read as UTC, so that it shows the same value. A `numeric` with more digits
     than a frame can hold, or a date outside its range, is an error that names the column. Bit strings are read as text,
     and a `time` as a timestamp of the day 1970-01-01 in UTC.
+
+    The server carries out a filter that follows. It orders text by the column's collation, and Spark by characters: for
+    `<` or `>` on text, give the column `COLLATE "C"` in `query`.
     """
 
     method: ClassVar[str] = "fromPostgres"
@@ -50,7 +55,7 @@ class FromPostgres(ReadsDatabase, PostgresOptions):
     """A query in PostgreSQL's SQL; either this or `table`."""
 
     def source_column(self, database: Database, described: Any, data_type: DataType) -> SourceColumn:
-        from pyspark.sql.types import ArrayType, BinaryType, DecimalType
+        from pyspark.sql.types import ArrayType, BinaryType, DecimalType, StringType
 
         name, column = described.name, database.quoted(described.name)
         of = _ELEMENTS.get(described.type_code, described.type_code)
@@ -59,6 +64,9 @@ class FromPostgres(ReadsDatabase, PostgresOptions):
         if of == _BITS and isinstance(single, BinaryType):
             # As bytes they would be the characters 0 and 1.
             return SourceColumn(name, f"{column}::text{'[]' if is_array else ''}")
+        if isinstance(data_type, StringType) and described.type_code not in _TEXTS:
+            # An enum, an inet or a jsonb is a text for Spark, and the server would compare it by its own rules.
+            return SourceColumn(name, database.exact_text(column))
         if of == _NUMERIC and isinstance(single, DecimalType):
             if described.precision is not None and described.precision > MOST_DIGITS:
                 written = f"numeric({described.precision},{described.scale})"
