@@ -483,6 +483,20 @@ def test_texts_of_mysql_are_as_the_server_gives_them_and_compared_by_character(
     assert "= 'ada'" in in_mysql.server.log()[before:]
 
 
+def test_a_text_that_grows_beyond_a_packet_of_mysql_does_not_become_null(spark: SparkSession, in_mysql: Schema) -> None:
+    in_mysql.query(f"CREATE TABLE {in_mysql.name}.t (id int, v longtext CHARACTER SET latin1)")
+    in_mysql.query(f"INSERT INTO {in_mysql.name}.t VALUES (1, repeat('é', 600000))")
+    [[before]] = in_mysql.query("SELECT @@GLOBAL.max_allowed_packet")
+    in_mysql.query("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        # In UTF-8 it takes twice the bytes.
+        assert read(spark, in_mysql.extract()).filter("v IS NULL").count() == 0
+        with pytest.raises(Exception, match="You can change this value on the server"):
+            read(spark, in_mysql.extract()).collect()
+    finally:
+        in_mysql.query(f"SET GLOBAL max_allowed_packet = {before}")
+
+
 def test_what_is_text_for_spark_alone_is_compared_as_text(spark: SparkSession, in_postgres: Schema) -> None:
     name = in_postgres.name
     in_postgres.query(f"CREATE TYPE {name}.mood AS ENUM ('sad', 'ok', 'happy')")

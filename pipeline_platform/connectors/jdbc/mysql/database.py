@@ -66,7 +66,8 @@ class MySQL(Database):
         return "`" + name.replace("`", "``") + "`"
 
     def exact_text(self, column: str) -> str:
-        return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        # A CAST of a text that is longer than max_allowed_packet is NULL.
+        return f"CONVERT(CONVERT({column} USING utf8mb4) USING binary)"
 
     def spark_options(self) -> dict[str, str]:
         host = self.credentials.host
