@@ -31,6 +31,12 @@ RULES = (
         says=unheld("time"),
         quotes=True,
     ),
+    Rule(
+        f"read the column with 'query' as text, {_AS_TEXT}, or its elements alone",
+        classes=("java.sql.SQLException",),
+        says=unheld("nested array"),
+        quotes=True,
+    ),
     Rule("use one of the columns that are there", states=("42703",)),
     Rule(
         UNREACHABLE,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 MOST_DIGITS = 38
-What = Literal["number", "date", "time"]
+What = Literal["number", "date", "time", "nested array"]
 """What a value is that a frame can't hold: a point in time is a date, and a time of day a time."""
 
 

@@ -340,6 +340,17 @@ def test_a_value_that_a_frame_cannot_hold_is_an_error_that_names_the_column(
             assert [row[1] for row in found] in ([None, None], [None, [None]]), value
 
 
+@pytest.mark.parametrize(("type_", "invalid"), [("time", "fail"), ("time", "null"), ("date", "null")], ids=str)
+def test_arrays_of_arrays_do_not_become_one_array_of_all_their_elements(
+    spark: SparkSession, in_postgres: Schema, tmp_path: Path, type_: str, invalid: str
+) -> None:
+    value = "12:00" if type_ == "time" else "2024-01-01"
+    query = f"SELECT ARRAY[ARRAY[{type_} '{value}'], ARRAY[{type_} '{value}']] AS odd"
+    error, _ = failed(spark, in_postgres.extract(query=query, invalidDates=invalid), tmp_path / "out")
+    assert error.message == "a nested array that a frame cannot hold, in the column [odd] of the source"
+    assert "as text" in (error.hint or "")
+
+
 def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
     spark: SparkSession, schema: Schema, tmp_path: Path
 ) -> None:

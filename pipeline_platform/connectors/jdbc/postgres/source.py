@@ -97,9 +97,15 @@ class FromPostgres(ReadsDatabase, PostgresOptions):
         held = None if is_array else holds.format(column)
         if self.invalid_dates == "null":
             each = f"CASE WHEN {holds} THEN {read_as or '{0}'} END"
-            return SourceColumn(name, _each(column, is_array, each), held=held)
-        expression = _each(column, is_array, read_as) if read_as is not None else None
-        return SourceColumn(name, expression, _all(column, name, what, is_array, holds.format), held=held)
+            return SourceColumn(
+                name, _each(column, is_array, each), _flat(column, name) if is_array else None, held=held
+            )
+        condition = _all(column, name, what, is_array, holds.format)
+        if read_as is None:
+            return SourceColumn(name, condition=condition, held=held)
+        if is_array:
+            condition = f"{condition} AND {_flat(column, name)}"
+        return SourceColumn(name, _each(column, is_array, read_as), condition, held=held)
 
 
 def _is_held(value: str, data_type: DecimalType) -> str:
@@ -114,6 +120,15 @@ def _all(column: str, name: str, what: What, is_array: bool, held: Callable[[str
         is_held = f"{column} IS NULL OR ({held(column)})"
     else:
         is_held = f"NOT EXISTS (SELECT 1 FROM unnest({column}) AS element WHERE NOT ({held('element')}))"
+    return _raising(column, name, what, is_held)
+
+
+def _flat(column: str, name: str) -> str:
+    """A condition that raises an error for an array of arrays, which `_each` would make one of all their elements."""
+    return _raising(column, name, "nested array", f"coalesce(array_ndims({column}), 1) = 1")
+
+
+def _raising(column: str, name: str, what: What, is_held: str) -> str:
     said = complaint(name, what).replace("'", "''")
     # Not a constant, which would be cast before any row is looked at.
     return f"CASE WHEN {is_held} THEN true ELSE (left({column}::text, 0) || '{said}')::boolean END"
