@@ -371,6 +371,7 @@ FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
         (ZONED, _time("Timestamp"), FIRST, FIRST * 1000),
         (ZONED, _time("Timestamp"), LAST + 1, UnfitError),
         (ZONED, _time("NanoTimestamp"), -1, -1),
+        (ZONED, Told("int64", "org.apache.kafka.connect.data.Timestamp"), 7, 7000),
         (ZONED, Told("int64"), 1, UnfitError),
         (ZONED, None, "1970-01-01T01:00:00.000001999+01:00", 1),
         (ZONED, None, "1970-01-01T00:00:00", UnfitError),
