@@ -13,9 +13,13 @@ DEPLOYED := $(addprefix orchestration/test_,backfill.py compose.py group_run.py 
 WITH_WHEEL := orchestration/test_component.py
 # Loads that go on where the last one was.
 CHANGES := engine/test_increments.py $(addprefix connectors/delta/test_,changes.py schema_policy.py snapshots.py)
+# What a system gives back of each value: here Spark compiles its plans, as for users, so that both of its ways are compared.
+VALUES := $(addprefix connectors/,test_round_trips.py test_time_zones.py \
+  $(addprefix jdbc/test_,mysql.py postgres.py sources.py) \
+  $(addprefix files/test_,exact_text.py malformed.py schemas.py source.py) kafka/test_values.py)
 # Those that take longest begin, so that no long one is left for the end, when a core would be idle.
 PARTS := test-survival test-deployed test-docs test-databases test-engine test-streaming test-changes test-files test-dagster \
-  test-examples test-spark test-kafka test-methods test-config test-on-server
+  test-examples test-spark test-kafka test-values test-config test-on-server
 export DAGSTER_HOME ?= $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Without its bytecode each of the many programs that tests start compiles Dagster anew.
@@ -67,27 +71,30 @@ test: data  ## Run every test.
 	docker/install-servers.sh
 	$(MAKE) --jobs=4 --output-sync=target $(PARTS)
 
+# The files of tests in some folders, but for those of two parts that take them out of several.
+in-folders = $(filter-out $(CHANGES) $(VALUES),\
+  $(patsubst $(TESTS)/%,%,$(wildcard $(addsuffix /test_*.py,$(addprefix $(TESTS)/,$(1))))))
+
 test-survival: PART = $(SURVIVAL)
 test-deployed: PART = $(DEPLOYED)
 test-docs: PART = docs $(WITH_WHEEL)
 test-streaming: PART = engine/streaming metrics
-test-engine: PART = $(filter-out $(CHANGES),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/engine/test_*.py)))
-test-databases: PART = connectors/jdbc $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/test_*.py))
-test-files: PART = connectors/files connectors/s3 \
-  $(filter-out $(CHANGES),$(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/connectors/delta/test_*.py)))
+test-engine: PART = $(call in-folders,engine)
+test-databases: PART = $(call in-folders,connectors/jdbc connectors)
+test-files: PART = connectors/s3 $(call in-folders,connectors/files connectors/delta)
 test-changes: PART = $(CHANGES)
 test-spark: PART = engine/spark
 test-examples: PART = $(EXAMPLES)
 test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHEEL),\
   $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/test_*.py $(TESTS)/orchestration/test_*.py)))
-test-kafka: PART = connectors/kafka
-test-methods: PART = frames transforms validations
+test-kafka: PART = $(call in-folders,connectors/kafka)
+test-values: PART = frames transforms validations $(VALUES)
 test-config: PART = bench config credentials services steps submission
 # The engine once more, on a server that runs share.
 test-on-server: PART = engine/test_counting.py engine/test_validation.py
 test-on-server: OPTIONS = --on-server
-# Parts that compare values have Spark compile its plans, as for users; the others interpret them, which takes a quarter less.
-test-databases test-files test-kafka test-methods test-examples test-on-server: OPTIONS += --compiled
+# The other parts have Spark interpret its plans, which takes a quarter less.
+test-values test-examples test-on-server: OPTIONS += --compiled
 
 # Compiling servers takes both cores some minutes; who needs none of them begins meanwhile.
 prepare: install

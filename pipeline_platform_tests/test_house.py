@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import subprocess
+from collections import Counter
 from collections.abc import Collection, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -43,6 +46,20 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     graph = {name: {*imported(path, known)} & {*known} - {name} for name, path in known.items()}
     assert sum(map(len, graph.values())) > 500
     TopologicalSorter(graph).prepare()
+
+
+def test_make_test_runs_every_file_of_tests_once() -> None:
+    parts = re.search(r"^PARTS := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.M)
+    assert parts is not None
+    # What runs a second time in another way is no part of the count.
+    names = [name for name in parts[1].replace("\\\n", " ").split() if name != "test-on-server"]
+    dry = subprocess.run(["make", "--dry-run", *names], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    given = re.findall(r"(?<= )pipeline_platform_tests/\S+", "".join(re.findall(r"-m pytest (.*\n)", dry)))
+    ran = Counter(
+        file for path in given for file in ([ROOT / path] if path.endswith(".py") else (ROOT / path).rglob("test_*.py"))
+    )
+    assert len(ran) > 100
+    assert ran == Counter((ROOT / "pipeline_platform_tests").rglob("test_*.py"))
 
 
 def test_every_mutant_changes_one_place_and_has_its_tests() -> None:

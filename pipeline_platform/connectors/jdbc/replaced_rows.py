@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
 from pipeline_platform.connectors.jdbc.database import Database
@@ -10,9 +9,6 @@ from pipeline_platform.connectors.jdbc.target_table import TargetColumn
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import find_column
 from pipeline_platform.frames.partition_rows import PartitionRows, Value
-
-_MICROSECONDS = 6
-_DIGITS = re.compile(r"(?:timestamp|datetime)\((?P<digits>\d)\)")
 
 
 def partition_column(rows: PartitionRows, columns: Sequence[TargetColumn]) -> TargetColumn:
@@ -51,7 +47,7 @@ def require_partition_column(
         table: The table, for the message.
 
     Raises:
-        PipelineExecutionException: There is none, or it holds times as text, or rounds them.
+        PipelineExecutionException: There is none, or it holds times as text.
     """
     if rows.column in added:
         return
@@ -61,19 +57,12 @@ def require_partition_column(
             hint="add it to the table, or set 'newColumns' to add",
         )
     column = partition_column(rows, columns)
-    if rows.lower is None:
-        return
-    digits = _DIGITS.search(column.type)
-    if _is_text(column):
-        reason = f"it is {column.type}, in which times are text"
-    elif digits is not None and int(digits["digits"]) < _MICROSECONDS:
-        reason = f"it is {column.type}, and a time that is rounded may be one of the next partition"
-    else:
-        return
-    raise PipelineExecutionException(
-        f"the column '{column.name}' of the table {table} can't say to which partition a row belongs: {reason}",
-        hint="give the column another type, or name another one in 'partitions'",
-    )
+    if rows.lower is not None and _is_text(column):
+        raise PipelineExecutionException(
+            f"the column '{column.name}' of the table {table} can't say to which partition a row belongs: it is "
+            f"{column.type}, in which times are text",
+            hint="give the column another type, or name another one in 'partitions'",
+        )
 
 
 def _is_text(column: TargetColumn) -> bool:

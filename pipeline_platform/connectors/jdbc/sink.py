@@ -22,11 +22,11 @@ from pipeline_platform.connectors.jdbc.database import DatabaseConnection
 from pipeline_platform.connectors.jdbc.ledger import LEDGER, ledger_key
 from pipeline_platform.connectors.jdbc.lost_rows import rows_lost, staging_removed
 from pipeline_platform.connectors.jdbc.replaced_rows import condition_of, partition_column, require_partition_column
-from pipeline_platform.connectors.jdbc.row_text import unheld_failure
 from pipeline_platform.connectors.jdbc.staging import FILLED, FillsStaging, database_error_in
 from pipeline_platform.connectors.jdbc.table_drift import fitted, signed_as
 from pipeline_platform.connectors.jdbc.table_write import TableWrite
 from pipeline_platform.connectors.jdbc.target_table import TableName, TargetColumn, paired, require_types
+from pipeline_platform.connectors.jdbc.unheld import unheld_failure
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import empty_frame

@@ -13,7 +13,7 @@ from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
-from pipeline_platform.connectors.jdbc.row_text import unheld, unheld_text
+from pipeline_platform.connectors.jdbc.unheld import unheld, unheld_text
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load

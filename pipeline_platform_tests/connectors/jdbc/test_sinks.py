@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -596,6 +597,48 @@ def test_a_decimal_is_not_rounded_to_the_digits_of_the_tables_column(spark: Spar
         load.clean()
         assert f"round({column}, {digits})" in (raised.value.hint or "")
     assert schema.rows() == [(1, Decimal("1.25"), Decimal(7))]
+
+
+# The type of a column, a value that the database would change and say nothing, and what is told of it.
+_SECONDS, _WHOLE = "more than {} digits of a second", "a whole number with more digits"
+CHANGED = [
+    ("double precision", "9007199254740993L", _WHOLE, "type for whole numbers"),
+]
+CHANGED_BY_POSTGRES = [
+    ("timestamp(0)", "TIMESTAMP '2026-01-31 23:59:59.5'", _SECONDS.format(0), "date_trunc('second', v)"),
+    ("timestamp(3)", "TIMESTAMP_NTZ '2026-01-31 00:00:00.0001'", _SECONDS.format(3), "date_trunc('millisecond', v)"),
+    ("timestamptz(2)[]", "array(TIMESTAMP '1969-12-31 23:59:59.999')", _SECONDS.format(2), "timestamp(6)"),
+    ("real", "-16777217", _WHOLE, "type for whole numbers"),
+]
+CHANGED_BY_MYSQL = [
+    ("datetime", "TIMESTAMP '2026-01-31 23:59:59.5'", _SECONDS.format(0), "date_trunc('second', v)"),
+    ("timestamp NULL", "TIMESTAMP '2026-01-31 23:59:59.000001'", _SECONDS.format(0), "datetime(6)"),
+    ("datetime(5)", "TIMESTAMP_NTZ '1969-12-31 23:59:59.999999'", _SECONDS.format(5), "date_trunc('millisecond', v)"),
+    ("float", "CAST(16777217 AS DECIMAL(10))", _WHOLE, "type for whole numbers"),
+    ("year", "5", "a year from 1 to 99", "2005"),
+]
+
+
+def test_a_value_that_the_tables_column_would_change_is_refused(spark: SparkSession, schema: Schema) -> None:
+    for kind, value, told, hint in [*CHANGED, *(CHANGED_BY_POSTGRES if schema.is_postgres else CHANGED_BY_MYSQL)]:
+        schema.query(f"DROP TABLE IF EXISTS {schema.name}.t")
+        schema.query(f"CREATE TABLE {schema.name}.t (id int, v {kind})")
+        load = prepared(schema, spark.sql(f"SELECT 1 AS id, {value} AS v"), "a")
+        with pytest.raises(PipelineExecutionException, match=rf"hold {told}.*, which is in the column \[v\]") as raised:
+            load.write()
+        load.clean()
+        assert hint in (raised.value.hint or "")
+        assert schema.rows() == []
+
+
+def test_a_value_that_the_tables_column_keeps_is_loaded(spark: SparkSession, schema: Schema) -> None:
+    time = "timestamp(3)" if schema.is_postgres else "datetime(3)"
+    schema.query(f"CREATE TABLE {schema.name}.t (at {time}, whole double precision, price double precision)")
+    at, price = datetime(1969, 12, 31, 23, 59, 59, 999000), Decimal("0.1")
+    row = f"SELECT TIMESTAMP '{at}' AS at, {-(2**53)}L AS whole, {price}BD AS price"
+    prepared(schema, spark.sql(f"{row} UNION ALL SELECT NULL, NULL, NULL"), "a").write()
+    found = [(kept and kept.replace(tzinfo=None), *rest) for kept, *rest in schema.rows(columns="at, whole, price")]
+    assert sorted(found, key=str) == [(None, None, None), (at, -(2.0**53), 0.1)]
 
 
 def test_a_deadlock_is_tried_again(spark: SparkSession, table: Schema, tmp_path: Path) -> None:

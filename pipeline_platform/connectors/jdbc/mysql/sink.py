@@ -54,6 +54,8 @@ class ToMySQL(WritesDatabase, MySQLOptions):
     `"mode": "merge", "mergeKeys": "id"` rows with a known `id` are updated in the columns that the frame has, the keys
     excepted, and the others are added. In a table that a merge makes, a key that is text is a `varchar(255)` that is
     compared by character, and one that is bytes a `varbinary(255)`, as MySQL has no keys of unlimited length.
+    A value that a column of the table would round, such as a time with a fraction of a second in a plain `datetime`, or
+    a decimal with more digits after the point than it keeps, ends the load.
     """
 
     method: ClassVar[str] = "toMySQL"

@@ -49,6 +49,8 @@ class ToPostgres(WritesDatabase, PostgresOptions):
     does not exist. With mode `overwrite` the table keeps its columns, indexes and grants, and its rows are replaced.
     With `"mode": "merge", "mergeKeys": "id"` rows with a known `id` are updated in the columns that the frame has, the
     keys excepted, and the others are added. A view or a foreign table, which has no index, can't be merged into.
+    A value that a column of the table would round, such as a time with more digits of a second or a decimal with more
+    digits after the point than it keeps, ends the load.
     """
 
     method: ClassVar[str] = "toPostgres"
