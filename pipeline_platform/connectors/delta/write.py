@@ -162,8 +162,9 @@ class DeltaWrite:
 
     def _fitted_rows(self, schema: StructType, metadata: Metadata, policy: SchemaPolicy) -> DeltaWrite:
         self._require_merge_fits(schema)
-        found_by = [*self.how.merge_keys, *metadata.partition_columns]
-        drift = schema_drift(self.frame.schema, schema, f"the table at {self.how.path}", policy, widens, found_by)
+        keys, told = self.how.merge_keys, f"the table at {self.how.path}"
+        fixed = metadata.partition_columns
+        drift = schema_drift(self.frame.schema, schema, told, policy, widens, keys=keys, fixed=fixed)
         lacking = [change.column for change in drift.changes if change.change == "missing" and "." in change.column]
         if lacking and self.how.mode == "merge" and any("`" in name for name in self.frame.columns):
             raise PipelineExecutionException(

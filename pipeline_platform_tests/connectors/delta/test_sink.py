@@ -261,7 +261,7 @@ def test_an_unknown_column_is_refused_until_the_schema_may_grow(write: Write, ta
     with pytest.raises(PipelineExecutionException) as raised:
         write(wider, f"{SCHEMA}, size INT")
     assert "has no column 'size'; it has id, name" in raised.value.message
-    assert raised.value.hint == "drop the column, or set 'mergeSchema' to add it to the table"
+    assert raised.value.hint == 'drop the column, or set \'schemaPolicy\', such as to {"newColumns": "add"}'
     write(wider, f"{SCHEMA}, size INT", mergeSchema=True)
     assert rows_as_written(table) == [{**row, "size": None} for row in ONE_AND_TWO] + wider
 
