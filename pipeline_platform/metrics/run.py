@@ -117,6 +117,8 @@ class StepMetrics(_Record):
     detail: dict[str, int] = {}
     schema_changes: list[SchemaChangeMetrics] = []
     """For a load with a `schemaPolicy`: how its columns were different from those of the table."""
+    remark: str | None = None
+    """For a load: what someone should look at in what it was loaded into."""
 
     def told(self) -> str:
         """What the step did, in a line."""

@@ -15,7 +15,7 @@ from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameCh
 from pipeline_platform.connectors.delta.changes.fit import fitted_changes
 from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
-from pipeline_platform.connectors.delta.history import load_result
+from pipeline_platform.connectors.delta.history import load_result, repeated_keys
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
@@ -197,7 +197,8 @@ class DeltaWrite:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
         result = self._write()
         changes = self.drift.changes if self.drift is not None and result.skipped is None else ()
-        return replace(result, schema_changes=changes)
+        remark = repeated_keys(result.detail) if self.how.mode == "merge" else None
+        return replace(result, schema_changes=changes, remark=remark)
 
     def _write(self) -> LoadResult:
         table = self._table()

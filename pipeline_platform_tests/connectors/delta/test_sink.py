@@ -360,6 +360,17 @@ def test_keys_that_do_not_go_together_are_mistakes_in_the_file(config: dict[str,
         pipeline_of([load("toDeltaLake", path="x", **config)])
 
 
+def test_a_merge_tells_of_rows_that_the_table_has_twice(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    write(ONE_AND_TWO[:1])
+    changed = [{"id": 1, "name": "changed"}, {"id": 3, "name": "new"}]
+    metrics = write(changed, mode="merge", mergeKeys="id")
+    assert [row["name"] for row in rows_as_written(table)].count("changed") == 2
+    assert metrics.remark is not None
+    assert metrics.remark.startswith("3 rows of the table were merged with 2: it has rows with the same keys")
+    assert write(changed[1:], mode="merge", mergeKeys="id").remark is None
+
+
 def test_two_threads_append_and_merge_into_one_table_at_once(spark: SparkSession, tmp_path: Path, table: Path) -> None:
     def one(number: int) -> None:
         rows = [{"id": number, "name": f"n{number}"}, {"id": 100, "name": "shared"}] if number % 2 else [{"id": number}]
