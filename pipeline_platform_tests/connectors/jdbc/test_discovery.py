@@ -100,6 +100,7 @@ def test_postgres_tells_keys_cursors_checks_and_types(in_postgres: Schema):
         "why": "timestamp with time zone, never NULL, indexed",
     }
     assert tables[odd]["cursor"]["column"] == "lastModified"
+    assert {"of": "Key Col", "kind": "name of a column"}.items() <= tables[odd]["care"][-1].items()
     assert tables["events"]["cursor"] == {"column": None, "lag": None, "why": "or id, if rows are only ever added"}
     assert tables["by_day"]["rows"] == 40
     assert [care["kind"] for care in tables["customers"]["care"]] == ["numeric", f"{name}.mood", "CHECK small"]
