@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.jdbc.target_table import Pair, kind_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.columns import in_sql, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -94,7 +94,7 @@ def unheld_failure(text: str) -> PipelineExecutionException | None:
     found = _UNHELD.search(text)
     if found is None:
         return None
-    column = found["column"]
+    column = in_sql(found["column"])
     match found["what"]:
         case what if what == NOT_FINITE:
             hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
