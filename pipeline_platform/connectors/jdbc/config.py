@@ -44,7 +44,7 @@ class DatabaseOptions(Credentialed):
     password: Secret | None = None
     """The user's password."""
     properties: Properties = {}
-    """More properties of the JDBC driver, spelled as the driver spells them: it ignores a name that it does not know."""
+    """More properties of the JDBC driver, spelled as the driver spells them: it ignores names that it does not know."""
     timeout_seconds: Timeout = SILENCE_SECONDS
     """How long the server may be silent, while a query computes or rows are sent, before the run gives it up."""
 
