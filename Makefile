@@ -90,8 +90,9 @@ test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHE
 test-kafka: PART = $(call in-folders,connectors/kafka)
 test-values: PART = frames transforms validations $(VALUES)
 test-config: PART = bench config credentials services steps submission
-# The engine once more, on a server that runs share.
-test-on-server: PART = engine/test_counting.py engine/test_validation.py
+# The engine once more, on a server that runs share, and what a database's driver is told there.
+test-on-server: PART = engine/test_counting.py engine/test_validation.py connectors/test_time_zones.py \
+  connectors/jdbc/test_driver_properties.py
 test-on-server: OPTIONS = --on-server
 # The other parts have Spark interpret its plans, which takes a quarter less.
 test-values test-examples test-on-server: OPTIONS += --compiled

@@ -108,6 +108,8 @@ class ProgressTable:
                 self.console.print(Text(told, style="dim"), soft_wrap=True)
             for change in step.schema_changes:
                 self.console.print(Text(f"{step.name}: {change.told()}", style="yellow"), soft_wrap=True)
+            if step.remark is not None:
+                self.console.print(Text(f"{step.name}: {step.remark}", style="yellow"), soft_wrap=True)
         for hint in metrics.hints:
             self.console.print(Text(f"hint: {hint}", style="dim"))
 

@@ -96,8 +96,62 @@ def test_what_is_asked_of_one_is_refused_for_several(tmp_path: Path):
     refused = run(path, "--load-id", "again")
     assert refused.exit_code == 1
     assert "--load-id repeats the run of one pipeline" in refused.stderr
-    assert "choose one, as in --var table=a" in refused.stderr
+    assert f"choose one, as in {path} --var table=a" in refused.stderr
     assert "no step called x" in run(path, "--select", "x").stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pipelines of which the first by its name reads what the last one writes."""
+    folder, lake = tmp_path / "pipelines", tmp_path / "lake"
+    folder.mkdir()
+    source = {"path": str(tmp_path / "orders.csv"), "format": "csv", "schema": "id INT, at TIMESTAMP"}
+    orders = {"type": "extract", "method": "fromFiles", "config": {**source, "onMalformed": "fail"}}
+    steps: dict[str, list[dict[str, object]]] = {
+        "a_report": [
+            {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(lake / "c_orders")}},
+            {"type": "transform", "method": "enrichData", "config": {"columns": {"at": "CAST(at AS STRING)"}}},
+        ],
+        "b_other": [{"type": "extract", "method": "fromFiles", "config": source}],
+        "c_orders": [orders],
+    }
+    for name, some in steps.items():
+        load = {
+            "type": "load",
+            "method": "toDeltaLake",
+            "config": {"path": str(lake / name), "mode": "overwrite"},
+        }
+        elsewhere = {"sparkConf": {"spark.sql.session.timeZone": "Asia/Tokyo"}} if name == "c_orders" else {}
+        pipeline = {"name": name, "mode": "batch", **elsewhere, "steps": [*some, load]}
+        (folder / f"{name}.json").write_text(json.dumps(pipeline))
+    (tmp_path / "orders.csv").write_text("id,at\n1,2024-01-01 09:00:00\n")
+    return folder
+
+
+def test_a_folder_runs_in_the_order_of_its_tables_and_each_by_its_own_settings(
+    tmp_path: Path, folder: Path, spark: SparkSession
+):
+    done = run(folder, "--json")
+    assert done.exit_code == 0
+    assert [one["pipeline"] for one in json.loads(done.stdout)] == ["c_orders", "b_other", "a_report"]
+    # It was nine in Tokyo.
+    report = [{"id": 1, "at": "2024-01-01 00:00:00"}]
+    assert loaded(tmp_path)["a_report"] == report
+    (tmp_path / "orders.csv").write_text("id,at\nx,2024-01-01 09:00:00\n")
+    failed = run(folder)
+    assert failed.exit_code == 1
+    assert "a_report (3 of 3): left out, as it reads what c_orders would have written" in failed.stderr
+    assert "1 of 3 pipelines completed, 1 failed, 1 were not run to their end" in failed.stderr
+    assert loaded(tmp_path)["a_report"] == report
+
+
+def test_of_several_files_all_mistakes_are_told_before_anything_runs(folder: Path):
+    other = folder / "b_other.json"
+    other.write_text("{}")
+    (folder / "d_same.json").write_text((folder / "a_report.json").read_text())
+    assert f"{other}:1:1: the key 'name' is missing" in run(folder).stderr
+    other.unlink()
+    assert "the name 'a_report' is taken by" in run(folder).stderr
 
 
 def test_check_and_list_take_all_of_a_file(tmp_path: Path):

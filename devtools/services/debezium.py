@@ -1,4 +1,4 @@
-"""Debezium, in a Kafka Connect of its own: it writes what changes in tables of PostgreSQL into topics."""
+"""Debezium, in a Kafka Connect of its own: it writes what changes in tables of PostgreSQL or MariaDB into topics."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from devtools.services.kafka import Kafka
+from devtools.services.mariadb import MariaDB
 from devtools.services.postgres import Postgres
 from devtools.services.process import ServerProcess, ServerUnavailableError, free_port, new_folder, program
 from pipeline_platform.engine.spark.jars import connector_jars
 from pipeline_platform.exceptions import PipelineExecutionException
 
 VERSION = "3.6.1.Final"
-COORDINATES = tuple(f"io.debezium:debezium-{part}:{VERSION}" for part in ("api", "embedded", "connector-postgres"))
 PREFIX = "dbz"
 """What the names of all topics begin with."""
 _JSON = "org.apache.kafka.connect.json.JsonConverter"
@@ -25,7 +26,7 @@ _JSON = "org.apache.kafka.connect.json.JsonConverter"
 
 @dataclass
 class Debezium:
-    """A running connector: `dbz.<schema>.<table>` is the topic of a table.
+    """A running connector: `dbz.<schema>.<table>` is the topic of a table; MariaDB's schemas are its databases.
 
     Args:
         server: The process of the Kafka Connect, which has no other connector.
@@ -45,7 +46,7 @@ class Debezium:
 
 def start_debezium(
     kafka: Kafka,
-    source: Postgres,
+    source: Postgres | MariaDB,
     tables: Sequence[str],
     *,
     schemas: bool = True,
@@ -56,7 +57,7 @@ def start_debezium(
 
     Args:
         kafka: The broker.
-        source: The database, started with `wal_level="logical"`.
+        source: The database: PostgreSQL started with `wal_level="logical"`, or MariaDB with `binlog=True`.
         tables: `<schema>.<table>`.
         schemas: Whether each message has its schema with it.
         more: Coordinates of what it needs besides.
@@ -65,11 +66,13 @@ def start_debezium(
     Raises:
         ServerUnavailableError: There is no Java, its jars can't be had, or the connector failed.
     """
+    folder, port = new_folder("debezium"), free_port()
+    part, of_source = _of_mariadb(source, folder) if isinstance(source, MariaDB) else _of_postgres(source)
+    coordinates = [f"io.debezium:debezium-{name}:{VERSION}" for name in ("api", "embedded", part)]
     try:
-        jars = connector_jars([*COORDINATES, *more], beside_spark=False)
+        jars = connector_jars([*coordinates, *more], beside_spark=False)
     except PipelineExecutionException as error:
         raise ServerUnavailableError(f"Debezium's jars can't be had: {error}") from error
-    folder, port = new_folder("debezium"), free_port()
     worker = {
         "bootstrap.servers": kafka.address,
         "listeners": f"http://127.0.0.1:{port}",
@@ -82,7 +85,11 @@ def start_debezium(
     }
     connector = {
         "name": "changes",
-        **_of_source(source),
+        "database.hostname": source.host,
+        "database.port": str(source.port),
+        "database.user": source.username,
+        "database.password": source.password,
+        **of_source,
         "topic.prefix": PREFIX,
         "table.include.list": ",".join(tables),
         "topic.creation.default.replication.factor": "1",
@@ -100,15 +107,26 @@ def start_debezium(
     return Debezium(server, connector, port)
 
 
-def _of_source(source: Postgres) -> dict[str, str]:
-    return {
+def _of_postgres(source: Postgres) -> tuple[str, dict[str, str]]:
+    """The artifact of the connector, and settings of its own."""
+    return "connector-postgres", {
         "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
         "plugin.name": "pgoutput",
-        "database.hostname": source.host,
-        "database.port": str(source.port),
         "database.dbname": source.database,
-        "database.user": source.username,
-        "database.password": source.password,
+    }
+
+
+def _of_mariadb(source: MariaDB, folder: Path) -> tuple[str, dict[str, str]]:
+    """As `_of_postgres`, with a folder for the history of the schema."""
+    return "connector-mysql", {
+        "connector.class": "io.debezium.connector.mysql.MySqlConnector",
+        # Of a replica, as which it reads the binlog: another than the server's.
+        "database.server.id": "1001",
+        "database.include.list": source.database,
+        # Otherwise a date of the year 1 becomes one of 2001.
+        "enable.time.adjuster": "false",
+        "schema.history.internal": "io.debezium.storage.file.history.FileSchemaHistory",
+        "schema.history.internal.file.filename": str(folder / "history"),
     }
 
 

@@ -13,6 +13,14 @@ from devtools.services.names import names
 from devtools.services.process import ServerProcess, free_port, new_folder, program, ran
 
 _OWNER = "mysql"
+_BINLOG = {
+    "server_id": "1",
+    "log_bin": "binlog",
+    "binlog_format": "ROW",
+    "binlog_row_image": "FULL",
+    # Debezium's connector for MariaDB is not to be had everywhere, and that for MySQL takes it for a newer MySQL.
+    "version": "5.7.19-MariaDB",
+}
 
 
 @dataclass
@@ -69,11 +77,13 @@ class MariaDB:
         shutil.rmtree(self.server.folder, ignore_errors=True)
 
 
-def start_mariadb(outlives: bool = False) -> MariaDB:
+def start_mariadb(outlives: bool = False, *, binlog: bool = False, **settings: str) -> MariaDB:
     """Start a server of its own, with an empty database.
 
     Args:
         outlives: Go on when this process ends.
+        binlog: Write a log that Debezium's connector for MySQL follows, and say that it is a MySQL 5.7.
+        settings: More of the server's own.
 
     Raises:
         ServerUnavailableError: There is none on this machine.
@@ -96,6 +106,7 @@ def start_mariadb(outlives: bool = False) -> MariaDB:
         f"--general-log-file={folder}/statements.log",
         "--innodb-flush-log-at-trx-commit=0",
         "--innodb-buffer-pool-size=256M",
+        *(f"--{name}={value}" for name, value in {**(_BINLOG if binlog else {}), **settings}.items()),
     ]
     user, password, database = known["MYSQL_USER"], known["MYSQL_PASSWORD"], known["MYSQL_DATABASE"]
 

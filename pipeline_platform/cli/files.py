@@ -13,7 +13,7 @@ from pipeline_platform.config.loader import load_pipeline, load_pipelines, varia
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.orchestration.project import pipeline_files
+from pipeline_platform.orchestration.project import Project, pipeline_files, side_by_side
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path("pipelines")
@@ -119,16 +119,30 @@ def given_values(options: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def all_or_exit(file: Path, given: Mapping[str, str] | None = None) -> list[PipelineConfig]:
-    """The pipelines of a file, with texts for its variables; its errors are printed, and end the command."""
+def project_or_exit(paths: Iterable[Path], given: Mapping[str, str] | None = None) -> Project:
+    """The pipelines of files and folders, with texts for their variables; errors are printed, and end the command."""
+    pipelines: list[PipelineConfig] = []
+    told: list[str] = []
     try:
-        return loaded(file, given)
+        files = files_at(paths)
     except PipelineConfigurationException as error:
         _exit_with(error)
+    for file in files:
+        try:
+            pipelines += loaded(file, given)
+        except PipelineConfigurationException as error:
+            told += map(str, error.problems or [error])
+    if len(files) > 1 and not told:
+        told += (str(problem) for broken in side_by_side(pipelines)[1] for problem in broken.problems)
+    if told:
+        # What is wrong with the defaults of a folder, each of its files says.
+        typer.echo("\n".join(dict.fromkeys(told)), err=True)
+        raise typer.Exit(FAILED)
+    return Project(tuple(pipelines))
 
 
 def one_or_exit(file: Path, given: Mapping[str, str] | None = None) -> PipelineConfig:
-    """As `all_or_exit`, the only one: of a file with `forEach` the values choose it."""
+    """The only pipeline of a file: of one with `forEach` the values choose it; as `project_or_exit`."""
     try:
         return _told([load_pipeline(file, method_registry(), values=_values(file, given or {}))])[0]
     except PipelineConfigurationException as error:

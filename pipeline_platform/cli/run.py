@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, all_or_exit, given_values
+from pipeline_platform.cli.files import Paths, Variables, given_values, project_or_exit
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -22,7 +22,7 @@ from pipeline_platform.logs import configure_logs
 
 
 def run(
-    file: File,
+    files: Paths,
     select: Annotated[
         list[str] | None, typer.Option("--select", help="Run only these steps and what they need.")
     ] = None,
@@ -42,19 +42,24 @@ def run(
         typer.Option(help="Repeat an earlier run: what it loaded is not loaded twice. By default a new id."),
     ] = None,
 ) -> None:
-    """Run a pipeline, or all of a file with `forEach`: exit code 0 when it completed, 1 when it failed, 130 when it was
-    stopped.
+    """Run a pipeline, or several, all of a folder or of a file with `forEach`: exit code 0 when all completed, 1 when
+    one failed, 130 when it was stopped.
 
     A streaming pipeline runs until Ctrl-C, which lets the current micro-batch finish; the next run continues from its
     checkpoint. A pipeline with partitions loads one of them, or a range: in one run if its steps allow that, otherwise
-    in one run for each. Several pipelines run one after the other, also when one of them fails.
+    in one run for each. Several pipelines share one Spark and run one after the other, those that write a table before
+    those that read it. Where one fails, those that read what it writes are left out, and the others run.
     """
-    pipelines = all_or_exit(file, given_values(variables or []))
+    project = project_or_exit(files, given_values(variables or []))
     try:
+        pipelines = project.in_order()
         _require_choice(pipelines, load_id)
         for pipeline in pipelines:
             _require_options(pipeline, select or (), load_id)
-        jobs = [_Job(pipeline, _partitions(pipeline, partition, first, last)) for pipeline in pipelines]
+        jobs = [
+            _Job(pipeline, _partitions(pipeline, partition, first, last), project.upstream[pipeline.asset_prefix])
+            for pipeline in pipelines
+        ]
     except PipelineConfigurationException as error:
         typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
@@ -74,10 +79,12 @@ class _Job:
     Args:
         pipeline: The pipeline.
         partitions: None for the one run of a pipeline without partitions.
+        upstream: The asset prefixes of the pipelines that write what it reads.
     """
 
     pipeline: PipelineConfig
     partitions: Sequence[Partition | None]
+    upstream: Set[str]
 
 
 def _require_choice(pipelines: Sequence[PipelineConfig], load_id: str | None) -> None:
@@ -95,9 +102,10 @@ def _require_choice(pipelines: Sequence[PipelineConfig], load_id: str | None) ->
         wrong = "a stream runs until it is stopped, so that no other one would follow it"
     if wrong is not None:
         first = pipelines[0]
-        options = first.item.options if first.item is not None else ""
+        of_one_file = first.item is not None and len({pipeline.file for pipeline in pipelines}) == 1
+        several = f"{first.file} makes {len(pipelines)}" if of_one_file else f"these are {len(pipelines)}"
         raise PipelineConfigurationException(
-            f"{wrong}, and {first.file} makes {len(pipelines)}", hint=f"choose one, as in {options}"
+            f"{wrong}, and {several}", hint=f"choose one, as in {first.command_arguments}"
         )
 
 
@@ -154,28 +162,37 @@ def _run_all(
 
     found: list[dict[str, Any]] = []
     failed: list[PipelineConfig] = []
+    # Also those that read what one of them would have written.
+    unwritten: set[str] = set()
     runs = max(sum(len(one.keys) if one is not None else 1 for one in job.partitions) for job in jobs)
     # One session serves them all.
     is_brief = is_short(*(job.pipeline for job in jobs), partitions=runs)
     for number, job in enumerate(jobs, 1):
         of_all = f" ({number} of {len(jobs)})" if len(jobs) > 1 else ""
+        if missing := sorted(job.upstream & unwritten):
+            told = f"left out, as it reads what {', '.join(missing)} would have written"
+            typer.echo(f"{job.pipeline.name}{of_all}: {told}", err=True)
+            unwritten.add(job.pipeline.asset_prefix)
+            continue
         code, metrics = _run_each(job, of_all, selection, load_id, is_brief=is_brief)
         found += metrics
         if code == CANCELLED:
-            _tell_failed(failed, number - 1, len(jobs))
+            _tell_failed(failed, len(unwritten) - len(failed) + len(jobs) - number + 1, len(jobs))
             return code, found
         if code != 0:
             failed.append(job.pipeline)
-    _tell_failed(failed, len(jobs), len(jobs))
+            unwritten.add(job.pipeline.asset_prefix)
+    _tell_failed(failed, len(unwritten) - len(failed), len(jobs))
     return FAILED if failed else 0, found
 
 
-def _tell_failed(failed: Sequence[PipelineConfig], done: int, count: int) -> None:
-    """Say which of several pipelines have failed, and how to run each of them again."""
+def _tell_failed(failed: Sequence[PipelineConfig], left: int, count: int) -> None:
+    """Say which of several pipelines have failed, and how to run each of them again; others were left."""
     if count == 1:
         return
-    left = f", {count - done} were not run to their end" if done < count else ""
-    typer.echo(f"{done - len(failed)} of {count} pipelines completed, {len(failed)} failed{left}", err=True)
+    completed = count - left - len(failed)
+    not_run = f", {left} were not run to their end" if left else ""
+    typer.echo(f"{completed} of {count} pipelines completed, {len(failed)} failed{not_run}", err=True)
     for pipeline in failed:
         typer.echo(f"  {pipeline.name} failed; to run it again: run {pipeline.command_arguments}", err=True)
 
@@ -207,8 +224,7 @@ def _run(
 ) -> tuple[int, dict[str, Any] | None]:
     from pipeline_platform.engine.batch import BatchRun
     from pipeline_platform.engine.plan import needed_steps
-    from pipeline_platform.engine.spark.session import spark_session
-    from pipeline_platform.engine.spark.sharing import use_for
+    from pipeline_platform.engine.spark.session import session_for
     from pipeline_platform.engine.streaming.stream import StreamRun
     from pipeline_platform.metrics.exporter import exporters_from_environment
     from pipeline_platform.progress import ProgressTable
@@ -219,8 +235,7 @@ def _run(
             exporters = exporters_from_environment()
             pipeline.require_ready(needed_steps(pipeline, selection), partition)
             progress.say("starting Spark")
-            settings, use = pipeline.spark_settings(), use_for(pipeline)
-            spark = spark_session(pipeline.name, settings, is_short=is_brief, server=use)
+            spark = session_for(pipeline, is_short=is_brief)
             if pipeline.mode == "streaming":
                 begun = StreamRun(pipeline, spark, listener=progress.on_micro_batch, exporters=exporters)
             else:

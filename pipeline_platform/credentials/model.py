@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
@@ -38,13 +38,19 @@ def credentials_of(model: type[Credentials], fields: Mapping[str, Any]) -> Crede
     Raises:
         CredentialFieldsError: A field is missing or has the wrong form.
     """
-    for key, value in fields.items():
-        if looks_secret(key) and isinstance(value, (str, int)):
-            remember_secret(str(value))
+    _remember_secrets(fields)
     try:
         return model.model_validate(dict(fields))
     except ValidationError as error:
         raise CredentialFieldsError("; ".join(_wrong_fields(error))) from None
+
+
+def _remember_secrets(fields: Mapping[str, Any]) -> None:
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            _remember_secrets(cast("Mapping[str, Any]", value))
+        elif looks_secret(key) and isinstance(value, (str, int)):
+            remember_secret(str(value))
 
 
 def _wrong_fields(error: ValidationError) -> list[str]:

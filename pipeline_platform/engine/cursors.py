@@ -103,18 +103,21 @@ class RememberedCursor:
     stored: StoredCursor
     source: str | None
 
-    def require_same(self, column: str) -> StoredCursor:
+    def require_same(self, column: str, database: str | None) -> StoredCursor:
         """Where it is, in what the run reads.
 
         Args:
             column: What its values are, in the run.
+            database: Which is entered in the run, if any is.
 
         Raises:
-            PipelineExecutionException: It is of another column or another source.
+            PipelineExecutionException: It is of another column, another source or another database.
         """
         stored = self.require_same_column(column)
         if (sources := self.other_source()) is not None:
             raise _not_the_same("source", *sources)
+        if _differ(stored.database, database):
+            raise _not_the_same("database", str(stored.database), str(database))
         return stored
 
     def require_same_column(self, column: str) -> StoredCursor:

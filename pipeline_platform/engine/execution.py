@@ -219,6 +219,7 @@ class _Execution:
                 lineage=_by_column(action.lineage),
                 detail=dict(written.detail),
                 schema_changes=[SchemaChangeMetrics(**asdict(change)) for change in written.schema_changes],
+                remark=written.remark,
             ),
             step,
         )

@@ -163,7 +163,7 @@ _RULES: tuple[Rule, ...] = (
     Rule(
         "install the package where Spark's workers find it: in the Python that PYSPARK_PYTHON names on their machines",
         classes=("pyspark.errors.exceptions.base.PythonException", "org.apache.spark.api.python.PythonException"),
-        says="(?m)^ModuleNotFoundError: No module named 'pipeline_platform'",
+        says="(?m)^ModuleNotFoundError: No module named '",
     ),
     # What could not be read, if it is nothing of the above.
     Rule(

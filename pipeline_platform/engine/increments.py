@@ -104,8 +104,9 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: Exi
     incremental = config.incremental
     column = cursor_column(frame.schema, incremental.cursor_column)
     name, place, load, source = cursor.name, cursor.place, cursor.load, cursor.source
-    stored = cursor.require_same(column.name)
     credentials = credentials_for(scope.credentials, config, step)
+    database = config.entered_database(credentials)
+    stored = cursor.require_same(column.name, database)
     if config.has_null(frame, column, credentials):
         raise PipelineExecutionException(
             f"the column '{column.name}' of the source has NULL in some rows, or a value that a frame can't hold, of "
@@ -121,6 +122,7 @@ def read_increment(scope: RunScope, step: Step, frame: DataFrame, persisted: Exi
         is_start=looked_at.leaves_end and looked_at.end is not None,
         column=column.name,
         source=source,
+        database=database,
     )
     if incremental.boundary == "exclusive" or not place.remembers_rows:
         is_idle = stored.version > 0 and not looked_at.includes_start and looked_at.end == looked_at.start

@@ -26,6 +26,11 @@ _TASK_FAILURE = re.compile(
 _TRACEBACK = re.compile(
     r"Traceback \(most recent call last\):\n(?:[ \t].*\n)*(?P<name>[\w.]+)(?:: (?P<message>(?:.|\n)*))?"
 )
+# Between the tracebacks of exceptions that followed one another; the last is the one that was raised.
+_CHAINED = re.compile(
+    r"\n+(?:The above exception was the (?P<cause>direct cause) of the following exception"
+    r"|During handling of the above exception, another exception occurred):\n+"
+)
 _CALLS_PYTHON = (
     "pyspark.errors.exceptions.base.PythonException",
     "org.apache.spark.api.python.PythonException",
@@ -204,20 +209,29 @@ def _of_spark(thrown: Any) -> tuple[str | None, str | None, Mapping[str, str], t
 def _task_failure(message: str) -> Iterator[Cause]:
     """What Spark says that a task failed at, of an exception that came without its cause."""
     if found := _TASK_FAILURE.match(message):
-        yield Cause((found["name"],), found["message"].strip())
+        cause = Cause((found["name"],), found["message"].strip())
+        yield cause
+        yield from _raised_in_python(cause)
 
 
 def _raised_in_python(cause: Cause) -> Iterator[Cause]:
-    """What Python raised, of an exception that has the traceback for its text."""
-    found = list(_TRACEBACK.finditer(cause.message)) if cause.is_a(*_CALLS_PYTHON) else []
-    if not found:
+    """What Python raised, and what that came from, of an exception that has the tracebacks for its text."""
+    if not cause.is_a(*_CALLS_PYTHON):
         return
-    name, message = found[-1]["name"], found[-1]["message"] or ""
+    *earlier, last = _CHAINED.split(cause.message)
+    texts = [last]
+    while earlier and earlier.pop() is not None:
+        texts.append(earlier.pop())
+    for text in texts:
+        if found := _TRACEBACK.search(text):
+            yield _named_in_python(found["name"], (found["message"] or "").strip())
+
+
+def _named_in_python(name: str, message: str) -> Cause:
     known = getattr(builtins, name, None)
     if isinstance(known, type) and issubclass(known, BaseException):
-        yield Cause(tuple(_python_classes(known)), message)
-    else:
-        yield Cause((name,), message)
+        return Cause(tuple(_python_classes(known)), message)
+    return Cause((name,), message)
 
 
 def _python_cause(error: BaseException) -> Cause:
@@ -327,7 +341,7 @@ def _told_by_server(error: BaseException) -> list[Cause]:
 def _server_cause(told: Any) -> Iterator[Cause]:
     spark = told.spark_throwable if told.HasField("spark_throwable") else None
     condition = (spark.error_class or None) if spark is not None else None
-    yield Cause(
+    cause = Cause(
         classes=tuple(name for name in told.error_type_hierarchy if name not in _NO_CLASSES),
         message=told.message,
         condition=condition,
@@ -335,5 +349,7 @@ def _server_cause(told: Any) -> Iterator[Cause]:
         parameters=dict(spark.message_parameters) if spark is not None else {},
         fragments=tuple(dict.fromkeys(c.fragment for c in spark.query_contexts if c.fragment)) if spark else (),
     )
+    yield cause
+    yield from _raised_in_python(cause)
     if condition is None and not told.HasField("cause_idx"):
         yield from _task_failure(told.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructField, StructType
 
+_PLAIN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 HELPER_PREFIX = "__pipeline_platform_"
 """Columns with this prefix are the platform's own and never reach a sink."""
 
@@ -20,6 +22,11 @@ HELPER_PREFIX = "__pipeline_platform_"
 def quoted(name: str) -> str:
     """A column name as Spark SQL, so that dots and spaces are part of it."""
     return f"`{name.replace('`', '``')}`"
+
+
+def in_sql(name: str) -> str:
+    """A column name as people write it in Spark SQL: in backticks only where it needs them."""
+    return name if _PLAIN.fullmatch(name) else quoted(name)
 
 
 def find_column(columns: Sequence[str], name: str) -> str | None:

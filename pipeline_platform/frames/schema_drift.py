@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import field_named, repeated
+from pipeline_platform.frames.columns import field_named, in_sql, repeated
 from pipeline_platform.frames.widening import holds
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ RESCUED = "_rescued_data"
 """The column of values that the table has no column for, as Databricks' Auto Loader names it."""
 _VARIANT = "__v_"
 """Between the name of a column and of a type, as dlt names its variant columns."""
-_SAME_TYPE = "rows are found by this column, so its type must stay"
+_SAME_TYPE = "the files of the table are apart by this column, so its type must stay"
+_SAME_KEY = "rows are found by this column, so values of another type can't be apart from it"
 
 Widens = Callable[["DataType", "DataType"], bool]
 """Whether a sink gives a column of the first type the second one, in which every value stays what it was."""
@@ -122,8 +123,9 @@ def schema_drift(
     told: str,
     policy: SchemaPolicy,
     widens: Widens,
-    fixed: Collection[str] = (),
     *,
+    keys: Collection[str] = (),
+    fixed: Collection[str] = (),
     has_variants: bool = True,
 ) -> Drift:
     """How the columns of a frame are brought to those of its table.
@@ -134,13 +136,15 @@ def schema_drift(
         told: What has those, for messages, such as `the table at lake/orders`.
         policy: What happens to differences.
         widens: Which types the sink widens.
-        fixed: Columns that rows are found by, whose type must stay.
+        keys: Columns that rows are found by: they may get wider, which leaves each value equal to itself.
+        fixed: Columns whose type must stay.
         has_variants: Whether columns such as `amount__v_string` are for values of `amount` that have another type.
 
     Raises:
         PipelineExecutionException: A difference is not allowed.
     """
-    comparison = _Comparison(table, told, policy, widens, frozenset(name.lower() for name in fixed), has_variants)
+    found_by, stays = (frozenset(name.lower() for name in names) for names in (keys, fixed))
+    comparison = _Comparison(table, told, policy, widens, found_by, stays, has_variants)
     fitted = [column for source in frame if (column := comparison.column(source)) is not None]
     comparison.look_for_missing(frame)
     written = [column.target for column in fitted] + [RESCUED] * bool(comparison.rescued)
@@ -164,6 +168,7 @@ class _Comparison:
     told: str
     policy: SchemaPolicy
     may_widen: Widens
+    keys: Collection[str]
     fixed: Collection[str]
     has_variants: bool
     changes: list[SchemaChange] = field(default_factory=list[SchemaChange])
@@ -188,7 +193,7 @@ class _Comparison:
             if name.lower() != RESCUED and not (self.has_variants and _origin(name) in known)
         ]
         for name, _ in missing:
-            if name.lower() in self.fixed:
+            if name.lower() in (*self.keys, *self.fixed):
                 raise PipelineExecutionException(
                     f"the frame does not have the column '{name}', by which rows of {self.told} are found",
                     hint="add it, for example with enrichData",
@@ -266,10 +271,11 @@ class _Comparison:
     def _variant(self, source: StructField, target: StructField) -> FittedColumn:
         """The column of its own for values that the table's column can't hold."""
         if self.policy.type_changes != "variant":
-            hint = f"cast it with enrichData: CAST({source.name} AS {target.dataType.simpleString()})"
+            cast = f"CAST({in_sql(source.name)} AS {target.dataType.simpleString()})"
+            hint = f"cast it with enrichData, {cast}, or set 'typeChanges' to variant"
             raise self._other_type((source.name,), source.dataType, target.dataType, hint)
-        if source.name.lower() in self.fixed:
-            raise self._other_type((source.name,), source.dataType, target.dataType, _SAME_TYPE)
+        if source.name.lower() in (*self.keys, *self.fixed):
+            raise self._other_type((source.name,), source.dataType, target.dataType, _SAME_KEY)
         name = f"{source.name}{_VARIANT}{source.dataType.typeName().lower()}"
         told = target.dataType.simpleString(), source.dataType.simpleString()
         self.changes.append(SchemaChange(source.name, "variant", *told))

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.config_error import nearest
 from pipeline_platform.config.values import one_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import repeated
+from pipeline_platform.frames.columns import in_sql, repeated
 from pipeline_platform.frames.nested_values import types_in
 
 if TYPE_CHECKING:
@@ -195,7 +195,8 @@ def kind_of(data_type: DataType) -> str:
 
 
 def _cast(column: str, types: StorableTypes, data_type: DataType) -> str:
+    written = in_sql(column)
     if kind_of(data_type) == "binary":
-        return f"base64({column})"
+        return f"base64({written})"
     nested = kind_of(data_type) in (*NESTED, "variant")
-    return f"to_json({column})" if types.is_flat and nested else f"CAST({column} AS STRING)"
+    return f"to_json({written})" if types.is_flat and nested else f"CAST({written} AS STRING)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.columns import in_sql
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType
@@ -135,5 +136,6 @@ def require_same_types(one: tuple[str, str, DataType], other: tuple[str, str, Da
     raise PipelineExecutionException(
         f"{action} would change values: {frame} has the column '{column}' as {wanted}, and {other_frame} has "
         f"'{other_column}' as {other_kind.simpleString()}",
-        hint=f"cast one of them first, for example with enrichData on {other_frame}: CAST({other_column} AS {wanted})",
+        hint=f"cast one of them first, for example with enrichData on {other_frame}: "
+        f"CAST({in_sql(other_column)} AS {wanted})",
     )

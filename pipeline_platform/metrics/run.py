@@ -63,6 +63,8 @@ class SchemaChangeMetrics(_Record):
                 return f"the column '{self.column}' was widened from {self.before} to {self.after}"
             case "variant":
                 return f"the column '{self.column}' ({self.before}) came as {self.after}, into a column of its own"
+            case "added":
+                return f"the new column '{self.column}' ({self.after}) was added; it is NULL in rows from before"
             case _:
                 return f"the new column '{self.column}' ({self.after}) was {self.change}"
 
@@ -115,6 +117,8 @@ class StepMetrics(_Record):
     detail: dict[str, int] = {}
     schema_changes: list[SchemaChangeMetrics] = []
     """For a load with a `schemaPolicy`: how its columns were different from those of the table."""
+    remark: str | None = None
+    """For a load: what someone should look at in what it was loaded into."""
 
     def told(self) -> str:
         """What the step did, in a line."""

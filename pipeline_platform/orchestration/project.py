@@ -87,6 +87,32 @@ class Project:
         """The loads of other pipelines that write this very dataset, however its place is spelled."""
         return [(pipeline, step) for pipeline, step in self._writers.get(dataset, []) if pipeline is not reader]
 
+    @cached_property
+    def upstream(self) -> dict[str, frozenset[str]]:
+        """By the asset prefix of each pipeline those of the pipelines that write what it reads."""
+        found: dict[str, frozenset[str]] = {}
+        for pipeline in self.pipelines:
+            read = [step.config.dataset() for step in pipeline.steps if isinstance(step.config, Extract)]
+            writers = (self.writers_of(dataset, pipeline) for dataset in read if dataset is not None)
+            found[pipeline.asset_prefix] = frozenset(writer.asset_prefix for some in writers for writer, _ in some)
+        return found
+
+    def in_order(self) -> list[PipelineConfig]:
+        """The pipelines, each after those that write what it reads, as far as can be in the order of their files.
+
+        Raises:
+            PipelineConfigurationException: Two read each other's tables, by different steps.
+        """
+        try:
+            places = {prefix: place for place, prefix in enumerate(TopologicalSorter(self.upstream).static_order())}
+        except CycleError as error:
+            names = ", ".join(dict.fromkeys(error.args[1]))
+            raise PipelineConfigurationException(
+                f"{names} read each other's tables, so that none of them can run as a whole before the others",
+                hint="run each by itself, step by step with --select",
+            ) from error
+        return sorted(self.pipelines, key=lambda pipeline: places[pipeline.asset_prefix])
+
     def external_datasets(self) -> list[Dataset]:
         """What is read and no pipeline of the project writes."""
         found: dict[Dataset, None] = {}

@@ -57,6 +57,8 @@ class RunEvents:
         self._event(metrics.told(), EngineEventData(marker_end=marker))
         for change in metrics.schema_changes:
             self.warn(f"{step.name}: {change.told()}")
+        if metrics.remark is not None:
+            self.warn(f"{step.name}: {metrics.remark}")
 
     def show_spark(self, spark: SparkSession) -> None:
         """Link to Spark's page of the run, if it has one."""

@@ -120,6 +120,7 @@ class StreamEvents:
         self._totals = StreamTotals()
         self._left_out: str | None = None
         self._schema_changes: set[tuple[int, SchemaChangeMetrics]] = set()
+        self._remarked: set[int] = set()
 
     def on_step(self, _: str, step: Step, metrics: StepMetrics | None) -> None:
         """Hear about a step of a micro-batch, as a listener of the run."""
@@ -131,6 +132,9 @@ class StreamEvents:
                 self._schema_changes.add((step.index, change))
                 self._events.warn(f"{step.name}: {change.told()}")
                 self._log(schema_observation(self._sinks[step.index], change))
+        if metrics.remark is not None and step.index not in self._remarked:
+            self._remarked.add(step.index)
+            self._events.warn(f"{step.name}: {metrics.remark}")
 
     def __call__(self, progress: StreamProgress) -> None:
         now = time.monotonic()

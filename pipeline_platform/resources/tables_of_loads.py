@@ -88,8 +88,8 @@ def _type_handlers() -> Sequence[DbTypeHandler[Any]]:
     except ImportError:
         return arrow
     known = {kind for handler in arrow for kind in handler.supported_types}
-    polars = _handlers_of(DeltaLakePolarsIOManager)
-    return [*arrow, *(handler for handler in polars if known.isdisjoint(handler.supported_types))]
+    polars = [one for one in _handlers_of(DeltaLakePolarsIOManager) if known.isdisjoint(one.supported_types)]
+    return [*arrow, *map(_ByName, polars)]
 
 
 def _handlers_of(io_manager: Any) -> Sequence[DbTypeHandler[Any]]:
@@ -118,7 +118,40 @@ class _WholeTable(DbTypeHandler[Any]):
         raise NotImplementedError("nothing is stored")
 
     def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> DeltaTable:
-        return _table(connection)
+        table = _table(connection)
+        if _is_mapped(table):
+            context.log.warning(
+                f"the columns of {connection.table_uri} have other names in its files, by which 'to_pyarrow_table' and "
+                "'to_pandas' of delta-rs find none: all values would be NULL; its QueryBuilder finds them"
+            )
+        return table
+
+
+class _ByName(DbTypeHandler[Any]):
+    """A type whose library reads files by the names that the table has for its columns.
+
+    Args:
+        handler: dagster-delta's.
+    """
+
+    def __init__(self, handler: DbTypeHandler[Any]) -> None:
+        self._handler: Any = handler
+
+    @property
+    def supported_types(self) -> Sequence[type[object]]:
+        return self._handler.supported_types
+
+    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
+        return self._handler.handle_output(context, table_slice, obj, connection)
+
+    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> Any:
+        if _is_mapped(_table(connection)):
+            raise dg.DagsterInvariantViolationError(
+                f"the columns of {connection.table_uri} have other names in its files (column mapping), which Polars "
+                "does not find: all values would be NULL; annotate the argument with pyarrow.Table, and make it "
+                "polars.from_arrow(table)"
+            )
+        return self._handler.load_input(context, table_slice, connection)
 
 
 class _SqlOfSlice(DbTypeHandler[Any]):
@@ -166,6 +199,11 @@ def _as_the_column_has_it(partition: TablePartitionDimension, connection: TableC
         # Others are compared with what the clock shows where the partitions are.
         found = TimeWindow(found.start.astimezone(UTC), found.end.astimezone(UTC))
     return TablePartitionDimension(column, found)
+
+
+def _is_mapped(table: DeltaTable) -> bool:
+    """Whether the columns have other names in the files: Delta's column mapping."""
+    return (table.metadata().configuration.get("delta.columnMapping.mode") or "none") != "none"
 
 
 def _table(connection: TableConnection) -> DeltaTable:

@@ -22,6 +22,8 @@ class StoredCursor:
         is_start: Whether rows with that very value are still to be loaded.
         column: The column whose values these are; None if somebody has put it there.
         source: The dataset that it is in, likewise.
+        database: The database that was entered for it, as its name may come from the environment or from Vault; None
+            where there is none, or none was remembered.
         seen_from: From which value on the sink knows of each row that it was loaded; None if it knows of none.
         columns: By which columns it tells rows apart, with their types.
         is_key: Whether they are a key, so that two rows with the same are one.
@@ -36,6 +38,7 @@ class StoredCursor:
     is_start: bool = False
     column: str | None = None
     source: str | None = None
+    database: str | None = None
     seen_from: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     is_key: bool = False

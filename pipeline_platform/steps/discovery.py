@@ -106,6 +106,16 @@ def _plain(name: str) -> str:
     return f"{plain}_table" if reserved_name(plain) else plain
 
 
+def mapped_care(columns: Sequence[str]) -> Sequence[Care]:
+    """What to know of a Delta table of these columns, if it needs other names for them in its files."""
+    found = [name for name in columns if _UNMAPPED.search(name)]
+    note = (
+        "Delta keeps columns under other names in the files of such a table (column mapping): Polars, and "
+        "to_pyarrow_table of delta-rs, read NULL; Spark and delta-rs's QueryBuilder read the values"
+    )
+    return [Care(found[0], "name of a column", note)] if found else []
+
+
 def lake_settings(columns: Sequence[str]) -> dict[str, Any]:
     """The keys of a pipeline that a Delta table of these columns needs."""
     return _MAPPED if any(_UNMAPPED.search(name) for name in columns) else {}

@@ -40,6 +40,10 @@ class ReadsIncrements(ReadsWhatIsNew):
     def looks_again(self) -> bool:
         return self.incremental is not None and self.incremental.boundary == "inclusive"
 
+    def entered_database(self, credentials: Credentials | None) -> str | None:
+        """The database that is entered, by its name there; None for an extract that enters none."""
+        return None
+
     def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
         """The largest value in the source now; None if there is none.
 

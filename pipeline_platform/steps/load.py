@@ -74,6 +74,7 @@ class LoadResult:
         skipped: Why nothing was written, where that is right: an earlier attempt did, or mode `ignore`.
         detail: More numbers of the sink's own, for the metadata.
         schema_changes: How the columns that were loaded were different from those of the sink.
+        remark: What someone should look at in the sink.
     """
 
     rows: int | None = None
@@ -83,6 +84,7 @@ class LoadResult:
     skipped: str | None = None
     detail: Mapping[str, int] = field(default_factory=dict[str, int])
     schema_changes: Sequence[SchemaChange] = ()
+    remark: str | None = None
 
 
 NOTHING_NEW = LoadResult(rows=0, skipped="there is nothing new in the source")

@@ -43,6 +43,18 @@ def kafka(**config: Any) -> Json:
         (postgres(table="t", port="high"), "expected an integer, not a string"),
         (postgres(table="t", properties={"ssl": []}), "expected a string"),
         (
+            postgres(table="t", properties={"user": "me"}),
+            "'user' has a key of its own, 'username', beside 'properties'",
+        ),
+        (
+            postgres(table="t", properties={"ssl mode": "prefer"}),
+            "'ssl mode' is no name of a property: expected letters, digits, '.', '_' and '-'",
+        ),
+        (
+            postgres(table="t", properties={"querytimeout": 5}),
+            "'querytimeout' is an option of Spark's, and 'properties' are the JDBC driver's",
+        ),
+        (
             postgres(table="t", credentialType="s3"),
             "'fromPostgres' takes credentials of type postgres or postgresql, not s3",
         ),

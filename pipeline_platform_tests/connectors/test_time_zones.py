@@ -106,7 +106,9 @@ def with_clocks(expression: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("servers_far_east")
-@pytest.mark.parametrize("zone", [None, "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize(
+    "zone", [None, *(pytest.param(zone, marks=pytest.mark.in_jvm) for zone in ("America/New_York", "Asia/Kolkata"))]
+)
 def test_times_are_the_same_whatever_the_zone_of_the_machine(
     in_postgres: Schema, in_mysql: Schema, tmp_path: Path, spark: SparkSession, zone: str | None
 ) -> None:

@@ -39,6 +39,16 @@ def test_properties_of_the_driver_are_taken():
     assert credentials.properties["useSSL"].get_secret_value() == "true"
 
 
+def test_a_secret_among_the_properties_is_redacted_from_then_on():
+    credentials_of(JdbcCredentials, {**JDBC, "properties": {"trustCertificateKeyStorePassword": "sesame-store"}})
+    assert redact("it said: sesame-store") == "it said: ***"
+
+
+def test_a_property_that_is_none_of_the_drivers_is_refused():
+    with pytest.raises(CredentialFieldsError, match="'PGHOST' has a key of its own, 'host', beside 'properties'"):
+        credentials_of(JdbcCredentials, {**JDBC, "properties": {"PGHOST": "elsewhere"}})
+
+
 @pytest.mark.parametrize("field", list(JDBC))
 def test_every_field_of_a_database_is_needed(field: str):
     with pytest.raises(CredentialFieldsError, match=f"^the field '{field}' is missing$"):

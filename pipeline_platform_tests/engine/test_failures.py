@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
+from pyspark.sql.connect.proto import FetchErrorDetailsResponse
 
 from devtools.pipelines import extract, pipeline_of, transform
 from pipeline_platform.config.step import Step
@@ -14,7 +17,7 @@ from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
 from pipeline_platform.engine.failure_rules import rule_for, rules
 from pipeline_platform.engine.failures import explained, is_transient
 from pipeline_platform.engine.spark.jvm_death import JvmDeath
-from pipeline_platform.frames.causes import Cause, Failure, failure_of
+from pipeline_platform.frames.causes import Cause, Failure, failure_of, keep_error_details
 from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.steps.malformed import MALFORMED_RECORD
 
@@ -171,6 +174,53 @@ def test_what_a_task_failed_at_is_read_from_the_begin_of_sparks_own_words() -> N
     assert failure_of(Told()).causes[-1] == Cause(("java.net.ConnectException",), "Connection refused")
     Told._desc = f"he wrote: {Told._desc}"
     assert len(failure_of(Told()).causes) == 1
+
+
+FRAMES = "".join(f'  File "/opt/spark/python/pyspark/worker.py", line {n}, in f\n    f()\n    ^^^\n' for n in range(20))
+TRACEBACK = f"Traceback (most recent call last):\n{FRAMES}"
+MISSING = f"{TRACEBACK}ModuleNotFoundError: No module named 'pyarrow'\n"
+FOLLOWED = "\nThe above exception was the direct cause of the following exception:\n\n"
+MET = "\nDuring handling of the above exception, another exception occurred:\n\n"
+WORKER = "org.apache.spark.api.python.PythonException"
+
+
+def on_server(name: str, message: str) -> Exception:
+    """What pyspark raises for an exception of a Spark Connect server."""
+    details = FetchErrorDetailsResponse(root_error_idx=0)
+    details.errors.add(message=message, error_type_hierarchy=[name, "java.lang.Object"])
+    client = SimpleNamespace(_fetch_enriched_error=lambda _: details)
+    session: Any = SimpleNamespace(client=client)
+    keep_error_details(session)
+    client._fetch_enriched_error(None)
+    return PythonException(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "said"),
+    [
+        (MISSING, ["ModuleNotFoundError"], "No module named 'pyarrow'"),
+        (f"{TRACEBACK}own.module.Odd: of two\nlines\n", ["own.module.Odd"], "of two lines"),
+        (
+            f"{MISSING}{FOLLOWED}{TRACEBACK}ValueError: odd\n",
+            ["ValueError", "ModuleNotFoundError"],
+            "odd: No module named 'pyarrow'",
+        ),
+        (f"{MISSING}{MET}{TRACEBACK}ValueError: odd\n", ["ValueError"], "odd"),
+    ],
+)  # fmt: skip
+def test_of_a_python_workers_traceback_the_exception_is_told(text: str, classes: list[str], said: str) -> None:
+    aborted = (
+        "Job aborted due to stage failure: Task 0 in stage 1.0 failed 4 times, most recent failure: Lost task 0.3 in "
+        f"stage 1.0 (TID 7) (10.0.0.1 executor 1): {WORKER}: {text}\n\tat org.apache.spark.X"
+    )
+    for error in (PythonException(text), on_server(WORKER, text), on_server(SPARK[0], aborted)):
+        failure = failure_of(error)
+        assert [cause.classes[0] for cause in failure.causes][-len(classes) :] == classes
+        assert failure_message(failure) == said
+
+
+def test_a_package_that_workers_lack_is_to_be_installed_in_their_python() -> None:
+    assert "PYSPARK_PYTHON" in (hint_of(Cause((WORKER,), MISSING)) or "")
 
 
 def test_pythons_errors_are_followed_to_what_they_were_raised_from() -> None:

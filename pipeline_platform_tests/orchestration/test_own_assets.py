@@ -50,6 +50,20 @@ def test_the_table_of_a_load_is_an_argument_without_a_jvm(define: MakeDefinition
         assert frame.sort("id").rows(named=True) == ROWS.to_pylist()
 
 
+def test_columns_that_have_other_names_in_the_files_are_read_or_refused(
+    define: MakeDefinitions, tmp_path: Path, spark: SparkSession
+):
+    names = {"delta.columnMapping.mode": "name"}
+    rows = spark.sql("SELECT 1 AS id, 1.5D AS `unit price`").write.format("delta").options(**names)
+    rows.save(str(tmp_path / "sales"))
+    seen: list[Any] = []
+    definitions = define(rate_to_delta("sales", tmp_path / "sales"))
+    materialize(definitions, own_asset(pa.Table, seen, columns=["unit price"]))
+    assert seen[0].to_pylist() == [{"unit price": 1.5}]
+    with pytest.raises(dg.DagsterInvariantViolationError, match="which Polars does not find: all values would be NULL"):
+        materialize(definitions, own_asset(pl.DataFrame, seen))
+
+
 def test_it_is_the_table_itself_with_its_history(define: MakeDefinitions, tmp_path: Path):
     for _ in range(2):
         write_deltalake(tmp_path / "sales", ROWS, mode="append")

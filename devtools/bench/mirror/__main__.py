@@ -15,6 +15,7 @@ run once more, and each table has to have the rows of its source, as the systems
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import sys
@@ -22,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,6 @@ from devtools.services.kafka import Kafka, start_kafka
 from devtools.services.mariadb import MariaDB, start_mariadb
 from devtools.services.postgres import Postgres, start_postgres
 
-_MARIADB_TABLES = "stock"
 # Of runs after which a table of Debezium, or of dlt, has to have what was written before.
 _LAST_RUNS = 5
 
@@ -140,10 +140,10 @@ def _by_snapshot(folder: Path, server: Postgres | MariaDB, tables: Sequence[Mirr
     return _pipelines(folder, Way.SNAPSHOT, tables, {"method": method, "config": extract}, sink)
 
 
-def _by_debezium(folder: Path, kafka: Kafka, tables: Sequence[Mirrored]) -> Side:
+def _by_debezium(folder: Path, kafka: Kafka, schema: str, tables: Sequence[Mirrored]) -> Side:
     columns = ["id", "note", "amount", "more", "changed_at"]
     extract = {
-        "topic": f"{PREFIX}.public.${{var:table}}",
+        "topic": f"{PREFIX}.{schema}.${{var:table}}",
         **kafka.credentials(),
         "startingOffsets": "earliest",
         "valueFormat": "debezium",
@@ -170,40 +170,52 @@ def _by_dlt(folder: Path, server: Postgres, tables: Sequence[Mirrored]) -> Side:
 @contextmanager
 def _sides(folder: Path, options: argparse.Namespace) -> Generator[list[Side]]:
     """Servers, tables and what mirrors them."""
-    counts: Mapping[str, int] = {"shop": options.cursor, "crm": options.snapshot, "bank": options.debezium}
-    pause = 0.05 * (sum(counts.values()) + options.mariadb)
+    counts = [options.cursor, options.snapshot, options.debezium, options.mariadb, options.debezium_mariadb]
+    pause = 0.05 * sum(counts)
     with ExitStack() as stack:
+
+        @functools.cache
+        def kafka() -> Kafka:
+            server = start_kafka()
+            stack.callback(server.stop)
+            return server
+
+        @functools.cache
+        def mariadb() -> MariaDB:
+            server = start_mariadb(binlog=options.debezium_mariadb > 0, max_connections="600")
+            stack.callback(server.stop)
+            return server
+
+        def tables(server: Postgres | MariaDB, prefix: str, way: Way, count: int) -> list[Mirrored]:
+            made = [Mirrored(server, f"{prefix}_{number}", way, pause, options.open) for number in range(count)]
+            for table in made:
+                table.make()
+            return made
+
+        def by_debezium(server: Postgres | MariaDB, prefix: str, count: int) -> Side:
+            made = tables(server, prefix, Way.DEBEZIUM, count)
+            schema = "public" if isinstance(server, Postgres) else server.database
+            for table in made:
+                kafka().make_topic(f"{PREFIX}.{schema}.{table.name}")
+            debezium = start_debezium(kafka(), server, [f"{schema}.{table.name}" for table in made])
+            stack.callback(debezium.stop)
+            return _by_debezium(folder, kafka(), schema, made)
+
         postgres = start_postgres(wal_level="logical", max_connections="600")
         stack.callback(postgres.stop)
-        ways = dict(zip(counts, (Way.CURSOR, Way.SNAPSHOT, Way.DEBEZIUM), strict=True))
-        tables = {
-            prefix: [Mirrored(postgres, f"{prefix}_{n}", ways[prefix], pause, options.open) for n in range(count)]
-            for prefix, count in counts.items()
-        }
-        for table in (one for own in tables.values() for one in own):
-            table.make()
-        made = [_by_cursor(folder, postgres, tables["shop"])] if tables["shop"] else []
-        if options.dlt:
-            made.append(_by_dlt(folder, postgres, tables["shop"]))
-        if tables["crm"]:
-            made.append(_by_snapshot(folder, postgres, tables["crm"]))
+        sides: list[Side] = []
+        if options.cursor:
+            shop = tables(postgres, "shop", Way.CURSOR, options.cursor)
+            sides += [_by_cursor(folder, postgres, shop), *([_by_dlt(folder, postgres, shop)] if options.dlt else [])]
+        if options.snapshot:
+            sides.append(_by_snapshot(folder, postgres, tables(postgres, "crm", Way.SNAPSHOT, options.snapshot)))
         if options.mariadb:
-            mariadb = start_mariadb()
-            stack.callback(mariadb.stop)
-            names = [f"{_MARIADB_TABLES}_{n}" for n in range(options.mariadb)]
-            stock = [Mirrored(mariadb, name, Way.SNAPSHOT, pause, options.open) for name in names]
-            for table in stock:
-                table.make()
-            made.append(_by_snapshot(folder, mariadb, stock))
-        if tables["bank"]:
-            kafka = start_kafka()
-            stack.callback(kafka.stop)
-            for table in tables["bank"]:
-                kafka.make_topic(f"{PREFIX}.public.{table.name}")
-            debezium = start_debezium(kafka, postgres, [f"public.{table.name}" for table in tables["bank"]])
-            stack.callback(debezium.stop)
-            made.append(_by_debezium(folder, kafka, tables["bank"]))
-        yield made
+            sides.append(_by_snapshot(folder, mariadb(), tables(mariadb(), "stock", Way.SNAPSHOT, options.mariadb)))
+        if options.debezium:
+            sides.append(by_debezium(postgres, "bank", options.debezium))
+        if options.debezium_mariadb:
+            sides.append(by_debezium(mariadb(), "till", options.debezium_mariadb))
+        yield sides
 
 
 def main() -> None:
@@ -214,7 +226,8 @@ def main() -> None:
     parser.add_argument("--cursor", type=int, default=30, help="tables of PostgreSQL that a cursor mirrors")
     parser.add_argument("--snapshot", type=int, default=15, help="tables of PostgreSQL that snapshots mirror")
     parser.add_argument("--debezium", type=int, default=5, help="tables of PostgreSQL that Debezium mirrors")
-    parser.add_argument("--mariadb", type=int, default=20, help="tables of MariaDB")
+    parser.add_argument("--mariadb", type=int, default=20, help="tables of MariaDB that snapshots mirror")
+    parser.add_argument("--debezium-mariadb", type=int, default=3, help="tables of MariaDB that Debezium mirrors")
     parser.add_argument("--open", type=float, default=60, help="seconds that transactions stay open at most")
     parser.add_argument("--dlt", action="store_true", help="let dlt mirror the tables of the cursor, too")
     parser.add_argument("--seed", type=int, default=1)

@@ -62,7 +62,7 @@ class Mirrored:
         time_type = "timestamptz" if isinstance(self.server, Postgres) else "timestamp(6) NULL"
         columns = f"id int PRIMARY KEY, note varchar(20), amount int, changed_at {time_type}"
         self.server.query(f"CREATE TABLE {self.name} ({columns})")
-        if self.way is Way.DEBEZIUM:
+        if self.way is Way.DEBEZIUM and isinstance(self.server, Postgres):
             # Otherwise changes that meet a snapshot lack the values that they did not change.
             self.server.query(f"ALTER TABLE {self.name} REPLICA IDENTITY FULL")
 

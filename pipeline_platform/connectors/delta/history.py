@@ -40,6 +40,24 @@ def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> 
     return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
 
 
+def repeated_keys(metrics: Mapping[str, int]) -> str | None:
+    """What a merge tells of rows of the table that have the same keys; None if it met none.
+
+    The rows that are merged have unique keys, and each of them is added or updates what it finds.
+
+    Args:
+        metrics: What Delta counted of a merge by keys alone.
+    """
+    merged = metrics.get("numTargetRowsInserted", 0) + metrics.get("numTargetRowsUpdated", 0)
+    more = merged - metrics.get("numSourceRows", merged)
+    if more <= 0:
+        return None
+    return (
+        f"{merged:,} rows of the table were merged with {merged - more:,}: it has rows with the same keys, such as of "
+        "loads that appended, and each of them was updated; remove what is there twice"
+    )
+
+
 def has_commit(table: DeltaTable, place: StorageLocation, mark: str) -> bool:
     """Whether one of the newest commits has a text in its user metadata.
 

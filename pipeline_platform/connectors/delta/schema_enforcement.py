@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import field_named
+from pipeline_platform.frames.columns import field_named, in_sql
 from pipeline_platform.frames.storable import field_names
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def require_schema(
         has = ", ".join(field.name for field in table)
         raise PipelineExecutionException(
             f"the table at {path} has no column '{added[0]}'; it has {has}",
-            hint="drop the column, or set 'mergeSchema' to add it to the table",
+            hint='drop the column, or set \'schemaPolicy\', such as to {"newColumns": "add"}',
         )
     require_names(frame, [*added, *_new_fields(frame.schema, table)], properties)
     may_widen = properties.get(TYPE_WIDENING) == "true"
@@ -131,7 +131,11 @@ def require_schema(
         target = existing.get(field.name.lower())
         if target is not None and not _fits(field.dataType, target.dataType, may_widen=may_widen and merge_schema):
             wanted = target.dataType.simpleString()
-            hint = f"cast it with enrichData: CAST({field.name} AS {wanted})"
+            hint = f"cast it with enrichData: CAST({in_sql(field.name)} AS {wanted})"
+            if widens(target.dataType, field.dataType):
+                hint = (
+                    'set \'schemaPolicy\' to {"typeChanges": "widen"}, which gives the table\'s column the wider type'
+                )
             if isinstance(target.dataType, StructType):
                 hint = "give it the fields of the table's column"
             if may_widen and _fits(field.dataType, target.dataType, may_widen=True):

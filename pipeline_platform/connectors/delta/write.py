@@ -15,7 +15,7 @@ from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameCh
 from pipeline_platform.connectors.delta.changes.fit import fitted_changes
 from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
-from pipeline_platform.connectors.delta.history import load_result
+from pipeline_platform.connectors.delta.history import load_result, repeated_keys
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
@@ -164,8 +164,9 @@ class DeltaWrite:
 
     def _fitted_rows(self, schema: StructType, metadata: Metadata, policy: SchemaPolicy) -> DeltaWrite:
         self._require_merge_fits(schema)
-        found_by = [*self.how.merge_keys, *metadata.partition_columns]
-        drift = schema_drift(self.frame.schema, schema, f"the table at {self.how.path}", policy, widens, found_by)
+        keys, told = self.how.merge_keys, f"the table at {self.how.path}"
+        fixed = metadata.partition_columns
+        drift = schema_drift(self.frame.schema, schema, told, policy, widens, keys=keys, fixed=fixed)
         lacking = [change.column for change in drift.changes if change.change == "missing" and "." in change.column]
         if lacking and self.how.mode == "merge" and any("`" in name for name in self.frame.columns):
             raise PipelineExecutionException(
@@ -198,7 +199,8 @@ class DeltaWrite:
         """Write in one commit, unless this load or, with mode `ignore`, any load has done so."""
         result = self._write()
         changes = self.drift.changes if self.drift is not None and result.skipped is None else ()
-        return replace(result, schema_changes=changes)
+        remark = repeated_keys(result.detail) if self.how.mode == "merge" else None
+        return replace(result, schema_changes=changes, remark=remark)
 
     def _write(self) -> LoadResult:
         table = self._table()

@@ -7,10 +7,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pydantic import field_validator
+from pydantic_core import PydanticCustomError
+
 from pipeline_platform.config.placeholders import variable_names
 from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.database import SILENCE_SECONDS, Database
+from pipeline_platform.connectors.jdbc.driver_properties import misplaced_property
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA, MySQL
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA, Postgres
 from pipeline_platform.credentials.model import Credentials
@@ -40,9 +44,16 @@ class DatabaseOptions(Credentialed):
     password: Secret | None = None
     """The user's password."""
     properties: Properties = {}
-    """More properties of the JDBC driver."""
+    """More properties of the JDBC driver, spelled as the driver spells them: it ignores names that it does not know."""
     timeout_seconds: Timeout = SILENCE_SECONDS
     """How long the server may be silent, while a query computes or rows are sent, before the run gives it up."""
+
+    @field_validator("properties")
+    @classmethod
+    def _are_the_drivers(cls, properties: Properties) -> Properties:
+        if (misplaced := misplaced_property(properties)) is not None:
+            raise PydanticCustomError("properties", "{said}", {"key": misplaced[0], "said": misplaced[1]})
+        return properties
 
     def inline_credentials(self) -> dict[str, Any]:
         return self.written("host", "port", "database", "username", "password", "properties")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
+from pipeline_platform.connectors.jdbc.driver_properties import misplaced_property
 from pipeline_platform.credentials.model import Credentials
 
 
@@ -24,3 +25,10 @@ class JdbcCredentials(Credentials):
     """The user's password."""
     properties: dict[str, SecretStr] = {}
     """More properties of the JDBC driver."""
+
+    @field_validator("properties")
+    @classmethod
+    def _are_the_drivers(cls, properties: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        if (misplaced := misplaced_property(properties)) is not None:
+            raise ValueError(misplaced[1])
+        return properties

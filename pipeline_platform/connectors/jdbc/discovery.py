@@ -15,7 +15,15 @@ from pipeline_platform.connectors.jdbc.source import ReadsDatabase
 from pipeline_platform.connectors.jdbc.table_pipeline import TableRule, rules_of, table_pipeline
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, pipeline_names, size_text
+from pipeline_platform.steps.discovery import (
+    Care,
+    Discovery,
+    Finding,
+    Wishes,
+    mapped_care,
+    pipeline_names,
+    size_text,
+)
 
 OWN_TABLES = "pipeline_platform_"
 """With this begin the names of the tables in which the platform itself keeps what it has loaded."""
@@ -161,4 +169,4 @@ def _care(table: CatalogTable, rules: Sequence[TableRule]) -> list[Care]:
         for rule in rules
         if rule.left_out is not None
     ]
-    return [*table.care, *columns, *left_out]
+    return [*table.care, *columns, *mapped_care([column.name for column in table.columns]), *left_out]

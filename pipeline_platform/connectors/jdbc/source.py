@@ -128,6 +128,9 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
             rows = session.rows(f"SELECT * FROM {self._source(database)}")
             return [column[0] for column in session.cursor.description or ()], rows
 
+    def entered_database(self, credentials: Credentials | None) -> str | None:
+        return self.entered(credentials).credentials.database
+
     def newest(self, frame: DataFrame, column: CursorColumn, credentials: Credentials | None) -> CursorValue | None:
         database = self.entered(credentials)
         with database.session(self._about) as session:

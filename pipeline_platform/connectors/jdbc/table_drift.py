@@ -91,7 +91,7 @@ def fitted(
     columns: Sequence[TargetColumn],
     table: str,
     policy: SchemaPolicy,
-    fixed: Collection[str],
+    keys: Collection[str],
     system: str,
 ) -> tuple[DataFrame, TableChanges]:
     """The frame, with the columns that its table has or gets, and what the table gets.
@@ -101,14 +101,15 @@ def fitted(
         columns: Those of the table.
         table: The table, for messages.
         policy: What happens to differences.
-        fixed: Columns that rows are found by, whose type must stay.
+        keys: Columns that rows are found by.
         system: By whose SQL types are read.
 
     Raises:
         PipelineExecutionException: A difference is not allowed.
     """
     known = _as_spark_has(frame.schema, columns, system)
-    drift = schema_drift(frame.schema, known, f"the table at {table}", policy, _widens, fixed, has_variants=False)
+    told = f"the table at {table}"
+    drift = schema_drift(frame.schema, known, told, policy, _widens, keys=keys, has_variants=False)
     taken = fitted_frame(frame, drift)
     names = {column.name.lower() for column in columns}
     added = tuple(name for name in taken.columns if name.lower() not in names)
@@ -118,7 +119,7 @@ def fitted(
     if drift.rescued:
         _require_room_for_json(columns, table)
     _require_own_types([column for column in columns if column.name in widened], frame.schema, table)
-    limited = _limited(taken.schema, columns, fixed) if policy.type_changes != "fail" else ()
+    limited = _limited(taken.schema, columns, keys) if policy.type_changes != "fail" else ()
     return taken, TableChanges(added, widened, drift.changes, limited, "longtext" if system == "mysql" else "text")
 
 
@@ -152,11 +153,11 @@ def with_room(column: TargetColumn, length: int) -> str:
     return _VARCHAR.sub(lambda found: f"{found[1]}({length})", column.type)
 
 
-def _limited(frame: StructType, columns: Sequence[TargetColumn], fixed: Collection[str]) -> tuple[str, ...]:
+def _limited(frame: StructType, columns: Sequence[TargetColumn], keys: Collection[str]) -> tuple[str, ...]:
     from pyspark.sql.types import StringType
 
-    keys = {name.lower() for name in fixed}
-    texts = {field.name.lower() for field in frame if isinstance(field.dataType, StringType)} - keys
+    texts = {field.name.lower() for field in frame if isinstance(field.dataType, StringType)}
+    texts -= {name.lower() for name in keys}
     return tuple(column.name for column in columns if column.name.lower() in texts and room_of(column) is not None)
 
 

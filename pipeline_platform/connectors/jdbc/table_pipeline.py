@@ -72,13 +72,15 @@ def table_pipeline(
         path: Where the copy goes.
     """
     config = dict(source)
-    sink: dict[str, Any] = {"path": path, "mode": "overwrite"}
+    # A copy that is replaced gets the columns of its source; one that is kept, those that are new there.
+    sink: dict[str, Any] = {"path": path, "mode": "overwrite", "overwriteSchema": True}
     if cursor.column is not None:
         incremental: dict[str, Any] = {"cursorColumn": cursor.column.name, "lag": cursor.lag}
         if table.key:
             incremental["key"] = list(table.key)
         config = {**_first(config), "incremental": incremental, **_others(config)}
-        sink = {"path": path, **({"mode": "merge", "mergeKeys": list(table.key)} if table.key else {"mode": "append"})}
+        how = {"mode": "merge", "mergeKeys": list(table.key)} if table.key else {"mode": "append"}
+        sink = {"path": path, **how, "schemaPolicy": {"newColumns": "add", "typeChanges": "widen"}}
     steps: list[dict[str, Any]] = [
         {"type": "extract", "method": method, "name": f"{name}_source", "config": config},
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.config_error import nearest
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import find_column
+from pipeline_platform.frames.columns import find_column, in_sql
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructField, StructType
@@ -131,7 +131,8 @@ def require_types(schema: StructType, table: str) -> None:
             raise PipelineExecutionException(
                 f"the column '{column.name}' is null without a type, and there is no table {table} yet to take the "
                 "type from",
-                hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or create the table first",
+                hint=f"cast it with enrichData, for example CAST({in_sql(column.name)} AS STRING), or create the table "
+                "first",
             )
 
 
@@ -150,7 +151,7 @@ def require_typed(schema: Iterable[StructField], names: Collection[str], table: 
         if column.name in names and kind_of(column.dataType) == "void":
             raise PipelineExecutionException(
                 f"the column '{column.name}' is null without a type, so the table {table} can't be given it",
-                hint=f"cast it with enrichData, for example CAST({column.name} AS STRING), or drop it",
+                hint=f"cast it with enrichData, for example CAST({in_sql(column.name)} AS STRING), or drop it",
             )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.connectors.jdbc.target_table import Pair, kind_of
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.columns import in_sql, quoted
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -34,7 +34,7 @@ _MILLISECONDS = 3
 _EXACT_BITS = {"real": 24, "float": 24, "double": 53}
 _BITS = {"tinyint": 8, "smallint": 16, "int": 32}
 
-Bend = tuple["Column", str]
+Condition = tuple["Column", str]
 """When a value can't be held, and what is wrong with it then."""
 
 
@@ -55,7 +55,7 @@ def checked(product: str, pair: Pair) -> Column:
     return value
 
 
-def unheld_text(product: str, column: Column, data_type: DataType) -> tuple[Bend, ...]:
+def unheld_text(product: str, column: Column, data_type: DataType) -> tuple[Condition, ...]:
     """When a system has no place for a text, and what is wrong with it then; nothing for what is no text.
 
     Args:
@@ -94,7 +94,7 @@ def unheld_failure(text: str) -> PipelineExecutionException | None:
     found = _UNHELD.search(text)
     if found is None:
         return None
-    column = found["column"]
+    column = in_sql(found["column"])
     match found["what"]:
         case what if what == NOT_FINITE:
             hint = f"make it null first, with enrichData: nullif({column}, double('NaN')), or filter the rows"
@@ -115,7 +115,7 @@ def unheld_failure(text: str) -> PipelineExecutionException | None:
     return PipelineExecutionException(found[0], hint=hint)
 
 
-def _changed(product: str, column: Column, pair: Pair) -> tuple[Bend, ...]:
+def _changed(product: str, column: Column, pair: Pair) -> tuple[Condition, ...]:
     """When the table's column would keep another value, which the database says nothing of."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType
@@ -123,10 +123,10 @@ def _changed(product: str, column: Column, pair: Pair) -> tuple[Bend, ...]:
     data_type, depth = pair.field.dataType, 0
     while isinstance(data_type, ArrayType):
         depth, data_type = depth + 1, data_type.elementType
-    bend = _bend(product, pair.column.plain_type, data_type)
-    if bend is None:
+    lossy = _lossy(product, pair.column.plain_type, data_type)
+    if lossy is None:
         return ()
-    is_changed, what = bend
+    is_changed, what = lossy
 
     def in_any(value: Column, depth: int) -> Column:
         return F.exists(value, lambda item: in_any(item, depth - 1)) if depth else is_changed(value)
@@ -134,7 +134,7 @@ def _changed(product: str, column: Column, pair: Pair) -> tuple[Bend, ...]:
     return ((in_any(column, depth), what),)
 
 
-def _bend(product: str, kept: str, given: DataType) -> tuple[Callable[[Column], Column], str] | None:
+def _lossy(product: str, kept: str, given: DataType) -> tuple[Callable[[Column], Column], str] | None:
     """When a column of one type changes a value of another; None if it never does."""
     from pyspark.sql import types as T
 

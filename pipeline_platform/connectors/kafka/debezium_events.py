@@ -13,7 +13,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.config_error import nearest
-from pipeline_platform.connectors.kafka.debezium_types import Read, Told, UnfitError, is_unavailable, named, reader
+from pipeline_platform.connectors.kafka.debezium_types import (
+    Read,
+    Told,
+    UnfitError,
+    is_unavailable,
+    may_be_unsigned,
+    named,
+    reader,
+)
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.json_values import EMPTY, NOT_UTF8
 
@@ -31,6 +39,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _BINLOG = re.compile(r".*\.(\d{1,10})", re.ASCII)
 _SCALE = re.compile(r"-?\d{1,4}", re.ASCII)
 _LARGEST = 2**63
+_WITH_BINLOG = ("mysql", "mariadb")
+_UNSIGNED = (
+    "'{column}' is negative, as Debezium writes a large BIGINT UNSIGNED, too: the connector needs "
+    "bigint.unsigned.handling.mode=precise, or 'valueSchema' a BIGINT if the column is signed"
+)
 _SCHEMA, _PAYLOAD = b'{"schema":', b',"payload":'
 _TWICE = "a key occurs twice in it"
 _SHOWN = 100
@@ -69,6 +82,7 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
     columns = rows.schema.fields
     reads = [(column.name, *_how(column)) for column in columns]
     required = [column.name for column in columns if not column.nullable]
+    decimals = {name for name, _, kind in reads if kind.startswith("DECIMAL")}
     _require_own_names(rows)
     known = {column.name for column in columns} | set(rows.ignored)
     given = {name: named(text) for name, text in rows.types.items()}
@@ -89,11 +103,14 @@ def change_reader(rows: Rows) -> Callable[[bytes], Json]:
         missing = [name for name in required if row.get(name) is None and operation in ("c", "u", "r")]
         if missing:
             raise UnusableError(f"'{missing[0]}' is missing or null")
+        source = _source(event)
         change: Json = {}
         for name, how, kind in reads:
             told = given.get(name) if types is None else types.get(name, Told(""))
+            if name in decimals and source.get("connector") in _WITH_BINLOG and may_be_unsigned(row.get(name), told):
+                raise UnusableError(_UNSIGNED.format(column=name))
             change[name] = _value(name, row.get(name), how, kind, told)
-        return change | _place(event, operation)
+        return change | _place(source, operation)
 
     return read
 
@@ -118,7 +135,8 @@ class _Latest:
             return message, self._types
         message = parsed(data)
         types = _types_in(message.get("schema"))
-        if types is not None and data.startswith(_SCHEMA):
+        # With a space after the colon, as others than Kafka Connect write it, it is parsed each time.
+        if types is not None and data.startswith(_SCHEMA + b"{"):
             text = data.decode()
             _, end = json.JSONDecoder().raw_decode(text, len(_SCHEMA))
             start = text[:end].encode() + _PAYLOAD
@@ -266,7 +284,12 @@ def _value(name: str, value: Any, read: Read, kind: str, told: Told | None) -> A
         raise UnusableError(str(error).format(column=name) or f"'{name}' is not {kind}") from None
 
 
-def _place(event: Json, operation: str) -> Json:
+def _source(event: Json) -> Json:
+    source = event.get("source")
+    return cast("Json", source) if isinstance(source, dict) else {}
+
+
+def _place(source: Json, operation: str) -> Json:
     """`CHANGE_COLUMNS`.
 
     PostgreSQL sends a transaction when it commits, with the positions at which its changes were written: of two that
@@ -275,13 +298,11 @@ def _place(event: Json, operation: str) -> Json:
     What was read for a snapshot counts as older than any change. It has a position of its own, but a transaction that
     was open at that position may have written before it, and the snapshot lacks what it wrote.
     """
-    source = event.get("source")
-    source = cast("Json", source) if isinstance(source, dict) else {}
     is_snapshot = operation == "r" or source.get("snapshot") not in (None, False, "false")
     match source.get("connector"):
         case "postgresql":
             numbers = [source.get("lsn")] if is_snapshot else [_last_commit(source), source.get("lsn")]
-        case "mysql" | "mariadb":
+        case connector if connector in _WITH_BINLOG:
             numbers = [_binlog(source.get("file")), source.get("pos"), source.get("row")]
         case _:
             raise UnusableError("its source is neither PostgreSQL nor MySQL or MariaDB")

@@ -44,6 +44,7 @@ _FIRST_MICRO, _LAST_MICRO = _FIRST_DAY * _DAY, (_LAST_DAY + 1) * _DAY - 1
 _DATE_TEXT = re.compile(r"(\d{4}-\d\d-\d\d)Z?", re.ASCII)
 _TIME_TEXT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d(:\d\d)?)", re.ASCII)
 _NUMBER_TEXT = re.compile(r"-?\d{1,100}(\.\d{1,100})?([eE][+-]?\d{1,3})?", re.ASCII)
+_DIGITS_OF_DOUBLE = 15
 _LARGEST_FLOAT = float.fromhex("0x1.ffffffp127")
 _INTEGER_BYTES = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
 
@@ -108,6 +109,17 @@ Read = Callable[[Any, Told | None], Any]
 def is_unavailable(value: Any) -> bool:
     """Whether a value was left out, as PostgreSQL had not written it into its log."""
     return isinstance(value, (str, list, dict)) and value in _UNAVAILABLE
+
+
+def may_be_unsigned(value: Any, told: Told | None) -> bool:
+    """Whether a negative number of MySQL or MariaDB can be one that is too large for Debezium: a `BIGINT UNSIGNED`.
+
+    Args:
+        value: The value, as it stands in JSON.
+        told: What is told of it.
+    """
+    is_plain = told is None or (told.name is None and told.type == "int64")
+    return is_plain and _is_in(value, -(2**63), -1)
 
 
 def reader(wanted: DataType) -> Read | None:
@@ -184,6 +196,8 @@ def _decimal_reader(precision: int, scale: int) -> Read:
     unit = Decimal(f"1E{-scale}")
 
     def fitting(value: Any, told: Told | None) -> Any:
+        if precision > _DIGITS_OF_DOUBLE:
+            _require_all_digits(value, told)
         number = _decimal(value, told)
         try:
             fitted = number.quantize(unit, context=context)
@@ -192,6 +206,17 @@ def _decimal_reader(precision: int, scale: int) -> Read:
         return _required(fitted, fitted == number)
 
     return fitting
+
+
+def _require_all_digits(value: Any, told: Told | None) -> None:
+    """Raise if a number has come by way of a double, which keeps fewer digits than the column may have."""
+    if told is None and isinstance(value, Decimal):
+        raise _unclear()
+    if told is not None and told.name is None and told.type == "double":
+        raise UnfitError(
+            f"'{{column}}' has come as a double, which keeps {_DIGITS_OF_DOUBLE} digits: the connector needs "
+            "decimal.handling.mode=precise, or 'valueSchema' a DOUBLE"
+        )
 
 
 def _decimal(value: Any, told: Told | None) -> Decimal:

@@ -14,7 +14,15 @@ from pipeline_platform.connectors.kafka.samples import ValueLook, last_values, l
 from pipeline_platform.connectors.kafka.source import FromKafka
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.extras import Extra
-from pipeline_platform.steps.discovery import Care, Discovery, Finding, Wishes, lake_settings, pipeline_names
+from pipeline_platform.steps.discovery import (
+    Care,
+    Discovery,
+    Finding,
+    Wishes,
+    lake_settings,
+    mapped_care,
+    pipeline_names,
+)
 
 _EXTRA = Extra("kafka", "'discover kafka'", ("confluent_kafka",))
 _CHOSEN = "topics"
@@ -120,7 +128,7 @@ def _pipeline(topic: str, name: str, look: ValueLook, wishes: Wishes) -> dict[st
 
 
 def _care(settings: Mapping[str, str], look: ValueLook) -> list[Care]:
-    found: list[Care] = []
+    found = [*mapped_care(look.names)]
     if look.schema is not None:
         note = "inferred from the last messages: look through 'valueSchema' for fields and types that others have"
         found.append(Care("", "schema", note))

@@ -23,7 +23,7 @@ from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.connectors.kafka.registry import REGISTRY_EXTRA
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
 from pipeline_platform.extras import Extra
-from pipeline_platform.frames.columns import column
+from pipeline_platform.frames.columns import column, in_sql
 from pipeline_platform.frames.storable import require_columns
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadResult, LoadRun, PreparedLoad
@@ -173,5 +173,5 @@ def _require_bytes(frame: DataFrame, names: Sequence[str]) -> None:
             kind = field.dataType.simpleString()
             raise PipelineExecutionException(
                 f"the column '{field.name}' is sent in a message as it is, and {kind} is neither text nor bytes",
-                hint=f"cast it with enrichData: CAST({field.name} AS STRING), or to_json({field.name})",
+                hint=f"cast it with enrichData: CAST({in_sql(field.name)} AS STRING), or to_json({in_sql(field.name)})",
             )

@@ -86,6 +86,8 @@ def _environment() -> dict[str, str]:
     # They would say where to run to whoever starts Spark.
     kept = {name: value for name, value in kept.items() if name not in (MASTER_VARIABLE, REMOTE_VARIABLE)}
     return {
+        # Spark would start its Python workers with whatever `python3` the PATH has.
+        "PYSPARK_PYTHON": sys.executable,
         **kept,
         "SPARK_HOME": str(lasting_home()),
         "SPARK_CONF_DIR": kept.get("SPARK_CONF_DIR", str(spark_home() / "conf")),

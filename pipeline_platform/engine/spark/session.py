@@ -280,6 +280,29 @@ def _with_settings(session: SparkSession, wanted: Mapping[str, str]) -> SparkSes
     return session
 
 
+def session_for(pipeline: PipelineConfig, *, is_short: bool) -> SparkSession:
+    """The process's session, started if there is none, with no more than its own settings for the next pipeline.
+
+    Args:
+        pipeline: The pipeline. What is fixed when a session starts is what this one says; for the rest there is
+            `pipeline_settings`.
+        is_short: As for `spark_session`.
+
+    Raises:
+        PipelineException: As `spark_session`.
+    """
+    use = use_for(pipeline)
+    if _running(use) is not None:
+        return spark_session(pipeline.name, is_short=is_short, server=use)
+    settings = pipeline.spark_settings()
+    session = spark_session(pipeline.name, settings, is_short=is_short, server=use)
+    # It was started with them, as some can't be set later. The next pipeline must not find the others.
+    for key in settings:
+        if is_modifiable(session, key):
+            _set_to_default(session, key)
+    return session
+
+
 @contextmanager
 def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
     """A session with a pipeline's own settings, of which none is left when the block ends.
@@ -288,17 +311,9 @@ def planning_session(pipeline: PipelineConfig) -> Generator[SparkSession]:
         pipeline: The pipeline.
 
     Raises:
-        PipelineException: As `spark_session` and `pipeline_settings`.
+        PipelineException: As `session_for` and `pipeline_settings`.
     """
-    use = use_for(pipeline)
-    is_first = _running(use) is None
-    settings = pipeline.spark_settings()
-    session = spark_session(pipeline.name, settings if is_first else None, is_short=True, server=use)
-    if is_first:
-        # It was started with them, as some can't be set later. The next pipeline must not find the others.
-        for key in settings:
-            if is_modifiable(session, key):
-                _set_to_default(session, key)
+    session = session_for(pipeline, is_short=True)
     with pipeline_settings(pipeline, session):
         yield session
 

@@ -18,13 +18,15 @@ EVERYWHERE_CONF = {
     "spark.sql.sources.useV1SourceList": "avro,csv,json,orc,parquet,text",
     # Spark's own pattern does not know the names under which Kafka's clients keep theirs.
     "spark.redaction.regex": f"(?i){SECRET_NAMES}",
-    # In plans, where options stand as text.
+    # In plans, where options stand as text, and in what a Spark Connect server shows of what it was asked: in its UI
+    # and its event log.
     # A word is tried once, and if it has a value: Spark does this several times for each micro-batch.
     "spark.sql.redaction.string.regex": (
         # The passwords of a login are quoted and may hold what ends a value elsewhere.
         r"(?i)(?<![\w.-])(?=[\w.-]++=)[\w.-]*?"
         r'(?:jaas\.config=(?:[^"\n]*?|.*?");(?=[,)\]\s]|$)'
         rf'|({SECRET_NAMES})[\w.-]*+=(?:"[^"\n]*"|)[^,)\s]*)'
+        rf'|key: "[^"\n]*?(?:{SECRET_NAMES})[^"\n]*"\s++value: "[^"\\]*+(?:\\.[^"\\]*+)*+"?'
     ),
     # Otherwise the zone of the machine: a timestamp without a zone would be another instant on every machine.
     "spark.sql.session.timeZone": "UTC",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException, Pipelin
 from pipeline_platform.metrics.run import StepMetrics
 
 Write = Callable[..., StepMetrics]
+VARIANT = {"typeChanges": "variant"}
 LENIENT = {"newColumns": "add", "missingColumns": "allow", "typeChanges": "widen"}
 
 
@@ -51,12 +53,12 @@ def test_new_columns_are_added_and_missing_ones_are_null(write: Write, table: Pa
     assert write([{"id": 1, "a": "x"}], "id INT, a STRING", LENIENT).schema_changes == []
     metrics = write([{"id": 2, "b": 7, "s": {"t": 1}}], "id INT, b INT, s STRUCT<t: INT>", LENIENT)
     assert changes_of(metrics) == [
-        "the new column 'b' (int) was added",
-        "the new column 's' (struct<t:int>) was added",
+        "the new column 'b' (int) was added; it is NULL in rows from before",
+        "the new column 's' (struct<t:int>) was added; it is NULL in rows from before",
         "the load has no column 'a' (string)",
     ]
     metrics = write([{"id": 3, "s": {"u": 2}}], "id INT, s STRUCT<u: INT>", LENIENT)
-    assert changes_of(metrics)[0] == "the new column 's.u' (int) was added"
+    assert changes_of(metrics)[0] == "the new column 's.u' (int) was added; it is NULL in rows from before"
     assert rows_in(table, "id, a, b, s.t, s.u") == [
         (1, "x", None, None, None),
         (2, None, 7, 1, None),
@@ -216,12 +218,22 @@ def test_fields_that_items_of_a_list_lack_are_missing_too(write: Write, table: P
         write([{"id": 1, "l": [{"x": 1}]}], "id INT, l ARRAY<STRUCT<x: INT>>", {})
 
 
-def test_the_type_of_a_merge_key_stays(write: Write, table: Path) -> None:
-    how = {"mode": "merge", "mergeKeys": "id"}
-    write([{"id": 1}], "id INT", LENIENT, **how)
-    with pytest.raises(PipelineExecutionException) as raised:
-        write([{"id": 2**40}], "id BIGINT", LENIENT, **how)
-    assert raised.value.hint == "rows are found by this column, so its type must stay"
+def test_a_merge_key_gets_wider_and_still_finds_its_rows(write: Write, table: Path) -> None:
+    how = {"mode": "merge", "mergeKeys": ["id", "part"]}
+    write([{"id": 1, "part": 1.5, "n": 1}], "id INT, part DECIMAL(4,1), n INT", LENIENT, **how)
+    wider = [{"id": 1, "part": 1.5, "n": 2}, {"id": 2**40, "part": 1.25, "n": 3}]
+    write(wider, "id BIGINT, part DECIMAL(6,2), n INT", LENIENT, **how)
+    assert rows_in(table, "id, part, n") == [(1, Decimal("1.50"), 2), (2**40, Decimal("1.25"), 3)]
+    with pytest.raises(PipelineExecutionException, match="'id' is string") as raised:
+        write([{"id": "1", "part": 1.5, "n": 2}], "id STRING, part DECIMAL(6,2), n INT", VARIANT, **how)
+    assert "rows are found by this column" in (raised.value.hint or "")
+
+
+def test_the_type_of_a_column_that_files_are_apart_by_stays(write: Write, table: Path) -> None:
+    write([{"id": 1, "part": 1}], "id INT, part INT", LENIENT, partitionBy="part")
+    with pytest.raises(PipelineExecutionException, match="'part' is bigint") as raised:
+        write([{"id": 2, "part": 2**40}], "id INT, part BIGINT", LENIENT, partitionBy="part")
+    assert raised.value.hint == "the files of the table are apart by this column, so its type must stay"
 
 
 def test_a_stream_keeps_what_is_new_to_its_table(spark: SparkSession, tmp_path: Path, table: Path) -> None:

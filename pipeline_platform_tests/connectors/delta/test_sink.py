@@ -286,7 +286,7 @@ def test_an_unknown_column_is_refused_until_the_schema_may_grow(write: Write, ta
     with pytest.raises(PipelineExecutionException) as raised:
         write(wider, f"{SCHEMA}, size INT")
     assert "has no column 'size'; it has id, name" in raised.value.message
-    assert raised.value.hint == "drop the column, or set 'mergeSchema' to add it to the table"
+    assert raised.value.hint == 'drop the column, or set \'schemaPolicy\', such as to {"newColumns": "add"}'
     write(wider, f"{SCHEMA}, size INT", mergeSchema=True)
     assert rows_as_written(table) == [{**row, "size": None} for row in ONE_AND_TWO] + wider
 
@@ -383,6 +383,17 @@ def test_what_delta_could_only_refuse_while_writing_is_refused_before(write: Wri
 def test_keys_that_do_not_go_together_are_mistakes_in_the_file(config: dict[str, Any]) -> None:
     with pytest.raises(PipelineConfigurationException):
         pipeline_of([load("toDeltaLake", path="x", **config)])
+
+
+def test_a_merge_tells_of_rows_that_the_table_has_twice(write: Write, table: Path) -> None:
+    write(ONE_AND_TWO)
+    write(ONE_AND_TWO[:1])
+    changed = [{"id": 1, "name": "changed"}, {"id": 3, "name": "new"}]
+    metrics = write(changed, mode="merge", mergeKeys="id")
+    assert [row["name"] for row in rows_as_written(table)].count("changed") == 2
+    assert metrics.remark is not None
+    assert metrics.remark.startswith("3 rows of the table were merged with 2: it has rows with the same keys")
+    assert write(changed[1:], mode="merge", mergeKeys="id").remark is None
 
 
 def test_two_threads_append_and_merge_into_one_table_at_once(spark: SparkSession, tmp_path: Path, table: Path) -> None:

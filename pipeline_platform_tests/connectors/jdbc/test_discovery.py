@@ -100,6 +100,7 @@ def test_postgres_tells_keys_cursors_checks_and_types(in_postgres: Schema):
         "why": "timestamp with time zone, never NULL, indexed",
     }
     assert tables[odd]["cursor"]["column"] == "lastModified"
+    assert {"of": "Key Col", "kind": "name of a column"}.items() <= tables[odd]["care"][-1].items()
     assert tables["events"]["cursor"] == {"column": None, "lag": None, "why": "or id, if rows are only ever added"}
     assert tables["by_day"]["rows"] == 40
     assert [care["kind"] for care in tables["customers"]["care"]] == ["numeric", f"{name}.mood", "CHECK small"]
@@ -107,8 +108,11 @@ def test_postgres_tells_keys_cursors_checks_and_types(in_postgres: Schema):
     assert step(tables["customers"], "validateBusinessRules") == {
         "rules": [{"name": "known", "rule": "status IN ('new', 'old')"}]
     }
-    assert step(tables["customers"], "toDeltaLake")["mergeKeys"] == ["id"]
-    assert step(tables["lines"], "toDeltaLake") == {"path": f"lake/{name}_lines", "mode": "overwrite"}
+    merged, replaced = step(tables["customers"], "toDeltaLake"), step(tables["lines"], "toDeltaLake")
+    assert merged["mergeKeys"] == ["id"]
+    # A column that is new in the source stops neither.
+    assert merged["schemaPolicy"] == {"newColumns": "add", "typeChanges": "widen"}
+    assert replaced == {"path": f"lake/{name}_lines", "mode": "overwrite", "overwriteSchema": True}
     assert 'CAST("big" AS text)' in step(tables["events"], "fromPostgres")["query"]
     assert tables["happy"]["pipeline"] is None
 

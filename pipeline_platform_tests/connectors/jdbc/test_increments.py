@@ -148,6 +148,30 @@ def test_of_two_runs_that_fill_a_database_one_loads_what_is_new(
     assert orders.rows("copy", "id, note") == orders.rows(columns="id, note")
 
 
+def test_a_cursor_is_of_the_database_that_was_entered_whoever_names_it(
+    spark: SparkSession, in_postgres: Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    entered, other = in_postgres.credentials(), f"{in_postgres.name}_other"
+    for name in ("host", "port", "database", "password"):
+        monkeypatch.setenv(f"PG{name.upper()}", str(entered[name]))
+    monkeypatch.setenv("PGUSER", entered["username"])
+    table = "CREATE TABLE public.moved AS SELECT 1 AS id"
+    in_postgres.query(table)
+    in_postgres.query(f"CREATE DATABASE {other}")
+    try:
+        with in_postgres.connect(dbname=other) as connection:
+            connection.execute(table)
+        source = extract("fromPostgres", table="moved", incremental={"cursorColumn": "id"})
+        steps = [source, load("toDeltaLake", path=str(tmp_path / "t"))]
+        run(spark, *steps)
+        monkeypatch.setenv("PGDATABASE", other)
+        with pytest.raises(PipelineExecutionException, match=rf"of the database {entered['database']}, .*{other}"):
+            run(spark, *steps)
+    finally:
+        in_postgres.query(f"DROP DATABASE {other}")
+        in_postgres.query("DROP TABLE public.moved")
+
+
 @pytest.mark.parametrize("column", ["id", "day", "amount", "at"])
 def test_the_database_is_asked_for_what_is_new_alone(spark: SparkSession, schema: Schema, tmp_path: Path, column: str):
     columns = "id bigint, day date, amount numeric(9,2), at timestamp NULL"

@@ -56,6 +56,13 @@ def types_of(table: Schema) -> dict[str, str]:
     return dict(table.query(f"SELECT {name}, {kind} FROM {where.format(table.name)}"))
 
 
+@pytest.mark.parametrize("mode", ["merge", "deleteInsert"])
+def test_a_key_gets_wider_and_still_finds_its_rows(spark: SparkSession, table: Schema, mode: str) -> None:
+    rows = [(1, 7), (2**40, 8)]
+    load(spark, table, "id BIGINT, many INT", rows, LENIENT, mode=mode, mergeKeys="id").write()
+    assert table.rows(columns="id, many") == [(1, 7), (2, 3), (2**40, 8)]
+
+
 def test_a_merge_adds_columns_and_widens_numbers_in_the_transaction_of_its_rows(
     spark: SparkSession, table: Schema
 ) -> None:

@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 from pipeline_platform.connectors.kafka.debezium_events import Rows, UnusableError, change_reader
 from pipeline_platform.connectors.kafka.debezium_types import Told, UnfitError, named, reader
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform_tests.connectors.kafka.debezium_recording import Json, events, messages_in, rows_of
+from pipeline_platform_tests.connectors.kafka.debezium_recording import POSTGRES, Json
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 WITHOUT_TYPE = {"docb", "spot", "span", "range", "cash", "bits", "one", "clock", "clock_zone"}
@@ -95,9 +95,9 @@ def as_told(value: Any, kind: T.DataType) -> Any:
 
 @pytest.mark.parametrize("schemas", [True, False], ids=["with schemas", "without"])
 def test_each_type_is_read_as_what_postgres_has_or_not_at_all(schemas: bool):
-    wanted = rows_of("kinds", parse_float=Decimal)
+    wanted = POSTGRES.rows_of("kinds", parse_float=Decimal)
     given = {} if schemas else TYPES
-    found = [read(data, KINDS, types=given, ignored=WITHOUT_TYPE) for data in events("kinds", schemas=schemas)]
+    found = [read(data, KINDS, types=given, ignored=WITHOUT_TYPE) for data in POSTGRES.events("kinds", schemas=schemas)]
     for row, expected in zip(found[:3], wanted, strict=False):
         # NaN is not NaN.
         values = {name: "NaN" if row[name] != row[name] else row[name] for name in KINDS}
@@ -110,14 +110,14 @@ def test_each_type_is_read_as_what_postgres_has_or_not_at_all(schemas: bool):
 def test_what_spark_has_no_type_for_is_a_number_or_bytes():
     kinds: dict[str, T.DataType] = {"clock": T.LongType(), "span": T.LongType(), "clock_zone": T.StringType()}
     kinds |= {"bits": T.BinaryType(), "one": T.BooleanType(), "cash": T.DecimalType(9, 2), "range": T.StringType()}
-    found = read(events("kinds")[0], kinds, ignored={*KINDS, "docb", "spot"})
+    found = read(POSTGRES.events("kinds")[0], kinds, ignored={*KINDS, "docb", "spot"})
     wanted = [45_296_123_456, 2_802_600_000_000, "10:34:56Z", b"\x81", True, Decimal("12.34"), "[1,5)"]
     assert [found[name] for name in kinds] == wanted
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_what_only_a_schema_can_tell_is_not_guessed(name: str):
-    [data] = [event for event in events("kinds", schemas=False) if b'"id":1,' in event]
+    [data] = [event for event in POSTGRES.events("kinds", schemas=False) if b'"id":1,' in event]
     ignored = {*KINDS, *WITHOUT_TYPE} - {name}
     unclear = f"'{name}' is not clear without the schema of the message, or its type in 'valueTypes'"
     assert read(data, {name: KINDS[name]}, ignored=ignored) == {"why": unclear}
@@ -128,7 +128,7 @@ def test_a_value_that_debezium_left_out_is_no_value(name: str):
     kinds = {"pages": T.ArrayType(T.IntegerType()), "tags": T.ArrayType(T.StringType()), "scan": T.BinaryType()}
     columns = {"id": T.IntegerType(), name: kinds.get(name, T.StringType())}
     ignored = {"title", "body", "pages", "tags", "scan", "doc"} - {name}
-    found = [read(data, columns, ignored=ignored) for data in events("letters")]
+    found = [read(data, columns, ignored=ignored) for data in POSTGRES.events("letters")]
     left_out = {"why": f"'{name}' was left out, as it had not changed: its table needs REPLICA IDENTITY FULL"}
     # Inserted, updated, its key changed, which is a delete and an insert, and deleted.
     assert [row.get("change_op", row) for row in found] == ["c", left_out, "d", left_out, "d"]
@@ -136,17 +136,17 @@ def test_a_value_that_debezium_left_out_is_no_value(name: str):
 
 def test_a_column_that_was_added_to_the_table_is_not_lost():
     known = {name: kind for name, kind in CUSTOMER.items() if name != "city"}
-    found = [read(data, known, ignored=REST) for data in events("customers")]
-    with_city = [data for data in events("customers", schemas=False) if b'"city"' in data]
+    found = [read(data, known, ignored=REST) for data in POSTGRES.events("customers")]
+    with_city = [data for data in POSTGRES.events("customers", schemas=False) if b'"city"' in data]
     assert with_city
     lacking = {"why": "'valueSchema' lacks the column 'city'"}
     assert [row for row in found if "why" in row] == [lacking] * len(with_city)
-    assert "why" not in str([read(data, CUSTOMER, ignored=REST) for data in events("customers")])
+    assert "why" not in str([read(data, CUSTOMER, ignored=REST) for data in POSTGRES.events("customers")])
 
 
 def test_a_change_comes_after_what_the_snapshot_read_also_if_it_was_written_before():
-    source = [json.loads(data)["source"] for data in events("customers", schemas=False)]
-    found = [read(data, CUSTOMER, ignored=REST) for data in events("customers")]
+    source = [json.loads(data)["source"] for data in POSTGRES.events("customers", schemas=False)]
+    found = [read(data, CUSTOMER, ignored=REST) for data in POSTGRES.events("customers")]
     ada = [
         (row["name"], row["change_op"], lsn["lsn"]) for row, lsn in zip(found, source, strict=True) if row["id"] == 1
     ]
@@ -160,7 +160,7 @@ def test_a_change_comes_after_what_the_snapshot_read_also_if_it_was_written_befo
 
 
 def test_a_row_that_comes_again_has_the_same_place_and_a_truncation_has_one():
-    visits = [read(data, {"id": T.IntegerType(), "page": T.StringType()}) for data in events("visits")]
+    visits = [read(data, {"id": T.IntegerType(), "page": T.StringType()}) for data in POSTGRES.events("visits")]
     assert [(row["change_op"], row["id"], row["page"]) for row in visits] == [
         ("r", 1, "before"),
         ("r", 2, "before"),
@@ -175,20 +175,26 @@ def test_a_row_that_comes_again_has_the_same_place_and_a_truncation_has_one():
 def test_a_schema_that_comes_again_is_read_as_before():
     reads = change_reader(rows(CUSTOMER, ignored=REST))
     known = {name: kind for name, kind in CUSTOMER.items() if name != "city"}
-    told = [read(data, CUSTOMER, ignored=REST) for data in events("customers")]
-    assert [reads(data) for data in events("customers")] == told
+    told = [read(data, CUSTOMER, ignored=REST) for data in POSTGRES.events("customers")]
+    assert [reads(data) for data in POSTGRES.events("customers")] == told
     # A row of another type in it, and what stands after the row.
-    number = [data.replace(b'"name":"Bob"', b'"name":7') for data in events("customers")[:2]]
+    number = [data.replace(b'"name":"Bob"', b'"name":7') for data in POSTGRES.events("customers")[:2]]
     for broken, why in [
         (number[1], "'name' is not STRING"),
-        (events("customers")[0][:-1] + b',"schema":null}', "a key occurs twice in it"),
-        (events("customers")[0][:-1], "not JSON"),
-        (events("customers")[0] + b"}", "not JSON"),
+        (POSTGRES.events("customers")[0][:-1] + b',"schema":null}', "a key occurs twice in it"),
+        (POSTGRES.events("customers")[0][:-1], "not JSON"),
+        (POSTGRES.events("customers")[0] + b"}", "not JSON"),
     ]:
         read_again = change_reader(rows(known, ignored=REST))
-        read_again(events("customers")[0])
+        read_again(POSTGRES.events("customers")[0])
         with pytest.raises(UnusableError, match=why):
             read_again(broken)
+
+
+def test_a_message_with_spaces_in_it_is_the_same_message():
+    data = POSTGRES.events("customers")[0]
+    for again in (json.dumps(json.loads(data), indent=indent).encode() for indent in (None, 1)):
+        assert read(again, CUSTOMER, ignored=REST) == read(data, CUSTOMER, ignored=REST)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +207,7 @@ def test_a_schema_that_comes_again_is_read_as_before():
 )
 @pytest.mark.parametrize("schemas", [True, False], ids=["with schemas", "without"])
 def test_other_messages_of_debezium_are_no_changes(topic: str, why: str, schemas: bool):
-    found = [read(data or b"", CUSTOMER) for _, data in messages_in(topic, schemas=schemas)]
+    found = [read(data or b"", CUSTOMER) for _, data in POSTGRES.messages_in(topic, schemas=schemas)]
     assert {row["why"] for row in found} == {why}
 
 
@@ -212,6 +218,7 @@ def event(**changed: Any) -> bytes:
     return json.dumps(whole | changed).encode()
 
 
+DECIMAL = "org.apache.kafka.connect.data.Decimal"
 MYSQL: Json = {"connector": "mysql", "file": "mysql-bin.000012", "pos": 345, "row": 2, "gtid": "a:7"}
 
 
@@ -223,6 +230,7 @@ MYSQL: Json = {"connector": "mysql", "file": "mysql-bin.000012", "pos": 345, "ro
         (event(op="r"), ["0", "7"]),
         (event(source={"snapshot": "incremental"}), ["0", "7"]),
         (event(source=MYSQL), ["12", "345", "2"]),
+        (event(source={**MYSQL, "connector": "mariadb", "gtid": "0-1-43"}), ["12", "345", "2"]),
         (event(source={**MYSQL, "snapshot": True}, op="r"), ["0", "12", "345", "2"]),
     ],
 )
@@ -230,6 +238,31 @@ def test_the_place_of_a_change_can_be_compared_as_text(data: bytes, place: list[
     found = read(data, {"id": T.IntegerType()})
     assert found["change_sequence"] == "-".join(number.zfill(20) for number in place)
     assert found["change_time"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("connector", "told", "value", "wanted"),
+    [
+        ("mysql", None, -1, None),
+        ("mariadb", {"type": "int64"}, -1, None),
+        ("mariadb", {"type": "int64"}, 1, Decimal(1)),
+        ("mysql", {"type": "int32"}, -1, Decimal(-1)),
+        ("mysql", {"type": "string"}, "-1", Decimal(-1)),
+        # As it comes with bigint.unsigned.handling.mode=precise.
+        ("mysql", {"type": "bytes", "name": DECIMAL, "parameters": {"scale": "0"}}, "AP//////////", Decimal(2**64 - 1)),
+        ("mysql", {"type": "bytes", "name": DECIMAL, "parameters": {"scale": "0"}}, -1, Decimal(-1)),
+        ("postgresql", {"type": "int64"}, -1, Decimal(-1)),
+    ],
+)
+def test_a_number_that_may_be_a_large_unsigned_one_is_not_taken_for_a_negative_decimal(
+    connector: str, told: Json | None, value: Any, wanted: Decimal | None
+):
+    payload = json.loads(event(after={"id": value}, source={**MYSQL, "connector": connector}))
+    after = {"field": "after", "fields": [{"field": "id", **(told or {})}]}
+    message = {"schema": {"fields": [after]}, "payload": payload} if told else payload
+    found = read(json.dumps(message).encode(), {"id": T.DecimalType(20, 0)})
+    assert found.get("id") == wanted
+    assert ("why" in found) == (wanted is None)
 
 
 @pytest.mark.parametrize(
@@ -268,6 +301,29 @@ def test_a_message_that_is_no_whole_change_says_why(data: bytes, why: str):
 
 def _time(name: str) -> Told:
     return Told("int64", f"io.debezium.time.{name}")
+
+
+@pytest.mark.parametrize(
+    ("precision", "told", "value", "is_read"),
+    [
+        (15, Told("double"), Decimal("1.5"), True),
+        (16, Told("double"), Decimal("1.5"), False),
+        (16, None, Decimal("1.5"), False),
+        (16, None, 15, True),
+        (16, named("Decimal(2)"), Decimal("1.5"), True),
+        (16, Told("bytes", DECIMAL, 2), Decimal("1.5"), True),
+    ],
+)
+def test_a_decimal_is_not_made_of_a_double_that_has_fewer_digits(
+    precision: int, told: Told | None, value: Any, is_read: bool
+):
+    read_decimal = reader(T.DecimalType(precision, 2))
+    assert read_decimal is not None
+    if is_read:
+        assert read_decimal(value, told) == value
+    else:
+        with pytest.raises(UnfitError, match="has come as a double" if told else "is not clear"):
+            read_decimal(value, told)
 
 
 def _decimal(scale: int) -> Told:
@@ -315,6 +371,7 @@ FIRST, LAST = -62_135_596_800_000, 253_402_300_799_999
         (ZONED, _time("Timestamp"), FIRST, FIRST * 1000),
         (ZONED, _time("Timestamp"), LAST + 1, UnfitError),
         (ZONED, _time("NanoTimestamp"), -1, -1),
+        (ZONED, Told("int64", "org.apache.kafka.connect.data.Timestamp"), 7, 7000),
         (ZONED, Told("int64"), 1, UnfitError),
         (ZONED, None, "1970-01-01T01:00:00.000001999+01:00", 1),
         (ZONED, None, "1970-01-01T00:00:00", UnfitError),

@@ -1,9 +1,9 @@
-"""Tables that follow those of a database by what Debezium wrote of them: in the end they are what PostgreSQL says."""
+"""Tables that follow those of a database by what Debezium wrote of them: in the end they are what the database says."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from devtools.pipelines import StepValue, extract, load, pipeline_of, run
 from devtools.services.kafka import Kafka
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
-from pipeline_platform_tests.connectors.kafka.debezium_recording import messages, messages_in, rows_of
+from pipeline_platform_tests.connectors.kafka.debezium_recording import MARIADB, POSTGRES, Recording
 from pipeline_platform_tests.connectors.kafka.test_kafka import produce
 
 CUSTOMER = (
@@ -53,20 +53,32 @@ def rows_in(path: Path) -> list[dict[str, Any]]:
     return DeltaTable(path).to_pyarrow_table().sort_by("id").to_pylist()
 
 
-def customers() -> list[dict[str, Any]]:
-    """What PostgreSQL has in the end."""
-    parse = {"joined": dt.date.fromisoformat, "seen": dt.datetime.fromisoformat, "called": dt.datetime.fromisoformat}
+def rows_of(recording: Recording, table: str) -> list[dict[str, Any]]:
+    """What the database has in the end."""
+    parse: dict[str, Callable[[Any], Any]] = {
+        "id": int,
+        "balance": Decimal,
+        "joined": dt.date.fromisoformat,
+        "seen": dt.datetime.fromisoformat,
+        # MariaDB tells it in UTC.
+        "called": lambda text: in_utc(dt.datetime.fromisoformat(text)),
+    }
     return [
-        {name: parse.get(name, lambda it: it)(value) if value is not None else None for name, value in row.items()}
-        for row in rows_of("customers", parse_float=Decimal)
+        {name: parse.get(name, str)(value) if value is not None else None for name, value in row.items()}
+        for row in recording.rows_of(table, parse_float=Decimal)
     ]
 
 
+def in_utc(time: dt.datetime) -> dt.datetime:
+    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize("recording", [POSTGRES, MARIADB], ids=["PostgreSQL", "MariaDB"])
 def test_a_table_is_that_of_the_database_also_after_debezium_has_sent_some_changes_again(
-    spark: SparkSession, kafka: Kafka, tmp_path: Path
+    spark: SparkSession, kafka: Kafka, tmp_path: Path, recording: Recording
 ):
-    recorded = messages("customers")
-    topic, out = topic_of(kafka, "customers", recorded[: len(recorded) // 2]), tmp_path / "out"
+    recorded = recording.messages("customers")
+    topic, out = topic_of(kafka, f"customers_{recording.database}", recorded[: len(recorded) // 2]), tmp_path / "out"
     source = changes_of(kafka, topic, CUSTOMER, startingOffsets="earliest")
     checkpoints = {"checkpointRoot": str(tmp_path / "checkpoints")}
     sink = mirror(out, COLUMNS, trigger="availableNow")
@@ -75,16 +87,16 @@ def test_a_table_is_that_of_the_database_also_after_debezium_has_sent_some_chang
     # As after a restart that forgot what had been sent last.
     send(kafka, topic, recorded[len(recorded) // 4 :])
     StreamRun(pipeline, spark).run()
-    assert [{name: row[name] for name in COLUMNS} for row in rows_in(out)] == customers()
+    assert [{name: row[name] for name in COLUMNS} for row in rows_in(out)] == rows_of(recording, "customers")
 
 
 def test_a_history_has_each_version_once(spark: SparkSession, kafka: Kafka, tmp_path: Path):
-    recorded = messages("customers", schemas=False)
+    recorded = POSTGRES.messages("customers", schemas=False)
     topic, out = topic_of(kafka, "history", [*recorded, *recorded[len(recorded) // 4 :]]), tmp_path / "out"
     types = {"valueTypes": {"balance": "Decimal(2)", "seen": "MicroTimestamp"}}
     run(spark, changes_of(kafka, topic, CUSTOMER, **types), mirror(out, COLUMNS, scdType=2))
     rows = rows_in(out)
-    assert [{name: row[name] for name in COLUMNS} for row in rows if row["current"]] == customers()
+    assert [{name: row[name] for name in COLUMNS} for row in rows if row["current"]] == rows_of(POSTGRES, "customers")
     versions = {key: [row["name"] for row in sorted(rows, key=validity) if row["id"] == key] for key in (1, 2, 14)}
     # Of 2, one version is of another balance.
     assert versions == {1: ["Ada", "Ada L."], 2: ["Bob", "a", "b"], 14: ["n14", "n14", "again"]}
@@ -94,17 +106,21 @@ def validity(row: dict[str, Any]) -> str:
     return row["validFrom"]
 
 
-def test_a_truncation_empties_the_table_in_its_place(spark: SparkSession, kafka: Kafka, tmp_path: Path):
-    topic, out = topic_of(kafka, "visits", messages("visits", schemas=False)), tmp_path / "out"
+@pytest.mark.parametrize("recording", [POSTGRES, MARIADB], ids=["PostgreSQL", "MariaDB"])
+def test_a_truncation_empties_the_table_in_its_place(
+    spark: SparkSession, kafka: Kafka, tmp_path: Path, recording: Recording
+):
+    recorded = recording.messages("visits", schemas=False)
+    topic, out = topic_of(kafka, f"visits_{recording.database}", recorded), tmp_path / "out"
     step = mirror(out, ["id", "page"], truncateWhen="change_op = 't'")
     run(spark, changes_of(kafka, topic, "id INT, page STRING"), step)
-    assert [{"id": row["id"], "page": row["page"]} for row in rows_in(out)] == rows_of("visits")
+    assert [{"id": row["id"], "page": row["page"]} for row in rows_in(out)] == rows_of(recording, "visits")
 
 
 def test_a_stream_stops_at_a_value_that_is_too_wide_and_goes_on_there_with_a_wider_type(
     spark: SparkSession, kafka: Kafka, tmp_path: Path
 ):
-    [first, second, third, *_] = messages("visits")
+    [first, second, third, *_] = POSTGRES.messages("visits")
     topic, out = topic_of(kafka, "wider", [first, second]), tmp_path / "out"
     policy = {"newColumns": "add", "typeChanges": "widen"}
     sink = mirror(out, ["id", "page"], trigger="availableNow")
@@ -129,7 +145,7 @@ def test_a_stream_stops_at_a_value_that_is_too_wide_and_goes_on_there_with_a_wid
 
 
 def test_what_is_no_change_of_a_row_stops_the_load_or_is_set_aside(spark: SparkSession, kafka: Kafka, tmp_path: Path):
-    letters, others = messages("letters"), messages_in("dbz.transaction")
+    letters, others = POSTGRES.messages("letters"), POSTGRES.messages_in("dbz.transaction")
     topic = topic_of(kafka, "letters", [*letters, *others])
     schema = "id INT, title STRING, body STRING"
     ignored = {"ignoredColumns": ["pages", "tags", "scan", "doc"]}

@@ -78,9 +78,23 @@ def start_server(conf: dict[str, str]) -> tuple[str, ServerProcess]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[str, ServerProcess]]:
+def event_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the server keeps what its UI shows."""
+    return tmp_path_factory.mktemp("events")
+
+
+@pytest.fixture(scope="module")
+def server(event_log: Path) -> Iterator[tuple[str, ServerProcess]]:
     """A server with Delta Lake, and its address."""
-    address, process = start_server(EVERYWHERE_CONF)
+    events = {
+        "spark.eventLog.enabled": "true",
+        "spark.eventLog.dir": event_log.as_uri(),
+        "spark.eventLog.compress": "false",
+        "spark.eventLog.rolling.enabled": "false",
+        # The session of a run brings its own.
+        "spark.sql.redaction.string.regex": "nothing",
+    }
+    address, process = start_server({**EVERYWHERE_CONF, **events})
     yield address, process
     process.stop()
     shutil.rmtree(process.folder)
@@ -312,7 +326,7 @@ for uri, *keys in json.load(sys.stdin):
 
 
 @pytest.mark.usefixtures("remote")
-def test_a_client_with_other_keys_for_a_bucket_is_not_given_those_of_the_client_before(s3: S3Server):
+def test_a_client_with_other_keys_for_a_bucket_is_not_given_those_of_the_client_before(s3: S3Server, event_log: Path):
     s3.make_bucket("over-connect")
     uri, right = "s3a://over-connect/new", s3.credentials()
     wrong = {**right, "secretAccessKey": "not-the-key-of-anyone"}
@@ -334,6 +348,11 @@ def test_a_client_with_other_keys_for_a_bucket_is_not_given_those_of_the_client_
     assert not refused_keys.isdigit()
     assert kept == "3"
     assert not again.isdigit()
+    # What a client asks is shown there.
+    (events,) = [file.read_text() for file in event_log.iterdir()]
+    assert "fs.s3a.endpoint" in events
+    shown = [name for name, keys in {"right": right, "wrong": wrong}.items() if keys["secretAccessKey"] in events]
+    assert shown == []
 
 
 def test_a_server_without_delta_is_named_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

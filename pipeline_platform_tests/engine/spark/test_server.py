@@ -56,7 +56,13 @@ print(SparkSession.builder.remote(sys.argv[1]).getOrCreate().range(3).count())
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the server of these tests is noted; ends it, if it runs."""
     folder = tmp_path_factory.mktemp("state")
+    # As for a service, whose PATH does not know the environment that the platform is in.
+    another = tmp_path_factory.mktemp("another") / "python3"
+    another.write_text("#!/bin/sh\necho this is another Python >&2\nexit 3\n")
+    another.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch, spark_state(folder):
+        patch.setenv("PATH", f"{another.parent}:{os.environ['PATH']}")
+        patch.delenv("PYSPARK_PYTHON", raising=False)
         patch.setenv(SERVER_VARIABLE, "running")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-shell")
         yield folder
@@ -166,6 +172,23 @@ def test_the_server_does_not_know_the_credentials_of_the_shell_that_started_it(s
     known = psutil.Process(server.jvm.pid).environ()
     assert "PATH" in known
     assert "AWS_SECRET_ACCESS_KEY" not in known
+
+
+PYTHON_OF_WORKERS = """
+from pipeline_platform.engine.spark.server import Use
+from pipeline_platform.engine.spark.session import spark_session
+
+spark = spark_session("client", {}, server=Use.RUNNING)
+print(spark.range(1).mapInArrow(lambda batches: batches, "id BIGINT").count())
+"""
+
+
+def test_functions_in_python_run_in_that_of_who_started_the_server_whatever_the_path_has(server: SparkServer):
+    assert server.is_alive()
+    done = subprocess.run(
+        [sys.executable, "-c", PYTHON_OF_WORKERS], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
+    assert done.stdout == "1\n", done.stderr[-2000:]
 
 
 def test_starting_it_twice_gives_the_same_one_and_its_status_tells_how_it_is(server: SparkServer):

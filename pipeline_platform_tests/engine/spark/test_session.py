@@ -36,6 +36,12 @@ def test_a_session_has_no_function_that_runs_java_code_whatever_it_is_called_by(
         ("[pwd=a, url=b, password=c, fs.s3a.secret.key=d", "[***, url=b, ***, ***"),
         ("[token=, a=b]", "[***, a=b]"),
         ("Filter (a#1 > 5 AND b#2 = x)", "Filter (a#1 > 5 AND b#2 = x)"),
+        (
+            'options {\n  key: "fs.s3a.secret.key"\n  value: "a \\" b, c"\n}\noptions {\n  key: "d"\n  value: "e"\n}',
+            'options {\n  ***\n}\noptions {\n  key: "d"\n  value: "e"\n}',
+        ),
+        ('key: "password"\n  value: "cut of', "***"),
+        ('value: "jdbc:mysql://h:1/d?a=b&keyStorePassword=c%20d&e=f"\n}', 'value: "jdbc:mysql://h:1/d?a=b&***\n}'),
     ],
 )
 def test_a_secret_among_the_options_of_a_plan_is_hidden_whole(text: str, shown: str):
@@ -43,7 +49,20 @@ def test_a_secret_among_the_options_of_a_plan_is_hidden_whole(text: str, shown: 
     assert re.sub(IN_PLANS, "***", text) == shown
 
 
-@pytest.mark.parametrize("piece", ["a.b-c", "jaas.config=", 'jaas.config="', "password", 'password="', "x=y, ", ";"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "a.b-c",
+        "jaas.config=",
+        'jaas.config="',
+        "password",
+        'password="',
+        "x=y, ",
+        ";",
+        'key: "a',
+        'key: "password" value: "',
+    ],
+)
 def test_a_plan_is_searched_in_time_that_grows_with_it(piece: str):
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))

@@ -18,7 +18,7 @@ from pipeline_platform.connectors.delta.schema_enforcement import widens
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.by_name import by_name, joint_type
-from pipeline_platform.frames.columns import field_named, quoted
+from pipeline_platform.frames.columns import field_named, in_sql, quoted
 from pipeline_platform.frames.fitted_frame import fitted_frame, shaped
 from pipeline_platform.frames.schema_drift import Drift, schema_drift
 from pipeline_platform.frames.widening import holds
@@ -56,7 +56,7 @@ def fitted_changes(
     else:
         _require_found_by(given, table, place.uri, policy)
         told = f"the table at {place.uri}"
-        drift = schema_drift(given.in_table().schema, table, told, policy, widens, partitions)
+        drift = schema_drift(given.in_table().schema, table, told, policy, widens, fixed=partitions)
         _require_whole_values(drift, table, place.uri)
         given = _fitted(given, drift, table)
     wanted = {name: common_type(given.columns.types[name]) for name in remembered}
@@ -173,7 +173,7 @@ def _require_memory_fits(
         can_widen = widens(kind, wanted[name])
         if wanted[name] == kind or (can_widen and policy.type_changes == "widen"):
             continue
-        cast = f"cast it with enrichData: CAST({name} AS {kind.simpleString()})"
+        cast = f"cast it with enrichData: CAST({in_sql(name)} AS {kind.simpleString()})"
         raise PipelineExecutionException(
             f"the column '{name}' is {wanted[name].simpleString()}, and the changes that are remembered beside the "
             f"table at {path} have it as {kind.simpleString()}",

@@ -6,9 +6,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
-from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
+from pipeline_platform.connectors.jdbc.driver_options import driver_options
 from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.extras import Extra
 from pipeline_platform.frames.storable import StorableTypes
@@ -70,9 +70,7 @@ class MySQL(Database):
         return f"CONVERT(CONVERT({column} USING utf8mb4) USING binary)"
 
     def spark_options(self) -> dict[str, str]:
-        host = self.credentials.host
-        server = f"[{host}]" if ":" in host else host
-        return {
+        properties = {
             "connectTimeout": str(CONNECT_SECONDS * 1000),
             "socketTimeout": str(self.silence_seconds * 1000),
             "tcpKeepAlive": "true",
@@ -82,11 +80,8 @@ class MySQL(Database):
             "forceConnectionTimeZoneToSession": "true",
             # Texts are read, and compared, as the bytes that they are in it.
             "characterEncoding": "UTF-8",
-            "url": f"jdbc:mysql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
-            "driver": "com.mysql.cj.jdbc.Driver",
-            "user": self.credentials.username,
-            "password": self.password,
         }
+        return driver_options("mysql", "com.mysql.cj.jdbc.Driver", self.credentials, properties)
 
     def fetch_options(self, rows: int) -> dict[str, str]:
         with_cursor = self.properties.get("useCursorFetch", "").lower() == "true"

@@ -7,9 +7,9 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
-from urllib.parse import quote
 
 from pipeline_platform.connectors.jdbc.database import CONNECT_SECONDS, Cursor, Database, DatabaseConnection, ErrorKind
+from pipeline_platform.connectors.jdbc.driver_options import driver_options
 from pipeline_platform.connectors.jdbc.silence import silence_limited
 from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.extras import Extra
@@ -83,18 +83,13 @@ class Postgres(Database):
         return f'{column}::text COLLATE "C"'
 
     def spark_options(self) -> dict[str, str]:
-        host = self.credentials.host
-        server = f"[{host}]" if ":" in host else host
-        return {
+        properties = {
             "connectTimeout": str(CONNECT_SECONDS),
             "socketTimeout": str(self.silence_seconds),
             "tcpKeepAlive": "true",
             **self.properties,
-            "url": f"jdbc:postgresql://{server}:{self.credentials.port}/{quote(self.credentials.database, safe='')}",
-            "driver": "org.postgresql.Driver",
-            "user": self.credentials.username,
-            "password": self.password,
         }
+        return driver_options("postgresql", "org.postgresql.Driver", self.credentials, properties)
 
     def fetch_options(self, rows: int) -> dict[str, str]:
         return {"fetchsize": str(rows), "sessionInitStatement": _ENDS_WITH_ITS_CLIENT}
