@@ -7,8 +7,10 @@ import struct
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyarrow.dataset as ds
 from deltalake import DeltaTable
@@ -26,6 +28,11 @@ def text(longest: int = 40) -> str:
     pieces = ('"', "'", "\\", ",", "\n", "\r\n", "\t", " ", "%s", "{", "NULL", "\u2028", "é", "𝄞")
     some = (chr(CHANCE.choice((CHANCE.randrange(1, 0xD800), CHANCE.randrange(0xE000, 0x110000)))) for _ in range(9))
     return "".join(CHANCE.choices([*pieces, *some], k=CHANCE.randrange(longest)))
+
+
+def words(longest: int) -> str:
+    """Text without blanks at its end, which a CHAR of MySQL does not keep."""
+    return "".join(CHANCE.choices(("a", "B", "é", "𝄞", " "), k=CHANCE.randrange(longest))).rstrip()
 
 
 def double(form: str = "d") -> float:
@@ -73,6 +80,7 @@ POSTGRES: dict[str, tuple[str, Callable[[], Any]]] = {
     "free": ("numeric", lambda: Decimal(CHANCE.randrange(-(10**38) + 1, 10**38)).scaleb(-18)),
     "numbers": ("int[]", lambda: [CHANCE.choice((None, integer(32))) for _ in range(CHANCE.randrange(4))]),
     "texts": ("text[]", lambda: [CHANCE.choice((None, text(9))) for _ in range(CHANCE.randrange(4))]),
+    "fixed": ("char(9)", lambda: f"{words(9):9}"),
     "clocks": ("timestamp[]", lambda: [CHANCE.choice((None, time())) for _ in range(CHANCE.randrange(4))]),
 }
 MYSQL: dict[str, tuple[str, Callable[[], Any]]] = {
@@ -83,6 +91,12 @@ MYSQL: dict[str, tuple[str, Callable[[], Any]]] = {
     "words": ("text CHARACTER SET utf8mb4", text),
     "raw": ("varbinary(20)", lambda: CHANCE.randbytes(CHANCE.randrange(20))),
     "huge": ("bigint unsigned", lambda: CHANCE.randrange(2**64)),
+    "fixed": ("char(9) CHARACTER SET utf8mb4", lambda: words(9)),
+    "size": ("enum('small','extra large','m')", lambda: CHANCE.choice(("small", "extra large", "m"))),
+    "some": ("set('aa','b')", lambda: CHANCE.choice(("", "aa", "b", "aa,b"))),
+    "v4": ("inet4", lambda: str(IPv4Address(CHANCE.randrange(2**32)))),
+    "v6": ("inet6", lambda: str(IPv6Address(CHANCE.randrange(2**32, 2**128)))),
+    "uuid": ("uuid", lambda: str(UUID(int=CHANCE.randrange(2**128), version=4))),
 }
 
 

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import in_sql
+from pipeline_platform.frames.columns import field_named, in_sql
 from pipeline_platform.frames.storable import field_names
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-    from pyspark.sql.types import DataType, StructType
+    from pyspark.sql.types import DataType, StructField, StructType
 
 _COLUMN_MAPPING = "delta.columnMapping.mode"
 TYPE_WIDENING = "delta.enableTypeWidening"
 """The property of a table whose columns may get wider types."""
 _COLUMN_MAPPING_DEFAULT = "spark.databricks.delta.properties.defaults.columnMapping.mode"
+# Where Spark keeps that a text is a CHAR or a VARCHAR.
+_CHAR_TYPE = "__CHAR_VARCHAR_TYPE_STRING"
 _NOT_IN_NAMES = " ,;{}()\n\t="
 
 
@@ -37,6 +39,35 @@ def require_partitions(path: str, wanted: Sequence[str], existing: Sequence[str]
             f"the table at {path} is partitioned by {have}, and 'partitionBy' says {', '.join(wanted)}",
             hint="leave 'partitionBy' out, or write with mode overwrite and overwriteSchema",
         )
+
+
+def require_no_padding(frame: DataFrame, table: StructType, path: str) -> None:
+    """Require that texts are not written into columns in which an earlier version has padded those of MySQL.
+
+    Args:
+        frame: What is written.
+        table: The table's columns.
+        path: Of the table, for the message.
+
+    Raises:
+        PipelineExecutionException: The table has such a column: a merge by it would find none of its rows, and Spark
+            shows its values with blanks behind them, whatever is written.
+    """
+    for column in table:
+        given = field_named(frame.schema, column.name)
+        is_mysqls = column.metadata.get("jdbcClientType") == "CHAR"
+        if is_mysqls and given is not None and _is_char(column) and not _is_char(given):
+            raise PipelineExecutionException(
+                f"the column '{column.name}' of the table at {path} is {column.metadata[_CHAR_TYPE]}: an earlier "
+                "version read texts of MySQL with blanks behind them, and now they come without",
+                hint="load all rows anew, with the table removed or mode overwrite and overwriteSchema; or, in Spark's "
+                f"SQL, ALTER TABLE ... ALTER COLUMN {column.name} TYPE STRING, then UPDATE ... SET {column.name} = "
+                f"rtrim({column.name}), for each such column",
+            )
+
+
+def _is_char(column: StructField) -> bool:
+    return str(column.metadata.get(_CHAR_TYPE, "")).startswith("char(")
 
 
 def require_names(frame: DataFrame, names: Sequence[str], properties: Mapping[str, str | None]) -> None:

@@ -20,6 +20,7 @@ from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
     require_names,
+    require_no_padding,
     require_partitions,
     require_schema,
     widens,
@@ -127,6 +128,7 @@ class DeltaWrite:
         require_partitions(self.how.path, self.how.partition_by, metadata.partition_columns)
         reader = self.frame.sparkSession.read.format("delta").options(**self.place.spark_options())
         schema = reader.load(self.place.uri).schema
+        require_no_padding(self.frame, schema, self.how.path)
         if self.given is not None:
             self._change_load(self.given).require_fit(schema, self.how.schema_policy)
         fitted, properties = self._fitted(schema, metadata), metadata.configuration

@@ -27,6 +27,8 @@ class CatalogColumn:
         set_at_changes: Whether the system sets it to the time at which the row was changed.
         care: What a reader has to know of its values in a frame; None for nothing.
         read_as: What is read in its place, as the system's SQL, as a frame can't hold its type.
+        unheld: Whether a frame can't hold all of its dates or times: `no`, `maybe` if the type has such values, and
+            `yes` if the catalog shows one.
     """
 
     name: str
@@ -37,6 +39,7 @@ class CatalogColumn:
     set_at_changes: bool = False
     care: str | None = None
     read_as: str | None = None
+    unheld: Literal["no", "maybe", "yes"] = "no"
 
 
 @dataclass(frozen=True)

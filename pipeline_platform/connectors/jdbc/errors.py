@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
-from pipeline_platform.connectors.jdbc.source_columns import UNHELD_VALUE
+from pipeline_platform.connectors.jdbc.source_columns import unheld
 from pipeline_platform.frames.rules import UNREACHABLE, Rule
 
 OTHER_SESSION = "another session was using the same rows or tables; run again"
 """What to do about a deadlock, or a lock that was waited for too long."""
+_AS_TEXT = "CAST(... AS text), in MySQL CAST(... AS char)"
 
 RULES = (
     Rule(
-        "exclude the value, or cast the column to what a frame can hold, in 'query'; 'invalidDates' can make a date "
-        "or time null",
+        "exclude the value with 'query', or read the column there as a decimal that a frame can hold, CAST(... AS "
+        f"decimal(38,18)), or as text, {_AS_TEXT}",
         classes=("java.sql.SQLException",),
-        says=UNHELD_VALUE,
+        says=unheld("number"),
+        quotes=True,
+    ),
+    Rule(
+        f"exclude the value with 'query', or read the column there as text, {_AS_TEXT}; with 'invalidDates' \"null\" "
+        "it becomes NULL",
+        classes=("java.sql.SQLException",),
+        says=unheld("date"),
+        quotes=True,
+    ),
+    Rule(
+        f"a frame has a time as a timestamp of the day 1970-01-01 in UTC: read the column with 'query' as text, "
+        f"{_AS_TEXT}; with 'invalidDates' \"null\" what is not of that day becomes NULL",
+        classes=("java.sql.SQLException",),
+        says=unheld("time"),
+        quotes=True,
+    ),
+    Rule(
+        f"read the column with 'query' as text, {_AS_TEXT}, or its elements alone",
+        classes=("java.sql.SQLException",),
+        says=unheld("nested array"),
         quotes=True,
     ),
     Rule("use one of the columns that are there", states=("42703",)),

@@ -15,7 +15,7 @@ from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.partition_range import range_kind
-from pipeline_platform.connectors.jdbc.source_columns import SourceColumn, guarded, in_own_types
+from pipeline_platform.connectors.jdbc.source_columns import SourceColumn, guarded, in_own_types, taken_types
 from pipeline_platform.frames.jvm_zone import require_utc
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.incremental import ReadsIncrements
@@ -51,8 +51,9 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
     invalid_dates: Annotated[Literal["fail", "null"], one_of("fail", "null")] = "fail"
     """What happens to a date or time that a frame can't hold; with `null` it becomes NULL.
 
-    In PostgreSQL these are infinity, dates before the year 1 or after 9999, and 24:00; in MySQL a date with a zero in
-    it, and a time beyond a day, such as 25:00.
+    In PostgreSQL these are infinity, dates before the year 1 or after 9999, 24:00, and a `timetz` that is on another
+    day in UTC; in MySQL a date with a zero in it, the year 0000, and a time below 0 or beyond a day, such as 25:00. In
+    both, they are the days from 1582-10-05 to 1582-10-14, which the JDBC drivers' calendar does not have.
     """
 
     @model_validator(mode="after")
@@ -106,7 +107,7 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
             if any(_has_time(field.dataType) for field in frame.schema):
                 require_utc(spark)
             guarded_source = guarded(source, [(database.quoted(column.name), column) for column in columns])
-            reader = reader.option("dbtable", guarded_source)
+            reader = reader.option("dbtable", guarded_source).options(**taken_types(columns))
             if guarded_source != source:
                 frame = reader.load()
             if self.partition_column is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 MOST_DIGITS = 38
-UNHELD_VALUE = r"a value that a frame cannot hold, in the column \[.*\] of the source"
-"""What the database says of such a value: a regular expression, as the column's name is part of it."""
+What = Literal["number", "date", "time", "nested array"]
+"""What a value is that a frame can't hold: a point in time is a date, and a time of day a time."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class SourceColumn:
         condition: Raises an error, as the system's SQL, for a value that a frame can't hold, and is true of any other;
             None if a frame can hold all.
         data_type: What the frame has in place of the expression's type.
+        taken_for: What Spark is to take the expression for, in place of what the driver says of it. A filter of the
+            column still reaches the database, as it does not with `data_type`.
         held: True of the values that a frame can hold, as the system's SQL; None if it can hold all.
     """
 
@@ -40,6 +42,7 @@ class SourceColumn:
     expression: str | None = None
     condition: str | None = None
     data_type: DataType | None = None
+    taken_for: DataType | None = None
     held: str | None = None
 
 
@@ -59,6 +62,12 @@ def guarded(source: str, columns: Sequence[tuple[str, SourceColumn]]) -> str:
     return f"(SELECT {'*' if is_plain else ', '.join(read)} FROM {source}{where}) AS guarded"
 
 
+def taken_types(columns: Sequence[SourceColumn]) -> dict[str, str]:
+    """Options of Spark's JDBC reader for what it is to take the columns for."""
+    types = [f"{quoted(one.name)} {one.taken_for.simpleString()}" for one in columns if one.taken_for is not None]
+    return {"customSchema": ", ".join(types)} if types else {}
+
+
 def in_own_types(frame: DataFrame, columns: Sequence[SourceColumn]) -> DataFrame:
     """The frame with the types that its columns have in the source, where they were read in another."""
     from pyspark.sql import functions as F
@@ -72,9 +81,14 @@ def in_own_types(frame: DataFrame, columns: Sequence[SourceColumn]) -> DataFrame
     )
 
 
-def complaint(name: str) -> str:
-    """What the error says of a value of this column; as `UNHELD_VALUE` finds it."""
-    return f"a value that a frame cannot hold, in the column [{name}] of the source"
+def complaint(name: str, what: What) -> str:
+    """What the error says of a value of this column; as `unheld` finds it."""
+    return f"a {what} that a frame cannot hold, in the column [{name}] of the source"
+
+
+def unheld(what: What) -> str:
+    """What the database says of such a value: a regular expression, as the column's name is part of it."""
+    return rf"a {what} that a frame cannot hold, in the column \[.*\] of the source"
 
 
 def too_wide(name: str, type_: str, narrower: str, text: str) -> PipelineExecutionException:

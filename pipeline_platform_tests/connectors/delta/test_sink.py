@@ -55,6 +55,31 @@ def rows_as_written(table: Path) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["id"] is not None, row["id"]))
 
 
+def test_a_text_that_an_earlier_version_padded_is_not_joined_by_one_that_is_not(
+    spark: SparkSession, write: Write, table: Path
+) -> None:
+    schema, modes = (
+        "id STRING, n INT",
+        ({"mode": "append"}, {"mode": "overwrite"}, {"mode": "merge", "mergeKeys": ["id"]}),
+    )
+    was, now = [{"id": "m" + " " * 10, "n": 1}], [{"id": "m", "n": 2}]
+    # As an ENUM of MySQL was read.
+    char = {"jdbcClientType": "CHAR", "__CHAR_VARCHAR_TYPE_STRING": "char(11)"}
+    padded = spark.createDataFrame([tuple(row.values()) for row in was], schema).withMetadata("id", char)
+    padded.write.format("delta").save(str(table))
+    hint = ""
+    for mode in modes:
+        with pytest.raises(PipelineExecutionException, match=r"'id' of the table at .* is char\(11\)") as raised:
+            write(now, schema, **mode)
+        hint = raised.value.hint or ""
+    assert rows_as_written(table) == was
+    assert "ALTER TABLE ... ALTER COLUMN id TYPE STRING, then UPDATE ... SET id = rtrim(id)" in hint
+    spark.sql(f"ALTER TABLE delta.`{table}` ALTER COLUMN id TYPE STRING")
+    spark.sql(f"UPDATE delta.`{table}` SET id = rtrim(id)")
+    write(now, schema, **modes[-1])
+    assert rows_as_written(table) == now
+
+
 def test_an_append_adds_the_rows(write: Write, table: Path) -> None:
     write(ONE_AND_TWO)
     metrics = write(THREE, mode="Append")

@@ -136,6 +136,28 @@ def test_mysql_tells_keys_cursors_checks_and_types(in_mysql: Schema):
     assert step(odd, "validateBusinessRules")["rules"][0]["rule"] == "`100%` <= 100"
 
 
+def test_a_column_that_may_become_null_is_not_validated_for_it(schema: Schema):
+    if schema.is_postgres:
+        odd, day, more = "timestamp NOT NULL", "date NOT NULL", "clock time NOT NULL"
+    else:
+        odd, day, more = "datetime NOT NULL DEFAULT '0000-00-00'", "date NOT NULL", "clock time NOT NULL"
+    schema.query(
+        ("" if schema.is_postgres else "SET STATEMENT sql_mode = '' FOR ")
+        + f"CREATE TABLE {schema.name}.t (id int NOT NULL, odd {odd}, day {day}, {more})"
+    )
+    if schema.is_postgres:
+        schema.query(
+            f"INSERT INTO {schema.name}.t SELECT 1, 'infinity', '2024-01-01', '12:00' FROM generate_series(1, 9)"
+        )
+        schema.query(f"ANALYZE {schema.name}.t")
+    pattern = ("--tables", f"{schema.name}.*")
+    table = found(schema, *pattern)["t"]
+    assert step(table, "validateNulls") == {"notNullColumns": ["id", "day", "clock"]}
+    assert "validateNulls leaves it out" in next(care["note"] for care in table["care"] if care["of"] == "odd")
+    told = found(schema, *pattern, "--config", "invalidDates=null")["t"]
+    assert step(told, "validateNulls") == {"notNullColumns": ["id"]}
+
+
 @pytest.mark.parametrize("grows", [False, True], ids=["as they are", "with one that only grows"])
 def test_check_accepts_what_is_written_and_no_file_is_replaced_unasked(schema: Schema, tmp_path: Path, grows: bool):
     options = ("--append-only", "events" if schema.is_postgres else "customers") if grows else ()

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pandas
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -291,13 +293,23 @@ POSTGRES_CANT = (
     "date '0044-03-15 BC'",
     "timestamptz '10000-01-01 00:00:00+00'",
     "ARRAY[timestamp 'infinity']",
+    "ARRAY[date '1582-10-05']",
+    "date '1582-10-14'",
+    "timestamp '1582-10-14 23:59:59.999999'",
+    "timestamptz '1582-10-05 00:00:00+00'",
     "time '24:00'",
+    "timetz '24:00+00'",
+    "timetz '01:00+02'",
+    "ARRAY[time '24:00']",
 )
 MYSQL_CANT = (
     "CAST(1.12345678901234567890123456789 AS decimal(65,30))",
     "CAST('2024-00-10' AS date)",
     "CAST('0000-01-01' AS datetime)",
+    "CAST('1582-10-05' AS date)",
+    "CAST('1582-10-14 23:59:59' AS datetime)",
     "CAST('25:00:00' AS time)",
+    "CAST('-00:00:01' AS time)",
 )
 
 
@@ -306,21 +318,37 @@ def test_a_value_that_a_frame_cannot_hold_is_an_error_that_names_the_column(
 ) -> None:
     cases = POSTGRES_CANT if schema.is_postgres else MYSQL_CANT
     if not schema.is_postgres:
-        schema.query(f"CREATE TABLE {schema.name}.t (v date)")
-        schema.query(f"SET STATEMENT sql_mode = '' FOR INSERT INTO {schema.name}.t VALUES ('0000-00-00')")
-        cases = (*cases, f"(SELECT v FROM {schema.name}.t)")
+        schema.query(f"CREATE TABLE {schema.name}.t (v date, y year)")
+        schema.query(f"SET STATEMENT sql_mode = '' FOR INSERT INTO {schema.name}.t VALUES ('0000-00-00', 0)")
+        cases = (*cases, f"(SELECT v FROM {schema.name}.t)", f"(SELECT y FROM {schema.name}.t)")
     for value in cases:
         # Not a constant, which would be looked at before there is a row.
         query = f"SELECT id, CASE WHEN id = 2 THEN {value} END AS odd FROM (SELECT 1 AS id UNION ALL SELECT 2) ids"
         error, attempts = failed(spark, schema.extract(query=query), tmp_path / "out")
-        assert error.message == "a value that a frame cannot hold, in the column [odd] of the source", value
-        assert "'invalidDates'" in (error.hint or "")
+        number = any(kind in value for kind in ("numeric", "decimal"))
+        what = (
+            "number" if number else "time" if "time '" in value or "AS time)" in value or "timetz" in value else "date"
+        )
+        assert error.message == f"a {what} that a frame cannot hold, in the column [odd] of the source", value
+        assert ("'invalidDates'" in (error.hint or "")) == (not number)
+        assert "as text, CAST(" in (error.hint or "")
         assert attempts == 1
-        if not any(kind in value for kind in ("numeric", "decimal")):
+        if not number:
             frame = read(spark, schema.extract(query=query, invalidDates="null"))
             found = frame.collect()
             assert [row[0] for row in found] == [1, 2]
             assert [row[1] for row in found] in ([None, None], [None, [None]]), value
+
+
+@pytest.mark.parametrize(("type_", "invalid"), [("time", "fail"), ("time", "null"), ("date", "null")], ids=str)
+def test_arrays_of_arrays_do_not_become_one_array_of_all_their_elements(
+    spark: SparkSession, in_postgres: Schema, tmp_path: Path, type_: str, invalid: str
+) -> None:
+    value = "12:00" if type_ == "time" else "2024-01-01"
+    query = f"SELECT ARRAY[ARRAY[{type_} '{value}'], ARRAY[{type_} '{value}']] AS odd"
+    error, _ = failed(spark, in_postgres.extract(query=query, invalidDates=invalid), tmp_path / "out")
+    assert error.message == "a nested array that a frame cannot hold, in the column [odd] of the source"
+    assert "as text" in (error.hint or "")
 
 
 def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
@@ -341,12 +369,12 @@ def test_a_value_that_a_frame_cannot_hold_is_no_bound_of_the_partitions(
         found = [(row[0], row[1] and str(row[1])[:10]) for row in frame.sort("id").collect()]
         assert found == [(0, days[0]), (1, None), (2, days[2]), (3, None)]
     error, _ = failed(spark, schema.extract(**config), tmp_path / "out")
-    assert error.message == "a value that a frame cannot hold, in the column [day] of the source"
+    assert error.message == "a date that a frame cannot hold, in the column [day] of the source"
     assert "'invalidDates'" in (error.hint or "")
     config = {"query": f"SELECT id, n FROM {schema.name}.t", "partitionColumn": "n", "numPartitions": 2}
     if schema.is_postgres:
         error, _ = failed(spark, schema.extract(**config), tmp_path / "out")
-        assert error.message == "a value that a frame cannot hold, in the column [n] of the source"
+        assert error.message == "a number that a frame cannot hold, in the column [n] of the source"
         return
     forgiving = {"zeroDateTimeBehavior": "CONVERT_TO_NULL"}
     found = schema.extract(properties=forgiving, partitionColumn="at", numPartitions=2)
@@ -383,6 +411,128 @@ def test_bits_and_floats_of_mysql_are_what_they_are(spark: SparkSession, in_mysq
     assert [row[5] for row in rows] == [16777216.0, struct.unpack("f", struct.pack("f", 1.1))[0], None]
     number = read(spark, in_mysql.extract(properties={"tinyInt1isBit": "false"}))
     assert [row.flag for row in number.orderBy("id").collect()] == [2, -1, None]
+
+
+def test_a_time_keeps_its_microseconds(spark: SparkSession, schema: Schema) -> None:
+    clock, last = "12:34:56.789012", "23:59:59.999999"
+    columns = ("a time, b time(3), c timetz, d time[]") if schema.is_postgres else ("a time(6), b time(3)")
+    others = (f", '{clock}+02', '{{NULL,{clock}}}'", ", '00:00-00', NULL") if schema.is_postgres else ("", "")
+    schema.query(f"CREATE TABLE {schema.name}.t (id int, {columns})")
+    schema.query(
+        f"INSERT INTO {schema.name}.t VALUES (1, '{clock}', '{clock}'{others[0]}), (2, '{last}', '00:00'{others[1]})"
+    )
+    frame = read(spark, schema.extract())
+    assert all(type_.endswith("timestamp") or type_ == "array<timestamp>" for _, type_ in frame.dtypes[1:])
+    shown = frame.sort("id").selectExpr(*[f"CAST({name} AS string)" for name in frame.columns[1:]]).collect()
+    at = "1970-01-01 12:34:56.789"
+    expected = [(f"{at}012", at), (f"1970-01-01 {last}", "1970-01-01 00:00:00")]
+    more = [("1970-01-01 10:34:56.789012", f"[null, {at}012]"), ("1970-01-01 00:00:00", None)]
+    if schema.is_postgres:
+        expected = [(*one, *other) for one, other in zip(expected, more, strict=True)]
+    assert [tuple(row) for row in shown] == expected
+    # The server carries out the filter.
+    assert frame.filter(f"a = TIMESTAMP '{at}012' AND b > TIMESTAMP '1970-01-01 00:00:01'").count() == 1
+
+
+def test_days_next_to_those_that_the_calendar_of_the_driver_lacks_stay_as_they_are(
+    spark: SparkSession, schema: Schema
+) -> None:
+    type_ = "timestamp" if schema.is_postgres else "datetime(6)"
+    schema.query(f"CREATE TABLE {schema.name}.t (day date, at {type_})")
+    days = [
+        ("0001-01-01", "0001-01-01 00:00:00"),
+        ("1582-10-04", "1582-10-04 23:59:59.999999"),
+        ("1582-10-15", "1582-10-15 00:00:00"),
+    ]
+    schema.query(f"INSERT INTO {schema.name}.t VALUES {str(days)[1:-1]}")
+    shown = read(spark, schema.extract()).sort("day").selectExpr("CAST(day AS string)", "CAST(at AS string)")
+    assert [tuple(row) for row in shown.collect()] == days
+
+
+def test_texts_of_mysql_are_as_the_server_gives_them_and_compared_by_character(
+    spark: SparkSession, in_mysql: Schema
+) -> None:
+    in_mysql.query(
+        f"CREATE TABLE {in_mysql.name}.t (id int, size enum('small','extra large','m'), c char(10), s set('aa','b'), "
+        "i inet4, u uuid, `o.``d'd {0}` varchar(9) CHARACTER SET latin1, v varchar(9), "
+        "l longtext CHARACTER SET utf16)"
+    )
+    in_mysql.query(
+        f"INSERT INTO {in_mysql.name}.t VALUES "
+        "(1, 'm', 'ab', 'b', '10.0.0.1', '123e4567-e89b-12d3-a456-426655440000', 'é', 'Ada ', '𝄞é'), "
+        "(2, 'small', '', 'aa,b', '9.0.0.1', NULL, 'e', 'ada', ' '), "
+        "(3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+    )
+    expected = in_mysql.rows()
+    frames = [read(spark, in_mysql.extract(properties=one)) for one in ({}, {"characterEncoding": "latin1"})]
+    for frame in frames:
+        assert {type_ for _, type_ in frame.dtypes[1:]} == {"string"}
+        assert [tuple(row) for row in frame.sort("id").collect()] == expected
+    before = len(in_mysql.server.log())
+    frame = frames[0]
+    rows = pandas.DataFrame(expected, columns=frame.columns)
+    for condition in (
+        "size = 'm'",
+        "size > 'b'",
+        "c = 'AB'",
+        "c = 'ab '",
+        "c <> 'AB'",
+        "s = 'b'",
+        "i > '9.0.0.0'",
+        "i = 'x'",
+        "u = '123E4567-e89b-12d3-a456-426655440000'",
+        "v = 'ada'",
+        "v IN ('ADA', 'ada ')",
+        "v > 'a'",
+        "v LIKE 'A%'",
+        "l = ''",
+        "`o.``d'd {0}` = 'é'",
+    ):
+        alone = duckdb.from_df(rows).filter(condition.replace("`o.``d'd {0}`", '"o.`d\'d {0}"'))
+        kept = [row[0] for row in alone.order("id").fetchall()]
+        assert [row.id for row in frame.filter(condition).sort("id").collect()] == kept, condition
+    assert "= 'ada'" in in_mysql.server.log()[before:]
+
+
+def test_a_text_that_grows_beyond_a_packet_of_mysql_does_not_become_null(spark: SparkSession, in_mysql: Schema) -> None:
+    in_mysql.query(f"CREATE TABLE {in_mysql.name}.t (id int, v longtext CHARACTER SET latin1)")
+    in_mysql.query(f"INSERT INTO {in_mysql.name}.t VALUES (1, repeat('é', 600000))")
+    [[before]] = in_mysql.query("SELECT @@GLOBAL.max_allowed_packet")
+    in_mysql.query("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        # In UTF-8 it takes twice the bytes.
+        assert read(spark, in_mysql.extract()).filter("v IS NULL").count() == 0
+        with pytest.raises(Exception, match="You can change this value on the server"):
+            read(spark, in_mysql.extract()).collect()
+    finally:
+        in_mysql.query(f"SET GLOBAL max_allowed_packet = {before}")
+
+
+def test_what_is_text_for_spark_alone_is_compared_as_text(spark: SparkSession, in_postgres: Schema) -> None:
+    name = in_postgres.name
+    in_postgres.query(f"CREATE TYPE {name}.mood AS ENUM ('sad', 'ok', 'happy')")
+    in_postgres.query(
+        f"CREATE TABLE {name}.t AS SELECT 1 AS id, 'sad'::{name}.mood AS m, inet '10.0.0.1' AS i, "
+        """jsonb '{"a":1}' AS j, interval '24:00:00' AS n, money '12' AS c, xml '<a/>' AS x"""
+    )
+    rows = pandas.DataFrame(
+        in_postgres.rows(columns=", ".join(["id", *(f"{column}::text" for column in "mijncx")])),
+        columns=["id", *"mijncx"],
+    )
+    frame = read(spark, in_postgres.extract())
+    assert [tuple(row) for row in frame.collect()] == [tuple(row) for row in rows.itertuples(index=False)]
+    for condition in (
+        "m > 'ok'",
+        "m = 'other'",
+        "i > '9.0.0.1'",
+        "i LIKE '10.%'",
+        """j = '{"a":1}'""",
+        """j = '{"a": 1}'""",
+        "n = '1 day'",
+        "c = '12'",
+        "x = '<a/>'",
+    ):
+        assert frame.filter(condition).count() == len(duckdb.from_df(rows).filter(condition)), condition
 
 
 def test_bits_of_postgres_are_the_text_of_them(spark: SparkSession, in_postgres: Schema) -> None:

@@ -37,6 +37,8 @@ _MONTH_SECONDS = 2_592_000
 # Connector/J reads a whole partition into memory, whatever the fetch size, unless it is this one, which makes it
 # stream, or there is a cursor, which took 1.4 times as long. https://dev.mysql.com/doc/connector-j/en/
 _ROW_BY_ROW = -(2**31)
+# `serverTimezone` is an older name of `connectionTimeZone`; a collation has an encoding.
+_OURS = frozenset({"servertimezone", "characterencoding", "connectioncollation"})
 SESSION_SETTINGS = (
     # A value that does not fit is an error and not a warning, and text is read in one way on every server.
     "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE', time_zone = '+00:00', "
@@ -64,18 +66,20 @@ class MySQL(Database):
         return "`" + name.replace("`", "``") + "`"
 
     def exact_text(self, column: str) -> str:
-        return f"CAST(CONVERT({column} USING utf8mb4) AS BINARY)"
+        # A CAST of a text that is longer than max_allowed_packet is NULL.
+        return f"CONVERT(CONVERT({column} USING utf8mb4) USING binary)"
 
     def spark_options(self) -> dict[str, str]:
         properties = {
             "connectTimeout": str(CONNECT_SECONDS * 1000),
             "socketTimeout": str(self.silence_seconds * 1000),
             "tcpKeepAlive": "true",
-            # An older name of `connectionTimeZone`.
-            **{key: value for key, value in self.properties.items() if key.lower() != "servertimezone"},
+            **{key: value for key, value in self.properties.items() if key.lower() not in _OURS},
             # A TIMESTAMP comes and goes in the zone of the session, which would be the server's.
             "connectionTimeZone": "UTC",
             "forceConnectionTimeZoneToSession": "true",
+            # Texts are read, and compared, as the bytes that they are in it.
+            "characterEncoding": "UTF-8",
         }
         return driver_options("mysql", "com.mysql.cj.jdbc.Driver", self.credentials, properties)
 

@@ -56,10 +56,11 @@ _KIND_OF_TYPE: dict[str, Kind] = {
 }
 _BOOLEAN = re.compile(r"tinyint\(1\)|bit\(1\)")
 _AS_JSON = "read as text: take it apart with from_json or parse_json"
+_DATED = ("date", "datetime", "timestamp", "time", "year")
 _CARE = {
     "year": "read as the first of January of the year; 0000 fails the run, unless invalidDates is null",
     "time": "read as a timestamp of the day 1970-01-01 in UTC; a time below 0 or beyond a day fails the run, unless "
-    "invalidDates is null",
+    "invalidDates is null, or it is read as text with query: CAST(... AS char)",
     "json": _AS_JSON,
     "bit": "read as binary",
     "set": "read as text, with a comma between the members",
@@ -71,7 +72,10 @@ _CARE = {
 }
 _UNSIGNED = "read as decimal(20,0), as a bigint of Spark's can't hold the largest"
 _TINY = "read as a boolean: any number other than 0 is true; with tinyInt1isBit false in 'properties' it is a number"
-_ZERO = "a zero date is its default, and fails the run; set invalidDates to null to have NULL in its place"
+_ZERO = (
+    "a zero date is its default, and fails the run; set invalidDates to null to have NULL in its place, which is why "
+    "validateNulls leaves it out"
+)
 _IS_JSON = re.compile(r"json_valid\(`((?:[^`]|``)+)`\)")
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -152,8 +156,9 @@ def _column(
     elif plain == "decimal" and digits is not None and digits > MOST_DIGITS:
         read_as = f"CAST({database.quoted(name)} AS CHAR)"
         care = f"read as text, as a frame can't hold more than {MOST_DIGITS} digits"
+    unheld = "no" if plain not in _DATED else "yes" if "0000-00-00" in default else "maybe"
     sets_time = "on update current_timestamp" in extra
-    return CatalogColumn(name, type_, kind, nullable, "auto_increment" in extra, sets_time, care, read_as)
+    return CatalogColumn(name, type_, kind, nullable, "auto_increment" in extra, sets_time, care, read_as, unheld)
 
 
 def _key(columns: Sequence[CatalogColumn], candidates: Iterable[Sequence[str | None]]) -> tuple[str, ...]:

@@ -104,11 +104,16 @@ _CARE = {
     "oid": "read as decimal(20,0)",
     **dict.fromkeys(
         ("time without time zone", "time with time zone"),
-        "read as a timestamp of the day 1970-01-01 in UTC; 24:00 fails the run, unless invalidDates is null",
+        "read as a timestamp of the day 1970-01-01 in UTC; 24:00, or a time with an offset that is on another day in "
+        "UTC, fails the run, unless invalidDates is null, or it is read as text with query: CAST(... AS text)",
     ),
 }
 _PLAIN_TYPES = frozenset({*_KIND_OF_TYPE, "character", "uuid", "bit", "bit varying", "name", '"char"', "xml"})
-_INFINITE = "it holds infinity, which fails the run; set invalidDates to null to have NULL in its place"
+_INFINITE = (
+    "it holds infinity, which fails the run; set invalidDates to null to have NULL in its place, which is why "
+    "validateNulls leaves it out"
+)
+_DATED = re.compile(r"date|time(stamp)? with(out)? time zone")
 _SIMPLE = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -174,7 +179,8 @@ def _column(
         care = _INFINITE
     # Otherwise texts that differ are equal.
     kind = _KIND_OF_TYPE.get(plain, "other") if is_deterministic else "other"
-    return CatalogColumn(name, type_, kind, nullable, grows, False, care, read_as)
+    unheld = "yes" if is_infinite else "maybe" if _DATED.fullmatch(plain) else "no"
+    return CatalogColumn(name, type_, kind, nullable, grows, False, care, read_as, unheld)
 
 
 def _care(base: str, plain: str) -> str | None:
