@@ -127,11 +127,11 @@ class _WholeTable(DbTypeHandler[Any]):
         return table
 
 
-class _ByName(DbTypeHandler[Any]):
-    """A type whose library reads files by the names that the table has for its columns.
+class _OfDagsterDelta(DbTypeHandler[Any]):
+    """A type that dagster-delta reads.
 
     Args:
-        handler: dagster-delta's.
+        handler: How it does so.
     """
 
     def __init__(self, handler: DbTypeHandler[Any]) -> None:
@@ -143,6 +143,10 @@ class _ByName(DbTypeHandler[Any]):
 
     def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
         return self._handler.handle_output(context, table_slice, obj, connection)
+
+
+class _ByName(_OfDagsterDelta):
+    """A type whose library reads files by the names that the table has for its columns."""
 
     def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> Any:
         if _is_mapped(_table(connection)):
@@ -154,25 +158,12 @@ class _ByName(DbTypeHandler[Any]):
         return self._handler.load_input(context, table_slice, connection)
 
 
-class _SqlOfSlice(DbTypeHandler[Any]):
+class _SqlOfSlice(_OfDagsterDelta):
     """A type, of the columns in the metadata and of the partitions of the run.
 
     dagster-delta writes a list of columns into its query as Python shows it, wants the column of the partitions as the
     table spells it, and compares it with times that have lost their zone.
-
-    Args:
-        handler: dagster-delta's.
     """
-
-    def __init__(self, handler: DbTypeHandler[Any]) -> None:
-        self._handler: Any = handler
-
-    @property
-    def supported_types(self) -> Sequence[type[object]]:
-        return self._handler.supported_types
-
-    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
-        return self._handler.handle_output(context, table_slice, obj, connection)
 
     def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Any:
         columns, partitions = table_slice.columns, table_slice.partition_dimensions
