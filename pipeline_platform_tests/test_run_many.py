@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     source = {"path": str(tmp_path / "orders.csv"), "format": "csv", "schema": "id INT, at TIMESTAMP"}
     orders = {"type": "extract", "method": "fromFiles", "config": {**source, "onMalformed": "fail"}}
-    steps: dict[str, list[dict[str, object]]] = {
+    steps: dict[str, list[Mapping[str, object]]] = {
         "a_report": [
             {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(lake / "c_orders")}},
             {"type": "transform", "method": "enrichData", "config": {"columns": {"at": "CAST(at AS STRING)"}}},
