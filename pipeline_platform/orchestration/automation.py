@@ -11,7 +11,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.orchestration.asset_view import AssetView
 
 MODE_TAG = "pipeline_platform/mode"
-"""On every run of pipelines but a backfill: `batch` or `streaming`, so that an instance can limit the one or the other."""
+"""On the runs of pipelines, but not of backfills: `batch` or `streaming`, so that an instance can limit either."""
 SENSOR = "automation"
 _APPEARED = "missing_since_last_handled"
 """What Dagster's `on_missing` calls its condition for what has come to be missing."""
