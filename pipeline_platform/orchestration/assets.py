@@ -7,7 +7,7 @@ from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.exceptions import PipelineCancelledException, PipelineException
+from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.results import (
@@ -92,11 +92,11 @@ def _batch_results(
     wanted = {step.name for step in view.steps(pipeline) if view.key(pipeline, step) in context.selected_asset_keys}
     events = RunEvents(context.op_execution_context, pipeline)
     loads_as = load_id(context.instance, context.run)
-    partition = _partition(context, pipeline)
     # For runs that re-execute this one when those before it have been deleted.
     context.instance.add_run_tags(context.run.run_id, {LOAD_ID_TAG: loads_as})
 
     with failing_as_dagster_does(context):
+        partition = _partition(context, pipeline)
         try:
             selection = frozenset(wanted | {key.name for key in context.selected_asset_check_keys})
             needed = needed_steps(pipeline, selection)
@@ -145,6 +145,12 @@ def _batch_results(
 def _partition(context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> Partition | None:
     if pipeline.partitions is None:
         return None
+    if not (context.has_partition_key or context.has_partition_key_range):
+        raise PipelineConfigurationException(
+            "the pipeline has partitions, and the run has none of them: say which to load",
+            location=pipeline.location,
+            hint=f"in the UI choose them in 'Materialize'; or dg launch --job {context.job_name} --partition KEY",
+        )
     return partition_of(pipeline.partitions, context.partition_keys)
 
 

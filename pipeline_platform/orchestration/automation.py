@@ -10,6 +10,8 @@ import dagster as dg
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.orchestration.asset_view import AssetView
 
+MODE_TAG = "pipeline_platform/mode"
+"""On the runs of pipelines, but not of backfills: `batch` or `streaming`, so that an instance can limit either."""
 SENSOR = "automation"
 _APPEARED = "missing_since_last_handled"
 """What Dagster's `on_missing` calls its condition for what has come to be missing."""
@@ -70,5 +72,7 @@ def automation_sensor(
         f"{SENSOR}{part}",
         target=dg.AssetSelection.assets(*keys),
         default_status=dg.DefaultSensorStatus.RUNNING,
+        # As those of the pipelines' jobs, so that one limit holds for both.
+        run_tags={MODE_TAG: "batch"},
         description=f"Runs what `automation` in its file says: {names}.",
     )

@@ -81,7 +81,7 @@ class PipelineComponent(Component, Model, Resolvable):
         Raises:
             dg.DagsterInvalidDefinitionError: There is no such folder.
         """
-        folder = context.path / self.path
+        folder = (context.path / self.path).resolve()
         if not folder.is_dir():
             raise dg.DagsterInvalidDefinitionError(
                 f"'path' of the component in {context.path} names the folder {folder}, which does not exist"

@@ -17,6 +17,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.step import Methods, Step
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.orchestration.shared_tables import clashes
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -205,32 +206,13 @@ def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConf
 
 
 def _clashing_partitions(by_prefix: dict[str, PipelineConfig]) -> list[BrokenFile]:
-    """Take out each pipeline that divides a table otherwise than an earlier one that writes it too."""
-    first: dict[Dataset, PipelineConfig] = {}
+    """Take out each pipeline whose loads and those of an earlier one would replace each other's rows of a table."""
     broken: list[BrokenFile] = []
-    for prefix, pipeline in list(by_prefix.items()):
-        if pipeline.partitions is None:
-            continue
-        datasets = {step.config.dataset() for step in pipeline.steps if isinstance(step.config, Load)}
-        others = [first[dataset] for dataset in datasets if dataset in first]
-        clashing = next((other for other in others if _divided(other) != _divided(pipeline)), None)
-        if clashing is not None:
-            del by_prefix[prefix]
-            message = (
-                f"'{clashing.name}' ({clashing.file}) divides a table into other partitions that this one writes too"
-            )
-            broken.append(_broken(pipeline, ("partitions",), message, hint="let both have the same partitions"))
-            continue
-        first.update({dataset: pipeline for dataset in datasets if dataset not in first})
+    for clash in clashes(by_prefix.values()):
+        del by_prefix[clash.pipeline.asset_prefix]
+        pointer = ("partitions",) if clash.pipeline.partitions is not None else ("steps", clash.load.index)
+        broken.append(_broken(clash.pipeline, pointer, clash.message, hint=clash.hint))
     return broken
-
-
-def _divided(pipeline: PipelineConfig) -> tuple[object, ...]:
-    """What two pipelines have in common that replace the same rows of a table for a key."""
-    found = pipeline.partitions
-    assert found is not None
-    weekday = found.first.weekday() if found.type == "weekly" else None
-    return found.type, found.column.lower(), found.timezone, weekday, found.name, tuple(found.keys or ())
 
 
 def _without_dataset(pipeline: PipelineConfig) -> BrokenFile | None:

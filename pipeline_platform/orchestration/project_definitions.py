@@ -18,7 +18,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
-from pipeline_platform.orchestration.automation import automation_sensor
+from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
@@ -36,9 +36,6 @@ from pipeline_platform.resources.delta_tables import DeltaTables
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
-
-MODE_TAG = "pipeline_platform/mode"
-"""On every run of a pipeline's job: `batch` or `streaming`, so that an instance can limit the one or the other."""
 
 # The same objects for every folder: otherwise Dagster takes those of two components for different ones.
 _RESOURCES: Mapping[str, Any] = {

@@ -183,6 +183,10 @@ class Load(FrameInput):
             return [("mode", f"'{self.method}' replaces everything, and not the partition of the run alone")]
         return []
 
+    def replaces_all(self) -> bool:
+        """Whether a load replaces all that is there, or in a pipeline with partitions all of its partition."""
+        return getattr(self, "mode", None) == "overwrite"
+
     def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")
 

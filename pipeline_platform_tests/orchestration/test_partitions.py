@@ -206,6 +206,37 @@ def test_two_pipelines_that_divide_a_table_differently_can_not_both_be_loaded(
     assert "divides a table into other partitions" in (broken.description or "")
 
 
+def left_out(definitions: dg.Definitions, name: str) -> str:
+    """Why a pipeline is left out of a project; empty if it is not."""
+    graph, key = definitions.resolve_asset_graph(), dg.AssetKey(["broken", name])
+    return (graph.get(key).description or "") if graph.has(key) else ""
+
+
+def test_pipelines_that_replace_each_other_s_rows_of_a_table_can_not_both_be_loaded(
+    define: MakeDefinitions, source: Path, tmp_path: Path
+):
+    days = by_day("days", source, tmp_path / "out")
+    whole = by_day("whole", source, tmp_path / "out")
+    del whole["partitions"]
+    assert "this one replaces the whole table, of which 'days'" in left_out(define(days, whole), "whole")
+    again = by_day("later", source, tmp_path / "out")
+    assert "replaces the same partitions of a table" in left_out(define(days, again), "later")
+    whole["name"] = "all"
+    assert "'all' " in left_out(define(whole, days), "days")
+
+
+def test_pipelines_that_leave_each_other_s_rows_of_a_table_are_both_loaded(
+    define: MakeDefinitions, source: Path, tmp_path: Path
+):
+    until, since = ({**DAILY, "end": "2024-02-01"}, {**DAILY, "start": "2024-02-01"})
+    days = by_day("days", source, tmp_path / "out", partitions=until)
+    later = by_day("later", source, tmp_path / "out", partitions=since)
+    corrections = by_day("corrections", source, tmp_path / "out")
+    del corrections["partitions"]
+    corrections["steps"][-1]["config"].update(mode="append")
+    assert [left_out(define(days, later, corrections), name) for name in ("later", "corrections")] == ["", ""]
+
+
 @pytest.mark.parametrize(
     ("partitions", "cron", "due"),
     [
@@ -226,6 +257,15 @@ def test_a_tick_of_the_schedule_loads_what_has_ended_since_the_one_before(
     tick = datetime(2024, 1, 10, hour, tzinfo=UTC)
     found = due_partitions(Partitions.model_validate(partitions), cron, "UTC", tick, instance)
     assert (len(found) if isinstance(due, int) else found) == due
+
+
+def test_a_run_without_a_partition_says_which_to_choose(
+    define: MakeDefinitions, source: Path, tmp_path: Path, instance: dg.DagsterInstance
+):
+    definitions = define(by_day("sales", source, tmp_path / "out"))
+    with pytest.raises(dg.Failure, match=r"the run has none of them: say which to load") as raised:
+        run(definitions, "sales", instance)
+    assert "dg launch --job sales --partition KEY" in (raised.value.description or "")
 
 
 def test_a_schedule_starts_a_run_for_the_day_that_has_ended(

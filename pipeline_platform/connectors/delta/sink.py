@@ -159,6 +159,9 @@ class ToDeltaLake(Load, S3Options):
             errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
         return errors
 
+    def replaces_all(self) -> bool:
+        return super().replaces_all() and self.replace_where is None and self.partition_overwrite != "dynamic"
+
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self._takes_snapshots():
             return [("changes", f"a micro-batch is {_NOT_ALL}")]

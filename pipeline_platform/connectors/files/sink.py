@@ -122,6 +122,9 @@ class WritesFiles(Load, S3Options):
             raise PydanticCustomError("schema", "{message}", {"message": message, "key": "schemaPolicy"})
         return self
 
+    def replaces_all(self) -> bool:
+        return super().replaces_all() and self.partition_overwrite != "dynamic"
+
     def policy_mistake(self, policy: FileSchemaPolicy) -> str | None:
         """Why a policy does not go with the other keys; None if it does.
 
