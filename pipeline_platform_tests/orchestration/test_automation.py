@@ -84,6 +84,55 @@ def test_a_day_that_is_loaded_runs_its_month_however_long_ago_it_was(
     assert requested(result, "months", "to_delta_lake") <= {"2024-01-01"}
 
 
+def test_days_that_are_loaded_again_run_all_whose_windows_hold_them(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    week = {**DAILY, "start": "2024-01-07", "lookback": 6}
+    average = from_delta("average", tmp_path / "days", tmp_path / "a", partitions=week, automation="onUpstream")
+    definitions = define(days, average)
+    january = [str(date(2024, 1, 1) + timedelta(days=n)) for n in range(31)]
+    for day in january[:25]:
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    for day in january[6:25]:
+        loaded(instance, "average", "from_delta_lake", partition=day)
+        loaded(instance, "average", "to_delta_lake", partition=day)
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    assert result.total_requested == 0
+    for day in ("2024-01-15", "2024-01-16"):
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    affected = {f"2024-01-{day}" for day in range(15, 23)}
+    assert requested(result, "average", "from_delta_lake") == requested(result, "average", "to_delta_lake") == affected
+
+
+@pytest.mark.parametrize("reads", [{**DAILY, "lookback": 6}, MONTHLY], ids=["a window", "a month"])
+def test_a_tick_waits_for_all_days_and_not_for_one_that_is_loaded_again(
+    reads: dict[str, Any], define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    keys = {"automation": "onSchedule", "schedule": "0 6 * * *", "partitions": reads}
+    definitions = define(days, from_delta("report", tmp_path / "days", tmp_path / "report", **keys))
+    all_days = [str(date(2024, 1, 1) + timedelta(days=n)) for n in range(60)]
+    for day in all_days[:-1]:
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    tick = datetime.now(UTC).replace(hour=6, minute=0) - timedelta(days=1)
+    result = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=tick - timedelta(hours=1))
+    loaded(instance, "days", "to_delta_lake", partition="2024-02-25")
+    result = dg.evaluate_automation_conditions(
+        definitions, instance, cursor=result.cursor, evaluation_time=tick + timedelta(hours=1)
+    )
+    assert result.total_requested == 0
+    loaded(instance, "days", "to_delta_lake", partition=all_days[-1])
+    result = dg.evaluate_automation_conditions(
+        definitions, instance, cursor=result.cursor, evaluation_time=tick + timedelta(hours=2)
+    )
+    latest = "2024-02-01" if reads is MONTHLY else "2024-02-29"
+    assert requested(result, "report", "to_delta_lake") == {latest}
+
+
 @pytest.mark.parametrize("is_there", [True, False], ids=["loaded before", "loaded later"])
 def test_what_was_never_loaded_runs_once_when_what_it_reads_is_there(
     is_there: bool, define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
