@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
@@ -59,8 +60,8 @@ def reach_warnings(partitions: Partitions | None, drafts: Sequence[Draft]) -> It
         return
     said = f"'lookback' says {partitions.lookback}" if partitions.lookback else "there is no 'lookback'"
     message = (
-        f"this reads further back than the partition, and {said}: when an earlier one of what it reads is loaded again, "
-        "Dagster does not run this one"
+        f"this reads further back than the partition, and {said}: when an earlier one of what it reads is loaded "
+        "again, Dagster does not run this one"
     )
     for draft in drafts:
         for key, place in draft.keys.items() if draft.type in ("extract", "transform") else ():
@@ -79,7 +80,7 @@ def _reach(text: str, partitions: Partitions) -> float:
 
 
 def _parsed(text: str) -> exp.Expr | None:
-    for parse in (parse_expression, parse_query, lambda sql: parse_query(sql, "postgres")):
+    for parse in (parse_expression, parse_query, partial(parse_query, dialect="postgres")):
         try:
             return parse(text)
         except (SqlglotError, RecursionError):
