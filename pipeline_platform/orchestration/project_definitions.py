@@ -23,6 +23,7 @@ from pipeline_platform.orchestration.automation import automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
+from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import Project, broken_step, load_project
@@ -107,6 +108,8 @@ def project_definitions(
         logger.error("%s is not loaded:\n%s", broken.left_out.replace("`", ""), "\n".join(map(str, broken.problems)))
     # Those of one file may have the same.
     for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
+        logger.warning("%s", warning)
+    for warning in never_started(project):
         logger.warning("%s", warning)
     jobs = {pipeline.pipeline.name: pipeline.job for pipeline in made}
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]

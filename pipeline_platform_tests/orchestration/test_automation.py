@@ -1,6 +1,7 @@
 """Pipelines that run by themselves: when what they read was loaded, when they were never loaded, when files are new."""
 
 import os
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -10,7 +11,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, transform
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
@@ -229,6 +232,38 @@ def test_what_can_not_start_by_itself_is_told(keys: dict[str, Any], message: str
 def test_a_stream_is_started_by_its_own_sensor_alone():
     value = pipeline(extract("fromRate", rowsPerSecond=1), load(), automation="onUpstream", mode="streaming")
     assert "a stream runs all the time: 'automation' is for batch pipelines" in messages_of(value)
+
+
+NEVER = "'onUpstream' starts it when a table that it reads was loaded, and no pipeline of this folder loads one"
+
+
+@pytest.mark.parametrize(
+    ("what", "is_told"),
+    [
+        ("nothing that is loaded", True),
+        ("a folder that nobody writes", True),
+        ("a folder that is watched", False),
+        ("a table that another one loads", False),
+    ],
+)
+def test_what_no_load_can_start_is_warned_of(
+    what: str, is_told: bool, define: MakeDefinitions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    made = {
+        "nothing that is loaded": rate_to_delta("flow", tmp_path / "flow"),
+        "a folder that nobody writes": from_files("flow", str(tmp_path / "in"), tmp_path / "flow"),
+        "a folder that is watched": from_files("flow", str(tmp_path / "in"), tmp_path / "flow", watch=True),
+        "a table that another one loads": from_delta("flow", tmp_path / "raw", tmp_path / "flow"),
+    }[what]
+    with caplog.at_level("WARNING"):
+        define(rate_to_delta("raw", tmp_path / "raw"), {**made, "automation": "onUpstream"})
+    place = rf"flow\.json:\d+:17: {NEVER}"
+    assert (re.search(place, caplog.text) is not None) == is_told
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "pipelines")])
+    assert checked.exit_code == 0
+    assert (re.search(place, checked.output) is not None) == is_told
+    # Of one file nobody knows what loads what it reads.
+    assert NEVER not in CliRunner().invoke(app, ["check", str(tmp_path / "pipelines" / "flow.json")]).output
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> Any:
