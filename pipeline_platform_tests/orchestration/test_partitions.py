@@ -125,6 +125,42 @@ def test_a_year_is_one_run_and_a_day_that_changed_is_loaded_again_alone(define: 
     assert changed != before[40]
 
 
+def test_a_range_that_looks_back_is_one_run_and_replaces_its_own_days_alone(define: MakeDefinitions, tmp_path: Path):
+    source, table = tmp_path / "rows.json", tmp_path / "out"
+    windows = """
+        SELECT day, sum(total) OVER (ORDER BY day RANGE BETWEEN INTERVAL 6 DAYS PRECEDING AND CURRENT ROW) AS week
+        FROM (SELECT day, sum(id) AS total FROM rows WHERE {} GROUP BY day) AS days"""
+
+    def write(more: int = 0) -> None:
+        rows = [{"id": n + more * (DAYS[n % 60].day in (15, 16)), "day": str(DAYS[n % 60])} for n in range(180)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def by_duckdb() -> dict[date, int]:
+        rows = f"(SELECT * FROM read_json('{source}', columns = {{id: 'INT', day: 'DATE'}})) AS rows"
+        with duckdb.connect() as connection:
+            query = windows.format("true").replace("6 DAYS", "6 DAY").replace("FROM rows", f"FROM {rows}")
+            return {day: int(week) for day, week in connection.execute(query).fetchall()}
+
+    def loaded() -> dict[date, int]:
+        return {row["day"]: row["week"] for row in DeltaTable(table).to_pyarrow_table().to_pylist()}
+
+    pipeline = by_day("weeks", source, table, partitions={**DAILY, "lookback": 6})
+    pipeline["steps"][0]["config"]["registerAs"] = "rows"
+    condition = "day >= DATE '${partition:start}' - INTERVAL 6 DAYS AND day < '${partition:end}'"
+    query = {"type": "transform", "method": "sqlQuery", "config": {"query": windows.format(condition)}}
+    pipeline["steps"].insert(1, query)
+    definitions, instance = define(pipeline), dg.DagsterInstance.ephemeral()
+    write()
+    run(definitions, "weeks", instance, tags=range_tags("2024-01-01", "2024-02-29"))
+    before = by_duckdb()
+    assert loaded() == before
+    write(more=1000)
+    run(definitions, "weeks", instance, tags=range_tags("2024-01-15", "2024-01-18"))
+    again = {date(2024, 1, day) for day in range(15, 19)}
+    assert loaded() == {day: (by_duckdb() if day in again else before)[day] for day in before}
+    assert DeltaTable(table).version() == 1
+
+
 def test_a_pipeline_whose_steps_need_the_key_runs_once_for_each(define: MakeDefinitions, source: Path, tmp_path: Path):
     definitions = define(by_day("sales", source, tmp_path / "out", "day = '${partition:key}'"))
     assets = definitions.resolve_asset_graph().get(dg.AssetKey(["sales", "to_delta_lake"]))
