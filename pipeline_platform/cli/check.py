@@ -15,7 +15,8 @@ from pipeline_platform.config.defaults import DEFAULTS_FILE, defaults_problems
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
-from pipeline_platform.orchestration.project import side_by_side
+from pipeline_platform.orchestration.never_started import never_started
+from pipeline_platform.orchestration.project import Project, side_by_side
 from pipeline_platform.registry import method_registry
 
 
@@ -31,7 +32,7 @@ def check(
     code 1.
 
     Several files are also checked together: for names used twice, and for cycles in which they read each other's
-    tables.
+    tables. In a folder, pipelines that wait for a load which no other one does are warned of.
     """
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
@@ -57,6 +58,9 @@ def check(
         for broken in side_by_side(pipelines)[1]:
             problems += len(broken.problems)
             typer.echo("\n".join(map(str, broken.problems)), err=True)
+    if not problems and any(path.is_dir() for path in files):
+        for warning in never_started(Project(tuple(pipelines))):
+            typer.echo(f"warning: {warning}", err=True)
     if plan and not problems:
         problems += _plan_all(pipelines)
     elif not problems:

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.schedule import TimeZone
 from pipeline_platform.config.step import FormatModel
-from pipeline_platform.config.values import Text, one_of
+from pipeline_platform.config.values import Natural, Text, one_of
 
 PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static", "dynamic"]
 TIME_PARTITIONS = ("hourly", "daily", "weekly", "monthly")
@@ -22,12 +22,14 @@ PARTS = ("key", "start", "end")
 _FORMATS = ("%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S")
 # The keys of each type, and those that it can't do without.
 _KEYS: Mapping[str, tuple[set[str], set[str]]] = {
-    **dict.fromkeys(TIME_PARTITIONS, ({"start", "end", "timezone"}, {"start"})),
+    **dict.fromkeys(TIME_PARTITIONS, ({"start", "end", "timezone", "lookback"}, {"start"})),
     "static": ({"keys"}, {"keys"}),
     "dynamic": ({"name"}, {"name"}),
 }
 _WEEK = 7
 _FIRST_YEAR = 1000
+# Dagster looks for the weeks and months before one by one.
+_MOST_BEFORE = 10_000
 # Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
 
@@ -58,6 +60,10 @@ class Partitions(FormatModel):
     """By time: end of the last partition, exclusive; by default there are more as time goes on."""
     timezone: TimeZone = "UTC"
     """By time: where a day begins, such as `Europe/Berlin`."""
+    lookback: Annotated[Natural, Field(le=_MOST_BEFORE)] = 0
+    """By time: how many partitions before its own a partition also reads, such as 6 of days for a moving average of
+    seven days. Where another pipeline loads one of these again, Dagster takes this one to be affected. It says what the
+    steps read, and changes nothing of that."""
     keys: Annotated[list[Text], Field(min_length=1)] | None = None
     """`static`: the keys."""
     name: PlainText | None = None
@@ -82,7 +88,7 @@ class Partitions(FormatModel):
     @model_validator(mode="after")
     def _keys_fit_type(self) -> Self:
         allowed, needed = _KEYS[self.type]
-        for key in ("start", "end", "timezone", "keys", "name"):
+        for key in ("start", "end", "timezone", "lookback", "keys", "name"):
             if key in self.model_fields_set and key not in allowed:
                 raise _wrong(key, f"partitions of type {self.type} have no '{key}'")
         for key in sorted(needed - self.model_fields_set):

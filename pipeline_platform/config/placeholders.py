@@ -101,6 +101,16 @@ def with_stand_ins(text: str) -> str:
     return _PLACEHOLDER.sub("1", text)
 
 
+def with_partition_texts(text: str, texts: Mapping[str, str]) -> str:
+    """As `with_stand_ins`, but with other texts for those of a partition.
+
+    Args:
+        text: The string.
+        texts: Texts for `key`, `start` and `end`.
+    """
+    return with_stand_ins(_PARTITION.sub(lambda match: texts.get(match["part"], "1"), text))
+
+
 def partition_parts(value: Any) -> set[str]:
     """What the strings of a JSON-like value use of a partition: `key`, `start`, `end`, or what is none of these."""
     return {match["part"] for text in strings_in(value) for match in _PARTITION.finditer(text)}

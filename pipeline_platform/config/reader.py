@@ -23,6 +23,7 @@ from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.partition_errors import partition_errors
+from pipeline_platform.config.partition_reach import reach_warnings
 from pipeline_platform.config.permissions import allow_mistake
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.pipeline_keys import PipelineKeys
@@ -112,6 +113,7 @@ class Reader:
         self._check_mode(keys, written.get("mode"), drafts)
         if keys is not None:
             self.problems.extend(partition_errors(keys, self.root, drafts))
+            self.warnings.extend(reach_warnings(keys.partitions, drafts))
             is_watching = any(draft.config is not None and draft.config.is_watched() for draft in drafts)
             self.problems.extend(start_errors(keys, self.root, is_watching=is_watching))
         if not self.problems:

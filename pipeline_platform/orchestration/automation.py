@@ -47,7 +47,9 @@ def automation_condition(view: AssetView, pipeline: PipelineConfig) -> dg.Automa
         case "onSchedule":
             assert pipeline.cron is not None
             ticks = condition.on_cron(pipeline.cron, pipeline.cron_timezone)
-            return ticks.ignore(dg.AssetSelection.assets(*sources))
+            since_the_tick = ticks.ignore(dg.AssetSelection.assets(*sources))
+            # Of several partitions that one of its own needs, Dagster takes one for all.
+            return since_the_tick & ~not_loaded if pipeline.partitions is not None else since_the_tick
 
 
 def _unhandled() -> dg.AutomationCondition[dg.AssetKey]:

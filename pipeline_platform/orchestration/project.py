@@ -273,15 +273,16 @@ def _left_out(by_prefix: dict[str, PipelineConfig], cycle: Sequence[_Node]) -> B
     return _broken(pipeline, ("steps", reading), message, hint="let one of them read or write another table")
 
 
-def broken_step(pipeline: PipelineConfig, step: Step | None, message: str) -> BrokenFile:
+def broken_step(pipeline: PipelineConfig, step: Step | None, message: str, hint: str | None = None) -> BrokenFile:
     """A file that is right by itself, but whose pipeline can't be used.
 
     Args:
         pipeline: What was read from it.
         step: The step that is to blame; None for the pipeline as a whole.
         message: Why.
+        hint: What to do.
     """
-    return _broken(pipeline, ("steps", step.index) if step is not None else ("name",), message)
+    return _broken(pipeline, ("steps", step.index) if step is not None else ("name",), message, hint)
 
 
 def _broken(

@@ -16,15 +16,17 @@ from dagster.components.resolved.core_models import OpSpec
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
+from pipeline_platform.orchestration.asset_keys import clashing_keys
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
+from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
-from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step, load_project
+from pipeline_platform.orchestration.project import Project, broken_step, load_project
 from pipeline_platform.orchestration.schedules import pipeline_schedule
 from pipeline_platform.orchestration.specs import Translation, check_specs, external_specs, renamed_keys
 from pipeline_platform.orchestration.stream_groups import group_names, group_size
@@ -103,6 +105,8 @@ def project_definitions(
         logger.error("%s is not loaded:\n%s", broken.left_out.replace("`", ""), "\n".join(map(str, broken.problems)))
     # Those of one file may have the same.
     for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
+        logger.warning("%s", warning)
+    for warning in never_started(project):
         logger.warning("%s", warning)
     jobs = {pipeline.pipeline.name: pipeline.job for pipeline in made}
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]
@@ -194,9 +198,12 @@ def _made(
         view = AssetView(project, assets)
         if translation is not None:
             view = replace(view, renamed=renamed_keys(view, translation))
+        # Dagster itself would refuse the whole location for them, and name no file.
+        if refused := clashing_keys(view):
+            project = project.without(refused)
+            continue
         names = OpNames(pipeline.asset_prefix for pipeline in project.pipelines)
         made: list[_Pipeline] = []
-        refused: list[BrokenFile] = []
         for pipeline in project.pipelines:
             try:
                 made.append(_make(view, pipeline, names, translation, op))

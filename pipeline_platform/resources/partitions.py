@@ -39,6 +39,9 @@ def partitions_definition(partitions: Partitions) -> dg.PartitionsDefinition:
 def partition_mapping(reader: Partitions | None, writer: Partitions | None) -> dg.PartitionMapping | None:
     """Which partitions of what is read a partition of the reader needs; None where Dagster's own default is right.
 
+    By time these are the ones that overlap with it and with the partitions before it that it looks back on, counted in
+    the reader's own.
+
     Args:
         reader: Partitions of the pipeline that reads.
         writer: Partitions of the one that writes.
@@ -51,8 +54,11 @@ def partition_mapping(reader: Partitions | None, writer: Partitions | None) -> d
             and writer.first <= reader.first
             and (writer.last_end or reader.last_end) == reader.last_end
         )
-        # What is not there can't be waited for.
-        return None if are_all_there else dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+        if not are_all_there:
+            # What is not there can't be waited for.
+            return dg.TimeWindowPartitionMapping(-reader.lookback, allow_nonexistent_upstream_partitions=True)
+        # Dagster cuts off what lies before the writer's first partition.
+        return dg.TimeWindowPartitionMapping(-reader.lookback) if reader.lookback else None
     if reader.type == writer.type and not reader.by_time and (reader.name, reader.keys) == (writer.name, writer.keys):
         return dg.IdentityPartitionMapping()
     return dg.AllPartitionMapping()

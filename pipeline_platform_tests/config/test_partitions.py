@@ -46,6 +46,9 @@ def only_message(value: Any) -> str:
         ({"type": "dynamic", "column": "day"}, "partitions of type dynamic need 'name'"),
         ({**DAILY, "keys": ["a"]}, "partitions of type daily have no 'keys'"),
         ({"type": "static", "keys": ["a"], "column": "k", "timezone": "UTC"}, "of type static have no 'timezone'"),
+        ({"type": "static", "keys": ["a"], "column": "k", "lookback": 1}, "of type static have no 'lookback'"),
+        ({**DAILY, "lookback": -1}, "must be 0 or more"),
+        ({**DAILY, "lookback": 10_001}, "must be 10000 or less"),
         ({**DAILY, "start": "yesterday"}, "expected a date, such as '2024-01-01', not 'yesterday'"),
         ({**DAILY, "start": "2024-01-01T06:00"}, "partitions of type daily begin at a whole day"),
         ({**DAILY, "type": "hourly", "start": "2024-01-01T06:30"}, "partitions of type hourly begin at a whole hour"),
@@ -154,6 +157,83 @@ def test_a_range_is_one_run_unless_a_step_needs_the_key():
     assert not read(by_day(extract(), key, load(**OVERWRITE))).loads_ranges
     static = {"type": "static", "keys": ["a", "b"], "column": "k"}
     assert not read(pipeline(extract(), load(**OVERWRITE), partitions=static)).loads_ranges
+
+
+BACK = [
+    ("daily", 6, "day >= DATE '${partition:start}' - INTERVAL 6 DAYS AND day < '${partition:end}'"),
+    ("daily", 6, "day BETWEEN date_sub('${partition:start}', 6) AND '${partition:key}'"),
+    ("daily", 6, "day >= date_add('${partition:key}', -6)"),
+    ("daily", 6, "day > date_sub('${partition:end}', 7)"),
+    ("daily", 6, "day >= timestampadd(DAY, -6, '${partition:start}')"),
+    ("daily", 7, "day >= DATE '${partition:start}' - INTERVAL '6' DAY - INTERVAL 2 HOURS"),
+    ("daily", 31, "day >= add_months('${partition:start}', -1)"),
+    ("daily", 30, "day >= date_trunc('MONTH', '${partition:start}')"),
+    ("daily", 1, "unix_timestamp(day) >= unix_timestamp('${partition:start}') - 86400"),
+    ("hourly", 24, "day >= TIMESTAMP '${partition:start}' - INTERVAL 1 DAY"),
+    ("weekly", 1, "day >= DATE '${partition:start}' - 7"),
+    ("monthly", 1, "day >= DATE '${partition:start}' - INTERVAL 1 MONTH"),
+    ("monthly", 2, "day >= DATE '${partition:start}' - INTERVAL 30 DAYS"),
+    ("monthly", 11, "day >= date_trunc('YEAR', '${partition:start}')"),
+]
+
+
+def warned(condition: str, step: str = "filterRows", **partitions: Any) -> list[str]:
+    key = "query" if step == "sqlQuery" else "condition"
+    value = by_day(
+        extract(path="in", format="parquet", registerAs="t"),
+        transform(step, **{key: condition}),
+        load(**OVERWRITE),
+        **partitions,
+    )
+    return [str(warning) for warning in read(value).warnings]
+
+
+@pytest.mark.parametrize(("kind", "partitions", "condition"), BACK)
+def test_a_condition_that_reaches_before_the_partition_needs_the_key_that_says_so(
+    kind: str, partitions: int, condition: str
+):
+    (warning,) = warned(condition, type=kind)
+    assert "this reads further back than the partition, and there is no 'lookback'" in warning
+    assert warned(f"SELECT * FROM t WHERE {condition}", "sqlQuery", type=kind)
+    assert not warned(condition, type=kind, lookback=partitions)
+    # Whoever writes it has decided.
+    assert not warned(condition, type=kind, lookback=0)
+    if partitions > 1:
+        assert f"'lookback' says {partitions - 1}" in warned(condition, type=kind, lookback=partitions - 1)[0]
+
+
+def test_the_query_of_a_database_that_reaches_before_the_partition_is_found_too():
+    query = "SELECT * FROM t WHERE day >= '${partition:start}'::date - interval '6 days'"
+    source = extract("fromPostgres", credentialPath="secret/shop", query=query)
+    (warning,) = read(by_day(source, load(**OVERWRITE))).warnings
+    assert "further back" in warning.message
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "day >= '${partition:start}' AND day < '${partition:end}'",
+        "day <= date_sub('${partition:end}', 1)",
+        "day < DATE '${partition:start}' + INTERVAL 1 DAY",
+        "to_date('${partition:start}') <= day",
+        "datediff('${partition:end}', '${partition:start}') < 7",
+        "a - 6 > b AND day = '${partition:key}'",
+    ],
+)
+def test_a_condition_within_the_partition_is_no_reason_for_a_warning(condition: str):
+    assert not warned(condition)
+
+
+def test_a_path_with_a_partition_is_no_subtraction():
+    assert not read(by_day(extract(path="in/${partition:start}-6.csv", format="csv"), load(**OVERWRITE))).warnings
+
+
+def test_a_range_replaces_its_own_partitions_whatever_it_looks_back_on():
+    partitions = Partitions(type="daily", start="2024-01-01", column="day", lookback=6)
+    assert partition_of(partitions, ["2024-01-15", "2024-01-16"]).texts() == {
+        "start": "2024-01-15",
+        "end": "2024-01-17",
+    }
 
 
 def day(zone: str = "UTC", *keys: str) -> Partition:

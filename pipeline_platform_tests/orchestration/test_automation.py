@@ -1,6 +1,7 @@
 """Pipelines that run by themselves: when what they read was loaded, when they were never loaded, when files are new."""
 
 import os
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -10,7 +11,9 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform_tests.config.reading import extract, load, messages_of, pipeline, transform
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
@@ -82,6 +85,55 @@ def test_a_day_that_is_loaded_runs_its_month_however_long_ago_it_was(
     loaded(instance, "days", "to_delta_lake", partition="2024-01-10")
     result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
     assert requested(result, "months", "to_delta_lake") <= {"2024-01-01"}
+
+
+def test_days_that_are_loaded_again_run_all_whose_windows_hold_them(
+    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    week = {**DAILY, "start": "2024-01-07", "lookback": 6}
+    average = from_delta("average", tmp_path / "days", tmp_path / "a", partitions=week, automation="onUpstream")
+    definitions = define(days, average)
+    january = [str(date(2024, 1, 1) + timedelta(days=n)) for n in range(31)]
+    for day in january[:25]:
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    for day in january[6:25]:
+        loaded(instance, "average", "from_delta_lake", partition=day)
+        loaded(instance, "average", "to_delta_lake", partition=day)
+    result = dg.evaluate_automation_conditions(definitions, instance)
+    assert result.total_requested == 0
+    for day in ("2024-01-15", "2024-01-16"):
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor)
+    affected = {f"2024-01-{day}" for day in range(15, 23)}
+    assert requested(result, "average", "from_delta_lake") == requested(result, "average", "to_delta_lake") == affected
+
+
+@pytest.mark.parametrize("reads", [{**DAILY, "lookback": 6}, MONTHLY], ids=["a window", "a month"])
+def test_a_tick_waits_for_all_days_and_not_for_one_that_is_loaded_again(
+    reads: dict[str, Any], define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
+):
+    days = from_files("days", str(tmp_path / "rows.json"), tmp_path / "days")
+    days["partitions"] = DAILY
+    keys = {"automation": "onSchedule", "schedule": "0 6 * * *", "partitions": reads}
+    definitions = define(days, from_delta("report", tmp_path / "days", tmp_path / "report", **keys))
+    all_days = [str(date(2024, 1, 1) + timedelta(days=n)) for n in range(60)]
+    for day in all_days[:-1]:
+        loaded(instance, "days", "to_delta_lake", partition=day)
+    tick = datetime.now(UTC).replace(hour=6, minute=0) - timedelta(days=1)
+    result = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=tick - timedelta(hours=1))
+    loaded(instance, "days", "to_delta_lake", partition="2024-02-25")
+    result = dg.evaluate_automation_conditions(
+        definitions, instance, cursor=result.cursor, evaluation_time=tick + timedelta(hours=1)
+    )
+    assert result.total_requested == 0
+    loaded(instance, "days", "to_delta_lake", partition=all_days[-1])
+    result = dg.evaluate_automation_conditions(
+        definitions, instance, cursor=result.cursor, evaluation_time=tick + timedelta(hours=2)
+    )
+    latest = "2024-02-01" if reads is MONTHLY else "2024-02-29"
+    assert requested(result, "report", "to_delta_lake") == {latest}
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["loaded before", "loaded later"])
@@ -180,6 +232,38 @@ def test_what_can_not_start_by_itself_is_told(keys: dict[str, Any], message: str
 def test_a_stream_is_started_by_its_own_sensor_alone():
     value = pipeline(extract("fromRate", rowsPerSecond=1), load(), automation="onUpstream", mode="streaming")
     assert "a stream runs all the time: 'automation' is for batch pipelines" in messages_of(value)
+
+
+NEVER = "'onUpstream' starts it when a table that it reads was loaded, and no pipeline of this folder loads one"
+
+
+@pytest.mark.parametrize(
+    ("what", "is_told"),
+    [
+        ("nothing that is loaded", True),
+        ("a folder that nobody writes", True),
+        ("a folder that is watched", False),
+        ("a table that another one loads", False),
+    ],
+)
+def test_what_no_load_can_start_is_warned_of(
+    what: str, is_told: bool, define: MakeDefinitions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    made = {
+        "nothing that is loaded": rate_to_delta("flow", tmp_path / "flow"),
+        "a folder that nobody writes": from_files("flow", str(tmp_path / "in"), tmp_path / "flow"),
+        "a folder that is watched": from_files("flow", str(tmp_path / "in"), tmp_path / "flow", watch=True),
+        "a table that another one loads": from_delta("flow", tmp_path / "raw", tmp_path / "flow"),
+    }[what]
+    with caplog.at_level("WARNING"):
+        define(rate_to_delta("raw", tmp_path / "raw"), {**made, "automation": "onUpstream"})
+    place = rf"flow\.json:\d+:17: {NEVER}"
+    assert (re.search(place, caplog.text) is not None) == is_told
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "pipelines")])
+    assert checked.exit_code == 0
+    assert (re.search(place, checked.output) is not None) == is_told
+    # Of one file nobody knows what loads what it reads.
+    assert NEVER not in CliRunner().invoke(app, ["check", str(tmp_path / "pipelines" / "flow.json")]).output
 
 
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance, cursor: str | None) -> Any:

@@ -91,6 +91,31 @@ def test_keys_that_are_translated_connect_the_assets_and_are_what_a_run_reports(
     assert DeltaTable(tmp_path / "first").to_pyarrow_table().num_rows == 60
 
 
+@pytest.mark.parametrize("assets", ["steps", "tables"])
+def test_of_two_pipelines_with_an_asset_of_one_key_the_later_one_is_left_out_and_told(assets: str, tmp_path: Path):
+    orders, returns, named = (rate_to_delta(name, tmp_path / name) for name in ("orders", "returns", "stock"))
+    named["steps"][0]["name"], named["steps"][1]["name"] = "generated", "stock"
+    # Reads what the other one of the same key writes, so that its asset would depend on itself.
+    returns["steps"][0] = {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(tmp_path / "orders")}}
+    translation = {"key": "warehouse/{{ step }}"}
+    _, definitions = built(orders, returns, named, assets=assets, translation=translation)
+    dg.Definitions.validate_loadable(definitions)
+    keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    assert {"warehouse/to_delta_lake", "warehouse/stock", "broken/returns"} <= keys
+    told = spec_of(definitions, dg.AssetKey(["broken", "returns"])).description or ""
+    assert "its load 'to_delta_lake' has the asset key 'warehouse/to_delta_lake'" in told
+    assert "which the load 'to_delta_lake' of 'orders' (" in told
+    assert "orders.json) has too (give the step a 'name'" in told
+    assert "returns.json:" in told
+
+
+def test_two_steps_of_a_pipeline_with_one_key_are_told_too(tmp_path: Path):
+    _, definitions = built(rate_to_delta("orders", tmp_path / "orders"), translation={"key": "{{ pipeline }}"})
+    dg.Definitions.validate_loadable(definitions)
+    told = spec_of(definitions, dg.AssetKey(["broken", "orders"])).description or ""
+    assert "its load 'to_delta_lake' has the asset key 'orders', which the extract 'from_rate' has too" in told
+
+
 def test_components_of_one_project_are_told_apart_by_their_names(tmp_path: Path):
     def folder(of: str, **attributes: Any) -> dg.Definitions:
         stream: dict[str, Any] = rate_to_delta(f"{of}_stream", tmp_path / f"{of}_stream") | {"mode": "streaming"}

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.orchestration.assets import LOAD_ID_TAG
 from pipeline_platform.orchestration.schedules import due_partitions
-from pipeline_platform.resources.partitions import partitions_definition
+from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, filtered
 
 DAILY = {"type": "daily", "start": "2024-01-01", "end": "2024-03-01", "column": "day"}
@@ -125,6 +125,42 @@ def test_a_year_is_one_run_and_a_day_that_changed_is_loaded_again_alone(define: 
     assert changed != before[40]
 
 
+def test_a_range_that_looks_back_is_one_run_and_replaces_its_own_days_alone(define: MakeDefinitions, tmp_path: Path):
+    source, table = tmp_path / "rows.json", tmp_path / "out"
+    windows = """
+        SELECT day, sum(total) OVER (ORDER BY day RANGE BETWEEN INTERVAL 6 DAYS PRECEDING AND CURRENT ROW) AS week
+        FROM (SELECT day, sum(id) AS total FROM rows WHERE {} GROUP BY day) AS days"""
+
+    def write(more: int = 0) -> None:
+        rows = [{"id": n + more * (DAYS[n % 60].day in (15, 16)), "day": str(DAYS[n % 60])} for n in range(180)]
+        source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def by_duckdb() -> dict[date, int]:
+        rows = f"(SELECT * FROM read_json('{source}', columns = {{id: 'INT', day: 'DATE'}})) AS rows"
+        with duckdb.connect() as connection:
+            query = windows.format("true").replace("6 DAYS", "6 DAY").replace("FROM rows", f"FROM {rows}")
+            return {day: int(week) for day, week in connection.execute(query).fetchall()}
+
+    def loaded() -> dict[date, int]:
+        return {row["day"]: row["week"] for row in DeltaTable(table).to_pyarrow_table().to_pylist()}
+
+    pipeline = by_day("weeks", source, table, partitions={**DAILY, "lookback": 6})
+    pipeline["steps"][0]["config"]["registerAs"] = "rows"
+    condition = "day >= DATE '${partition:start}' - INTERVAL 6 DAYS AND day < '${partition:end}'"
+    query = {"type": "transform", "method": "sqlQuery", "config": {"query": windows.format(condition)}}
+    pipeline["steps"].insert(1, query)
+    definitions, instance = define(pipeline), dg.DagsterInstance.ephemeral()
+    write()
+    run(definitions, "weeks", instance, tags=range_tags("2024-01-01", "2024-02-29"))
+    before = by_duckdb()
+    assert loaded() == before
+    write(more=1000)
+    run(definitions, "weeks", instance, tags=range_tags("2024-01-15", "2024-01-18"))
+    again = {date(2024, 1, day) for day in range(15, 19)}
+    assert loaded() == {day: (by_duckdb() if day in again else before)[day] for day in before}
+    assert DeltaTable(table).version() == 1
+
+
 def test_a_pipeline_whose_steps_need_the_key_runs_once_for_each(define: MakeDefinitions, source: Path, tmp_path: Path):
     definitions = define(by_day("sales", source, tmp_path / "out", "day = '${partition:key}'"))
     assets = definitions.resolve_asset_graph().get(dg.AssetKey(["sales", "to_delta_lake"]))
@@ -154,6 +190,56 @@ def test_a_month_needs_its_days(define: MakeDefinitions, source: Path, tmp_path:
     month = read.partitions_def.subset_with_partition_keys(["2024-02-01"])
     needed = mapping.get_upstream_mapped_partitions_result_for_partitions(month, read.partitions_def, written_in)
     assert list(needed.partitions_subset.get_partition_keys()) == [str(day) for day in DAYS if day.month == 2]
+
+
+def before(start: datetime, kind: str, count: int) -> datetime:
+    """The start of the partition that lies some before one."""
+    if kind == "hourly":
+        return (start.astimezone(UTC) - timedelta(hours=count)).astimezone(start.tzinfo)
+    if kind == "monthly":
+        months = start.year * 12 + start.month - 1 - count
+        return start.replace(year=months // 12, month=months % 12 + 1)
+    return start - timedelta(days=count * {"daily": 1, "weekly": 7}[kind])
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+@pytest.mark.parametrize("of_writer", ["hourly", "daily", "weekly", "monthly"])
+@pytest.mark.parametrize("of_reader", ["hourly", "daily", "weekly", "monthly"])
+def test_a_partition_needs_what_overlaps_with_it_and_with_those_that_it_looks_back_on(
+    of_reader: str, of_writer: str, zone: str
+):
+    lookback = 30 if of_reader == "hourly" else 2
+    limits = {"start": "2024-02-01", "column": "day", "timezone": zone}
+    until = {"hourly": "2024-02-04", "weekly": "2024-04-11"}
+    reader = Partitions.model_validate(
+        {**limits, "type": of_reader, "lookback": lookback, "end": until.get(of_reader, "2024-05-01")}
+    )
+    # The clock is put forward within them, and some of what is looked back on is not there.
+    writer = Partitions.model_validate(
+        {**limits, "type": of_writer, "end": until["weekly"] if of_writer == "weekly" else "2024-05-01"}
+    )
+    mapping, read, written = partition_mapping(reader, writer), *map(partitions_definition, (reader, writer))
+    assert isinstance(mapping, dg.TimeWindowPartitionMapping)
+    assert isinstance(read, dg.TimeWindowPartitionsDefinition)
+    assert isinstance(written, dg.TimeWindowPartitionsDefinition)
+    windows = {key: written.time_window_for_partition_key(key) for key in written.get_partition_keys()}
+    needed: dict[str, set[str]] = {}
+    for key in read.get_partition_keys():
+        own = read.time_window_for_partition_key(key)
+        first, end = before(own.start, of_reader, lookback).timestamp(), own.end.timestamp()
+        needed[key] = {
+            other for other, its in windows.items() if its.start.timestamp() < end and its.end.timestamp() > first
+        }
+        found = mapping.get_upstream_mapped_partitions_result_for_partitions(
+            read.subset_with_partition_keys([key]), read, written
+        )
+        assert set(found.partitions_subset.get_partition_keys()) == needed[key]
+        assert found.required_but_nonexistent_subset.is_empty
+    for other in list(windows)[:: 25 if of_writer == "hourly" else 1]:
+        affected = mapping.get_downstream_partitions_for_partitions(
+            written.subset_with_partition_keys([other]), written, read
+        )
+        assert set(affected.get_partition_keys()) == {key for key, keys in needed.items() if other in keys}
 
 
 def test_a_tick_may_load_several_partitions_and_the_next_one_the_same(
