@@ -117,7 +117,7 @@ def test_a_text_column_gets_room_for_the_longest_text_of_a_load_and_no_more_than
         ("id INT, many INT, price DECIMAL(6,2)", (5, 1, None), {"missingColumns": "allow"}, "'many' is int"),
         ("id INT, x INT", (5, 1), {"missingColumns": "allow"}, "has no column 'x'"),
         ("id INT", (5,), {}, "has columns 'price', 'note', 'price__v_old', which the frame does not have"),
-        ("id BIGINT", (5,), LENIENT, "rows are found by this column"),
+        ("id DOUBLE", (5.0,), LENIENT, "'id' is double"),
         ("id INT, price DOUBLE", (5, 0.1), LENIENT, "'price' is double"),
         ("id INT, many STRING", (5, "1"), LENIENT, "'many' is string"),
         ("id INT, x VOID", (5, None), LENIENT, "'x' is null without a type"),
