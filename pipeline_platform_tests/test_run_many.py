@@ -113,7 +113,7 @@ def folder(tmp_path: Path) -> Path:
             {"type": "extract", "method": "fromDeltaLake", "config": {"path": str(lake / "c_orders")}},
             {"type": "transform", "method": "enrichData", "config": {"columns": {"at": "CAST(at AS STRING)"}}},
         ],
-        "b_other": [{"type": "extract", "method": "fromFiles", "config": source}],
+        "b_other": [{"type": "extract", "method": "fromFiles", "config": {**source, "onMalformed": "null"}}],
         "c_orders": [orders],
     }
     for name, some in steps.items():

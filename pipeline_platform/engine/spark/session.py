@@ -291,6 +291,7 @@ def session_for(pipeline: PipelineConfig, *, is_short: bool) -> SparkSession:
     Raises:
         PipelineException: As `spark_session`.
     """
+    forget_dead_jvm()
     use = use_for(pipeline)
     if _running(use) is not None:
         return spark_session(pipeline.name, is_short=is_short, server=use)
