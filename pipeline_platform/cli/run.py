@@ -162,6 +162,7 @@ def _run_all(
 
     found: list[dict[str, Any]] = []
     failed: list[PipelineConfig] = []
+    completed = 0
     # Also those that read what one of them would have written.
     unwritten: set[str] = set()
     runs = max(sum(len(one.keys) if one is not None else 1 for one in job.partitions) for job in jobs)
@@ -177,20 +178,22 @@ def _run_all(
         code, metrics = _run_each(job, of_all, selection, load_id, is_brief=is_brief)
         found += metrics
         if code == CANCELLED:
-            _tell_failed(failed, len(unwritten) - len(failed) + len(jobs) - number + 1, len(jobs))
+            _tell_failed(failed, completed, len(jobs))
             return code, found
         if code != 0:
             failed.append(job.pipeline)
             unwritten.add(job.pipeline.asset_prefix)
-    _tell_failed(failed, len(unwritten) - len(failed), len(jobs))
+        else:
+            completed += 1
+    _tell_failed(failed, completed, len(jobs))
     return FAILED if failed else 0, found
 
 
-def _tell_failed(failed: Sequence[PipelineConfig], left: int, count: int) -> None:
-    """Say which of several pipelines have failed, and how to run each of them again; others were left."""
+def _tell_failed(failed: Sequence[PipelineConfig], completed: int, count: int) -> None:
+    """Say which of several pipelines have failed, and how to run each of them again."""
     if count == 1:
         return
-    completed = count - left - len(failed)
+    left = count - completed - len(failed)
     not_run = f", {left} were not run to their end" if left else ""
     typer.echo(f"{completed} of {count} pipelines completed, {len(failed)} failed{not_run}", err=True)
     for pipeline in failed:
