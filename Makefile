@@ -58,7 +58,7 @@ demo: data $(DAGSTER_HOME)/dagster.yaml  ## Run the first example with Dagster a
 	$(BIN)/python docker/seed/show_table.py data/lake/flights
 
 dev: data $(DAGSTER_HOME)/dagster.yaml  ## Open the Dagster UI on the examples, http://127.0.0.1:3000.
-	PIPELINE_PLATFORM_SPARK_SERVER=$${PIPELINE_PLATFORM_SPARK_SERVER:-on_demand} $(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
+	$(BIN)/dagster dev -h 127.0.0.1 -p $${PORT:-3000}
 
 services: install  ## Start PostgreSQL, MariaDB, Kafka, S3 and Vault on free ports, with sample data.
 	docker/install-servers.sh

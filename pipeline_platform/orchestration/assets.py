@@ -7,6 +7,7 @@ from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.spark.server import Use
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
@@ -116,7 +117,9 @@ def _batch_results(
                 done = submitted_run(context, spark, mode, pipeline, asked, events)
             else:
                 is_brief = is_short(pipeline, partitions=len(partition.keys) if partition is not None else 1)
-                session = spark.session(pipeline.name, pipeline.spark_settings(), is_short=is_brief, may_share=True)
+                session = spark.session(
+                    pipeline.name, pipeline.spark_settings(), is_short=is_brief, server=_server_for(context)
+                )
                 events.show_spark(session)
                 done = BatchRun(
                     pipeline,
@@ -140,6 +143,13 @@ def _batch_results(
         events.say(f"hint: {hint}")
     yield from materializations(context, view, pipeline, events.finished)
     yield from check_results(context, view, pipeline, events.finished)
+
+
+def _server_for(context: dg.AssetExecutionContext) -> Use:
+    """Where a code server starts runs on its machine, one follows another; a job that is run alone leaves no server."""
+    is_launched = context.run.remote_job_origin is not None
+    on_machine = isinstance(context.instance.run_launcher, dg.DefaultRunLauncher)
+    return Use.ON_DEMAND if is_launched and on_machine else Use.RUNNING
 
 
 def _partition(context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> Partition | None:

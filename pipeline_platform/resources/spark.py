@@ -34,7 +34,7 @@ class SparkResource(LazyPySparkResource):
         description="Whether batch runs have sessions on the Spark server of the machine, in place of a Spark of their "
         "own: `NEVER`, `RUNNING` (if one runs) or `ON_DEMAND` (the first run starts one where memory allows, and it "
         "ends when no run has used it for ten minutes). By default what PIPELINE_PLATFORM_SPARK_SERVER says, or else "
-        "`RUNNING`.",
+        "`ON_DEMAND` for runs that Dagster starts as processes of its code server's machine, and `RUNNING` for others.",
     )
 
     deploy_mode: DeployMode | None = Field(
@@ -44,7 +44,7 @@ class SparkResource(LazyPySparkResource):
     )
 
     def session(
-        self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False, may_share: bool = False
+        self, app_name: str, conf: Mapping[str, str], *, is_short: bool = False, server: Use = Use.NEVER
     ) -> SparkSession:
         """The process's session, started if there is none.
 
@@ -52,7 +52,8 @@ class SparkResource(LazyPySparkResource):
             app_name: Shown by Spark.
             conf: Settings of the pipeline, which win over the resource's.
             is_short: What is to be done takes less than a minute.
-            may_share: Whether it may be on the machine's server, which has no `sparkContext` for a client.
+            server: Whether it may be on the machine's server, unless that is configured; `NEVER` is always heeded, as a
+                client of a server has no `sparkContext`.
 
         Raises:
             PipelineException: Java or a jar is missing, or a session runs with other fixed settings.
@@ -60,9 +61,8 @@ class SparkResource(LazyPySparkResource):
         from pipeline_platform.engine.spark.session import spark_session
         from pipeline_platform.engine.spark.sharing import configured_use
 
-        use = self.server or configured_use()
-        wanted = self.settings(conf)
-        return spark_session(app_name, wanted, is_short=is_short, server=use if may_share else Use.NEVER)
+        use = server if server == Use.NEVER else self.server or configured_use(server)
+        return spark_session(app_name, self.settings(conf), is_short=is_short, server=use)
 
     def settings(self, conf: Mapping[str, str]) -> dict[str, str]:
         """All settings of a session.

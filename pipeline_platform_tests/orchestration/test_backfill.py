@@ -20,6 +20,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from devtools.services.spark_server import spark_state
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, running_server
 from pipeline_platform_tests.orchestration.browser import OpenPage, dagster_server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -161,7 +163,15 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(spark_of_runs: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def spark_by_default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Runs find their Spark as they do where nobody has said how."""
+    with spark_state(tmp_path_factory.mktemp("state")), pytest.MonkeyPatch.context() as patch:
+        patch.delenv(SERVER_VARIABLE)
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(spark_by_default: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     folder = tmp_path_factory.mktemp("weather")
     (folder / "pipelines").mkdir()
     (folder / "home").mkdir()
@@ -212,6 +222,7 @@ def test_a_month_is_loaded_in_the_ui_and_all_that_depends_on_it_runs_by_itself(
     project.wait_for(lambda: project.partitions_of("days", "daily_temperatures") == january, "the days are not loaded")
     loads = [run for run in project.runs() if "days/daily_temperatures" in map(_name, run.asset_selection or ())]
     assert len(loads) == 1, "one run loads them all"
+    assert running_server() is not None, "the first run starts a Spark for those that follow"
     look("/assets/days/by_day?view=overview", "avg(temp) ← of_the_days.temp", picture="columns")
     look("/assets/days/daily_temperatures?view=partitions", "Materialized (31)", picture="partitions")
     project.wait_for(

@@ -60,13 +60,16 @@ class _Used:
 _used: list[_Used] = []
 
 
-def configured_use() -> Use:
-    """What `PIPELINE_PLATFORM_SPARK_SERVER` says: `never`, `running` or `on_demand`; by default `running`.
+def configured_use(default: Use = Use.RUNNING) -> Use:
+    """What `PIPELINE_PLATFORM_SPARK_SERVER` says: `never`, `running` or `on_demand`.
+
+    Args:
+        default: What it is taken for if it is not set.
 
     Raises:
         PipelineConfigurationException: It says something else.
     """
-    return configured_choice(SERVER_VARIABLE, Use) or Use.RUNNING
+    return configured_choice(SERVER_VARIABLE, Use) or default
 
 
 def use_for(pipeline: PipelineConfig) -> Use:
