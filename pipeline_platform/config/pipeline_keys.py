@@ -87,7 +87,8 @@ class StreamingOptions(FormatModel):
         | None
     ) = None
     """Name of the group whose streams the sensor `streams` runs in one process; `false` for a process of its own. By
-    default as `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` says."""
+    default a process of its own, unless those of all streams would take more than half of the machine's memory, or
+    `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` says otherwise."""
 
 
 def _name(value: str) -> str:

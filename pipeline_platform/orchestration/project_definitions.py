@@ -153,7 +153,7 @@ def _group_jobs(
 ) -> dict[str, dg.JobDefinition]:
     """The jobs of the groups that streams may be in, by the groups' names."""
     found: dict[str, dg.JobDefinition] = {}
-    if not (wanted := group_names(streams, group_size())):
+    if not (wanted := group_names(streams, group_size(streams))):
         return found
     current = CurrentView(folder, view, load)
     for group in wanted:

@@ -12,28 +12,44 @@ from functools import cached_property
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.spark.settings import REMOTE_VARIABLE
 from pipeline_platform.engine.streaming.stream_group import GroupMembers, Member
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.supervisor import Decision, SeenRun, SupervisorState
 
 SIZE_VARIABLE = "PIPELINE_PLATFORM_STREAM_GROUP_SIZE"
-"""How many streams that name no group of their own share a process; 1, the default, means that none do."""
+"""How many streams that name no group of their own share a process; 1 means that none do."""
+_SIZE = 25
+# A small one, of JVM and Python: docs/benchmarks.md.
+_OWN_PROCESS_BYTES = 1.45 * 2**30
+# Others may be fixed when Spark starts, which a group does once for all of its streams.
+_CONF_OF_SESSION = ("spark.sql.", "spark.databricks.")
 
 _NAMESPACE = uuid.UUID("6f1f3d1e-5d3c-4c58-9d6b-0d6a5a2c9f10")
 # Groups start their streams a few at a time.
 _START_SECONDS_EACH = 5
 
 
-def group_size() -> int:
+def group_size(pipelines: Sequence[PipelineConfig]) -> int:
     """How many streams without a group of their own share a process.
+
+    By default 25, if processes of their own would take more than half of the machine's memory, or else 1.
+
+    Args:
+        pipelines: The streams of a project.
 
     Raises:
         PipelineConfigurationException: `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` is no number of streams.
     """
-    said = os.environ.get(SIZE_VARIABLE) or "1"
+    said = os.environ.get(SIZE_VARIABLE)
+    if not said:
+        needed = len(_without_group(pipelines)) * _OWN_PROCESS_BYTES
+        has_room = needed <= psutil.virtual_memory().total / 2
+        return 1 if has_room or os.environ.get(REMOTE_VARIABLE) else _SIZE
     if not said.isdecimal() or int(said) < 1:
         raise PipelineConfigurationException(
             f"{SIZE_VARIABLE} is '{said}', which is no number of streams", hint="set it to 1 or more"
@@ -49,8 +65,16 @@ def group_names(pipelines: Sequence[PipelineConfig], size: int) -> list[str]:
         size: How many of those that name no group share a process.
     """
     named = {group for pipeline in pipelines if isinstance(group := pipeline.streaming.group, str)}
-    others = sum(pipeline.streaming.group is None for pipeline in pipelines)
-    return [*sorted(named), *_numbered(others, size)]
+    return [*sorted(named), *_numbered(len(_without_group(pipelines)), size)]
+
+
+def _without_group(pipelines: Sequence[PipelineConfig]) -> list[str]:
+    """Those that may be in any group."""
+    return [
+        pipeline.name
+        for pipeline in pipelines
+        if pipeline.streaming.group is None and all(key.startswith(_CONF_OF_SESSION) for key in pipeline.spark_conf)
+    ]
 
 
 def _numbered(streams: int, size: int) -> list[str]:
@@ -60,7 +84,8 @@ def _numbered(streams: int, size: int) -> list[str]:
 def assigned(pipelines: Sequence[PipelineConfig], before: Mapping[str, str], size: int) -> dict[str, str]:
     """Which stream is in which group; one that is in none has a process of its own.
 
-    Those that name no group stay where they are, and others fill what is free: a new stream moves no other.
+    Those that name no group stay where they are, and others fill what is free: a new stream moves no other. One whose
+    `sparkConf` may say what is fixed when Spark starts has a process of its own, unless it names a group.
 
     Args:
         pipelines: Streams.
@@ -68,7 +93,7 @@ def assigned(pipelines: Sequence[PipelineConfig], before: Mapping[str, str], siz
         size: How many of those that name no group share a process.
     """
     found = {pipeline.name: group for pipeline in pipelines if isinstance(group := pipeline.streaming.group, str)}
-    others = [pipeline.name for pipeline in pipelines if pipeline.streaming.group is None]
+    others = _without_group(pipelines)
     numbered = _numbered(len(others), size)
     taken: Counter[str] = Counter()
     for name in others:

@@ -183,7 +183,7 @@ def _groups_now(
     folder = project.folder
     before = all_groups(folder) if folder is not None else {}
     # Other launchers start a container or a pod for each run, so that streams share no machine to begin with.
-    size = group_size() if isinstance(instance.run_launcher, dg.DefaultRunLauncher) else 1
+    size = group_size(pipelines) if isinstance(instance.run_launcher, dg.DefaultRunLauncher) else 1
     running = {group: live[job] for group, job in jobs.items() if job in live}
     last = {
         group: found

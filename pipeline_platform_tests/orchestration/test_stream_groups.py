@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
+import psutil
 import pytest
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.engine.spark.settings import REMOTE_VARIABLE
 from pipeline_platform.engine.streaming.stream_group import Member, all_groups
 from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -276,7 +279,28 @@ def test_streams_without_a_group_stay_where_they_are_and_fill_what_is_free(defin
 def test_a_size_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, said: str):
     monkeypatch.setenv(SIZE_VARIABLE, said)
     with pytest.raises(PipelineConfigurationException, match=SIZE_VARIABLE):
-        group_size()
+        group_size([])
+
+
+def test_streams_share_processes_where_their_own_would_take_half_of_the_machine(
+    define: MakeDefinitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    fixed = {**stream_of_rates("fixed", tmp_path), "sparkConf": {"spark.driver.memory": "8g"}}
+    found = pipelines(
+        define,
+        tmp_path,
+        *(stream_of_rates(name, tmp_path) for name in ("a", "b", "c")),
+        {**stream_of_rates("quick", tmp_path), "sparkConf": {"spark.sql.shuffle.partitions": "1"}},
+        fixed,
+        stream_of_rates("single", tmp_path, group=False),
+    )
+    memory = SimpleNamespace(total=12 * 2**30)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    assert group_size(found) == 1
+    memory.total = 11 * 2**30
+    assert assigned(found, {}, group_size(found)) == dict.fromkeys(["a", "b", "c", "quick"], "1")
+    monkeypatch.setenv(REMOTE_VARIABLE, "sc://elsewhere")
+    assert group_size(found) == 1
 
 
 def test_streams_share_processes_by_size_where_runs_are_processes_of_one_machine(
