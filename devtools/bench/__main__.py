@@ -20,6 +20,7 @@ from devtools.bench.ratios import RESULTS_VARIABLE, keep
 BENCHES = {
     "cold": "the smallest batch as a program, against a script",
     "batch": "batches in a warm session, against scripts",
+    "rates": "1 to 50 million rows and 1 to 16 transforms, against scripts",
     "tpch": "the queries of TPC-H at scale factor 1, against Spark SQL",
     "systems": "databases, Kafka and S3, against scripts",
     "streams": "streams of Kafka, against scripts",

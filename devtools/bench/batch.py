@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from devtools.bench.jobs import Job, jobs, make_data
+from devtools.bench.jobs import Job, jobs, make_data, timed
 from devtools.bench.ratios import Ratio, report
 from devtools.bench.scans import scanned_rows
 from pipeline_platform.engine.spark.session import spark_session
@@ -41,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds: dict[str, list[float]] = {job.name: [] for job in chosen}
         for number in range(options.rounds):
             for job in chosen:
-                seconds[job.name].append(_timed(spark, job, folder))
+                seconds[job.name].append(timed(spark, job, folder))
             told = ", ".join(f"{name} {times[-1]:.2f}" for name, times in seconds.items())
             print(f"round {number + 1} of {options.rounds}: {told}", file=sys.stderr)
     spark.stop()
@@ -50,18 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _warm_up(spark: SparkSession, job: Job, folder: Path) -> list[int]:
     with scanned_rows(spark, "orders") as scans:
-        _timed(spark, job, folder)
+        timed(spark, job, folder)
     return scans
-
-
-def _timed(spark: SparkSession, job: Job, folder: Path) -> float:
-    out = folder / "out"
-    out.mkdir()
-    began = time.perf_counter()
-    job.run(spark, out)
-    seconds = time.perf_counter() - began
-    shutil.rmtree(out)
-    return seconds
 
 
 def _report(rows: int, seconds: dict[str, list[float]], scans: dict[str, list[int]]) -> None:

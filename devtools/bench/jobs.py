@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,23 @@ class Job:
     run: Callable[[SparkSession, Path], object]
 
 
+def timed(spark: SparkSession, job: Job, folder: Path) -> float:
+    """Run a job into a folder of its own; the seconds it took.
+
+    Args:
+        spark: The session.
+        job: The job.
+        folder: Where its folder is made, and removed.
+    """
+    out = folder / "out"
+    out.mkdir()
+    began = time.perf_counter()
+    job.run(spark, out)
+    seconds = time.perf_counter() - began
+    shutil.rmtree(out)
+    return seconds
+
+
 def make_data(spark: SparkSession, folder: Path, rows: int) -> None:
     """Write `rows` orders and a customer for every hundredth of them."""
     orders = spark.range(rows, numPartitions=4).select(
@@ -53,11 +72,11 @@ def jobs(data: Path) -> list[Job]:
     """All jobs, in the order they are run in a round."""
     return [
         Job("simple, script", lambda spark, out: _simple_script(spark, data, out)),
-        Job("simple, platform", lambda spark, out: _run(spark, _simple(data, out, checks=0))),
-        Job("simple, platform, 1 validation", lambda spark, out: _run(spark, _simple(data, out, checks=1))),
-        Job("simple, platform, 3 validations", lambda spark, out: _run(spark, _simple(data, out, checks=3))),
+        Job("simple, platform", lambda spark, out: run_pipeline(spark, _simple(data, out, checks=0))),
+        Job("simple, platform, 1 validation", lambda spark, out: run_pipeline(spark, _simple(data, out, checks=1))),
+        Job("simple, platform, 3 validations", lambda spark, out: run_pipeline(spark, _simple(data, out, checks=3))),
         Job("complex, script", lambda spark, out: _complex_script(spark, data, out)),
-        Job("complex, platform", lambda spark, out: _run(spark, _complex(data, out))),
+        Job("complex, platform", lambda spark, out: run_pipeline(spark, _complex(data, out))),
     ]
 
 
@@ -68,10 +87,10 @@ def _simple_script(spark: SparkSession, data: Path, out: Path) -> None:
 
 def _simple(data: Path, out: Path, checks: int) -> list[dict[str, Any]]:
     return [
-        _step("extract", "fromFiles", path=str(data / "orders"), format="parquet"),
-        _step("transform", "filterRows", condition=CONDITION),
+        step("extract", "fromFiles", path=str(data / "orders"), format="parquet"),
+        step("transform", "filterRows", condition=CONDITION),
         *({"type": "validate", **check} for check in CHECKS[:checks]),
-        _step("load", "toDeltaLake", path=str(out / "orders"), mode="overwrite"),
+        step("load", "toDeltaLake", path=str(out / "orders"), mode="overwrite"),
     ]
 
 
@@ -94,20 +113,33 @@ def _complex_script(spark: SparkSession, data: Path, out: Path) -> None:
 def _complex(data: Path, out: Path) -> list[dict[str, Any]]:
     totals = {"total": "sum(amount)", "orders": "count(*)"}
     return [
-        _step("extract", "fromFiles", path=str(data / "orders"), format="parquet", registerAs="orders"),
-        _step("extract", "fromFiles", path=str(data / "customers"), format="parquet", registerAs="customers"),
-        _step("transform", "joinDataFrames", inputDataFrames=["orders", "customers"], joinColumn="customer"),
+        step("extract", "fromFiles", path=str(data / "orders"), format="parquet", registerAs="orders"),
+        step("extract", "fromFiles", path=str(data / "customers"), format="parquet", registerAs="customers"),
+        step("transform", "joinDataFrames", inputDataFrames=["orders", "customers"], joinColumn="customer"),
         *({"type": "validate", **check} for check in CHECKS),
-        _step("load", "toDeltaLake", path=str(out / "joined"), mode="overwrite"),
-        _step("transform", "aggregateData", groupBy=["region", "day"], aggregations=totals),
-        _step("load", "toDeltaLake", path=str(out / "totals"), mode="overwrite"),
+        step("load", "toDeltaLake", path=str(out / "joined"), mode="overwrite"),
+        step("transform", "aggregateData", groupBy=["region", "day"], aggregations=totals),
+        step("load", "toDeltaLake", path=str(out / "totals"), mode="overwrite"),
     ]
 
 
-def _step(kind: str, method: str, **config: Any) -> dict[str, Any]:
+def step(kind: str, method: str, **config: Any) -> dict[str, Any]:
+    """A step as a pipeline's file has it.
+
+    Args:
+        kind: Such as `extract`.
+        method: Its method.
+        config: Of the method.
+    """
     return {"type": kind, "method": method, "config": config}
 
 
-def _run(spark: SparkSession, steps: Sequence[dict[str, Any]]) -> object:
+def run_pipeline(spark: SparkSession, steps: Sequence[dict[str, Any]]) -> object:
+    """Run a batch pipeline.
+
+    Args:
+        spark: The session.
+        steps: Of the pipeline.
+    """
     text = json.dumps({"name": "bench", "mode": "batch", "steps": steps})
     return BatchRun(parse_pipeline(text, method_registry()), spark).run()
