@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from devtools.services.process import ServerProcess, free_port
+from pipeline_platform.engine.spark.compilers import C1_ALONE
 from pipeline_platform.engine.spark.home import lasting_home
 
 WORKER_MEMORY = "2g"
@@ -80,7 +81,8 @@ def _server(
         **variables,
         "SPARK_HOME": str(home),
         "SPARK_DAEMON_MEMORY": "512m",
-        "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1",
+        # Of the master and workers, and of the drivers and executors that these start: none lasts for minutes.
+        "JDK_JAVA_OPTIONS": C1_ALONE,
         "PYSPARK_PYTHON": sys.executable,
     }
     return ServerProcess(name, [str(home / "bin" / "spark-class"), *command], folder, answers, environment=environment)
