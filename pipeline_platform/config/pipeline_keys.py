@@ -157,7 +157,7 @@ class PipelineKeys(FormatModel):
     automation: Annotated[Automation, one_of("onUpstream", "onMissing", "onSchedule")] | None = None
     """When Dagster runs it by itself: `onUpstream` when a table that it reads was loaded; `onMissing` when a partition,
     or the whole, was never loaded and what it reads is there; `onSchedule` at a tick of `schedule`, once what it reads
-    was loaded since the tick before."""
+    was loaded since the tick before; with partitions by time the latest one, once all that it reads is there."""
     retry: Retry = Retry()
     """Retries of transient failures."""
     spark_conf: SparkSettings = {}

@@ -51,7 +51,7 @@ def renamed_keys(view: AssetView, translation: Translation) -> dict[dg.AssetKey,
     return {
         spec.key: translation(spec, pipeline, step).key
         for pipeline in view.project.pipelines
-        for spec, step in zip(_asset_specs(view, pipeline), view.steps(pipeline), strict=True)
+        for spec, step in zip(_asset_specs(view, pipeline, view), view.steps(pipeline), strict=True)
     }
 
 
@@ -65,7 +65,7 @@ def asset_specs(
         pipeline: The pipeline.
         translation: Given each spec, gives another one.
     """
-    specs = _asset_specs(replace(view, renamed={}), pipeline)
+    specs = _asset_specs(replace(view, renamed={}), pipeline, view)
     if translation is None:
         return specs
     translated = [translation(spec, pipeline, step) for spec, step in zip(specs, view.steps(pipeline), strict=True)]
@@ -80,9 +80,9 @@ def asset_specs(
     ]
 
 
-def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec]:
+def _asset_specs(view: AssetView, pipeline: PipelineConfig, named: AssetView) -> list[dg.AssetSpec]:
+    """The specs before they are translated, but for the keys in their conditions, which nothing translates later."""
     versions = code_versions(pipeline)
-    condition = automation_condition(view, pipeline)
     partitions = partitions_definition(pipeline.partitions) if pipeline.partitions is not None else None
     file = {PIPELINE_FILE: str(pipeline.file.absolute())} if pipeline.file is not None else {}
     item = (
@@ -95,7 +95,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig) -> list[dg.AssetSpec
             key=view.key(pipeline, step),
             deps=_deps(view, pipeline, step),
             partitions_def=partitions,
-            automation_condition=condition,
+            automation_condition=automation_condition(named, pipeline, step),
             group_name=pipeline.asset_prefix,
             kinds={step.config.kind, *(("spark",) if step.type == "transform" else ())},
             description=_description(pipeline, step),

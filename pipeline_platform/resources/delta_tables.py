@@ -10,8 +10,8 @@ class DeltaTables(dg.ConfigurableIOManagerFactory):  # pyright: ignore[reportMis
 
     `pyarrow.Table` (the default), `pyarrow.RecordBatchReader`, `deltalake.DeltaTable` for its version, history and
     files, and with the extra `polars` also `polars.DataFrame` and `polars.LazyFrame`. The metadata `columns` of the
-    input selects columns. A table is read with the credentials of the step that loads it. It reads alone: what an asset
-    returns is for another IO manager.
+    input selects columns, and an asset with partitions has the rows of its own ones. A table is read with the
+    credentials of the step that loads it. It reads alone: what an asset returns is for another IO manager.
     """
 
     def create_io_manager(self, context: dg.InitResourceContext) -> dg.IOManager:

@@ -6,20 +6,20 @@ Importing dagster-delta, and with it delta-rs and Arrow, takes longer than loadi
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import pyarrow
-from dagster import TimeWindow
-from dagster._core.storage.db_io_manager import DbTypeHandler, TablePartitionDimension, TableSlice
+from dagster._core.storage.db_io_manager import DbTypeHandler, TableSlice
 from dagster_delta import DeltaLakePyarrowIOManager
 from dagster_delta._db_io_manager import CustomDbIOManager
 from dagster_delta.io_manager.base import DeltaLakeDbClient, TableConnection
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.partitions import Partition
@@ -29,10 +29,10 @@ from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_for
-from pipeline_platform.frames.columns import find_column
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.asset_metadata import ITEM, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_of
+from pipeline_platform.resources.table_slices import TABLE, RowsAndColumns, rows_and_columns
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 
@@ -82,18 +82,9 @@ class TablesOfLoads(CustomDbIOManager):
 
 
 def _type_handlers() -> Sequence[DbTypeHandler[Any]]:
-    arrow = [_WholeTable(), *(_SqlOfSlice(handler) for handler in _handlers_of(DeltaLakePyarrowIOManager))]
-    try:
-        from dagster_delta.io_manager.polars import DeltaLakePolarsIOManager
-    except ImportError:
-        return arrow
-    known = {kind for handler in arrow for kind in handler.supported_types}
-    polars = [one for one in _handlers_of(DeltaLakePolarsIOManager) if known.isdisjoint(one.supported_types)]
-    return [*arrow, *map(_ByName, polars)]
-
-
-def _handlers_of(io_manager: Any) -> Sequence[DbTypeHandler[Any]]:
-    return io_manager.type_handlers()
+    io_manager: Any = DeltaLakePyarrowIOManager
+    arrow = [_WholeTable(), *map(_Arrow, io_manager.type_handlers())]
+    return [*arrow, _Polars()] if find_spec("polars") is not None else arrow
 
 
 @contextmanager
@@ -127,8 +118,35 @@ class _WholeTable(DbTypeHandler[Any]):
         return table
 
 
-class _OfDagsterDelta(DbTypeHandler[Any]):
-    """A type that dagster-delta reads.
+class _Part(DbTypeHandler[Any]):
+    """A type that holds rows: of the columns in the metadata, and of the partitions of the run.
+
+    dagster-delta's own reading is not asked: each of its types writes another query, with the names of columns as
+    Python shows them, and with times that have lost their zone.
+    """
+
+    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
+        raise NotImplementedError("nothing is stored")
+
+    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> Any:
+        metadata = context.definition_metadata or {}
+        table = _table(connection, metadata.get("table_version"))
+        wanted = rows_and_columns(table, table_slice, metadata.get("predicate"))
+        return self.read(table, wanted, context.dagster_type.typing_type)
+
+    @abstractmethod
+    def read(self, table: DeltaTable, wanted: RowsAndColumns, kind: Any) -> Any:
+        """Read a part of a table.
+
+        Args:
+            table: The table.
+            wanted: The part.
+            kind: The type that the argument is annotated with; `Any` without an annotation.
+        """
+
+
+class _Arrow(_Part):
+    """A type that dagster-delta makes of Arrow.
 
     Args:
         handler: How it does so.
@@ -141,55 +159,32 @@ class _OfDagsterDelta(DbTypeHandler[Any]):
     def supported_types(self) -> Sequence[type[object]]:
         return self._handler.supported_types
 
-    def handle_output(self, context: dg.OutputContext, table_slice: TableSlice, obj: Any, connection: Any) -> Any:
-        return self._handler.handle_output(context, table_slice, obj, connection)
+    def read(self, table: DeltaTable, wanted: RowsAndColumns, kind: Any) -> Any:
+        arrow: Any = pyarrow
+        found = QueryBuilder().register(TABLE, table).execute(wanted.query())
+        return self._handler.from_arrow(found, arrow.Table if kind is Any else kind)
 
 
-class _ByName(_OfDagsterDelta):
-    """A type whose library reads files by the names that the table has for its columns."""
+class _Polars(_Part):
+    """A frame of Polars, which reads files by the names that the table has for its columns."""
 
-    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: TableConnection) -> Any:
-        if _is_mapped(_table(connection)):
+    @property
+    def supported_types(self) -> Sequence[type[object]]:
+        import polars as pl
+
+        return [pl.DataFrame, pl.LazyFrame]
+
+    def read(self, table: DeltaTable, wanted: RowsAndColumns, kind: Any) -> Any:
+        import polars as pl
+
+        if _is_mapped(table):
             raise dg.DagsterInvariantViolationError(
-                f"the columns of {connection.table_uri} have other names in its files (column mapping), which Polars "
+                f"the columns of {table.table_uri} have other names in its files (column mapping), which Polars "
                 "does not find: all values would be NULL; annotate the argument with pyarrow.Table, and make it "
                 "polars.from_arrow(table)"
             )
-        return self._handler.load_input(context, table_slice, connection)
-
-
-class _SqlOfSlice(_OfDagsterDelta):
-    """A type, of the columns in the metadata and of the partitions of the run.
-
-    dagster-delta writes a list of columns into its query as Python shows it, wants the column of the partitions as the
-    table spells it, and compares it with times that have lost their zone.
-    """
-
-    def load_input(self, context: dg.InputContext, table_slice: TableSlice, connection: Any) -> Any:
-        columns, partitions = table_slice.columns, table_slice.partition_dimensions
-        wanted = TableSlice(
-            table_slice.table,
-            table_slice.schema,
-            table_slice.database,
-            cast(Any, ", ".join(map(_quoted, columns)) if columns is not None else None),
-            [_as_the_column_has_it(one, connection) for one in partitions or ()],
-        )
-        return self._handler.load_input(context, wanted, connection)
-
-
-def _quoted(name: object) -> str:
-    return '"' + str(name).replace('"', '""') + '"'
-
-
-def _as_the_column_has_it(partition: TablePartitionDimension, connection: TableConnection) -> TablePartitionDimension:
-    table = _table(connection)
-    types = {field.name: str(getattr(field.type, "type", "")) for field in table.schema().fields}
-    column = find_column(list(types), partition.partition_expr) or partition.partition_expr
-    found: Any = partition.partitions
-    if isinstance(found, TimeWindow) and types.get(column) == "timestamp":
-        # Others are compared with what the clock shows where the partitions are.
-        found = TimeWindow(found.start.astimezone(UTC), found.end.astimezone(UTC))
-    return TablePartitionDimension(column, found)
+        frame = wanted.of_polars(pl.scan_delta(table))
+        return frame if issubclass(kind, pl.LazyFrame) else frame.collect()
 
 
 def _is_mapped(table: DeltaTable) -> bool:
@@ -197,8 +192,8 @@ def _is_mapped(table: DeltaTable) -> bool:
     return (table.metadata().configuration.get("delta.columnMapping.mode") or "none") != "none"
 
 
-def _table(connection: TableConnection) -> DeltaTable:
-    return DeltaTable(connection.table_uri, storage_options=connection.storage_options)
+def _table(connection: TableConnection, version: int | None = None) -> DeltaTable:
+    return DeltaTable(connection.table_uri, version=version, storage_options=connection.storage_options)
 
 
 class _Tables(DeltaLakeDbClient):

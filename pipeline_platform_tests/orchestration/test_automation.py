@@ -192,19 +192,11 @@ def test_a_dataset_that_nobody_loads_is_not_waited_for(
     assert requested(result, "report", "to_delta_lake") == {None}
 
 
-def test_at_a_tick_what_was_loaded_since_the_one_before_is_run(
-    define: MakeDefinitions, tmp_path: Path, instance: dg.DagsterInstance
-):
+def test_what_a_condition_looks_at_has_no_schedule_beside_it(define: MakeDefinitions, tmp_path: Path):
     raw = rate_to_delta("raw", tmp_path / "raw")
     keys = {"automation": "onSchedule", "schedule": "0 6 * * *"}
     definitions = define(raw, from_delta("report", tmp_path / "raw", tmp_path / "report", **keys))
     assert not definitions.get_repository_def().schedule_defs
-    today = datetime.now(UTC).replace(hour=7, minute=0) + timedelta(days=1)
-    result = dg.evaluate_automation_conditions(definitions, instance, evaluation_time=today - timedelta(hours=2))
-    assert result.total_requested == 0
-    result = dg.evaluate_automation_conditions(definitions, instance, cursor=result.cursor, evaluation_time=today)
-    # The tick has passed, and nothing was loaded since.
-    assert result.total_requested == 0
 
 
 def test_the_sensor_that_evaluates_the_conditions_is_on(define: MakeDefinitions, tmp_path: Path):
