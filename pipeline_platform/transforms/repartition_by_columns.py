@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, PositiveInteger
 from pipeline_platform.frames.columns import column
@@ -12,8 +11,6 @@ from pipeline_platform.steps.transform import Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
-
-    from pipeline_platform.config.range_sql import RangeStep
 
 
 class RepartitionByColumns(Transform):
@@ -29,9 +26,6 @@ class RepartitionByColumns(Transform):
 
     def traits(self) -> Traits:
         return Traits(is_stateful=False, is_join=False, keeps_row_count=True, keeps_rows=True, has_limit=False)
-
-    def over_range(self, step: RangeStep) -> RangeFrame:
-        return step.frame
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame
