@@ -128,32 +128,52 @@ class Joined:
         own = frame.under(name)
         return cls({name: own}, own.by, own.back)
 
-    def join(self, name: str, frame: RangeFrame, equal: Equal, *, is_filter: bool) -> Joined:
+    def join(self, name: str, frame: RangeFrame, equal: Equal, kind: str, merged: Iterable[str] = ()) -> Joined:
         """The rows joined with those of another frame.
 
         Args:
             name: Of the other frame, in lower case.
             frame: The other one, under its name.
             equal: What the condition makes equal.
-            is_filter: Whether the columns of the other one are left out, as in a semi join.
+            kind: `inner`, `left`, `right`, `full`, `semi`, `anti` or `cross`.
+            merged: In a full join: names of columns that are equal and become one, of the side that has it.
 
         Raises:
             OneByOne: Rows of several partitions may be brought together.
         """
-        pairs = [(left.base, right.base) for left, right in equal if left is not None and right is not None]
-        keys = [
-            base
-            for left, right in pairs
-            if (not self.by or left in self.by) and (not frame.by or right in frame.by)
-            for base in (left, right)
-        ]
-        by = self.by | frame.by
-        if by and keys:
-            by |= frozenset(keys)
-        elif (self.by and frame.by) or (frame.by and is_filter):
-            raise OneByOne("joins rows that the partition chose on both sides, and not by the column of the partitions")
+        is_filter = kind in ("semi", "anti")
         frames = self.frames if is_filter else {**self.frames, name: frame}
-        return Joined(frames, by, min(self.back, frame.back))
+        back = min(self.back, frame.back)
+        keys = [
+            (left.base, right.base)
+            for left, right in equal
+            if left is not None and right is not None
+            if (not self.by or left.base in self.by) and (not frame.by or right.base in frame.by)
+        ]
+        if keys and (self.by or frame.by):
+            # A side that may be missing has NULL there, which is the same in rows of several partitions.
+            if kind == "full":
+                return self._merged(name, frame, merged, back)
+            ours = self.by | {left for left, _ in keys} if kind != "right" else frozenset[Base]()
+            theirs = (
+                frame.by | {right for _, right in keys} if kind not in ("left", "semi", "anti") else frozenset[Base]()
+            )
+            return Joined(frames, ours | theirs, back)
+        if (self.by and frame.by) or (frame.by and is_filter):
+            raise OneByOne("joins rows that the partition chose on both sides, and not by the column of the partitions")
+        return Joined(frames, self.by | frame.by, back)
+
+    def _merged(self, name: str, frame: RangeFrame, merged: Iterable[str], back: float) -> Joined:
+        """All rows of both sides, which are told apart by the columns that each of them has."""
+        first = next(iter(self.frames))
+        base = ("full", first, name)
+        ours = {column for one in self.named() for column in one.telling()} if self.by else None
+        theirs = set(frame.telling()) if frame.by else None
+        names = [one for one in merged if (ours is None or one in ours) and (theirs is None or one in theirs)]
+        if not names:
+            raise OneByOne("has a full join on columns that stay two")
+        columns = {column: Value(base) for column in names[:1]}
+        return Joined({first: RangeFrame(None, columns, by=frozenset([base]))}, frozenset([base]), back)
 
     def named(self) -> Iterator[RangeFrame]:
         """The frames whose columns can be read, each with what the join has found to keep partitions apart."""
@@ -174,21 +194,23 @@ class Joined:
         return RangeFrame(None, columns, by=self.by, back=self.back)
 
 
-def united(frames: Iterable[RangeFrame], origin: Base) -> RangeFrame:
+def united(frames: Iterable[RangeFrame], origin: Base, column: str) -> RangeFrame:
     """The rows of several frames.
 
     Args:
         frames: The frames; columns of the same name become one.
         origin: What the columns are read from.
+        column: The one of the partitions, in lower case.
     """
     several = list(frames)
-    divided = [frame for frame in several if frame.by]
+    divided = [frame.telling() for frame in several if frame.by]
     if not divided:
         return RangeFrame(origin)
-    telling = [frame.telling() for frame in divided]
+    names = [name for name in divided[0] if all(name in one for one in divided)]
+    if len(divided) < len(several):
+        # In a frame that is the same in every run any column tells, but no two tell the same.
+        names = [column] if column in names else names[:1]
     columns: dict[str, Value | None] = {
-        name: Value(origin, all(one[name].is_date for one in telling))
-        for name in telling[0]
-        if all(name in one for one in telling)
+        name: Value(origin, all(one[name].is_date for one in divided)) for name in names
     }
-    return RangeFrame(None, columns, by=frozenset([origin]), back=min(frame.back for frame in divided))
+    return RangeFrame(None, columns, by=frozenset([origin]), back=min(frame.back for frame in several))

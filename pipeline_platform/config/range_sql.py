@@ -115,7 +115,7 @@ class RangeSql:
         table = self._with_expressions(select, table)
         scope = self._sources(select, table)
         where, having = select.args.get("where"), select.args.get("having")
-        for part in (where, *select.expressions, having):
+        for part in (where, having, *select.expressions):
             if part is not None:
                 self._check_subqueries(part, table)
                 scope = self._checked(part, scope, may_aggregate=part is not where)
@@ -161,7 +161,7 @@ class RangeSql:
             equal = [(joined.frames[first].value(column), frame.value(column)) for column in using]
             if on is not None:
                 equal += self._equal(on, joined, name, frame)
-            joined = joined.join(name, frame, equal, is_filter=join.kind.upper() in ("SEMI", "ANTI"))
+            joined = joined.join(name, frame, equal, _kind(join))
             if on is not None:
                 self._check_subqueries(on, table)
                 if is_marked(on):
@@ -265,7 +265,7 @@ class RangeSql:
 
     def _group(self, select: exp.Select, node: exp.Expr, scope: Scope) -> Value | None:
         if isinstance(node, exp.Literal) and not node.is_string:
-            place = int(node.name) - 1
+            place = int(node.name) - 1 if node.name.isdecimal() else -1
             items = select.expressions
             is_there = 0 <= place < len(items) and not any(item.is_star for item in items[: place + 1])
             return self._value(items[place], scope) if is_there else None
@@ -341,6 +341,12 @@ class RangeSql:
         is_week = unit == "WEEK" and partitions.type == "weekly" and partitions.first.weekday() == 0
         is_within = unit in _WITHIN[partitions.type] or is_week
         return Value(value.base, is_date) if is_within else None
+
+
+def _kind(join: exp.Join) -> str:
+    """As `Joined.join` has it."""
+    kind = join.kind.lower()
+    return kind if kind in ("semi", "anti", "cross") else join.side.lower() or "inner"
 
 
 def _is_same(node: exp.Expr, table: TableOf) -> bool:

@@ -48,4 +48,7 @@ def single_partitions(steps: Iterable[Step], partitions: Partitions) -> SinglePa
             frames[step.index] = config.over_range(RangeStep(inputs, (f"#{step.index}",), sql))
         except OneByOne as found:
             return SinglePartitions(step, found.reason)
+        # What is not known is not safe; sqlglot has more kinds of nodes than are expected here.
+        except (RecursionError, LookupError, AttributeError, ValueError, TypeError):
+            return SinglePartitions(step, "has SQL that can't be looked into")
     return None

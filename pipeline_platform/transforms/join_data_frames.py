@@ -136,7 +136,10 @@ class JoinDataFrames(Transform):
             equal = [(left.value(column), frame.value(column)) for column in self.join_column or ()]
             if condition is not None:
                 equal += step.sql.equal(joined, name.lower(), frame, condition)
-            joined = joined.join(name.lower(), frame, equal, is_filter=kind in ("semi", "anti"))
+            same = (
+                [left[1] for left, _ in _equal_columns(condition)] if condition is not None else self.join_column or ()
+            )
+            joined = joined.join(name.lower(), frame, equal, kind, [column.lower() for column in same])
         if self.uses_partition():
             raise OneByOne("joins on the bounds of the partition")
         return joined.output(step.origin)

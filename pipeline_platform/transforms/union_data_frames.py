@@ -60,7 +60,7 @@ class UnionDataFrames(Transform):
 
     def over_range(self, step: RangeStep) -> RangeFrame:
         # Rows that are equal in all columns are so in that of the partitions.
-        return united(step.frames.values(), step.origin)
+        return united(step.frames.values(), step.origin, step.column)
 
     def apply(self, frames: Frames) -> DataFrame:
         named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]

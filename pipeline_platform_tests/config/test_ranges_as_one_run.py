@@ -200,6 +200,42 @@ APART: dict[str, tuple[str, tuple[Json, ...]]] = {
         "joins rows that the partition chose on both sides",
         (OTHER, where(input="rows", registerAs="own"), joined("shops.s = own.s", "anti", first="shops", second="own")),
     ),
+    "the day of a side that may be missing": (
+        "keeps one row of those equal in other_day",
+        (
+            OTHER,
+            where(input="rows", registerAs="own"),
+            where(input="shops", registerAs="others"),
+            query(
+                "SELECT own.day, others.day AS other_day FROM own LEFT JOIN others ON own.day = others.day "
+                "AND own.s = others.s"
+            ),
+            transform("deduplicate", columns=["other_day"]),
+        ),
+    ),
+    "a full join in a query": (
+        "has a full join",
+        (
+            OTHER,
+            where(input="rows", registerAs="own"),
+            OTHER_ROWS,
+            query("SELECT own.day FROM own FULL JOIN others ON own.day = others.day"),
+        ),
+    ),
+    "a union with what has another column": (
+        "keeps one row of those equal in at",
+        (
+            OTHER,
+            where(input="rows", registerAs="own"),
+            query("SELECT day, day AS at FROM own", registerAs="twice"),
+            transform("unionDataFrames", inputDataFrames=["twice", "shops"]),
+            transform("deduplicate", columns=["at"]),
+        ),
+    ),
+    "chosen by HAVING, after a window": (
+        "has a window function",
+        (query("SELECT day, x, sum(x) OVER () AS total FROM rows GROUP BY day, x HAVING day >= '${partition:start}'"),),
+    ),
     "the day of the other side": (
         "loads 'day'",
         (
