@@ -46,9 +46,10 @@ def run(
     one failed, 130 when it was stopped.
 
     A streaming pipeline runs until Ctrl-C, which lets the current micro-batch finish; the next run continues from its
-    checkpoint. A pipeline with partitions loads one of them, or a range: in one run if its steps allow that, otherwise
-    in one run for each. Several pipelines share one Spark and run one after the other, those that write a table before
-    those that read it. Where one fails, those that read what it writes are left out, and the others run.
+    checkpoint. A pipeline with partitions loads one of them, or a range: in one run if that leaves what one run for
+    each would leave, otherwise in one run for each, and the first line says which step is the reason. Several pipelines
+    share one Spark and run one after the other, those that write a table before those that read it. Where one fails,
+    those that read what it writes are left out, and the others run.
     """
     project = project_or_exit(files, given_values(variables or []))
     try:
@@ -205,6 +206,9 @@ def _run_each(
 ) -> tuple[int, list[dict[str, Any]]]:
     """Run a pipeline for each partition until one fails: the exit code, and the metrics of the runs that began."""
     found: list[dict[str, Any]] = []
+    if len(job.partitions) > 1 and (why := job.pipeline.single_partitions) is not None:
+        each = f"each of the {len(job.partitions)} partitions is a run of its own, as {why}"
+        typer.echo(f"{job.pipeline.name}{of_all}: {each}", err=True)
     for number, partition in enumerate(job.partitions, 1):
         of_partitions = f"{number} of {len(job.partitions)}: " if len(job.partitions) > 1 else ""
         title = f"{job.pipeline.name}{of_all}"

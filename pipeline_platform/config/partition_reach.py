@@ -17,6 +17,7 @@ from pipeline_platform.config.sql import parse_expression, parse_query
 _START, _END = "start_of_partition", "end_of_partition"
 _TEXTS = {"start": _START, "key": _START, "end": _END}
 _COMPARISONS = (exp.GT, exp.GTE, exp.LT, exp.LTE, exp.EQ, exp.Between)
+_ORDERED = (exp.GT, exp.GTE, exp.LT, exp.LTE)
 _ADDS = (exp.Add, exp.TsOrDsAdd, exp.DateAdd, exp.TimestampAdd, exp.DatetimeAdd, exp.AddMonths)
 _SUBTRACTS = (exp.Sub, exp.DateSub, exp.TimestampSub, exp.DatetimeSub)
 _TRUNCATES = (exp.DateTrunc, exp.TimestampTrunc)
@@ -75,8 +76,60 @@ def _reach(text: str, partitions: Partitions) -> float:
     parsed = _parsed(with_partition_texts(text, _TEXTS)) if "${partition:" in text else None
     if parsed is None:
         return 0
-    shifts = (shift for compared in parsed.find_all(*_COMPARISONS) for shift in _shifts_in(compared, partitions))
-    return max((-shift for shift in shifts), default=0)
+    return max((_reach_of(compared, partitions) for compared in parsed.find_all(*_COMPARISONS)), default=0)
+
+
+def _reach_of(compared: exp.Expr, partitions: Partitions) -> float:
+    """How many partitions back a comparison goes, 0 for one that does not."""
+    day = 1 / _DAYS_OF[partitions.type]
+    if (days := _days_between(compared)) is not None:
+        return days * day
+    reach = max((-shift for shift in _shifts_in(compared, partitions)), default=0)
+    is_after = isinstance(compared, (exp.GT, exp.LT))
+    left, right = compared.this, compared.args.get("expression")
+    value, bound = (left, right) if isinstance(compared, (exp.GT, exp.GTE)) else (right, left)
+    if value is None or bound is None or _is_marked(value) or not _is_marked(bound):
+        return reach
+    reach += _moved(value, partitions)
+    # Of a date, what is after a day begins with the next one; whether a column is a date only the bound may tell.
+    return reach - day if is_after and partitions.type != "hourly" and not _is_time(bound) else reach
+
+
+def _is_marked(node: exp.Expr) -> bool:
+    return any(_START in one.name or _END in one.name for one in node.find_all(exp.Literal))
+
+
+def _is_time(bound: exp.Expr) -> bool:
+    return any(cast.to.this.name.startswith("TIMESTAMP") for cast in bound.find_all(exp.Cast))
+
+
+def _moved(value: exp.Expr, partitions: Partitions) -> float:
+    """How many partitions are added to what is compared with a bound, as if they were taken from the bound."""
+    amount = value.args.get("expression") if isinstance(value, (*_ADDS, *_SUBTRACTS)) else None
+    found = _amount(value, amount, partitions) if amount is not None else None
+    if found is None:
+        return 0
+    return -found if isinstance(value, _SUBTRACTS) else found
+
+
+def _days_between(compared: exp.Expr) -> float | None:
+    """How many days back a condition such as `datediff('${partition:start}', day) <= 9` goes; None for any other."""
+    if not isinstance(compared, _ORDERED):
+        return None
+    counted, limit = compared.this, compared.expression
+    is_most = isinstance(compared, (exp.LT, exp.LTE))
+    if isinstance(limit, exp.DateDiff):
+        counted, limit, is_most = limit, counted, not is_most
+    days = _number(limit)
+    if not isinstance(counted, exp.DateDiff) or days is None or counted.text("unit").upper() not in ("", "DAY"):
+        return None
+    is_from_start = _is_marked(counted.this)
+    if is_from_start == _is_marked(counted.expression) or is_from_start != is_most:
+        return None
+    back = days if is_from_start else -days
+    is_strict = isinstance(compared, (exp.GT, exp.LT))
+    to_end = any(_END in one.name for one in counted.find_all(exp.Literal))
+    return max(back - is_strict - to_end, 0)
 
 
 def _parsed(text: str) -> exp.Expr | None:

@@ -11,8 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.schedule import TimeZone
-from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Natural, Text, one_of
 
 PartitionType = Literal["hourly", "daily", "weekly", "monthly", "static", "dynamic"]

@@ -17,6 +17,7 @@ from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.placeholders import VariableError, substitute_all, unset_variables
+from pipeline_platform.config.range_steps import SinglePartitions, single_partitions
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
 from pipeline_platform.config.values import (
@@ -158,9 +159,15 @@ class PipelineConfig(PipelineKeys):
 
     @property
     def loads_ranges(self) -> bool:
-        """Whether one run can load several partitions that follow each other: by time, and steps use them as bounds."""
+        """Whether one run can load several partitions that follow each other, and leave what one for each would."""
         by_time = self.partitions is not None and self.partitions.by_time
-        return by_time and all(step.config.fits_ranges() for step in self.steps)
+        return by_time and self.single_partitions is None
+
+    @cached_property
+    def single_partitions(self) -> SinglePartitions | None:
+        """The step for which each partition has to be a run of its own; None also without partitions by time."""
+        by_time = self.partitions is not None and self.partitions.by_time
+        return single_partitions(self.steps, self.partitions) if self.partitions is not None and by_time else None
 
     def require_ready(self, steps: Collection[int] | None = None, partition: Partition | None = None) -> None:
         """Make sure of all that can be known before Spark starts: values, variables, packages, what they make of it.

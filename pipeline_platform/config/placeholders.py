@@ -96,19 +96,20 @@ def variable_names(text: str) -> str:
     return _PLACEHOLDER.sub(lambda match: match["name"] or match["other"], text)
 
 
-def with_stand_ins(text: str) -> str:
-    """The string with `1` for every placeholder, so that SQL can be parsed before the values are known."""
-    return _PLACEHOLDER.sub("1", text)
+def with_stand_ins(text: str, stand_in: str = "1") -> str:
+    """The string with one text for every placeholder, so that SQL can be parsed before the values are known."""
+    return _PLACEHOLDER.sub(stand_in, text)
 
 
-def with_partition_texts(text: str, texts: Mapping[str, str]) -> str:
+def with_partition_texts(text: str, texts: Mapping[str, str], stand_in: str = "1") -> str:
     """As `with_stand_ins`, but with other texts for those of a partition.
 
     Args:
         text: The string.
         texts: Texts for `key`, `start` and `end`.
+        stand_in: For every other placeholder.
     """
-    return with_stand_ins(_PARTITION.sub(lambda match: texts.get(match["part"], "1"), text))
+    return with_stand_ins(_PARTITION.sub(lambda match: texts.get(match["part"], stand_in), text), stand_in)
 
 
 def partition_parts(value: Any) -> set[str]:

@@ -125,6 +125,17 @@ def ddl_mistake(text: str) -> str | None:
     return "expected a schema in Spark DDL, such as 'id BIGINT, name STRING'"
 
 
+def date_columns(text: str) -> frozenset[str]:
+    """The columns of a schema in Spark DDL that are dates, in lower case; none of one that can't be parsed."""
+    try:
+        statement = _statement(f"CREATE TABLE t ({text})", DIALECT)
+    except (SqlglotError, RecursionError):
+        return frozenset()
+    columns = statement.this.expressions if isinstance(statement.this, exp.Schema) else []
+    kinds = {column.name.lower(): column.args.get("kind") for column in columns}
+    return frozenset(name for name, kind in kinds.items() if kind is not None and kind.this == exp.DataType.Type.DATE)
+
+
 def _is_unknown(data_type: exp.DataType) -> bool:
     return data_type.this == exp.DataType.Type.USERDEFINED
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from pydantic import PrivateAttr, ValidationError
 
@@ -15,11 +15,15 @@ from pipeline_platform.config.contracts.table import KeptContract
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
 from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import redact_urls
+
+if TYPE_CHECKING:
+    from pipeline_platform.config.range_sql import RangeStep
 
 StepType = Literal["extract", "transform", "validate", "load"]
 STEP_TYPES: tuple[StepType, ...] = ("extract", "transform", "validate", "load")
@@ -156,6 +160,25 @@ class StepConfig(FormatModel):
     def fits_ranges(self) -> bool:
         """Whether what its strings say of a partition is right for several that follow each other, too."""
         return has_only_bounds(self.as_written.model_dump(exclude_unset=True))
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        """What becomes of the frames of the step in a run that loads several partitions; asked of what `fits_ranges`.
+
+        A method that says nothing of it is run for one partition at a time wherever the partition chose its rows.
+
+        Args:
+            step: What it works on.
+
+        Raises:
+            OneByOne: What comes of it may differ from what one run for each partition would make.
+        """
+        if step.is_divided() or self.uses_partition():
+            raise OneByOne("is not known to treat each partition by itself")
+        return RangeFrame(step.origin)
+
+    def uses_partition(self) -> bool:
+        """Whether a bound or the key of the partition stands in any of its strings."""
+        return bool(partition_parts(self.as_written.model_dump(exclude_unset=True)))
 
     def names_partition_in_place(self) -> bool:
         """Whether the key of the partition is a part of what it reads or writes."""

@@ -47,7 +47,7 @@ def pipeline_assets(
         op: What of the op is to be otherwise.
 
     Raises:
-        dg.DagsterInvalidDefinitionError: A range of partitions is to be one run, and a step needs the key of each.
+        dg.DagsterInvalidDefinitionError: A range of partitions is to be one run, and a step needs one for each.
     """
     given = op or OpSpec()
     stream_pool = f"stream_{pipeline.asset_prefix}" if pipeline.mode == "streaming" else None
@@ -168,9 +168,10 @@ def _backfill_policy(pipeline: PipelineConfig, given: dg.BackfillPolicy | None) 
     if pipeline.partitions is None:
         return None
     if given is not None and given.max_partitions_per_run != 1 and not pipeline.loads_ranges:
+        why = pipeline.single_partitions or "they are no intervals of time"
         raise dg.DagsterInvalidDefinitionError(
-            "'backfill_policy' lets a run load several partitions, but a step of the pipeline needs the key of each, "
-            "or they are no intervals of time; leave it out"
+            f"'backfill_policy' lets a run load several partitions of '{pipeline.name}', but {why}; leave it out, and "
+            "each partition is a run of its own"
         )
     return given or (dg.BackfillPolicy.single_run() if pipeline.loads_ranges else dg.BackfillPolicy.multi_run(1))
 

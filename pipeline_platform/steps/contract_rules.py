@@ -48,6 +48,8 @@ class ContractRules(Validate):
     """The rows are what a data contract promises: its columns, their types, and its rules about rows."""
 
     method: ClassVar[str] = "contract"
+    # What has to be unique is so in each partition if it is in the range; otherwise nothing is loaded.
+    judges_each_row: ClassVar[bool] = True
 
     contract: str
     """The contract's file."""

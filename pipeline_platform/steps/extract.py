@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.sql import date_columns
 from pipeline_platform.config.step import StepType
 from pipeline_platform.steps.base import FrameOutput
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
 
+    from pipeline_platform.config.range_sql import RangeStep
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.steps.dataset import Dataset
 
@@ -50,6 +53,14 @@ class Extract(FrameOutput):
 
     def reads_primary(self) -> bool:
         return False
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        if self.reads_increments():
+            raise OneByOne("remembers for each partition where it has come")
+        if self.uses_partition():
+            raise OneByOne("is not known to treat each partition by itself")
+        schema = getattr(self, "schema_", None)
+        return RangeFrame(step.origin, dates=date_columns(schema) if isinstance(schema, str) else frozenset())
 
     def dataset(self) -> Dataset | None:
         """What is read; None for a generated frame."""

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import Contract, KeptContract
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from pipeline_platform.config.range_sql import RangeStep
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.frames.partition_rows import PartitionRows
     from pipeline_platform.steps.cursor import CursorMove, CursorPlace
@@ -182,6 +184,17 @@ class Load(FrameInput):
         if mode == "overwrite" and not self.names_partition_in_place() and not self.traits().replaces_partitions:
             return [("mode", f"'{self.method}' replaces everything, and not the partition of the run alone")]
         return []
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        frame = step.frame
+        keys: Sequence[str] = getattr(self, "merge_keys", ())
+        if getattr(self, "mode", None) == "merge" and step.column not in (name.lower() for name in keys):
+            raise OneByOne(
+                f"merges by {', '.join(keys)}: rows of two partitions may be one, which the later one changes"
+            )
+        if frame.by and not frame.tells(frame.value(step.column)):
+            raise OneByOne(f"loads '{step.sql.partitions.column}', which may not be what is compared with the bounds")
+        return frame
 
     def replaces_all(self) -> bool:
         """Whether a load replaces all that is there, or in a pipeline with partitions all of its partition."""

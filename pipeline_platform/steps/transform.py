@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.step import StepType
 from pipeline_platform.steps.base import FrameInput, FrameOutput
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,15 @@ class Transform(FrameInput, FrameOutput):
             PipelineException: The frames are not what the config says.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        traits = self.traits()
+        if not traits.keeps_rows or traits.is_stateful or self.uses_partition():
+            return super().over_range(step)
+        frame = step.frame
+        for name in self.expressions():
+            frame = frame.with_column(name, None)
+        return frame
 
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         """Which input columns each output column is derived from.

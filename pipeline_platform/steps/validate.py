@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.step import StepType
 from pipeline_platform.config.values import Amount, Location, Names, one_of
 from pipeline_platform.steps.base import FrameInput
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 OnFailure = Literal["fail", "warn", "quarantine"]
 
@@ -67,6 +70,10 @@ class Validate(FrameInput):
 
     step_type: ClassVar[StepType] = "validate"
 
+    judges_each_row: ClassVar[bool] = False
+    """Whether its rules are about each row by itself, or about the columns alone, so that a range of partitions is
+    judged as each of them would be. Of one that says nothing, each partition is a run of its own."""
+
     on_failure: Annotated[OnFailure, one_of("fail", "warn", "quarantine")] = "fail"
     """`fail` stops the run, and nothing after it is loaded; `warn` only reports; `quarantine` takes the violating rows
     out."""
@@ -88,6 +95,27 @@ class Validate(FrameInput):
                 {"method": self.method, "key": "onFailure"},
             )
         return self
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        if self.on_failure != "warn":
+            if self.uses_partition():
+                raise OneByOne("has a rule about the bounds of the partition")
+            if self.on_failure == "fail" and self.tolerance > 0:
+                raise OneByOne("tolerates some rows of each partition, and not of a range")
+            self.require_judges_apart(step)
+        return step.frame
+
+    def require_judges_apart(self, step: RangeStep) -> None:
+        """Make sure that what it does with a row of a range is what it does with it in its own partition.
+
+        Args:
+            step: What it works on.
+
+        Raises:
+            OneByOne: It may be something else.
+        """
+        if not self.judges_each_row:
+            raise OneByOne("judges the rows of a partition together")
 
     def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
         """Results that the schema alone gives; costs no Spark job."""

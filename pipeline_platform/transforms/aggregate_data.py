@@ -10,7 +10,8 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
 from pipeline_platform.config.config_error import did_you_mean
-from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder, partition_parts
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
@@ -23,6 +24,8 @@ from pipeline_platform.transforms.expression_columns import columns_read
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 _FUNCTIONS = {"sum": "sum", "avg": "avg", "mean": "avg", "count": "count", "min": "min", "max": "max"}
 _WINDOW = "window"
@@ -67,6 +70,17 @@ class AggregateData(Transform):
             message = "an aggregation of a stream needs a 'watermark' {column, delay}, or its state grows without bound"
             return [(None, message)]
         return []
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        # The frame that an aggregate reads, and not one that it makes.
+        frame = step.sql.row(step.frame, *(text for text in self.aggregations.values() if partition_parts(text)))
+        if not frame.by:
+            return RangeFrame(step.origin)
+        if not step.tells(self.group_by):
+            groups = ", ".join(self.group_by)
+            told = f"groups by {groups}, and not by the column of the partitions" if groups else "makes one row of all"
+            raise OneByOne(told)
+        return frame.only({name.lower(): frame.value(name) for name in self.group_by})
 
     def append_error(self) -> tuple[str, str] | None:
         if self.watermark is None:

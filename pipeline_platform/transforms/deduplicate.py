@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
@@ -21,6 +22,8 @@ from pipeline_platform.transforms.event_time import Watermark
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 _PLACE = f"{HELPER_PREFIX}place"
 
@@ -81,6 +84,11 @@ class Deduplicate(Transform):
             message = "deduplicating a stream needs a 'watermark' {column, delay}, or its state grows without bound"
             found.append((None, message))
         return found
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        if step.is_divided() and not step.tells(self.columns):
+            raise OneByOne(f"keeps one row of those equal in {', '.join(self.columns)}, which may be of two partitions")
+        return step.sql.row(step.frame, *(self.order_by or ()))
 
     def apply(self, frames: Frames) -> DataFrame:
         frame = frames.frame

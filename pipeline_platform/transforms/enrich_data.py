@@ -9,6 +9,7 @@ from pydantic import Field
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlExpression, Text
@@ -17,6 +18,8 @@ from pipeline_platform.transforms.expression_columns import columns_read, reads_
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 # Functions that make several rows of one; Spark allows one in a projection.
 _GENERATORS = frozenset({"explode", "explode_outer", "inline", "inline_outer", "json_tuple", "stack"})
@@ -41,6 +44,13 @@ class EnrichData(Transform):
             keeps_rows=is_row_for_row,
             has_limit=False,
         )
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        frame = step.frame
+        for name, expression in self.columns.items():
+            frame = step.sql.row(frame, expression)
+            frame = frame.with_column(name, step.sql.value(frame, expression))
+        return frame
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

@@ -9,6 +9,7 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema
 from pipeline_platform.connectors.avro.evolution import AvroEvolutionError, evolve, source_of
@@ -19,6 +20,8 @@ from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frame
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 class EvolveAvroSchema(Transform):
@@ -57,6 +60,12 @@ class EvolveAvroSchema(Transform):
 
     def traits(self) -> Traits:
         return Traits(is_stateful=False, is_join=False, has_limit=False)
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        if has_placeholder(self.target_schema):
+            return super().over_range(step)
+        names = [field.name for field in parse_avro_record(self.target_schema).fields]
+        return step.frame.only({name.lower(): step.frame.value(name) for name in names})
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

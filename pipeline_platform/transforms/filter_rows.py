@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import SqlExpression
 from pipeline_platform.steps.transform import Frames, Transform
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 class FilterRows(Transform):
@@ -23,6 +26,9 @@ class FilterRows(Transform):
 
     def traits(self) -> Traits:
         return Traits(is_stateful=False, is_join=False, keeps_rows=True, filters_rows=True, has_limit=False)
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        return step.sql.row(step.frame, self.condition)
 
     def apply(self, frames: Frames) -> DataFrame:
         return frames.frame.filter(self.condition)

@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from pipeline_platform.config.range_frames import Joined, OneByOne, RangeFrame
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import FrameName, FrameNames, Names, SqlExpressions, in_any_case
@@ -24,6 +25,8 @@ from pipeline_platform.transforms.event_time import Watermark
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 Kind = Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
 
@@ -123,6 +126,23 @@ class JoinDataFrames(Transform):
             f"a join of streams needs 'watermarks' for each of them, or its state grows without bound: {missing}",
             "write 'watermarks': {frame: {column, delay}}",
         )
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        first, *others = self.input_data_frames
+        joined = Joined.of(first.lower(), step.frames[first])
+        for name, kind, condition in zip(others, self._types(), self._conditions(), strict=True):
+            frame = step.frames[name].under(name.lower())
+            left = joined.frames[first.lower()]
+            equal = [(left.value(column), frame.value(column)) for column in self.join_column or ()]
+            if condition is not None:
+                equal += step.sql.equal(joined, name.lower(), frame, condition)
+            same = (
+                [left[1] for left, _ in _equal_columns(condition)] if condition is not None else self.join_column or ()
+            )
+            joined = joined.join(name.lower(), frame, equal, kind, [column.lower() for column in same])
+        if self.uses_partition():
+            raise OneByOne("joins on the bounds of the partition")
+        return joined.output(step.origin)
 
     def apply(self, frames: Frames) -> DataFrame:
         from pyspark.sql import functions as F

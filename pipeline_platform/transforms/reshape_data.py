@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names, Text, one_of
@@ -22,6 +23,8 @@ from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frame
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 _KEYS = {
     "pivot": ("pivotColumn", "groupByColumns", "aggregateColumn", "pivotValues"),
@@ -76,6 +79,25 @@ class ReshapeData(Transform):
             message = "a stream has no end, so its values can't be found by reading it: list them in 'pivotValues'"
             return [("pivotColumn", message)]
         return []
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        frame = step.frame
+        if not frame.by:
+            return RangeFrame(step.origin)
+        if self.operation == "unpivot":
+            made = [name for name in (self.variable_col_name, self.value_col_name) if name is not None]
+            gone = {**dict.fromkeys(name.lower() for name in (*(self.value_cols or ()), *made))}
+            known = (
+                frame.telling() if self.id_cols is None else {name.lower(): frame.value(name) for name in self.id_cols}
+            )
+            return frame.only({**known, **gone})
+        if self.pivot_values is None:
+            raise OneByOne("makes a column of each value that the partition has, as 'pivotValues' does not list them")
+        if not step.tells(self.group_by_columns or ()):
+            raise OneByOne(
+                f"groups by {', '.join(self.group_by_columns or ())}, and not by the column of the partitions"
+            )
+        return frame.only({name.lower(): frame.value(name) for name in self.group_by_columns or ()})
 
     def apply(self, frames: Frames) -> DataFrame:
         reshaped = self._pivot(frames.frame) if self.operation == "pivot" else self._unpivot(frames.frame)

@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.placeholders import has_placeholder, with_stand_ins
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.sql_limits import tables_read
 from pipeline_platform.config.traits import Traits
@@ -23,6 +24,8 @@ from pipeline_platform.transforms.query_lineage import query_lineage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 class SqlQueryTransform(Transform):
@@ -66,6 +69,16 @@ class SqlQueryTransform(Transform):
             filters_rows=query.find(exp.Where) is not None,
             has_limit=_may_end_early(query),
         )
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        frames = {str(name).lower(): frame for name, frame in step.frames.items()}
+
+        def table(read: exp.Table) -> RangeFrame:
+            # Of a catalog, where that is allowed, a table is the same in every run.
+            return frames.get(read.name.lower(), RangeFrame((read.sql(),)))
+
+        found = step.sql.query(self.query, table)
+        return found if found.by else RangeFrame(step.origin, found.columns) if found.origin is None else found
 
     def apply(self, frames: Frames) -> DataFrame:
         names = self._names()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.range_frames import RangeFrame, united
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, FrameNames
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -17,6 +18,8 @@ from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frame
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 class UnionDataFrames(Transform):
@@ -54,6 +57,10 @@ class UnionDataFrames(Transform):
 
     def traits(self) -> Traits:
         return Traits(is_stateful=self.distinct, is_join=False, has_limit=False)
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        # Rows that are equal in all columns are so in that of the partitions.
+        return united(step.frames.values(), step.origin, step.column)
 
     def apply(self, frames: Frames) -> DataFrame:
         named: list[tuple[str, DataFrame]] = [(f"'{name}'", frames.named[name]) for name in self.input_data_frames]

@@ -19,6 +19,8 @@ from pipeline_platform.steps.validate import Rule, Validate
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+    from pipeline_platform.config.range_sql import RangeStep
+
 
 class BusinessRule(FormatModel):
     """A named condition."""
@@ -60,6 +62,12 @@ class ValidateBusinessRules(Validate):
 
     def traits(self) -> Traits:
         return Traits(looks_at_rows=True)
+
+    def require_judges_apart(self, step: RangeStep) -> None:
+        # A rule may have a window function, and looks at the rows of the partition, whatever the run has read.
+        column = step.frame.value(step.column)
+        judged = step.frame if step.frame.by else step.frame.divided([column.base if column else step.origin], 0)
+        step.sql.row(judged, *(rule.rule for rule in self.rules_))
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F

@@ -18,6 +18,7 @@ class ValidateNulls(Validate):
     """Every row has a value in these columns."""
 
     method: ClassVar[str] = "validateNulls"
+    judges_each_row: ClassVar[bool] = True
     example = {"notNullColumns": ["customer"], "onFailure": "quarantine"}
 
     not_null_columns: Names

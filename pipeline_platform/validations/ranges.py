@@ -41,6 +41,7 @@ class ValidateRanges(Validate):
     """Values are within bounds; null passes, NaN is within no bounds."""
 
     method: ClassVar[str] = "validateRanges"
+    judges_each_row: ClassVar[bool] = True
     example = {"ranges": {"quantity": {"min": 1, "max": 100}}, "onFailure": "quarantine"}
 
     ranges: Annotated[dict[Text, Range], Field(min_length=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.range_frames import OneByOne
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import FrameName, Text
 from pipeline_platform.frames.columns import HELPER_PREFIX, column_of, own_column, own_columns, quoted
@@ -13,6 +14,8 @@ from pipeline_platform.steps.validate import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 _KEY = f"{HELPER_PREFIX}referenced"
 
@@ -44,6 +47,10 @@ class ValidateReferentialIntegrity(Validate):
 
     def referenced_frames(self) -> Sequence[tuple[str, str]]:
         return [*super().referenced_frames(), ("referencedDataFrame", self.referenced_data_frame)]
+
+    def require_judges_apart(self, step: RangeStep) -> None:
+        if step.frames[self.referenced_data_frame].by:
+            raise OneByOne("looks for a value in rows that the partition chose")
 
     def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
         from pyspark.sql import functions as F

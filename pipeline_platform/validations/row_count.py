@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.range_frames import OneByOne
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import NaturalLong
 from pipeline_platform.steps.validate import RuleResult, Validate
+
+if TYPE_CHECKING:
+    from pipeline_platform.config.range_sql import RangeStep
 
 
 class ValidateRowCount(Validate):
@@ -32,6 +36,9 @@ class ValidateRowCount(Validate):
         if self.min is None and self.max is None:
             raise PydanticCustomError("count", "a row count needs 'min' or 'max'")
         return self
+
+    def require_judges_apart(self, step: RangeStep) -> None:
+        raise OneByOne("counts the rows of each partition")
 
     def count_results(self, rows: int) -> Sequence[RuleResult]:
         results: list[RuleResult] = []

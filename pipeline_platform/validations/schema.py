@@ -34,6 +34,7 @@ class ValidateSchema(Validate):
     """The frame has these columns with these types; costs no Spark job."""
 
     method: ClassVar[str] = "validateSchema"
+    judges_each_row: ClassVar[bool] = True
     example = {"expectedColumns": [{"name": "id", "type": "int"}, {"name": "customer", "type": "string"}]}
 
     expected_columns: Annotated[list[ExpectedColumn], Field(min_length=1)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, ClassVar
 
+from pipeline_platform.config.range_frames import OneByOne
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Names
 from pipeline_platform.frames.columns import HELPER_PREFIX, column_of
@@ -13,6 +14,8 @@ from pipeline_platform.steps.validate import Rule, Validate
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
+
+    from pipeline_platform.config.range_sql import RangeStep
 
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
 
@@ -31,6 +34,14 @@ class ValidateUnique(Validate):
 
     def traits(self) -> Traits:
         return Traits(looks_at_rows=True)
+
+    def require_judges_apart(self, step: RangeStep) -> None:
+        # What is unique in a range is unique in each partition; otherwise the run fails, and loads nothing.
+        if self.on_failure == "quarantine" and not self._tells_apart(step):
+            raise OneByOne(f"takes out rows that are equal in {', '.join(self.columns)}, be they of two partitions")
+
+    def _tells_apart(self, step: RangeStep) -> bool:
+        return step.tells(self.columns) or step.column in (name.lower() for name in self.columns)
 
     def annotate(self, frame: DataFrame, eligible: Column, named: Mapping[str, DataFrame]) -> DataFrame:
         from pyspark.sql import Window

@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from pipeline_platform.config.placeholders import partition_parts
+from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import DataType
 
+    from pipeline_platform.config.range_sql import RangeStep
     from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue
@@ -77,6 +80,14 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
 
     def traits(self) -> Traits:
         return Traits(is_repeatable=False, pushes_down_filters=True, checks_micro_batches=False)
+
+    def over_range(self, step: RangeStep) -> RangeFrame:
+        if self.query is None or not self.uses_partition() or self.reads_increments():
+            return super().over_range(step)
+        if any(partition_parts(value) for key, value in self.model_dump(exclude_unset=True).items() if key != "query"):
+            raise OneByOne("uses the partition beside its query")
+        # Each table is the same in every run.
+        return step.sql.query(self.query, lambda table: RangeFrame((table.sql(self.system),)), self.system)
 
     def dataset(self) -> Dataset:
         if self.table is not None:
