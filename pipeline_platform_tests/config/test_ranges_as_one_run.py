@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform_tests.config.reading import Json, extract, load, pipeline, read, transform, validate
 
@@ -464,3 +469,24 @@ def test_the_type_of_a_column_says_whether_the_day_before_the_end_is_the_last_on
     for kind, is_one_run in (("DATE", True), ("TIMESTAMP", False)):
         source = extract(path="in", format="json", schema=f"id INT, day {kind}")
         assert ranged(source, condition, TABLE).loads_ranges == is_one_run
+
+
+def test_the_command_line_says_which_step_needs_one_run_for_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    steps = {
+        "sums": [SOURCE, where(), totals("shop"), TABLE],
+        "rows": [SOURCE, where(), load(path="rows", mode="overwrite")],
+    }
+    days = {"type": "daily", "start": "2024-01-01", "end": "2024-02-01", "column": "day"}
+    for name, its in steps.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({**pipeline(*its, partitions=days), "name": name}))
+    listed = json.loads(CliRunner().invoke(app, ["list", "--json", str(tmp_path)]).stdout)
+    why = "step 3 (aggregateData) groups by shop, and not by the column of the partitions"
+    assert {row["name"]: (row["range_is_one_run"], row["range_note"]) for row in listed} == {
+        "rows": (True, None),
+        "sums": (False, why),
+    }
+    monkeypatch.setattr(import_module("pipeline_platform.cli.run"), "_run", lambda *_, **__: (0, None))
+    january = ["--from", "2024-01-01", "--to", "2024-01-31"]
+    said = {name: CliRunner().invoke(app, ["run", str(tmp_path / f"{name}.json"), *january]) for name in steps}
+    assert f"sums: each of the 31 partitions is a run of its own, as {why}" in said["sums"].output
+    assert (said["rows"].output, said["rows"].exit_code) == ("", 0)
