@@ -12,7 +12,7 @@ from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.graph import Draft
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.placeholders import strings_in, with_partition_texts
-from pipeline_platform.config.sql import parse_expression, parse_query
+from pipeline_platform.config.sql import number_in, parse_expression, parse_query
 
 _START, _END = "start_of_partition", "end_of_partition"
 _TEXTS = {"start": _START, "key": _START, "end": _END}
@@ -120,7 +120,7 @@ def _days_between(compared: exp.Expr) -> float | None:
     is_most = isinstance(compared, (exp.LT, exp.LTE))
     if isinstance(limit, exp.DateDiff):
         counted, limit, is_most = limit, counted, not is_most
-    days = _number(limit)
+    days = number_in(limit)
     if not isinstance(counted, exp.DateDiff) or days is None or counted.text("unit").upper() not in ("", "DAY"):
         return None
     is_from_start = _is_marked(counted.this)
@@ -178,25 +178,12 @@ def _amount(node: exp.Expr, amount: exp.Expr, partitions: Partitions) -> float |
     interval = amount if isinstance(amount, exp.Interval) else amount.find(exp.Interval)
     if interval is not None:
         unit = interval.text("unit")
-    number = _number(amount)
+    number = number_in(amount)
     # Without a unit it is of days, unless what it is taken from is no date but, say, seconds.
     length = _length(unit or "DAY", partitions)
     if number is None or length is None or (not unit and not isinstance(node.this, (exp.Cast, exp.TsOrDsToDate))):
         return None
     return number * length
-
-
-def _number(node: exp.Expr) -> float | None:
-    if isinstance(node, (exp.Neg, exp.Paren, exp.Interval)):
-        inner = _number(node.this) if isinstance(node.this, exp.Expr) else None
-        return -inner if inner is not None and isinstance(node, exp.Neg) else inner
-    if isinstance(node, exp.Mul):
-        left, right = _number(node.this), _number(node.expression)
-        return left * right if left is not None and right is not None else None
-    try:
-        return float(node.name) if isinstance(node, exp.Literal) else None
-    except ValueError:
-        return None
 
 
 def _length(unit: str, partitions: Partitions) -> float | None:

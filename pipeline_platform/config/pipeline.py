@@ -166,8 +166,8 @@ class PipelineConfig(PipelineKeys):
     @cached_property
     def single_partitions(self) -> SinglePartitions | None:
         """The step for which each partition has to be a run of its own; None also without partitions by time."""
-        by_time = self.partitions is not None and self.partitions.by_time
-        return single_partitions(self.steps, self.partitions) if self.partitions is not None and by_time else None
+        divided = self.partitions
+        return single_partitions(self.steps, divided) if divided is not None and divided.by_time else None
 
     def require_ready(self, steps: Collection[int] | None = None, partition: Partition | None = None) -> None:
         """Make sure of all that can be known before Spark starts: values, variables, packages, what they make of it.

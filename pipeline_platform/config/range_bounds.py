@@ -15,12 +15,14 @@ from sqlglot import exp
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.placeholders import with_partition_texts
 from pipeline_platform.config.range_frames import EVERYTHING, Value
+from pipeline_platform.config.sql import number_in
 
 _START, _END = "start_of_partition", "end_of_partition"
 _MARKS = {"start": _START, "end": _END}
 VARIABLE = "value_of_variable"
 """What stands in parsed SQL for a variable whose value is known at run time only."""
-_TIMES = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPLTZ", "TIMESTAMPNTZ", "DATETIME")
+TIMES = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPLTZ", "TIMESTAMPNTZ", "DATETIME")
+"""The types that have a time of day, as sqlglot names them."""
 # In days, the fewest and the most.
 _LENGTHS: Mapping[str, tuple[float, float]] = {
     "SECOND": (1 / 86400, 1 / 86400),
@@ -94,7 +96,7 @@ class _Bounds:
                 return node.name == _START, 0.0
             case exp.Paren():
                 return self.of(node.this)
-            case exp.Cast() if node.to.this.name in _TIMES:
+            case exp.Cast() if node.to.this.name in TIMES:
                 return self.of(node.this) if self.is_utc else None
             case exp.Cast() if node.to.this.name == "DATE":
                 return self._whole_days(node.this)
@@ -153,7 +155,7 @@ def days_of(amount: exp.Expr, unit: str, which: int, *, may_be_days: bool = Fals
         unit = interval.text("unit")
     elif not unit and may_be_days:
         unit = "DAY"
-    number = _number(amount)
+    number = number_in(amount)
     length = _LENGTHS.get(unit.upper().removesuffix("S"))
     return number * length[which] if number is not None and length is not None else None
 
@@ -161,16 +163,3 @@ def days_of(amount: exp.Expr, unit: str, which: int, *, may_be_days: bool = Fals
 def most_days(amount: exp.Expr) -> float | None:
     """How many days an interval, or a number of days, has at most; None if that can't be told."""
     return days_of(amount, "", 1, may_be_days=True)
-
-
-def _number(node: exp.Expr) -> float | None:
-    if isinstance(node, (exp.Neg, exp.Paren, exp.Interval)):
-        inner = _number(node.this) if isinstance(node.this, exp.Expr) else None
-        return -inner if inner is not None and isinstance(node, exp.Neg) else inner
-    if isinstance(node, exp.Mul):
-        left, right = _number(node.this), _number(node.expression)
-        return left * right if left is not None and right is not None else None
-    try:
-        return float(node.name) if isinstance(node, exp.Literal) else None
-    except ValueError:
-        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -10,7 +10,7 @@ from sqlglot.dialects.dialect import Dialect
 
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.placeholders import partition_parts
-from pipeline_platform.config.range_bounds import VARIABLE, check_bound, is_marked, marked, most_days
+from pipeline_platform.config.range_bounds import TIMES, VARIABLE, check_bound, is_marked, marked, most_days
 from pipeline_platform.config.range_frames import EVERYTHING, Base, Joined, OneByOne, RangeFrame, Value
 from pipeline_platform.config.range_scope import Scope, scope_of
 from pipeline_platform.config.range_syntax import aggregates, beyond, comparisons, nested, own, parsed, tables
@@ -20,7 +20,6 @@ from pipeline_platform.config.sql_limits import tables_read
 TableOf = Callable[[exp.Table], RangeFrame]
 _UNKNOWN = "has SQL that can't be looked into"
 _ADDED: Base = ("sql",)
-_TIMES = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMPLTZ", "TIMESTAMPNTZ", "DATETIME")
 # What of a SELECT leaves each row to itself, or is looked at.
 _KNOWN = ("with_", "expressions", "from_", "joins", "where", "group", "having", "distinct")
 _HARMLESS = ("hint", "kind", "order", "sort", "cluster", "distribute")
@@ -322,7 +321,7 @@ class RangeSql:
                 return scope.column(node)
             case exp.Cast() if node.to.this.name == "DATE":
                 return self._truncated(node.this, "DAY", scope, is_date=True)
-            case exp.Cast() if node.to.this.name in _TIMES:
+            case exp.Cast() if node.to.this.name in TIMES:
                 return self._truncated(node.this, "SECOND", scope)
             case exp.TsOrDsToDate() if node.args.get("format") is None:
                 return self._truncated(node.this, "DAY", scope, is_date=True)
@@ -356,37 +355,3 @@ def _is_same(node: exp.Expr, table: TableOf) -> bool:
 
 def _with_name(name: str, frame: RangeFrame, others: TableOf) -> TableOf:
     return lambda table: frame if table.name.lower() == name and not table.args.get("db") else others(table)
-
-
-@dataclass(frozen=True)
-class RangeStep:
-    """A step in a run that loads several partitions.
-
-    Args:
-        frames: What it works on, by name; the primary frame under None.
-        origin: What columns are read from that only this step knows.
-        sql: Looks into SQL.
-    """
-
-    frames: Mapping[str | None, RangeFrame]
-    origin: Base
-    sql: RangeSql
-
-    @property
-    def frame(self) -> RangeFrame:
-        """The frame of a step that works on one."""
-        return next(iter(self.frames.values()))
-
-    @property
-    def column(self) -> str:
-        """The column of what is loaded that says to which partition a row belongs, in lower case."""
-        return self.sql.partitions.column.lower()
-
-    def is_divided(self) -> bool:
-        """Whether the run has chosen rows of any frame."""
-        return any(frame.by for frame in self.frames.values())
-
-    def tells(self, columns: Iterable[str]) -> bool:
-        """Whether rows that are equal in these columns of the one frame are in the same partition, as far as known."""
-        frame = self.frame
-        return any(frame.tells(frame.value(name)) for name in columns)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
-from pipeline_platform.config.range_sql import RangeSql, RangeStep
+from pipeline_platform.config.range_sql import RangeSql
 from pipeline_platform.config.step import Step
+from pipeline_platform.config.step_over_range import RangeStep
 
 
 @dataclass(frozen=True)

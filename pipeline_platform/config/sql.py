@@ -136,6 +136,20 @@ def date_columns(text: str) -> frozenset[str]:
     return frozenset(name for name, kind in kinds.items() if kind is not None and kind.this == exp.DataType.Type.DATE)
 
 
+def number_in(node: exp.Expr) -> float | None:
+    """The number that is written in an expression: of its units in an interval; None for what has to be computed."""
+    if isinstance(node, (exp.Neg, exp.Paren, exp.Interval)):
+        inner = number_in(node.this) if isinstance(node.this, exp.Expr) else None
+        return -inner if inner is not None and isinstance(node, exp.Neg) else inner
+    if isinstance(node, exp.Mul):
+        left, right = number_in(node.this), number_in(node.expression)
+        return left * right if left is not None and right is not None else None
+    try:
+        return float(node.name) if isinstance(node, exp.Literal) else None
+    except ValueError:
+        return None
+
+
 def _is_unknown(data_type: exp.DataType) -> bool:
     return data_type.this == exp.DataType.Type.USERDEFINED
 

@@ -23,7 +23,7 @@ from pipeline_platform.extras import Extra
 from pipeline_platform.redaction import redact_urls
 
 if TYPE_CHECKING:
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 StepType = Literal["extract", "transform", "validate", "load"]
 STEP_TYPES: tuple[StepType, ...] = ("extract", "transform", "validate", "load")

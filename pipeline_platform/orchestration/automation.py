@@ -8,7 +8,6 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.ticks import on_schedule, unhandled
 
@@ -19,10 +18,10 @@ _APPEARED = "missing_since_last_handled"
 """What Dagster's `on_missing` calls its condition for what has come to be missing."""
 
 
-def automation_condition(
-    view: AssetView, pipeline: PipelineConfig, step: Step
-) -> dg.AutomationCondition[dg.AssetKey] | None:
-    """The condition of an asset of a pipeline; None if nothing runs it by itself.
+def automation_conditions(
+    view: AssetView, pipeline: PipelineConfig
+) -> Sequence[dg.AutomationCondition[dg.AssetKey] | None]:
+    """The condition of each asset of a pipeline, in the order of the view's steps; None if nothing runs it by itself.
 
     All partitions count, and not only the latest one, as in Dagster's own conditions: a day that is loaded again is to
     be told to whoever reads it. Only at the tick of a schedule it is the latest one.
@@ -30,8 +29,15 @@ def automation_condition(
     Args:
         view: Which steps are assets, and under which keys.
         pipeline: The pipeline.
-        step: That of the asset.
     """
+    steps = view.steps(pipeline)
+    if pipeline.automation == "onSchedule":
+        return [on_schedule(view, pipeline, step) for step in steps]
+    return [_of_all(view, pipeline)] * len(steps)
+
+
+def _of_all(view: AssetView, pipeline: PipelineConfig) -> dg.AutomationCondition[dg.AssetKey] | None:
+    """The condition that all assets of a pipeline share."""
     if pipeline.automation is None:
         return None
     # What nobody in the project loads is not waited for; its own assets that were never made are made by the run.
@@ -40,17 +46,13 @@ def automation_condition(
     # Dagster's own types leave the kind of key open.
     condition: Any = dg.AutomationCondition
     latest, missing = condition.in_latest_time_window(), condition.any_deps_missing()
-    match pipeline.automation:
-        case "onUpstream":
-            not_loaded = missing.ignore(dg.AssetSelection.assets(*sources, *own))
-            return condition.eager().without(latest).replace(missing, not_loaded)
-        case "onMissing":
-            # All of its own that is missing is requested at once, and so counts as there.
-            without_sources = missing.ignore(dg.AssetSelection.assets(*sources))
-            on_missing = condition.on_missing().without(latest).replace(missing, without_sources)
-            return on_missing.replace(_APPEARED, unhandled())
-        case "onSchedule":
-            return on_schedule(view, pipeline, step)
+    if pipeline.automation == "onUpstream":
+        not_loaded = missing.ignore(dg.AssetSelection.assets(*sources, *own))
+        return condition.eager().without(latest).replace(missing, not_loaded)
+    # On missing. All of its own that is missing is requested at once, and so counts as there.
+    without_sources = missing.ignore(dg.AssetSelection.assets(*sources))
+    on_missing = condition.on_missing().without(latest).replace(missing, without_sources)
+    return on_missing.replace(_APPEARED, unhandled())
 
 
 def automation_sensor(

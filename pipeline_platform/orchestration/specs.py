@@ -14,7 +14,7 @@ from pipeline_platform.config.dagster_names import dagster_tag
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
-from pipeline_platform.orchestration.automation import automation_condition
+from pipeline_platform.orchestration.automation import automation_conditions
 from pipeline_platform.orchestration.contracts import contract_content, contract_metadata
 from pipeline_platform.registry import dataset_kind
 from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP, TEMPLATE
@@ -95,7 +95,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig, named: AssetView) ->
             key=view.key(pipeline, step),
             deps=_deps(view, pipeline, step),
             partitions_def=partitions,
-            automation_condition=automation_condition(named, pipeline, step),
+            automation_condition=condition,
             group_name=pipeline.asset_prefix,
             kinds={step.config.kind, *(("spark",) if step.type == "transform" else ())},
             description=_description(pipeline, step),
@@ -117,7 +117,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig, named: AssetView) ->
             skippable=True,
             freshness_policy=_freshness(pipeline) if step.type == "load" else None,
         )
-        for step in view.steps(pipeline)
+        for step, condition in zip(view.steps(pipeline), automation_conditions(named, pipeline), strict=True)
     ]
 
 

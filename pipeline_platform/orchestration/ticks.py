@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -49,12 +49,10 @@ class _Reader:
     def windows(self) -> dict[dg.AssetKey, Partitions]:
         """The loads of which a partition needs those that lie in its own window."""
         own = self.partitions
-        if own is None or not own.by_time:
+        if not _by_time(own):
             return {}
         return {
-            key: found
-            for key, found in self.upstream.items()
-            if found is not None and found.by_time and found.timezone == own.timezone
+            key: found for key, found in self.upstream.items() if _by_time(found) and found.timezone == own.timezone
         }
 
     @property
@@ -93,7 +91,7 @@ def on_schedule(view: AssetView, pipeline: PipelineConfig, step: Step) -> Any:
     if own.upstream or others:
         ready = [_ready(own), *(_IS.asset_matches(other.key, _ready(other)) for other in others)]
         new = [_new(own), *(_IS.asset_matches(other.key, _new(other)) for other in others)]
-        if pipeline.partitions is not None and pipeline.partitions.by_time:
+        if _by_time(pipeline.partitions):
             conditions += [_all(ready), _any(new)]
         else:
             conditions.append(_any([_all(ready), _all(new)]))
@@ -128,7 +126,7 @@ def _waits(pipeline: PipelineConfig, tick: Any) -> Any:
     """
     at_tick = tick & _IS.in_latest_time_window()
     is_over = _IS.newly_requested() & ~at_tick
-    has_windows = pipeline.partitions is not None and pipeline.partitions.by_time
+    has_windows = _by_time(pipeline.partitions)
     assert pipeline.cron is not None
     if not has_windows and _is_at_most_daily(pipeline.cron):
         near = _IS.cron_tick_passed(pipeline.cron, _half_a_day_ahead(pipeline.cron_timezone))
@@ -161,7 +159,7 @@ def _ready(reader: _Reader) -> Any:
         conditions = reader.each_of(reader.others, loaded)
         needed = [key for key, writer in reader.windows.items() if _never_absent(reader, writer)]
         conditions += reader.each_of(needed, (~_IS.missing()).with_label("there"))
-    elif reader.partitions is not None and reader.partitions.by_time:
+    elif _by_time(reader.partitions):
         # The run of another partition takes nothing away from this one.
         conditions = reader.each_of(reader.others, _since_the_tick_before(reader))
     else:
@@ -176,7 +174,7 @@ def _ready(reader: _Reader) -> Any:
 def _new(reader: _Reader) -> Any:
     """Whether it was never loaded and can be, or, with partitions by time, whether any of what it reads was loaded."""
     there = (~_IS.missing()).with_label("there")
-    if reader.partitions is not None and reader.partitions.by_time:
+    if _by_time(reader.partitions):
         was_loaded = reader.any_of(reader.upstream, _IS.newly_updated()).since(_IS.newly_requested())
         never_loaded = unhandled() & reader.any_of(reader.upstream, there)
         return _any([was_loaded, never_loaded]).with_label("not_yet_run_with_it")
@@ -200,6 +198,10 @@ def _never_absent(reader: _Reader, writer: Partitions) -> bool:
     """Whether a load has, or will have, partitions in each window: one that is not there yet is waited for."""
     assert reader.partitions is not None
     return writer.last_end is None and writer.first <= reader.partitions.first
+
+
+def _by_time(partitions: Partitions | None) -> TypeGuard[Partitions]:
+    return partitions is not None and partitions.by_time
 
 
 def _is_over(partitions: Partitions) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.frames.partition_rows import PartitionRows
     from pipeline_platform.steps.cursor import CursorMove, CursorPlace

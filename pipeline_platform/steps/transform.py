@@ -13,7 +13,7 @@ from pipeline_platform.steps.base import FrameInput, FrameOutput
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pipeline_platform.steps.base import FrameInput
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 OnFailure = Literal["fail", "warn", "quarantine"]
 

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.config_error import did_you_mean
 from pipeline_platform.config.placeholders import has_placeholder, partition_parts
-from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
@@ -25,7 +25,7 @@ from pipeline_platform.transforms.expression_columns import columns_read
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 _FUNCTIONS = {"sum": "sum", "avg": "avg", "mean": "avg", "count": "count", "min": "min", "max": "max"}
 _WINDOW = "window"
@@ -76,11 +76,7 @@ class AggregateData(Transform):
         frame = step.sql.row(step.frame, *(text for text in self.aggregations.values() if partition_parts(text)))
         if not frame.by:
             return RangeFrame(step.origin)
-        if not step.tells(self.group_by):
-            groups = ", ".join(self.group_by)
-            told = f"groups by {groups}, and not by the column of the partitions" if groups else "makes one row of all"
-            raise OneByOne(told)
-        return frame.only({name.lower(): frame.value(name) for name in self.group_by})
+        return step.grouped(self.group_by).divided(frame.by, frame.back)
 
     def append_error(self) -> tuple[str, str] | None:
         if self.watermark is None:

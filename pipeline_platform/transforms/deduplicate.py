@@ -23,7 +23,7 @@ from pipeline_platform.transforms.event_time import Watermark
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 _PLACE = f"{HELPER_PREFIX}place"
 

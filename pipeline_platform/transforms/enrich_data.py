@@ -19,7 +19,7 @@ from pipeline_platform.transforms.expression_columns import columns_read, reads_
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 # Functions that make several rows of one; Spark allows one in a projection.
 _GENERATORS = frozenset({"explode", "explode_outer", "inline", "inline_outer", "json_tuple", "stack"})

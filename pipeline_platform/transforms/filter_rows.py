@@ -12,7 +12,7 @@ from pipeline_platform.steps.transform import Frames, Transform
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 
 class FilterRows(Transform):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.types import DataType
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 _KEYS = {
     "pivot": ("pivotColumn", "groupByColumns", "aggregateColumn", "pivotValues"),
@@ -93,11 +93,7 @@ class ReshapeData(Transform):
             return frame.only({**known, **gone})
         if self.pivot_values is None:
             raise OneByOne("makes a column of each value that the partition has, as 'pivotValues' does not list them")
-        if not step.tells(self.group_by_columns or ()):
-            raise OneByOne(
-                f"groups by {', '.join(self.group_by_columns or ())}, and not by the column of the partitions"
-            )
-        return frame.only({name.lower(): frame.value(name) for name in self.group_by_columns or ()})
+        return step.grouped(self.group_by_columns or ())
 
     def apply(self, frames: Frames) -> DataFrame:
         reshaped = self._pivot(frames.frame) if self.operation == "pivot" else self._unpivot(frames.frame)

@@ -25,7 +25,7 @@ from pipeline_platform.transforms.query_lineage import query_lineage
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 
 class SqlQueryTransform(Transform):

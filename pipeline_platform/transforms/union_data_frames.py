@@ -19,7 +19,7 @@ from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frame
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 
 class UnionDataFrames(Transform):

@@ -14,7 +14,7 @@ from pipeline_platform.config.values import NaturalLong
 from pipeline_platform.steps.validate import RuleResult, Validate
 
 if TYPE_CHECKING:
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 
 class ValidateRowCount(Validate):

@@ -15,7 +15,7 @@ from pipeline_platform.steps.validate import Rule, Validate
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
 
 _OCCURRENCES = f"{HELPER_PREFIX}occurrences"
 

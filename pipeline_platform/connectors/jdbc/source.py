@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import DataType
 
-    from pipeline_platform.config.range_sql import RangeStep
+    from pipeline_platform.config.step_over_range import RangeStep
     from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
     from pipeline_platform.credentials.model import Credentials
     from pipeline_platform.frames.cursor_values import CursorColumn, CursorValue
