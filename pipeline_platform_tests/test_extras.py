@@ -137,8 +137,8 @@ def test_whatever_is_imported_comes_with_the_platform_or_an_extra_of_it() -> Non
     optional = {name for name in packages if not has_module(name, needed())}
     assert {name for name in optional if not has_module(name, needed("all"))} == set()
     asked_for = {module.split(".")[0] for extra in EXTRAS for module in extra.modules}
-    # s3fs is made of it.
-    assert optional - asked_for == {"botocore"}
+    # s3fs is made of botocore; a person's asset that asks for a Polars frame has Polars.
+    assert optional - asked_for == {"botocore", "polars"}
 
 
 @pytest.mark.parametrize("extra", EXTRAS, ids=lambda extra: extra.name)
