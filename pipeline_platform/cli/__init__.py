@@ -20,6 +20,7 @@ from pipeline_platform.cli import (
     spark,
     streams,
     submit,
+    testing,
     warm_up,
 )
 from pipeline_platform.logs import LOG_LEVEL_VARIABLE, configure_logs
@@ -60,6 +61,7 @@ def options(
 _COMMANDS = {
     "init": init.init,
     "check": check.check,
+    "test": testing.test,
     "run": run.run,
     "submit": submit.submit,
     "list": listing.list_pipelines,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -135,7 +135,7 @@ class _Execution:
         yield from done
         for validation, metrics in zip(block.validations, done, strict=True):
             if not metrics.passed and validation.config.on_failure == "fail":
-                raise _broken(validation.step, validation.config, metrics)
+                raise broken_rules(validation.step, validation.config, metrics.rules)
 
     def _validation_metrics(
         self, validation: PlannedValidation, result: BlockResult, started: datetime, seconds: float
@@ -323,8 +323,15 @@ NOT_RUN = "not counted: nothing had to be done for it"
 UNCERTAIN = "not counted: the plan was not run in full, or a part of it twice"
 
 
-def _broken(step: Step, config: Validate, metrics: StepMetrics) -> ValidationException:
-    broken = [rule for rule in metrics.rules if not rule.passed]
+def broken_rules(step: Step, config: Validate, rules: Iterable[RuleMetrics]) -> ValidationException:
+    """What a run ends with that a validation stops.
+
+    Args:
+        step: The validation.
+        config: Its config, with its placeholders replaced.
+        rules: What came of its rules, of which at least one is broken by more rows than it tolerates.
+    """
+    broken = [rule for rule in rules if not rule.passed]
     first = broken[0]
     told = [rule.detail or _told(rule) for rule in broken]
     return ValidationException(

@@ -76,6 +76,8 @@ def plan(
     selection: Set[str] | None = None,
     micro_batch: MicroBatch | None = None,
     partition: Partition | None = None,
+    *,
+    writes: bool = True,
 ) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
@@ -87,6 +89,7 @@ def plan(
         selection: Names of the steps to run; None for all.
         micro_batch: For a stream: what is loaded. What is no stream is read anew for each of them.
         partition: For a pipeline with partitions: what is loaded, as its placeholders have been replaced.
+        writes: Whether the run will write anything; without this, no quarantine is held against its table.
 
     Returns:
         The plan, which keeps frames until its `persisted` is closed.
@@ -97,7 +100,7 @@ def plan(
     needed = needed_steps(pipeline, selection)
     if micro_batch is not None:
         needed -= pipeline.shape.streamed - {pipeline.shape.head}
-    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition)
+    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition, writes)
     frames: dict[int, PlannedFrame] = {}
     actions: list[PlannedBlock | PlannedLoad] = []
     hints: list[str] = []

@@ -125,7 +125,7 @@ def is_quarantined(scope: RunScope, after: Step, source: int) -> bool:
         for step in scope.pipeline.after(after)
         if step.type == "load" and source in scope.pipeline.upstream_of({step.index})
     }
-    return not loads or bool(loads & scope.needed)
+    return scope.writes and (not loads or bool(loads & scope.needed))
 
 
 def plan_quarantines(scope: RunScope, block: ValidationBlock) -> tuple[PlannedQuarantine, ...]:

@@ -55,6 +55,7 @@ class RunScope:
         load_id: The same for every attempt at the same load.
         micro_batch: What of a stream is loaded; None in a batch pipeline.
         partition: What a pipeline with partitions loads; None for any other.
+        writes: Whether anything is written; not even to a quarantine where somebody only looks at rows.
     """
 
     pipeline: PipelineConfig
@@ -64,6 +65,7 @@ class RunScope:
     load_id: str
     micro_batch: MicroBatch | None = None
     partition: Partition | None = None
+    writes: bool = True
 
     @property
     def streamed(self) -> Set[int]:

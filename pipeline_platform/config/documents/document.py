@@ -136,6 +136,11 @@ class Document:
             at = next(spelled, at)
         return at
 
+    def written(self, pointer: Pointer) -> str:
+        """The JSON of a value as it is written, such as a number with all its digits."""
+        located = self._nearest(pointer)[1]
+        return self.text[located.start : located.end]
+
     def position(self, pointer: Pointer) -> tuple[int, int]:
         """Line and column, both from 1, of a value."""
         return self._place(self._nearest(pointer)[1].start)
@@ -190,6 +195,11 @@ class SourcePosition:
     def value(self) -> Any:
         """What stands here."""
         return self.document.at(self.pointer)
+
+    @property
+    def text(self) -> str:
+        """What stands here, as it is written."""
+        return self.document.written(self.pointer)
 
 
 @dataclass(frozen=True)

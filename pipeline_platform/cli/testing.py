@@ -1,0 +1,163 @@
+"""`test`: the tests that stand beside pipelines."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.partitions import Partition
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.registry import method_registry
+from pipeline_platform.testing.carrying_out import TestResult, carry_out
+from pipeline_platform.testing.reading import TESTS, PipelineTest, read_tests, test_files
+from pipeline_platform.testing.report import coverages, difference_table, junit
+
+
+def test(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of pipelines, whose tests are in their folder tests, or files of tests.",
+            show_default="pipelines",
+        ),
+    ] = None,
+    named: Annotated[
+        str | None, typer.Option("--name", metavar="TEXT", help="Only the tests whose name has this in it.")
+    ] = None,
+    changed_since: Annotated[
+        str | None,
+        typer.Option(metavar="REF", help="Only the tests of which a file has changed since this Git revision."),
+    ] = None,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Also write the results as JUnit's XML.")
+    ] = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Also print which steps and rules no test looks at.")
+    ] = False,
+) -> None:
+    """Run the tests of pipelines, without any system: exit code 0 when all passed, 1 when one failed or there is none.
+
+    A test gives rows for the extracts of a pipeline and says what it expects of other steps. All run in one Spark
+    session, and nothing is written.
+    """
+    console = Console(stderr=True)
+    tests = _read(paths or [Path("pipelines")])
+    tests = [one for one in tests if named is None or named.lower() in one.case.name.lower()]
+    if changed_since is not None:
+        tests = _changed(tests, changed_since)
+        if not tests:
+            console.print("no test has changed, and none of a pipeline that has", style="dim")
+            return
+    if not tests:
+        typer.echo(f"there is no test; tests of pipelines/x.json stand in pipelines/{TESTS}/x.json", err=True)
+        raise typer.Exit(FAILED)
+    results: list[TestResult] = []
+    for one in tests:
+        result = _carried_out(one)
+        results.append(result)
+        _tell(console, result)
+    failed = sum(not result.passed for result in results)
+    seconds = sum(result.seconds for result in results)
+    if coverage:
+        _tell_coverage(console, results)
+    style = "red" if failed else "green"
+    told = f"{len(results) - failed} of {len(results)} tests passed in {seconds:.1f} s"
+    console.print(Text(told, style=style))
+    if junit_file is not None:
+        junit_file.write_text(junit(results))
+    raise typer.Exit(FAILED if failed else 0)
+
+
+def _read(paths: Sequence[Path]) -> list[PipelineTest]:
+    tests: list[PipelineTest] = []
+    told: dict[str, None] = {}
+    for file in dict.fromkeys(file for path in paths for file in test_files(path)):
+        try:
+            tests += read_tests(file, method_registry())
+        except PipelineConfigurationException as error:
+            told.update(dict.fromkeys(map(str, error.problems or [error])))
+    if told:
+        typer.echo("\n".join(told), err=True)
+        raise typer.Exit(FAILED)
+    return tests
+
+
+def _changed(tests: Sequence[PipelineTest], revision: str) -> list[PipelineTest]:
+    """Those of which the file, or one that its pipeline is read from, has changed since a revision of Git."""
+    changed = {path.resolve() for path in _changed_files(revision)}
+    return [
+        one
+        for one in tests
+        if changed & {path.resolve() for path in (one.file, one.pipeline.file, *one.pipeline.sources) if path}
+    ]
+
+
+def _changed_files(revision: str) -> list[Path]:
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            typer.echo(f"git {arguments[0]}: {done.stderr.strip()}", err=True)
+            raise typer.Exit(FAILED)
+        return done.stdout
+
+    top = Path(git("rev-parse", "--show-toplevel").strip())
+    changed = git("diff", "--name-only", "-z", "--end-of-options", revision, "--").split("\0")
+    new = git("ls-files", "--others", "--exclude-standard", "--full-name", "-z", str(top)).split("\0")
+    return [top / name for name in (*changed, *new) if name]
+
+
+def _carried_out(test: PipelineTest) -> TestResult:
+    try:
+        partition = _partition(test)
+    except PipelineConfigurationException as error:
+        told = error.locate(test.pipeline.location)
+        return TestResult(test, error=str((test.place / "partition").problem(told.message, hint=told.hint)))
+    return carry_out(test, partition)
+
+
+def _partition(test: PipelineTest) -> Partition | None:
+    """What a test loads.
+
+    Raises:
+        PipelineConfigurationException: There is no such partition, or one run can't load all of them.
+    """
+    wanted = test.case.partition
+    if wanted is None:
+        return None
+    # Dagster says which there are, and only those who have partitions wait for its import.
+    from pipeline_platform.resources.partitions import chosen_partitions
+
+    first, last = (wanted, wanted) if isinstance(wanted, str) else (wanted.from_, wanted.to)
+    chosen = chosen_partitions(test.pipeline, first, last)
+    if len(chosen) > 1:
+        why = test.pipeline.single_partitions
+        raise PipelineConfigurationException(f"each of these partitions is a run of its own, as {why}", hint="name one")
+    return chosen[0]
+
+
+def _tell(console: Console, result: TestResult) -> None:
+    mark, style = ("passed", "green") if result.passed else ("FAILED", "red")
+    line = Text(mark, style=style).append(f"  {result.test.pipeline.name}: {result.test.case.name}", style="default")
+    console.print(line.append(f"  {result.seconds:.1f} s", style="dim"), soft_wrap=True)
+    if result.error is not None:
+        console.print(Text(result.error), soft_wrap=True)
+    for finding in result.findings:
+        console.print(Text(str(finding.problem)), soft_wrap=True)
+        if finding.difference is not None:
+            console.print(difference_table(finding.difference))
+
+
+def _tell_coverage(console: Console, results: Sequence[TestResult]) -> None:
+    for one in coverages(results):
+        console.print(f"{one.pipeline.name}: {one.expected} of {one.steps} steps, {one.broken} of {one.rules} rules")
+        if one.unexpected:
+            console.print(Text(f"  nothing is expected of {', '.join(one.unexpected)}", style="dim"))
+        if one.unbroken:
+            console.print(Text(f"  no test breaks {', '.join(one.unbroken)}", style="dim"))

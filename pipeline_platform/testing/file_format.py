@@ -1,0 +1,144 @@
+"""The keys of a file of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Self, cast
+
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline_platform.config.format_model import FormatModel
+from pipeline_platform.config.values import Natural, Text
+
+Row = dict[str, JsonValue]
+
+
+def _rows_alone(value: Any) -> Any:
+    return {"rows": cast("list[Any]", value)} if isinstance(value, list) else value
+
+
+def _count_alone(value: Any) -> Any:
+    if isinstance(value, list):
+        return {"rows": cast("list[Any]", value)}
+    return {"violations": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _moment(text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise PydanticCustomError("now", "expected a time with its zone, such as 2024-01-31T08:00:00Z")
+    return text
+
+
+class GivenRows(FormatModel):
+    """Rows in place of what an extract reads."""
+
+    rows: list[Row]
+    """Each an object with the values of its columns; a column that a row does not name is NULL in it."""
+    schema_: Annotated[Text | None, Field(alias="schema")] = None
+    """Columns and types as in SQL, such as `id BIGINT, day DATE`; by default what the `schema` of the extract says, or
+    else what the values look like: a whole number is a BIGINT, any other a DOUBLE, a date in quotes a STRING."""
+
+
+class ExpectedStep(FormatModel):
+    """What is expected of a step."""
+
+    rows: list[Row] | None = None
+    """Of an extract or a transform the rows that it makes, of a load those that it is given, of a validation those
+    that it puts into quarantine; in any order. Only the columns that they name are compared; all of them name the
+    same."""
+    count: Natural | None = None
+    """How many rows there are."""
+    schema_: Annotated[Text | None, Field(alias="schema")] = None
+    """All columns in their order with their types as in SQL, such as `id BIGINT, day DATE`."""
+    violations: Natural | dict[Text, Natural] | None = None
+    """Of a validation: how many rows break a rule, or of each rule how many break it; a rule that is not named is
+    broken by none."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("expected", "says nothing: expected 'rows', 'count', 'schema' or 'violations'")
+        names = [frozenset(row) for row in self.rows or ()]
+        for number, row in enumerate(names[1:], 1):
+            if row != names[0]:
+                different = ", ".join(sorted(row ^ names[0]))
+                raise PydanticCustomError(
+                    "columns",
+                    "all expected rows name the same columns, and this one and the first differ in {different}",
+                    {"different": different, "keys": ("rows", number)},
+                )
+        return self
+
+
+class ExpectedFailure(FormatModel):
+    """How a run ends that can't go well."""
+
+    step: Text
+    """The step that it fails at: a rule that stops it, or an error."""
+    message: Text
+    """A part of what it says."""
+
+
+class PartitionRange(FormatModel):
+    """Several partitions that follow each other."""
+
+    from_: Annotated[Text, Field(alias="from")]
+    """Key of the first one."""
+    to: Text
+    """Key of the last one, inclusive."""
+
+
+class TestCase(FormatModel):
+    """One test: what is given, and what is expected then."""
+
+    __test__ = False
+
+    name: Text
+    """What it shows, in words."""
+    given: dict[Text, Annotated[GivenRows, BeforeValidator(_rows_alone)]] = {}
+    """Rows for extracts, by the names of the steps: a list of objects, or an object with `rows` and `schema`."""
+    expect: dict[Text, Annotated[ExpectedStep, BeforeValidator(_count_alone)]] = {}
+    """What is expected of steps, by their names: a list of rows, for a validation the number of rows that break a rule,
+    or an object that says more."""
+    fails: ExpectedFailure | None = None
+    """Where the run fails."""
+    variables: Mapping[str, JsonValue] = {}
+    """Values of the pipeline's variables; those of `forEach` choose one of the pipelines of its file."""
+    partition: Text | PartitionRange | None = None
+    """Key of the partition that is loaded, or `{"from": …, "to": …}`; needed where the pipeline has partitions."""
+    now: Annotated[Text, AfterValidator(_moment)] | None = None
+    """What `current_timestamp()`, `current_date()` and `now()` are, such as `2024-01-31T08:00:00Z`."""
+
+    @model_validator(mode="after")
+    def _expects_something(self) -> Self:
+        if not self.expect and self.fails is None:
+            raise PydanticCustomError("expect", "expects nothing: it needs 'expect' or 'fails'")
+        return self
+
+
+def _distinct(cases: Sequence[TestCase]) -> Sequence[TestCase]:
+    names: set[str] = set()
+    for number, case in enumerate(cases):
+        if case.name in names:
+            raise PydanticCustomError("name", "two tests are called '{name}'", {"name": case.name, "keys": (number,)})
+        names.add(case.name)
+    return cases
+
+
+class TestFile(FormatModel):
+    """A file of tests of one pipeline."""
+
+    __test__ = False
+
+    schema_: Annotated[str | None, Field(alias="$schema")] = None
+    """The JSON Schema, for editors."""
+    pipeline: Text
+    """Its file, from the folder of this one, such as `../orders.json`."""
+    tests: Annotated[list[TestCase], Field(min_length=1), AfterValidator(_distinct)]
+    """The tests."""

@@ -1,0 +1,209 @@
+"""Reads files of tests: every mistake is found before Spark starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order
+from pipeline_platform.config.documents.document import DocumentError, SourcePosition, json_type, read_document
+from pipeline_platform.config.format_errors import FormatError, format_errors
+from pipeline_platform.config.loader import load_pipeline, variables_of
+from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.variables import Variable, VariableValue, typed
+from pipeline_platform.engine.preview import preview_steps
+from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.steps.extract import Extract
+from pipeline_platform.testing.file_format import ExpectedStep, TestCase, TestFile
+
+TESTS = "tests"
+"""Name of the folder beside pipelines that has their tests."""
+
+
+@dataclass(frozen=True)
+class PipelineTest:
+    """A test of a pipeline.
+
+    Args:
+        pipeline: The pipeline, with the variables of the test.
+        case: What is given and expected.
+        place: Where the test is written.
+    """
+
+    pipeline: PipelineConfig
+    case: TestCase
+    place: SourcePosition
+
+    @property
+    def file(self) -> Path:
+        """The file of tests."""
+        return self.place.document.path
+
+    @property
+    def wanted(self) -> list[Step]:
+        """The steps of which something is expected, in their order."""
+        names = {*self.case.expect, *((self.case.fails.step,) if self.case.fails is not None else ())}
+        return [step for step in self.pipeline.in_turn if step.name in names]
+
+
+def test_files(path: Path) -> list[Path]:
+    """The files of tests that a path means: of a folder those in its folder `tests`, or its own if it is one.
+
+    Args:
+        path: A folder, or a file of tests.
+    """
+    if not path.is_dir():
+        return [path]
+    folder = path if path.absolute().name == TESTS else path / TESTS
+    return sorted(folder.glob("*.json"))
+
+
+def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
+    """The tests of a file, each with its pipeline.
+
+    Args:
+        path: The file.
+        methods: The methods that a step may name.
+
+    Raises:
+        PipelineConfigurationException: With a problem for each mistake in the file, or in its pipeline.
+    """
+    try:
+        document = read_document(path)
+    except DocumentError as error:
+        raise _refused([error.problem]) from error
+    root = SourcePosition(document)
+    if document.problems:
+        raise _refused(document.problems)
+    if not isinstance(document.value, dict):
+        raise _refused([root.problem(f"expected an object with 'pipeline' and 'tests', not {json_type(root.value)}")])
+    places = {key: root / key for key in cast("dict[str, Any]", document.value)}
+    try:
+        file = TestFile.model_validate(document.value)
+    except ValidationError as error:
+        found = _as_written(root, format_errors(error))
+        raise _refused(in_order(path, located_errors(found, TestFile, places, root))) from None
+    of_pipeline = (path.parent / file.pipeline).resolve()
+    shown = path.parent / file.pipeline
+    if not of_pipeline.is_file():
+        message = f"there is no file '{shown}'"
+        raise _refused([(root / "pipeline").problem(message, hint="the path begins in the folder of this file")])
+    problems: list[ConfigError] = []
+    tests: list[PipelineTest] = []
+    loaded: dict[tuple[tuple[str, VariableValue], ...], PipelineConfig] = {}
+    for number, case in enumerate(file.tests):
+        place = root / "tests" / number
+        values, wrong = _values(case, place, variables_of(shown))
+        problems += wrong
+        if wrong:
+            continue
+        key = tuple(sorted(values.items()))
+        if key not in loaded:
+            loaded[key] = load_pipeline(shown, methods, values=values)
+        test = PipelineTest(loaded[key], case, place)
+        problems += _mistakes(test)
+        tests.append(test)
+    if problems:
+        raise _refused(in_order(path, problems))
+    return tests
+
+
+def _as_written(root: SourcePosition, found: Iterable[FormatError]) -> Iterator[FormatError]:
+    """Mistakes with the keys that stand in the file, where a list is short for an object with `rows`."""
+    for mistake in found:
+        keys: list[str | int] = []
+        for key in mistake.keys:
+            here = root.document.at(tuple(keys))
+            if key == "rows" and isinstance(here, list):
+                continue
+            keys.append(key)
+        yield FormatError(
+            tuple(keys), mistake.message, mistake.kind, mistake.allowed, mistake.offset, mistake.is_between
+        )
+
+
+def _values(
+    case: TestCase, place: SourcePosition, variables: Mapping[str, Variable]
+) -> tuple[dict[str, VariableValue], list[ConfigError]]:
+    values: dict[str, VariableValue] = {}
+    problems: list[ConfigError] = []
+    for name, value in case.variables.items():
+        here = place / "variables" / name
+        if name not in variables:
+            hint = did_you_mean(name, variables)
+            problems.append(here.problem(f"the pipeline has no variable '{name}'", on_key=True, hint=hint))
+        elif not isinstance(value, (str, int, float, bool)):
+            problems.append(here.problem(f"expected a value of a variable, not {json_type(value)}"))
+        else:
+            try:
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                values[name] = typed(variables[name].type, text)
+            except ValueError as error:
+                problems.append(here.problem(str(error)))
+    return values, problems
+
+
+def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
+    """What in a test does not fit its pipeline."""
+    pipeline, case, place = test.pipeline, test.case, test.place
+    steps = {step.name: step for step in pipeline.steps}
+    for name, expected in case.expect.items():
+        here = place / "expect" / name
+        if name not in steps:
+            yield here.problem(f"the pipeline has no step '{name}'", on_key=True, hint=did_you_mean(name, steps))
+        elif (wrong := _wrong_expectation(steps[name], expected)) is not None:
+            yield here.problem(wrong, on_key=True)
+    if case.fails is not None and case.fails.step not in steps:
+        hint = did_you_mean(case.fails.step, steps)
+        yield (place / "fails" / "step").problem(f"the pipeline has no step '{case.fails.step}'", hint=hint)
+    extracts = {name for name, step in steps.items() if step.type == "extract"}
+    for name in case.given:
+        if name not in extracts:
+            message = f"'{name}' is {_kind(steps[name])}" if name in steps else f"the pipeline has no step '{name}'"
+            hint = f"rows are given for extracts: {', '.join(sorted(extracts))}"
+            yield (place / "given" / name).problem(message, on_key=True, hint=hint)
+    yield from _not_given(test)
+    if (case.partition is None) != (pipeline.partitions is None):
+        message = "the pipeline has no partitions" if pipeline.partitions is None else "the pipeline has partitions"
+        hint = None if pipeline.partitions is None else "say which one the test is about, in 'partition'"
+        yield (place / "partition" if case.partition is not None else place / "name").problem(message, hint=hint)
+    if pipeline.mode == "streaming":
+        yield (place / "name").problem("a streaming pipeline can't be tested in this version")
+
+
+def _not_given(test: PipelineTest) -> Iterator[ConfigError]:
+    """The extracts that are needed, and that no rows are given for."""
+    told: set[int] = set()
+    for step in test.wanted:
+        for index in sorted(preview_steps(test.pipeline, step) - told):
+            needed = test.pipeline.steps[index]
+            is_read = isinstance(needed.config, Extract) and needed.config.dataset() is not None
+            if is_read and needed.name not in test.case.given:
+                told.add(index)
+                at = test.place / "given" if test.case.given else test.place / "name"
+                message = f"no rows are given for the extract '{needed.name}', which '{step.name}' needs"
+                yield at.problem(message, on_key=bool(test.case.given))
+
+
+def _wrong_expectation(step: Step, expected: ExpectedStep) -> str | None:
+    if step.type == "validate":
+        if expected.schema_ is not None or expected.count is not None:
+            return f"'{step.name}' is a validation: expected 'violations', or 'rows' of its quarantine"
+        if expected.rows is not None and getattr(step.config, "on_failure", None) != "quarantine":
+            return f"'{step.name}' puts no rows into quarantine: expected 'violations' alone"
+        return None
+    return f"'{step.name}' is {_kind(step)}, which no row violates" if expected.violations is not None else None
+
+
+def _kind(step: Step) -> str:
+    return {"extract": "an extract", "transform": "a transform", "validate": "a validation", "load": "a load"}[step.type]
+
+
+def _refused(problems: Sequence[ConfigError]) -> PipelineConfigurationException:
+    return PipelineConfigurationException("\n".join(map(str, problems)), problems=list(problems))

@@ -1,0 +1,159 @@
+"""What came of tests, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.redaction import MASK, looks_secret, redact
+from pipeline_platform.testing.carrying_out import TestResult
+from pipeline_platform.testing.comparison import Difference, Values, same
+
+_SHOWN_ROWS = 20
+
+
+def difference_table(differs: Difference) -> Table:
+    """A table of the rows that differ: what was expected and is not there in red, what is there in green.
+
+    Args:
+        differs: The difference.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("", *differs.columns):
+        table.add_column(name, overflow="fold")
+    shown = 0
+    for mark, style, cells in _lines(differs):
+        if shown == _SHOWN_ROWS:
+            break
+        shown += 1
+        table.add_row(Text(mark, style=style), *(Text(cell, style=cell_style) for cell, cell_style in cells))
+    left = len(differs.changed) + len(differs.missing) + len(differs.unexpected) - shown
+    if left:
+        table.caption = f"{left} more rows differ"
+    return table
+
+
+def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
+    names = differs.columns
+    for wanted, found in differs.changed:
+        cells = [
+            (_cell(name, one), "") if same(one, other) else (f"{_cell(name, one)} → {_cell(name, other)}", "yellow")
+            for name, one, other in zip(names, wanted, found, strict=True)
+        ]
+        yield "~", "yellow", cells
+    yield from ((mark, style, _cells(names, row, style)) for mark, style, row in _whole(differs))
+
+
+def _whole(differs: Difference) -> Iterator[tuple[str, str, Values]]:
+    yield from (("-", "red", row) for row in differs.missing)
+    yield from (("+", "green", row) for row in differs.unexpected)
+
+
+def _cells(names: Sequence[str], row: Values, style: str) -> list[tuple[str, str]]:
+    return [(_cell(name, value), style) for name, value in zip(names, row, strict=True)]
+
+
+def _cell(name: str, value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return MASK if looks_secret(name) else redact(str(value))
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What tests look at of a pipeline.
+
+    Args:
+        pipeline: The pipeline.
+        expected: Steps of which something is expected.
+        steps: All steps that make or judge rows, or load them.
+        unexpected: Names of those of which nothing is expected.
+        broken: Rules that a row breaks in some test.
+        rules: All rules that were carried out.
+        unbroken: The rules that no row breaks in any test, as `validation: rule`.
+    """
+
+    pipeline: PipelineConfig
+    expected: int
+    steps: int
+    unexpected: tuple[str, ...]
+    broken: int
+    rules: int
+    unbroken: tuple[str, ...]
+
+
+def coverages(results: Sequence[TestResult]) -> list[Coverage]:
+    """What tests look at of each of their pipelines.
+
+    Args:
+        results: What came of the tests.
+    """
+    by_file: dict[Path | None, list[TestResult]] = {}
+    for result in results:
+        by_file.setdefault(result.test.pipeline.file, []).append(result)
+    return [_coverage(of_one) for of_one in by_file.values()]
+
+
+def _coverage(results: Sequence[TestResult]) -> Coverage:
+    pipeline = results[0].test.pipeline
+    steps = [step.name for step in pipeline.steps if step.type != "extract"]
+    wanted = {step.name for result in results for step in result.test.wanted}
+    broken: dict[str, int] = {}
+    for result in results:
+        for (index, rule), violations in result.rules.items():
+            name = f"{result.test.pipeline.steps[index].name}: {rule}"
+            broken[name] = broken.get(name, 0) + violations
+    return Coverage(
+        pipeline,
+        sum(name in wanted for name in steps),
+        len(steps),
+        tuple(name for name in steps if name not in wanted),
+        sum(count > 0 for count in broken.values()),
+        len(broken),
+        tuple(name for name, count in broken.items() if count == 0),
+    )
+
+
+def junit(results: Sequence[TestResult]) -> str:
+    """The results as JUnit's XML, which CI servers read.
+
+    Args:
+        results: What came of the tests.
+    """
+    suites = ET.Element("testsuites")
+    by_file: dict[Path, list[TestResult]] = {}
+    for result in results:
+        by_file.setdefault(result.test.file, []).append(result)
+    for file, of_file in by_file.items():
+        suite = ET.SubElement(
+            suites,
+            "testsuite",
+            name=str(file),
+            tests=str(len(of_file)),
+            failures=str(sum(bool(result.findings) and result.error is None for result in of_file)),
+            errors=str(sum(result.error is not None for result in of_file)),
+            time=f"{sum(result.seconds for result in of_file):.3f}",
+        )
+        for result in of_file:
+            case = ET.SubElement(
+                suite,
+                "testcase",
+                name=result.test.case.name,
+                classname=result.test.pipeline.name,
+                file=str(file),
+                time=f"{result.seconds:.3f}",
+            )
+            if result.error is not None:
+                ET.SubElement(case, "error", message=result.error.splitlines()[0]).text = result.error
+            elif result.findings:
+                told = "\n".join(str(finding.problem) for finding in result.findings)
+                ET.SubElement(case, "failure", message=result.findings[0].problem.message).text = told
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
