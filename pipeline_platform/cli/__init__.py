@@ -61,7 +61,7 @@ def options(
 _COMMANDS = {
     "init": init.init,
     "check": check.check,
-    "test": testing.test,
+    "test": testing.run_tests,
     "run": run.run,
     "submit": submit.submit,
     "list": listing.list_pipelines,

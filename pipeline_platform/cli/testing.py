@@ -13,14 +13,14 @@ from rich.text import Text
 
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.partitions import Partition
-from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.registry import method_registry
 from pipeline_platform.testing.carrying_out import TestResult, carry_out
-from pipeline_platform.testing.reading import TESTS, PipelineTest, read_tests, test_files
+from pipeline_platform.testing.reading import TESTS, PipelineTest, files_of_tests, read_tests
 from pipeline_platform.testing.report import coverages, difference_table, junit
 
 
-def test(
+def run_tests(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -58,6 +58,8 @@ def test(
     if not tests:
         typer.echo(f"there is no test; tests of pipelines/x.json stand in pipelines/{TESTS}/x.json", err=True)
         raise typer.Exit(FAILED)
+    with console.status("starting Spark"):
+        _start_spark(tests[0])
     results: list[TestResult] = []
     for one in tests:
         result = _carried_out(one)
@@ -75,10 +77,21 @@ def test(
     raise typer.Exit(FAILED if failed else 0)
 
 
+def _start_spark(test: PipelineTest) -> None:
+    """Start it before the first test, which would seem to take as long."""
+    from pipeline_platform.engine.spark.session import session_for
+
+    try:
+        session_for(test.pipeline, is_short=True)
+    except PipelineException as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from error
+
+
 def _read(paths: Sequence[Path]) -> list[PipelineTest]:
     tests: list[PipelineTest] = []
     told: dict[str, None] = {}
-    for file in dict.fromkeys(file for path in paths for file in test_files(path)):
+    for file in dict.fromkeys(file for path in paths for file in files_of_tests(path)):
         try:
             tests += read_tests(file, method_registry())
         except PipelineConfigurationException as error:

@@ -33,5 +33,26 @@ def empty_frame(spark: SparkSession, schema: StructType) -> DataFrame:
         spark: The session.
         schema: Its columns.
     """
+    return frame_of(spark, [], schema)
+
+
+def frame_of(spark: SparkSession, rows: Any, schema: StructType | str) -> DataFrame:
+    """A frame of rows that are there.
+
+    Args:
+        spark: The session.
+        rows: A list of tuples, or a table of pyarrow's.
+        schema: Its columns.
+    """
     session: Any = spark
-    return session.createDataFrame([], schema)
+    return session.createDataFrame(rows, schema)
+
+
+def arrow_table(frame: DataFrame) -> Any:
+    """All rows of a frame, as a table of pyarrow's.
+
+    Args:
+        frame: The frame, of few rows.
+    """
+    asked: Any = frame
+    return asked.toArrow()

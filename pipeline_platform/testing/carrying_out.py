@@ -20,10 +20,11 @@ from pipeline_platform.engine.preview import StepPreview, preview_steps, preview
 from pipeline_platform.engine.spark.session import pipeline_settings, planning_session
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.session import arrow_table, frame_of
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.steps.validate import Validate
-from pipeline_platform.testing.comparison import Difference, difference
+from pipeline_platform.testing.comparison import Difference, Values, difference
 from pipeline_platform.testing.file_format import ExpectedStep
 from pipeline_platform.testing.fixed_time import clock_readers, session_at
 from pipeline_platform.testing.given_frame import GivenFrame
@@ -148,7 +149,7 @@ def _with_given_rows(test: PipelineTest, spark: SparkSession) -> PipelineConfig:
             schema = parsed_schema(declared, place)
         else:
             schema = inferred_schema(spark, place)
-        frame = spark.createDataFrame(typed_rows(spark, place, schema), _nullable(schema))
+        frame = frame_of(spark, typed_rows(spark, place, schema), _nullable(schema))
         steps.append(replace(step, config=GivenFrame.of(frame)))
     return test.pipeline.model_copy(update={"steps": tuple(steps)})
 
@@ -217,7 +218,7 @@ class _Run:
             if expected.schema_ is not None:
                 yield from _schema(preview, expected.schema_, place / "schema")
             if expected.violations is not None:
-                here = place / "violations" if isinstance(place.value, dict) else place
+                here = place if isinstance(place.value, int) else place / "violations"
                 yield from _violations(preview.rules[step.index], expected.violations, here)
             frame = preview.quarantined if step.type == "validate" else preview.frame
             if expected.rows is not None:
@@ -257,10 +258,13 @@ class _Run:
             return
         schema = T.StructType([kinds[name] for name in names])
         expected = typed_rows(self.spark, place, schema)
-        found = frame.select(*map(quoted, names)).limit(_MOST_ROWS).toArrow()
-        columns = [tuple(row.values()) for row in expected.to_pylist()]
-        if (differs := difference(names, columns, [tuple(row.values()) for row in found.to_pylist()])) is not None:
+        found = arrow_table(frame.select(*map(quoted, names)).limit(_MOST_ROWS))
+        if (differs := difference(names, _values(expected), _values(found))) is not None:
             yield Finding(place.problem(differs.told()), differs)
+
+
+def _values(table: Any) -> list[Values]:
+    return [tuple(row.values()) for row in table.to_pylist()]
 
 
 def _schema(preview: StepPreview, text: str, place: SourcePosition) -> Iterator[Finding]:

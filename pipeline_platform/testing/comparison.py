@@ -69,7 +69,7 @@ def difference(columns: Sequence[str], expected: Sequence[Values], found: Sequen
     return Difference(columns, changed, missing, unexpected, len(expected), len(found))
 
 
-def same(one: Any, other: Any) -> bool:
+def same(one: object, other: object) -> bool:
     """Whether two values are the same, NULL and NaN included.
 
     Args:
@@ -84,7 +84,7 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         first_parts, second_parts = cast("Sequence[Any]", one), cast("Sequence[Any]", other)
         return len(first_parts) == len(second_parts) and all(map(same, first_parts, second_parts))
-    return type(one) is type(other) and one == other
+    return one.__class__ is other.__class__ and one == other
 
 
 def _left(expected: Iterable[Values], found: Iterable[Values]) -> tuple[list[Values], list[Values]]:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # Those without parentheses Spark looks up nowhere; `unix_timestamp` has another meaning with an argument.
 _OF_SPARK_ALONE = re.compile(
-    r"(?<![\w.`'\"])((current_timestamp|current_date|localtimestamp)\b(?!\s*\()|unix_timestamp\s*\(\s*\))", re.IGNORECASE
+    r"(?<![\w.`'\"])((current_timestamp|current_date|localtimestamp)\b(?!\s*\()|unix_timestamp\s*\(\s*\))",
+    re.IGNORECASE,
 )
 
 

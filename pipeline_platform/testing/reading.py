@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.loader import load_pipeline, variables_of
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import Methods, Step, StepType
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.engine.preview import preview_steps
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -24,6 +25,12 @@ from pipeline_platform.testing.file_format import ExpectedStep, TestCase, TestFi
 
 TESTS = "tests"
 """Name of the folder beside pipelines that has their tests."""
+_KINDS: Mapping[StepType, str] = {
+    "extract": "an extract",
+    "transform": "a transform",
+    "validate": "a validation",
+    "load": "a load",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class PipelineTest:
         return [step for step in self.pipeline.in_turn if step.name in names]
 
 
-def test_files(path: Path) -> list[Path]:
+def files_of_tests(path: Path) -> list[Path]:
     """The files of tests that a path means: of a folder those in its folder `tests`, or its own if it is one.
 
     Args:
@@ -81,17 +88,17 @@ def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
     root = SourcePosition(document)
     if document.problems:
         raise _refused(document.problems)
-    if not isinstance(document.value, dict):
+    value: object = document.value
+    if not isinstance(value, dict):
         raise _refused([root.problem(f"expected an object with 'pipeline' and 'tests', not {json_type(root.value)}")])
-    places = {key: root / key for key in cast("dict[str, Any]", document.value)}
+    places = {key: root / key for key in cast("dict[str, Any]", value)}
     try:
-        file = TestFile.model_validate(document.value)
+        file = TestFile.model_validate(value)
     except ValidationError as error:
         found = _as_written(root, format_errors(error))
         raise _refused(in_order(path, located_errors(found, TestFile, places, root))) from None
-    of_pipeline = (path.parent / file.pipeline).resolve()
-    shown = path.parent / file.pipeline
-    if not of_pipeline.is_file():
+    shown = Path(os.path.normpath(path.parent / file.pipeline))
+    if not shown.is_file():
         message = f"there is no file '{shown}'"
         raise _refused([(root / "pipeline").problem(message, hint="the path begins in the folder of this file")])
     problems: list[ConfigError] = []
@@ -165,7 +172,9 @@ def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
     extracts = {name for name, step in steps.items() if step.type == "extract"}
     for name in case.given:
         if name not in extracts:
-            message = f"'{name}' is {_kind(steps[name])}" if name in steps else f"the pipeline has no step '{name}'"
+            message = (
+                f"'{name}' is {_KINDS[steps[name].type]}" if name in steps else f"the pipeline has no step '{name}'"
+            )
             hint = f"rows are given for extracts: {', '.join(sorted(extracts))}"
             yield (place / "given" / name).problem(message, on_key=True, hint=hint)
     yield from _not_given(test)
@@ -198,11 +207,7 @@ def _wrong_expectation(step: Step, expected: ExpectedStep) -> str | None:
         if expected.rows is not None and getattr(step.config, "on_failure", None) != "quarantine":
             return f"'{step.name}' puts no rows into quarantine: expected 'violations' alone"
         return None
-    return f"'{step.name}' is {_kind(step)}, which no row violates" if expected.violations is not None else None
-
-
-def _kind(step: Step) -> str:
-    return {"extract": "an extract", "transform": "a transform", "validate": "a validation", "load": "a load"}[step.type]
+    return f"'{step.name}' is {_KINDS[step.type]}, which no row violates" if expected.violations is not None else None
 
 
 def _refused(problems: Sequence[ConfigError]) -> PipelineConfigurationException:

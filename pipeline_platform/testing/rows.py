@@ -10,22 +10,25 @@ from pipeline_platform.config.documents.document import SourcePosition, json_typ
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.columns import HELPER_PREFIX
 from pipeline_platform.frames.json_values import with_json
+from pipeline_platform.frames.session import arrow_table, frame_of
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from pyspark.sql import SparkSession
     from pyspark.sql.types import DataType, StructType
 
 _REASON = f"{HELPER_PREFIX}reason"
 
 
-def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -> pa.Table:
+def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -> Any:
     """The rows that stand somewhere, each value of the type that its column has, and not rounded to it.
 
     Args:
         spark: The session.
         place: Where the rows are written: a list of objects. A column that a row does not name is NULL in it.
         schema: The columns.
+
+    Returns:
+        A table of pyarrow's, which comes without types.
 
     Raises:
         PipelineConfigurationException: A row has another column, or a value that is none of its column's type; with a
@@ -41,10 +44,10 @@ def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -
         raise _refused(problems)
     open_schema = T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])
     # As it is written: Python would make a double of a decimal.
-    texts = spark.createDataFrame([((place / number).text,) for number in range(len(rows))], "text STRING")
+    texts = frame_of(spark, [((place / number).text,) for number in range(len(rows))], "text STRING")
     read = with_json(texts, F.col("text"), open_schema, keeps_digits=True)
     values = [read.fields[field.name].alias(field.name) for field in open_schema.fields]
-    table = read.frame.select(*values, read.reason.alias(_REASON)).toArrow()
+    table = arrow_table(read.frame.select(*values, read.reason.alias(_REASON)))
     reasons: list[str | None] = table.column(_REASON).to_pylist()
     problems = [(place / number).problem(reason) for number, reason in enumerate(reasons) if reason is not None]
     if problems:
@@ -118,7 +121,7 @@ def parsed_schema(text: str, place: SourcePosition) -> StructType:
     from pyspark.sql import types as T
 
     try:
-        return T.StructType.fromDDL(text)
+        return cast("StructType", T.StructType.fromDDL(text))
     except PySparkException as error:
         hint = "write columns and types as in SQL, such as: id BIGINT, day DATE"
         raise _refused([place.problem("this is no schema", hint=hint)]) from error
