@@ -20,11 +20,13 @@ from pipeline_platform.registry import method_registry
 
 _STARTER = resources.files("pipeline_platform") / "starter"
 _SCHEMA = "pipeline.schema.json"
+_TESTS_SCHEMA = "tests.schema.json"
 _MODULE = "MODULE"
 """Stands in the files for the name of the project's Python package."""
 _EXAMPLES = {
     "pipelines/orders.json": "orders.json",
     "pipelines/countries.json": "countries.json",
+    "pipelines/tests/orders.json": "orders_tests.json",
     "data/orders.csv": "orders.csv",
     "data/customers.csv": "customers.csv",
 }
@@ -80,13 +82,15 @@ def init(
 
 
 def _texts(files: Mapping[str, str | None], module: str) -> Iterator[tuple[str, str]]:
-    """Path and text of each file, and of the JSON Schema."""
+    """Path and text of each file, and of the JSON Schemas."""
     from pipeline_platform.config.schema import pipeline_schema
+    from pipeline_platform.testing.schema import tests_schema
 
     for path, source in files.items():
         text = (_STARTER / source).read_text() if source is not None else ""
         yield path.replace(_MODULE, module), text.replace(_MODULE, module)
-    yield _SCHEMA, json.dumps(pipeline_schema(method_registry()), indent=2, ensure_ascii=False) + "\n"
+    for path, schema in ((_SCHEMA, pipeline_schema(method_registry())), (_TESTS_SCHEMA, tests_schema())):
+        yield path, json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _created(folder: Path, path: str, text: str) -> bool:
@@ -130,6 +134,7 @@ def _next_steps(folder: Path, *, has_examples: bool) -> Iterator[str]:
         yield f"  cd {folder}"
     if has_examples:
         yield "  pipeline-platform run pipelines/orders.json    runs a pipeline; its table is lake/orders"
+        yield "  pipeline-platform test                         runs its test, on rows of its own"
     yield "  pipeline-platform list                         lists the pipelines"
     yield "  pipeline-platform methods                      lists what a step can do"
     yield "  dg dev                                         opens them in Dagster, at http://127.0.0.1:3000"

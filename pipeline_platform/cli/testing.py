@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.partitions import Partition
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.registry import method_registry
 from pipeline_platform.testing.carrying_out import TestResult, carry_out
@@ -58,6 +60,9 @@ def run_tests(
     if not tests:
         typer.echo(f"there is no test; tests of pipelines/x.json stand in pipelines/{TESTS}/x.json", err=True)
         raise typer.Exit(FAILED)
+    if any(one.case.now is not None for one in tests):
+        # A server has its own clock, and another process's functions.
+        os.environ.setdefault(SERVER_VARIABLE, Use.NEVER)
     with console.status("starting Spark"):
         _start_spark(tests[0])
     results: list[TestResult] = []

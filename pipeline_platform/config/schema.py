@@ -153,7 +153,7 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
             **dict(sorted(defined.items())),
         },
     }
-    return _for_editors(schema)
+    return for_editors(schema)
 
 
 def _defaults(keys: Mapping[str, Any], methods: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,19 +279,19 @@ def _config_of(
     return {"if": {"properties": {"method": given}, "required": ["method"]}, "then": then}
 
 
-def _for_editors(value: Any) -> Any:
+def for_editors(value: Any) -> Any:
     """The same schema as an editor shows it best.
 
     Descriptions are without the line breaks of the code, and in Markdown where that is of use. A value that may be null
     says its type, for which an editor writes quotes or brackets.
     """
     if isinstance(value, list):
-        return [_for_editors(item) for item in cast("list[Any]", value)]
+        return [for_editors(item) for item in cast("list[Any]", value)]
     if not isinstance(value, Mapping):
         return value
     made: dict[str, Any] = {}
     for key, item in cast("Mapping[str, Any]", value).items():
-        made[key] = item if key in _PLAIN else _for_editors(item)
+        made[key] = item if key in _PLAIN else for_editors(item)
         if key == "description" and isinstance(item, str):
             made[key] = _unwrapped(item)
             if "`" in item or "\n" in item:

@@ -84,7 +84,8 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         first_parts, second_parts = cast("Sequence[Any]", one), cast("Sequence[Any]", other)
         return len(first_parts) == len(second_parts) and all(map(same, first_parts, second_parts))
-    return one.__class__ is other.__class__ and one == other
+    kinds: list[Any] = [one, other]
+    return type(kinds[0]) is type(kinds[1]) and one == other
 
 
 def _left(expected: Iterable[Values], found: Iterable[Values]) -> tuple[list[Values], list[Values]]:

@@ -10,9 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, model_va
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.format_model import FormatModel
-from pipeline_platform.config.values import Natural, Text
+from pipeline_platform.config.values import Text
 
 Row = dict[str, JsonValue]
+Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 def _rows_alone(value: Any) -> Any:
@@ -52,13 +53,13 @@ class ExpectedStep(FormatModel):
     """Of an extract or a transform the rows that it makes, of a load those that it is given, of a validation those
     that it puts into quarantine; in any order. Only the columns that they name are compared; all of them name the
     same."""
-    count: Natural | None = None
+    count: Count | None = None
     """How many rows there are."""
     schema_: Annotated[Text | None, Field(alias="schema")] = None
     """All columns in their order with their types as in SQL, such as `id BIGINT, day DATE`."""
-    violations: Natural | dict[Text, Natural] | None = None
-    """Of a validation: how many rows break a rule, or of each rule how many break it; a rule that is not named is
-    broken by none."""
+    violations: Count | dict[Text, Count] | None = None
+    """Of a validation: how many rows break its rules, counted once for each rule, or an object with the number for each
+    rule; one that is not named is broken by none."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
