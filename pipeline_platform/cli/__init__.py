@@ -17,6 +17,7 @@ from pipeline_platform.cli import (
     reference,
     refresh,
     run,
+    show,
     spark,
     streams,
     submit,
@@ -61,6 +62,7 @@ def options(
 _COMMANDS = {
     "init": init.init,
     "check": check.check,
+    "show": show.show,
     "test": testing.run_tests,
     "run": run.run,
     "submit": submit.submit,

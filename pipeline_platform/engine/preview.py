@@ -13,6 +13,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import broken_rules
 from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.hidden_columns import hidden_columns
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
 from pipeline_platform.engine.validation import run_block, taken_by
@@ -33,12 +34,14 @@ class StepPreview:
             those that it looks at.
         rules: What came of the rules of each validation that was carried out, by its step index.
         quarantined: Of a validation the rows that it takes out; None for any other, and where it takes none out.
+        hidden: Names of the columns of `frame` whose values are not shown to everyone.
     """
 
     step: Step
     frame: DataFrame
     rules: Mapping[int, Sequence[RuleMetrics]]
     quarantined: DataFrame | None
+    hidden: frozenset[str]
 
 
 def preview_steps(pipeline: PipelineConfig, step: Step) -> set[int]:
@@ -87,7 +90,9 @@ def previewed(
         for block in blocks if judges else ():
             taken = _judge(resolved, step, block, rules, violators)
             quarantined = taken if taken is not None else quarantined
-        yield StepPreview(step, _frame(planned, step), rules, quarantined)
+        made_by = step if step.type in ("extract", "transform") else pipeline.steps[step.inputs[0].step]
+        hidden = hidden_columns(resolved, planned.frames, made_by)
+        yield StepPreview(step, _frame(planned, step), rules, quarantined, hidden)
 
 
 def _judge(
