@@ -45,7 +45,9 @@ STEPS: list[dict[str, Any]] = [
         "type": "transform",
         "method": "enrichData",
         "name": "with_contact",
-        "config": {"columns": {"contact": "concat(name, ' <', email, '>')", "twice": "id * 2"}},
+        "config": {
+            "columns": {"contact": "concat(name, ' <', email, '>')", "twice": "id * 2", "day": "DATE '2024-01-31'"}
+        },
     },
     {
         "type": "transform",
@@ -86,7 +88,7 @@ def test_a_step_shows_its_first_rows_and_says_that_there_are_more(file: Path) ->
 @pytest.mark.usefixtures("spark")
 def test_what_is_made_of_hidden_columns_is_hidden_too_and_nothing_is_written(file: Path) -> None:
     rows = pipeline_platform.preview(file, "with_contact")
-    assert rows.columns == ["id", "name", "email", "api_token", "contact", "twice"]
+    assert rows.columns == ["id", "name", "email", "api_token", "contact", "twice", "day"]
     # The row without a name is in quarantine.
     assert [row["id"] for row in rows.as_dicts()] == [1, 2, 4]
     assert [(row["contact"], row["twice"]) for row in rows.as_dicts()] == [("***", 2), ("***", 4), ("***", 8)]
@@ -103,6 +105,8 @@ def test_the_plan_of_a_step_is_shown(file: Path) -> None:
     shown = show(file, "--step", "by_sql", "--plan")
     assert "== Physical Plan ==" in shown.stdout
     assert "people.csv" in shown.stdout
+    (first,) = json.loads(show(file, "--step", "with_contact", "--limit", "1", "--json").stdout)["rows"]
+    assert first["day"] == "2024-01-31"
 
 
 def test_a_step_that_there_is_not_is_told_with_those_that_there_are(file: Path) -> None:

@@ -12,8 +12,8 @@ CANCELLED = 130
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON, to standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Print a value as JSON, to standard output; what JSON has no word for, such as a date, is a string."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def interrupt(*_: object) -> None:
