@@ -24,6 +24,7 @@ _PARTITION = re.compile(r"\$\{partition:(?P<part>[^}]*)\}")
 _OF_THE_PLATFORM = re.compile(
     r"VAULT_.*|OPENLINEAGE_.*|DAGSTER_.*(PASSWORD|TOKEN|SECRET).*|PIPELINE_PLATFORM_.*|SPARK_REMOTE"
 )
+PARTITION_KEY = "${partition:key}"
 _RESEMBLES = re.compile(r"\$\{\s*(?:partition|var|env)\b[^}]*\}", re.IGNORECASE)
 _credentials: set[str] = set()
 
