@@ -32,8 +32,9 @@ def check(
     """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
     code 1.
 
-    Several files are also checked together: for names used twice, for cycles in which they read each other's
-    tables, and for loads that take away each other's rows of a table. In a folder, pipelines that wait for a load which no other one does are warned of.
+    Several files are also checked together: for names used twice, for cycles in which they read each other's tables,
+    and for loads that take away each other's rows. In a folder, pipelines that wait for a load which no other one does
+    are warned of.
     """
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []

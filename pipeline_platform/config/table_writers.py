@@ -45,7 +45,8 @@ class Writer:
     @property
     def does(self) -> str:
         """What it takes away, for messages."""
-        assert self.replaces is not None
+        if self.replaces is None:
+            return "takes nothing away"
         if self.partitions is None or not self.replaces.is_all:
             return self.replaces.does
         return f"{self.replaces.does} of {'the table of ' if self.is_by_key else ''}a partition"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -11,8 +12,8 @@ from pipeline_platform.orchestration.project import broken_step
 from pipeline_platform.orchestration.shared_tables import named_writer, when_run
 
 _HINT = (
-    "that is right where it is run by hand, to make the table anew; otherwise let it write a table of its own, and read "
-    "both with unionDataFrames"
+    "that is right where it is run by hand, to make the table anew; otherwise let it write a table of its own, and "
+    "read both with unionDataFrames"
 )
 
 
@@ -26,7 +27,7 @@ def replaced_tables(pipelines: Iterable[PipelineConfig]) -> Iterator[ConfigError
     for pipeline in pipelines:
         for writer in table_writers(pipeline.steps, pipeline.partitions) if pipeline.partitions is None else ():
             by_place.setdefault(writer.place, []).append((pipeline, writer))
-    told: set[ConfigError] = set()
+    told: set[tuple[Path | None, int]] = set()
     for writers in by_place.values():
         for pipeline, writer in writers:
             if writer.replaces is None or not writer.replaces.is_all:
@@ -39,11 +40,10 @@ def replaced_tables(pipelines: Iterable[PipelineConfig]) -> Iterator[ConfigError
                 f"this load {writer.does} {when_run(pipeline, writer)}, and with them what {named_writer(*losers[0])}"
                 f"{more} has put there"
             )
-            [warning] = broken_step(pipeline, writer.step, message, _HINT).problems
-            # Those of one file may have the same.
-            if warning not in told:
-                told.add(warning)
-                yield warning
+            # Those of one file are told of once.
+            if (place := (pipeline.file, writer.step.index)) not in told:
+                told.add(place)
+                yield from broken_step(pipeline, writer.step, message, _HINT).problems
 
 
 def _loses(pipeline: PipelineConfig, other: tuple[PipelineConfig, Writer]) -> bool:

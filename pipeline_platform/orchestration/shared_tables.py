@@ -55,7 +55,7 @@ class _Tables:
 
 
 def clashes(pipelines: Iterable[PipelineConfig]) -> list[Clash]:
-    """Those pipelines that clash with an earlier one: one of them has partitions, and a load takes away the other's rows.
+    """Those pipelines that clash with an earlier one: one has partitions, and a load takes away rows of the other.
 
     Of two without partitions, one may well replace what the other loads, to make a table anew by hand: see
     `replaced_tables`.
@@ -81,13 +81,13 @@ def _clash(earlier: tuple[PipelineConfig, Writer], later: tuple[PipelineConfig, 
     if other.partitions is None and pipeline.partitions is None:
         return None
     named, this = named_writer(other, theirs), "the quarantine of this step" if mine.is_quarantine else "this load"
-    if mine.takes_from(theirs):
-        message = f"{this} {mine.does} {when_run(pipeline, mine)}, and with them what {named} has put there"
-    elif theirs.takes_from(mine):
-        message = f"{named} {theirs.does} {when_run(other, theirs)}, and with them what {this} has put there"
-    else:
-        return None
-    return Clash(pipeline, mine.step, f"two pipelines write one table: {message}", _hint(mine, theirs))
+    # Where each takes rows of the other, the one that takes all of them is told.
+    taken = [(pipeline, mine, this, theirs, named), (other, theirs, named, mine, this)]
+    for taker, writer, who, victim, whose in sorted(taken, key=lambda one: one[0].partitions is not None):
+        if writer.takes_from(victim):
+            message = f"{who} {writer.does} {when_run(taker, writer)}, and with them what {whose} has put there"
+            return Clash(pipeline, mine.step, f"two pipelines write one table: {message}", _hint(mine, theirs))
+    return None
 
 
 def named_writer(pipeline: PipelineConfig, writer: Writer) -> str:
