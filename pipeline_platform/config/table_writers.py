@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from urllib.parse import unquote
 
 from pipeline_platform.config.partition_overlap import may_have_key, share_keys, share_rows
 from pipeline_platform.config.partitions import Partitions
@@ -37,7 +38,7 @@ class Writer:
     replaces: Replacement | None = None
     is_quarantine: bool = False
 
-    @property
+    @cached_property
     def is_by_key(self) -> bool:
         """Whether each partition has a table of its own."""
         return _ANY_KEY in self.place
@@ -50,6 +51,19 @@ class Writer:
         if self.partitions is None or not self.replaces.is_all:
             return self.replaces.does
         return f"{self.replaces.does} of {'the table of ' if self.is_by_key else ''}a partition"
+
+    @cached_property
+    def _beginning(self) -> str:
+        """What the table's place begins with, whatever the key."""
+        return self.place.partition(_ANY_KEY)[0]
+
+    def may_share_table(self, other: Writer) -> bool:
+        """Whether the places begin alike, so that it is worth asking `shares_table`.
+
+        Args:
+            other: As there.
+        """
+        return self._beginning.startswith(other._beginning) or other._beginning.startswith(self._beginning)
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
@@ -66,24 +80,22 @@ class Writer:
             if not self.is_by_key or self.partitions is None or other.partitions is None:
                 return True
             return self.partitions is other.partitions or share_keys(self.partitions, other.partitions)
-        return any(self._may_be(place) for place in other._places()) or any(
-            other._may_be(place) for place in self._places()
-        )
+        return any(map(self._may_be, other._spelled_out)) or any(map(other._may_be, self._spelled_out))
 
     def _may_be(self, place: str) -> bool:
-        """Whether a place that holds no other's key is that of one of its partitions."""
-        if not self.is_by_key or self.partitions is None or _ANY_KEY in place:
+        """Whether a place is the table of one of the partitions."""
+        if not self.is_by_key or self.partitions is None:
             return False
         found = self._pattern.fullmatch(place)
         return found is not None and may_have_key(self.partitions, found["key"])
 
-    def _places(self) -> Iterator[str]:
+    @cached_property
+    def _spelled_out(self) -> Sequence[str]:
+        """The tables, as far as it is known which there are."""
+        if not self.is_by_key:
+            return [self.place]
         keys = self.partitions.keys if self.partitions is not None else None
-        if not self.is_by_key or keys is None:
-            yield self.place
-            return
-        for key in keys:
-            yield self.place.replace(_ANY_KEY, key)
+        return [self.place.replace(_ANY_KEY, key) for key in keys or ()]
 
     def takes_from(self, other: Writer) -> bool:
         """Whether it takes away rows that another one may have written.
@@ -96,6 +108,7 @@ class Writer:
         condition = self.replaces.condition
         if condition is not None and other.replaces is not None and other.replaces.condition is not None:
             return hold_together(condition, other.replaces.condition)
+        # Of one pipeline, a run of which loads one partition by all of its steps.
         if self.partitions is other.partitions or self.is_by_key or other.is_by_key or other.is_quarantine:
             return True
         return self._takes_rows_of(other)
@@ -136,12 +149,17 @@ def table_writers(steps: Sequence[Step], partitions: Partitions | None) -> list[
     for step in steps:
         place = step.config.written_place(_ANY_KEY if step.config.names_partition_in_place() else None)
         if place is not None:
-            found.append(Writer(step, partitions, place, step.config.replaces()))
+            found.append(Writer(step, partitions, _unquoted(place), step.config.replaces()))
         path = (step.config.quarantine() or beside) if step.config.fills_quarantine() else None
         if path is not None:
             kept = redact_urls(normalized_uri(path.replace(PARTITION_KEY, _ANY_KEY)))
-            found.append(Writer(step, partitions, kept, is_quarantine=True))
+            found.append(Writer(step, partitions, _unquoted(kept), is_quarantine=True))
     return found
+
+
+def _unquoted(place: str) -> str:
+    """A place with the keys in it as they are: in the URI of a local path they are escaped."""
+    return unquote(place) if place.startswith("file:") else place
 
 
 def quarantine_beside_sink(steps: Sequence[Step]) -> str | None:

@@ -51,7 +51,8 @@ class _Tables:
             places = self.by_place.values() if writer.is_by_key else [self.by_place.get(writer.place, [])]
             found = (one for some in places for one in some)
             for earlier in (*found, *(() if writer.is_by_key else self.by_key)):
-                yield earlier, (pipeline, writer)
+                if writer.may_share_table(earlier[1]):
+                    yield earlier, (pipeline, writer)
 
 
 def clashes(pipelines: Iterable[PipelineConfig]) -> list[Clash]:

@@ -21,7 +21,7 @@ CHANGES = {"path": "out", "mode": "applyChanges", "changes": {"keys": ["id"], "s
 SNAPSHOT = {"path": "out", "mode": "applyChanges", "changes": {"snapshotKeys": ["id"]}}
 TRUNCATED = {**CHANGES, "changes": {**CHANGES["changes"], "truncateWhen": "op = 't'"}}
 PRESENT = {**ALL, "partitionBy": ["k"], "partitionOverwrite": "dynamic"}
-KEYS = {"type": "static", "keys": ["a", "b"], "column": "k"}
+KEYS = {"type": "static", "keys": ["a", "b c"], "column": "k"}
 BY_KEY = {**ALL, "path": "out/${partition:key}"}
 QUARANTINE = validate("validateNulls", notNullColumns=["id"], onFailure="quarantine")
 
@@ -102,7 +102,7 @@ def test_the_quarantine_of_a_step_that_names_none_is_the_one_beside_the_first_si
     assert "those that the quarantine of step 2 (validateNulls) writes" in problem.message
 
 
-@pytest.mark.parametrize("place", ["out/${partition:key}", "out/a"])
+@pytest.mark.parametrize("place", ["out/${partition:key}", "out/a", "out/b c"])
 def test_each_partition_s_own_table_is_one_table_too_also_where_its_key_is_spelled_out(place: str):
     (problem,) = problems_of(of_two(BY_KEY, {**MERGE, "path": place}, partitions=KEYS))
     assert "replaces all rows of the table of a partition, and with them those that this load writes" in problem.message
