@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -17,7 +18,7 @@ from pipeline_platform_tests.config.reading import Json, extract, load, pipeline
 ALL = {"path": "out", "mode": "overwrite"}
 APPEND = {"path": "out"}
 MERGE = {"path": "out", "mode": "merge", "mergeKeys": ["id"]}
-CHANGES = {"path": "out", "mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "at"}}
+CHANGES: Json = {"path": "out", "mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "at"}}
 SNAPSHOT = {"path": "out", "mode": "applyChanges", "changes": {"snapshotKeys": ["id"]}}
 TRUNCATED = {**CHANGES, "changes": {**CHANGES["changes"], "truncateWhen": "op = 't'"}}
 PRESENT = {**ALL, "partitionBy": ["k"], "partitionOverwrite": "dynamic"}

@@ -20,6 +20,7 @@ DAILY = {"type": "daily", "start": "2024-01-01", "column": "day"}
 UNTIL = {**DAILY, "end": "2024-02-01"}
 SINCE = {**DAILY, "start": "2024-02-01"}
 MONTHLY = {**UNTIL, "type": "monthly"}
+WEEKLY = {**DAILY, "type": "weekly"}
 KEYS = {"type": "static", "keys": ["a", "b"], "column": "k"}
 OTHER_KEYS = {"type": "static", "keys": ["c"], "column": "K"}
 SHOPS = {"type": "dynamic", "name": "shops", "column": "k"}
@@ -27,7 +28,8 @@ SHOPS = {"type": "dynamic", "name": "shops", "column": "k"}
 ALL = {"path": "out", "mode": "overwrite"}
 MERGE = {"path": "out", "mode": "merge", "mergeKeys": ["id"]}
 APPEND = {"path": "out"}
-CHANGES = {"path": "out", "mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "at"}}
+CHANGES: Json = {"path": "out", "mode": "applyChanges", "changes": {"keys": ["id"], "sequenceBy": "at"}}
+TRUNCATED = {**CHANGES, "changes": {**CHANGES["changes"], "truncateWhen": "op = 't'"}}
 WHERE = {**ALL, "replaceWhere": "k = 'c'"}
 PRESENT = {**ALL, "partitionBy": ["k"], "partitionOverwrite": "dynamic"}
 BY_KEY = {**ALL, "path": "out/${partition:key}"}
@@ -54,6 +56,7 @@ CLASHES: list[tuple[Half, Half, str]] = [
     (DAYS, (DAILY, PRESENT), "this load replaces the partitions that it has rows for whenever a partition is loaded"),
     (DAYS, (None, QUARANTINE), "with them what the quarantine of this step has put there"),
     ((None, QUARANTINE), DAYS, "with them what the quarantine of step 2 of 'one' (one.json) has put there"),
+    ((UNTIL, ALL), (SINCE, QUARANTINE), "with them what the quarantine of this step has put there"),
     (DAYS, (MONTHLY, MERGE), "step 2 of 'one' (one.json) replaces all rows of a partition"),
     ((UNTIL, ALL), ({**SINCE, "start": "2024-01-31"}, ALL), "this load replaces all rows of a partition"),
     ((UNTIL, ALL), ({**SINCE, "timezone": "Asia/Tokyo"}, ALL), "this load replaces all rows of a partition"),
@@ -73,6 +76,10 @@ CLASHES: list[tuple[Half, Half, str]] = [
         "this load replaces all rows of the table of a partition",
     ),
     ((KEYS, {**BY_KEY, "path": "o/${partition:key}/t"}), (SHOPS, {**BY_KEY, "path": "o/a/${partition:key}"}), "this"),
+    ((KEYS, BY_KEY), (OTHER_KEYS, {**ALL, "path": "out/a"}), "replaces all rows of the table of a partition"),
+    ((WEEKLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-08"}), "replaces all rows of the table of a partition"),
+    ((DAILY, BY_KEY), (MONTHLY, BY_KEY), "this load replaces all rows of the table of a partition"),
+    ((UNTIL, TRUNCATED), (SINCE, MERGE), "deletes all rows by its 'truncateWhen' whenever a partition is loaded"),
     ((DAILY, ROWS), (None, GROUPS), "this load deletes the groups that it has rows of with each run"),
 ]
 NO_CLASHES: list[tuple[Half, Half]] = [
@@ -93,6 +100,8 @@ NO_CLASHES: list[tuple[Half, Half]] = [
     ((DAILY, BY_KEY), (None, {**APPEND, "path": "out/2023-12-31"})),
     ((DAILY, BY_KEY), (None, {**APPEND, "path": "out/latest"})),
     ((MONTHLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-15"})),
+    ((WEEKLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-09"})),
+    ((DAILY, BY_KEY), ({**DAILY, "type": "hourly"}, BY_KEY)),
     # Without partitions a table may be made anew: a warning at most.
     ((None, ALL), (None, ALL)),
     ((None, ALL), (None, APPEND)),
