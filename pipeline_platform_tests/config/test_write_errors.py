@@ -144,11 +144,8 @@ class BrokenElsewhere(ToElsewhere):
 
 
 def test_a_load_of_another_package_that_says_nothing_is_taken_for_one_that_may_replace_any_rows():
-    registry = {**method_registry()}
-    registry["load"] = {
-        **registry["load"],
-        **{one.method: one for one in (ToElsewhere, AddsElsewhere, BrokenElsewhere)},
-    }
+    known = method_registry()
+    registry = replace(known, methods={**known.methods, "load": {**known["load"], **others}})
 
     def parse(method: str) -> None:
         steps = [extract(), *[{"type": "load", "method": method}] * 2]

@@ -76,7 +76,7 @@ CLASHES: list[tuple[Half, Half, str]] = [
         "this load replaces all rows of the table of a partition",
     ),
     ((KEYS, {**BY_KEY, "path": "o/${partition:key}/t"}), (SHOPS, {**BY_KEY, "path": "o/a/${partition:key}"}), "this"),
-    ((KEYS, BY_KEY), (OTHER_KEYS, {**ALL, "path": "out/a"}), "replaces all rows of the table of a partition"),
+    ((KEYS, BY_KEY), (OTHER_KEYS, {**MERGE, "path": "out/a"}), "replaces all rows of the table of a partition"),
     ((WEEKLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-08"}), "replaces all rows of the table of a partition"),
     ((DAILY, BY_KEY), (MONTHLY, BY_KEY), "this load replaces all rows of the table of a partition"),
     ((UNTIL, TRUNCATED), (SINCE, MERGE), "deletes all rows by its 'truncateWhen' whenever a partition is loaded"),
