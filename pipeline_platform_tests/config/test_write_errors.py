@@ -145,6 +145,7 @@ class BrokenElsewhere(ToElsewhere):
 
 def test_a_load_of_another_package_that_says_nothing_is_taken_for_one_that_may_replace_any_rows():
     known = method_registry()
+    others = {one.method: one for one in (ToElsewhere, AddsElsewhere, BrokenElsewhere)}
     registry = replace(known, methods={**known.methods, "load": {**known["load"], **others}})
 
     def parse(method: str) -> None:
