@@ -172,3 +172,12 @@ def test_check_of_several_files_prints_the_warning_and_succeeds(tmp_path: Path):
     assert found.exit_code == 0
     assert "warning: " in found.output
     assert "this load replaces all rows with each run" in found.output
+
+
+def test_pipelines_of_one_file_that_take_away_each_other_s_rows_are_not_run(tmp_path: Path):
+    value = {**written("shop", DAYS), "name": "copy_${var:shop}", "variables": {"shop": {}}}
+    file = tmp_path / "copies.json"
+    file.write_text(json.dumps({**value, "forEach": [{"shop": "a"}, {"shop": "b"}]}, indent=2))
+    found = CliRunner().invoke(app, ["run", "--partition", "2024-01-01", str(file)])
+    assert found.exit_code == 1
+    assert "and with them what step 2 of 'copy_a'" in found.output
