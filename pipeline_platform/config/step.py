@@ -93,11 +93,11 @@ class StepConfig(FormatModel):
         """Path or URI of a sink that is a folder; None for one that is not, and for any other step."""
         return None
 
-    def written_place(self, key: str | None = None) -> str | None:
+    def written_place(self, texts: Mapping[str, str]) -> str | None:
         """The table, folder or topic that is written, with one spelling for one place; None if the step is no load.
 
         Args:
-            key: What stands for `${partition:key}` in it; None leaves it as it is.
+            texts: What stands for `${partition:key}`, `${partition:start}` and `${partition:end}` in it.
         """
         return None
 

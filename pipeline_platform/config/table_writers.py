@@ -10,14 +10,16 @@ from urllib.parse import unquote
 
 from pipeline_platform.config.partition_overlap import may_have_key, share_keys, share_rows
 from pipeline_platform.config.partitions import Partitions
-from pipeline_platform.config.placeholders import PARTITION_KEY
+from pipeline_platform.config.placeholders import with_partition
 from pipeline_platform.config.replacement import UNKNOWN, Replacement, hold_together, holds_for_keys
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.redaction import redact_urls
 
-# Stands for a key that is not known yet: no system quotes it, or changes its case.
-_ANY_KEY = "partition0key"
+# They stand for a key and a time that are not known yet: no system quotes them, or changes their case.
+_ANY_KEY, _ANY_TIME = "partition0key", "partition0time"
+_STAND_INS = {"key": _ANY_KEY, "start": _ANY_TIME, "end": _ANY_TIME}
+_ANY = re.compile(f"{_ANY_KEY}|{_ANY_TIME}")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Writer:
     Args:
         step: The step.
         partitions: Those of its pipeline.
-        place: The table; with `_ANY_KEY` for the key of the partition, if that is a part of it.
+        place: The table; with `_ANY_KEY` and `_ANY_TIME` for the key and the times of the partition, if they are a part
+            of it.
         replaces: What it takes away; None if nothing.
         is_quarantine: Whether the table is the quarantine of the step.
     """
@@ -37,6 +40,11 @@ class Writer:
     place: str
     replaces: Replacement | None = None
     is_quarantine: bool = False
+
+    @cached_property
+    def is_in_several(self) -> bool:
+        """Whether it may write several tables, which are known once a partition is."""
+        return _ANY.search(self.place) is not None
 
     @cached_property
     def is_by_key(self) -> bool:
@@ -55,7 +63,7 @@ class Writer:
     @cached_property
     def _beginning(self) -> str:
         """What the table's place begins with, whatever the key."""
-        return self.place.partition(_ANY_KEY)[0]
+        return _ANY.split(self.place, maxsplit=1)[0]
 
     def may_share_table(self, other: Writer) -> bool:
         """Whether the places begin alike, so that it is worth asking `shares_table`.
@@ -67,8 +75,8 @@ class Writer:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        first, *others = map(re.escape, self.place.split(_ANY_KEY))
-        return re.compile("".join([first, "(?P<key>.+)", others[0], *(f"(?P=key){other}" for other in others[1:])]))
+        text = re.escape(self.place).replace(_ANY_TIME, ".+").replace(_ANY_KEY, "(?P<key>.+)", 1)
+        return re.compile(text.replace(_ANY_KEY, "(?P=key)"), re.DOTALL)
 
     def shares_table(self, other: Writer) -> bool:
         """Whether both may write one table.
@@ -84,18 +92,17 @@ class Writer:
 
     def _may_be(self, place: str) -> bool:
         """Whether a place is the table of one of the partitions."""
-        if not self.is_by_key or self.partitions is None:
+        if self.partitions is None or not self.is_in_several:
             return False
         found = self._pattern.fullmatch(place)
-        return found is not None and may_have_key(self.partitions, found["key"])
+        return found is not None and (not self.is_by_key or may_have_key(self.partitions, found["key"]))
 
     @cached_property
     def _spelled_out(self) -> Sequence[str]:
         """The tables, as far as it is known which there are."""
-        if not self.is_by_key:
-            return [self.place]
-        keys = self.partitions.keys if self.partitions is not None else None
-        return [self.place.replace(_ANY_KEY, key) for key in keys or ()]
+        keys = self.partitions.keys if self.partitions is not None and self.is_by_key else None
+        places = [self.place.replace(_ANY_KEY, key) for key in keys] if keys is not None else [self.place]
+        return [place for place in places if _ANY.search(place) is None]
 
     def takes_from(self, other: Writer) -> bool:
         """Whether it takes away rows that another one may have written.
@@ -147,12 +154,12 @@ def table_writers(steps: Sequence[Step], partitions: Partitions | None) -> list[
     found: list[Writer] = []
     beside = quarantine_beside_sink(steps)
     for step in steps:
-        place = step.config.written_place(_ANY_KEY if step.config.names_partition_in_place() else None)
+        place = step.config.written_place(_STAND_INS)
         if place is not None:
             found.append(Writer(step, partitions, _unquoted(place), step.config.replaces()))
         path = (step.config.quarantine() or beside) if step.config.fills_quarantine() else None
         if path is not None:
-            kept = redact_urls(normalized_uri(path.replace(PARTITION_KEY, _ANY_KEY)))
+            kept = redact_urls(normalized_uri(with_partition(path, _STAND_INS)))
             found.append(Writer(step, partitions, _unquoted(kept), is_quarantine=True))
     return found
 

@@ -36,21 +36,21 @@ class _Tables:
 
     def __init__(self) -> None:
         self.by_place: dict[str, list[tuple[PipelineConfig, Writer]]] = {}
-        self.by_key: list[tuple[PipelineConfig, Writer]] = []
+        self.in_several: list[tuple[PipelineConfig, Writer]] = []
 
     def add(self, pipeline: PipelineConfig, writers: Iterable[Writer]) -> None:
         """Note what a pipeline writes."""
         for writer in writers:
             self.by_place.setdefault(writer.place, []).append((pipeline, writer))
-            if writer.is_by_key:
-                self.by_key.append((pipeline, writer))
+            if writer.is_in_several:
+                self.in_several.append((pipeline, writer))
 
     def beside(self, pipeline: PipelineConfig, writers: Iterable[Writer]) -> Iterator[_Pair]:
         """Pairs of a step of an earlier pipeline and one of this pipeline that may write one table."""
         for writer in writers:
-            places = self.by_place.values() if writer.is_by_key else [self.by_place.get(writer.place, [])]
+            places = self.by_place.values() if writer.is_in_several else [self.by_place.get(writer.place, [])]
             found = (one for some in places for one in some)
-            for earlier in (*found, *(() if writer.is_by_key else self.by_key)):
+            for earlier in (*found, *(() if writer.is_in_several else self.in_several)):
                 if writer.may_share_table(earlier[1]):
                     yield earlier, (pipeline, writer)
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import Contract, KeptContract
-from pipeline_platform.config.placeholders import PARTITION_KEY
+from pipeline_platform.config.placeholders import partition_parts, with_partition
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.replacement import Replacement, replacement_of
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
@@ -207,9 +207,10 @@ class Load(FrameInput):
     def replaces(self) -> Replacement | None:
         return replacement_of(getattr(self, "mode", None))
 
-    def written_place(self, key: str | None = None) -> str | None:
-        texts = {name: getattr(self, name) for name in self.places_of_partition()} if key is not None else {}
-        changed = {name: text.replace(PARTITION_KEY, key) for name, text in texts.items()}
+    def written_place(self, texts: Mapping[str, str]) -> str | None:
+        places = {name: getattr(self, name, None) for name in ("path", "table")}
+        divided = {name: place for name, place in places.items() if isinstance(place, str) and partition_parts(place)}
+        changed = {name: with_partition(place, texts) for name, place in divided.items()}
         return (self.model_copy(update=changed) if changed else self).dataset().location
 
     def is_continuous(self) -> bool:

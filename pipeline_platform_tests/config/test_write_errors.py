@@ -110,6 +110,11 @@ def test_each_partition_s_own_table_is_one_table_too_also_where_its_key_is_spell
     read(of_two(BY_KEY, {**MERGE, "path": "out/c"}, partitions=KEYS))
 
 
+def test_places_by_variables_that_have_no_value_yet_are_not_taken_for_one():
+    one, other = ({**ALL, "path": f"out/${{var:{name}}}/${{partition:key}}"} for name in ("a", "b"))
+    read(of_two(one, other, partitions=KEYS, variables={"a": {}, "b": {}}))
+
+
 def test_loads_of_one_partition_that_replace_its_rows_are_told():
     (problem,) = problems_of(of_two(ALL, ALL, partitions=KEYS))
     assert problem.message.startswith("this load replaces all rows of a partition, and with them those that step 2 ")

@@ -33,6 +33,7 @@ TRUNCATED = {**CHANGES, "changes": {**CHANGES["changes"], "truncateWhen": "op = 
 WHERE = {**ALL, "replaceWhere": "k = 'c'"}
 PRESENT = {**ALL, "partitionBy": ["k"], "partitionOverwrite": "dynamic"}
 BY_KEY = {**ALL, "path": "out/${partition:key}"}
+BY_START = {**ALL, "path": "out/${partition:start}"}
 FILES = load("toFiles", path="out", format="csv", mode="overwrite", partitionBy=["day"])
 QUARANTINE = validate("validateNulls", notNullColumns=["id"], onFailure="quarantine", quarantinePath="out")
 GROUPS = load("toPostgres", table="t", mode="deleteInsert", mergeKeys="k", credentialPath="secret/s")
@@ -75,6 +76,9 @@ CLASHES: list[tuple[Half, Half, str]] = [
         ({**OTHER_KEYS, "keys": ["b"]}, BY_KEY),
         "this load replaces all rows of the table of a partition",
     ),
+    ((DAILY, BY_START), (None, {**APPEND, "path": "out/2024-03-01"}), "replaces all rows of a partition"),
+    ((None, {**APPEND, "path": "out/2024-03-01"}), (DAILY, BY_START), "this load replaces all rows of a partition"),
+    ((DAILY, BY_START), (DAILY, {**MERGE, "path": "out/${partition:start}"}), "replaces all rows of a partition"),
     ((KEYS, {**BY_KEY, "path": "o/${partition:key}/t"}), (SHOPS, {**BY_KEY, "path": "o/a/${partition:key}"}), "this"),
     ((KEYS, BY_KEY), (OTHER_KEYS, {**MERGE, "path": "out/a"}), "replaces all rows of the table of a partition"),
     ((WEEKLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-08"}), "replaces all rows of the table of a partition"),
@@ -99,6 +103,8 @@ NO_CLASHES: list[tuple[Half, Half]] = [
     ((KEYS, BY_KEY), (OTHER_KEYS, BY_KEY)),
     ((DAILY, BY_KEY), (None, {**APPEND, "path": "out/2023-12-31"})),
     ((DAILY, BY_KEY), (None, {**APPEND, "path": "out/latest"})),
+    ((DAILY, BY_START), (None, {**APPEND, "path": "other/2024-03-01"})),
+    ((UNTIL, BY_START), (SINCE, BY_START)),
     ((MONTHLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-15"})),
     ((WEEKLY, BY_KEY), (None, {**APPEND, "path": "out/2024-01-09"})),
     ((DAILY, BY_KEY), ({**DAILY, "type": "hourly"}, BY_KEY)),
