@@ -75,8 +75,9 @@ class Writer:
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
-        text = re.escape(self.place).replace(_ANY_TIME, ".+").replace(_ANY_KEY, "(?P<key>.+)", 1)
-        return re.compile(text.replace(_ANY_KEY, "(?P=key)"), re.DOTALL)
+        # A key with '/' can't be a part of a place.
+        text = re.escape(self.place).replace(_ANY_TIME, "[^/]+").replace(_ANY_KEY, "(?P<key>[^/]+)", 1)
+        return re.compile(text.replace(_ANY_KEY, "(?P=key)"))
 
     def shares_table(self, other: Writer) -> bool:
         """Whether both may write one table.
@@ -101,8 +102,7 @@ class Writer:
     def _spelled_out(self) -> Sequence[str]:
         """The tables, as far as it is known which there are."""
         keys = self.partitions.keys if self.partitions is not None and self.is_by_key else None
-        places = [self.place.replace(_ANY_KEY, key) for key in keys] if keys is not None else [self.place]
-        return [place for place in places if _ANY.search(place) is None]
+        return [self.place.replace(_ANY_KEY, key) for key in keys] if keys is not None else [self.place]
 
     def takes_from(self, other: Writer) -> bool:
         """Whether it takes away rows that another one may have written.
