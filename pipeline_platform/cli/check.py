@@ -17,6 +17,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.project import Project, side_by_side
+from pipeline_platform.orchestration.replaced_tables import replaced_tables
 from pipeline_platform.registry import method_registry
 
 
@@ -31,8 +32,9 @@ def check(
     """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
     code 1.
 
-    Several files are also checked together: for names used twice, and for cycles in which they read each other's
-    tables. In a folder, pipelines that wait for a load which no other one does are warned of.
+    Several files are also checked together: for names used twice, for cycles in which they read each other's tables,
+    and for loads that take away each other's rows. In a folder, pipelines that wait for a load which no other one does
+    are warned of.
     """
     given = given_values(variables or [])
     pipelines: list[PipelineConfig] = []
@@ -58,8 +60,9 @@ def check(
         for broken in side_by_side(pipelines)[1]:
             problems += len(broken.problems)
             typer.echo("\n".join(map(str, broken.problems)), err=True)
-    if not problems and any(path.is_dir() for path in files):
-        for warning in never_started(Project(tuple(pipelines))):
+    if not problems:
+        waiting = never_started(Project(tuple(pipelines))) if any(path.is_dir() for path in files) else ()
+        for warning in (*waiting, *replaced_tables(pipelines)):
             typer.echo(f"warning: {warning}", err=True)
     if plan and not problems:
         problems += _plan_all(pipelines)

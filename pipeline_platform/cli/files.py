@@ -132,7 +132,7 @@ def project_or_exit(paths: Iterable[Path], given: Mapping[str, str] | None = Non
             pipelines += loaded(file, given)
         except PipelineConfigurationException as error:
             told += map(str, error.problems or [error])
-    if len(files) > 1 and not told:
+    if len(pipelines) > 1 and not told:
         told += (str(problem) for broken in side_by_side(pipelines)[1] for problem in broken.problems)
     if told:
         # What is wrong with the defaults of a folder, each of its files says.

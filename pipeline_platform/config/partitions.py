@@ -32,6 +32,8 @@ _FIRST_YEAR = 1000
 _MOST_BEFORE = 10_000
 # Dagster's own: a key with a comma would be two on its pages, and `...` is how it writes a range.
 _NOT_IN_KEYS = (",", "...", "\n", "\0", "${")
+NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
+"""What stands for NULL where values are names of folders, as Hive, Spark and Delta write them."""
 
 
 def _plain(text: str) -> str:
@@ -128,15 +130,30 @@ class Partitions(FormatModel):
         keys = self.keys or []
         for place, key in enumerate(keys):
             if key in keys[:place]:
-                raise _wrong("keys", f"the key '{key}' is there twice")
+                raise _wrong("keys", f"the key '{key}' is there twice", place)
+            if (no_value := no_value_mistake(key)) is not None:
+                raise _wrong("keys", no_value, place)
             if any(text in key for text in _NOT_IN_KEYS) or key.strip() != key or not key.isprintable():
                 message = f"a key must not hold commas, '...', '${{', control characters or space around it: {key!r}"
-                raise _wrong("keys", message)
+                raise _wrong("keys", message, place)
         return self
 
 
-def _wrong(key: str, message: str) -> PydanticCustomError:
-    return PydanticCustomError("partitions", "{message}", {"message": message, "key": key})
+def no_value_mistake(key: str) -> str | None:
+    """Why a key can't be a value of a column, be it static or dynamic; None if it can.
+
+    Args:
+        key: The key.
+    """
+    if not key.strip():
+        return "the key of a partition must not be empty or blank: nothing tells its rows from those without a key"
+    if key == NULL_FOLDER:
+        return f"the key '{NULL_FOLDER}' stands for NULL in names of folders, and rows with NULL belong to no partition"
+    return None
+
+
+def _wrong(key: str, message: str, *place: int) -> PydanticCustomError:
+    return PydanticCustomError("partitions", "{message}", {"message": message, "key": key, "keys": place})
 
 
 def _moment(text: str) -> datetime:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import Defaulted
 from pipeline_platform.config.for_each_item import Item
-from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.partitions import Partition, no_value_mistake
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.placeholders import VariableError, substitute_all, unset_variables
 from pipeline_platform.config.range_steps import SinglePartitions, single_partitions
@@ -181,6 +181,9 @@ class PipelineConfig(PipelineKeys):
                 format allows.
         """
         self._require_values()
+        for key in partition.keys if partition is not None else ():
+            if (wrong := no_value_mistake(key)) is not None:
+                raise PipelineConfigurationException(wrong, location=self.location, hint="use another key")
         self.require_variables(steps)
         self.require_extras(steps)
         self.resolve(steps, partition)

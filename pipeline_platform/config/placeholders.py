@@ -109,7 +109,17 @@ def with_partition_texts(text: str, texts: Mapping[str, str], stand_in: str = "1
         texts: Texts for `key`, `start` and `end`.
         stand_in: For every other placeholder.
     """
-    return with_stand_ins(_PARTITION.sub(lambda match: texts.get(match["part"], stand_in), text), stand_in)
+    return with_stand_ins(with_partition(text, texts), stand_in)
+
+
+def with_partition(text: str, texts: Mapping[str, str]) -> str:
+    """The string with the placeholders of a partition replaced, and no others.
+
+    Args:
+        text: The string.
+        texts: Texts for `key`, `start` and `end`.
+    """
+    return _PARTITION.sub(lambda match: texts.get(match["part"], match[0]), text)
 
 
 def partition_parts(value: Any) -> set[str]:

@@ -35,6 +35,7 @@ from pipeline_platform.config.template_users import TemplateUsers
 from pipeline_platform.config.templates import PlacedStep
 from pipeline_platform.config.unchecked import unchecked_frames, unchecked_name
 from pipeline_platform.config.variables import VariableValue, VariableValues, variable_values
+from pipeline_platform.config.write_errors import write_errors
 from pipeline_platform.exceptions import StepLocation
 
 STEP_KEYS = ("type", "method", "name", "config", "configRef")
@@ -123,6 +124,7 @@ class Reader:
                 self._check_stream(steps, [*drafts, *(drafts[guard.guards or 0] for guard in guards)])
         if not self.problems:
             self.problems.extend(incremental_errors(steps, drafts))
+            self.problems.extend(write_errors(steps, keys.partitions if keys is not None else None, drafts))
         if self.problems or keys is None:
             return None
         return PipelineConfig(

@@ -16,6 +16,7 @@ from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.replacement import Replacement
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
 from pipeline_platform.exceptions import CredentialException, PipelineConfigurationException, StepLocation
@@ -79,6 +80,33 @@ class StepConfig(FormatModel):
     def quarantines_bad_records(self) -> bool:
         """Whether records of an extract are taken out and kept, so that they are dealt with as in a load."""
         return False
+
+    def fills_quarantine(self) -> bool:
+        """Whether rows or records are taken out and kept in a table of their own."""
+        return self.quarantines_bad_records()
+
+    def quarantine(self) -> str | None:
+        """Path of that table, if the config says."""
+        return None
+
+    def folder(self) -> str | None:
+        """Path or URI of a sink that is a folder; None for one that is not, and for any other step."""
+        return None
+
+    def written_place(self, texts: Mapping[str, str]) -> str | None:
+        """The table, folder or topic that is written, with one spelling for one place; None if the step is no load.
+
+        Args:
+            texts: What stands for `${partition:key}`, `${partition:start}` and `${partition:end}` in it.
+        """
+        return None
+
+    def replaces(self) -> Replacement | None:
+        """Which rows of the table are replaced or deleted, whoever has written them; None if none are.
+
+        Rows that are changed by a key do not count. A load that says nothing is taken for one that may replace any.
+        """
+        return None
 
     def state_error(self, streams: Set[str | None]) -> tuple[str, str] | None:
         """Why a stream can't keep the state of this step, and what to do; None if it can.

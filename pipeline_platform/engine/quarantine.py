@@ -10,6 +10,7 @@ from sqlglot import exp
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.config.table_writers import quarantine_beside_sink
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.scope import RunScope
@@ -18,7 +19,7 @@ from pipeline_platform.engine.validation import ValidationBlock, taken_by
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.partition_rows import PartitionRows
-from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
+from pipeline_platform.steps.load import LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -209,10 +210,8 @@ def _earlier_rows(marks: Mapping[str, str], rows: PartitionRows | None) -> str:
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:
-    for other in pipeline.steps:
-        folder = other.config.folder() if isinstance(other.config, Load) else None
-        if folder is not None:
-            return f"{folder.rstrip('/')}_quarantine"
+    if (path := quarantine_beside_sink(pipeline.steps)) is not None:
+        return path
     raise PipelineException(
         "no sink has a path next to which quarantined rows could be kept",
         location=step.location,

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from sqlglot import exp
 
-from pipeline_platform.config.partitions import Partition
+from pipeline_platform.config.partitions import NULL_FOLDER, Partition
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column, quoted
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Value = date | datetime | int | str
 _LITERALS = {"timestamp": "TIMESTAMP", "timestamp_ntz": "TIMESTAMP_NTZ", "date": "DATE"}
-_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class PartitionRows:
     def holds_path(self, path: str) -> bool:
         """Whether a file lies in the folder of one of these rows' values, as Spark names such folders."""
         text = self._value_in(path)
-        return text is not None and text != _NULL_FOLDER and self._holds(unquote(text))
+        return text is not None and text != NULL_FOLDER and self._holds(unquote(text))
 
     def _value_in(self, path: str) -> str | None:
         """What a folder of the path has for the column, as it is written there; None if there is no such folder."""

@@ -199,19 +199,18 @@ def side_by_side(pipelines: Sequence[PipelineConfig]) -> tuple[list[PipelineConf
         if other is not pipeline:
             message = f"the name '{pipeline.name}' is taken by {other.file}; Dagster needs one for each pipeline"
             broken.append(_broken(pipeline, ("name",), message))
-    broken += _clashing_partitions(by_prefix)
+    broken += _clashing_writers(by_prefix)
     while (cycle := _cycle(list(by_prefix.values()))) is not None:
         broken.append(_left_out(by_prefix, cycle))
     return list(by_prefix.values()), by_file(broken)
 
 
-def _clashing_partitions(by_prefix: dict[str, PipelineConfig]) -> list[BrokenFile]:
-    """Take out each pipeline whose loads and those of an earlier one would replace each other's rows of a table."""
+def _clashing_writers(by_prefix: dict[str, PipelineConfig]) -> list[BrokenFile]:
+    """Take out each pipeline of which a load takes away an earlier one's rows of a table, or the other way round."""
     broken: list[BrokenFile] = []
     for clash in clashes(by_prefix.values()):
         del by_prefix[clash.pipeline.asset_prefix]
-        pointer = ("partitions",) if clash.pipeline.partitions is not None else ("steps", clash.load.index)
-        broken.append(_broken(clash.pipeline, pointer, clash.message, hint=clash.hint))
+        broken.append(broken_step(clash.pipeline, clash.step, clash.message, clash.hint))
     return broken
 
 
@@ -221,9 +220,12 @@ def _without_dataset(pipeline: PipelineConfig) -> BrokenFile | None:
         try:
             if isinstance(step.config, (Extract, Load)):
                 hash(step.config.dataset())
+                step.config.replaces()
         # A method may come from another package; what it fails at must not be the other pipelines' failure.
         except Exception as error:  # noqa: BLE001
-            return broken_step(pipeline, step, f"'{step.config.method}' can't say what its dataset is: {error!r}")
+            return broken_step(
+                pipeline, step, f"'{step.config.method}' can't say what its dataset is, or what it replaces: {error!r}"
+            )
     return None
 
 

@@ -27,6 +27,7 @@ from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import Project, broken_step, load_project
+from pipeline_platform.orchestration.replaced_tables import replaced_tables
 from pipeline_platform.orchestration.schedules import pipeline_schedule
 from pipeline_platform.orchestration.specs import Translation, check_specs, external_specs, renamed_keys
 from pipeline_platform.orchestration.stream_groups import group_names, group_size
@@ -106,7 +107,7 @@ def project_definitions(
     # Those of one file may have the same.
     for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
         logger.warning("%s", warning)
-    for warning in never_started(project):
+    for warning in (*never_started(project), *replaced_tables(project.pipelines)):
         logger.warning("%s", warning)
     jobs = {pipeline.pipeline.name: pipeline.job for pipeline in made}
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]

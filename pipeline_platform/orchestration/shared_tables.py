@@ -1,14 +1,13 @@
-"""Pipelines that write one table: whether the loads of one replace rows of another."""
+"""Pipelines that write one table: whether a load of one takes away rows of another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.steps.dataset import Dataset
+from pipeline_platform.config.table_writers import Writer, table_writers, unknown_hint
 from pipeline_platform.steps.load import Load
 
 
@@ -18,80 +17,124 @@ class Clash:
 
     Args:
         pipeline: The later one.
-        load: Its load.
+        step: Its load, or the step with the quarantine.
         message: Why.
         hint: What to do about it.
     """
 
     pipeline: PipelineConfig
-    load: Step
+    step: Step
     message: str
     hint: str
 
 
-def clashes(pipelines: Iterable[PipelineConfig]) -> list[Clash]:
-    """Those pipelines that clash with an earlier one, of which each partition replaces its own rows of a table.
+_Pair = tuple[tuple[PipelineConfig, Writer], tuple[PipelineConfig, Writer]]
 
-    Two pipelines without partitions may well replace all of one table, such as one that makes it anew by hand.
+
+class _Tables:
+    """The tables that pipelines write: who writes the same one as another, without a comparison with everybody."""
+
+    def __init__(self) -> None:
+        self.by_place: dict[str, list[tuple[PipelineConfig, Writer]]] = {}
+        self.in_several: list[tuple[PipelineConfig, Writer]] = []
+
+    def add(self, pipeline: PipelineConfig, writers: Iterable[Writer]) -> None:
+        """Note what a pipeline writes."""
+        for writer in writers:
+            self.by_place.setdefault(writer.place, []).append((pipeline, writer))
+            if writer.is_in_several:
+                self.in_several.append((pipeline, writer))
+
+    def beside(self, pipeline: PipelineConfig, writers: Iterable[Writer]) -> Iterator[_Pair]:
+        """Pairs of a step of an earlier pipeline and one of this pipeline that may write one table."""
+        for writer in writers:
+            places = self.by_place.values() if writer.is_in_several else [self.by_place.get(writer.place, [])]
+            found = (one for some in places for one in some)
+            for earlier in (*found, *(() if writer.is_in_several else self.in_several)):
+                if writer.may_share_table(earlier[1]):
+                    yield earlier, (pipeline, writer)
+
+
+def clashes(pipelines: Iterable[PipelineConfig]) -> list[Clash]:
+    """Those pipelines that clash with an earlier one: one has partitions, and a load takes away rows of the other.
+
+    Of two without partitions, one may well replace what the other loads, to make a table anew by hand: see
+    `replaced_tables`.
 
     Args:
-        pipelines: In the order of their files.
+        pipelines: In the order of their files; each right by itself.
     """
-    writers: dict[Dataset, list[tuple[PipelineConfig, Step]]] = {}
+    tables = _Tables()
     found: list[Clash] = []
     for pipeline in pipelines:
-        loads = [(step.config.dataset(), step) for step in pipeline.steps if isinstance(step.config, Load)]
-        others = ((other, step) for dataset, step in loads for other in writers.get(dataset, ()))
-        clash = next((told for other, step in others if (told := _clash(other, (pipeline, step))) is not None), None)
+        writers = table_writers(pipeline.steps, pipeline.partitions)
+        pairs = tables.beside(pipeline, writers)
+        clash = next((told for earlier, later in pairs if (told := _clash(earlier, later)) is not None), None)
         if clash is not None:
             found.append(clash)
             continue
-        for dataset, step in loads:
-            writers.setdefault(dataset, []).append((pipeline, step))
+        tables.add(pipeline, writers)
     return found
 
 
-def _clash(earlier: tuple[PipelineConfig, Step], later: tuple[PipelineConfig, Step]) -> Clash | None:
-    (other, other_load), (pipeline, load) = earlier, later
-    named = f"'{other.name}' ({other.file})"
-    if other is pipeline or (other.partitions is None and pipeline.partitions is None):
+def _clash(earlier: tuple[PipelineConfig, Writer], later: tuple[PipelineConfig, Writer]) -> Clash | None:
+    (other, theirs), (pipeline, mine) = earlier, later
+    if other.partitions is None and pipeline.partitions is None:
         return None
-    if other.partitions is None:
-        whole = f"{named} replaces the whole table, of which this one loads partitions"
-        return Clash(*later, whole, _ANOTHER) if _replaces_all(other_load) else None
-    if pipeline.partitions is None:
-        whole = f"this one replaces the whole table, of which {named} loads partitions"
-        return Clash(*later, whole, _ANOTHER) if _replaces_all(load) else None
-    if _divided(other) != _divided(pipeline):
-        message = f"{named} divides a table into other partitions that this one writes too"
-        return Clash(*later, message, "let both have the same partitions")
-    if _replaces_all(other_load) and _replaces_all(load) and _overlap(other, pipeline):
-        message = f"{named} replaces the same partitions of a table that this one replaces: the last to run is left"
-        return Clash(*later, message, "let one of them write another table, merge, or load other partitions")
+    named, this = named_writer(other, theirs), "the quarantine of this step" if mine.is_quarantine else "this load"
+    # Where each takes rows of the other, the one that takes all of them is told.
+    taken = [(pipeline, mine, this, theirs, named), (other, theirs, named, mine, this)]
+    for taker, writer, who, victim, whose in sorted(taken, key=lambda one: one[0].partitions is not None):
+        if writer.takes_from(victim):
+            message = f"{who} {writer.does} {when_run(taker, writer)}, and with them what {whose} has put there"
+            return Clash(pipeline, mine.step, f"two pipelines write one table: {message}", _hint(mine, theirs))
     return None
 
 
-_ANOTHER = "let one of them write another table, or have this one merge its rows into the table"
+def named_writer(pipeline: PipelineConfig, writer: Writer) -> str:
+    """A step of another pipeline, for messages.
+
+    Args:
+        pipeline: The pipeline.
+        writer: The step.
+    """
+    place = f"step {writer.step.number} of '{pipeline.name}' ({pipeline.file})"
+    return f"the quarantine of {place}" if writer.is_quarantine else place
 
 
-def _replaces_all(load: Step) -> bool:
-    assert isinstance(load.config, Load)
-    return load.config.replaces_all()
+def when_run(pipeline: PipelineConfig, writer: Writer) -> str:
+    """When a step takes rows away, for messages.
+
+    Args:
+        pipeline: Its pipeline.
+        writer: The step.
+    """
+    if pipeline.mode == "streaming":
+        return "with each micro-batch"
+    if pipeline.partitions is None:
+        return "with each run"
+    return f"whenever {'it' if writer.replaces is not None and writer.replaces.is_all else 'a partition'} is loaded"
 
 
-def _divided(pipeline: PipelineConfig) -> tuple[object, ...]:
-    """What two pipelines have in common that replace the same rows of a table for a key."""
-    found = pipeline.partitions
-    assert found is not None
-    weekday = found.first.weekday() if found.type == "weekly" else None
-    return found.type, found.column.lower(), found.timezone, weekday, found.name, tuple(found.keys or ())
+def _hint(mine: Writer, theirs: Writer) -> str:
+    """What to do, by which no row is lost."""
+    if mine.is_quarantine or theirs.is_quarantine:
+        return "give 'quarantinePath' a table that no load writes"
+    hints = ["let one of them write a table of its own, and read both with unionDataFrames"]
+    if (apart := _apart(mine, theirs)) is not None:
+        hints.append(apart)
+    if all(isinstance(one.step.config, Load) and "merge" in one.step.config.modes() for one in (mine, theirs)):
+        hints.append("let both merge")
+    return "; or ".join(hints) + unknown_hint(mine, theirs)
 
 
-def _overlap(one: PipelineConfig, other: PipelineConfig) -> bool:
-    """Whether two that divide a table in the same way have partitions in common."""
-    first, second = one.partitions, other.partitions
-    assert first is not None
-    assert second is not None
-    if not first.by_time:
-        return True
-    return first.first < (second.last_end or datetime.max) and second.first < (first.last_end or datetime.max)
+def _apart(mine: Writer, theirs: Writer) -> str | None:
+    """How the partitions of two pipelines could be told apart; None if they could not."""
+    some, others = mine.partitions, theirs.partitions
+    if some is None or others is None or mine.is_by_key or theirs.is_by_key:
+        return None
+    if some.by_time and others.by_time:
+        return "divide both by one column in one time zone, the one until the day on which the other starts"
+    if some.keys is not None and others.keys is not None:
+        return "divide both by one column, with other keys"
+    return None

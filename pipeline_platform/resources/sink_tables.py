@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
-from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform.steps.load import Load
 

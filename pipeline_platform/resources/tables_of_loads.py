@@ -24,9 +24,9 @@ from deltalake import DeltaTable, QueryBuilder
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.config.variables import VariableValue
 from pipeline_platform.connectors.storage.location import S3Options
-from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.registry import method_registry

@@ -12,7 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import Contract, KeptContract
+from pipeline_platform.config.placeholders import partition_parts, with_partition
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.replacement import Replacement, replacement_of
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
 from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
@@ -180,7 +182,7 @@ class Load(FrameInput):
             ]
         if mode not in ("overwrite", "merge", "applyChanges"):
             message = "a partition may be run again: use overwrite, which replaces its rows alone, or merge"
-            return [("mode", message if "merge" in _modes(self) else message.removesuffix(", or merge"))]
+            return [("mode", message if "merge" in self.modes() else message.removesuffix(", or merge"))]
         if mode == "overwrite" and not self.names_partition_in_place() and not self.traits().replaces_partitions:
             return [("mode", f"'{self.method}' replaces everything, and not the partition of the run alone")]
         return []
@@ -196,9 +198,20 @@ class Load(FrameInput):
             raise OneByOne(f"loads '{step.sql.partitions.column}', which may not be what is compared with the bounds")
         return frame
 
-    def replaces_all(self) -> bool:
-        """Whether a load replaces all that is there, or in a pipeline with partitions all of its partition."""
-        return getattr(self, "mode", None) == "overwrite"
+    @classmethod
+    def modes(cls) -> Sequence[str]:
+        """The modes that there are; none of a method without `mode`."""
+        field = cls.model_fields.get("mode")
+        return get_args(field.annotation) if field is not None else ()
+
+    def replaces(self) -> Replacement | None:
+        return replacement_of(getattr(self, "mode", None))
+
+    def written_place(self, texts: Mapping[str, str]) -> str | None:
+        places = {name: getattr(self, name, None) for name in ("path", "table")}
+        divided = {name: place for name, place in places.items() if isinstance(place, str) and partition_parts(place)}
+        changed = {name: with_partition(place, texts) for name, place in divided.items()}
+        return (self.model_copy(update=changed) if changed else self).dataset().location
 
     def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")
@@ -227,10 +240,6 @@ class Load(FrameInput):
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
 
-    def folder(self) -> str | None:
-        """Path or URI of a sink that is a folder; None for one that is not."""
-        return None
-
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.
 
@@ -255,10 +264,6 @@ class Load(FrameInput):
         """Whether such rows go to a quarantine; otherwise they are stored with null for such values."""
         return False
 
-    def quarantine(self) -> str | None:
-        """Where to, if the config says."""
-        return None
-
     def without_malformed(self, frame: DataFrame) -> DataFrame:
         """The frame with nulls for the values that can't be stored."""
         return frame
@@ -270,10 +275,6 @@ class Load(FrameInput):
             PipelineException: The sink can't take the frame.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
-
-
-def _modes(load: Load) -> Sequence[str]:
-    return get_args(type(load).model_fields["mode"].annotation)
 
 
 # Spark wants them written out.

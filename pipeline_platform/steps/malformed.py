@@ -80,6 +80,9 @@ class MalformedRecords(Extract):
     def quarantines_bad_records(self) -> bool:
         return self.on_malformed == "quarantine" and self.may_be_malformed()
 
+    def quarantine(self) -> str | None:
+        return self.quarantine_path
+
     def counts_malformed(self) -> bool:
         return self.on_malformed == "null" and self.may_be_malformed()
 

@@ -96,6 +96,12 @@ class Validate(FrameInput):
             )
         return self
 
+    def fills_quarantine(self) -> bool:
+        return self.on_failure == "quarantine"
+
+    def quarantine(self) -> str | None:
+        return self.quarantine_path
+
     def over_range(self, step: RangeStep) -> RangeFrame:
         if self.on_failure != "warn":
             if self.uses_partition():

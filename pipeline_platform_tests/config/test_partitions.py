@@ -60,6 +60,9 @@ def only_message(value: Any) -> str:
         ({"type": "static", "keys": ["a", "a"], "column": "k"}, "the key 'a' is there twice"),
         ({"type": "static", "keys": ["a,b"], "column": "k"}, "a key must not hold commas"),
         ({"type": "static", "keys": ["a\tb"], "column": "k"}, "control characters or space around it: 'a\\tb'"),
+        ({"type": "static", "keys": ["a", "__HIVE_DEFAULT_PARTITION__"], "column": "k"}, "stands for NULL in names"),
+        ({"type": "static", "keys": [" "], "column": "k"}, "must not be empty or blank"),
+        ({"type": "static", "keys": [""], "column": "k"}, "must not be empty"),
         ({**DAILY, "start": "0001-01-01"}, "expected a year from 1000 on"),
         ({**DAILY, "column": " "}, "must not be blank"),
         ({**DAILY, "column": ""}, "must not be empty"),
@@ -77,6 +80,21 @@ def test_partitions_that_are_none_are_told_at_their_key(partitions: Json, messag
     assert message in only_message(value)
     (problem,) = problems_of(value)
     assert "partitions" in (problem.source_line or "") or problem.line > 3
+
+
+def test_a_static_key_that_is_none_is_told_at_its_own_line():
+    keys = ["a", "__HIVE_DEFAULT_PARTITION__"]
+    value = pipeline(extract(), load(**OVERWRITE), partitions={"type": "static", "keys": keys, "column": "k"})
+    (problem,) = problems_of(value)
+    assert keys[1] in (problem.source_line or "")
+
+
+@pytest.mark.parametrize("key", ["", " ", "__HIVE_DEFAULT_PARTITION__"])
+def test_a_dynamic_key_that_is_none_is_refused_before_anything_runs(key: str):
+    shops = read(pipeline(extract(), load(**OVERWRITE), partitions={"type": "dynamic", "name": "s", "column": "k"}))
+    shops.require_ready(partition=Partition("k", ("north",)))
+    with pytest.raises(PipelineConfigurationException, match="the key"):
+        shops.require_ready(partition=Partition("k", (key,)))
 
 
 def test_a_stream_has_no_partitions():

@@ -14,7 +14,9 @@ from deltalake import DeltaTable
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import StepValue, extract, load, pipeline_of, transform
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.batch import BatchRun
+from pipeline_platform.orchestration.project import side_by_side
 from pipeline_platform.resources.partitions import chosen_partitions
 
 DAYS = [date(2024, 1, day) for day in range(1, 11)]
@@ -141,3 +143,30 @@ def test_a_range_leaves_what_one_run_for_each_day_leaves(shape: Shape, spark: Sp
     assert loaded("range", (DAYS[3], DAYS[6])) == expected
     if shape.is_one_run:
         assert loaded("days", *((day, day) for day in DAYS[3:7])) == expected
+
+
+def test_a_pipeline_loses_rows_to_a_partition_beside_which_it_may_not_be_and_none_to_one_beside_which_it_may(
+    spark: SparkSession, tmp_path: Path
+):
+    rows = write(tmp_path / "rows.json", [{"id": n, "shop": shop} for n, shop in enumerate("abc")])
+    read = extract("fromFiles", path=rows, format="json", schema="id INT, shop STRING")
+
+    def by_shop(name: str, *keys: str) -> PipelineConfig:
+        divided = {"type": "static", "keys": list(keys), "column": "shop"}
+        return pipeline_of([read, load("toDeltaLake", path=table, mode="overwrite")], name=name, partitions=divided)
+
+    def run(pipeline: PipelineConfig, key: str | None = None) -> None:
+        [partition] = chosen_partitions(pipeline, key, key) if key is not None else [None]
+        BatchRun(pipeline, spark, partition=partition).run()
+
+    table = str(tmp_path / "out")
+    first, beside, late = (
+        by_shop("first", "a", "b"),
+        by_shop("beside", "c"),
+        pipeline_of([read, load("toDeltaLake", path=table)]),
+    )
+    assert [one.name for one in side_by_side([first, beside, late])[0]] == ["first", "beside"]
+    for pipeline, key in ((first, "a"), (beside, "c"), (late, None), (first, "a")):
+        run(pipeline, key)
+    # Of shop a, the row that `late` had added is gone.
+    assert sorted(in_table(tmp_path / "out")) == [("0", "a"), ("1", "b"), ("2", "c"), ("2", "c")]

@@ -279,7 +279,7 @@ def test_keys_and_days_need_all_of_each_other(define: MakeDefinitions, source: P
     assert graph.get_partition_mapping(read.key, next(iter(read.parent_keys))) == dg.AllPartitionMapping()
 
 
-def test_two_pipelines_that_divide_a_table_differently_can_not_both_be_loaded(
+def test_of_two_pipelines_that_replace_each_other_s_rows_of_a_table_the_later_one_is_no_job_and_says_why(
     define: MakeDefinitions, source: Path, tmp_path: Path
 ):
     days = by_day("days", source, tmp_path / "out")
@@ -289,38 +289,7 @@ def test_two_pipelines_that_divide_a_table_differently_can_not_both_be_loaded(
     assert "days" in jobs
     assert "months" not in jobs
     broken = definitions.resolve_asset_graph().get(dg.AssetKey(["broken", "months"]))
-    assert "divides a table into other partitions" in (broken.description or "")
-
-
-def left_out(definitions: dg.Definitions, name: str) -> str:
-    """Why a pipeline is left out of a project; empty if it is not."""
-    graph, key = definitions.resolve_asset_graph(), dg.AssetKey(["broken", name])
-    return (graph.get(key).description or "") if graph.has(key) else ""
-
-
-def test_pipelines_that_replace_each_other_s_rows_of_a_table_can_not_both_be_loaded(
-    define: MakeDefinitions, source: Path, tmp_path: Path
-):
-    days = by_day("days", source, tmp_path / "out")
-    whole = by_day("whole", source, tmp_path / "out")
-    del whole["partitions"]
-    assert "this one replaces the whole table, of which 'days'" in left_out(define(days, whole), "whole")
-    again = by_day("later", source, tmp_path / "out")
-    assert "replaces the same partitions of a table" in left_out(define(days, again), "later")
-    whole["name"] = "all"
-    assert "'all' " in left_out(define(whole, days), "days")
-
-
-def test_pipelines_that_leave_each_other_s_rows_of_a_table_are_both_loaded(
-    define: MakeDefinitions, source: Path, tmp_path: Path
-):
-    until, since = ({**DAILY, "end": "2024-02-01"}, {**DAILY, "start": "2024-02-01"})
-    days = by_day("days", source, tmp_path / "out", partitions=until)
-    later = by_day("later", source, tmp_path / "out", partitions=since)
-    corrections = by_day("corrections", source, tmp_path / "out")
-    del corrections["partitions"]
-    corrections["steps"][-1]["config"].update(mode="append")
-    assert [left_out(define(days, later, corrections), name) for name in ("later", "corrections")] == ["", ""]
+    assert "this load replaces all rows of a partition whenever it is loaded" in (broken.description or "")
 
 
 @pytest.mark.parametrize(

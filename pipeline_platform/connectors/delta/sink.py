@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
@@ -159,8 +160,12 @@ class ToDeltaLake(Load, S3Options):
             errors.append(("overwriteSchema", "'overwriteSchema' changes the whole table, and not one partition"))
         return errors
 
-    def replaces_all(self) -> bool:
-        return super().replaces_all() and self.replace_where is None and self.partition_overwrite != "dynamic"
+    def replaces(self) -> Replacement | None:
+        if self.changes is not None:
+            return self.changes.replaces()
+        if self.replace_where is not None:
+            return Replacement("replaces the rows of its 'replaceWhere'", condition=self.replace_where)
+        return PRESENT_PARTITIONS if self.partition_overwrite == "dynamic" else super().replaces()
 
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         if mode == "streaming" and self._takes_snapshots():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.exceptions import PipelineExecutionException
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import FileSchemaPolicy
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.traits import Traits
@@ -122,8 +123,8 @@ class WritesFiles(Load, S3Options):
             raise PydanticCustomError("schema", "{message}", {"message": message, "key": "schemaPolicy"})
         return self
 
-    def replaces_all(self) -> bool:
-        return super().replaces_all() and self.partition_overwrite != "dynamic"
+    def replaces(self) -> Replacement | None:
+        return PRESENT_PARTITIONS if self.partition_overwrite == "dynamic" else super().replaces()
 
     def policy_mistake(self, policy: FileSchemaPolicy) -> str | None:
         """Why a policy does not go with the other keys; None if it does.

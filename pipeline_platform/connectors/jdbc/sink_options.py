@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.replacement import Replacement
 from pipeline_platform.config.schema_policy import DatabaseSchemaPolicy
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _BY_KEY = ("merge", "deleteInsert")
+_GROUPS = Replacement("deletes the groups that it has rows of")
 
 
 class WritesDatabase(Load, DatabaseOptions):
@@ -89,6 +91,9 @@ class WritesDatabase(Load, DatabaseOptions):
             )
             return [("mode", message)]
         return super().partition_errors(column)
+
+    def replaces(self) -> Replacement | None:
+        return _GROUPS if self.mode == "deleteInsert" else super().replaces()
 
     def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
         if self.mode == "append" and looks_again:

@@ -87,6 +87,9 @@ class ToKafka(Load, KafkaOptions):
     def traits(self) -> Traits:
         return Traits(reports_rows=False, can_be_continuous=True)
 
+    def replaces(self) -> None:
+        return None
+
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])
 

@@ -14,9 +14,9 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.step import FormatModel
+from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
 from pipeline_platform.connectors.storage.credentials import S3Credentials
-from pipeline_platform.connectors.storage.paths import normalized_uri
 from pipeline_platform.credentials.model import Credentials
 from pipeline_platform.credentials.request import CredentialRequest
 from pipeline_platform.extras import Extra

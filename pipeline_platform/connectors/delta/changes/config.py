@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.replacement import Replacement
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.values import Names, SqlExpression, Text
 
@@ -75,6 +76,13 @@ class Changes(FormatModel):
     def keys_name(self) -> str:
         """The key of the config that names them."""
         return "snapshotKeys" if self.is_snapshot else "keys"
+
+    def replaces(self) -> Replacement | None:
+        """The rows that are deleted without a change of their own; None if there are none."""
+        if self.is_snapshot:
+            return Replacement("deletes all rows that its snapshot lacks", is_all=True)
+        truncation = Replacement("deletes all rows by its 'truncateWhen'", is_within_partition=False)
+        return truncation if self.truncate_when is not None else None
 
     def _require_one_kind(self) -> None:
         if self.is_snapshot == bool(self.keys):
