@@ -1,6 +1,9 @@
-"""Whether each asset has a key of its own, also after a translation."""
+"""Whether each asset has a key of its own, and none depends on itself, also after a translation."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 
 import dagster as dg
 
@@ -37,3 +40,35 @@ def _clashing(pipeline: PipelineConfig, step: Step, key: dg.AssetKey, other: Pip
     message = f"its {step.type} '{step.name}' has the asset key '{shown}', which the {same.type} {whose} has too"
     hint = "give the step a 'name', or put the pipeline's into the key, as in \"{{ pipeline }}/{{ step }}\""
     return broken_step(pipeline, step, message, hint)
+
+
+def translated_cycle(view: AssetView, assets: Mapping[str, dg.AssetsDefinition]) -> BrokenFile | None:
+    """The last pipeline of those whose assets depend on each other in a cycle, since a translation gives them `deps`.
+
+    Args:
+        view: The project.
+        assets: The assets of each pipeline, by its name.
+    """
+    owners: dict[str, PipelineConfig] = {}
+    above: dict[str, set[str]] = {}
+    nodes = {
+        # A stream runs as a whole.
+        key: pipeline.name if pipeline.mode == "streaming" else key.to_user_string()
+        for pipeline in view.project.pipelines
+        for key in assets[pipeline.name].keys
+    }
+    for pipeline in view.project.pipelines:
+        for spec in assets[pipeline.name].specs:
+            node = nodes[spec.key]
+            owners[node] = pipeline
+            needs = {nodes[dep.asset_key] for dep in spec.deps if dep.asset_key in nodes}
+            above.setdefault(node, set()).update(needs - {node})
+    try:
+        TopologicalSorter(above).prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        last = max((owners[node] for node in cycle), key=view.project.pipelines.index)
+        around = " <- ".join(reversed(cycle))
+        message = f"with the 'deps' of 'translation', assets depend on each other in a cycle: {around}"
+        return broken_step(last, None, message, "leave out 'deps' of one of them")
+    return None

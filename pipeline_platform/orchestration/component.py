@@ -1,39 +1,21 @@
 """The platform as a component of a `dg` project: a folder of pipelines beside whatever else the project defines."""
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Literal
 
 import dagster as dg
 from dagster.components import Component, ComponentLoadContext, Model, Resolvable, ScaffoldRequest
 from dagster.components.component_scaffolding import scaffold_component
+from dagster.components.core.defs_module import find_defs_or_component_yaml
 from dagster.components.resolved.core_models import OpSpec
 from dagster.components.scaffold.scaffold import Scaffolder, scaffold_with
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field
 
-from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.project_definitions import project_definitions
+from pipeline_platform.orchestration.translations import StepNames, Translation, reason
 
 _EXAMPLE = files("pipeline_platform") / "starter" / "generated.json"
-
-
-@dataclass(frozen=True)
-class StepNames:
-    """What a translation may use of a step.
-
-    Args:
-        pipeline: Name of its pipeline.
-        step: Name of its asset.
-        type: `extract`, `transform` or `load`.
-        method: Its method.
-    """
-
-    pipeline: str
-    step: str
-    type: str
-    method: str
 
 
 class PipelineScaffolder(Scaffolder):
@@ -86,9 +68,17 @@ class PipelineComponent(Component, Model, Resolvable):
             raise dg.DagsterInvalidDefinitionError(
                 f"'path' of the component in {context.path} names the folder {folder}, which does not exist"
             )
-        translation = self._translated if self.translation is not None else None
-        return project_definitions(folder, self.assets, translation, self.op, self.name)
+        return project_definitions(folder, self.assets, self._translation(context), self.op, self.name)
 
-    def _translated(self, spec: dg.AssetSpec, pipeline: PipelineConfig, step: Step) -> dg.AssetSpec:
-        assert self.translation is not None
-        return self.translation(spec, StepNames(pipeline.name, step.name, step.type, step.config.method))
+    def _translation(self, context: ComponentLoadContext) -> Translation | None:
+        if (given := self.translation) is None:
+            return None
+        file = find_defs_or_component_yaml(context.path) or context.path
+
+        def translation(spec: dg.AssetSpec, names: StepNames) -> dg.AssetSpec:
+            try:
+                return given(spec, names)
+            except Exception as error:
+                raise dg.DagsterInvalidDefinitionError(f"'translation' in {file} fails: {reason(error)}") from error
+
+        return translation

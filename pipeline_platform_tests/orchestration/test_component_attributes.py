@@ -1,6 +1,7 @@
 """What a component may change of its assets and ops: Dagster's own tests for components, on `PipelineComponent`."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from dagster.components.testing.test_cases import TestOpCustomization, TestTrans
 from dagster.components.testing.utils import create_defs_folder_sandbox
 from deltalake import DeltaTable
 
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.component import PipelineComponent
 from pipeline_platform_tests.orchestration.conftest import rate_to_delta, validation
 
@@ -114,6 +116,80 @@ def test_two_steps_of_a_pipeline_with_one_key_are_told_too(tmp_path: Path):
     dg.Definitions.validate_loadable(definitions)
     told = spec_of(definitions, dg.AssetKey(["broken", "orders"])).description or ""
     assert "its load 'to_delta_lake' has the asset key 'orders', which the extract 'from_rate' has too" in told
+
+
+@pytest.mark.parametrize(
+    ("translation", "told", "hint"),
+    [
+        ({"group_name": "{{ pipeline }}"}, '"my-sales" is not a valid asset group name', "pipeline.replace('-', '_')"),
+        ({"tags": {"a": "{{ 'x y' if '-' in pipeline else '' }}"}}, "Invalid tag value: x y", "correct 'translation'"),
+        ({"description": "{{ nope if '-' in pipeline else '' }}"}, "fails: 'nope' is undefined", "correct 'translation'"),
+        ("{{ 3 if '-' in pipeline else spec }}", "<class 'int'>", "correct 'translation'"),
+    ],
+)
+def test_a_translation_that_fails_for_one_pipeline_leaves_that_one_out_with_the_reason_and_a_hint(
+    tmp_path: Path, translation: Any, told: str, hint: str
+):
+    pipelines = [rate_to_delta(name, tmp_path / name) for name in ("good", "my-sales")]
+    _, definitions = built(*pipelines, translation=translation)
+    dg.Definitions.validate_loadable(definitions)
+    assert spec_of(definitions, dg.AssetKey(["good", "to_delta_lake"]))
+    description = spec_of(definitions, dg.AssetKey(["broken", "my_sales"])).description or ""
+    assert "my-sales.json:1:" in description
+    assert "its extract 'from_rate' can't be an asset: 'translation' in " in description
+    assert "defs.yaml" in description
+    assert told in description
+    assert hint in description
+
+
+def test_the_hint_for_a_name_with_a_dash_is_right(tmp_path: Path):
+    translation = {"group_name": "{{ pipeline.replace('-', '_') }}"}
+    _, definitions = built(rate_to_delta("my-sales", tmp_path / "t"), translation=translation)
+    assert spec_of(definitions, dg.AssetKey(["my_sales", "to_delta_lake"])).group_name == "my_sales"
+
+
+@pytest.mark.parametrize("attributes", [{"translation": {"description": "{{ nope }}"}}, {"op": {"pool": "a b"}}])
+def test_what_fails_for_every_pipeline_is_one_error_of_the_component(tmp_path: Path, attributes: dict[str, Any]):
+    pipelines = [rate_to_delta(name, tmp_path / name) for name in ("a", "b")]
+    with pytest.raises(ComponentTreeException) as refused:
+        built(*pipelines, **attributes)
+    [cause] = [cause for cause in chain_of(refused.value) if isinstance(cause, PipelineConfigurationException)]
+    assert re.search(r"all 2 pipelines .* 'nope' is undefined|none of the 2 pipelines .*Pool \"a b\"", str(cause))
+
+
+def test_a_broken_file_is_an_error_where_that_is_asked_for_also_if_a_translation_breaks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PIPELINE_PLATFORM_STRICT", "1")
+    pipelines = [rate_to_delta(name, tmp_path / name) for name in ("good", "my-sales")]
+    with pytest.raises(ComponentTreeException) as refused:
+        built(*pipelines, translation={"group_name": "{{ pipeline }}"})
+    assert "is not a valid asset group name" in str(refused.value.__cause__)
+
+
+def test_the_deps_of_a_translation_may_make_no_cycle(tmp_path: Path):
+    pipelines = [rate_to_delta(name, tmp_path / name) for name in ("a", "b", "good")]
+    deps = "{{ {'a': 'b/to_delta_lake', 'b': 'a/to_delta_lake'}.get(pipeline, 'elsewhere') }}"
+    _, definitions = built(*pipelines, translation={"deps": [deps]})
+    dg.Definitions.validate_loadable(definitions)
+    assert spec_of(definitions, dg.AssetKey(["a", "to_delta_lake"]))
+    told = spec_of(definitions, dg.AssetKey(["broken", "b"])).description or ""
+    assert "depend on each other in a cycle: b/to_delta_lake <- a/to_delta_lake <- b/to_delta_lake" in told
+
+
+def test_a_translation_may_give_the_key_of_a_source_or_of_a_broken_file(tmp_path: Path):
+    rows = {"type": "extract", "method": "fromFiles", "config": {"path": "/rows", "format": "json"}}
+    reader = rate_to_delta("reader", tmp_path / "reader") | {"steps": [rows]}
+    named, bad = rate_to_delta("named", tmp_path / "named"), {"name": "bad"}
+    named["steps"][0]["name"], named["steps"][1]["name"] = "rows", "bad"
+    key = "{{ {'rows': 'files/rows', 'bad': 'broken/bad'}.get(step, pipeline) }}"
+    _, definitions = built(reader, named, bad, translation={"key": key})
+    dg.Definitions.validate_loadable(definitions)
+    keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    assert {"files/rows", "sources/files/rows", "broken/bad", "broken/bad_"} <= keys
+    assert [dep.asset_key for dep in spec_of(definitions, dg.AssetKey("reader")).deps] == [
+        dg.AssetKey(["sources", "files", "rows"])
+    ]
 
 
 def test_components_of_one_project_are_told_apart_by_their_names(tmp_path: Path):
