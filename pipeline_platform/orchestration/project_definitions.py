@@ -16,6 +16,7 @@ from pipeline_platform.orchestration.alerts import alerts_sensor
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
+from pipeline_platform.orchestration.broken_steps import broken_pipelines
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
 from pipeline_platform.orchestration.made_pipelines import made_pipelines
@@ -86,7 +87,7 @@ def project_definitions(
     for plugin in methods.failed:
         logger.error("%s", plugin)
     for broken in project.broken:
-        logger.error("%s is not loaded:\n%s", broken.left_out.replace("`", ""), "\n".join(map(str, broken.problems)))
+        logger.error("%s", broken.text)
     # Those of one file may have the same.
     for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
         logger.warning("%s", warning)
@@ -108,18 +109,22 @@ def project_definitions(
         lambda: made_pipelines(load_project(folder, methods), assets, translation, op)[0],
         part,
     )
+    external = external_specs(view) if name is None else []
+    taken = keys.union((spec.key for spec in external), (file.key for file in broken_files))
+    not_loaded = broken_pipelines(broken_files, assets, translation, taken, names)
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
             # Two components may not describe the same source, since Dagster adds to each where it comes from.
-            *(external_specs(view) if name is None else ()),
+            *external,
             *(broken.spec() for broken in broken_files),
+            *(pipeline.assets for pipeline in not_loaded),
         ],
         asset_checks=[
             *(check for pipeline in made for check in pipeline.checks),
             *(broken_file_check(broken, names) for broken in broken_files),
         ],
-        jobs=[*jobs.values(), *groups.values()],
+        jobs=[*jobs.values(), *groups.values(), *(one.job for one in not_loaded if one.job is not None)],
         sensors=[
             *([alerts_sensor()] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),

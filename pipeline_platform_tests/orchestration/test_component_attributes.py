@@ -123,7 +123,11 @@ def test_two_steps_of_a_pipeline_with_one_key_are_told_too(tmp_path: Path):
     [
         ({"group_name": "{{ pipeline }}"}, '"my-sales" is not a valid asset group name', "pipeline.replace('-', '_')"),
         ({"tags": {"a": "{{ 'x y' if '-' in pipeline else '' }}"}}, "Invalid tag value: x y", "correct 'translation'"),
-        ({"description": "{{ nope if '-' in pipeline else '' }}"}, "fails: 'nope' is undefined", "correct 'translation'"),
+        (
+            {"description": "{{ nope if '-' in pipeline else '' }}"},
+            "fails: 'nope' is undefined",
+            "correct 'translation'",
+        ),
         ("{{ 3 if '-' in pipeline else spec }}", "<class 'int'>", "correct 'translation'"),
     ],
 )
