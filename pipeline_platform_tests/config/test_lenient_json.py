@@ -26,7 +26,8 @@ PLAIN = TEXT.replace('\\"1\\"', "1")
 def names_of(text: str) -> list[Any]:
     """The names that assets are made of."""
     value = read_leniently(text)
-    return [value.get("name"), *(step.get("name") or step.get("method") for step in value["steps"])]
+    steps = [step.get("name") or step.get("method") for step in value["steps"]]
+    return [value.get("name"), *(step for step in steps if step is not None)]
 
 
 NAMES = ["sales", "fromRate", "filterRows", "table"]
@@ -67,5 +68,5 @@ def test_any_text_is_read_as_something():
             text.insert(chance.randrange(len(text)), chance.choice('{}[]:,"\\\n/a1'))
             del text[chance.randrange(len(text))]
         read_leniently("".join(text))
-    for text in ("", "\0", "[" * 50_000, '{"a":' * 50_000, '"a":' * 50_000, "[:" * 50_000, ":" * 50_000):
+    for text in ("", "\0", "[" * 5_000, '{"a":' * 5_000, '"a":' * 5_000, "[:" * 5_000, ":" * 5_000):
         read_leniently(text)
