@@ -102,8 +102,12 @@ def _outline(document: Document, shared: SharedFiles, item: Item | None) -> Outl
 
 def _probable_type(draft: Draft, methods: Methods) -> StepType:
     method = draft.method or ""
-    known = next((step_type for step_type in STEP_TYPES if method in methods[step_type]), None)
-    return known or ("load" if method.startswith("to") else "extract" if method.startswith("from") else "transform")
+    for step_type in STEP_TYPES:
+        if method in methods[step_type]:
+            return step_type
+    if method.startswith("from"):
+        return "extract"
+    return "load" if method.startswith("to") else "transform"
 
 
 def _partitions(value: dict[str, Any]) -> Partitions | None:

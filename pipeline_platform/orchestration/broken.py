@@ -51,16 +51,17 @@ class BrokenAsset:
         )
 
 
-def broken_assets(files: Sequence[BrokenFile], taken: Set[dg.AssetKey]) -> list[BrokenAsset]:
+def broken_assets(files: Sequence[BrokenFile], taken: Set[dg.AssetKey], part: str = "") -> list[BrokenAsset]:
     """One for each broken file, each with a key of its own.
 
     Args:
         files: The files.
         taken: Keys that other assets have.
+        part: What their names end with.
     """
     found: dict[dg.AssetKey, BrokenAsset] = {}
     for file in files:
-        name = re.sub(r"\W", "_", file.path.stem, flags=re.ASCII) or "_"
+        name = re.sub(r"\W", "_", f"{file.path.stem}{part}", flags=re.ASCII) or "_"
         while (key := dg.AssetKey([GROUP, name])) in taken or key in found:
             name += "_"
         found[key] = BrokenAsset(key, file)

@@ -16,6 +16,7 @@ from pipeline_platform.orchestration.asset_keys import clashing_keys, translated
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import MODE_TAG
+from pipeline_platform.orchestration.beside import Beside
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step
 from pipeline_platform.orchestration.schedules import pipeline_schedule
@@ -42,7 +43,7 @@ class MadePipeline:
 
 
 def made_pipelines(
-    project: Project, assets: AssetsOf, translation: Translation | None, op: OpSpec | None
+    project: Project, assets: AssetsOf, translation: Translation | None, op: OpSpec | None, beside: Beside
 ) -> tuple[AssetView, list[MadePipeline]]:
     """What Dagster is given of each pipeline; those that it does not take are left out of the project.
 
@@ -53,16 +54,17 @@ def made_pipelines(
         assets: What is an asset.
         translation: Given the spec of each asset, gives another one.
         op: What of each pipeline's op is to be otherwise.
+        beside: What other components have.
 
     Raises:
         PipelineConfigurationException: The translation or the op is what is wrong, as it fails for every pipeline.
     """
     while True:
         view, refused = _view(project, assets, translation)
-        refused = refused or clashing_keys(view)
+        refused = refused or clashing_keys(view, beside)
         made: list[MadePipeline] = []
         if not refused:
-            made, refused = _made(view, translation, op)
+            made, refused = _made(view, translation, op, beside)
         if not refused and translation is not None:
             cycle = translated_cycle(view, {one.pipeline.name: one.assets for one in made})
             refused = [cycle] if cycle is not None else []
@@ -88,10 +90,10 @@ def _view(project: Project, assets: AssetsOf, translation: Translation | None) -
 
 
 def _made(
-    view: AssetView, translation: Translation | None, op: OpSpec | None
+    view: AssetView, translation: Translation | None, op: OpSpec | None, beside: Beside
 ) -> tuple[list[MadePipeline], list[BrokenFile]]:
     pipelines = view.project.pipelines
-    names = OpNames(pipeline.asset_prefix for pipeline in pipelines)
+    names = OpNames([*beside.names, *(pipeline.asset_prefix for pipeline in pipelines)])
     made: list[MadePipeline] = []
     failed: list[tuple[PipelineConfig, str]] = []
     for pipeline in pipelines:

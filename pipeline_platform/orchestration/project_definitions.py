@@ -15,6 +15,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
+from pipeline_platform.orchestration.beside import Beside
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
 from pipeline_platform.orchestration.broken_steps import broken_pipelines
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
@@ -54,6 +55,7 @@ def project_definitions(
     translation: Translation | None = None,
     op: OpSpec | None = None,
     name: str | None = None,
+    beside: Beside | None = None,
 ) -> dg.Definitions:
     """Assets, checks, jobs and schedules of every pipeline file in a folder.
 
@@ -65,6 +67,8 @@ def project_definitions(
         name: What tells the sensors from those of another folder in the same code location: a part of their names. One
             folder has none: it brings the alerts of all, and what only the others read from outside is in the graph
             without a description.
+        beside: What other components of the code location have, where that is known: what is only read is described
+            then, and a pipeline that has a name or a key of theirs is left out.
 
     Raises:
         PipelineConfigurationException: The folder can't be read; or a file of it is broken, or a plug-in can't be
@@ -77,7 +81,8 @@ def project_definitions(
         raise dg.DagsterInvalidDefinitionError(
             f"'name' of 'op' is for a folder with one pipeline, and {folder} has {len(project.pipelines)}; leave it out"
         )
-    view, made = made_pipelines(project, assets, translation, op)
+    others = beside or Beside()
+    view, made = made_pipelines(project, assets, translation, op, others)
     project = view.project
     logger = dg.get_dagster_logger(__name__)
     if is_strict():
@@ -98,24 +103,25 @@ def project_definitions(
     watching = [pipeline for pipeline in project.pipelines if watched_steps(pipeline)]
     automated = [pipeline for pipeline in project.pipelines if pipeline.automation is not None]
     keys = {key for pipeline in made for key in pipeline.assets.keys}
-    broken_files = broken_assets(project.broken, keys)
     part = f"_{name}" if name is not None else ""
-    names = OpNames([node for pipeline in made for node in pipeline.names])
+    broken_files = broken_assets(project.broken, keys | others.keys.keys(), part)
+    names = OpNames([*others.names, *(node for pipeline in made for node in pipeline.names)])
     groups = _group_jobs(
         folder,
         streams,
         names,
         view,
-        lambda: made_pipelines(load_project(folder, methods), assets, translation, op)[0],
+        lambda: made_pipelines(load_project(folder, methods), assets, translation, op, others)[0],
         part,
     )
-    external = external_specs(view) if name is None else []
-    taken = keys.union((spec.key for spec in external), (file.key for file in broken_files))
+    # Two components may not describe the same source, since Dagster adds to each where it comes from.
+    is_described = name is None or beside is not None
+    external = [spec for spec in external_specs(view) if spec.key not in others.keys] if is_described else []
+    taken = keys.union(others.keys, (spec.key for spec in external), (file.key for file in broken_files))
     not_loaded = broken_pipelines(broken_files, assets, translation, taken, names)
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
-            # Two components may not describe the same source, since Dagster adds to each where it comes from.
             *external,
             *(broken.spec() for broken in broken_files),
             *(pipeline.assets for pipeline in not_loaded),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
@@ -50,7 +51,7 @@ def translated(translation: Translation, spec: dg.AssetSpec, pipeline: PipelineC
         TypeError: The translation gives no spec.
         Exception: Whatever the translation fails with.
     """
-    found: object = translation(spec, StepNames(pipeline.name, step.name, step.type, step.config.method))
+    found: Any = translation(spec, StepNames(pipeline.name, step.name, step.type, step.config.method))
     if not isinstance(found, dg.AssetSpec):
         raise TypeError(f"expected an AssetSpec, not {type(found).__name__}")
     return found

@@ -401,7 +401,7 @@ def test_the_steps_of_a_broken_file_with_for_each_and_a_template_are_told_too(de
 def test_the_steps_of_a_pipeline_that_has_the_name_of_another_are_those_of_the_other(
     define: MakeDefinitions, tmp_path: Path
 ):
-    twin = rate_to_delta("good", tmp_path / "u") | {"mode": "often"}
+    twin: dict[str, Any] = rate_to_delta("good", tmp_path / "u") | {"mode": "often"}
     twin["steps"][1]["name"] = "twin"
     definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"twin.json": json.dumps(twin)})
     assert keys_of(definitions) == {"good/from_rate", "good/to_delta_lake", "broken/twin"}
