@@ -79,7 +79,7 @@ def _view(project: Project, assets: AssetsOf, translation: Translation | None) -
     if translation is None:
         return view, []
     renamed, refused = renamed_keys(view, translation)
-    if len(refused) == len(project.pipelines) > 1:
+    if _is_all(refused, project):
         first, problem = project.pipelines[0], refused[0].problems[0]
         raise PipelineConfigurationException(
             f"the translation fails for all {len(refused)} pipelines of {project.folder}, such as '{first.name}': "
@@ -87,6 +87,11 @@ def _view(project: Project, assets: AssetsOf, translation: Translation | None) -
             hint=problem.hint,
         )
     return replace(view, renamed=renamed, taken=frozenset(renamed.values())), refused
+
+
+def _is_all(refused: Sequence[object], project: Project) -> bool:
+    """Whether it is not the files' fault: with one file, or another one that is broken, nobody can tell."""
+    return len(refused) == len(project.pipelines) > 1 and not project.broken
 
 
 def _made(
@@ -102,7 +107,8 @@ def _made(
         # The rules of `check` should leave nothing to refuse; what they miss must not take the others down.
         except Exception as error:  # noqa: BLE001
             failed.append((pipeline, str(error)))
-    if len(failed) == len(pipelines) > 1 and len(reasons := {why for _, why in failed}) == 1 and (translation or op):
+    reasons = {why for _, why in failed}
+    if _is_all(failed, view.project) and len(reasons) == 1 and (translation or op):
         raise PipelineConfigurationException(
             f"Dagster accepts none of the {len(failed)} pipelines of {view.project.folder}: {reasons.pop()}",
             hint="correct 'op' and 'translation', which all of them have",

@@ -161,6 +161,13 @@ def test_what_fails_for_every_pipeline_is_one_error_of_the_component(tmp_path: P
     assert re.search(r"all 2 pipelines .* 'nope' is undefined|none of the 2 pipelines .*Pool \"a b\"", str(cause))
 
 
+def test_a_file_that_breaks_makes_no_error_of_the_component_of_what_is_left_out(tmp_path: Path):
+    left_out = [rate_to_delta(name, tmp_path / name) for name in ("my-sales", "my-orders")]
+    _, definitions = built(*left_out, {"name": "good"}, translation={"group_name": "{{ pipeline }}"})
+    for name in ("my_sales", "my_orders", "good"):
+        assert spec_of(definitions, dg.AssetKey(["broken", name]))
+
+
 def test_a_broken_file_is_an_error_where_that_is_asked_for_also_if_a_translation_breaks_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
