@@ -46,6 +46,15 @@ class Draft:
     frames: Sequence[tuple[str, str]] = ()
     name: str | None = None
 
+    @property
+    def method(self) -> str | None:
+        """Its method, or what is written there; None if that is no name."""
+        if self.config is not None:
+            return self.config.method
+        value = self.place.value
+        written = cast("dict[str, Any]", value).get("method") if isinstance(value, dict) else None
+        return written if isinstance(written, str) and written.isidentifier() else None
+
     def key(self, *path: str | int) -> SourcePosition:
         """Where a key of the config, or something within it, was written; the step if it was not."""
         place = self.keys.get(str(path[0]))
@@ -71,16 +80,15 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
     """
     primary: int | None = None
     registry: dict[str, Draft] = {}
-    all_names = {draft.register_as: draft for draft in reversed(drafts) if draft.register_as is not None}
-    own = {draft.name: draft for draft in reversed(drafts) if draft.name is not None}
-    names = _StepNames({*own, *(_identifier(name) for name in all_names)})
+    all_names, own = _registered(drafts), _named(drafts)
+    names = step_names(drafts)
     guesses = iter(range(_GUESSES))
     all_known = True
     steps: list[Step] = []
     problems: list[ConfigError] = []
     if drafts and drafts[0].type not in ("extract", None):
         problems.append((drafts[0].place / "type").problem("the first step has to be an extract"))
-    for draft in drafts:
+    for draft, step_name in zip(drafts, names, strict=True):
         inputs: list[Input] = []
         if draft.config is not None and draft.config.reads_primary() and primary is not None:
             inputs.append(Input(primary, None))
@@ -94,8 +102,7 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
                 place = draft.key(key, written[key][name]) if name in written[key] else draft.key(key)
                 hint = _hint(draft, name, registry, all_names, guesses)
                 problems.append(place.problem(f"there is no registered frame '{name}' before this step", hint=hint))
-        if draft.config is not None and draft.location is not None:
-            step_name = draft.name or names.take(draft.register_as, draft.config.method)
+        if draft.config is not None and draft.location is not None and step_name is not None:
             location = replace(draft.location, step=step_name)
             steps.append(Step(draft.index, step_name, draft.config, tuple(inputs), location))
         all_known = all_known and draft.names_frames
@@ -110,6 +117,27 @@ def connect(drafts: Sequence[Draft]) -> tuple[tuple[Step, ...], list[ConfigError
         if draft.type in ("extract", "transform"):
             primary = draft.index
     return tuple(steps), problems
+
+
+def step_names(drafts: Sequence[Draft]) -> list[str | None]:
+    """What each step is called; None for one whose method can't be told.
+
+    Args:
+        drafts: The steps, in the order of the file.
+    """
+    names = _StepNames({*_named(drafts), *(_identifier(name) for name in _registered(drafts))})
+    return [
+        draft.name or (names.take(draft.register_as, draft.method) if draft.method is not None else None)
+        for draft in drafts
+    ]
+
+
+def _registered(drafts: Sequence[Draft]) -> dict[str, Draft]:
+    return {draft.register_as: draft for draft in reversed(drafts) if draft.register_as is not None}
+
+
+def _named(drafts: Sequence[Draft]) -> dict[str, Draft]:
+    return {draft.name: draft for draft in reversed(drafts) if draft.name is not None}
 
 
 def _wrong_name(draft: Draft, first: Draft, registered: Mapping[str, Draft]) -> tuple[str, str] | None:

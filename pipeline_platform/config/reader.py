@@ -75,6 +75,7 @@ class Reader:
         self.given = values
         self.values = VariableValues()
         self.item = item
+        self.drafts: list[Draft] = []
         self.promised: dict[int, Promises] = {}
         """What the contracts of loads promise, by the index of the load."""
 
@@ -108,7 +109,8 @@ class Reader:
         self.values, wrong_values = variable_values(written.get("variables"), given, self.root)
         self.problems.extend(wrong_values)
         keys = self._read_keys({key: part for key, part in written.items() if key not in ("steps", "forEach")})
-        drafts = self._read_steps(written, self.item.name if self.item else str(written.get("name", path.stem)))
+        name = self.item.name if self.item else str(written.get("name", path.stem))
+        self.drafts = drafts = self._read_steps(written, name)
         steps, unconnected = connect(drafts)
         self.problems.extend(unconnected)
         self._check_mode(keys, written.get("mode"), drafts)

@@ -27,11 +27,13 @@ class AssetView:
         project: The project.
         assets: What its assets are.
         renamed: The keys of assets that have another key than their pipeline and step give.
+        taken: The keys that a translation gives.
     """
 
     project: Project
     assets: AssetsOf = "steps"
     renamed: Mapping[dg.AssetKey, dg.AssetKey] = field(default_factory=dict[dg.AssetKey, dg.AssetKey])
+    taken: frozenset[dg.AssetKey] = frozenset()
 
     def key(self, pipeline: PipelineConfig, step: Step) -> dg.AssetKey:
         """The key of a step's asset: pipeline and step, unless it was given another one."""
@@ -74,8 +76,8 @@ class AssetView:
 
     def dataset_key(self, dataset: Dataset) -> dg.AssetKey:
         """The key of a dataset that no pipeline of the project writes: system, location."""
-        # A pipeline may have the name of a system.
-        is_taken = dataset.key in self.project.step_keys
+        # A pipeline may have the name of a system, and a translation give any key.
+        is_taken = dataset.key in self.project.step_keys or dg.AssetKey(list(dataset.key)) in self.taken
         return dg.AssetKey([SOURCES, *dataset.key] if is_taken else list(dataset.key))
 
     def unwritten(self, pipeline: PipelineConfig, extract: Step) -> list[dg.AssetKey]:

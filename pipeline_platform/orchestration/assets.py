@@ -18,8 +18,9 @@ from pipeline_platform.orchestration.results import (
     materializations,
 )
 from pipeline_platform.orchestration.run_events import RunEvents
-from pipeline_platform.orchestration.specs import Translation, asset_specs, check_specs
+from pipeline_platform.orchestration.specs import asset_specs, check_specs
 from pipeline_platform.orchestration.streams import stream_results
+from pipeline_platform.orchestration.translations import Translation
 from pipeline_platform.orchestration.variables import variables_schema, with_run_config
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.partitions import partition_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import dagster as dg
@@ -51,19 +51,20 @@ class BrokenAsset:
         )
 
 
-def broken_assets(files: Sequence[BrokenFile], taken: frozenset[tuple[str, ...]]) -> list[BrokenAsset]:
+def broken_assets(files: Sequence[BrokenFile], taken: Set[dg.AssetKey], part: str = "") -> list[BrokenAsset]:
     """One for each broken file, each with a key of its own.
 
     Args:
         files: The files.
         taken: Keys that other assets have.
+        part: What their names end with.
     """
-    found: dict[tuple[str, ...], BrokenAsset] = {}
+    found: dict[dg.AssetKey, BrokenAsset] = {}
     for file in files:
-        name = re.sub(r"\W", "_", file.path.stem, flags=re.ASCII) or "_"
-        while (GROUP, name) in taken or (GROUP, name) in found:
+        name = re.sub(r"\W", "_", f"{file.path.stem}{part}", flags=re.ASCII) or "_"
+        while (key := dg.AssetKey([GROUP, name])) in taken or key in found:
             name += "_"
-        found[GROUP, name] = BrokenAsset(dg.AssetKey([GROUP, name]), file)
+        found[key] = BrokenAsset(key, file)
     return list(found.values())
 
 

@@ -1,7 +1,8 @@
 """The platform as a component of a `dg` project: a folder of pipelines beside whatever else the project defines."""
 
-from dataclasses import dataclass
+import re
 from importlib.resources import files
+from pathlib import Path
 from typing import Annotated, Literal
 
 import dagster as dg
@@ -12,37 +13,38 @@ from dagster.components.scaffold.scaffold import Scaffolder, scaffold_with
 from dagster.components.utils.translation import TranslationFn, TranslationFnResolver
 from pydantic import Field
 
-from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Step
+from pipeline_platform.orchestration.beside import components_before, file_of, taken_by
 from pipeline_platform.orchestration.project_definitions import project_definitions
+from pipeline_platform.orchestration.translations import StepNames, Translation, reason
 
 _EXAMPLE = files("pipeline_platform") / "starter" / "generated.json"
-
-
-@dataclass(frozen=True)
-class StepNames:
-    """What a translation may use of a step.
-
-    Args:
-        pipeline: Name of its pipeline.
-        step: Name of its asset.
-        type: `extract`, `transform` or `load`.
-        method: Its method.
-    """
-
-    pipeline: str
-    step: str
-    type: str
-    method: str
 
 
 class PipelineScaffolder(Scaffolder):
     """Makes the `defs.yaml` of a component, and a pipeline beside it that runs."""
 
     def scaffold(self, request: ScaffoldRequest) -> None:
-        """Write both files."""
-        scaffold_component(request, {"path": "."})
-        (request.target_path / "example.json").write_text(_EXAMPLE.read_text())
+        """Write both files; with a name if the project has such a component already."""
+        text = _EXAMPLE.read_text()
+        if not _is_there_another(request):
+            scaffold_component(request, {"path": "."})
+            (request.target_path / "example.json").write_text(text)
+            return
+        name = _name_of(request.target_path)
+        scaffold_component(request, {"path": ".", "name": name})
+        # The pipeline's name and its table: Dagster takes one of each.
+        (request.target_path / f"{name}.json").write_text(text.replace("example", name))
+
+
+def _is_there_another(request: ScaffoldRequest) -> bool:
+    above = [folder for folder in request.target_path.parents if folder.name == "defs"]
+    defs = above[-1] if above else request.target_path.parent
+    kind = request.type_name.rpartition(".")[2]
+    return any(
+        kind in file.read_text("utf-8", errors="replace")
+        for file in defs.rglob("defs.yaml")
+        if file.parent != request.target_path
+    )
 
 
 @scaffold_with(PipelineScaffolder)
@@ -79,16 +81,45 @@ class PipelineComponent(Component, Model, Resolvable):
             context: Of the component.
 
         Raises:
-            dg.DagsterInvalidDefinitionError: There is no such folder.
+            dg.DagsterInvalidDefinitionError: There is no such folder, or another component has the same name.
         """
         folder = (context.path / self.path).resolve()
         if not folder.is_dir():
             raise dg.DagsterInvalidDefinitionError(
                 f"'path' of the component in {context.path} names the folder {folder}, which does not exist"
             )
-        translation = self._translated if self.translation is not None else None
-        return project_definitions(folder, self.assets, translation, self.op, self.name)
+        before = components_before(context, PipelineComponent)
+        for loc, other in before or ():
+            if other.name == self.name:
+                raise dg.DagsterInvalidDefinitionError(_same_name(file_of(loc.file_path), context, self.name))
+        taken = taken_by(context, (loc for loc, _ in before)) if before is not None else None
+        return project_definitions(folder, self.assets, self._translation(context), self.op, self.name, taken)
 
-    def _translated(self, spec: dg.AssetSpec, pipeline: PipelineConfig, step: Step) -> dg.AssetSpec:
-        assert self.translation is not None
-        return self.translation(spec, StepNames(pipeline.name, step.name, step.type, step.config.method))
+    def _translation(self, context: ComponentLoadContext) -> Translation | None:
+        if (given := self.translation) is None:
+            return None
+        file = file_of(context.path)
+
+        def translation(spec: dg.AssetSpec, names: StepNames) -> dg.AssetSpec:
+            try:
+                return given(spec, names)
+            except Exception as error:
+                raise dg.DagsterInvalidDefinitionError(f"'translation' in {file} fails: {reason(error)}") from error
+
+        return translation
+
+
+def _same_name(other: Path, context: ComponentLoadContext, name: str | None) -> str:
+    file = file_of(context.path)
+    where = f"the components in {other} and in {file}" if other != file else f"two components in {file}"
+    what, give = "both have no 'name'", "a 'name'"
+    if name is not None:
+        what, give = f"both have the 'name' '{name}'", "another 'name'"
+    return (
+        f"{where} {what}, so their sensors would have the same names, and Dagster would load none of the project\n"
+        f"  next: give one of them {give} under 'attributes', such as 'name: {_name_of(context.path)}'"
+    )
+
+
+def _name_of(folder: Path) -> str:
+    return re.sub(r"\W", "_", folder.stem, flags=re.ASCII)

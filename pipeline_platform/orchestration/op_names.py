@@ -15,6 +15,10 @@ class OpNames:
     def __init__(self, jobs: Iterable[str]) -> None:
         self._taken = set(jobs)
 
+    def is_free(self, name: str) -> bool:
+        """Whether no job and no op has this name."""
+        return name not in self._taken
+
     def take(self, wanted: str) -> str:
         """This name, or the nearest that is free."""
         name = wanted

@@ -13,6 +13,7 @@ from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.documents.document import Document, DocumentError, Pointer, read_document
 from pipeline_platform.config.loader import load_pipelines
+from pipeline_platform.config.outline import Outline, outline_of, read_outlines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.step import Methods, Step
@@ -34,17 +35,24 @@ class BrokenFile:
         path: The file.
         problems: What is wrong with it.
         pipelines: Names of those of a file with `forEach` that are left out, where the others are loaded.
+        outlines: What can be told of the pipelines that are not loaded.
     """
 
     path: Path
     problems: tuple[ConfigError, ...]
     pipelines: tuple[str, ...] = ()
+    outlines: tuple[Outline, ...] = ()
 
     @property
     def left_out(self) -> str:
         """What is not loaded, in Markdown."""
         named = ", ".join(f"`{name}`" for name in self.pipelines)
         return f"{named} of `{self.path}`" if named else f"`{self.path}`"
+
+    @property
+    def text(self) -> str:
+        """What is not loaded and why."""
+        return "\n".join([f"{self.left_out.replace('`', '')} is not loaded:", *map(str, self.problems)])
 
 
 def by_file(broken: Iterable[BrokenFile]) -> list[BrokenFile]:
@@ -57,7 +65,8 @@ def by_file(broken: Iterable[BrokenFile]) -> list[BrokenFile]:
     for file in broken:
         if (before := found.get(file.path)) is not None:
             problems = tuple(dict.fromkeys((*before.problems, *file.problems)))
-            file = BrokenFile(file.path, problems, (*before.pipelines, *file.pipelines))
+            outlines = tuple(dict.fromkeys((*before.outlines, *file.outlines)))
+            file = BrokenFile(file.path, problems, (*before.pipelines, *file.pipelines), outlines)
         found[file.path] = file
     return list(found.values())
 
@@ -156,7 +165,11 @@ def load_project(folder: Path, methods: Methods) -> Project:
         try:
             pipelines += load_pipelines(path, methods, shared.project, shared=shared)
         except PipelineConfigurationException as error:
-            broken.append(BrokenFile(path, error.problems))
+            broken.append(BrokenFile(path, error.problems, outlines=read_outlines(path, shared)))
+        # What a plug-in fails at must not be the other pipelines' failure.
+        except Exception as error:  # noqa: BLE001
+            problem = ConfigError(path, 1, 1, f"it can't be read: {error!r}")
+            broken.append(BrokenFile(path, (problem,), outlines=read_outlines(path, shared)))
     together, clashing = side_by_side(pipelines)
     return Project(tuple(together), tuple(by_file([*broken, *clashing])), folder)
 
@@ -306,7 +319,7 @@ def _broken(
     except DocumentError:
         # It is gone since it was read.
         problem = ConfigError(file, 1, 1, message, hint)
-    return BrokenFile(pipeline.file, (problem,), left_out)
+    return BrokenFile(pipeline.file, (problem,), left_out, (outline_of(pipeline),))
 
 
 def _place_of(step: Step, document: Document) -> Pointer:

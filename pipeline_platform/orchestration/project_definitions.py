@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.definitions.utils import check_valid_name
 from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
-from pipeline_platform.orchestration.asset_keys import clashing_keys
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
-from pipeline_platform.orchestration.assets import pipeline_assets
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
+from pipeline_platform.orchestration.beside import Beside
 from pipeline_platform.orchestration.broken import broken_assets, broken_file_check, broken_files_sensor
+from pipeline_platform.orchestration.broken_steps import broken_pipelines
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
+from pipeline_platform.orchestration.made_pipelines import made_pipelines
 from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
-from pipeline_platform.orchestration.project import Project, broken_step, load_project
+from pipeline_platform.orchestration.project import Project, load_project
 from pipeline_platform.orchestration.replaced_tables import replaced_tables
-from pipeline_platform.orchestration.schedules import pipeline_schedule
-from pipeline_platform.orchestration.specs import Translation, check_specs, external_specs, renamed_keys
+from pipeline_platform.orchestration.specs import external_specs
 from pipeline_platform.orchestration.stream_groups import group_names, group_size
-from pipeline_platform.orchestration.stream_health import health_check
 from pipeline_platform.orchestration.streams_sensor import has_orphans, is_supervised, streams_sensor
+from pipeline_platform.orchestration.translations import Translation
 from pipeline_platform.registry import method_registry
 from pipeline_platform.resources.alerts import AlertsResource, alert_warnings
 from pipeline_platform.resources.delta_tables import DeltaTables
@@ -53,23 +50,13 @@ STRICT_VARIABLE = "PIPELINE_PLATFORM_STRICT"
 """Set to true, it makes a file that is broken an error of the whole code location: for CI."""
 
 
-@dataclass(frozen=True)
-class _Pipeline:
-    """What Dagster is given of one pipeline."""
-
-    pipeline: PipelineConfig
-    assets: dg.AssetsDefinition
-    job: UnresolvedAssetJobDefinition
-    checks: Sequence[dg.AssetChecksDefinition]
-    schedules: Sequence[dg.ScheduleDefinition]
-
-
 def project_definitions(
     folder: Path,
     assets: AssetsOf = "steps",
     translation: Translation | None = None,
     op: OpSpec | None = None,
     name: str | None = None,
+    beside: Beside | None = None,
 ) -> dg.Definitions:
     """Assets, checks, jobs and schedules of every pipeline file in a folder.
 
@@ -81,6 +68,8 @@ def project_definitions(
         name: What tells the sensors from those of another folder in the same code location: a part of their names. One
             folder has none: it brings the alerts of all, and what only the others read from outside is in the graph
             without a description.
+        beside: What other components of the code location have, where that is known: what is only read is described
+            then, and a pipeline that has a name or a key of theirs is left out.
 
     Raises:
         PipelineConfigurationException: The folder can't be read; or a file of it is broken, or a plug-in can't be
@@ -93,7 +82,8 @@ def project_definitions(
         raise dg.DagsterInvalidDefinitionError(
             f"'name' of 'op' is for a folder with one pipeline, and {folder} has {len(project.pipelines)}; leave it out"
         )
-    view, made = _made(project, assets, translation, op)
+    others = beside or Beside()
+    view, made = made_pipelines(project, assets, translation, op, others)
     project = view.project
     logger = dg.get_dagster_logger(__name__)
     if is_strict():
@@ -103,7 +93,7 @@ def project_definitions(
     for plugin in methods.failed:
         logger.error("%s", plugin)
     for broken in project.broken:
-        logger.error("%s is not loaded:\n%s", broken.left_out.replace("`", ""), "\n".join(map(str, broken.problems)))
+        logger.error("%s", broken.text)
     # Those of one file may have the same.
     for warning in dict.fromkeys(warning for pipeline in project.pipelines for warning in pipeline.warnings):
         logger.warning("%s", warning)
@@ -113,24 +103,35 @@ def project_definitions(
     streams = [pipeline for pipeline in project.pipelines if is_supervised(pipeline)]
     watching = [pipeline for pipeline in project.pipelines if watched_steps(pipeline)]
     automated = [pipeline for pipeline in project.pipelines if pipeline.automation is not None]
-    broken_files = broken_assets(project.broken, project.step_keys)
+    keys = {key for pipeline in made for key in pipeline.assets.keys}
     part = f"_{name}" if name is not None else ""
-    names = OpNames([node for pipeline in made for node in _names(pipeline)])
+    broken_files = broken_assets(project.broken, keys | others.keys.keys(), part)
+    names = OpNames([*others.names, *(node for pipeline in made for node in pipeline.names)])
     groups = _group_jobs(
-        folder, streams, names, view, lambda: _made(load_project(folder, methods), assets, translation, op)[0], part
+        folder,
+        streams,
+        names,
+        view,
+        lambda: made_pipelines(load_project(folder, methods), assets, translation, op, others)[0],
+        part,
     )
+    # Two components may not describe the same source, since Dagster adds to each where it comes from.
+    is_described = name is None or beside is not None
+    external = [spec for spec in external_specs(view) if spec.key not in others.keys] if is_described else []
+    taken = keys.union(others.keys, (spec.key for spec in external), (file.key for file in broken_files))
+    not_loaded = broken_pipelines(broken_files, assets, translation, taken, names)
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
-            # Two components may not describe the same source, since Dagster adds to each where it comes from.
-            *(external_specs(view) if name is None else ()),
+            *external,
             *(broken.spec() for broken in broken_files),
+            *(pipeline.assets for pipeline in not_loaded),
         ],
         asset_checks=[
             *(check for pipeline in made for check in pipeline.checks),
             *(broken_file_check(broken, names) for broken in broken_files),
         ],
-        jobs=[*jobs.values(), *groups.values()],
+        jobs=[*jobs.values(), *groups.values(), *(one.job for one in not_loaded if one.job is not None)],
         sensors=[
             *([alerts_sensor()] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),
@@ -189,67 +190,3 @@ def _require_all(project: Project, failed: Sequence[str]) -> None:
             problems=problems,
             hint=f"fix them; without {STRICT_VARIABLE} the other pipelines are loaded",
         )
-
-
-def _made(
-    project: Project, assets: AssetsOf, translation: Translation | None, op: OpSpec | None
-) -> tuple[AssetView, list[_Pipeline]]:
-    """What Dagster is given of each pipeline; those that it does not take are left out of the project."""
-    while True:
-        view = AssetView(project, assets)
-        if translation is not None:
-            view = replace(view, renamed=renamed_keys(view, translation))
-        # Dagster itself would refuse the whole location for them, and name no file.
-        if refused := clashing_keys(view):
-            project = project.without(refused)
-            continue
-        names = OpNames(pipeline.asset_prefix for pipeline in project.pipelines)
-        made: list[_Pipeline] = []
-        for pipeline in project.pipelines:
-            try:
-                made.append(_make(view, pipeline, names, translation, op))
-            # The rules of `check` should leave nothing to refuse; what they miss must not take the others down.
-            except Exception as error:  # noqa: BLE001
-                refused.append(broken_step(pipeline, None, f"Dagster does not accept this pipeline: {error}"))
-        if not refused:
-            return view, made
-        # What the others are told of each other may have changed.
-        project = project.without(refused)
-
-
-def _make(
-    view: AssetView, pipeline: PipelineConfig, names: OpNames, translation: Translation | None, op: OpSpec | None
-) -> _Pipeline:
-    # Dagster itself looks at it only when it resolves the job, with all the others.
-    check_valid_name(pipeline.asset_prefix)
-    job = _job(view, pipeline)
-    return _Pipeline(
-        pipeline,
-        pipeline_assets(view, pipeline, names, translation, op),
-        job,
-        [health_check(view, pipeline, names)] if is_supervised(pipeline) else [],
-        [pipeline_schedule(pipeline, cron, job)] if (cron := _cron(pipeline)) is not None else [],
-    )
-
-
-def _cron(pipeline: PipelineConfig) -> str | None:
-    """When the schedule ticks; None for a pipeline without, or whose condition looks at its schedule."""
-    return pipeline.cron if pipeline.automation != "onSchedule" else None
-
-
-def _names(pipeline: _Pipeline) -> list[str]:
-    return [pipeline.job.name, pipeline.assets.op.name, *(check.op.name for check in pipeline.checks)]
-
-
-def _job(view: AssetView, pipeline: PipelineConfig) -> UnresolvedAssetJobDefinition:
-    assets = dg.AssetSelection.assets(*(view.key(pipeline, step) for step in view.steps(pipeline)))
-    # A check that is an op of its own, such as that of a stream's health, is no part of the job.
-    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(view, pipeline)))
-    return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
-        name=pipeline.asset_prefix,
-        selection=assets.without_checks() | checks,
-        description=pipeline.description,
-        tags={MODE_TAG: pipeline.mode},
-        # A pipeline is one op: a process for each op would only cost a second start of everything.
-        executor_def=dg.in_process_executor,
-    )

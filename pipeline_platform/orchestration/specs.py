@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,15 +15,14 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.orchestration.asset_view import SOURCES, AssetView
 from pipeline_platform.orchestration.automation import automation_conditions
 from pipeline_platform.orchestration.contracts import contract_content, contract_metadata
+from pipeline_platform.orchestration.project import BrokenFile, broken_step
+from pipeline_platform.orchestration.translations import Translation, reason, translated, translation_hint
 from pipeline_platform.registry import dataset_kind
 from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP, TEMPLATE
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
 from pipeline_platform.steps.validate import Validate
-
-Translation = Callable[[dg.AssetSpec, PipelineConfig, Step], dg.AssetSpec]
-"""Given the spec of an asset, its pipeline and its step, gives the spec that Dagster is to have."""
 
 MATERIALIZATION_SECONDS = 900.0
 """Between two materializations of a sink by a stream that runs."""
@@ -41,18 +39,29 @@ def _source_deps(view: AssetView, pipeline: PipelineConfig, step: Step) -> list[
     return writers or [dg.AssetDep(view.dataset_key(dataset))]
 
 
-def renamed_keys(view: AssetView, translation: Translation) -> dict[dg.AssetKey, dg.AssetKey]:
+def renamed_keys(view: AssetView, translation: Translation) -> tuple[dict[dg.AssetKey, dg.AssetKey], list[BrokenFile]]:
     """The keys that a translation gives to assets, by the key that they have without.
 
     Args:
         view: Which steps are assets.
         translation: Given a spec, gives another one.
+
+    Returns:
+        The keys, and each pipeline for which the translation fails.
     """
-    return {
-        spec.key: translation(spec, pipeline, step).key
-        for pipeline in view.project.pipelines
-        for spec, step in zip(_asset_specs(view, pipeline, view), view.steps(pipeline), strict=True)
-    }
+    renamed: dict[dg.AssetKey, dg.AssetKey] = {}
+    refused: list[BrokenFile] = []
+    for pipeline in view.project.pipelines:
+        for spec, step in zip(_asset_specs(view, pipeline, view), view.steps(pipeline), strict=True):
+            try:
+                renamed[spec.key] = translated(translation, spec, pipeline, step).key
+            # It may be anybody's code, or an expression that is right for the other pipelines.
+            except Exception as error:  # noqa: BLE001
+                why = reason(error)
+                message = f"its {step.type} '{step.name}' can't be an asset: {why}"
+                refused.append(broken_step(pipeline, step, message, translation_hint(pipeline, why)))
+                break
+    return renamed, refused
 
 
 def asset_specs(
@@ -68,7 +77,7 @@ def asset_specs(
     specs = _asset_specs(replace(view, renamed={}), pipeline, view)
     if translation is None:
         return specs
-    translated = [translation(spec, pipeline, step) for spec, step in zip(specs, view.steps(pipeline), strict=True)]
+    named = zip(specs, view.steps(pipeline), strict=True)
     return [
         spec.replace_attributes(  # pyright: ignore[reportUnknownMemberType]
             deps=[
@@ -76,7 +85,7 @@ def asset_specs(
                 for dep in spec.deps
             ]
         )
-        for spec in translated
+        for spec in (translated(translation, spec, pipeline, step) for spec, step in named)
     ]
 
 

@@ -14,3 +14,6 @@ TEMPLATE = "template"
 """The file of the template that the step is written in."""
 STEP = "step"
 """The number of the step, from 1."""
+
+NOT_LOADED = "not_loaded"
+"""Of an asset whose pipeline is not loaded: why."""

@@ -30,7 +30,7 @@ from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.registry import method_registry
-from pipeline_platform.resources.asset_metadata import ITEM, PIPELINE_FILE, STEP
+from pipeline_platform.resources.asset_metadata import ITEM, NOT_LOADED, PIPELINE_FILE, STEP
 from pipeline_platform.resources.partitions import partition_of
 from pipeline_platform.resources.table_slices import TABLE, RowsAndColumns, rows_and_columns
 from pipeline_platform.steps.extract import Extract
@@ -59,9 +59,16 @@ class TablesOfLoads(CustomDbIOManager):
             context: Of the input.
 
         Raises:
-            dg.DagsterInvariantViolationError: The asset is not that of a load to Delta Lake.
+            dg.DagsterInvariantViolationError: The asset is not that of a load to Delta Lake, or its pipeline is not
+                loaded.
             CredentialException: The credentials of the load's step can't be had.
         """
+        upstream = context.upstream_output
+        if upstream is not None and (why := (upstream.definition_metadata or {}).get(NOT_LOADED)) is not None:
+            raise dg.DagsterInvariantViolationError(
+                f"the table of {context.asset_key.to_user_string()} can't be found: {why}\nnext: correct the file, and "
+                "reload the definitions"
+            )
         with _kept_level():
             return super().load_input(context)
 

@@ -124,7 +124,7 @@ from pathlib import Path
 from pipeline_platform.orchestration.project_definitions import project_definitions
 
 
-def translation(spec, pipeline, step):
+def translation(spec, names):
     return spec.replace_attributes(key=spec.key.with_prefix("tables"))
 
 

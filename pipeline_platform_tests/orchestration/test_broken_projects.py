@@ -24,6 +24,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.orchestration.project_definitions import project_definitions
 from pipeline_platform.registry import method_registry
+from pipeline_platform.resources.asset_metadata import NOT_LOADED
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta
 
@@ -41,10 +42,11 @@ def reader(name: str, path: str, writes: str, mode: str = "batch") -> dict[str, 
 
 
 def keys_of(definitions: dg.Definitions) -> set[str]:
-    """The keys of all assets; as a code server does, everything is resolved."""
+    """The keys of the assets of all that is loaded; as a code server does, everything is resolved."""
     dg.Definitions.validate_loadable(definitions)
     definitions.get_repository_def().get_all_jobs()
-    return {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    specs = definitions.resolve_all_asset_specs()
+    return {spec.key.to_user_string() for spec in specs if NOT_LOADED not in spec.metadata}
 
 
 def description_of(definitions: dg.Definitions, key: str) -> str:
@@ -312,6 +314,99 @@ def test_a_stream_can_only_be_run_as_a_whole(define: MakeDefinitions, tmp_path: 
     job = definitions.get_implicit_global_asset_job_def()
     with pytest.raises(dg.DagsterInvalidSubsetError):
         job.get_subset(asset_selection={dg.AssetKey(["flow", "from_rate"])})
+
+
+UPSTREAM = dg.AssetKey(["sales", "to_delta_lake"])
+SALES: dict[str, Any] = {
+    "name": "sales",
+    "mode": "batch",
+    "steps": [
+        {"type": "extract", "method": "fromRate", "config": {"rowsPerSecond": 1}},
+        {"type": "load", "method": "toDeltaLake", "config": {"path": "lake/sales"}},
+    ],
+}
+TEXT = json.dumps(SALES, indent=2)
+
+
+def with_own_of_everything(definitions: dg.Definitions, key: dg.AssetKey = UPSTREAM) -> dg.Definitions:
+    """A person's own assets, jobs, schedules and sensors, which name a step and the job of a pipeline."""
+
+    @dg.asset(ins={"table": dg.AssetIn(key, input_manager_key="delta_tables", metadata={"columns": ["value"]})})
+    def report(table: Any) -> None: ...
+
+    @dg.asset(deps=[key])
+    def after() -> None: ...
+
+    @dg.sensor(job_name="sales")
+    def by_name() -> None: ...
+
+    by_key = dg.define_asset_job("by_key", dg.AssetSelection.assets(key, "after"))
+    own = dg.Definitions(
+        assets=[report, after],
+        jobs=[by_key],
+        schedules=[dg.ScheduleDefinition(name="nightly", job_name="sales", cron_schedule="0 0 * * *")],
+        sensors=[by_name, dg.AutomationConditionSensorDefinition("own", target=dg.AssetSelection.assets(key))],
+    )
+    both = dg.Definitions.merge(definitions, own)
+    assert {"report", "after"} <= keys_of(both)
+    return both
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT.replace('"batch"', '"often"'),
+        TEXT.replace('"batch",', '"batch"'),
+        TEXT.replace("fromRate", "fromRat"),
+        TEXT.replace('"type": "load",', ""),
+        TEXT.replace('"path"', '"pth"'),
+        TEXT[:-20],
+        "<<<<<<< HEAD\n" + TEXT,
+    ],
+)
+def test_what_a_person_s_own_assets_jobs_and_sensors_name_is_there_though_its_file_is_broken(
+    define: MakeDefinitions, tmp_path: Path, text: str
+):
+    broken = define(rate_to_delta("good", tmp_path / "t"), texts={"orders.json": text})
+    definitions = with_own_of_everything(broken)
+    [spec] = [spec for spec in definitions.resolve_all_asset_specs() if spec.key == UPSTREAM]
+    assert (spec.group_name, [dep.asset_key.to_user_string() for dep in spec.deps]) == ("broken", ["broken/orders"])
+    assert "orders.json" in str(spec.description)
+    job = definitions.resolve_job_def("sales")
+    for run in (job, definitions.resolve_job_def("by_key")):
+        done = run.execute_in_process(raise_on_error=False)
+        assert not done.success
+        [failure] = done.get_step_failure_events()
+        assert "orders.json is not loaded:" in str(failure.step_failure_data.user_failure_data)
+    whole = definitions.resolve_implicit_global_asset_job_def()
+    done = whole.execute_in_process(asset_selection=[dg.AssetKey("report")], raise_on_error=False)
+    [failure] = done.get_step_failure_events()
+    told = str(failure.step_failure_data.error)
+    assert re.search(r"the table of sales/to_delta_lake can't be found: .*orders\.json is not loaded:", told)
+    assert "next: correct the file, and reload the definitions" in told
+
+
+def test_the_steps_of_a_broken_file_with_for_each_and_a_template_are_told_too(define: MakeDefinitions, tmp_path: Path):
+    steps = [{"template": "../rows.json", "with": {"rows": 1}}, SALES["steps"][1] | {"name": "table"}]
+    each = {**SALES, "name": "load_${var:shop}", "variables": {"shop": {}}, "steps": steps, "mode": "often"}
+    (tmp_path / "rows.json").write_text(
+        json.dumps({"variables": {"rows": {"type": "integer"}}, "steps": [SALES["steps"][0]]})
+    )
+    definitions = define(texts={"each.json": json.dumps(each | {"forEach": [{"shop": "a"}, {"shop": "b"}]})})
+    assert keys_of(definitions) == {"broken/each"}
+    keys = {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    assert {f"load_{shop}/{step}" for shop in "ab" for step in ("from_rate", "table")} <= keys
+
+
+def test_the_steps_of_a_pipeline_that_has_the_name_of_another_are_those_of_the_other(
+    define: MakeDefinitions, tmp_path: Path
+):
+    twin: dict[str, Any] = rate_to_delta("good", tmp_path / "u") | {"mode": "often"}
+    twin["steps"][1]["name"] = "twin"
+    definitions = define(rate_to_delta("good", tmp_path / "t"), texts={"twin.json": json.dumps(twin)})
+    assert keys_of(definitions) == {"good/from_rate", "good/to_delta_lake", "broken/twin"}
+    assert "good/twin" in {spec.key.to_user_string() for spec in definitions.resolve_all_asset_specs()}
+    assert [job.name for job in definitions.get_repository_def().get_all_jobs()].count("good") == 1
 
 
 def test_pipelines_in_many_cycles_all_get_their_reason_and_the_rest_loads(tmp_path: Path):

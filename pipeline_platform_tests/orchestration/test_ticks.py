@@ -259,7 +259,7 @@ def test_assets_that_have_other_keys_are_run_at_a_tick(tmp_path: Path):
         flow("report", "sales", "other", **AT_SIX),
         flow("other"),
         assets="steps",
-        translation=lambda spec, _pipeline, _step: spec.replace_attributes(key=dg.AssetKey([*spec.key.path, "l"])),
+        translation=lambda spec, _names: spec.replace_attributes(key=dg.AssetKey([*spec.key.path, "l"])),
     )
     clock.at("01-08 12:00")
     for table in ("sales", "other"):
