@@ -279,17 +279,19 @@ def test_keys_and_days_need_all_of_each_other(define: MakeDefinitions, source: P
     assert graph.get_partition_mapping(read.key, next(iter(read.parent_keys))) == dg.AllPartitionMapping()
 
 
-def test_of_two_pipelines_that_replace_each_other_s_rows_of_a_table_the_later_one_is_no_job_and_says_why(
+def test_of_two_pipelines_that_replace_each_other_s_rows_of_a_table_the_later_one_fails_and_says_why(
     define: MakeDefinitions, source: Path, tmp_path: Path
 ):
     days = by_day("days", source, tmp_path / "out")
     months = by_day("months", source, tmp_path / "out", partitions=MONTHLY)
     definitions = define(days, months)
-    jobs = {job.name for job in definitions.get_repository_def().get_all_jobs()}
-    assert "days" in jobs
-    assert "months" not in jobs
+    why = "this load replaces all rows of a partition whenever it is loaded"
     broken = definitions.resolve_asset_graph().get(dg.AssetKey(["broken", "months"]))
-    assert "this load replaces all rows of a partition whenever it is loaded" in (broken.description or "")
+    assert why in (broken.description or "")
+    graph = definitions.resolve_asset_graph()
+    groups = {key.path[0]: graph.get(key).group_name for key in graph.get_all_asset_keys()}
+    assert groups["months"] == "broken" != groups["days"]
+    assert why in (definitions.resolve_job_def("months").description or "")
 
 
 @pytest.mark.parametrize(
