@@ -14,7 +14,9 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from pyspark.sql import SparkSession
+from typer.testing import CliRunner
 
+from pipeline_platform.cli import app
 from pipeline_platform.config.loader import load_pipeline, parse_pipeline
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.streaming.stream import StreamRun
@@ -243,3 +245,10 @@ def test_the_graph_of_the_examples_is_the_one_reviewed():
     }
     reviewed = json.loads((Path(__file__).parent / "example_graph.json").read_text())
     assert graph == reviewed, json.dumps(graph, indent=2)
+
+
+@pytest.mark.usefixtures("spark")
+def test_each_example_has_tests_and_they_pass() -> None:
+    assert {file.name for file in (ROOT / "pipelines" / "tests").glob("*.json")} == {file.name for file in EXAMPLES}
+    done = CliRunner().invoke(app, ["test", str(ROOT / "pipelines")])
+    assert done.exit_code == 0, done.output

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from devtools.pipelines import StepValue, extract, load, pipeline_of, pipeline_t
 from devtools.services.kafka import Kafka, start_kafka
 from pipeline_platform.engine.spark.session import spark_session
 from pipeline_platform.engine.streaming.stream import StreamRun
+from pipeline_platform.engine.streaming.stream_state import STREAMS_VARIABLE
 
 SCHEMA = "id BIGINT, kind STRING, user BIGINT, amount DOUBLE, produced DOUBLE"
 CONDITION = "kind <> 'view'"
@@ -122,6 +124,8 @@ def throughput(events: int, rounds: int) -> None:
     print(f"| {events:,} events | {HEADING}")
     with tempfile.TemporaryDirectory(prefix="bench-") as name, ExitStack() as servers:
         bench = Bench(spark, Path(name), events)
+        # What is known of a stream goes with its checkpoint after each round; it would not start over otherwise.
+        os.environ[STREAMS_VARIABLE] = f"{bench.out}/streams"
         kafka = start_kafka()
         servers.callback(kafka.stop)
         fill(bench, kafka)

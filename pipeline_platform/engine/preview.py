@@ -16,6 +16,7 @@ from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.hidden_columns import hidden_columns
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
+from pipeline_platform.engine.scope import MicroBatch
 from pipeline_platform.engine.validation import run_block, taken_by
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.steps.load import Load
@@ -64,6 +65,8 @@ def previewed(
     partition: Partition | None = None,
     *,
     judges: bool = True,
+    may_break: bool = True,
+    micro_batch: MicroBatch | None = None,
 ) -> Generator[StepPreview]:
     """The rows of a step, for as long as the block lasts.
 
@@ -74,6 +77,8 @@ def previewed(
         credentials: Where each step gets those of its system.
         partition: What is loaded; only of a pipeline with partitions, which can't do without.
         judges: Whether the validations on the way are carried out, so that a rule stops what it would stop in a run.
+        may_break: Whether rules of the step itself may be broken that would stop a run.
+        micro_batch: Of a stream: what is loaded.
 
     Raises:
         ValidationException: Rows broke a rule that stops the run before it comes to the step.
@@ -82,13 +87,13 @@ def previewed(
     needed = preview_steps(pipeline, step)
     names = {pipeline.steps[index].name for index in needed}
     resolved = pipeline.resolve(needed, partition)
-    planned = plan(resolved, spark, "preview", credentials, names, partition=partition, writes=False)
+    planned = plan(resolved, spark, "preview", credentials, names, micro_batch, partition, writes=False)
     with planned.persisted, ExitStack() as violators:
         rules: dict[int, Sequence[RuleMetrics]] = {}
         quarantined: DataFrame | None = None
         blocks = [action for action in planned.actions if isinstance(action, PlannedBlock)]
         for block in blocks if judges else ():
-            taken = _judge(resolved, step, block, rules, violators)
+            taken = _judge(resolved, step if may_break else None, block, rules, violators)
             quarantined = taken if taken is not None else quarantined
         made_by = step if step.type in ("extract", "transform") else pipeline.steps[step.inputs[0].step]
         hidden = hidden_columns(resolved, planned.frames, made_by)
@@ -97,7 +102,7 @@ def previewed(
 
 def _judge(
     pipeline: PipelineConfig,
-    looked_at: Step,
+    looked_at: Step | None,
     planned: PlannedBlock,
     rules: dict[int, Sequence[RuleMetrics]],
     violators: ExitStack,
@@ -114,7 +119,7 @@ def _judge(
         violators.callback(result.violators.unpersist)
     rules.update(result.rules)
     for validation in block.validations:
-        if validation.step.index == looked_at.index:
+        if looked_at is not None and validation.step.index == looked_at.index:
             takes_out = result.violators is not None and result.quarantined[looked_at.index] is not None
             return taken_by(result.violators, [looked_at.index]) if takes_out and result.violators else None
         judged = result.rules[validation.step.index]

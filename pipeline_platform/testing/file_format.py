@@ -36,14 +36,32 @@ def _moment(text: str) -> str:
     return text
 
 
+def _require_same_columns(rows: Sequence[Row], keys: tuple[str | int, ...]) -> None:
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            raise PydanticCustomError(
+                "columns",
+                "all expected rows name the same columns, and this one and the first differ in {different}",
+                {"different": ", ".join(sorted(row.keys() ^ rows[0].keys())), "keys": (*keys, number)},
+            )
+
+
 class GivenRows(FormatModel):
     """Rows in place of what an extract reads."""
 
-    rows: list[Row]
+    rows: list[Row] | None = None
     """Each an object with the values of its columns; a column that a row does not name is NULL in it."""
+    batches: Annotated[list[list[Row]] | None, Field(min_length=1)] = None
+    """Of a stream, in place of `rows`: the rows of each micro-batch."""
     schema_: Annotated[Text | None, Field(alias="schema")] = None
     """Columns and types as in SQL, such as `id BIGINT, day DATE`; by default what the `schema` of the extract says, or
     else what the values look like: a whole number is a BIGINT, any other a DOUBLE, a date in quotes a STRING."""
+
+    @model_validator(mode="after")
+    def _has_one_of_both(self) -> Self:
+        if (self.rows is None) == (self.batches is None):
+            raise PydanticCustomError("given", "expected either 'rows' or 'batches'")
+        return self
 
 
 class ExpectedStep(FormatModel):
@@ -55,25 +73,27 @@ class ExpectedStep(FormatModel):
     same."""
     count: Count | None = None
     """How many rows there are."""
+    batches: list[list[Row]] | None = None
+    """Of a stream, as `rows`, for each micro-batch. After those that have given rows, there may be one in which comes
+    what waited for the watermark."""
     schema_: Annotated[Text | None, Field(alias="schema")] = None
     """All columns in their order with their types as in SQL, such as `id BIGINT, day DATE`."""
     violations: Count | dict[Text, Count] | None = None
     """Of a validation: how many rows break its rules, counted once for each rule, or an object with the number for each
     rule; one that is not named is broken by none."""
 
+    @property
+    def wants_rows(self) -> bool:
+        """Whether it is about rows, and not about columns and rules alone."""
+        return self.rows is not None or self.batches is not None or self.count is not None
+
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("expected", "says nothing: expected 'rows', 'count', 'schema' or 'violations'")
-        names = [frozenset(row) for row in self.rows or ()]
-        for number, row in enumerate(names[1:], 1):
-            if row != names[0]:
-                different = ", ".join(sorted(row ^ names[0]))
-                raise PydanticCustomError(
-                    "columns",
-                    "all expected rows name the same columns, and this one and the first differ in {different}",
-                    {"different": different, "keys": ("rows", number)},
-                )
+        _require_same_columns(self.rows or [], ("rows",))
+        for number, batch in enumerate(self.batches or []):
+            _require_same_columns(batch, ("batches", number))
         return self
 
 
@@ -109,6 +129,9 @@ class TestCase(FormatModel):
     or an object that says more."""
     fails: ExpectedFailure | None = None
     """Where the run fails."""
+    warn_only: list[Text] = []
+    """Validations that only warn in this test, whatever their `onFailure` is: such as one that asks for more rows than
+    anybody would write."""
     variables: Mapping[str, JsonValue] = {}
     """Values of the pipeline's variables; those of `forEach` choose one of the pipelines of its file."""
     partition: Text | PartitionRange | None = None

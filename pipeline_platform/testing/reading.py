@@ -52,6 +52,10 @@ class PipelineTest:
         """The file of tests."""
         return self.place.document.path
 
+    def is_streamed(self, step: Step) -> bool:
+        """Whether an extract of the pipeline reads a stream."""
+        return self.pipeline.mode == "streaming" and step.traits.is_stream
+
     @property
     def wanted(self) -> list[Step]:
         """The steps of which something is expected, in their order."""
@@ -169,6 +173,11 @@ def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
     if case.fails is not None and case.fails.step not in steps:
         hint = did_you_mean(case.fails.step, steps)
         yield (place / "fails" / "step").problem(f"the pipeline has no step '{case.fails.step}'", hint=hint)
+    for number, name in enumerate(case.warn_only):
+        if name not in steps or steps[name].type != "validate":
+            validations = [one for one, step in steps.items() if step.type == "validate"]
+            hint = did_you_mean(name, validations)
+            yield (place / "warnOnly" / number).problem(f"the pipeline has no validation '{name}'", hint=hint)
     extracts = {name for name, step in steps.items() if step.type == "extract"}
     for name in case.given:
         if name not in extracts:
@@ -182,8 +191,13 @@ def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
         message = "the pipeline has no partitions" if pipeline.partitions is None else "the pipeline has partitions"
         hint = None if pipeline.partitions is None else "say which one the test is about, in 'partition'"
         yield (place / "partition" if case.partition is not None else place / "name").problem(message, hint=hint)
-    if pipeline.mode == "streaming":
-        yield (place / "name").problem("a streaming pipeline can't be tested in this version")
+    for name, given in case.given.items():
+        if given.batches is not None and name in steps and not test.is_streamed(steps[name]):
+            yield (place / "given" / name / "batches").problem(f"'{name}' is no stream: expected 'rows'", on_key=True)
+    for name, expected in case.expect.items():
+        if expected.batches is not None and pipeline.mode != "streaming":
+            here = place / "expect" / name / "batches"
+            yield here.problem("the pipeline is no stream: expected 'rows'", on_key=True)
 
 
 def _not_given(test: PipelineTest) -> Iterator[ConfigError]:
@@ -204,7 +218,7 @@ def _wrong_expectation(step: Step, expected: ExpectedStep) -> str | None:
     if step.type == "validate":
         if expected.schema_ is not None or expected.count is not None:
             return f"'{step.name}' is a validation: expected 'violations', or 'rows' of its quarantine"
-        if expected.rows is not None and getattr(step.config, "on_failure", None) != "quarantine":
+        if expected.wants_rows and getattr(step.config, "on_failure", None) != "quarantine":
             return f"'{step.name}' puts no rows into quarantine: expected 'violations' alone"
         return None
     return f"'{step.name}' is {_KINDS[step.type]}, which no row violates" if expected.violations is not None else None

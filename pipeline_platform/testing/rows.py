@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,12 +82,13 @@ def _misplaced(value: Any, wanted: DataType, place: SourcePosition, *, whole: bo
             pass
 
 
-def inferred_schema(spark: SparkSession, place: SourcePosition) -> StructType:
+def inferred_schema(spark: SparkSession, place: SourcePosition, *, in_batches: bool = False) -> StructType:
     """The columns of rows, in the order in which they come up, with the types that their values look like.
 
     Args:
         spark: The session.
         place: Where they are written: a list of objects.
+        in_batches: Whether it is a list of such lists.
 
     Raises:
         PipelineConfigurationException: There is no row, or none has a column.
@@ -94,12 +96,13 @@ def inferred_schema(spark: SparkSession, place: SourcePosition) -> StructType:
     from pyspark.sql import functions as F
     from pyspark.sql import types as T
 
-    rows = cast("list[dict[str, Any]]", place.value)
+    batches = cast("list[list[dict[str, Any]]]", place.value if in_batches else [place.value])
+    rows = [row for batch in batches for row in batch]
     order = list(dict.fromkeys(name for row in rows for name in row))
     if not order:
         message = "without a row that has a value, nobody knows which columns there are"
         raise _refused([place.problem(message, hint='give an object with "schema" and "rows"')])
-    text = spark.range(1).select(F.schema_of_json(F.lit(place.text))).collect()[0][0]
+    text = spark.range(1).select(F.schema_of_json(F.lit(json.dumps(rows)))).collect()[0][0]
     found = T.DataType.fromDDL(text)
     assert isinstance(found, T.ArrayType)
     assert isinstance(found.elementType, T.StructType)

@@ -150,3 +150,88 @@ def test_nothing_is_read_or_written(spark: SparkSession, tmp_path: Path, monkeyp
     came = result(spark, tmp_path, pipeline=local, expect={"totals": TOTALS, "has_customer": 1})
     assert came.passed, (came.error, came.findings)
     assert not (tmp_path / "lake").exists()
+
+
+STREAM: dict[str, Any] = {
+    "name": "visits",
+    "mode": "streaming",
+    "steps": [
+        {
+            "type": "extract",
+            "method": "fromKafka",
+            "name": "clicks",
+            "config": {"topic": "clicks", "registerAs": "clicks", "credentialPath": "secret/data/kafka"},
+        },
+        {
+            "type": "extract",
+            "method": "fromPostgres",
+            "name": "pages",
+            "config": {"table": "pages", "registerAs": "pages", "credentialPath": "secret/data/postgres"},
+        },
+        {
+            "type": "transform",
+            "method": "aggregateData",
+            "name": "by_minute",
+            "config": {
+                "input": "clicks",
+                "groupBy": ["page"],
+                "aggregations": {"visits": "count(*)"},
+                "window": {"column": "at", "duration": "1 minute"},
+                "watermark": {"column": "at", "delay": "10 seconds"},
+                "registerAs": "by_minute",
+            },
+        },
+        {
+            "type": "validate",
+            "method": "validateBusinessRules",
+            "name": "not_many",
+            "config": {
+                "rules": ["visits < 3"],
+                "onFailure": "quarantine",
+                "quarantinePath": "q",
+            },
+        },
+        {
+            "type": "transform",
+            "method": "joinDataFrames",
+            "name": "titled",
+            "config": {"inputDataFrames": ["by_minute", "pages"], "joinColumn": "page"},
+        },
+        {"type": "load", "method": "toDeltaLake", "name": "table", "config": {"path": "s3a://nowhere/table"}},
+    ],
+}
+
+
+def clicks(*times: str, page: str = "home") -> list[dict[str, str]]:
+    return [{"page": page, "at": f"2024-01-01T10:{time}Z"} for time in times]
+
+
+def test_a_stream_is_run_in_its_micro_batches_with_its_watermark(spark: SparkSession, tmp_path: Path) -> None:
+    late = clicks("00:30", page="late")
+    # Spark holds a row against the watermark of the micro-batch before.
+    batches = [
+        clicks("00:05", "00:50"),
+        clicks("01:15"),
+        clicks("01:20"),
+        late,
+        clicks("01:25", "01:30"),
+        clicks("05:00"),
+    ]
+    came = result(
+        spark,
+        tmp_path,
+        pipeline=STREAM,
+        now=None,
+        given={
+            "clicks": {"schema": "page STRING, at TIMESTAMP", "batches": batches},
+            "pages": [{"page": "home", "title": "Home"}],
+        },
+        expect={
+            "clicks": {"batches": batches},
+            "by_minute": {"count": 2, "rows": [{"visits": 2}, {"visits": 4}]},
+            "not_many": {"violations": 1, "rows": [{"visits": 4}]},
+            "table": [{"page": "home", "title": "Home", "visits": 2}],
+        },
+    )
+    assert came.passed, (came.error, [str(finding.problem) for finding in came.findings])
+    assert not (tmp_path / "q").exists()

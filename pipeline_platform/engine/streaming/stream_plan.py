@@ -75,7 +75,7 @@ def plan_stream(
         PipelineException: A step can't be planned; it names the step.
     """
     ids = ids or StreamIds()
-    frame = _stream_frame(pipeline, spark, credentials)
+    frame = stream_frame(pipeline, spark, credentials, pipeline.shape.head)
     _require_supported(pipeline, frame)
     none = MicroBatch(empty_frame(spark, frame.schema), ids.next_batch, ids.load_ids)
     checked = plan(pipeline, spark, ids.query_id, credentials, micro_batch=none)
@@ -156,11 +156,23 @@ def _require_supported(pipeline: PipelineConfig, frame: DataFrame) -> None:
         raise refused(error, step) from error
 
 
-def _stream_frame(pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials) -> DataFrame:
+def stream_frame(pipeline: PipelineConfig, spark: SparkSession, credentials: RunCredentials, index: int) -> DataFrame:
+    """The frame of a step that is a part of the stream, as a stream.
+
+    Args:
+        pipeline: A streaming pipeline, its environment variables replaced.
+        spark: The session.
+        credentials: Where each step gets those of its system.
+        index: Of the step: the head, or one above it.
+
+    Raises:
+        PipelineException: A step can't be planned; it names the step.
+    """
     shape = pipeline.shape
+    needed = pipeline.upstream_of({index})
     frames: dict[int, DataFrame] = {}
     for step in pipeline.steps:
-        if step.index not in shape.streamed:
+        if step.index not in shape.streamed & needed:
             continue
         with error_context(step):
             config = step.config
@@ -176,4 +188,4 @@ def _stream_frame(pipeline: PipelineConfig, spark: SparkSession, credentials: Ru
                 case _:
                     raise TypeError(f"{config.method} produces no frame")
             frames[step.index] = frame
-    return frames[shape.head]
+    return frames[index]

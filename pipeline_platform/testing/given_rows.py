@@ -1,0 +1,84 @@
+"""Puts the rows of a test in place of what extracts read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_platform.config.documents.document import SourcePosition
+from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
+from pipeline_platform.frames.session import frame_of
+from pipeline_platform.testing.file_format import GivenRows
+from pipeline_platform.testing.given_frame import GivenFrame, GivenStream
+from pipeline_platform.testing.reading import PipelineTest
+from pipeline_platform.testing.rows import inferred_schema, parsed_schema, typed_rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+    from pyspark.sql.types import StructType
+
+
+def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> PipelineConfig:
+    """The pipeline of a test with its rows in place of what the extracts read, and validations that only warn.
+
+    Args:
+        test: The test.
+        spark: The session.
+        folder: Where the rows of streams are put, each micro-batch as a file.
+
+    Raises:
+        PipelineConfigurationException: Rows don't fit their schema.
+    """
+    steps: list[Step] = []
+    for step in test.pipeline.steps:
+        if step.name in test.case.warn_only:
+            steps.append(replace(step, config=step.config.model_copy(update={"on_failure": "warn"})))
+            continue
+        given = test.case.given.get(step.name)
+        if given is None:
+            steps.append(step)
+            continue
+        place = test.place / "given" / step.name
+        rows = place if isinstance(place.value, list) else place / ("rows" if given.batches is None else "batches")
+        schema = _schema(spark, step, given, place, rows)
+        if test.is_streamed(step):
+            batches = [rows] if given.batches is None else [rows / number for number in range(len(given.batches))]
+            own = folder / step.name
+            own.mkdir()
+            for number, batch in enumerate(batches):
+                _write(typed_rows(spark, batch, schema), own, number)
+            steps.append(replace(step, config=GivenStream.of(own, _nullable(schema))))
+        else:
+            frame = frame_of(spark, typed_rows(spark, rows, schema), _nullable(schema))
+            steps.append(replace(step, config=GivenFrame.of(frame)))
+    return test.pipeline.model_copy(update={"steps": tuple(steps)})
+
+
+def _schema(
+    spark: SparkSession, step: Step, given: GivenRows, place: SourcePosition, rows: SourcePosition
+) -> StructType:
+    declared = getattr(step.config, "schema_", None)
+    if given.schema_ is not None:
+        return parsed_schema(given.schema_, place / "schema")
+    if isinstance(declared, str):
+        return parsed_schema(declared, rows)
+    return inferred_schema(spark, rows, in_batches=given.batches is not None)
+
+
+def _nullable(schema: StructType) -> StructType:
+    from pyspark.sql import types as T
+
+    return T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])
+
+
+def _write(table: Any, folder: Path, number: int) -> None:
+    """Write the rows of a micro-batch; Spark takes the files in the order of their times."""
+    from pyarrow import parquet
+
+    writer: Any = parquet
+    file = folder / f"{number:05}.parquet"
+    writer.write_table(table, file)
+    os.utime(file, (number + 1, number + 1))
