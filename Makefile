@@ -110,7 +110,7 @@ $(PARTS):
 WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
   engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py \
   engine/streaming/test_stream_sinks.py orchestration/test_supervisor.py \
-  test_extras.py test_house.py test_lightness.py test_outputs.py test_private_api.py test_redaction.py test_versions.py
+  testing/test_comparison.py testing/test_reading.py test_extras.py test_house.py test_lightness.py test_outputs.py test_private_api.py test_redaction.py test_versions.py
 
 check: lint  ## Check all that needs neither Java nor a server, in two minutes.
 	$(BIN)/python -m pytest -q $(addprefix $(TESTS)/,$(WITHOUT_JVM))
