@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import FAILED, print_json
@@ -28,7 +27,9 @@ def show(
     as ***. A streaming pipeline is read as a batch.
     """
     pipeline = one_or_exit(file, given_values(variables or []))
-    # pyspark is imported for those who get that far.
+    # Imported by this command alone: no other has to wait for it.
+    from rich.console import Console
+
     from pipeline_platform.step_rows import chosen_partition, plan_text, step_rows
 
     try:

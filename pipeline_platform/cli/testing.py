@@ -6,20 +6,21 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.partitions import Partition
-from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.registry import method_registry
-from pipeline_platform.testing.carrying_out import TestResult, carry_out
-from pipeline_platform.testing.reading import TESTS, PipelineTest, files_of_tests, read_tests
-from pipeline_platform.testing.report import coverages, difference_table, junit
+
+# What carries tests out is imported by this command alone: no other has to wait for it.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline_platform.testing.carrying_out import TestResult
+    from pipeline_platform.testing.reading import PipelineTest
 
 
 def run_tests(
@@ -49,6 +50,13 @@ def run_tests(
     A test gives rows for the extracts of a pipeline and says what it expects of other steps. All run in one Spark
     session, and nothing is written.
     """
+    from rich.console import Console
+    from rich.text import Text
+
+    from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
+    from pipeline_platform.testing.reading import TESTS
+    from pipeline_platform.testing.report import junit
+
     console = Console(stderr=True)
     tests = _read(paths or [Path("pipelines")])
     tests = [one for one in tests if named is None or named.lower() in one.case.name.lower()]
@@ -94,6 +102,8 @@ def _start_spark(test: PipelineTest) -> None:
 
 
 def _read(paths: Sequence[Path]) -> list[PipelineTest]:
+    from pipeline_platform.testing.reading import files_of_tests, read_tests
+
     tests: list[PipelineTest] = []
     told: dict[str, None] = {}
     for file in dict.fromkeys(file for path in paths for file in files_of_tests(path)):
@@ -132,6 +142,8 @@ def _changed_files(revision: str) -> list[Path]:
 
 
 def _carried_out(test: PipelineTest) -> TestResult:
+    from pipeline_platform.testing.carrying_out import TestResult, carry_out
+
     try:
         partition = _partition(test)
     except PipelineConfigurationException as error:
@@ -161,6 +173,10 @@ def _partition(test: PipelineTest) -> Partition | None:
 
 
 def _tell(console: Console, result: TestResult) -> None:
+    from rich.text import Text
+
+    from pipeline_platform.testing.report import difference_table
+
     mark, style = ("passed", "green") if result.passed else ("FAILED", "red")
     line = Text(mark, style=style).append(f"  {result.test.pipeline.name}: {result.test.case.name}", style="default")
     console.print(line.append(f"  {result.seconds:.1f} s", style="dim"), soft_wrap=True)
@@ -173,8 +189,13 @@ def _tell(console: Console, result: TestResult) -> None:
 
 
 def _tell_coverage(console: Console, results: Sequence[TestResult]) -> None:
+    from rich.text import Text
+
+    from pipeline_platform.testing.report import coverages
+
     for one in coverages(results):
-        console.print(f"{one.pipeline.name}: {one.expected} of {one.steps} steps, {one.broken} of {one.rules} rules")
+        steps, rules = one.steps - len(one.unexpected), one.rules - len(one.unbroken)
+        console.print(f"{one.pipeline.name}: {steps} of {one.steps} steps, {rules} of {one.rules} rules")
         if one.unexpected:
             console.print(Text(f"  nothing is expected of {', '.join(one.unexpected)}", style="dim"))
         if one.unbroken:
