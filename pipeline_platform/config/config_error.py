@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.redaction import redact
 
 # Longer source lines are shown in part, around the mistake.
@@ -69,6 +70,17 @@ def in_order(path: Path, problems: Iterable[ConfigError]) -> list[ConfigError]:
         return problem.file != path, str(problem.file), problem.line, problem.column, problem.message
 
     return sorted(set(problems), key=place)
+
+
+def refused(problems: Iterable[ConfigError], hint: str | None = None) -> PipelineConfigurationException:
+    """What is raised for the mistakes of a file.
+
+    Args:
+        problems: The mistakes.
+        hint: What to do about them.
+    """
+    told = list(problems)
+    return PipelineConfigurationException("\n".join(map(str, told)), problems=told, hint=hint)
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str | None:

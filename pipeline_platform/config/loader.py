@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline_platform.config.config_error import ConfigError, in_order
+from pipeline_platform.config.config_error import ConfigError, in_order, refused
 from pipeline_platform.config.config_reference import References
 from pipeline_platform.config.defaults import DEFAULTS_FILE, Defaults
 from pipeline_platform.config.documents.document import (
@@ -212,5 +212,4 @@ def _all(
 
 
 def _refused(path: Path, problems: Iterable[ConfigError]) -> PipelineConfigurationException:
-    ordered = in_order(path, problems)
-    return PipelineConfigurationException("\n".join(map(str, ordered)), problems=ordered)
+    return refused(in_order(path, problems))

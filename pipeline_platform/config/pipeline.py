@@ -20,6 +20,7 @@ from pipeline_platform.config.placeholders import VariableError, substitute_all,
 from pipeline_platform.config.range_steps import SinglePartitions, single_partitions
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.stream_shape import StreamShape, stream_shape
+from pipeline_platform.config.table_writers import Writer, table_writers
 from pipeline_platform.config.values import (
     reveal,
 )
@@ -227,6 +228,11 @@ class PipelineConfig(PipelineKeys):
     def shape(self) -> StreamShape:
         """What of a streaming pipeline is the stream; the same wherever it runs, whatever the environment says."""
         return stream_shape([replace(step, config=step.config.as_written) for step in self.steps])
+
+    @cached_property
+    def writers(self) -> Sequence[Writer]:
+        """What its steps write, as it is written in the file: the table of each load, and each quarantine."""
+        return table_writers(self.steps, self.partitions)
 
     @property
     def main_load(self) -> Step:

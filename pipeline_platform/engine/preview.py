@@ -120,8 +120,9 @@ def _judge(
     rules.update(result.rules)
     for validation in block.validations:
         if looked_at is not None and validation.step.index == looked_at.index:
-            takes_out = result.violators is not None and result.quarantined[looked_at.index] is not None
-            return taken_by(result.violators, [looked_at.index]) if takes_out and result.violators else None
+            if result.violators is None or result.quarantined[looked_at.index] is None:
+                return None
+            return taken_by(result.violators, [looked_at.index])
         judged = result.rules[validation.step.index]
         if validation.config.on_failure == "fail" and not all(rule.passed for rule in judged):
             raise broken_rules(validation.step, validation.config, judged)

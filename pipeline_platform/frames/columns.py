@@ -105,3 +105,14 @@ def any_of(conditions: Iterable[Column]) -> Column | None:
 def own_columns(frame: DataFrame) -> list[str]:
     """The frame's columns, without those that the platform has added."""
     return [name for name in frame.columns if not name.startswith(HELPER_PREFIX)]
+
+
+def nullable_columns(schema: StructType) -> StructType:
+    """The same columns, each of which may be NULL.
+
+    Args:
+        schema: The columns.
+    """
+    from pyspark.sql import types as T
+
+    return T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])

@@ -32,8 +32,10 @@ def clashing_keys(view: AssetView, beside: Beside) -> list[BrokenFile]:
             continue
         for step in view.steps(pipeline):
             key = view.key(pipeline, step)
-            if (other := taken.get(key) or own.get(key)) is not None:
-                broken.append(_clashing(pipeline, step, key, *other))
+            if (found := taken.get(key) or own.get(key)) is not None:
+                other, same = found
+                of_other = f" of '{other.name}' ({other.file})" if other is not pipeline else ""
+                broken.append(_clashing(pipeline, step, key, f"{same.type} '{same.name}'{of_other}"))
                 break
             own[key] = pipeline, step
         else:
@@ -48,17 +50,13 @@ def _taken_elsewhere(view: AssetView, pipeline: PipelineConfig, beside: Beside) 
     for step in view.steps(pipeline):
         key = view.key(pipeline, step)
         if (file := beside.keys.get(key)) is not None:
-            message = (
-                f"its {step.type} '{step.name}' has the asset key '{key.to_user_string()}', which the component in "
-            )
-            return broken_step(pipeline, step, f"{message}{file} has too", _KEY_HINT)
+            return _clashing(pipeline, step, key, f"component in {file}")
     return None
 
 
-def _clashing(pipeline: PipelineConfig, step: Step, key: dg.AssetKey, other: PipelineConfig, same: Step) -> BrokenFile:
-    whose = f"'{same.name}'" if other is pipeline else f"'{same.name}' of '{other.name}' ({other.file})"
+def _clashing(pipeline: PipelineConfig, step: Step, key: dg.AssetKey, other: str) -> BrokenFile:
     shown = key.to_user_string()
-    message = f"its {step.type} '{step.name}' has the asset key '{shown}', which the {same.type} {whose} has too"
+    message = f"its {step.type} '{step.name}' has the asset key '{shown}', which the {other} has too"
     return broken_step(pipeline, step, message, _KEY_HINT)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.table_writers import Writer, table_writers
+from pipeline_platform.config.table_writers import Writer
 from pipeline_platform.orchestration.project import broken_step
 from pipeline_platform.orchestration.shared_tables import named_writer, when_run
 
@@ -25,7 +25,7 @@ def replaced_tables(pipelines: Iterable[PipelineConfig]) -> Iterator[ConfigError
     """
     by_place: dict[str, list[tuple[PipelineConfig, Writer]]] = {}
     for pipeline in pipelines:
-        for writer in table_writers(pipeline.steps, pipeline.partitions) if pipeline.partitions is None else ():
+        for writer in pipeline.writers if pipeline.partitions is None else ():
             by_place.setdefault(writer.place, []).append((pipeline, writer))
     told: set[tuple[Path | None, int]] = set()
     for writers in by_place.values():

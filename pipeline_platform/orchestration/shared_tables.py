@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.config.table_writers import Writer, table_writers, unknown_hint
+from pipeline_platform.config.table_writers import Writer, unknown_hint
 from pipeline_platform.steps.load import Load
 
 
@@ -67,7 +67,7 @@ def clashes(pipelines: Iterable[PipelineConfig]) -> list[Clash]:
     tables = _Tables()
     found: list[Clash] = []
     for pipeline in pipelines:
-        writers = table_writers(pipeline.steps, pipeline.partitions)
+        writers = pipeline.writers
         pairs = tables.beside(pipeline, writers)
         clash = next((told for earlier, later in pairs if (told := _clash(earlier, later)) is not None), None)
         if clash is not None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.config_error import ConfigError, did_you_mean
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, refused
 from pipeline_platform.config.dagster_names import dagster_owner, dagster_tag
 from pipeline_platform.config.documents.document import Document, DocumentError, json_type, read_document
 from pipeline_platform.config.format_errors import FormatError, format_errors
@@ -207,9 +207,7 @@ def _problem(document: Document, mistake: FormatError) -> ConfigError:
 
 
 def _refused(problems: Sequence[ConfigError]) -> PipelineConfigurationException:
-    return PipelineConfigurationException(
-        "\n".join(map(str, problems)), problems=problems, hint=f"mend the file that {ROUTES_VARIABLE} names"
-    )
+    return refused(problems, hint=f"mend the file that {ROUTES_VARIABLE} names")
 
 
 def _texts(value: Any) -> Iterator[str]:

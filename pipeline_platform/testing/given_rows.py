@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
+from pipeline_platform.frames.columns import nullable_columns
 from pipeline_platform.frames.session import frame_of
 from pipeline_platform.testing.file_format import GivenRows
 from pipeline_platform.testing.given_frame import GivenFrame, GivenStream
@@ -43,16 +44,16 @@ def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> Pi
             continue
         place = test.place / "given" / step.name
         rows = place if isinstance(place.value, list) else place / ("rows" if given.batches is None else "batches")
-        schema = _schema(spark, step, given, place, rows)
+        schema = nullable_columns(_schema(spark, step, given, place, rows))
         if test.is_streamed(step):
             batches = [rows] if given.batches is None else [rows / number for number in range(len(given.batches))]
             own = folder / step.name
             own.mkdir()
             for number, batch in enumerate(batches):
                 _write(typed_rows(spark, batch, schema), own, number)
-            steps.append(replace(step, config=GivenStream.of(own, _nullable(schema))))
+            steps.append(replace(step, config=GivenStream.of(own, schema)))
         else:
-            frame = frame_of(spark, typed_rows(spark, rows, schema), _nullable(schema))
+            frame = frame_of(spark, typed_rows(spark, rows, schema), schema)
             steps.append(replace(step, config=GivenFrame.of(frame)))
     return test.pipeline.model_copy(update={"steps": tuple(steps)})
 
@@ -66,12 +67,6 @@ def _schema(
     if isinstance(declared, str):
         return parsed_schema(declared, rows)
     return inferred_schema(spark, rows, in_batches=given.batches is not None)
-
-
-def _nullable(schema: StructType) -> StructType:
-    from pyspark.sql import types as T
-
-    return T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])
 
 
 def _write(table: Any, folder: Path, number: int) -> None:

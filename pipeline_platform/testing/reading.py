@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import ValidationError
 
-from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, refused
 from pipeline_platform.config.documents.document import DocumentError, SourcePosition, json_type, read_document
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.loader import load_pipeline, variables_of
@@ -19,7 +19,6 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods, Step, StepType
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.engine.preview import preview_steps
-from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.testing.file_format import ExpectedStep, TestCase, TestFile
 
@@ -88,29 +87,30 @@ def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
     try:
         document = read_document(path)
     except DocumentError as error:
-        raise _refused([error.problem]) from error
+        raise refused([error.problem]) from error
     root = SourcePosition(document)
     if document.problems:
-        raise _refused(document.problems)
+        raise refused(document.problems)
     value: object = document.value
     if not isinstance(value, dict):
-        raise _refused([root.problem(f"expected an object with 'pipeline' and 'tests', not {json_type(root.value)}")])
+        raise refused([root.problem(f"expected an object with 'pipeline' and 'tests', not {json_type(root.value)}")])
     places = {key: root / key for key in cast("dict[str, Any]", value)}
     try:
         file = TestFile.model_validate(value)
     except ValidationError as error:
         found = _as_written(root, format_errors(error))
-        raise _refused(in_order(path, located_errors(found, TestFile, places, root))) from None
+        raise refused(in_order(path, located_errors(found, TestFile, places, root))) from None
     shown = Path(os.path.normpath(path.parent / file.pipeline))
     if not shown.is_file():
         message = f"there is no file '{shown}'"
-        raise _refused([(root / "pipeline").problem(message, hint="the path begins in the folder of this file")])
+        raise refused([(root / "pipeline").problem(message, hint="the path begins in the folder of this file")])
     problems: list[ConfigError] = []
     tests: list[PipelineTest] = []
     loaded: dict[tuple[tuple[str, VariableValue], ...], PipelineConfig] = {}
+    variables = variables_of(shown)
     for number, case in enumerate(file.tests):
         place = root / "tests" / number
-        values, wrong = _values(case, place, variables_of(shown))
+        values, wrong = _values(case, place, variables)
         problems += wrong
         if wrong:
             continue
@@ -121,7 +121,7 @@ def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
         problems += _mistakes(test)
         tests.append(test)
     if problems:
-        raise _refused(in_order(path, problems))
+        raise refused(in_order(path, problems))
     return tests
 
 
@@ -222,7 +222,3 @@ def _wrong_expectation(step: Step, expected: ExpectedStep) -> str | None:
             return f"'{step.name}' puts no rows into quarantine: expected 'violations' alone"
         return None
     return f"'{step.name}' is {_KINDS[step.type]}, which no row violates" if expected.violations is not None else None
-
-
-def _refused(problems: Sequence[ConfigError]) -> PipelineConfigurationException:
-    return PipelineConfigurationException("\n".join(map(str, problems)), problems=list(problems))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -14,7 +15,7 @@ from rich.text import Text
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.redaction import MASK, looks_secret, redact
 from pipeline_platform.testing.carrying_out import TestResult
-from pipeline_platform.testing.comparison import Difference, Values, same
+from pipeline_platform.testing.comparison import Difference, same
 
 _SHOWN_ROWS = 20
 
@@ -28,14 +29,10 @@ def difference_table(differs: Difference) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("", *differs.columns):
         table.add_column(name, overflow="fold")
-    shown = 0
-    for mark, style, cells in _lines(differs):
-        if shown == _SHOWN_ROWS:
-            break
-        shown += 1
+    for mark, style, cells in islice(_lines(differs), _SHOWN_ROWS):
         table.add_row(Text(mark, style=style), *(Text(cell, style=cell_style) for cell, cell_style in cells))
-    left = len(differs.changed) + len(differs.missing) + len(differs.unexpected) - shown
-    if left:
+    left = len(differs.changed) + len(differs.missing) + len(differs.unexpected) - _SHOWN_ROWS
+    if left > 0:
         table.caption = f"{left} more rows differ"
     return table
 
@@ -48,16 +45,9 @@ def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]
             for name, one, other in zip(names, wanted, found, strict=True)
         ]
         yield "~", "yellow", cells
-    yield from ((mark, style, _cells(names, row, style)) for mark, style, row in _whole(differs))
-
-
-def _whole(differs: Difference) -> Iterator[tuple[str, str, Values]]:
-    yield from (("-", "red", row) for row in differs.missing)
-    yield from (("+", "green", row) for row in differs.unexpected)
-
-
-def _cells(names: Sequence[str], row: Values, style: str) -> list[tuple[str, str]]:
-    return [(_cell(name, value), style) for name, value in zip(names, row, strict=True)]
+    for mark, style, rows in (("-", "red", differs.missing), ("+", "green", differs.unexpected)):
+        for row in rows:
+            yield mark, style, [(_cell(name, value), style) for name, value in zip(names, row, strict=True)]
 
 
 def _cell(name: str, value: Any) -> str:
@@ -72,19 +62,15 @@ class Coverage:
 
     Args:
         pipeline: The pipeline.
-        expected: Steps of which something is expected.
-        steps: All steps that make or judge rows, or load them.
+        steps: How many steps make or judge rows, or load them.
         unexpected: Names of those of which nothing is expected.
-        broken: Rules that a row breaks in some test.
-        rules: All rules that were carried out.
+        rules: How many rules were carried out.
         unbroken: The rules that no row breaks in any test, as `validation: rule`.
     """
 
     pipeline: PipelineConfig
-    expected: int
     steps: int
     unexpected: tuple[str, ...]
-    broken: int
     rules: int
     unbroken: tuple[str, ...]
 
@@ -112,10 +98,8 @@ def _coverage(results: Sequence[TestResult]) -> Coverage:
             broken[name] = broken.get(name, 0) + violations
     return Coverage(
         pipeline,
-        sum(name in wanted for name in steps),
         len(steps),
         tuple(name for name in steps if name not in wanted),
-        sum(count > 0 for count in broken.values()),
         len(broken),
         tuple(name for name, count in broken.items() if count == 0),
     )

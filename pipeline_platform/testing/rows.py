@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.config.config_error import ConfigError, did_you_mean
+from pipeline_platform.config.config_error import ConfigError, did_you_mean, refused
 from pipeline_platform.config.documents.document import SourcePosition, json_type
-from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.frames.columns import HELPER_PREFIX
+from pipeline_platform.frames.columns import HELPER_PREFIX, nullable_columns
 from pipeline_platform.frames.json_values import with_json
 from pipeline_platform.frames.session import arrow_table, frame_of
 
@@ -36,14 +35,13 @@ def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -
             problem for each.
     """
     from pyspark.sql import functions as F
-    from pyspark.sql import types as T
 
     rows = cast("list[dict[str, Any]]", place.value)
     if problems := [
         problem for number, row in enumerate(rows) for problem in _misplaced(row, schema, place / number, whole=True)
     ]:
-        raise _refused(problems)
-    open_schema = T.StructType([T.StructField(field.name, field.dataType) for field in schema.fields])
+        raise refused(problems)
+    open_schema = nullable_columns(schema)
     # As it is written: Python would make a double of a decimal.
     texts = frame_of(spark, [((place / number).text,) for number in range(len(rows))], "text STRING")
     read = with_json(texts, F.col("text"), open_schema, keeps_digits=True)
@@ -52,7 +50,7 @@ def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -
     reasons: list[str | None] = table.column(_REASON).to_pylist()
     problems = [(place / number).problem(reason) for number, reason in enumerate(reasons) if reason is not None]
     if problems:
-        raise _refused(problems)
+        raise refused(problems)
     return table.drop_columns([_REASON])
 
 
@@ -101,7 +99,7 @@ def inferred_schema(spark: SparkSession, place: SourcePosition, *, in_batches: b
     order = list(dict.fromkeys(name for row in rows for name in row))
     if not order:
         message = "without a row that has a value, nobody knows which columns there are"
-        raise _refused([place.problem(message, hint='give an object with "schema" and "rows"')])
+        raise refused([place.problem(message, hint='give an object with "schema" and "rows"')])
     text = spark.range(1).select(F.schema_of_json(F.lit(json.dumps(rows)))).collect()[0][0]
     found = T.DataType.fromDDL(text)
     assert isinstance(found, T.ArrayType)
@@ -127,8 +125,4 @@ def parsed_schema(text: str, place: SourcePosition) -> StructType:
         return cast("StructType", T.StructType.fromDDL(text))
     except PySparkException as error:
         hint = "write columns and types as in SQL, such as: id BIGINT, day DATE"
-        raise _refused([place.problem("this is no schema", hint=hint)]) from error
-
-
-def _refused(problems: Sequence[ConfigError]) -> PipelineConfigurationException:
-    return PipelineConfigurationException("\n".join(map(str, problems)), problems=list(problems))
+        raise refused([place.problem("this is no schema", hint=hint)]) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.partitions import NULL_FOLDER
 from pipeline_platform.frames.columns import quoted
 
 if TYPE_CHECKING:
@@ -13,9 +14,6 @@ if TYPE_CHECKING:
 
 LOST_TEXT = "the sink can't represent what is in the column"
 """How the error of such a text begins."""
-
-# What Hive and Spark name the folder of the rows without a value.
-_NULL_FOLDER = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def exact_partitions(frame: DataFrame, partition_by: Sequence[str]) -> DataFrame
         _texts(frame, columns),
         [
             (lambda column: column == "", "an empty text can't be the name of a folder, and is read as NULL"),
-            (lambda column: column == _NULL_FOLDER, f"a folder '{_NULL_FOLDER}' is read as NULL"),
+            (lambda column: column == NULL_FOLDER, f"a folder '{NULL_FOLDER}' is read as NULL"),
         ],
     )
 

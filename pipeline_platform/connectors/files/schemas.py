@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from pipeline_platform.config.partitions import NULL_FOLDER
 from pipeline_platform.connectors.files.avro_resolution import logical_difference
 from pipeline_platform.connectors.files.heads import MOST_HEADS, spread
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -25,7 +26,6 @@ MOST_FOOTERS = 200
 _THREADS = 16
 AVRO_HEADER_BYTES = 1 << 20
 """So much is looked at of an avro file: its header holds the schema, with all that is said about its columns."""
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _CANONICAL = {
     "int": r"0|-?[1-9][0-9]*",
     "bigint": r"0|-?[1-9][0-9]*",
@@ -79,9 +79,9 @@ def partition_field(field: StructField, values: set[str], known: DataType | None
     from pyspark.sql import types as T
 
     pattern = _CANONICAL.get(field.dataType.simpleString())
-    is_canonical = pattern is not None and all(v == _NO_VALUE or re.fullmatch(pattern, v) for v in values)
+    is_canonical = pattern is not None and all(v == NULL_FOLDER or re.fullmatch(pattern, v) for v in values)
     kind: DataType = field.dataType if is_canonical else T.StringType()
-    return T.StructField(field.name, kept_type(None if values == {_NO_VALUE} else kind, known))
+    return T.StructField(field.name, kept_type(None if values == {NULL_FOLDER} else kind, known))
 
 
 def require_one_schema(found: Sequence[tuple[str, Columns | None]], file_format: str) -> None:

@@ -168,18 +168,17 @@ def stream_frame(pipeline: PipelineConfig, spark: SparkSession, credentials: Run
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    shape = pipeline.shape
-    needed = pipeline.upstream_of({index})
+    needed = pipeline.shape.streamed & pipeline.upstream_of({index})
     frames: dict[int, DataFrame] = {}
     for step in pipeline.steps:
-        if step.index not in shape.streamed & needed:
+        if step.index not in needed:
             continue
         with error_context(step):
             config = step.config
             match config:
                 case Extract() if step.traits.is_stream:
                     frame = config.read_stream(spark, credentials_for(credentials, config, step))
-                    if step.index != shape.head:
+                    if step.index != pipeline.shape.head:
                         frame = config.accepted(malformed_counted(frame, config, step))
                 case Extract():
                     frame = config.accepted(config.read(spark, credentials_for(credentials, config, step)))

@@ -18,7 +18,7 @@ from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.type_widening import allow_widening, require_may_widen
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.frames.columns import quoted
+from pipeline_platform.frames.columns import nullable_columns, quoted
 from pipeline_platform.frames.remote import is_remote
 from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
 
@@ -122,7 +122,7 @@ class ChangeMemory:
         """
         if open_table(self.place) is None:
             # So that there always is a version to go back to, too.
-            self._save(empty_frame(changes.sparkSession, _nullable(changes.schema)), {})
+            self._save(empty_frame(changes.sparkSession, nullable_columns(changes.schema)), {})
 
     def add(self, changes: DataFrame, load: LoadMark, *, is_pending: bool) -> None:
         """Remember changes, in one commit.
@@ -224,12 +224,6 @@ def _mark(commit: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _shown(value: Any) -> str:
     return ", ".join(cast("list[str]", value)) if isinstance(value, list) else str(value)
-
-
-def _nullable(schema: StructType) -> StructType:
-    from pyspark.sql.types import StructField, StructType
-
-    return StructType([StructField(field.name, field.dataType) for field in schema])
 
 
 def _schema_of(memory: DeltaTable) -> StructType:
