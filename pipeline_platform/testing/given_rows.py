@@ -15,7 +15,8 @@ from pipeline_platform.frames.session import frame_of
 from pipeline_platform.testing.file_format import GivenRows
 from pipeline_platform.testing.given_frame import GivenFrame, GivenStream
 from pipeline_platform.testing.reading import PipelineTest
-from pipeline_platform.testing.rows import inferred_schema, parsed_schema, typed_rows
+from pipeline_platform.testing.inferred_types import inferred_schema
+from pipeline_platform.testing.rows import parsed_schema, typed_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -44,7 +45,7 @@ def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> Pi
             continue
         place = test.place / "given" / step.name
         rows = place if isinstance(place.value, list) else place / ("rows" if given.batches is None else "batches")
-        schema = nullable_columns(_schema(spark, step, given, place, rows))
+        schema = nullable_columns(_schema(step, given, place, rows))
         if test.is_streamed(step):
             batches = [rows] if given.batches is None else [rows / number for number in range(len(given.batches))]
             own = folder / step.name
@@ -58,15 +59,13 @@ def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> Pi
     return test.pipeline.model_copy(update={"steps": tuple(steps)})
 
 
-def _schema(
-    spark: SparkSession, step: Step, given: GivenRows, place: SourcePosition, rows: SourcePosition
-) -> StructType:
+def _schema(step: Step, given: GivenRows, place: SourcePosition, rows: SourcePosition) -> StructType:
     declared = getattr(step.config, "schema_", None)
     if given.schema_ is not None:
         return parsed_schema(given.schema_, place / "schema")
     if isinstance(declared, str):
         return parsed_schema(declared, rows)
-    return inferred_schema(spark, rows, in_batches=given.batches is not None)
+    return inferred_schema(rows, in_batches=given.batches is not None)
 
 
 def _write(table: Any, folder: Path, number: int) -> None:
