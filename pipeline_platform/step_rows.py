@@ -177,9 +177,9 @@ def _previewed(pipeline: PipelineConfig, name: str, partition: Partition | None)
     with (
         planning_session(pipeline) as spark,
         closing(RunCredentials.from_environment("preview", pipeline.location)) as credentials,
-        previewed(pipeline, step, spark, credentials, partition, judges=False) as looked_at,
+        previewed(pipeline, [step], spark, credentials, partition) as previews,
     ):
-        yield looked_at
+        yield previews.of(step, judges=False)
 
 
 def _columns(looked_at: StepPreview) -> list[Column]:

@@ -108,7 +108,7 @@ def plan(
     carried: dict[int, ValidationBlock] = {}
     moves: dict[int, CursorMove] = {}
     with ExitStack() as persisted:
-        for step in pipeline.in_turn:
+        for place, step in enumerate(pipeline.in_turn):
             if step.index not in needed - validated:
                 continue
             with error_context(step):
@@ -133,7 +133,9 @@ def plan(
                             actions.append(planned)
                             hints += [hint] if hint is not None else []
                         if block.quarantines:
-                            frames[block.source] = replace(frames[block.source], frame=block.survivors())
+                            whole = frames[block.source]
+                            earlier = (*whole.earlier, (place, whole.frame))
+                            frames[block.source] = replace(whole, frame=block.survivors(), earlier=earlier)
                     case Load():
                         source = frames[step.inputs[0].step]
                         block, move = carried.get(step.index), moves.get(step.index)

@@ -35,6 +35,8 @@ class PlannedFrame:
         lineage: What they are derived from; empty for an extract.
         observation: Counts the rows, where that is needed.
         bad_records: What of the source can't be used and is to be kept.
+        earlier: What it was before validations took rows out of it, each with the place of the first of them among the
+            steps in turn.
     """
 
     step: Step
@@ -43,6 +45,15 @@ class PlannedFrame:
     lineage: Lineage
     observation: RowCountObservation | None
     bad_records: PlannedBadRecords | None
+    earlier: Sequence[tuple[int, DataFrame]] = ()
+
+    def frame_before(self, place: int) -> DataFrame:
+        """The frame as a step finds it, or leaves it.
+
+        Args:
+            place: Of the step among the steps in turn.
+        """
+        return next((frame for first, frame in self.earlier if place < first), self.frame)
 
 
 @dataclass(frozen=True)

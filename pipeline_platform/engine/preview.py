@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from pipeline_platform.engine.hidden_columns import hidden_columns
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
 from pipeline_platform.engine.scope import MicroBatch
-from pipeline_platform.engine.validation import run_block, taken_by
+from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.steps.load import Load
 
@@ -56,82 +56,89 @@ def preview_steps(pipeline: PipelineConfig, step: Step) -> set[int]:
     return {index for index in needed if pipeline.steps[index].type != "load"}
 
 
+class Previews:
+    """Looks at steps of one plan; validations are carried out when a step is looked at that they are on the way to."""
+
+    def __init__(self, pipeline: PipelineConfig, planned: Plan, violators: ExitStack) -> None:
+        self._pipeline = pipeline
+        self._planned = planned
+        self._violators = violators
+        self._blocks = [action.block for action in planned.actions if isinstance(action, PlannedBlock)]
+        self._results: dict[int, BlockResult] = {}
+
+    def of(self, step: Step, *, judges: bool = True, may_break: bool = True) -> StepPreview:
+        """The rows of a step.
+
+        Args:
+            step: One of the steps that it was planned for.
+            judges: Whether the validations on the way are carried out, so that a rule stops what it would stop in a
+                run.
+            may_break: Whether rules of the step itself may be broken that would stop a run.
+
+        Raises:
+            ValidationException: Rows broke a rule that stops the run before it comes to the step.
+            PipelineException: A validation can't be carried out.
+        """
+        needed = preview_steps(self._pipeline, step)
+        rules: dict[int, Sequence[RuleMetrics]] = {}
+        quarantined: DataFrame | None = None
+        for number, block in enumerate(self._blocks if judges else ()):
+            own = [validation for validation in block.validations if validation.step.index in needed]
+            if not own:
+                continue
+            result = self._result(number)
+            for validation in own:
+                judged = rules[validation.step.index] = result.rules[validation.step.index]
+                if validation.step.index == step.index and may_break:
+                    if result.violators is not None and result.quarantined[step.index] is not None:
+                        quarantined = taken_by(result.violators, [step.index])
+                elif validation.config.on_failure == "fail" and not all(rule.passed for rule in judged):
+                    raise broken_rules(validation.step, validation.config, judged)
+        made_by = step if step.type in ("extract", "transform") else self._pipeline.steps[step.inputs[0].step]
+        hidden = hidden_columns(self._pipeline, self._planned.frames, made_by)
+        return StepPreview(step, self._frame(step, made_by), rules, quarantined, hidden)
+
+    def _result(self, number: int) -> BlockResult:
+        if number not in self._results:
+            block = self._blocks[number]
+            with error_context(block.validations[0].step, self._pipeline):
+                result = self._results[number] = run_block(block)
+            if result.violators is not None:
+                self._violators.callback(result.violators.unpersist)
+        return self._results[number]
+
+    def _frame(self, step: Step, made_by: Step) -> DataFrame:
+        in_turn = [one.index for one in self._pipeline.in_turn]
+        frame = self._planned.frames[made_by.index].frame_before(in_turn.index(step.index))
+        rows = self._planned.scope.partition_rows(step, frame) if isinstance(step.config, Load) else None
+        return frame.filter(rows.spark_sql()) if rows is not None else frame
+
+
 @contextmanager
 def previewed(
     pipeline: PipelineConfig,
-    step: Step,
+    steps: Collection[Step],
     spark: SparkSession,
     credentials: RunCredentials,
     partition: Partition | None = None,
-    *,
-    judges: bool = True,
-    may_break: bool = True,
     micro_batch: MicroBatch | None = None,
-) -> Generator[StepPreview]:
-    """The rows of a step, for as long as the block lasts.
+) -> Generator[Previews]:
+    """Plan steps as a run would plan them, so that they can be looked at for as long as the block lasts.
 
     Args:
         pipeline: The pipeline.
-        step: The step.
+        steps: The steps.
         spark: The session.
         credentials: Where each step gets those of its system.
         partition: What is loaded; only of a pipeline with partitions, which can't do without.
-        judges: Whether the validations on the way are carried out, so that a rule stops what it would stop in a run.
-        may_break: Whether rules of the step itself may be broken that would stop a run.
         micro_batch: Of a stream: what is loaded.
 
     Raises:
-        ValidationException: Rows broke a rule that stops the run before it comes to the step.
         PipelineException: A step can't be planned or read; it names the step.
     """
-    needed = preview_steps(pipeline, step)
+    needed = {index for step in steps for index in preview_steps(pipeline, step)}
     names = {pipeline.steps[index].name for index in needed}
     resolved = pipeline.resolve(needed, partition)
     planned = plan(resolved, spark, "preview", credentials, names, micro_batch, partition, writes=False)
     with planned.persisted, ExitStack() as violators:
-        rules: dict[int, Sequence[RuleMetrics]] = {}
-        quarantined: DataFrame | None = None
-        blocks = [action for action in planned.actions if isinstance(action, PlannedBlock)]
-        for block in blocks if judges else ():
-            taken = _judge(resolved, step if may_break else None, block, rules, violators)
-            quarantined = taken if taken is not None else quarantined
-        made_by = step if step.type in ("extract", "transform") else pipeline.steps[step.inputs[0].step]
-        hidden = hidden_columns(resolved, planned.frames, made_by)
-        yield StepPreview(step, _frame(planned, step), rules, quarantined, hidden)
-
-
-def _judge(
-    pipeline: PipelineConfig,
-    looked_at: Step | None,
-    planned: PlannedBlock,
-    rules: dict[int, Sequence[RuleMetrics]],
-    violators: ExitStack,
-) -> DataFrame | None:
-    """Carry out a block, and say which rows the validation that is looked at takes out, if it is in it.
-
-    Raises:
-        ValidationException: A rule stops the run before it comes to the step.
-    """
-    block = planned.block
-    with error_context(block.validations[0].step, pipeline):
-        result = run_block(block)
-    if result.violators is not None:
-        violators.callback(result.violators.unpersist)
-    rules.update(result.rules)
-    for validation in block.validations:
-        if looked_at is not None and validation.step.index == looked_at.index:
-            if result.violators is None or result.quarantined[looked_at.index] is None:
-                return None
-            return taken_by(result.violators, [looked_at.index])
-        judged = result.rules[validation.step.index]
-        if validation.config.on_failure == "fail" and not all(rule.passed for rule in judged):
-            raise broken_rules(validation.step, validation.config, judged)
-    return None
-
-
-def _frame(planned: Plan, step: Step) -> DataFrame:
-    if step.type in ("extract", "transform"):
-        return planned.frames[step.index].frame
-    frame = planned.frames[step.inputs[0].step].frame
-    rows = planned.scope.partition_rows(step, frame) if isinstance(step.config, Load) else None
-    return frame.filter(rows.spark_sql()) if rows is not None else frame
+        yield Previews(resolved, planned, violators)

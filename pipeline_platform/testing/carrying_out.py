@@ -20,19 +20,23 @@ from pipeline_platform.engine.spark.session import pipeline_settings, planning_s
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.testing.comparison import Difference, Values, difference
-from pipeline_platform.testing.file_format import ExpectedStep
+from pipeline_platform.testing.file_format import ExpectedFailure, ExpectedStep
 from pipeline_platform.testing.fixed_time import clock_readers, session_at
 from pipeline_platform.testing.given_rows import with_given_rows
 from pipeline_platform.testing.reading import PipelineTest
 from pipeline_platform.testing.rows import parsed_schema, typed_rows
-from pipeline_platform.testing.seen import Looker, Rows, SeenStep
+from pipeline_platform.testing.seen import Look, Looker, Rows, SeenStep
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from pyspark.sql.types import StructType
 
-# The rows are few, and each task has its price.
-_FEW_ROWS = {"spark.sql.shuffle.partitions": "1"}
+# The rows are few: each task has its price, and so has the code that Spark would compile for each plan.
+_FEW_ROWS = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,8 @@ def carry_out(test: PipelineTest, partition: Partition | None) -> TestResult:
         ):
             pipeline = with_given_rows(test, spark, Path(folder))
             looker = Looker(pipeline, spark, credentials, partition)
-            for step in test.wanted:
-                findings += _findings(test, looker, pipeline.steps[step.index], rules)
+            for found in _findings(test, looker, pipeline, rules):
+                findings.append(found)
     except PipelineException as error:
         problems = getattr(error, "problems", ())
         told = "\n".join(map(str, problems)) or str(error.locate(test.pipeline.location))
@@ -120,34 +124,41 @@ def _session(test: PipelineTest) -> Generator[SparkSession]:
             yield spark
 
 
-def _findings(test: PipelineTest, looker: Looker, step: Step, rules: dict[tuple[int, str], int]) -> Iterator[Finding]:
-    """What of a step is otherwise than expected.
+def _findings(
+    test: PipelineTest, looker: Looker, pipeline: PipelineConfig, rules: dict[tuple[int, str], int]
+) -> Iterator[Finding]:
+    """What of the steps is otherwise than expected.
 
     Args:
         test: The test.
         looker: Looks at its steps.
-        step: The step.
+        pipeline: The pipeline, with the rows that are given.
         rules: Gets the rows that broke each rule.
 
     Raises:
         PipelineException: The run fails, and is not expected to.
     """
-    expected, fails = test.case.expect.get(step.name), test.case.fails
-    if expected is not None:
-        place = test.place / "expect" / step.name
-        seen = looker.look(step, collects=expected.wants_rows)
+    fails = test.case.fails
+    looks: list[Look] = []
+    for step in (pipeline.steps[one.index] for one in test.wanted):
+        expected = test.case.expect.get(step.name)
+        looks += [] if expected is None else [Look(step, collects=expected.wants_rows)]
+        looks += [Look(step, collects=True, may_break=False)] if fails and fails.step == step.name else []
+    for look, seen in zip(looks, looker.look(looks), strict=True):
+        if fails is not None and not look.may_break:
+            yield from _failure(seen, fails, test.place / "fails")
+            continue
+        if isinstance(seen, PipelineException):
+            raise seen
         rules.update(seen.rules)
-        yield from _compared(looker.spark, seen, expected, place)
-    if fails is None or fails.step != step.name:
-        return
-    place = test.place / "fails"
-    try:
-        looker.look(step, collects=True, may_break=False)
-    except PipelineException as error:
-        if fails.message.lower() not in str(error).lower():
-            yield Finding((place / "message").problem(f"it fails with another message: {error}"))
-        return
-    yield Finding((place / "step").problem(f"'{step.name}' does not fail"))
+        yield from _compared(looker.spark, seen, test.case.expect[look.step.name], test.place / "expect" / look.step.name)
+
+
+def _failure(seen: SeenStep | PipelineException, fails: ExpectedFailure, place: SourcePosition) -> Iterator[Finding]:
+    if not isinstance(seen, PipelineException):
+        yield Finding((place / "step").problem(f"'{fails.step}' does not fail"))
+    elif fails.message.lower() not in str(seen).lower():
+        yield Finding((place / "message").problem(f"it fails with another message: {seen}"))
 
 
 def _compared(spark: SparkSession, seen: SeenStep, expected: ExpectedStep, place: SourcePosition) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,10 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.preview import StepPreview, previewed
+from pipeline_platform.engine.preview import Previews, StepPreview, previewed
 from pipeline_platform.engine.scope import MicroBatch
 from pipeline_platform.engine.streaming.stream_plan import stream_frame
+from pipeline_platform.exceptions import PipelineException, ValidationException
 from pipeline_platform.frames.session import arrow_table
 from pipeline_platform.steps.load import Load
 
@@ -61,9 +62,27 @@ class SeenStep:
         self.batches.append(arrow_table(frame.limit(MOST_ROWS)).to_pylist() if collects and frame is not None else [])
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What is to be seen.
+
+    Args:
+        step: The step.
+        collects: Whether its rows are of interest.
+        may_break: Whether rules of the step itself may be broken that would stop a run.
+    """
+
+    step: Step
+    collects: bool
+    may_break: bool = True
+
+
 @dataclass(frozen=True)
 class Looker:
     """Looks at steps of a pipeline whose extracts are given.
+
+    All are looked at in one plan, as in a run, and of a stream in one query. A failure of one may be found while
+    another one is looked at, as it is in a run: then each is looked at by itself.
 
     Args:
         pipeline: The pipeline.
@@ -77,48 +96,96 @@ class Looker:
     credentials: RunCredentials
     partition: Partition | None
 
-    def look(self, step: Step, *, collects: bool, may_break: bool = True) -> SeenStep:
-        """What there is to see of a step.
+    def look(self, looks: Sequence[Look]) -> Iterator[SeenStep | PipelineException]:
+        """What there is to see of each, or why its run would fail.
 
         Args:
-            step: The step.
-            collects: Whether its rows are of interest.
-            may_break: Whether rules of the step itself may be broken that would stop a run.
+            looks: What is to be seen.
+        """
+        try:
+            yield from self._seen(looks)
+            return
+        except PipelineException as error:
+            if len(looks) == 1:
+                yield error
+                return
+        for look in looks:
+            yield from self.look([look])
+
+    def _seen(self, looks: Sequence[Look]) -> list[SeenStep | PipelineException]:
+        """What there is to see, and where a rule stops the run before that.
 
         Raises:
-            PipelineException: The run would fail.
+            PipelineException: The run fails in another way.
         """
         if self.pipeline.mode == "streaming":
-            return self._stream(step, collects=collects, may_break=may_break)
-        seen = SeenStep(step)
-        with (
-            previewed(
-                self.pipeline, step, self.spark, self.credentials, self.partition, may_break=may_break
-            ) as preview,
-            error_context(step, self.pipeline),
-        ):
-            seen.add(preview, collects=collects)
+            return self._stream(looks)
+        seen: list[SeenStep | PipelineException] = [SeenStep(look.step) for look in looks]
+        steps = [look.step for look in looks]
+        with previewed(self.pipeline, steps, self.spark, self.credentials, self.partition) as previews:
+            self._add(seen, looks, previews)
         return seen
 
-    def _stream(self, step: Step, *, collects: bool, may_break: bool) -> SeenStep:
+    def _add(self, seen: list[SeenStep | PipelineException], looks: Sequence[Look], previews: Previews) -> None:
+        for number, look in enumerate(looks):
+            one = seen[number]
+            if isinstance(one, PipelineException):
+                continue
+            try:
+                with error_context(look.step, self.pipeline):
+                    one.add(previews.of(look.step, may_break=look.may_break), collects=look.collects)
+            except ValidationException as error:
+                seen[number] = error
+
+    def _stream(self, looks: Sequence[Look]) -> list[SeenStep | PipelineException]:
         """The same of a stream, which Spark runs until all that is given is read."""
-        pipeline, seen, failures = self.pipeline, SeenStep(step), list[BaseException]()
-        shape = pipeline.shape
-        is_above = step.index in shape.streamed and step.index != shape.head
+        shape = self.pipeline.shape
+        above = {look for look in looks if look.step.index in shape.streamed and look.step.index != shape.head}
+        seen: dict[Look, SeenStep | PipelineException] = {}
+        for look in above:
+            of_one = seen[look] = SeenStep(look.step)
+            self._query(
+                lambda frame, _, one=of_one, collects=look.collects: one.add(
+                    StepPreview(one.step, frame, {}, None, frozenset()), collects=collects
+                ),
+                look.step.index,
+            )
+        below = [look for look in looks if look not in above]
+        found: list[SeenStep | PipelineException] = [SeenStep(look.step) for look in below]
 
         def take(frame: DataFrame, number: int) -> None:
+            steps = [look.step for look in below]
+            batch = MicroBatch(frame, number, {})
+            with previewed(self.pipeline, steps, frame.sparkSession, self.credentials, micro_batch=batch) as previews:
+                self._add(found, below, previews)
+            if failed := [one for one in found if isinstance(one, PipelineException)]:
+                if len(failed) == len(found):
+                    raise failed[0]
+
+        if below:
             try:
-                if is_above:
-                    seen.add(StepPreview(step, frame, {}, None, frozenset()), collects=collects)
-                    return
-                batch = MicroBatch(frame, number, {})
-                with (
-                    previewed(
-                        pipeline, step, frame.sparkSession, self.credentials, may_break=may_break, micro_batch=batch
-                    ) as preview,
-                    error_context(step, pipeline),
-                ):
-                    seen.add(preview, collects=collects)
+                self._query(take, shape.head)
+            except ValidationException as error:
+                if error not in found:
+                    raise
+        seen |= zip(below, found, strict=True)
+        return [seen[look] for look in looks]
+
+    def _query(self, take: Callable[[DataFrame, int], None], last: int) -> None:
+        """Run the stream up to a step.
+
+        Args:
+            take: Is given the rows of each micro-batch, and its number.
+            last: Index of the step.
+
+        Raises:
+            PipelineException: It fails.
+        """
+        pipeline, failures = self.pipeline, list[BaseException]()
+
+        def watched(frame: DataFrame, number: int) -> None:
+            try:
+                take(frame, number)
             except BaseException as error:
                 # Spark hands on no more than its text.
                 failures.append(error)
@@ -126,13 +193,13 @@ class Looker:
 
         load = pipeline.main_load.config
         assert isinstance(load, Load)
-        resolved = pipeline.resolve(shape.streamed)
-        frame = stream_frame(resolved, self.spark, self.credentials, step.index if is_above else shape.head)
+        resolved = pipeline.resolve(pipeline.shape.streamed)
+        frame = stream_frame(resolved, self.spark, self.credentials, last)
         with tempfile.TemporaryDirectory() as folder:
-            writer = frame.writeStream.foreachBatch(take).outputMode(load.output_mode).trigger(availableNow=True)
+            writer = frame.writeStream.foreachBatch(watched).outputMode(load.output_mode).trigger(availableNow=True)
             query = writer.option("checkpointLocation", Path(folder).as_uri()).start()
             try:
-                with error_context(pipeline.steps[shape.head], pipeline):
+                with error_context(pipeline.steps[pipeline.shape.head], pipeline):
                     query.awaitTermination()
             except BaseException:
                 if failures:
@@ -140,4 +207,3 @@ class Looker:
                 raise
             finally:
                 query.stop()
-        return seen
