@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.partitions import Partition
-from pipeline_platform.config.step import Step
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.preview import preview_steps
 from pipeline_platform.engine.spark.session import pipeline_settings, planning_session
@@ -36,6 +36,10 @@ _FEW_ROWS = {
     "spark.sql.shuffle.partitions": "1",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # The one that Spark takes by default starts a program for each file that it writes, of which a stream has many.
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
 }
 
 
@@ -151,7 +155,9 @@ def _findings(
         if isinstance(seen, PipelineException):
             raise seen
         rules.update(seen.rules)
-        yield from _compared(looker.spark, seen, test.case.expect[look.step.name], test.place / "expect" / look.step.name)
+        yield from _compared(
+            looker.spark, seen, test.case.expect[look.step.name], test.place / "expect" / look.step.name
+        )
 
 
 def _failure(seen: SeenStep | PipelineException, fails: ExpectedFailure, place: SourcePosition) -> Iterator[Finding]:

@@ -14,8 +14,8 @@ from pipeline_platform.frames.columns import nullable_columns
 from pipeline_platform.frames.session import frame_of
 from pipeline_platform.testing.file_format import GivenRows
 from pipeline_platform.testing.given_frame import GivenFrame, GivenStream
-from pipeline_platform.testing.reading import PipelineTest
 from pipeline_platform.testing.inferred_types import inferred_schema
+from pipeline_platform.testing.reading import PipelineTest
 from pipeline_platform.testing.rows import parsed_schema, typed_rows
 
 if TYPE_CHECKING:

@@ -158,9 +158,9 @@ class Looker:
             batch = MicroBatch(frame, number, {})
             with previewed(self.pipeline, steps, frame.sparkSession, self.credentials, micro_batch=batch) as previews:
                 self._add(found, below, previews)
-            if failed := [one for one in found if isinstance(one, PipelineException)]:
-                if len(failed) == len(found):
-                    raise failed[0]
+            failed = [one for one in found if isinstance(one, PipelineException)]
+            if len(failed) == len(found):
+                raise failed[0]
 
         if below:
             try:

@@ -7,7 +7,7 @@ import binascii
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -173,7 +173,7 @@ def _decimal(text: str, precision: int, scale: int) -> Decimal:
     written = int("".join(map(str, digits)))
     shift = scale + exponent
     unscaled, left = (written * 10**shift, 0) if shift >= 0 else divmod(written, 10**-shift)
-    if left or len(str(unscaled)) > precision and unscaled:
+    if left or (len(str(unscaled)) > precision and unscaled):
         raise _Misfit("does not fit")
     return Decimal((sign if unscaled else 0, tuple(map(int, str(unscaled))), -scale))
 
