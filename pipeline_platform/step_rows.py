@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from pipeline_platform.config.config_error import refused
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.config.variables import VariableValue
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.preview import StepPreview, preview_steps, previewed
 from pipeline_platform.engine.spark.session import planning_session
-from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import arrow_table
 from pipeline_platform.redaction import MASK, redact
@@ -29,6 +31,9 @@ from pipeline_platform.registry import method_registry
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
+    from pyspark.sql.types import StructType
+
+    from pipeline_platform.testing.reading import PipelineTest
 
 DEFAULT_LIMIT = 20
 """How many rows are shown."""
@@ -141,11 +146,45 @@ def step_rows(pipeline: PipelineConfig, step: str, limit: int, partition: Partit
     """
     with _previewed(pipeline, step, partition) as looked_at:
         frame = looked_at.frame
-        kinds = [field.dataType.simpleString() for field in frame.schema.fields]
         with error_context(looked_at.step, pipeline):
             table = arrow_table(frame.select(*_columns(looked_at)).limit(limit + 1))
-        rows = [tuple(row.values()) for row in table.to_pylist()]
-        return StepRows(step, frame.columns, kinds, rows[:limit], len(rows) > limit)
+        return _shown_rows(step, frame.schema, table.to_pylist(), limit)
+
+
+def test_rows(test: PipelineTest, step: str, limit: int, partition: Partition | None) -> StepRows:
+    """The rows of a step that come of those that a test gives, without any system; none is hidden.
+
+    Args:
+        test: The test.
+        step: Name of the step.
+        limit: How many rows at most.
+        partition: What the test loads; of a pipeline with partitions.
+
+    Raises:
+        PipelineException: There is no such step, the test gives no rows for what it needs, or it can't be carried out.
+    """
+    from pipeline_platform.testing.carrying_out import looker_of
+    from pipeline_platform.testing.reading import not_given
+    from pipeline_platform.testing.seen import Look
+
+    looked_at = _step(test.pipeline, step)
+    # A validation looks at what its input makes.
+    made_by = test.pipeline.steps[looked_at.inputs[0].step] if looked_at.type == "validate" else looked_at
+    if problems := list(not_given(test, [made_by])):
+        raise refused(problems)
+    with looker_of(test, partition) as looker:
+        (seen,) = looker.look([Look(looker.pipeline.steps[made_by.index], collects=True)])
+    if isinstance(seen, PipelineException):
+        raise seen
+    assert seen.schema is not None
+    return _shown_rows(step, seen.schema, [row for batch in seen.batches for row in batch], limit)
+
+
+def _shown_rows(step: str, columns: StructType, rows: Sequence[Mapping[str, Any]], limit: int) -> StepRows:
+    names = [field.name for field in columns.fields]
+    kinds = [field.dataType.simpleString() for field in columns.fields]
+    shown = [tuple(row[name] for name in names) for row in rows[:limit]]
+    return StepRows(step, names, kinds, shown, len(rows) > limit)
 
 
 def plan_text(pipeline: PipelineConfig, step: str, partition: Partition | None) -> str:
@@ -167,12 +206,7 @@ def plan_text(pipeline: PipelineConfig, step: str, partition: Partition | None) 
 
 @contextmanager
 def _previewed(pipeline: PipelineConfig, name: str, partition: Partition | None) -> Generator[StepPreview]:
-    names = [step.name for step in pipeline.steps]
-    if name not in names:
-        raise PipelineConfigurationException(
-            f"there is no step called {name}; the steps are {', '.join(names)}", location=pipeline.location
-        )
-    step = pipeline.step(name)
+    step = _step(pipeline, name)
     pipeline.require_ready(preview_steps(pipeline, step), partition)
     with (
         planning_session(pipeline) as spark,
@@ -180,6 +214,15 @@ def _previewed(pipeline: PipelineConfig, name: str, partition: Partition | None)
         previewed(pipeline, [step], spark, credentials, partition) as previews,
     ):
         yield previews.of(step, judges=False)
+
+
+def _step(pipeline: PipelineConfig, name: str) -> Step:
+    names = [step.name for step in pipeline.steps]
+    if name not in names:
+        raise PipelineConfigurationException(
+            f"there is no step called {name}; the steps are {', '.join(names)}", location=pipeline.location
+        )
+    return pipeline.step(name)
 
 
 def _columns(looked_at: StepPreview) -> list[Column]:

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_platform.cli.output import FAILED
+from pipeline_platform.cli.recording import record_test
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.registry import method_registry
+
+ROWS = 20
+"""How many rows of an extract are recorded."""
+
 
 # What carries tests out is imported by this command alone: no other has to wait for it.
 if TYPE_CHECKING:
@@ -32,7 +37,12 @@ def run_tests(
         ),
     ] = None,
     named: Annotated[
-        str | None, typer.Option("--name", metavar="TEXT", help="Only the tests whose name has this in it.")
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEXT",
+            help="Only the tests whose name has this in it; with --record, the name of the test.",
+        ),
     ] = None,
     changed_since: Annotated[
         str | None,
@@ -44,12 +54,68 @@ def run_tests(
     coverage: Annotated[
         bool, typer.Option("--coverage", help="Also print which steps and rules no test looks at.")
     ] = False,
+    recorded: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="FILE",
+            help="Make a test of this pipeline from the first rows of its real sources, instead of running any.",
+        ),
+    ] = None,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--step",
+            metavar="NAME",
+            help="With --record: a step whose rows are expected; the loads by default. May be given repeatedly.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --record: rows of each extract; 20 by default.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXTRACT=SQL",
+            help="With --record: a condition for the rows of an extract. May be given repeatedly.",
+        ),
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option(metavar="KEY", help="With --record: the partition that is loaded.")
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--var", metavar="NAME=VALUE", help="With --record: value of a variable. May be given repeatedly."
+        ),
+    ] = None,
 ) -> None:
     """Run the tests of pipelines, without any system: exit code 0 when all passed, 1 when one failed or there is none.
 
     A test gives rows for the extracts of a pipeline and says what it expects of other steps. All run in one Spark
     session, and nothing is written.
+
+    With --record, the first rows that the extracts read from their real sources become a test, with what comes of them;
+    it is added to the file in the folder tests beside the pipeline. For values of columns that are marked as sensitive,
+    that look like secrets, or that such columns are made of, it has others of the same shape.
     """
+    if recorded is not None:
+        if paths or changed_since is not None or junit_file is not None or coverage:
+            raise typer.BadParameter(
+                "--record takes one pipeline, and runs no tests: leave the other paths and options out"
+            )
+        record_test(
+            recorded,
+            steps=steps or [],
+            name=named,
+            limit=limit or ROWS,
+            where=where or [],
+            partition=partition,
+            variables=variables or [],
+        )
+        return
+    if steps or limit or where or partition or variables:
+        raise typer.BadParameter("--step, --limit, --where, --partition and --var go with --record")
     from rich.console import Console
     from rich.text import Text
 
@@ -145,15 +211,18 @@ def _carried_out(test: PipelineTest) -> TestResult:
     from pipeline_platform.testing.carrying_out import TestResult, carry_out
 
     try:
-        partition = _partition(test)
+        partition = partition_of(test)
     except PipelineConfigurationException as error:
         told = error.locate(test.pipeline.location)
         return TestResult(test, error=str((test.place / "partition").problem(told.message, hint=told.hint)))
     return carry_out(test, partition)
 
 
-def _partition(test: PipelineTest) -> Partition | None:
+def partition_of(test: PipelineTest) -> Partition | None:
     """What a test loads.
+
+    Args:
+        test: The test.
 
     Raises:
         PipelineConfigurationException: There is no such partition, or one run can't load all of them.

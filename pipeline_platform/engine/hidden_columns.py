@@ -22,12 +22,7 @@ def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame],
         frames: What its extracts and transforms make, as planned.
         step: An extract or a transform.
     """
-    marked = frozenset(
-        name.lower()
-        for one in pipeline.steps
-        if isinstance(one.config, Validate)
-        for name in one.config.sensitive_columns
-    )
+    marked = _marked(pipeline)
     found: dict[int, frozenset[str]] = {}
     for index in sorted(pipeline.upstream_of({step.index})):
         if index in frames:
@@ -46,3 +41,39 @@ def _hidden(planned: PlannedFrame, above: Mapping[int, frozenset[str]], marked: 
         if column.name.lower() in marked or looks_secret(column.name) or is_made_of_hidden:
             names.add(column.name)
     return frozenset(names)
+
+
+def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame]) -> Mapping[int, frozenset[str]]:
+    """The columns of each frame that are marked as sensitive, look like secrets, or that such a column is made of.
+
+    Args:
+        pipeline: The pipeline.
+        frames: What its extracts and transforms make, as planned.
+
+    Returns:
+        By step index.
+    """
+    marked = _marked(pipeline)
+    found: dict[int, set[str]] = {
+        index: {one.name for one in planned.columns if one.name.lower() in marked or looks_secret(one.name)}
+        for index, planned in frames.items()
+    }
+    for index in sorted(frames, reverse=True):
+        planned = frames[index]
+        above = [edge.step for edge in planned.step.inputs if edge.step in frames]
+        for name in found[index]:
+            every = [(step, one.name) for step in above for one in frames[step].columns]
+            for step, column in planned.lineage.get(name, every):
+                if step in found:
+                    found[step].add(column)
+    return {index: frozenset(names) for index, names in found.items()}
+
+
+def _marked(pipeline: PipelineConfig) -> frozenset[str]:
+    """Names, in lower case, of the columns that are marked as sensitive."""
+    return frozenset(
+        name.lower()
+        for one in pipeline.steps
+        if isinstance(one.config, Validate)
+        for name in one.config.sensitive_columns
+    )

@@ -13,7 +13,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import broken_rules
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.hidden_columns import hidden_columns
+from pipeline_platform.engine.hidden_columns import hidden_columns, sensitive_sources
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
 from pipeline_platform.engine.scope import MicroBatch
@@ -97,6 +97,10 @@ class Previews:
         made_by = step if step.type in ("extract", "transform") else self._pipeline.steps[step.inputs[0].step]
         hidden = hidden_columns(self._pipeline, self._planned.frames, made_by)
         return StepPreview(step, self._frame(step, made_by), rules, quarantined, hidden)
+
+    def sensitive_sources(self) -> Mapping[int, frozenset[str]]:
+        """As `engine.hidden_columns.sensitive_sources`."""
+        return sensitive_sources(self._pipeline, self._planned.frames)
 
     def _result(self, number: int) -> BlockResult:
         if number not in self._results:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.config.config_error import ConfigError, did_you_mean
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.partitions import Partition
-from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.preview import preview_steps
 from pipeline_platform.engine.spark.session import pipeline_settings, planning_session
@@ -94,19 +93,32 @@ def carry_out(test: PipelineTest, partition: Partition | None) -> TestResult:
     rules: dict[tuple[int, str], int] = {}
     told: str | None = None
     try:
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            _session(test) as spark,
-            closing(RunCredentials.from_environment("test", test.pipeline.location)) as credentials,
-        ):
-            pipeline = with_given_rows(test, spark, Path(folder))
-            looker = Looker(pipeline, spark, credentials, partition)
-            for found in _findings(test, looker, pipeline, rules):
+        with looker_of(test, partition) as looker:
+            for found in _findings(test, looker, rules):
                 findings.append(found)
     except PipelineException as error:
         problems = getattr(error, "problems", ())
         told = "\n".join(map(str, problems)) or str(error.locate(test.pipeline.location))
     return TestResult(test, findings, told, time.monotonic() - began, rules)
+
+
+@contextmanager
+def looker_of(test: PipelineTest, partition: Partition | None) -> Generator[Looker]:
+    """What looks at the steps of a test's pipeline, with its rows in place of what the extracts read.
+
+    Args:
+        test: The test.
+        partition: What is loaded; of a pipeline with partitions.
+
+    Raises:
+        PipelineException: Rows don't fit their columns, or no session can be had that fits the test.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _session(test) as spark,
+        closing(RunCredentials.from_environment("test", test.pipeline.location)) as credentials,
+    ):
+        yield Looker(with_given_rows(test, spark, Path(folder)), spark, credentials, partition)
 
 
 @contextmanager
@@ -128,15 +140,12 @@ def _session(test: PipelineTest) -> Generator[SparkSession]:
             yield spark
 
 
-def _findings(
-    test: PipelineTest, looker: Looker, pipeline: PipelineConfig, rules: dict[tuple[int, str], int]
-) -> Iterator[Finding]:
+def _findings(test: PipelineTest, looker: Looker, rules: dict[tuple[int, str], int]) -> Iterator[Finding]:
     """What of the steps is otherwise than expected.
 
     Args:
         test: The test.
         looker: Looks at its steps.
-        pipeline: The pipeline, with the rows that are given.
         rules: Gets the rows that broke each rule.
 
     Raises:
@@ -144,7 +153,7 @@ def _findings(
     """
     fails = test.case.fails
     looks: list[Look] = []
-    for step in (pipeline.steps[one.index] for one in test.wanted):
+    for step in (looker.pipeline.steps[one.index] for one in test.wanted):
         expected = test.case.expect.get(step.name)
         looks += [] if expected is None else [Look(step, collects=expected.wants_rows)]
         looks += [Look(step, collects=True, may_break=False)] if fails and fails.step == step.name else []

@@ -11,7 +11,13 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from pipeline_platform.config.config_error import ConfigError, did_you_mean, in_order, refused
-from pipeline_platform.config.documents.document import DocumentError, SourcePosition, json_type, read_document
+from pipeline_platform.config.documents.document import (
+    Document,
+    DocumentError,
+    SourcePosition,
+    json_type,
+    read_document,
+)
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.loader import load_pipeline, variables_of
 from pipeline_platform.config.located_errors import located_errors
@@ -19,6 +25,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods, Step, StepType
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.engine.preview import preview_steps
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.testing.file_format import ExpectedStep, TestCase, TestFile
 
@@ -88,7 +95,47 @@ def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
         document = read_document(path)
     except DocumentError as error:
         raise refused([error.problem]) from error
-    root = SourcePosition(document)
+    return tests_in(document, methods)
+
+
+def test_named(file: Path, name: str, methods: Methods) -> PipelineTest:
+    """The test of a pipeline with a name.
+
+    Args:
+        file: The pipeline; its tests are in the file of the same name in the folder `tests` beside it.
+        name: The name, or a part of it that no other test has.
+        methods: The methods that a step may name.
+
+    Raises:
+        PipelineConfigurationException: There is none or more than one, or the file of tests has errors.
+    """
+    path = file.parent / TESTS / file.name
+    tests = read_tests(path, methods) if path.is_file() else []
+    found = [one for one in tests if one.case.name == name]
+    found = found or [one for one in tests if name.lower() in one.case.name.lower()]
+    if len(found) == 1:
+        return found[0]
+    if not tests:
+        raise PipelineConfigurationException(
+            f"there are no tests of {file}: there is no file '{path}'",
+            hint=f"make one of real rows: pipeline-platform test --record {file}",
+        )
+    listed = "".join(f"\n  {one.case.name}" for one in found or tests)
+    what = f"several tests of {path} have '{name}' in their names" if found else f"no test in {path} is called '{name}'"
+    raise PipelineConfigurationException(f"{what}:{listed}" if found else f"{what}; there are{listed}")
+
+
+def tests_in(document: Document, methods: Methods) -> list[PipelineTest]:
+    """As `read_tests`, of a file that is read.
+
+    Args:
+        document: The file.
+        methods: The methods that a step may name.
+
+    Raises:
+        PipelineConfigurationException: As `read_tests`.
+    """
+    root, path = SourcePosition(document), document.path
     if document.problems:
         raise refused(document.problems)
     value: object = document.value
@@ -186,7 +233,7 @@ def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
             )
             hint = f"rows are given for extracts: {', '.join(sorted(extracts))}"
             yield (place / "given" / name).problem(message, on_key=True, hint=hint)
-    yield from _not_given(test)
+    yield from not_given(test, test.wanted)
     if (case.partition is None) != (pipeline.partitions is None):
         message = "the pipeline has no partitions" if pipeline.partitions is None else "the pipeline has partitions"
         hint = None if pipeline.partitions is None else "say which one the test is about, in 'partition'"
@@ -200,10 +247,15 @@ def _mistakes(test: PipelineTest) -> Iterator[ConfigError]:
             yield here.problem("the pipeline is no stream: expected 'rows'", on_key=True)
 
 
-def _not_given(test: PipelineTest) -> Iterator[ConfigError]:
-    """The extracts that are needed, and that no rows are given for."""
+def not_given(test: PipelineTest, steps: Iterable[Step]) -> Iterator[ConfigError]:
+    """The extracts that steps need, and that a test gives no rows for.
+
+    Args:
+        test: The test.
+        steps: The steps.
+    """
     told: set[int] = set()
-    for step in test.wanted:
+    for step in steps:
         for index in sorted(preview_steps(test.pipeline, step) - told):
             needed = test.pipeline.steps[index]
             is_read = isinstance(needed.config, Extract) and needed.config.dataset() is not None

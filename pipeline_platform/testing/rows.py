@@ -34,7 +34,6 @@ def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -
             problem for each. Or a column has a type whose values can't be written in JSON.
     """
     import pyarrow
-    from pyspark.sql.pandas.types import to_arrow_schema
 
     for name, kind in unreadable_types(schema):
         message = f"'{name}' has the type {kind.simpleString().upper()}, whose values can't be written in a test"
@@ -45,7 +44,19 @@ def typed_rows(spark: SparkSession, place: SourcePosition, schema: StructType) -
     rows = [reader.row(place / number, open_schema) for number in range(len(cast("list[Any]", place.value)))]
     if reader.problems:
         raise refused(reader.problems)
-    return arrow.Table.from_pylist(rows, schema=to_arrow_schema(open_schema))
+    return arrow.Table.from_pylist(rows, schema=arrow_schema_of(open_schema))
+
+
+def arrow_schema_of(schema: StructType) -> Any:
+    """The columns as pyarrow has them, with times in UTC.
+
+    Args:
+        schema: The columns.
+    """
+    from pyspark.sql.pandas import types
+
+    of_arrow: Any = types
+    return of_arrow.to_arrow_schema(schema)
 
 
 def _zone(spark: SparkSession) -> tzinfo:
