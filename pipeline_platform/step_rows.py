@@ -151,7 +151,7 @@ def step_rows(pipeline: PipelineConfig, step: str, limit: int, partition: Partit
         return _shown_rows(step, frame.schema, table.to_pylist(), limit)
 
 
-def test_rows(test: PipelineTest, step: str, limit: int, partition: Partition | None) -> StepRows:
+def rows_in_test(test: PipelineTest, step: str, limit: int, partition: Partition | None) -> StepRows:
     """The rows of a step that come of those that a test gives, without any system; none is hidden.
 
     Args:

@@ -29,7 +29,7 @@ def show(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Show what comes of the rows of this test, a part of its name will do; reads no system.",
+            help="Show what comes of the rows of this test, named in part or whole; no system is read.",
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the columns and the rows as JSON.")] = False,
@@ -70,15 +70,15 @@ def _of_test(file: Path, step: str, limit: int, name: str) -> StepRows:
     from rich.console import Console
 
     from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
-    from pipeline_platform.step_rows import test_rows
-    from pipeline_platform.testing.reading import test_named
+    from pipeline_platform.step_rows import rows_in_test
+    from pipeline_platform.testing.reading import named_test
 
     try:
-        test = test_named(file, name, method_registry())
+        test = named_test(file, name, method_registry())
         if test.case.now is not None:
             os.environ.setdefault(SERVER_VARIABLE, Use.NEVER)
         with Console(stderr=True).status(f"{test.pipeline.name}: {test.case.name}"):
-            return test_rows(test, step, limit, partition_of(test))
+            return rows_in_test(test, step, limit, partition_of(test))
     except PipelineException as error:
         problems = getattr(error, "problems", ())
         typer.echo("\n".join(map(str, problems)) or str(error), err=True)

@@ -98,7 +98,7 @@ def read_tests(path: Path, methods: Methods) -> list[PipelineTest]:
     return tests_in(document, methods)
 
 
-def test_named(file: Path, name: str, methods: Methods) -> PipelineTest:
+def named_test(file: Path, name: str, methods: Methods) -> PipelineTest:
     """The test of a pipeline with a name.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from pipeline_platform.engine.spark.session import planning_session
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.session import arrow_table
 from pipeline_platform.testing.rows import arrow_schema_of
-from pipeline_platform.testing.stand_ins import StandIns, holds_secret, single_values
+from pipeline_platform.testing.stand_ins import StandIns, holds_secret, is_telling, single_values
 from pipeline_platform.testing.values import unreadable_types
 
 if TYPE_CHECKING:
@@ -151,16 +151,18 @@ def _without_sensitive(extracts: Sequence[ExtractedRows]) -> list[ExtractedRows]
     Raises:
         PipelineConfigurationException: There are not enough values for them.
     """
-    found: list[ExtractedRows] = []
-    real: set[Any] = set()
-    for one in extracts:
-        values = {
-            kind.name: {key for row in one.rows for key in single_values(row[kind.name], kind.dataType)}
-            for kind in one.columns.fields
+    values = {
+        (one.step.index, column.name): {
+            key for row in one.rows for key in single_values(row[column.name], column.dataType)
         }
-        hidden = one.hidden | {name for name, keys in values.items() if holds_secret(keys)}
-        real |= {key for name in hidden for key in values[name]}
-        found.append(replace(one, hidden=hidden))
+        for one in extracts
+        for column in one.columns.fields
+    }
+    hidden = _hidden({(one.step.index, name) for one in extracts for name in one.hidden}, values)
+    found = [
+        replace(one, hidden=frozenset(name for index, name in hidden if index == one.step.index)) for one in extracts
+    ]
+    real = {key for column in hidden for key in values[column]}
     stand_ins = StandIns(frozenset(real))
     try:
         found = [_changed(one, stand_ins, is_hidden=True) for one in found]
@@ -169,6 +171,23 @@ def _without_sensitive(extracts: Sequence[ExtractedRows]) -> list[ExtractedRows]
             f"a sensitive column has too many different values: {error}", hint="record fewer rows: --limit"
         ) from error
     return [_changed(one, stand_ins, is_hidden=False) for one in found]
+
+
+def _hidden(marked: Set[tuple[int, str]], values: Mapping[tuple[int, str], Set[Any]]) -> Set[tuple[int, str]]:
+    """The columns that are hidden: also those of the same name, and those that share a value with one or hold a secret.
+
+    Args:
+        marked: Those that are known to be sensitive, by step index and name.
+        values: What is in each column.
+    """
+    names = {name.lower() for _, name in marked}
+    hidden = {column for column, keys in values.items() if column[1].lower() in names or holds_secret(keys)}
+    while True:
+        real = {key for column in hidden for key in values[column] if is_telling(key)}
+        more = {column for column, keys in values.items() if not real.isdisjoint(keys)}
+        if more <= hidden:
+            return hidden
+        hidden |= more
 
 
 def _changed(extract: ExtractedRows, stand_ins: StandIns, *, is_hidden: bool) -> ExtractedRows:

@@ -20,8 +20,8 @@ from pipeline_platform.testing.reading import TESTS, PipelineTest, tests_in
 from pipeline_platform.testing.real_rows import RealRows, extracts_for, real_rows, writable_columns
 from pipeline_platform.testing.seen import MOST_ROWS, Look, SeenStep
 from pipeline_platform.testing.stand_ins import holds_secret, single_values
-from pipeline_platform.testing.test_text import new_file, text_of_test, with_test
 from pipeline_platform.testing.written_rows import in_order, written_row, written_schema
+from pipeline_platform.testing.written_test import new_file, text_of_test, with_test
 
 _CHOOSE = 'choose rows that belong together, such as --where "{name}=id IN (1, 2)"; --limit reads more'
 
@@ -91,7 +91,10 @@ def record(
         f"stand-ins are in {', '.join(sorted(one.hidden))} of {one.step.name}" for one in real.extracts if one.hidden
     ]
     draft, seen = _carried_out(_draft(place, name, pipeline, request, real, methods), steps, partition)
-    notes += [f"{one} only warns in it: it looks at more than these rows" for one in draft.heading.get("warnOnly", ())]
+    notes += [
+        f"'{one}' only warns in this test, as it is about more rows than these"
+        for one in draft.heading.get("warnOnly", ())
+    ]
     if not any(_rows(one) for one in seen):
         raise _nothing(pipeline, real, steps)
     expected = [_Expected.of(one) for one in seen]
@@ -103,7 +106,7 @@ def record(
         told = result.error or result.findings[0].problem.message
         raise PipelineConfigurationException(f"a run on the same rows makes others each time: {told}")
     place.write(draft.text(_texts(expected)))
-    notes += [f"{', '.join(one.left_out)} of {one.step} {one.why} not expected" for one in expected if one.left_out]
+    notes += [f"not expected of {one.step}: {', '.join(one.left_out)}, {one.why}" for one in expected if one.left_out]
     given = {one.step.name: len(one.rows) for one in real.extracts}
     return Recording(place.path, name, given, {one.step: len(one.rows) for one in expected}, notes)
 
@@ -330,7 +333,7 @@ class _Expected:
         secret = [one.name for one in schema.fields if holds_secret(_single(rows, one))]
         names = [name for name in writable_columns(schema) if name not in secret]
         left_out = [one.name for one in schema.fields if one.name not in names]
-        return cls(seen.step.name, schema, names, rows, left_out, "can't be written, and are")
+        return cls(seen.step.name, schema, names, rows, left_out, "whose values a test can't or must not hold")
 
     def without_changing(self, again: Sequence[Mapping[str, Any]]) -> _Expected:
         """Without the columns that have other values when the run is repeated."""
@@ -342,7 +345,7 @@ class _Expected:
         if not changing:
             return self
         names = [name for name in self.names if name not in changing]
-        return replace(self, names=names, left_out=[*self.left_out, *changing], why="are others in each run, and are")
+        return replace(self, names=names, left_out=[*self.left_out, *changing], why="whose values each run makes anew")
 
     @property
     def text(self) -> Sequence[str] | str:
@@ -356,7 +359,7 @@ class _Expected:
 
 
 def _single(rows: Sequence[Mapping[str, Any]], column: Any) -> list[Any]:
-    return [one for row in rows for one in single_values(row[column.name], column.dataType)]
+    return list(single_values([row[column.name] for row in rows], column.dataType))
 
 
 def _texts(expected: Sequence[_Expected]) -> dict[str, Sequence[str] | str]:

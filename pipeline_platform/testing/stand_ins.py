@@ -25,9 +25,9 @@ _TRIES = 50
 _EXACT = Context(prec=80)
 _FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _SHORTEST_TEXT = 4
-"""Of a text for which there is a stand-in, to be replaced wherever it is all of a value."""
+_SHORTEST_NUMBER = 6
 _SHORTEST_PART = 6
-"""The same of one that is a part of a value, and of a number in digits."""
+"""Of a text that is replaced where it is a part of another one."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class StandIns:
         return _mapped(value, kind, self._stand_in)
 
     def elsewhere(self, value: Any, kind: DataType) -> Any:
-        """A value of another column, without what there are stand-ins for.
+        """A value of another column, in whose texts stand-ins are in place of what they stand for.
 
         Args:
             value: As pyarrow hands it to Python.
@@ -77,24 +77,20 @@ class StandIns:
         return isinstance(made, bool) or (key not in self.real and key not in self._taken)
 
     def _known(self, value: Any) -> Any:
-        key = _key(value)
-        if isinstance(value, str):
-            if key in self._given and len(value) >= _SHORTEST_TEXT:
-                return self._given[key]
-            for real, made in self._given.items():
-                if isinstance(real, str) and len(real) >= _SHORTEST_PART and real in value:
-                    value = value.replace(real, made)
+        if not isinstance(value, str):
             return value
-        is_long = isinstance(value, (int, Decimal)) and len(str(value)) >= _SHORTEST_PART
-        return _as_type_of(value, self._given[key]) if is_long and key in self._given else value
+        for real, made in self._given.items():
+            if isinstance(real, str) and len(real) >= _SHORTEST_PART and real in value:
+                value = value.replace(real, made)
+        return value
 
 
-def single_values(value: Any, kind: DataType) -> Iterator[Any]:
-    """What a value consists of, as `StandIns` counts it.
+def single_values(column: Iterable[Any], kind: DataType) -> Iterator[Any]:
+    """What the values of a column consist of, as `StandIns` counts it.
 
     Args:
-        value: As pyarrow hands it to Python.
-        kind: Its type.
+        column: The values, as pyarrow hands them to Python.
+        kind: Their type.
     """
     found: list[Any] = []
 
@@ -102,8 +98,20 @@ def single_values(value: Any, kind: DataType) -> Iterator[Any]:
         found.append(_key(one))
         return one
 
-    _mapped(value, kind, note)
+    for value in column:
+        _mapped(value, kind, note)
     yield from (key for key in found if key is not None)
+
+
+def is_telling(key: Any) -> bool:
+    """Whether a value is long enough for another column to have it by more than chance.
+
+    Args:
+        key: Of `single_values`.
+    """
+    if isinstance(key, tuple):
+        return len(str(abs(cast("Any", key)[1]))) >= _SHORTEST_NUMBER
+    return isinstance(key, (str, bytes)) and len(key) >= _SHORTEST_TEXT
 
 
 def holds_secret(values: Iterable[Any]) -> bool:
@@ -136,7 +144,7 @@ def _key(value: Any) -> Any:
     """The same for values that a join takes for the same; None for one that stays."""
     match value:
         case bool():
-            return "boolean", value
+            return value
         case float() if not math.isfinite(value):
             return None
         case int() | float() | Decimal():
