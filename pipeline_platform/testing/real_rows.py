@@ -152,9 +152,7 @@ def _without_sensitive(extracts: Sequence[ExtractedRows]) -> list[ExtractedRows]
         PipelineConfigurationException: There are not enough values for them.
     """
     values = {
-        (one.step.index, column.name): {
-            key for row in one.rows for key in single_values(row[column.name], column.dataType)
-        }
+        (one.step.index, column.name): set(single_values([row[column.name] for row in one.rows], column.dataType))
         for one in extracts
         for column in one.columns.fields
     }
