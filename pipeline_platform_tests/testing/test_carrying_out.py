@@ -152,6 +152,30 @@ def test_nothing_is_read_or_written(spark: SparkSession, tmp_path: Path, monkeyp
     assert not (tmp_path / "lake").exists()
 
 
+def test_each_step_is_seen_as_it_is_in_its_turn(spark: SparkSession, tmp_path: Path) -> None:
+    first = {**ORDERS["steps"][5], "name": "all", "config": {"path": "s3a://nowhere/all", "input": "orders"}}
+    last = {**ORDERS["steps"][5], "name": "good", "config": {"path": "s3a://nowhere/good", "input": "orders"}}
+    twice = {**ORDERS, "steps": [ORDERS["steps"][0], first, ORDERS["steps"][2], last]}
+    came = result(
+        spark,
+        tmp_path,
+        pipeline=twice,
+        given={"raw": RAW},
+        expect={"raw": {"count": 4}, "all": {"count": 4}, "has_customer": 1, "good": {"count": 3}},
+    )
+    assert came.passed, (came.error, [str(finding.problem) for finding in came.findings])
+
+
+def test_what_one_step_fails_at_does_not_hide_another(spark: SparkSession, tmp_path: Path) -> None:
+    rules = [{"name": "even", "rule": "1 / (id - 1) > 0"}]
+    divided = {**ORDERS["steps"][3], "name": "divided", "config": {"input": "orders", "rules": rules}}
+    broken = {**ORDERS, "steps": [ORDERS["steps"][0], ORDERS["steps"][2], divided, ORDERS["steps"][5]]}
+    test = {"given": {"raw": RAW}, "expect": {"has_customer": 1}}
+    fails = {"step": "divided", "message": "division by zero"}
+    came = result(spark, tmp_path, pipeline=broken, **test, fails=fails)
+    assert came.passed, (came.error, [str(finding.problem) for finding in came.findings])
+
+
 STREAM: dict[str, Any] = {
     "name": "visits",
     "mode": "streaming",
