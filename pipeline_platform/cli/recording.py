@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,12 +43,9 @@ def record_test(
     from rich.console import Console
     from rich.text import Text
 
-    from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
     from pipeline_platform.step_rows import chosen_partition
     from pipeline_platform.testing.recording import Request, record
 
-    # A test with the current time needs Spark in this process.
-    os.environ.setdefault(SERVER_VARIABLE, Use.NEVER)
     console = Console(stderr=True)
     request = Request(steps, name, limit, _conditions(where), list(values), partition)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from pipeline_platform.config.documents.document import Document, DocumentError,
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException, ValidationException
 from pipeline_platform.testing.carrying_out import carry_out, looker_of
 from pipeline_platform.testing.comparison import difference
@@ -87,6 +89,9 @@ def record(
     name = place.name_for(request.name)
     steps = _wanted(pipeline, request)
     real = real_rows(pipeline, steps, request.limit, request.where, partition)
+    if real.uses_clock:
+        # A server has its own clock.
+        os.environ.setdefault(SERVER_VARIABLE, Use.NEVER)
     notes = [
         f"stand-ins are in {', '.join(sorted(one.hidden))} of {one.step.name}" for one in real.extracts if one.hidden
     ]

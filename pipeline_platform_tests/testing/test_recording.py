@@ -37,7 +37,11 @@ VALUES = {
     ),
 }
 PEOPLE = "id,name,email,ssn\n1,Ann,ann@example.com,123456789\n2,Bo,bo@example.com,987654321\n3,Cy,cy@example.com,5\n"
-ORDERS = "number,mail,ssn,note\n10,cy@example.com,5,\n11,bo@example.com,987654321,call bo@example.com\n12,ann@example.com,7,\n"
+ORDERS = """number,mail,ssn,note
+10,cy@example.com,5,
+11,bo@example.com,987654321,call bo@example.com
+12,ann@example.com,7,
+"""
 REAL = re.compile(r"(ann|bo|cy)@|123456789|987654321")
 
 
