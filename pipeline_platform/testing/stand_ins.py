@@ -214,7 +214,7 @@ def _numbers(value: float | Decimal, drawn: random.Random) -> Iterator[Decimal]:
     assert isinstance(exponent, int)
     # The smallest numbers of as many digits fit each type that the value fits.
     least = 10 ** (len(digits) - 1)
-    most = {1: 9, 3: 127}.get(len(digits), least * 2 - 1)
+    most = {1: 9, 3: 127}.get(len(digits)) or least * 2 - 1
     drawn_ones = (drawn.randint(least, most) for _ in range(_TRIES))
     for unscaled in chain(drawn_ones, range(least, most + 1), range(1, 128)):
         yield Decimal((sign, tuple(map(int, str(unscaled))), exponent))

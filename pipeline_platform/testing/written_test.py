@@ -72,8 +72,8 @@ def with_test(document: Document, test: str) -> str:
         document: The file, which has tests.
         test: The test.
     """
-    tests: Any = document.root.parts["tests"].parts  # pyright: ignore[reportOptionalSubscript, reportArgumentType, reportCallIssue]
-    last = tests[-1]
+    root: Any = document.root
+    last = root.parts["tests"].parts[-1]
     before = document.text[: last.start]
     line = before.rpartition("\n")[2]
     indent = line if not line.strip() else _INDENT * 2

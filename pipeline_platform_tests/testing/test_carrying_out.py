@@ -170,9 +170,9 @@ def test_what_one_step_fails_at_does_not_hide_another(spark: SparkSession, tmp_p
     rules = [{"name": "even", "rule": "1 / (id - 1) > 0"}]
     divided = {**ORDERS["steps"][3], "name": "divided", "config": {"input": "orders", "rules": rules}}
     broken = {**ORDERS, "steps": [ORDERS["steps"][0], ORDERS["steps"][2], divided, ORDERS["steps"][5]]}
-    test = {"given": {"raw": RAW}, "expect": {"has_customer": 1}}
     fails = {"step": "divided", "message": "division by zero"}
-    came = result(spark, tmp_path, pipeline=broken, **test, fails=fails)
+    expect = {"has_customer": 1}
+    came = result(spark, tmp_path, pipeline=broken, given={"raw": RAW}, expect=expect, fails=fails)
     assert came.passed, (came.error, [str(finding.problem) for finding in came.findings])
 
 
