@@ -123,7 +123,8 @@ def chosen_partition(pipeline: PipelineConfig, key: str | None) -> Partition | N
     """
     if (key is None) != (pipeline.partitions is None):
         wrong = "has no partitions" if key is not None else "has partitions: say which one is looked at"
-        raise PipelineConfigurationException(f"the pipeline {wrong}", location=pipeline.location)
+        hint = None if key is not None else "--partition KEY names it on the command line"
+        raise PipelineConfigurationException(f"the pipeline {wrong}", location=pipeline.location, hint=hint)
     if key is None:
         return None
     # Dagster says which there are, and only those who have partitions wait for its import.

@@ -17,6 +17,8 @@ from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.preview import Previews, preview_steps, previewed
 from pipeline_platform.engine.spark.session import planning_session
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.frames.causes import failure_of
+from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.frames.session import arrow_table
 from pipeline_platform.testing.rows import arrow_schema_of
 from pipeline_platform.testing.stand_ins import StandIns, holds_secret, is_telling, single_values
@@ -111,8 +113,10 @@ def _read(
             location=step.location,
             hint="write the test by hand, with the columns that matter",
         )
+    if where is not None:
+        frame = _filtered(frame, step, where)
     with error_context(step, pipeline):
-        table = arrow_table((frame.filter(where) if where is not None else frame).limit(limit))
+        table = arrow_table(frame.limit(limit))
     try:
         rows = table.cast(arrow_schema_of(frame.schema)).to_pylist()
     except (ValueError, OverflowError) as error:
@@ -122,6 +126,27 @@ def _read(
             hint=f'choose rows without it: --where "{step.name}=…"',
         ) from error
     return ExtractedRows(step, frame.schema, rows, hidden)
+
+
+def _filtered(frame: DataFrame, step: Step, where: str) -> DataFrame:
+    """The rows for which a condition of the command line holds.
+
+    Raises:
+        PipelineConfigurationException: It is none.
+    """
+    from pyspark.errors import PySparkException
+
+    try:
+        filtered = frame.filter(where)
+        # Over Spark Connect a frame is analyzed only when something is asked of it.
+        _ = filtered.columns
+    except PySparkException as error:
+        raise PipelineConfigurationException(
+            f"the condition of --where for '{step.name}', {where}: {failure_message(failure_of(error))}",
+            location=step.location,
+            hint=f"write a condition as in SQL; the columns are {', '.join(frame.columns)}",
+        ) from error
+    return filtered
 
 
 def _unwritable(columns: StructType) -> Iterator[tuple[str, DataType]]:

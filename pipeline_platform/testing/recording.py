@@ -282,10 +282,11 @@ def _carried_out(
     error = next(one for one in found if isinstance(one, PipelineException))
     stopped_by = _whole_table_rule(test, error)
     if stopped_by is None:
+        name = next(iter(draft.given), "orders")
         raise PipelineConfigurationException(
-            f"the run fails with the rows that were read: {error}",
-            location=test.pipeline.location,
-            hint=_CHOOSE.format(name=next(iter(draft.given), "orders")),
+            f"the run fails with the rows that were read: {error.message if error.location is not None else error}",
+            location=error.location or test.pipeline.location,
+            hint=f'choose other rows, such as --where "{name}=id IN (1, 2)", or write a test of this failure by hand',
         )
     warn_only = [*draft.heading.get("warnOnly", ()), stopped_by.name]
     return _carried_out(replace(draft, heading={**draft.heading, "warnOnly": warn_only}), steps, partition)

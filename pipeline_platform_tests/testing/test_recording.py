@@ -144,7 +144,7 @@ def test_rows_without_partners_make_no_test_and_can_be_chosen(folder: Path) -> N
     assert "rows given: 1 of people, 1 of orders; expected: 1 of both" in told
     for option, message in (
         (("--where", "peple=id = 1"), "did you mean 'people'?"),
-        (("--where", "people=nam = 1"), "`nam` cannot be resolved"),
+        (("--where", "people=nam = 1"), "the condition of --where for 'people', nam = 1"),
         (("--step", "boht"), "there is no step called boht"),
         (("--where", "people"), "expected EXTRACT=SQL"),
     ):
