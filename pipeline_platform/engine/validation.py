@@ -1,7 +1,8 @@
 """Validates a frame in one pass, however many validations look at it.
 
 Validations that follow each other on one frame form a block. They are carried out in their order: what one puts in
-quarantine, the next does not see. Each rule becomes a flag on every row; one aggregation counts all flags.
+quarantine, the next does not see. Each rule becomes a flag on every row; one aggregation counts all flags, and
+finds out what rules about the frame as a whole measure.
 
 Picking samples in that pass costs about a third of it (docs/benchmarks.md). So they are picked there only where the
 rows are going to be loaded in spite of a broken rule. Rows in quarantine are kept and give their samples afterwards,
@@ -17,33 +18,25 @@ import json
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
+from pipeline_platform.engine.rule_results import SAMPLES, judged, samples
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import RuleMetrics
-from pipeline_platform.redaction import MASK, looks_secret
-from pipeline_platform.steps.validate import Rule, RuleResult, Validate
+from pipeline_platform.steps.validate import Measure, Rule, RuleResult, Validate
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, Row
 
 REASONS = "_violations"
 """Column of a quarantine table: the rules that the row broke."""
 _TAKEN_BY = f"{HELPER_PREFIX}taken_by"
-_SAMPLES = ("min", "max", "other")
-# Spark leaves out NULL otherwise, and what a time has beyond its milliseconds.
-_SAMPLE_FORMAT = {
-    "ignoreNullFields": "false",
-    "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
-    "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
-}
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,14 @@ class PlannedRule:
 
 
 @dataclass(frozen=True)
+class PlannedMeasure:
+    """A measure and the helper column with its values."""
+
+    measure: Measure
+    name: str
+
+
+@dataclass(frozen=True)
 class PlannedValidation:
     """A validation of a block."""
 
@@ -62,6 +63,7 @@ class PlannedValidation:
     config: Validate
     eligible: str
     rules: tuple[PlannedRule, ...]
+    measures: tuple[PlannedMeasure, ...]
     schema_results: tuple[RuleResult, ...]
 
 
@@ -124,7 +126,9 @@ class ValidationBlock:
                 broken = F.col(planned.flag)
                 aggregates.append(F.count_if(broken).alias(planned.flag))
                 if picks_all or _goes_on_broken(validation):
-                    aggregates += _samples(validation, planned, broken)
+                    aggregates += samples(planned.rule, validation.config, broken, planned.flag)
+            for measured in validation.measures:
+                aggregates.append(measured.measure.aggregate(F.col(measured.name)).alias(measured.name))
             if _quarantines(validation):
                 taken = _any([F.col(planned.flag) for planned in validation.rules])
                 aggregates.append(F.count_if(taken).alias(f"taken_{validation.eligible}"))
@@ -136,6 +140,7 @@ class ValidationBlock:
             validation.config.on_failure == "fail"
             and validation.config.tolerance == 0
             and validation.rules
+            and not validation.measures
             and validation.step.traits.looks_at_rows
             and type(validation.config).annotate is Validate.annotate
             and type(validation.config).count_results is Validate.count_results
@@ -160,7 +165,9 @@ class ValidationBlock:
     def needs_pass(self) -> bool:
         """Whether anything is asked that the schema does not tell."""
         return any(
-            validation.rules or type(validation.config).count_results is not Validate.count_results
+            validation.rules
+            or validation.measures
+            or type(validation.config).count_results is not Validate.count_results
             for validation in self.validations
         )
 
@@ -241,6 +248,12 @@ def plan_block(
                 flagged = flagged.withColumn(flag, F.col(seen) & F.coalesce(rule.violated, F.lit(False)))
                 kept.append(flag)
                 rules.append(PlannedRule(rule, flag))
+            measures: list[PlannedMeasure] = []
+            for place, measure in enumerate(config.measures(flagged, named)):
+                measured = f"{HELPER_PREFIX}measured_{number}_{place}"
+                flagged = flagged.withColumn(measured, F.when(F.col(seen), measure.values))
+                kept.append(measured)
+                measures.append(PlannedMeasure(measure, measured))
             flagged = flagged.select(*map(quoted, kept))
             # Over Spark Connect a frame is analyzed only when something is asked of it.
             _ = flagged.columns
@@ -248,7 +261,7 @@ def plan_block(
             raise explained(error, step) from error
         except PipelineExecutionException as error:
             raise error.locate(step.location, config.as_config()) from error.__cause__
-        planned.append(PlannedValidation(step, config, seen, tuple(rules), schema_results))
+        planned.append(PlannedValidation(step, config, seen, tuple(rules), tuple(measures), schema_results))
         if _quarantines(planned[-1]) and rules:
             eligible = F.col(seen) & ~_any([F.col(rule.flag) for rule in rules])
     return ValidationBlock(source, tuple(planned), flagged, own, rows)
@@ -262,7 +275,7 @@ def broken_block(block: ValidationBlock) -> BlockResult:
 def run_block(block: ValidationBlock) -> BlockResult:
     """Count every rule's violations in one pass; with a quarantine, the same pass keeps the rows taken out."""
     if not block.needs_pass():
-        results = {v.step.index: _judged(v, v.schema_results, None) for v in block.validations}
+        results = {v.step.index: judged(v.config, v.schema_results, None) for v in block.validations}
         return BlockResult(results, dict.fromkeys(results), dict.fromkeys(results), None)
     if not block.quarantines:
         row = block.flagged.agg(*block.metrics()).collect()[0].asDict()
@@ -296,10 +309,10 @@ def _later_samples(block: ValidationBlock, row: Mapping[str, Any], violators: Da
                 continue
             if _quarantines(validation):
                 broken = F.array_contains(REASONS, _reason(validation, planned))
-                from_quarantine += _samples(validation, planned, broken)
+                from_quarantine += samples(planned.rule, validation.config, broken, planned.flag)
             elif not _goes_on_broken(validation):
                 stopping.append(F.col(planned.flag))
-                from_frame += _samples(validation, planned, F.col(planned.flag))
+                from_frame += samples(planned.rule, validation.config, F.col(planned.flag), planned.flag)
     found: dict[str, Any] = {}
     if from_frame:
         found |= block.flagged.filter(_any(stopping)).agg(*from_frame).collect()[0].asDict()
@@ -334,50 +347,20 @@ def _result(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame
         seen = int(row[f"rows_{validation.eligible}"])
         results = [*validation.schema_results, *validation.config.count_results(seen)]
         for planned in validation.rules:
-            found = dict.fromkeys(row.get(f"{which}_{planned.flag}") for which in _SAMPLES)
-            samples = [json.loads(sample) for sample in found if sample is not None]
-            results.append(RuleResult(planned.rule.name, int(row[planned.flag]), seen, samples=samples))
-        rules[validation.step.index] = _judged(validation, results, seen)
+            found = dict.fromkeys(row.get(f"{which}_{planned.flag}") for which in SAMPLES)
+            shown = [json.loads(sample) for sample in found if sample is not None]
+            results.append(RuleResult(planned.rule.name, int(row[planned.flag]), seen, samples=shown))
+        for measured in validation.measures:
+            results += measured.measure.judge(row[measured.name], seen, _compared(measured.measure))
+        rules[validation.step.index] = judged(validation.config, results, seen)
         rows[validation.step.index] = seen
         taken[validation.step.index] = row.get(f"taken_{validation.eligible}")
     return BlockResult(rules, rows, taken, violators)
 
 
-def _judged(validation: PlannedValidation, results: Sequence[RuleResult], rows: int | None) -> list[RuleMetrics]:
-    # As it was written: 0.29 of 100 rows are 29, which a product of floats is not.
-    tolerance = Fraction(str(validation.config.tolerance))
-    allowed = tolerance * (rows or 0) if tolerance < 1 else tolerance
-    return [
-        RuleMetrics(
-            rule=result.rule,
-            violations=result.violations,
-            rows=result.rows,
-            # The tolerance is about rows: a frame that has the wrong schema or size is never nearly right.
-            passed=result.violations <= (allowed if validation.step.traits.looks_at_rows else 0),
-            detail=result.detail,
-            samples=[dict(sample) for sample in result.samples],
-        )
-        for result in results
-    ]
-
-
-def _samples(validation: PlannedValidation, planned: PlannedRule, broken: Column) -> list[Column]:
-    from pyspark.sql import functions as F
-
-    sample = F.when(broken, _sample(planned.rule, validation.config))
-    picked = (F.min(sample), F.max(sample), F.max_by(sample, F.when(broken, F.xxhash64(sample))))
-    return [column.alias(f"{which}_{planned.flag}") for which, column in zip(_SAMPLES, picked, strict=True)]
-
-
-def _sample(rule: Rule, config: Validate) -> Column:
-    from pyspark.sql import functions as F
-
-    hidden = {name.lower() for name in config.sensitive_columns}
-    shown = [
-        F.lit(MASK).alias(name) if name.lower() in hidden or looks_secret(name) else F.col(quoted(name)).alias(name)
-        for name in rule.columns
-    ]
-    return F.to_json(F.struct(*shown), _SAMPLE_FORMAT) if shown else F.lit("{}")
+def _compared(measure: Measure) -> Row | None:
+    """The other frame's side of a comparison; None for a measure that is compared with no other frame."""
+    return measure.compared.collect()[0] if measure.compared is not None else None
 
 
 def _quarantines(validation: PlannedValidation) -> bool:
