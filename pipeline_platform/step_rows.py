@@ -139,7 +139,7 @@ def step_rows(pipeline: PipelineConfig, step: str, limit: int, partition: Partit
     Raises:
         PipelineException: As `preview`.
     """
-    with _previewed(pipeline, step, partition) as looked_at:
+    with step_previewed(pipeline, step, partition) as looked_at:
         frame = looked_at.frame
         kinds = [field.dataType.simpleString() for field in frame.schema.fields]
         with error_context(looked_at.step, pipeline):
@@ -159,14 +159,24 @@ def plan_text(pipeline: PipelineConfig, step: str, partition: Partition | None) 
     Raises:
         PipelineException: As `preview`.
     """
-    with _previewed(pipeline, step, partition) as looked_at, redirect_stdout(io.StringIO()) as told:
+    with step_previewed(pipeline, step, partition) as looked_at, redirect_stdout(io.StringIO()) as told:
         with error_context(looked_at.step, pipeline):
             looked_at.frame.explain("formatted")
         return redact(told.getvalue())
 
 
 @contextmanager
-def _previewed(pipeline: PipelineConfig, name: str, partition: Partition | None) -> Generator[StepPreview]:
+def step_previewed(pipeline: PipelineConfig, name: str, partition: Partition | None) -> Generator[StepPreview]:
+    """The rows of a step, in a session of their own, for as long as the block lasts.
+
+    Args:
+        pipeline: The pipeline.
+        name: Name of the step.
+        partition: What is loaded; of a pipeline with partitions.
+
+    Raises:
+        PipelineException: As `preview`.
+    """
     names = [step.name for step in pipeline.steps]
     if name not in names:
         raise PipelineConfigurationException(
