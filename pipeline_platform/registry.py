@@ -39,6 +39,7 @@ from pipeline_platform.validations.patterns import ValidatePatterns
 from pipeline_platform.validations.ranges import ValidateRanges
 from pipeline_platform.validations.referential_integrity import ValidateReferentialIntegrity
 from pipeline_platform.validations.row_count import ValidateRowCount
+from pipeline_platform.validations.row_count_change import ValidateRowCountChange
 from pipeline_platform.validations.schema import ValidateSchema
 from pipeline_platform.validations.statistics import ValidateStatistics
 from pipeline_platform.validations.totals import ValidateTotals
@@ -75,6 +76,7 @@ TRANSFORMS_AND_VALIDATIONS: tuple[type[StepConfig], ...] = (
     ValidateBusinessRules,
     ValidateUnique,
     ValidateRowCount,
+    ValidateRowCountChange,
     ValidateFreshness,
     ValidateStatistics,
     ValidateTotals,

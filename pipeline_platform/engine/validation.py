@@ -14,25 +14,21 @@ no pass at all: the load reads the frame, and fails at such a row. Then the rows
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.counting import observed
 from pipeline_platform.engine.failures import explained
-from pipeline_platform.engine.rule_results import SAMPLES, judged, samples
+from pipeline_platform.engine.rule_results import samples
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import HELPER_PREFIX, quoted
 from pipeline_platform.frames.partition_rows import PartitionRows
-from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.steps.validate import Measure, Rule, RuleResult, Validate
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, Row
+    from pyspark.sql import Column, DataFrame
 
 REASONS = "_violations"
 """Column of a quarantine table: the rules that the row broke."""
@@ -66,6 +62,21 @@ class PlannedValidation:
     measures: tuple[PlannedMeasure, ...]
     schema_results: tuple[RuleResult, ...]
 
+    @property
+    def quarantines(self) -> bool:
+        """Whether it takes rows out."""
+        return self.config.on_failure == "quarantine"
+
+    @property
+    def goes_on_broken(self) -> bool:
+        """Whether rows may be loaded that break its rules."""
+        config = self.config
+        return config.on_failure == "warn" or (config.on_failure == "fail" and config.tolerance > 0)
+
+    def reason(self, planned: PlannedRule) -> str:
+        """What a row in quarantine says of a rule that it broke."""
+        return f"{self.step.name}: {planned.rule.name}"
+
 
 @dataclass(frozen=True)
 class ValidationBlock:
@@ -88,28 +99,28 @@ class ValidationBlock:
     @property
     def quarantines(self) -> bool:
         """Whether any of them takes rows out."""
-        return any(_quarantines(validation) for validation in self.validations)
+        return any(validation.quarantines for validation in self.validations)
 
     def survivors(self) -> DataFrame:
         """The rows that no validation puts in quarantine, without the flags."""
-        return self.flagged.filter(~_any(self._quarantine_flags())).select(*map(quoted, self.columns))
+        return self.flagged.filter(~any_flag(self._quarantine_flags())).select(*map(quoted, self.columns))
 
     def violators(self) -> DataFrame:
         """The rows in quarantine, with the rules they broke in `_violations`; see `taken_by`."""
         from pyspark.sql import functions as F
 
-        quarantining = [validation for validation in self.validations if _quarantines(validation)]
+        quarantining = [validation for validation in self.validations if validation.quarantines]
         reasons = [
-            F.when(F.col(planned.flag), F.lit(_reason(validation, planned)))
+            F.when(F.col(planned.flag), F.lit(validation.reason(planned)))
             for validation in quarantining
             for planned in validation.rules
         ]
         # A row is in the hands of one validation: those after it do not see it.
         takers = [
-            F.when(_any([F.col(planned.flag) for planned in validation.rules]), F.lit(validation.step.index))
+            F.when(any_flag([F.col(planned.flag) for planned in validation.rules]), F.lit(validation.step.index))
             for validation in quarantining
         ]
-        return self.flagged.filter(_any(self._quarantine_flags())).select(
+        return self.flagged.filter(any_flag(self._quarantine_flags())).select(
             *map(quoted, self.columns),
             F.array_compact(F.array(*reasons)).alias(REASONS),
             F.coalesce(*takers).alias(_TAKEN_BY),
@@ -125,12 +136,12 @@ class ValidationBlock:
             for planned in validation.rules:
                 broken = F.col(planned.flag)
                 aggregates.append(F.count_if(broken).alias(planned.flag))
-                if picks_all or _goes_on_broken(validation):
+                if picks_all or validation.goes_on_broken:
                     aggregates += samples(planned.rule, validation.config, broken, planned.flag)
             for measured in validation.measures:
                 aggregates.append(measured.measure.aggregate(F.col(measured.name)).alias(measured.name))
-            if _quarantines(validation):
-                taken = _any([F.col(planned.flag) for planned in validation.rules])
+            if validation.quarantines:
+                taken = any_flag([F.col(planned.flag) for planned in validation.rules])
                 aggregates.append(F.count_if(taken).alias(f"taken_{validation.eligible}"))
         return aggregates
 
@@ -141,6 +152,7 @@ class ValidationBlock:
             and validation.config.tolerance == 0
             and validation.rules
             and not validation.measures
+            and not validation.config.loads_compared()
             and validation.step.traits.looks_at_rows
             and type(validation.config).annotate is Validate.annotate
             and type(validation.config).count_results is Validate.count_results
@@ -155,7 +167,7 @@ class ValidationBlock:
         """
         from pyspark.sql import functions as F
 
-        broken = _any([F.col(planned.flag) for validation in self.validations for planned in validation.rules])
+        broken = any_flag([F.col(planned.flag) for validation in self.validations for planned in validation.rules])
         # What depends on the partition stays where it is. Otherwise the optimizer looks at rows before a join, a filter
         # or an aggregation takes them out, or even at those of another table that are equal in a join's condition.
         told = F.concat(F.lit(text), F.lit(", in partition "), F.spark_partition_id().cast("string"))
@@ -167,6 +179,7 @@ class ValidationBlock:
         return any(
             validation.rules
             or validation.measures
+            or validation.config.loads_compared()
             or type(validation.config).count_results is not Validate.count_results
             for validation in self.validations
         )
@@ -177,26 +190,9 @@ class ValidationBlock:
         return [
             F.col(planned.flag)
             for validation in self.validations
-            if _quarantines(validation)
+            if validation.quarantines
             for planned in validation.rules
         ]
-
-
-@dataclass(frozen=True)
-class BlockResult:
-    """What came of a block.
-
-    Args:
-        rules: Results by step index.
-        rows: Rows looked at, by step index; None where only the schema was.
-        quarantined: Rows taken out, by step index; None for a validation that takes none out.
-        violators: The rows in quarantine, persisted; None if no validation takes any out.
-    """
-
-    rules: Mapping[int, Sequence[RuleMetrics]]
-    rows: Mapping[int, int | None]
-    quarantined: Mapping[int, int | None]
-    violators: DataFrame | None
 
 
 def taken_by(violators: DataFrame, steps: Collection[int]) -> DataFrame:
@@ -262,121 +258,13 @@ def plan_block(
         except PipelineExecutionException as error:
             raise error.locate(step.location, config.as_config()) from error.__cause__
         planned.append(PlannedValidation(step, config, seen, tuple(rules), tuple(measures), schema_results))
-        if _quarantines(planned[-1]) and rules:
-            eligible = F.col(seen) & ~_any([F.col(rule.flag) for rule in rules])
+        if planned[-1].quarantines and rules:
+            eligible = F.col(seen) & ~any_flag([F.col(rule.flag) for rule in rules])
     return ValidationBlock(source, tuple(planned), flagged, own, rows)
 
 
-def broken_block(block: ValidationBlock) -> BlockResult:
-    """What came of a block of which it is known that a row breaks a rule, and that no row is taken out."""
-    return _result(block, block.flagged.agg(*block.metrics(picks_all=True)).collect()[0].asDict(), None)
-
-
-def run_block(block: ValidationBlock) -> BlockResult:
-    """Count every rule's violations in one pass; with a quarantine, the same pass keeps the rows taken out."""
-    if not block.needs_pass():
-        results = {v.step.index: judged(v.config, v.schema_results, None) for v in block.validations}
-        return BlockResult(results, dict.fromkeys(results), dict.fromkeys(results), None)
-    if not block.quarantines:
-        row = block.flagged.agg(*block.metrics()).collect()[0].asDict()
-        return _result(block, row | _later_samples(block, row, None), None)
-    violators, row = _kept_violators(block)
-    try:
-        return _result(block, row | _later_samples(block, row, violators), violators)
-    except BaseException:
-        violators.unpersist()
-        raise
-
-
-def kept_block(block: ValidationBlock, rows: int) -> BlockResult:
-    """What came of a block of which it is known that so many rows were looked at, and none breaks a rule."""
-    counts: dict[str, Any] = {}
-    for validation in block.validations:
-        counts[f"rows_{validation.eligible}"] = rows
-        counts |= dict.fromkeys((planned.flag for planned in validation.rules), 0)
-    return _result(block, counts, None)
-
-
-def _later_samples(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame | None) -> dict[str, Any]:
-    from pyspark.sql import functions as F
-
-    stopping: list[Column] = []
-    from_frame: list[Column] = []
-    from_quarantine: list[Column] = []
-    for validation in block.validations:
-        for planned in validation.rules:
-            if row[planned.flag] == 0:
-                continue
-            if _quarantines(validation):
-                broken = F.array_contains(REASONS, _reason(validation, planned))
-                from_quarantine += samples(planned.rule, validation.config, broken, planned.flag)
-            elif not _goes_on_broken(validation):
-                stopping.append(F.col(planned.flag))
-                from_frame += samples(planned.rule, validation.config, F.col(planned.flag), planned.flag)
-    found: dict[str, Any] = {}
-    if from_frame:
-        found |= block.flagged.filter(_any(stopping)).agg(*from_frame).collect()[0].asDict()
-    if from_quarantine and violators is not None:
-        found |= violators.agg(*from_quarantine).collect()[0].asDict()
-    return found
-
-
-def _kept_violators(block: ValidationBlock) -> tuple[DataFrame, dict[str, Any]]:
-    from pyspark.sql import Observation
-
-    observation = Observation(f"validation-{uuid.uuid4().hex}")
-    watched = replace(block, flagged=block.flagged.observe(observation, *block.metrics()))
-    violators = watched.violators().persist()
-    try:
-        violators.write.format("noop").mode("overwrite").save()
-        metrics = observed(observation)
-        if metrics is None:
-            # The optimizer found out that there can be no row to take out; then the counts cost a pass.
-            metrics = block.flagged.agg(*block.metrics()).collect()[0].asDict()
-    except BaseException:
-        violators.unpersist()
-        raise
-    return violators, metrics
-
-
-def _result(block: ValidationBlock, row: Mapping[str, Any], violators: DataFrame | None) -> BlockResult:
-    rules: dict[int, Sequence[RuleMetrics]] = {}
-    rows: dict[int, int | None] = {}
-    taken: dict[int, int | None] = {}
-    for validation in block.validations:
-        seen = int(row[f"rows_{validation.eligible}"])
-        results = [*validation.schema_results, *validation.config.count_results(seen)]
-        for planned in validation.rules:
-            found = dict.fromkeys(row.get(f"{which}_{planned.flag}") for which in SAMPLES)
-            shown = [json.loads(sample) for sample in found if sample is not None]
-            results.append(RuleResult(planned.rule.name, int(row[planned.flag]), seen, samples=shown))
-        for measured in validation.measures:
-            results += measured.measure.judge(row[measured.name], seen, _compared(measured.measure))
-        rules[validation.step.index] = judged(validation.config, results, seen)
-        rows[validation.step.index] = seen
-        taken[validation.step.index] = row.get(f"taken_{validation.eligible}")
-    return BlockResult(rules, rows, taken, violators)
-
-
-def _compared(measure: Measure) -> Row | None:
-    """The other frame's side of a comparison; None for a measure that is compared with no other frame."""
-    return measure.compared.collect()[0] if measure.compared is not None else None
-
-
-def _quarantines(validation: PlannedValidation) -> bool:
-    return validation.config.on_failure == "quarantine"
-
-
-def _goes_on_broken(validation: PlannedValidation) -> bool:
-    config = validation.config
-    return config.on_failure == "warn" or (config.on_failure == "fail" and config.tolerance > 0)
-
-
-def _reason(validation: PlannedValidation, planned: PlannedRule) -> str:
-    return f"{validation.step.name}: {planned.rule.name}"
-
-
-def _any(flags: Sequence[Column]) -> Column:
+def any_flag(flags: Sequence[Column]) -> Column:
+    """Whether one of the flags is set."""
     from pyspark.sql import functions as F
 
     return reduce(lambda found, flag: found | flag, flags, F.lit(False))

@@ -13,7 +13,8 @@ from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.validation import plan_block, run_block
+from pipeline_platform.engine.validation import plan_block
+from pipeline_platform.engine.validation_run import run_block
 from pipeline_platform.exceptions import PipelineConfigurationException, StepLocation
 from pipeline_platform.profiling.column_profile import ColumnProfile, column_profiles
 from pipeline_platform.profiling.proposals import Proposal, merged, proposals

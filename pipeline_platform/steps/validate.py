@@ -205,6 +205,15 @@ class Validate(FrameInput):
         """
         return "fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded"
 
+    def history_results(self, rows: int, past: Sequence[int]) -> Sequence[RuleResult]:
+        """Results that the number of rows gives beside those of the loads before; asked if `loads_compared`.
+
+        Args:
+            rows: The number of rows.
+            past: Those of the loads before, the newest first; none if there was no load.
+        """
+        return ()
+
     def count_results(self, rows: int) -> Sequence[RuleResult]:
         """Results that the number of rows gives."""
         return ()

@@ -10,7 +10,7 @@ from pyspark.sql import SparkSession
 
 from devtools.bench.scans import scanned_rows
 from devtools.pipelines import extract, load, run_by_name, transform, validate
-from pipeline_platform.engine.validation import run_block
+from pipeline_platform.engine.validation_run import run_block
 from pipeline_platform.exceptions import ValidationException
 from pipeline_platform_tests.validations.blocks import counting_jobs, planned, validation
 
