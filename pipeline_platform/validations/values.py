@@ -57,6 +57,11 @@ def _listed(value: Any) -> Any:
     return {"allowed": value} if isinstance(value, list) else value
 
 
+_LIST = {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}
+_LISTS = {"type": "object", "properties": {"allowed": _LIST, "forbidden": _LIST}, "additionalProperties": False}
+Listed = Annotated[ValueList, BeforeValidator(_listed), WithJsonSchema({"anyOf": [_LIST, _LISTS]})]
+
+
 class ValidateValues(Validate):
     """Values are in a list, or in none; null passes, NaN is in no list.
 
@@ -71,7 +76,7 @@ class ValidateValues(Validate):
         "onFailure": "quarantine",
     }
 
-    values: Annotated[dict[Text, Annotated[ValueList, BeforeValidator(_listed)]], Field(min_length=1)]
+    values: Annotated[dict[Text, Listed], Field(min_length=1)]
     """By column a list of the values that are allowed, or `{"forbidden": […]}`."""
 
     def traits(self) -> Traits:

@@ -118,7 +118,8 @@ def test_no_value_of_a_column_that_looks_secret_is_shown_or_in_a_rule(profiled: 
 
 def column(**known: Any) -> ColumnProfile:
     """A column of a thousand texts, unless something else is known of it."""
-    return ColumnProfile(**{"name": "a", "type": "string", "kind": "text", "rows": 1000, "nulls": 0, **known})
+    facts: dict[str, Any] = {"name": "a", "type": "string", "kind": "text", "rows": 1000, "nulls": 0, **known}
+    return ColumnProfile(**facts)
 
 
 def methods(*columns: ColumnProfile) -> Sequence[str]:

@@ -63,7 +63,7 @@ def test_every_statistic_is_that_of_duckdb(spark: Any):
     }
     for column, statistic, sql in STATISTICS:
         [(expected,)] = duckdb_rows(f"SELECT ({sql})::DOUBLE FROM sales", sales=SALES)
-        assert found[f"{column}: {words.get(statistic, statistic)}"] == pytest.approx(expected, rel=1e-12), statistic
+        assert found[f"{column}: {words.get(statistic, statistic)}"] == pytest.approx(expected, rel=1e-9), statistic
     quantiles = duckdb_rows("SELECT quantile_disc(rate, 0.5), quantile_disc(rate, 1) FROM sales", sales=SALES)
     assert [(found["rate: 0.5-quantile"], found["rate: 1-quantile"])] == quantiles
 
@@ -175,9 +175,8 @@ PAID = Table(
 )
 BILLED = Table(
     "number INT, amount DECIMAL(38,2), shown DOUBLE, note STRING",
-    [(1, Decimal("12345678901234567890123456789.01") % 10**10, 0.2), (5, Decimal("0.00"), 0.1000001)],
+    [(1, Decimal("12345678901234567890123456789.01") % 10**10, 0.2, ""), (5, Decimal("0.00"), 0.1000001, "")],
 )
-BILLED = Table(BILLED.columns, [(*row, "") for row in BILLED.rows])
 
 TOTALS: list[tuple[dict[str, Any], list[bool]]] = [
     ({"sums": {"number": "NUMBER"}, "rows": True}, [True, False]),

@@ -61,7 +61,7 @@ def test_the_loads_before_stand_in_the_log_of_the_table_whatever_mode_they_had(s
     path = tmp_path / "t"
     assert loads(spark, path, 10, mode="overwrite") == "there is no load before to compare with"
     assert loads(spark, path, 20, mode="append") == "expected at least 5 rows, as the load before had 10, found 20"
-    merge = {"mode": "merge", "mergeKeys": ["value"]}
+    merge: Any = {"mode": "merge", "mergeKeys": ["value"]}
     assert loads(spark, path, 16, **merge) == "expected at least 7.5 rows, as the last 2 loads had 15, found 16"
     # What others do to the table is no load of the step.
     DeltaTable(str(path)).delete("value > 5")
