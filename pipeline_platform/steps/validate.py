@@ -203,6 +203,8 @@ class Validate(FrameInput):
         Args:
             broken: Their names.
         """
+        if not self.traits().looks_at_rows:
+            return "fix the data or the rule, or set 'onFailure' to warn; nothing after it was loaded"
         return "fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded"
 
     def history_results(self, rows: int, past: Sequence[int]) -> Sequence[RuleResult]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -54,7 +54,7 @@ class ValueList(FormatModel):
 
 
 def _listed(value: Any) -> Any:
-    return {"allowed": value} if isinstance(value, list) else value
+    return {"allowed": cast("list[Any]", value)} if isinstance(value, list) else value
 
 
 _LIST = {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}

@@ -13,7 +13,7 @@ from pipeline_platform.orchestration.metadata import check_result
 from pipeline_platform_tests.orchestration.conftest import MakeDefinitions, rate_to_delta, validation
 
 
-def numbers(metadata: Any) -> dict[str, float]:
+def numbers(metadata: Any) -> dict[str, Any]:
     """What Dagster plots: the entries that hold an integer or a float."""
     plotted = (dg.IntMetadataValue, dg.FloatMetadataValue)
     return {key: value.value for key, value in metadata.items() if isinstance(value, plotted)}
@@ -34,10 +34,10 @@ def test_two_runs_give_two_points_for_each_rule_under_keys_that_stay_when_bounds
     with dg.DagsterInstance.ephemeral() as instance:
         after_a_run(40, rows=1)
         after_a_run(20, rows=2)
-        history: dict[str, list[dict[str, float]]] = {}
+        history: dict[str, list[dict[str, Any]]] = {}
         for name in ("validate_ranges", "validate_statistics"):
             key = dg.AssetCheckKey(dg.AssetKey(["flow", "to_delta_lake"]), name)
-            records = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
+            records: Any = instance.event_log_storage.get_asset_check_execution_history(key, limit=5)
             evaluations = [record.event.dagster_event.asset_check_evaluation_data for record in records]
             history[name] = [numbers(one.metadata) for one in reversed(evaluations)]
     assert [one["rule/value <= 49"] for one in history["validate_ranges"]] == [10, 70]

@@ -34,7 +34,7 @@ COLUMNS = """
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("profile") / "table.parquet"
-    duckdb.sql(f"COPY (SELECT {COLUMNS} FROM range({ROWS})) TO '{path}' (FORMAT parquet)")
+    fetched(f"COPY (SELECT {COLUMNS} FROM range({ROWS})) TO '{path}' (FORMAT parquet)")
     return path
 
 
@@ -43,20 +43,25 @@ def profiled(spark: Any, table: Path) -> Any:
     return table_profile(table_pipeline(str(table), None), STEP)
 
 
+def fetched(sql: str) -> list[Any]:
+    with duckdb.connect() as connection:
+        return connection.execute(sql).fetchall()
+
+
 def test_what_is_in_each_column_is_what_duckdb_finds(profiled: Any, table: Path):
     assert profiled.rows == ROWS
     for column in profiled.columns:
         name = column.name.replace('"', '""')
         counts = f'count(*) - count("{name}"), count(DISTINCT "{name}")'
-        [(nulls, distinct)] = duckdb.sql(f"SELECT {counts} FROM '{table}'").fetchall()
+        [(nulls, distinct)] = fetched(f"SELECT {counts} FROM '{table}'")
         assert column.nulls == nulls, column
         if column.type.startswith("map"):
             assert column.distinct is None
         else:
             assert column.distinct == pytest.approx(distinct, rel=0.1), column
     by_name = {column.name: column for column in profiled.columns}
-    sql = "SELECT colour, count(*) FROM '{}' GROUP BY 1 ORDER BY 2 DESC, 1"
-    assert by_name["colour"].values == duckdb.sql(sql.format(table)).fetchall()
+    colours = fetched(f"SELECT colour, count(*) FROM '{table}' GROUP BY 1 ORDER BY 2 DESC, 1")
+    assert by_name["colour"].values == colours
     assert (by_name["change"].least, by_name["change"].most) == ("-500.00", "499.00")
     assert (by_name["code"].lengths, by_name["code"].shapes) == ((6, 6), [("A-9999", ROWS)])
     assert by_name["odd"].nans == 334
