@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -13,6 +14,7 @@ from pipeline_platform.config.values import Text
 
 # What Python and Java both refuse. The rest only Spark can tell: their expressions differ.
 _REFUSED_BY_ALL = ("unterminated character set", "missing ), unterminated subpattern", "unbalanced parenthesis")
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
 def pattern_error(pattern: str) -> tuple[str, int | None] | None:
@@ -24,8 +26,12 @@ def pattern_error(pattern: str) -> tuple[str, int | None] | None:
     Returns:
         None if nothing is, as far as is known without Java.
     """
+    if r"\Q" in pattern:
+        return None
     try:
-        re.compile(pattern)
+        # Java has escapes that Python refuses, such as \z, and would say nothing of what follows them.
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(_ESCAPE.sub(lambda escape: r"\d" if escape[1].isalpha() else escape[0], pattern))
     except re.error as error:
         is_dangling = error.msg == "nothing to repeat" and pattern[:1] in ("*", "+", "?")
         if error.msg in _REFUSED_BY_ALL or is_dangling:

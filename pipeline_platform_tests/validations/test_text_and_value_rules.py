@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipeline_platform.config.patterns import pattern_error
 from pipeline_platform.exceptions import PipelineException
 from pipeline_platform_tests.config.reading import extract, load, pipeline, problems_of, validate
 from pipeline_platform_tests.duckdb_rows import Table
@@ -119,6 +120,17 @@ def test_check_points_at_the_character_that_is_wrong_in_a_pattern(pattern: str, 
     assert found.message.startswith("no regular expression: ")
     assert found.source_line is not None
     assert found.source_line[found.column - 1 :] == f'{rest}"'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_wrong"),
+    [
+        (r"\p{L}\z[0-9", True), (r"\p{L}+[\p{Lu}&&[^A]]\z", False), (r"\\z[", True), (r"\\\[\h\R\z", False),
+        (r"\Q[(\E", False), (r"(?<n>a)\k<n>", False), (r"\x{1F389}\G", False), (r"\z)", True),
+    ],
+)  # fmt: skip
+def test_escapes_that_only_java_has_hide_no_mistake_and_are_none(pattern: str, is_wrong: bool):
+    assert (pattern_error(pattern) is not None) is is_wrong
 
 
 @pytest.mark.parametrize(
