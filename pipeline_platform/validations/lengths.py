@@ -39,7 +39,7 @@ class Length(FormatModel):
 class ValidateLengths(Validate):
     """Texts have at least, or at most, so many characters; null passes.
 
-    Characters are those of Unicode, so an emoji of several of them counts more than once; blanks count too.
+    Characters are code points of Unicode, of which some emoji have several; blanks count too.
     """
 
     method: ClassVar[str] = "validateLengths"

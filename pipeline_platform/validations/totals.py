@@ -43,11 +43,16 @@ class ValidateTotals(Validate):
 
     Null adds nothing, and a frame without rows has the sum 0. Whole numbers and decimals are added up exactly. Sums of
     `DOUBLE` and `FLOAT` depend on the order of the rows, so they need a `maxDifference`. The other frame is read once
-    more, by itself.
+    more, by itself, and all of its rows count: of a pipeline with partitions it has to have those of the partition.
     """
 
     method: ClassVar[str] = "validateTotals"
-    example = {"referencedDataFrame": "orders", "sums": {"quantity": "quantity"}, "rows": True}
+    example = {
+        "referencedDataFrame": "orders",
+        "sums": {"quantity": "quantity"},
+        "rows": True,
+        "onFailure": "warn",
+    }
 
     referenced_data_frame: FrameName
     """The registered frame to compare with."""

@@ -58,7 +58,14 @@ def _listed(value: Any) -> Any:
 
 
 _LIST = {"type": "array", "items": {"type": ["string", "number", "boolean"]}, "minItems": 1}
-_LISTS = {"type": "object", "properties": {"allowed": _LIST, "forbidden": _LIST}, "additionalProperties": False}
+_LISTS = {
+    "type": "object",
+    "properties": {
+        "allowed": {**_LIST, "description": "No other value is allowed."},
+        "forbidden": {**_LIST, "description": "These values are not allowed."},
+    },
+    "additionalProperties": False,
+}
 Listed = Annotated[ValueList, BeforeValidator(_listed), WithJsonSchema({"anyOf": [_LIST, _LISTS]})]
 
 
