@@ -31,6 +31,7 @@ _FORMATS: Mapping[str, str] = {
     ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".orc": "orc",
     ".avro": "avro",
 }  # fmt: skip
+_LARGEST_PIPELINE = 1_000_000
 FORMATS = ("delta", "parquet", "csv", "json", "orc", "avro")
 """What a table may be."""
 
@@ -58,8 +59,9 @@ def table_pipeline(path: str, table_format: str | None) -> PipelineConfig:
         table_format: What it is; None to tell by its files.
 
     Raises:
-        PipelineConfigurationException: There is nothing at the path, or it does not tell what it is.
+        PipelineConfigurationException: There is nothing at the path, it does not tell what it is, or is a pipeline.
     """
+    _require_no_pipeline(path)
     kind = table_format or _format_of(path)
     method, config = ("fromDeltaLake", {}) if kind == "delta" else ("fromFiles", {"format": kind})
     if kind == "avro":
@@ -68,6 +70,21 @@ def table_pipeline(path: str, table_format: str | None) -> PipelineConfig:
     return parse_pipeline(
         json.dumps({"name": "profile", "mode": "batch", "steps": [step]}), method_registry(), Path(path)
     )
+
+
+def _require_no_pipeline(path: str) -> None:
+    """Raise for what is a pipeline, and would be read as rows of JSON."""
+    file = Path(path)
+    if file.suffix.lower() != ".json" or not file.is_file() or file.stat().st_size > _LARGEST_PIPELINE:
+        return
+    try:
+        written = json.loads(file.read_text())
+    except (ValueError, OSError):
+        return
+    if isinstance(written, dict) and "steps" in written:
+        raise PipelineConfigurationException(
+            f"{path} is a pipeline", hint="say with --step which of its steps is looked at; 'list' has the names"
+        )
 
 
 def _format_of(path: str) -> str:

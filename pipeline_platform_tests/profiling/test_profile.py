@@ -197,5 +197,8 @@ def test_a_path_that_does_not_tell_what_it_is_asks_for_a_format(tmp_path: Path):
     assert raised.value.hint == "say so with --format, which is one of delta, parquet, csv, json, orc, avro"
     with pytest.raises(PipelineConfigurationException, match="there is nothing at"):
         table_pipeline(str(tmp_path / "none"), None)
+    (tmp_path / "flow.json").write_text(json.dumps(pipeline(extract("fromRate"))))
+    with pytest.raises(PipelineConfigurationException, match="is a pipeline"):
+        table_pipeline(str(tmp_path / "flow.json"), None)
     assert table_pipeline("s3a://lake/orders", None).steps[0].config.method == "fromDeltaLake"
     assert table_pipeline(str(tmp_path / "mixed"), "avro").steps[0].config.method == "fromAvro"

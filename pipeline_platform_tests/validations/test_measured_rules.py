@@ -106,6 +106,16 @@ def test_rows_that_went_to_quarantine_before_are_not_measured(spark: Any):
     assert found.rules(4)[0].detail == "expected 5 rows, as 'all' has, found 4"
 
 
+def test_a_value_that_a_row_in_quarantine_had_first_is_still_one_of_the_rows_that_are_left(spark: Any):
+    frame = Table("id BIGINT, code STRING", [(-1, "a"), (1, "a"), (2, "b")]).frame(spark)
+    found = outcome(
+        frame,
+        validation("validateRanges", ranges={"id": {"min": 0}}, onFailure="quarantine"),
+        validation("validateStatistics", columns={"code": {"distinctCount": {"min": 2}, "distinctShare": {"min": 1}}}),
+    )
+    assert [rule.value for rule in found.rules(2)] == [2, 1]
+
+
 def test_where_there_is_no_value_only_a_sum_and_a_count_are_0(spark: Any):
     below = {"max": -1}
     asked = dict.fromkeys(("nullShare", "distinctShare", "distinctCount", "min", "mean", "sum", "stddev"), below)
