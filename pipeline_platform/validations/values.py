@@ -91,18 +91,11 @@ class ValidateValues(Validate):
 
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F
-        from pyspark.sql.types import DoubleType, FloatType
 
         rules: list[Rule] = []
         for name, listed in self.values.items():
             column, field = column_of(frame, name), field_named(frame.schema, name)
             assert field is not None
-            # Spark looks longer lists up by a hash, which is another one for -0.0.
-            column = (
-                column + F.lit(0.0).cast(field.dataType)
-                if isinstance(field.dataType, (FloatType, DoubleType))
-                else column
-            )
             values = listed.allowed or listed.forbidden or []
             given = [literal for value in values for literal in _literals(value, field.dataType, name)]
             is_listed = column.isin(*given) if given else F.lit(False) & column.isNotNull()

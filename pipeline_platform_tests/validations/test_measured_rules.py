@@ -113,7 +113,7 @@ def test_a_value_that_a_row_in_quarantine_had_first_is_still_one_of_the_rows_tha
         validation("validateRanges", ranges={"id": {"min": 0}}, onFailure="quarantine"),
         validation("validateStatistics", columns={"code": {"distinctCount": {"min": 2}, "distinctShare": {"min": 1}}}),
     )
-    assert [rule.value for rule in found.rules(2)] == [2, 1]
+    assert [rule.value for rule in found.rules(2)] == [1, 2]
 
 
 def test_where_there_is_no_value_only_a_sum_and_a_count_are_0(spark: Any):
