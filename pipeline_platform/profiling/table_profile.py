@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.config.loader import parse_pipeline
 from pipeline_platform.config.partitions import Partition
@@ -81,7 +81,7 @@ def _require_no_pipeline(path: str) -> None:
         written = json.loads(file.read_text())
     except (ValueError, OSError):
         return
-    if isinstance(written, dict) and "steps" in written:
+    if isinstance(written, dict) and "steps" in cast("dict[str, Any]", written):
         raise PipelineConfigurationException(
             f"{path} is a pipeline", hint="say with --step which of its steps is looked at; 'list' has the names"
         )
