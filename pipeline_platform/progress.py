@@ -153,7 +153,7 @@ def _table(name: str, metrics: RunMetrics) -> Table:
 def _outcome(step: StepMetrics) -> str:
     if step.type == "validate":
         broken = [rule for rule in step.rules if not rule.passed]
-        told = ", ".join(f"{rule.rule}: {rule.violations:,}" for rule in broken) or "passed"
+        told = ", ".join(rule.detail or f"{rule.rule}: {rule.violations:,}" for rule in broken) or "passed"
         return told + (f"; {_rows(step.quarantined)} quarantined" if step.quarantined else "")
     if step.skipped:
         return step.skipped

@@ -32,12 +32,19 @@ from pipeline_platform.transforms.sql_query import SqlQueryTransform
 from pipeline_platform.transforms.to_avro_schema import ToAvroSchema
 from pipeline_platform.transforms.union_data_frames import UnionDataFrames
 from pipeline_platform.validations.business_rules import ValidateBusinessRules
+from pipeline_platform.validations.freshness import ValidateFreshness
+from pipeline_platform.validations.lengths import ValidateLengths
 from pipeline_platform.validations.nulls import ValidateNulls
+from pipeline_platform.validations.patterns import ValidatePatterns
 from pipeline_platform.validations.ranges import ValidateRanges
 from pipeline_platform.validations.referential_integrity import ValidateReferentialIntegrity
 from pipeline_platform.validations.row_count import ValidateRowCount
+from pipeline_platform.validations.row_count_change import ValidateRowCountChange
 from pipeline_platform.validations.schema import ValidateSchema
+from pipeline_platform.validations.statistics import ValidateStatistics
+from pipeline_platform.validations.totals import ValidateTotals
 from pipeline_platform.validations.unique import ValidateUnique
+from pipeline_platform.validations.values import ValidateValues
 
 METHOD_GROUP = "pipeline_platform.methods"
 """Entry points of single methods."""
@@ -62,10 +69,17 @@ TRANSFORMS_AND_VALIDATIONS: tuple[type[StepConfig], ...] = (
     ValidateSchema,
     ValidateNulls,
     ValidateRanges,
+    ValidateValues,
+    ValidatePatterns,
+    ValidateLengths,
     ValidateReferentialIntegrity,
     ValidateBusinessRules,
     ValidateUnique,
     ValidateRowCount,
+    ValidateRowCountChange,
+    ValidateFreshness,
+    ValidateStatistics,
+    ValidateTotals,
 )
 
 

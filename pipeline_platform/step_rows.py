@@ -145,7 +145,7 @@ def step_rows(pipeline: PipelineConfig, step: str, limit: int, partition: Partit
     Raises:
         PipelineException: As `preview`.
     """
-    with _previewed(pipeline, step, partition) as looked_at:
+    with step_previewed(pipeline, step, partition) as looked_at:
         frame = looked_at.frame
         with error_context(looked_at.step, pipeline):
             table = arrow_table(frame.select(*_columns(looked_at)).limit(limit + 1))
@@ -199,14 +199,24 @@ def plan_text(pipeline: PipelineConfig, step: str, partition: Partition | None) 
     Raises:
         PipelineException: As `preview`.
     """
-    with _previewed(pipeline, step, partition) as looked_at, redirect_stdout(io.StringIO()) as told:
+    with step_previewed(pipeline, step, partition) as looked_at, redirect_stdout(io.StringIO()) as told:
         with error_context(looked_at.step, pipeline):
             looked_at.frame.explain("formatted")
         return redact(told.getvalue())
 
 
 @contextmanager
-def _previewed(pipeline: PipelineConfig, name: str, partition: Partition | None) -> Generator[StepPreview]:
+def step_previewed(pipeline: PipelineConfig, name: str, partition: Partition | None) -> Generator[StepPreview]:
+    """The rows of a step, in a session of their own, for as long as the block lasts.
+
+    Args:
+        pipeline: The pipeline.
+        name: Name of the step.
+        partition: What is loaded; of a pipeline with partitions.
+
+    Raises:
+        PipelineException: As `preview`.
+    """
     step = _step(pipeline, name)
     pipeline.require_ready(preview_steps(pipeline, step), partition)
     with (

@@ -19,6 +19,7 @@ from pipeline_platform.config.documents.document import Document, SourcePosition
 from pipeline_platform.config.for_each_item import Item, with_texts
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.graph import Draft, connect
+from pipeline_platform.config.history_errors import history_errors
 from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
 from pipeline_platform.config.located_errors import located_errors
@@ -126,6 +127,7 @@ class Reader:
                 self._check_stream(steps, [*drafts, *(drafts[guard.guards or 0] for guard in guards)])
         if not self.problems:
             self.problems.extend(incremental_errors(steps, drafts))
+            self.problems.extend(history_errors(steps, drafts))
             self.problems.extend(write_errors(steps, keys.partitions if keys is not None else None, drafts))
         if self.problems or keys is None:
             return None

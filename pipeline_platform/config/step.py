@@ -147,6 +147,10 @@ class StepConfig(FormatModel):
         """Whether a row that is loaded again is there once; only of a load."""
         return False
 
+    def loads_compared(self) -> int:
+        """With how many of the loads before the rows are compared; only of a validation."""
+        return 0
+
     def cursor_error(self, *, looks_again: bool) -> tuple[str | None, str] | None:
         """Why a load can't remember where it has come in what is read so, as (config key or None, message).
 

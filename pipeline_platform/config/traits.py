@@ -45,6 +45,7 @@ class Traits:
             begins.
         replaces_partitions: Load: mode `overwrite` replaces the rows of `LoadRun.rows` and no others. Without this, a
             pipeline with partitions is refused.
+        remembers_rows: Load: what `prepare` returns says in `past_rows` how many rows the loads before had.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
     """
 
@@ -68,4 +69,5 @@ class Traits:
     reports_rows: bool = False
     fails_whole: bool = False
     replaces_partitions: bool = False
+    remembers_rows: bool = False
     can_be_continuous: bool = False

@@ -5,30 +5,26 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from pipeline_platform.config.history_errors import remembering_load
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.counting import RowCountObservation
 from pipeline_platform.engine.failures import error_context, says
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
 from pipeline_platform.engine.quarantine import write_bad_records
-from pipeline_platform.engine.validation import (
-    BlockResult,
-    PlannedValidation,
-    ValidationBlock,
-    broken_block,
-    kept_block,
-    run_block,
-)
+from pipeline_platform.engine.validation import PlannedValidation, ValidationBlock
+from pipeline_platform.engine.validation_run import BlockResult, broken_block, kept_block, run_block
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
 from pipeline_platform.logs import log_context
 from pipeline_platform.metrics.run import RuleMetrics, SchemaChangeMetrics, StepMetrics
 from pipeline_platform.redaction import redact_strings
 from pipeline_platform.steps.extract import Extract
+from pipeline_platform.steps.load import RemembersRows
 from pipeline_platform.steps.transform import Transform
 from pipeline_platform.steps.validate import Validate
 
@@ -115,13 +111,22 @@ class _Execution:
         for validation in action.block.validations:
             self._listener("started", validation.step, None)
         with error_context(first, self._pipeline):
-            result = run_block(action.block)
+            result = run_block(action.block, self._past_rows)
         if result.violators is not None:
             violators.callback(result.violators.unpersist)
         yield from self._judged(action.block, result, started, time.monotonic() - began)
         if result.violators is not None:
             for quarantine in action.quarantines:
                 quarantine.write(result.violators)
+
+    def _past_rows(self, validation: PlannedValidation) -> Sequence[int]:
+        """How many rows the loads before had of the frame that a validation looks at."""
+        remembering = remembering_load(self._pipeline.steps, validation.step)
+        for load in self._planned.loads:
+            if remembering is not None and load.step.index == remembering.index:
+                assert isinstance(load.prepared, RemembersRows)
+                return load.prepared.past_rows(validation.config.loads_compared())
+        return ()
 
     def _judged(
         self, block: ValidationBlock, result: BlockResult, started: datetime, seconds: float

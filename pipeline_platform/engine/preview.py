@@ -17,7 +17,8 @@ from pipeline_platform.engine.hidden_columns import hidden_columns, sensitive_so
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
 from pipeline_platform.engine.scope import MicroBatch
-from pipeline_platform.engine.validation import BlockResult, run_block, taken_by
+from pipeline_platform.engine.validation import taken_by
+from pipeline_platform.engine.validation_run import BlockResult, run_block
 from pipeline_platform.metrics.run import RuleMetrics
 from pipeline_platform.steps.load import Load
 

@@ -94,6 +94,26 @@ def column_of(frame: DataFrame, name: str) -> Column:
     return column(own_columns(frame), name)
 
 
+def require_text(frame: DataFrame, name: str, why: str) -> None:
+    """Make sure that a column of the frame holds texts.
+
+    Args:
+        frame: The frame.
+        name: The column, which is there.
+        why: What needs it to be so.
+
+    Raises:
+        PipelineExecutionException: It holds something else.
+    """
+    from pyspark.sql.types import CharType, StringType, VarcharType
+
+    field = field_named(frame.schema, name)
+    if field is not None and not isinstance(field.dataType, (StringType, CharType, VarcharType)):
+        raise PipelineExecutionException(
+            f"'{name}' is {field.dataType.simpleString()}, and {why}", hint="cast it to string with enrichData"
+        )
+
+
 def any_of(conditions: Iterable[Column]) -> Column | None:
     """Whether one of the conditions holds; None if there are none."""
     found = None

@@ -36,6 +36,10 @@ class RuleMetrics(_Record):
     """Whether no more rows broke it than the tolerance allows."""
     detail: str | None = None
     samples: list[dict[str, Any]] = []
+    measure: str | None = None
+    """For a rule about the whole frame: what it measures, such as the mean of a column, whatever its bounds."""
+    value: float | None = None
+    """What was measured; None if there was nothing to measure, and for a rule about rows."""
 
     @property
     def fraction(self) -> float | None:

@@ -134,6 +134,7 @@ def check_result(metrics: StepMetrics, name: str, key: dg.AssetKey) -> dg.AssetC
         "quarantine": metrics.quarantine,
         "rules": dg.TableMetadataValue(records=[_record(rule) for rule in metrics.rules], schema=_RULE_SCHEMA),
         "samples": dg.MetadataValue.json(samples) if samples else None,
+        **_plots(metrics.rules),
     }
     return dg.AssetCheckResult(
         check_name=name,
@@ -145,6 +146,22 @@ def check_result(metrics: StepMetrics, name: str, key: dg.AssetKey) -> dg.AssetC
     )
 
 
+def _plots(rules: Sequence[RuleMetrics]) -> dict[str, int | float | None]:
+    """A number for each rule, which Dagster plots over time on the page of the check: one series for each key."""
+    found: dict[str, int | float | None] = {}
+    for rule in rules[:_MOST_PLOTS]:
+        name = rule.measure or rule.rule
+        short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+        number = 1
+        while (key := f"rule/{short}" if number == 1 else f"rule/{short} ({number})") in found:
+            number += 1
+        found[key] = rule.value if rule.measure is not None else rule.violations
+    return found
+
+
+# Of Dagster's page, which shows 100 series, and its list of metadata, which shows all.
+_MOST_PLOTS = 50
+_LONGEST_NAME = 60
 _RULE_SCHEMA = dg.TableSchema(
     columns=[
         dg.TableColumn("rule", "string"),

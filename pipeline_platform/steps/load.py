@@ -126,6 +126,19 @@ class RemembersBatches(Protocol):
         ...
 
 
+@runtime_checkable
+class RemembersRows(Protocol):
+    """A prepared load whose sink remembers how many rows the loads before had; one with the trait `remembers_rows`."""
+
+    def past_rows(self, count: int) -> Sequence[int]:
+        """The numbers of rows that the last loads of the same step had, the newest first.
+
+        Args:
+            count: Of how many loads at most.
+        """
+        ...
+
+
 class Load(FrameInput):
     """Writes a frame to a sink."""
 

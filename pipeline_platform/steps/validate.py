@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -12,10 +12,11 @@ from pydantic_core import PydanticCustomError
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.step import StepType
 from pipeline_platform.config.values import Amount, Location, Names, one_of
+from pipeline_platform.redaction import looks_secret
 from pipeline_platform.steps.base import FrameInput
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, Row
 
     from pipeline_platform.config.step_over_range import RangeStep
 
@@ -47,6 +48,8 @@ class RuleResult:
         rows: Rows looked at.
         detail: What was expected and found, for a rule about the whole frame.
         samples: A few of the violating rows.
+        measure: What a rule about the whole frame measures; the same whatever its bounds, so that it has a history.
+        value: What was measured.
     """
 
     rule: str
@@ -54,6 +57,25 @@ class RuleResult:
     rows: int | None
     detail: str | None = None
     samples: Sequence[Mapping[str, Any]] = field(default=())
+    measure: str | None = None
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What rules about the whole frame are judged by, found out in the pass that counts the violations of all others.
+
+    Args:
+        values: Of each row; the rows that do not count have null.
+        aggregate: Makes one value of them. Neither DISTINCT nor a subquery, which no pass that does other work has.
+        judge: The rules' results, by that value, the number of rows looked at and the row of `compared`.
+        compared: A frame of one row, which is read by itself: what is known of another frame.
+    """
+
+    values: Column
+    aggregate: Callable[[Column], Column]
+    judge: Callable[[Any, int, Row | None], Sequence[RuleResult]]
+    compared: DataFrame | None = None
 
 
 def _tolerance(value: float) -> float:
@@ -123,6 +145,14 @@ class Validate(FrameInput):
         if not self.judges_each_row:
             raise OneByOne("judges the rows of a partition together")
 
+    def hides(self, column: str) -> bool:
+        """Whether no value of a column may be shown.
+
+        Args:
+            column: Its name.
+        """
+        return looks_secret(column) or column.lower() in (name.lower() for name in self.sensitive_columns)
+
     def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
         """Results that the schema alone gives; costs no Spark job."""
         return ()
@@ -147,6 +177,18 @@ class Validate(FrameInput):
         """
         return ()
 
+    def measures(self, frame: DataFrame, named: Mapping[str, DataFrame]) -> Sequence[Measure]:
+        """What rules about the whole frame are judged by, for the annotated frame.
+
+        Args:
+            frame: The frame.
+            named: Registered frames that the step names.
+
+        Raises:
+            PipelineException: A column is missing, or has a type that can't be measured.
+        """
+        return ()
+
     def remarks(self, frame: DataFrame) -> Sequence[str]:
         """What someone should know of a frame that breaks no rule by it.
 
@@ -161,7 +203,18 @@ class Validate(FrameInput):
         Args:
             broken: Their names.
         """
+        if not self.traits().looks_at_rows:
+            return "fix the data or the rule, or set 'onFailure' to warn; nothing after it was loaded"
         return "fix the data, or set 'tolerance', or 'onFailure' to quarantine or warn; nothing after it was loaded"
+
+    def history_results(self, rows: int, past: Sequence[int]) -> Sequence[RuleResult]:
+        """Results that the number of rows gives beside those of the loads before; asked if `loads_compared`.
+
+        Args:
+            rows: The number of rows.
+            past: Those of the loads before, the newest first; none if there was no load.
+        """
+        return ()
 
     def count_results(self, rows: int) -> Sequence[RuleResult]:
         """Results that the number of rows gives."""

@@ -15,4 +15,6 @@ FRAMES = [
 
 def pipeline_around(step: Json) -> Json:
     """A pipeline with this step."""
-    return pipeline(step, load()) if step["type"] == "extract" else pipeline(*FRAMES, step)
+    if step["type"] == "extract":
+        return pipeline(step, load())
+    return pipeline(*FRAMES, step, *([load()] if step["type"] == "validate" else []))

@@ -44,6 +44,15 @@ FILES: list[Json] = [
             tolerance="3",
         ),
         validate("validateBusinessRules", rules=["delay < 9999", {"name": "has carrier", "rule": "carrier <> ''"}]),
+        validate("validateValues", values={"origin": ["JFK", "LGA"], "delay": {"forbidden": [9999, "9998.5"]}}),
+        validate("validatePatterns", patterns={"tail": "^N[0-9]{3,5}", "dest": "${env:PATTERN:-[A-Z]}"}),
+        validate("validateLengths", lengths={"dest": {"min": "3", "max": 3}}),
+        validate("validateFreshness", column="time", maxAge="36 Hours", allowEmpty="true", onFailure="warn"),
+        validate(
+            "validateStatistics", columns={"delay": {"mean": {"max": "60.5"}, "quantiles": {"0.99": {"max": 600}}}}
+        ),
+        validate("validateTotals", referencedDataFrame="airports", rows="true", sums={"delay": "alt"}, maxDifference=1),
+        validate("validateRowCountChange", maxDecrease="0.5", last="14"),
         validate("validateUnique", columns=["origin"], sensitiveColumns=["tail"]),
         validate("validateRowCount", min="1", max=None),
         load(path="out/${env:STAGE:-dev}", mode="MERGE", mergeKeys="origin", mergeSchema="true"),

@@ -10,8 +10,9 @@ from pyspark.sql import SparkSession
 
 from devtools.bench.scans import scanned_rows
 from devtools.pipelines import extract, load, run_by_name, transform, validate
+from pipeline_platform.engine.validation_run import run_block
 from pipeline_platform.exceptions import ValidationException
-from pipeline_platform_tests.validations.blocks import counting_jobs
+from pipeline_platform_tests.validations.blocks import counting_jobs, planned, validation
 
 ROWS = 1000
 JOBS = {"fail": 3, "warn": 5}
@@ -56,6 +57,35 @@ def test_a_cached_frame_is_read_once(spark: Any, orders: Path, tmp_path: Path):
     with scanned_rows(spark, "orders") as scans:
         run_by_name(spark, *steps)
     assert sum(scans) == ROWS
+
+
+@pytest.mark.in_jvm
+@pytest.mark.parametrize("on_failure", ["warn", "quarantine"])
+def test_rules_about_the_whole_frame_are_judged_in_the_pass_of_those_about_rows(
+    spark: Any, orders: Path, on_failure: str
+):
+    def passes(*validations: Any) -> tuple[int, list[int]]:
+        with counting_jobs(spark) as jobs, scanned_rows(spark, "orders") as scans:
+            result = run_block(planned(spark.read.parquet(str(orders)), *validations))
+        assert all(rule.passed for rules in result.rules.values() for rule in rules)
+        if result.violators is not None:
+            result.violators.unpersist()
+        return jobs[0], scans
+
+    of_rows = [
+        validation("validateNulls", notNullColumns=["id"], onFailure=on_failure),
+        validation("validateRanges", ranges={"k": {"max": 6}}, onFailure=on_failure),
+        validation("validateValues", values={"k": list(range(7))}, onFailure=on_failure),
+    ]
+    statistics = {"mean": {"min": 3 * 0.9}, "nullShare": {"max": 0}, "quantiles": {"0.9": {"max": 6}}}
+    of_the_frame = [
+        validation("validateRowCount", min=ROWS),
+        validation("validateStatistics", columns={"k": statistics}),
+        validation("validateStatistics", columns={"amount": {"sum": {"min": 1}, "stddev": {"min": 1}}}),
+    ]
+    jobs, scans = passes(*of_rows)
+    assert passes(*of_rows, *of_the_frame) == (jobs, scans)
+    assert scans == [ROWS]
 
 
 BROKEN = [

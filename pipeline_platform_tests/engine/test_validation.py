@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from devtools.pipelines import extract, load, run_by_name, transform, validate, wrote_nothing
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine import execution
-from pipeline_platform.engine.validation import kept_block
+from pipeline_platform.engine.validation_run import kept_block
 from pipeline_platform.exceptions import PipelineExecutionException, ValidationException
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows, rows_of
 from pipeline_platform_tests.validations.blocks import outcome, validation

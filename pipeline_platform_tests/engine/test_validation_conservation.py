@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
-from pipeline_platform.engine.validation import REASONS, run_block, taken_by
+from pipeline_platform.engine.validation import REASONS, taken_by
+from pipeline_platform.engine.validation_run import run_block
 from pipeline_platform.steps.validate import Validate
 from pipeline_platform_tests.duckdb_rows import comparable, frame_of
 from pipeline_platform_tests.validations.blocks import interpreted, planned, validation

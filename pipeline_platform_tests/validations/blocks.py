@@ -11,7 +11,8 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 
 from pipeline_platform.config.step import Step
-from pipeline_platform.engine.validation import REASONS, BlockResult, ValidationBlock, plan_block, run_block, taken_by
+from pipeline_platform.engine.validation import REASONS, ValidationBlock, plan_block, taken_by
+from pipeline_platform.engine.validation_run import BlockResult, run_block
 from pipeline_platform.exceptions import StepLocation
 from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform.metrics.run import RuleMetrics

@@ -54,7 +54,7 @@ def test_a_column_that_may_be_null_is_told_where_it_may_not(spark: Any):
 
 @pytest.mark.in_jvm
 def test_a_schema_check_costs_no_spark_job(spark: Any):
-    from pipeline_platform.engine.validation import run_block
+    from pipeline_platform.engine.validation_run import run_block
 
     frame = TABLE.frame(spark)
     with counting_jobs(spark) as jobs:

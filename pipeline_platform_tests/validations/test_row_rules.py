@@ -234,6 +234,9 @@ def test_a_rule_may_look_into_a_structure_and_its_samples_show_the_structure(spa
 CHECKS = [
     validation("validateNulls", notNullColumns=["id", "code"], onFailure="quarantine"),
     validation("validateRanges", ranges={"rate": {"min": 0}}, onFailure="quarantine"),
+    validation("validatePatterns", patterns={"code": "a"}, onFailure="quarantine"),
+    validation("validateLengths", lengths={"code": {"min": 1}}, onFailure="quarantine"),
+    validation("validateValues", values={"id": [1], "code": {"forbidden": [""]}}, onFailure="quarantine"),
     validation("validateUnique", columns="id", onFailure="quarantine"),
     validation("validateBusinessRules", rules=["amount > 0"], onFailure="quarantine"),
     validation(
@@ -252,12 +255,18 @@ def test_an_empty_frame_keeps_every_rule(spark: Any, on_failure: str):
     checks = [check.model_copy(update={"on_failure": on_failure}) for check in CHECKS]
     found = outcome(frame, *checks, named={"sales": frame})
     rules = [rule for results in found.result.rules.values() for rule in results]
-    assert [(rule.violations, rule.rows, rule.passed, rule.samples) for rule in rules] == [(0, 0, True, [])] * 6
+    assert [(rule.violations, rule.rows, rule.passed, rule.samples) for rule in rules] == [(0, 0, True, [])] * 10
     assert (found.passed, found.quarantined) == ([], [])
 
 
 MISSING = [
     validation("validateNulls", notNullColumns=["amuont"]),
+    validation("validatePatterns", patterns={"amuont": "a"}),
+    validation("validateLengths", lengths={"amuont": {"min": 1}}),
+    validation("validateValues", values={"amuont": [1]}),
+    validation("validateFreshness", column="amuont", maxAge="1 day"),
+    validation("validateStatistics", columns={"amuont": {"nullShare": {"max": 0}}}),
+    validation("validateTotals", referencedDataFrame="sales", sums={"amuont": "amount"}),
     validation("validateRanges", ranges={"amuont": {"min": 0}}),
     validation("validateUnique", columns=["id", "amuont"]),
     validation("validateReferentialIntegrity", foreignKey="amuont", referencedDataFrame="sales", referencedColumn="id"),

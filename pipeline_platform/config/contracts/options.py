@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Literal, cast
 
 from pipeline_platform.config.contracts.values import ValueKind, WrongValue, value_of
+from pipeline_platform.config.patterns import pattern_error
 
 LogicalType = Literal[
     "string", "date", "timestamp", "time", "number", "integer", "object", "array", "boolean", "map", "vector"
@@ -36,8 +36,6 @@ KINDS: Mapping[str, ValueKind] = {
     "timestamp": "timestamp",
 }  # fmt: skip
 """What the values of a logical type are; those of the others are not compared with anything."""
-# What Python and Java both refuse. The rest only Spark can tell: their expressions differ.
-_REFUSED_BY_ALL = ("unterminated character set", "missing ), unterminated subpattern", "unbalanced parenthesis")
 
 
 def option_mistakes(kind: LogicalType, options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -57,15 +55,8 @@ def pattern_mistake(pattern: str) -> str | None:
     Args:
         pattern: The expression.
     """
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        is_dangling = error.msg == "nothing to repeat" and pattern[:1] in ("*", "+", "?")
-        if error.msg in _REFUSED_BY_ALL or is_dangling:
-            return f"no regular expression: {error.msg}"
-    except (RecursionError, OverflowError):
-        pass
-    return None
+    found = pattern_error(pattern)
+    return found[0] if found is not None else None
 
 
 def _wrong_option(kind: LogicalType, key: str, value: Any) -> str | None:

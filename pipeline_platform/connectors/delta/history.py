@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.steps.load import LoadResult
@@ -38,6 +38,40 @@ def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> 
             )
     # Delta makes no commit for a merge or an append that changes nothing.
     return LoadResult(rows=0, bytes=0, files=0, version=table.version() if table is not None else None)
+
+
+def loaded_rows(table: DeltaTable, place: StorageLocation, load: str) -> list[int]:
+    """The numbers of rows that the loads of a step had, the newest first, as far as the table remembers them.
+
+    Args:
+        table: The table as it is now.
+        place: Where it is.
+        load: A load of the step, which does not count itself.
+    """
+    found: list[int] = []
+    for commit in commits_of(table, place):
+        other = _load_of(commit)
+        if other is None or other == load or _step_of(other) != _step_of(load):
+            continue
+        metrics = {key: int(value) for key, value in commit.get("operationMetrics", {}).items()}
+        rows = metrics.get("numSourceRows", _changed_rows(metrics))
+        found += [rows] if rows is not None else []
+    return found
+
+
+def _load_of(commit: Mapping[str, Any]) -> str | None:
+    """The load that made a commit; None if it was none of the platform's."""
+    try:
+        mark = json.loads(commit.get("userMetadata") or "null")
+    except ValueError:
+        return None
+    load = cast("dict[str, Any]", mark).get("load") if isinstance(mark, dict) else None
+    return load if isinstance(load, str) else None
+
+
+def _step_of(load: str) -> str:
+    """The step of a load: what follows the id of the run."""
+    return load.partition("/")[2].partition("/")[0]
 
 
 def repeated_keys(metrics: Mapping[str, int]) -> str | None:

@@ -15,7 +15,7 @@ from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameCh
 from pipeline_platform.connectors.delta.changes.fit import fitted_changes
 from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
-from pipeline_platform.connectors.delta.history import load_result, repeated_keys
+from pipeline_platform.connectors.delta.history import load_result, loaded_rows, repeated_keys
 from pipeline_platform.connectors.delta.merge import merge, with_unique_keys
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
@@ -259,6 +259,15 @@ class DeltaWrite:
         """The version of the stream's transactions, which is the number of the micro-batch."""
         table = self._table()
         return table.transaction_version(self.run.load_id) if table is not None else None
+
+    def past_rows(self, count: int) -> Sequence[int]:
+        """The numbers of rows that the last loads of the same step had, the newest first.
+
+        Args:
+            count: Of how many loads at most.
+        """
+        table = self._table()
+        return loaded_rows(table, self.place, self.run.key)[:count] if table is not None else []
 
     def clean(self) -> None:
         """Nothing is left by an attempt that did not commit, but files that VACUUM removes."""

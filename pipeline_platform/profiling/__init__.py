@@ -1,0 +1,1 @@
+"""A look at all rows of a table: what is in its columns, and the rules that the rows keep."""
