@@ -92,7 +92,20 @@ def _described(before: Version, now: Version, methods: Methods, seeds: set[str])
     }
     new = VersionFrames(now, methods, shared, changed, tables)
     current = {one.name: new.of(one) for one in now.project.pipelines if one.name in changed}
-    return _derived(before, former), _derived(now, current)
+    inside = _written(before) | _written(now)
+    described = _derived(before, former, dict.fromkeys(inside))
+    # What nobody writes any more stays as it is.
+    left = {dataset: one for dataset, one in described.tables().items() if dataset not in _written(now)}
+    return described, _derived(now, current, {**dict.fromkeys(inside), **left})
+
+
+def _written(version: Version) -> set[Dataset]:
+    return {
+        step.config.dataset()
+        for pipeline in version.project.pipelines
+        for step in pipeline.steps
+        if isinstance(step.config, Load)
+    }
 
 
 def _downstream(version: Version, seeds: set[str]) -> set[str]:
@@ -110,21 +123,17 @@ def _downstream(version: Version, seeds: set[str]) -> set[str]:
         found = grown
 
 
-def _derived(version: Version, frames: Mapping[str, PipelineFrames]) -> Described:
+def _derived(
+    version: Version, frames: Mapping[str, PipelineFrames], there: Mapping[Dataset, Derived | None]
+) -> Described:
     own: dict[str, Mapping[int, Derived]] = {}
     whole: dict[str, Mapping[int, Derived]] = {}
-    written: dict[Dataset, Derived | None] = {
-        step.config.dataset(): None
-        for pipeline in version.project.pipelines
-        for step in pipeline.steps
-        if isinstance(step.config, Load)
-    }
-    tables = dict(written)
+    tables = dict(there)
     for pipeline in _in_order(version):
         planned = frames.get(pipeline.name)
         if planned is None or not planned.is_known:
             continue
-        own[pipeline.name] = derived_frames(pipeline, planned.frames, written)
+        own[pipeline.name] = derived_frames(pipeline, planned.frames, dict.fromkeys(there))
         whole[pipeline.name] = derived_frames(pipeline, planned.frames, tables)
         for step in pipeline.steps:
             if isinstance(step.config, Load):

@@ -36,6 +36,22 @@ class Described:
     own: Mapping[str, Mapping[int, Derived]]
     whole: Mapping[str, Mapping[int, Derived]]
 
+    def is_same(self, other: Described, here: tuple[str, int], there: tuple[str, int], column: str | None) -> bool:
+        """Whether the rows of a frame, or the values of a column, are computed as in another version.
+
+        That the pipelines above are others does not count, nor do steps that make the same of them.
+
+        Args:
+            other: The other version.
+            here: Pipeline and step index in this version.
+            there: The same in the other one.
+            column: The column, in lower case; None for the rows.
+        """
+        return any(
+            _part(mine[here[0]][here[1]], column) == _part(theirs[there[0]][there[1]], column)
+            for mine, theirs in ((self.own, other.own), (self.whole, other.whole))
+        )
+
     def expression(self, pipeline: PipelineConfig, step: Step, column: str) -> tuple[Step, str] | None:
         """The step that computes a column of a load, and how; None where it is handed on as it was read.
 
@@ -76,15 +92,15 @@ class Described:
         """The steps that name a column of an extract, or what is handed on of it, and the loads that it gets to."""
         frames = self.frames[pipeline.name].frames
         handed_on: dict[int, set[str]] = {extract.index: {column.lower()}}
+        is_named = False
         for step in pipeline.in_turn:
             above = {edge.step: handed_on.get(edge.step, set[str]()) for edge in step.inputs}
             if not any(above.values()):
                 continue
-            if isinstance(step.config, Load):
-                yield step
-                continue
-            names = {name for some in above.values() for name in some}
-            if _names_any(step, names):
+            is_read = _names_any(step, {name for some in above.values() for name in some})
+            # A load is given whatever there is: worth a word where no step before it names the column.
+            if is_read or (isinstance(step.config, Load) and not is_named):
+                is_named = True
                 yield step
             if step.index in frames:
                 computed = {name.lower() for name in frames[step.index].expressions}
@@ -114,6 +130,10 @@ class Described:
             for step in pipeline.steps
             if isinstance(step.config, Load)
         }
+
+
+def _part(derived: Derived, column: str | None) -> str | None:
+    return derived.rows if column is None else derived.columns.get(column)
 
 
 def _names_any(step: Step, columns: set[str]) -> bool:

@@ -229,6 +229,9 @@ class VersionFrames:
                         why = f"are not known: {frames.unknown}" if frames.unknown else "can't be planned"
                         raise _UnknownSourceError(f"it reads a table of '{writer.name}', of which the columns {why}")
                     return frames.loaded(writer)[dataset][1]
+                if dataset in self._tables:
+                    # Nobody writes it any more, and it stays as it is.
+                    return self._tables[dataset][1]
             if (tested := self._tested(pipeline, step, spark)) is not None:
                 return tested
         return _read(pipeline, step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.frames.widening import holds
@@ -117,7 +117,8 @@ def _columns(sink: SinkPair, before: Described, now: Described) -> Iterator[Chan
         if old[name][1] != new[name][1]:
             yield change(*_retyped(sink, before, now, name))
             continue
-        if was.get(name) != is_now.get(name):
+        here, there = (pair.now.name, sink.now.index), (pair.before.name, sink.before.index)
+        if not now.is_same(before, here, there, name):
             how, where = _how(sink, before, now, shown)
             yield change(Severity.DATA, "values", f"values of '{shown}' change{how}", shown, where=where or place)
         elif new[name][2] and not old[name][2]:
@@ -160,7 +161,11 @@ def _left_behind(sink: SinkPair, before: Described, now: Described, column: str)
         frames = now.frames.get(reader.pipeline)
         is_broken = frames is not None and frames.failure is not None
         if is_broken or not _is_adapted(reader, before, now):
-            found.append(reader)
+            # Where it is as it was, people look for it in this version.
+            steps = {title(step): step for step in now_reading[reader.pipeline].in_turn}
+            same = steps.get(reader.step)
+            place = now.version.place(now_reading[reader.pipeline], same) if same is not None else reader.place
+            found.append(replace(reader, place=place))
     return found
 
 
@@ -189,9 +194,8 @@ def _how(sink: SinkPair, before: Described, now: Described, column: str) -> tupl
 
 def _rows(sink: SinkPair, before: Described, now: Described) -> Iterator[Change]:
     pair = sink.pair
-    old = before.own[pair.before.name][sink.before.inputs[0].step].rows
-    new = now.own[pair.now.name][sink.now.inputs[0].step].rows
-    if old == new:
+    here, there = (pair.now.name, sink.now.inputs[0].step), (pair.before.name, sink.before.inputs[0].step)
+    if now.is_same(before, here, there, None):
         return
     causes = _effective(sink.steps, [sink.now.index, sink.before.index], pair)
     if causes and all(one.step.type == "validate" for one in causes):

@@ -29,7 +29,7 @@ def pipeline(name: str, *steps: dict[str, Any], **keys: Any) -> dict[str, Any]:
 
 
 PROJECT: Files = {
-    # Read by report with some of its columns, and by all_orders with all of them.
+    # Read by report with some of its columns; customers by people, with all of them.
     "orders.json": pipeline(
         "orders",
         step(
@@ -51,7 +51,8 @@ PROJECT: Files = {
             "transform",
             "sqlQuery",
             "revenue",
-            query="SELECT country, sum(gross) AS revenue, count(*) AS orders FROM orders WHERE amount > 0 GROUP BY country",
+            query="SELECT country, sum(gross) AS revenue, count(*) AS orders FROM orders WHERE amount > 0 "
+            "GROUP BY country",
             registerAs="revenue",
         ),
         load("report", overwriteSchema=True),
