@@ -179,12 +179,16 @@ class StepConfig(FormatModel):
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()
 
-    def rows_alone(self) -> Self:
+    def rows_alone(self) -> Self | None:
         """The step without what says what is in single columns; what is left decides which rows come of it.
 
         Fields in `column_keys` may stay.
+
+        Returns:
+            None if its rows are those of its one input, whatever is in their columns.
         """
-        return self
+        traits = self.traits()
+        return None if traits.keeps_rows and traits.keeps_row_count else self
 
     def read_beside(self) -> Any:
         """What it has read from a file that its config names, to be compared with what another version has read."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods
+from pipeline_platform.engine.spark.session import session_for
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.planning.changes import Change, ChangePlan, Reader, Severity
 from pipeline_platform.planning.derivation import Derived, derived_frames
 from pipeline_platform.planning.described import Described
@@ -20,11 +22,12 @@ from pipeline_platform.planning.sink_changes import (
     sink_name,
     validation_change,
 )
-from pipeline_platform.planning.step_changes import StepChange, step_changes, title
+from pipeline_platform.planning.step_changes import StepChange, frame_forms, step_changes, title
 from pipeline_platform.planning.versions import Pair, Pairing, Version, paired
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load
 
+_OTHER = ("added", "removed", "changed", "moved")
 _NOTHING: Mapping[str, PipelineFrames] = {}
 
 
@@ -38,16 +41,8 @@ class _Compared:
     @property
     def needs_frames(self) -> bool:
         """Whether frames may be others than before."""
-        return (
-            any(one.kind in ("added", "removed", "changed") and _may_change_frames(one) for one in self.steps)
-            or self.pair.before.spark_conf != self.pair.now.spark_conf
-        )
-
-
-def _may_change_frames(change: StepChange) -> bool:
-    if change.step.type != "validate" or change.step.guards is not None:
-        return True
-    return any(step is not None and step.config.fills_quarantine() for step in (change.before, change.now))
+        before, now = self.pair.before, self.pair.now
+        return frame_forms(before) != frame_forms(now) or before.spark_conf != now.spark_conf
 
 
 def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
@@ -63,7 +58,7 @@ def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
     seeds = {name for one in compared if one.needs_frames for name in (one.pair.before.name, one.pair.now.name)} | {
         one.name for one in (*pairing.added, *pairing.removed)
     }
-    needs = any(one.needs_frames for one in compared) or bool(pairing.added)
+    needs = any(one.needs_frames for one in compared)
     described = _described(before, now, methods, seeds) if needs else None
     old, new = described or (Described(before, _NOTHING, {}, {}), Described(now, _NOTHING, {}, {}))
     changes: list[Change] = []
@@ -72,15 +67,17 @@ def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
     changes += _broken(old, new, pairing)
     changes += [_added(pipeline, now) for pipeline in pairing.added]
     changes += [_removed(pipeline, before, now) for pipeline in pairing.removed]
-    order = {pipeline.name: place for place, pipeline in enumerate(now.project.pipelines)}
+    order = {pipeline.name: place for place, pipeline in enumerate(_in_order(now))}
     changes.sort(key=lambda change: (order.get(change.pipeline, len(order)), -change.severity))
     unknown = {**_unknown(old, is_before=True), **_unknown(new, is_before=False)}
-    return ChangePlan(before.revision.name, tuple(changes), tuple(reruns(pairing, changes, old, new)), unknown)
+    return ChangePlan(before.revision.title, tuple(changes), tuple(reruns(pairing, changes, old, new)), unknown)
 
 
 def _described(before: Version, now: Version, methods: Methods, seeds: set[str]) -> tuple[Described, Described]:
     looked_at = [_downstream(version, seeds) for version in (before, now)]
     changed = looked_at[0] | looked_at[1]
+    # What is wrong with Spark itself is no pipeline's failure.
+    session_for(now.project.pipelines[0], is_short=True)
     shared: dict[str, PipelineFrames] = {}
     old = VersionFrames(before, methods, shared, changed)
     former = {one.name: old.of(one) for one in before.project.pipelines if one.name in changed}
@@ -142,8 +139,6 @@ def _derived(
 
 
 def _in_order(version: Version) -> Sequence[PipelineConfig]:
-    from pipeline_platform.exceptions import PipelineConfigurationException
-
     try:
         return version.project.in_order()
     except PipelineConfigurationException:
@@ -157,7 +152,7 @@ def _pipeline_changes(one: _Compared, before: Described, now: Described) -> Iter
     are_known = all(planned is not None and planned.is_known for planned in frames)
     told: set[int] = set()
     for change in one.steps:
-        if change.step.type == "validate" and change.kind in ("added", "removed", "changed"):
+        if change.step.type == "validate" and change.kind in _OTHER:
             yield validation_change(pair, change, before, now)
         if change.step.type != "load":
             continue
@@ -180,7 +175,7 @@ def _unjudged(one: _Compared, now: Described, frames: PipelineFrames | None) -> 
     if frames is not None and frames.failure is not None:
         return
     for change in one.steps:
-        if change.step.type in ("extract", "transform") and change.kind in ("added", "removed", "changed"):
+        if change.step.type in ("extract", "transform") and change.kind in _OTHER:
             text = f"{change.told()}: rows or columns may change; which ones can't be told"
             place = now.version.place(one.pair.now, change.now)
             yield Change(Severity.DATA, one.pair.now.name, "step", text, place)
@@ -200,7 +195,7 @@ def _without_effect(one: _Compared, now: Version, *, is_told: bool, are_known: b
             text = f"{title(change.step)} is written otherwise, and does the same: {'; '.join(map(str, change.keys))}"
             yield Change(Severity.SAFE, pair.now.name, "written otherwise", text, place)
         is_effective = (
-            change.kind in ("added", "removed", "changed")
+            change.kind in _OTHER
             and change.step.type in ("extract", "transform")
             and not (change.effective and all(one.key.startswith("incremental") for one in change.effective))
         )

@@ -33,8 +33,8 @@ class Derived:
     columns: Mapping[str, str]
 
 
-# What a new file is loaded by is told apart from what it holds.
-_ASIDE = frozenset({"incremental"})
+# How it is told what is new, and where bad rows are kept, are told apart.
+_ASIDE = frozenset({"incremental", "quarantine_path"})
 
 
 def derived_frames(
@@ -67,6 +67,21 @@ def derived_frames(
     return found
 
 
+def decides_on_rows(before: Step | None, now: Step | None) -> bool:
+    """Whether a step that is another may be why the rows below it are others.
+
+    Args:
+        before: The step before; None if there was none.
+        now: The step now; None if there is none.
+    """
+    forms: list[Any] = []
+    for step in (before, now):
+        alone = step.config.as_written.rows_alone() if step is not None else None
+        is_one = step is not None and alone is not None
+        forms.append(_form(replace(step, config=alone), {}, frozenset(column_fields(alone))) if is_one else None)
+    return forms[0] != forms[1]
+
+
 def _form(step: Step, columns: Mapping[str, str], without: frozenset[str] = frozenset()) -> Any:
     return step_form(step, columns, without | _ASIDE)
 
@@ -76,7 +91,7 @@ def _extract(step: Step, config: Extract, frame: FrameColumns, tables: Mapping[D
     table = tables.get(dataset) if dataset is not None else None
     without = frozenset(column_fields(config))
     rows = fingerprint(_form(step, {}, without), table.rows if table is not None else None)
-    known = table.columns if table is not None else {}
+    known: Mapping[str, str] = table.columns if table is not None else {}
     # Another type of such a column is told of the table.
     is_inside = dataset is not None and dataset in tables
     columns = {
@@ -101,9 +116,9 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
     written = config.as_written
     rows_above = [found[edge.step].rows for edge in step.inputs]
     traits = step.traits
-    alone = replace(step, config=written.rows_alone())
-    rest = _form(alone, known, frozenset(column_fields(written)))
-    rows = rows_above[0] if traits.keeps_rows and traits.keeps_row_count else fingerprint(rest, rows_above)
+    alone = written.rows_alone()
+    rest = _form(replace(step, config=alone or written), known, frozenset(column_fields(written)))
+    rows = rows_above[0] if alone is None else fingerprint(rest, rows_above)
     names = {edge.name.lower(): f"input {place}" for place, edge in enumerate(step.inputs) if edge.name is not None}
     computed: dict[str, str] = {}
     for name, expression in frame.expressions.items():

@@ -278,7 +278,7 @@ def _read(pipeline: PipelineConfig, step: Step) -> StructType:
 
 def _columns(step: Step, planned: PlannedFrame) -> FrameColumns:
     config = step.config.as_written
-    expressions = config.expressions() if isinstance(config, Transform) else {}
+    expressions: Mapping[str, str] = config.expressions() if isinstance(config, Transform) else {}
     return FrameColumns(planned.frame.schema, planned.lineage, expressions)
 
 

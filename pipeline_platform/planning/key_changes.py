@@ -235,9 +235,10 @@ def _other_cursor(pair: Pair, one: StepChange) -> str | None:
     assert isinstance(old, Extract)
     assert isinstance(new, Extract)
     former, wanted = getattr(old, "incremental", None), getattr(new, "incremental", None)
-    is_by_column = isinstance(former, Incremental) and isinstance(wanted, Incremental)
-    if is_by_column and former.cursor_column.lower() != wanted.cursor_column.lower():
-        return f"the cursor is of the column '{former.cursor_column}', and now '{wanted.cursor_column}' is read"
+    if isinstance(former, Incremental) and isinstance(wanted, Incremental):
+        column, other = former.cursor_column, wanted.cursor_column
+        if column.lower() != other.lower():
+            return f"the cursor is of the column '{column}', and now '{other}' is read"
     if old.dataset() != new.dataset():
         return "the cursor is of another source"
     if pair.is_renamed or one.is_renamed:

@@ -6,12 +6,13 @@ import os
 import subprocess
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pipeline_platform.exceptions import PipelineConfigurationException
 
+_SHORT = 9
 _LINK = "120000"
 _FILES = ("100644", "100755")
 
@@ -24,11 +25,18 @@ class Revision:
         folder: Where its files are.
         name: What people call it, such as `main`.
         root: What its files are shown without, if they are not where a person has put them.
+        about: What it is, where the name alone does not say.
     """
 
     folder: Path
     name: str
     root: Path | None = None
+    about: str | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called, and what it is."""
+        return f"{self.name}, {self.about}" if self.about is not None else self.name
 
     def shown(self, text: str) -> str:
         """A text with the places of its files as people know them, such as `main:pipelines/orders.json`.
@@ -52,11 +60,12 @@ def other_version(folder: Path, against: str | None) -> Generator[Revision]:
     """
     top = _top(folder)
     if top is not None:
-        commit, name = _default_revision(top) if against is None else (_commit(top, against), against)
+        commit, about = _default_revision(top) if against is None else (_commit(top, against), None)
         if commit is not None:
             with TemporaryDirectory(prefix="pipeline-platform-") as place:
                 root = Path(place).resolve() / top.name
-                yield _exported(folder, top, commit, root, name)
+                name = against or commit[:_SHORT]
+                yield replace(_exported(folder, top, commit, root), name=name, about=about)
             return
     if against is not None and Path(against).is_dir():
         yield Revision(Path(against), against)
@@ -75,7 +84,7 @@ def other_version(folder: Path, against: str | None) -> Generator[Revision]:
     )
 
 
-def _exported(folder: Path, top: Path, commit: str, root: Path, name: str) -> Revision:
+def _exported(folder: Path, top: Path, commit: str, root: Path) -> Revision:
     """Write what may belong to the pipelines: all files of the folder that theirs is in, which none may leave."""
     inside = folder.resolve().relative_to(top)
     project = inside.parent
@@ -86,7 +95,7 @@ def _exported(folder: Path, top: Path, commit: str, root: Path, name: str) -> Re
             target.symlink_to(os.fsdecode(_blob(top, blob)))
     _write_files(top, [(blob, root / path) for mode, blob, path in _listed(top, commit, project) if mode in _FILES])
     (root / inside).mkdir(parents=True, exist_ok=True)
-    return Revision(root / inside, name, root)
+    return Revision(root / inside, commit, root)
 
 
 def _write_files(top: Path, files: list[tuple[str, Path]]) -> None:
@@ -123,15 +132,15 @@ def _blob(top: Path, blob: str) -> bytes:
     return done.stdout
 
 
-def _default_revision(top: Path) -> tuple[str | None, str]:
+def _default_revision(top: Path) -> tuple[str | None, str | None]:
     """Where the branch has left the default branch; the last commit, where nobody knows which that is."""
     for branch in ("refs/remotes/origin/HEAD", "refs/heads/main", "refs/heads/master"):
         name = (_git(top, "rev-parse", "--abbrev-ref", branch) or "").strip()
         base = (_git(top, "merge-base", "HEAD", branch) or "").strip()
         if base:
-            is_head = base == (_commit(top, "HEAD") or "")
-            return base, "HEAD" if is_head else f"merge base with {name or branch}"
-    return _commit(top, "HEAD"), "HEAD"
+            is_head = base == _commit(top, "HEAD")
+            return base, "the last commit" if is_head else f"where the branch has left {name or branch}"
+    return _commit(top, "HEAD"), "the last commit"
 
 
 def _commit(top: Path, revision: str) -> str | None:

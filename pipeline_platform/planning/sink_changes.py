@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline_platform.config.step import Step
+from pipeline_platform.frames.storable import field_names
 from pipeline_platform.frames.widening import holds
 from pipeline_platform.planning.changes import Change, Reader, Severity
+from pipeline_platform.planning.derivation import decides_on_rows
 from pipeline_platform.planning.described import Described
 from pipeline_platform.planning.step_changes import KeyChange, StepChange, title
 from pipeline_platform.planning.versions import Pair
@@ -140,6 +142,7 @@ def _retyped(
         )
     ]
     is_wider = holds(kinds[1], kinds[0]) and (new[1] == "string") == (old[1] == "string")
+    is_wider = is_wider and set(field_names(kinds[0])) <= set(field_names(kinds[1]))
     text = f"column '{new[0]}': {old[1]} → {new[1]}, which {'holds' if is_wider else 'does not hold'} every value of it"
     if new[1] == "string" and not is_wider:
         text = f"column '{new[0]}': {old[1]} → {new[1]}, so that it is compared, sorted and computed with as text"
@@ -198,6 +201,7 @@ def _rows(sink: SinkPair, before: Described, now: Described) -> Iterator[Change]
     if now.is_same(before, here, there, None):
         return
     causes = _effective(sink.steps, [sink.now.index, sink.before.index], pair)
+    causes = [one for one in causes if one.kind == "moved" or decides_on_rows(one.before, one.now)]
     if causes and all(one.step.type == "validate" for one in causes):
         # Told with the validation.
         return
@@ -324,7 +328,7 @@ def validation_change(pair: Pair, change: StepChange, before: Described, now: De
     place = version.version.place(pipeline, pipeline.steps[step.guards] if step.guards is not None else step)
     was = old.config.on_failure if old is not None and isinstance(old.config, Validate) else None
     is_now = new.config.on_failure if new is not None and isinstance(new.config, Validate) else None
-    effects = {
+    effects: dict[tuple[str | None, str | None], str] = {
         (None, "quarantine"): "rows that break it are taken out from now on; those that were loaded stay",
         (None, "fail"): "a run with a row that breaks it loads nothing from now on",
         (None, "warn"): "it only reports",
@@ -338,7 +342,11 @@ def validation_change(pair: Pair, change: StepChange, before: Described, now: De
         ("warn", "fail"): "rows that it only reported stop the run from now on",
         ("warn", "quarantine"): "rows that it only reported are taken out from now on",
     }
-    effect = effects.get((was, is_now), "other rows break it")
+    effect = effects.get((was, is_now), "it lets other rows through, or stops the run at others")
+    if change.effective and all(one.key == "quarantinePath" for one in change.effective):
+        return Change(
+            Severity.SAFE, pair.now.name, "validation", f"{change.told()}: what it takes out is kept there", place
+        )
     is_silent = {was, is_now} <= {"warn", None}
     kind = "quarantine" if "quarantine" in (was, is_now) else "validation"
     return Change(

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.planning.normal_form import config_form, neutral_fields, step_form
 from pipeline_platform.planning.versions import Pair
 from pipeline_platform.redaction import redact_config
 
-Kind = Literal["added", "removed", "changed", "rewritten", "same"]
+Kind = Literal["added", "removed", "changed", "moved", "rewritten", "same"]
 _LONGEST = 60
 _INPUT = "input"
 
@@ -78,6 +79,8 @@ class StepChange:
         """What happened, in a few words."""
         step = self.step
         named = title(step)
+        if self.kind == "moved":
+            return f"{named} is at another place among the steps"
         if self.kind in ("added", "removed"):
             return f"{named} is {'new' if self.kind == 'added' else 'gone'}{_gist(step)}"
         return f"{named}: {'; '.join(map(str, self.effective or self.keys))}"
@@ -118,10 +121,39 @@ def step_changes(pair: Pair) -> list[StepChange]:
     matched = _matched(pair.before.in_turn, pair.now.in_turn)
     twins = {now.index: before.index for before, now in matched}
     gone = {before.index for before, _ in matched}
+    moved = _moved(pair.now.in_turn, {now.index: pair.before.in_turn.index(before) for before, now in matched})
     found = [_compared(before, now, twins) for before, now in matched]
+    found = [
+        replace(one, kind="moved") if one.kind in ("same", "rewritten") and one.step.index in moved else one
+        for one in found
+    ]
     found += [StepChange("added", None, step) for step in pair.now.in_turn if step.index not in twins]
     found += [StepChange("removed", step, None) for step in pair.before.in_turn if step.index not in gone]
     return sorted(found, key=lambda change: change.step.index)
+
+
+def _moved(steps: Sequence[Step], places: Mapping[int, int]) -> set[int]:
+    """The steps that come after one that they came before."""
+    last, found = -1, set[int]()
+    for step in steps:
+        if (place := places.get(step.index)) is not None:
+            if place < last:
+                found.add(step.index)
+            last = max(last, place)
+    return found
+
+
+def frame_forms(pipeline: PipelineConfig) -> list[Any]:
+    """All that frames depend on, in one spelling: where it is the same, so are the frames.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    steps = [step for step in pipeline.in_turn if step.type != "validate" or step.config.fills_quarantine()]
+    places = {step.index: place for place, step in enumerate(steps)}
+    return [
+        [*step_form(step, {}), [(places.get(edge.step), edge.name is None) for edge in step.inputs]] for step in steps
+    ]
 
 
 def _matched(before: Sequence[Step], now: Sequence[Step]) -> list[tuple[Step, Step]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
@@ -98,7 +98,7 @@ class Extract(FrameOutput):
         if not isinstance(written, str) or has_placeholder(written):
             return None
         try:
-            return T.StructType.fromDDL(written)
+            return cast("StructType", T.StructType.fromDDL(written))
         except PySparkException:
             # What is wrong with it is told where it is read.
             return None

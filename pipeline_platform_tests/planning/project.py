@@ -127,6 +127,22 @@ PROJECT: Files = {
         ),
         load("new_rows", mode="append", mergeSchema=True),
     ),
+    "moved.json": pipeline(
+        "moved",
+        step("extract", "fromFiles", "raw", path="in/m.csv", format="csv", schema="id INT, x INT, y INT"),
+        step("transform", "filterRows", "positive", condition="x > 0"),
+        step("transform", "deduplicate", "once", columns=["id"]),
+        step("validate", "validateNulls", "has_y", notNullColumns=["y"], onFailure="quarantine"),
+        step("transform", "enrichData", "more", columns={"z": "x + y"}),
+        step("transform", "enrichData", "less", columns={"w": "x - y"}),
+        load("moved", overwriteSchema=True),
+    ),
+    "unknown.json": pipeline(
+        "unknown",
+        step("extract", "fromFiles", "nowhere", path="nowhere", format="parquet"),
+        step("transform", "enrichData", "more", columns={"a": "b + 1"}),
+        load("unknown"),
+    ),
     "templates/copy.json": {
         "variables": {"name": {}},
         "steps": [
@@ -155,7 +171,7 @@ PROJECT: Files = {
     },
 }
 
-Edit = Callable[[Files], None]
+Edit = Callable[[Files], object]
 
 
 def changed(edit: Edit) -> Files:

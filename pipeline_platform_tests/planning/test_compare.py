@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pipeline_platform.planning.compare import compare
 from pipeline_platform.planning.revisions import Revision
 from pipeline_platform.planning.versions import load_version
 from pipeline_platform.registry import method_registry
-from pipeline_platform_tests.planning.project import PROJECT, Files, changed, load, pipeline, step, table, write
+from pipeline_platform_tests.planning.project import PROJECT, Edit, Files, changed, load, pipeline, step, table, write
 
 BREAKING, DATA, SAFE = "breaking", "changes data", "safe"
 ORDERS = "id BIGINT, customer STRING, country STRING, amount INT, note STRING, day DATE"
@@ -25,30 +24,30 @@ ORDERS = "id BIGINT, customer STRING, country STRING, amount INT, note STRING, d
 class Case:
     """A change, and what comes of it: (severity, pipeline, what) of every change, texts, and what is run again."""
 
-    edit: Callable[[Files], object]
+    edit: Edit
     changes: set[tuple[str, str, str]]
     texts: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
-def config(file: str, index: int, **keys: Any) -> Callable[[Files], object]:
+def config(file: str, index: int, **keys: Any) -> Edit:
     return lambda files: files[file]["steps"][index]["config"].update(keys)
 
 
-def keys(file: str, **values: Any) -> Callable[[Files], object]:
+def keys(file: str, **values: Any) -> Edit:
     return lambda files: files[file].update(values)
 
 
-def insert(file: str, index: int, new: dict[str, Any]) -> Callable[[Files], object]:
+def insert(file: str, index: int, new: dict[str, Any]) -> Edit:
     return lambda files: files[file]["steps"].insert(index, new)
 
 
-def both(*edits: Callable[[Files], object]) -> Callable[[Files], object]:
+def both(*edits: Edit) -> Edit:
     return lambda files: [edit(files) for edit in edits]
 
 
-def named(file: str, index: int, name: str) -> Callable[[Files], object]:
+def named(file: str, index: int, name: str) -> Edit:
     return lambda files: files[file]["steps"][index].update(name=name)
 
 
@@ -62,7 +61,8 @@ CASES = {
             (BREAKING, "report", "pipeline broken"),
         },
         (
-            "column 'country' (string) is gone; read by report, step 2 (sqlQuery 'revenue'), now/pipelines/report.json:14",
+            "column 'country' (string) is gone; read by report, step 2 (sqlQuery 'revenue'), "
+            "now/pipelines/report.json:14",
             "step 2 (sqlQuery 'revenue'): A column",
         ),
         ("orders",),
@@ -319,8 +319,8 @@ CASES = {
             config("customers.json", 2, contract="contracts/customers.yaml"),
             lambda files: files.update(
                 {
-                    "contracts/customers.yaml": "apiVersion: v3.1.0\nkind: DataContract\nid: customers\nversion: 1.0.0\n"
-                    "status: active\nschema:\n  - name: customers\n    properties:\n"
+                    "contracts/customers.yaml": "apiVersion: v3.1.0\nkind: DataContract\nid: customers\n"
+                    "version: 1.0.0\nstatus: active\nschema:\n  - name: customers\n    properties:\n"
                     "      - {name: id, logicalType: integer, required: true}\n"
                 }
             ),
@@ -342,6 +342,46 @@ CASES = {
         ("step 2 (fromDeltaLake 'customers_read') is new",),
         ("report", "big"),
     ),
+    "a query that selects columns alone": Case(
+        both(
+            config("orders.json", 1, registerAs="priced"),
+            insert(
+                "orders.json",
+                2,
+                step("transform", "sqlQuery", "chosen", query="SELECT id, country, amount, gross AS total FROM priced"),
+            ),
+            config(
+                "report.json",
+                1,
+                query="SELECT country, sum(total) AS revenue, count(*) AS orders FROM orders WHERE amount > 0 "
+                "GROUP BY country",
+            ),
+        ),
+        {(DATA, "orders", "column renamed"), (DATA, "orders", "column removed"), (SAFE, "report", "step")}
+        | {(SAFE, "orders", "written otherwise")},
+        ("column 'gross' is now 'total'", "column 'note' (string) is gone"),
+        ("orders",),
+    ),
+    "two steps change places": Case(
+        lambda files: files["moved.json"]["steps"].insert(1, files["moved.json"]["steps"].pop(2)),
+        {(DATA, "moved", "rows")},
+        ("step 3 (filterRows 'positive') is at another place",),
+        ("moved",),
+    ),
+    "two steps change places, and nothing comes of it": Case(
+        lambda files: files["moved.json"]["steps"].insert(4, files["moved.json"]["steps"].pop(5)),
+        {(SAFE, "moved", "step")},
+    ),
+    "a source that nobody knows": Case(
+        config("unknown.json", 1, columns={"a": "b + 2"}),
+        {(DATA, "unknown", "step")},
+        ("which ones can't be told",),
+        ("unknown",),
+        ("unknown",),
+    ),
+    "where bad rows are kept": Case(
+        config("moved.json", 3, quarantinePath="lake/bad"), {(SAFE, "moved", "validation")}
+    ),
     "how many partitions Spark makes": Case(
         insert("orders.json", 2, step("transform", "repartition", "spread", numPartitions=8)),
         {(SAFE, "orders", "step")},
@@ -350,7 +390,7 @@ CASES = {
 }
 
 
-def plan_of(edit: Callable[[Files], object], before: Files = PROJECT) -> ChangePlan:
+def plan_of(edit: Edit, before: Files = PROJECT) -> ChangePlan:
     methods = method_registry()
     versions = [
         load_version(Revision(write(Path(name) / "pipelines", files), name), methods, may_be_empty=False)
