@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Methods
@@ -24,6 +24,7 @@ from pipeline_platform.planning.sink_changes import (
 )
 from pipeline_platform.planning.step_changes import StepChange, frame_forms, step_changes, title
 from pipeline_platform.planning.versions import Pair, Pairing, Version, paired
+from pipeline_platform.redaction import redact
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load
 
@@ -67,6 +68,7 @@ def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
     changes += _broken(old, new, pairing)
     changes += [_added(pipeline, now) for pipeline in pairing.added]
     changes += [_removed(pipeline, before, now) for pipeline in pairing.removed]
+    changes = [replace(one, text=redact(one.text), todo=redact(one.todo) if one.todo else None) for one in changes]
     order = {pipeline.name: place for place, pipeline in enumerate(_in_order(now))}
     changes.sort(key=lambda change: (order.get(change.pipeline, len(order)), -change.severity))
     unknown = {**_unknown(old, is_before=True), **_unknown(new, is_before=False)}

@@ -74,12 +74,14 @@ def decides_on_rows(before: Step | None, now: Step | None) -> bool:
         before: The step before; None if there was none.
         now: The step now; None if there is none.
     """
-    forms: list[Any] = []
-    for step in (before, now):
-        alone = step.config.as_written.rows_alone() if step is not None else None
-        is_one = step is not None and alone is not None
-        forms.append(_form(replace(step, config=alone), {}, frozenset(column_fields(alone))) if is_one else None)
-    return forms[0] != forms[1]
+    return _form_of_rows(before) != _form_of_rows(now)
+
+
+def _form_of_rows(step: Step | None) -> Any:
+    alone = step.config.as_written.rows_alone() if step is not None else None
+    if step is None or alone is None:
+        return None
+    return _form(replace(step, config=alone), {}, frozenset(column_fields(alone)))
 
 
 def _form(step: Step, columns: Mapping[str, str], without: frozenset[str] = frozenset()) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any, Literal, cast
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -15,6 +16,7 @@ from pipeline_platform.redaction import redact_config
 
 Kind = Literal["added", "removed", "changed", "moved", "rewritten", "same"]
 _LONGEST = 60
+_CONTEXT = 15
 _INPUT = "input"
 
 
@@ -39,7 +41,11 @@ class KeyChange:
             return f"'{self.key}' is new: {shown(self.now)}"
         if self.now is None:
             return f"'{self.key}' is gone: {shown(self.before)}"
-        return f"'{self.key}': {shown(self.before)} → {shown(self.now)}"
+        before, now = _text(self.before), _text(self.now)
+        # Of long ones the part that differs.
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, now, strict=False)))
+        start = same - _CONTEXT if max(len(before), len(now)) > _LONGEST else 0
+        return f"'{self.key}': {_excerpt(before, start)} → {_excerpt(now, start)}"
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,19 @@ def shown(value: Any) -> str:
     Args:
         value: As JSON has it.
     """
+    return _excerpt(_text(value), 0)
+
+
+def _text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return " ".join(text.split())
+
+
+def _excerpt(text: str, start: int) -> str:
+    begins = text.rfind(" ", 0, start) + 1 if start > 0 else 0
+    part = text[begins:]
+    part = part if len(part) <= _LONGEST else f"{part[: _LONGEST - 1]}…"
+    return f"…{part}" if begins else part
 
 
 def step_changes(pair: Pair) -> list[StepChange]:
@@ -178,8 +194,13 @@ def _matched(before: Sequence[Step], now: Sequence[Step]) -> list[tuple[Step, St
 
 
 def _compared(before: Step, now: Step, twins: Mapping[int, int]) -> StepChange:
-    forms = _form(before), _form(now)
-    keys = list(_different(*forms)) if before.config.method == now.config.method else []
+    keys: list[KeyChange] = []
+    if before.config.method == now.config.method:
+        written = before.config.as_written.as_config(), now.config.as_written.as_config()
+        keys = [
+            KeyChange(".".join(path), *(_at(one, path, value) for one, value in zip(written, values, strict=True)))
+            for path, *values in _different(_form(before), _form(now))
+        ]
     if before.config.method != now.config.method:
         keys = [KeyChange("method", before.config.method, now.config.method)]
     if before.config.read_beside() != now.config.read_beside():
@@ -198,15 +219,27 @@ def _form(step: Step) -> dict[str, Any]:
     return config_form(step.config.as_written, frames)
 
 
-def _different(before: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> Iterator[KeyChange]:
+def _at(written: Any, path: Sequence[str], otherwise: Any) -> Any:
+    """A value as it is written, where it is."""
+    for key in path:
+        if not isinstance(written, dict) or key not in written:
+            return redact_config({path[-1]: otherwise})[path[-1]]
+        written = cast("dict[str, Any]", written)[key]
+    return redact_config({path[-1]: written})[path[-1]]
+
+
+def _different(
+    before: Mapping[str, Any], now: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Where two configs differ, and both values."""
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key), now.get(key)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _different(cast("dict[str, Any]", old), cast("dict[str, Any]", new), f"{path}{key}.")
+            yield from _different(cast("dict[str, Any]", old), cast("dict[str, Any]", new), (*path, key))
         else:
-            yield KeyChange(f"{path}{key}", old, new)
+            yield (*path, key), old, new
 
 
 def _neutral(before: Step, now: Step) -> Iterator[KeyChange]:
@@ -214,8 +247,9 @@ def _neutral(before: Step, now: Step) -> Iterator[KeyChange]:
     written = before.config.as_written.as_config(), now.config.as_written.as_config()
     fields = type(now.config).model_fields
     neutral = {fields[name].alias or name for name in neutral_fields(now.config) if name in fields}
-    effective = {one.key.partition(".")[0] for one in _different(_form(before), _form(now))}
-    for one in _different(*written):
-        key = one.key.partition(".")[0]
-        if key in neutral or key not in effective:
-            yield KeyChange(one.key, one.before, one.now, is_neutral=True)
+    effective = {path[0] for path, _, _ in _different(_form(before), _form(now))}
+    for path, old, new in _different(*written):
+        if path[0] in neutral or path[0] not in effective:
+            yield KeyChange(
+                ".".join(path), *(redact_config({path[-1]: one})[path[-1]] for one in (old, new)), is_neutral=True
+            )
