@@ -89,7 +89,7 @@ test-dagster: PART = $(filter-out $(EXAMPLES) $(SURVIVAL) $(DEPLOYED) $(WITH_WHE
   $(patsubst $(TESTS)/%,%,$(wildcard $(TESTS)/test_*.py $(TESTS)/orchestration/test_*.py)))
 test-kafka: PART = $(call in-folders,connectors/kafka)
 test-values: PART = frames transforms validations profiling $(VALUES)
-test-config: PART = bench config credentials services steps submission testing
+test-config: PART = bench config credentials planning services steps submission testing
 # The engine once more, on a server that runs share, and what a database's driver is told there.
 test-on-server: PART = engine/test_counting.py engine/test_validation.py connectors/test_time_zones.py \
   connectors/jdbc/test_driver_properties.py

@@ -47,6 +47,12 @@ class StepConfig(FormatModel):
     answers_queries: ClassVar[bool] = False
     """Whether it is an extract that can be asked for a few rows without Spark; see `Extract.answer`."""
 
+    neutral_keys: ClassVar[frozenset[str]] = frozenset()
+    """Its own fields, beside those of its base classes, that say how it works and not what comes of it."""
+    column_keys: ClassVar[frozenset[str]] = frozenset()
+    """The same of fields of which each part is about one column of the output: what changes there changes neither the
+    rows nor other columns."""
+
     _as_written: StepConfig | None = PrivateAttr(default=None)
 
     def required_extras(self) -> Sequence[Extra]:
@@ -176,6 +182,21 @@ class StepConfig(FormatModel):
     def mode_errors(self, mode: PipelineMode) -> Sequence[tuple[str | None, str]]:
         """What does not go in a pipeline of this mode, as (config key or None, message) pairs."""
         return ()
+
+    def rows_alone(self) -> Self | None:
+        """The step without what says what is in single columns; what is left decides which rows come of it.
+
+        Fields in `column_keys` may stay.
+
+        Returns:
+            None if its rows are those of its one input, whatever is in their columns.
+        """
+        traits = self.traits()
+        return None if traits.keeps_rows and traits.keeps_row_count else self
+
+    def read_beside(self) -> Any:
+        """What it has read from a file that its config names, to be compared with what another version has read."""
+        return None
 
     @property
     def as_written(self) -> StepConfig:

@@ -340,7 +340,14 @@ FrameNames = Annotated[
 ]
 """One name of a registered frame, or a list of them."""
 
-SqlExpression = Annotated[str, AfterValidator(_expression)]
+
+@dataclass(frozen=True)
+class SqlText:
+    """Marks a type whose strings are Spark SQL, in which spaces, line breaks and upper or lower case say nothing."""
+
+
+SQL = SqlText()
+SqlExpression = Annotated[str, AfterValidator(_expression), SQL]
 """One Spark SQL expression, parsed when the file is loaded."""
 
 SqlExpressions = Annotated[
@@ -351,7 +358,7 @@ SqlExpressions = Annotated[
 ]
 """One Spark SQL expression, or a list of them."""
 
-SqlQuery = Annotated[str, AfterValidator(_query)]
+SqlQuery = Annotated[str, AfterValidator(_query), SQL]
 """One Spark SQL query, parsed when the file is loaded."""
 
 AvroSchema = Annotated[

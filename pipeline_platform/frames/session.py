@@ -26,7 +26,7 @@ def run_sql(spark: SparkSession, statement: str, **frames: DataFrame) -> DataFra
     return session.sql(statement, **frames)
 
 
-def empty_frame(spark: SparkSession, schema: StructType) -> DataFrame:
+def empty_frame(spark: SparkSession, schema: StructType | str) -> DataFrame:
     """A frame without rows.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.values import Flag, FrameName, StorageLevel
@@ -10,6 +11,8 @@ from pipeline_platform.config.values import Flag, FrameName, StorageLevel
 
 class FrameOutput(StepConfig):
     """Keys of the steps whose output is a frame: extracts and transforms."""
+
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"register_as", "cache", "cache_storage_level"})
 
     register_as: FrameName | None = None
     """Registers the output under this name, for later steps."""
@@ -24,6 +27,8 @@ class FrameOutput(StepConfig):
 
 class FrameInput(StepConfig):
     """Keys of the steps that work on the primary frame, or on a registered one."""
+
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"input"})
 
     input: FrameName | None = None
     """A registered frame to work on in place of the primary one."""

@@ -51,6 +51,8 @@ class ContractRules(Validate):
     # What has to be unique is so in each partition if it is in the range; otherwise nothing is loaded.
     judges_each_row: ClassVar[bool] = True
 
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"contract"})
+
     contract: str
     """The contract's file."""
 
@@ -75,6 +77,10 @@ class ContractRules(Validate):
 
     def traits(self) -> Traits:
         return Traits(looks_at_rows=True)
+
+    def read_beside(self) -> Any:
+        rules = [(rule.name, rule.kind, rule.columns, rule.value) for rule in self.promised.rules]
+        return [repr(rules), repr(self.table.place.value)]
 
     def remarks(self, frame: DataFrame) -> Sequence[str]:
         if not (unknown := beyond(self.table.table.properties, _own_schema(frame))):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
+from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.sql import date_columns
 from pipeline_platform.config.step import StepType
@@ -14,6 +15,7 @@ from pipeline_platform.steps.base import FrameOutput
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.query import StreamingQuery
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.config.step_over_range import RangeStep
     from pipeline_platform.credentials.model import Credentials
@@ -50,6 +52,7 @@ class Extract(FrameOutput):
     """Reads a dataset into a frame."""
 
     step_type: ClassVar[StepType] = "extract"
+    column_keys: ClassVar[frozenset[str]] = frozenset({"schema_"})
 
     def reads_primary(self) -> bool:
         return False
@@ -81,6 +84,28 @@ class Extract(FrameOutput):
             PipelineException: There is nothing to read, or not what the config says.
         """
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def declared_columns(self, spark: SparkSession) -> StructType | None:
+        """The columns of the frame, where the config alone says which they are; None where the source is to be asked.
+
+        Args:
+            spark: The session.
+        """
+        from pyspark.errors import PySparkException
+        from pyspark.sql import types as T
+
+        written = getattr(self, "schema_", None)
+        if not isinstance(written, str) or has_placeholder(written):
+            return None
+        try:
+            return cast("StructType", T.StructType.fromDDL(written))
+        except PySparkException:
+            # What is wrong with it is told where it is read.
+            return None
+
+    def reads_as_written(self) -> bool:
+        """Whether the frame has the very columns of the frame that another pipeline loads into the dataset."""
+        return False
 
     def settled(self, spark: SparkSession, credentials: Credentials | None, failure: str | None = None) -> Self:
         """The extract with what has to be the same for as long as it is read: itself, where there is no such thing.

@@ -24,6 +24,7 @@ from pipeline_platform.steps.contract_rules import contract_rules
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.config.step_over_range import RangeStep
     from pipeline_platform.credentials.model import Credentials
@@ -143,6 +144,7 @@ class Load(FrameInput):
     """Writes a frame to a sink."""
 
     step_type: ClassVar[StepType] = "load"
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"contract", "query_name", "checkpoint_location", "trigger"})
 
     contract: Contract | None = None
     """The Open Data Contract (ODCS v3) that the rows keep: a file, relative to this one, or `{file, schema}` with the
@@ -280,6 +282,22 @@ class Load(FrameInput):
     def without_malformed(self, frame: DataFrame) -> DataFrame:
         """The frame with nulls for the values that can't be stored."""
         return frame
+
+    def require_fit(self, frame: DataFrame, table: StructType, former: Load) -> bool:
+        """Hold the frame against a table that the load finds, of which the columns alone are known.
+
+        Args:
+            frame: What is to be written.
+            table: The columns of the table.
+            former: The load that has written it.
+
+        Returns:
+            Whether this sink can say.
+
+        Raises:
+            PipelineExecutionException: The load would be refused.
+        """
+        return False
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         """Hold the frame against the sink: columns, partition columns, types; writes nothing.

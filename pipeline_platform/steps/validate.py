@@ -91,6 +91,7 @@ class Validate(FrameInput):
     """
 
     step_type: ClassVar[StepType] = "validate"
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"sensitive_columns"})
 
     judges_each_row: ClassVar[bool] = False
     """Whether its rules are about each row by itself, or about the columns alone, so that a range of partitions is

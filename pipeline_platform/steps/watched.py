@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.values import Flag
@@ -11,6 +12,8 @@ from pipeline_platform.steps.extract import Extract
 
 class Watched(Extract):
     """An extract that can be watched; it has `source_state`."""
+
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"watch"})
 
     watch: Flag = False
     """Batch: a sensor of Dagster looks twice a minute whether what is read has changed, and runs the pipeline then."""

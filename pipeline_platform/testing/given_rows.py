@@ -44,8 +44,8 @@ def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> Pi
             steps.append(step)
             continue
         place = test.place / "given" / step.name
-        rows = place if isinstance(place.value, list) else place / ("rows" if given.batches is None else "batches")
-        schema = nullable_columns(_schema(step, given, place, rows))
+        rows = _rows(given, place)
+        schema = nullable_columns(given_schema(step, given, place))
         if test.is_streamed(step):
             batches = [rows] if given.batches is None else [rows / number for number in range(len(given.batches))]
             own = folder / step.name
@@ -59,7 +59,22 @@ def with_given_rows(test: PipelineTest, spark: SparkSession, folder: Path) -> Pi
     return test.pipeline.model_copy(update={"steps": tuple(steps)})
 
 
-def _schema(step: Step, given: GivenRows, place: SourcePosition, rows: SourcePosition) -> StructType:
+def _rows(given: GivenRows, place: SourcePosition) -> SourcePosition:
+    return place if isinstance(place.value, list) else place / ("rows" if given.batches is None else "batches")
+
+
+def given_schema(step: Step, given: GivenRows, place: SourcePosition) -> StructType:
+    """The columns of the rows that a test gives.
+
+    Args:
+        step: The extract that they are given for.
+        given: What is given.
+        place: Where it is written.
+
+    Raises:
+        PipelineConfigurationException: It is no schema, or nobody knows which columns there are.
+    """
+    rows = _rows(given, place)
     declared = getattr(step.config, "schema_", None)
     if given.schema_ is not None:
         return parsed_schema(given.schema_, place / "schema")

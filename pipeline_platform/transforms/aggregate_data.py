@@ -16,7 +16,7 @@ from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Names, Text, put_in
+from pipeline_platform.config.values import SQL, Names, Text, put_in
 from pipeline_platform.frames.columns import find_column, own_column, quoted, repeated
 from pipeline_platform.steps.transform import ColumnLineage, ColumnSource, Frames, Transform
 from pipeline_platform.transforms.event_time import Watermark, Window
@@ -46,9 +46,11 @@ class AggregateData(Transform):
         "aggregations": {"orders": "count(*)", "spent": "sum(quantity * price)"},
     }
 
+    column_keys: ClassVar[frozenset[str]] = frozenset({"aggregations"})
+
     group_by: Names | Annotated[list[Text], Field(max_length=0)] = Field(default_factory=list)
     """The columns that make up a group; an empty list makes one group of all rows."""
-    aggregations: Annotated[dict[Text, Annotated[Text, AfterValidator(_aggregation)]], Field(min_length=1)]
+    aggregations: Annotated[dict[Text, Annotated[Text, AfterValidator(_aggregation), SQL]], Field(min_length=1)]
     """`{column: function}` with `sum`, `avg`, `mean`, `count`, `min` or `max`, which makes a column
     `{column}_{function}` (`mean` is `avg`), or `{output name: "SQL aggregate"}`."""
     watermark: Watermark | None = None

@@ -18,6 +18,7 @@ class Coalesce(Transform):
     method: ClassVar[str] = "coalesce"
     aliases: ClassVar[tuple[str, ...]] = ("coalesceData",)
     example = {"numPartitions": 1}
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"num_partitions"})
 
     num_partitions: PositiveInteger
     """How many at most."""

@@ -15,7 +15,7 @@ from pipeline_platform.config.sql import parse_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
-from pipeline_platform.config.values import Names, Text, put_in
+from pipeline_platform.config.values import SQL, Names, Text, put_in
 from pipeline_platform.frames.columns import HELPER_PREFIX, own_column, quoted
 from pipeline_platform.steps.transform import Frames, Transform
 from pipeline_platform.transforms.event_time import Watermark
@@ -50,7 +50,7 @@ def _as_list(value: Any) -> Any:
 
 
 Order = Annotated[
-    list[Annotated[Text, AfterValidator(_order)]],
+    list[Annotated[Text, AfterValidator(_order), SQL]],
     BeforeValidator(_as_list),
     Field(min_length=1),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),

@@ -31,6 +31,8 @@ class EnrichData(Transform):
     method: ClassVar[str] = "enrichData"
     example = {"columns": {"total": "quantity * price", "is_large": "total > 20"}}
 
+    column_keys: ClassVar[frozenset[str]] = frozenset({"columns"})
+
     columns: Annotated[dict[Text, SqlExpression], Field(min_length=1)]
     """Spark SQL expressions by column name."""
 

@@ -19,6 +19,7 @@ class Repartition(Transform):
     method: ClassVar[str] = "repartition"
     aliases: ClassVar[tuple[str, ...]] = ("repartitionData",)
     example = {"numPartitions": 8, "columns": ["customer"]}
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"num_partitions", "columns"})
 
     num_partitions: PositiveInteger
     """How many."""

@@ -18,6 +18,7 @@ class RepartitionByColumns(Transform):
 
     method: ClassVar[str] = "repartitionByColumns"
     example = {"columns": ["customer"]}
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"num_partitions", "columns"})
 
     columns: Names
     """The columns."""

@@ -99,6 +99,17 @@ class SqlQueryTransform(Transform):
     def lineage(self, columns: Mapping[str | None, Sequence[str]], output: Sequence[str]) -> ColumnLineage:
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
 
+    def rows_alone(self) -> Self | None:
+        query = self._parsed()
+        if not isinstance(query, exp.Select) or has_placeholder(self.query) or not _selects_row_by_row(query):
+            return self
+        # One row comes of an aggregate without groups.
+        is_one = any(_aggregates(column) for column in query.expressions) and query.args.get("group") is None
+        if not is_one and isinstance(query.args["from_"].this, exp.Table) and not _chooses(query):
+            return None
+        kept = query.copy().select("count(*)" if is_one else "1", append=False, dialect="spark")
+        return self.model_copy(update={"query": kept.sql(dialect="spark")})
+
     def expressions(self) -> Mapping[str, str]:
         if has_placeholder(self.query):
             # What is parsed has other values in their places.
@@ -126,3 +137,31 @@ def _may_end_early(query: exp.Expr) -> bool:
     if query.find(exp.Limit, exp.Fetch, exp.Offset, exp.TableSample, exp.Exists) is not None:
         return True
     return any(found.args.get("query") is not None for found in query.find_all(exp.In))
+
+
+def _chooses(query: exp.Select) -> bool:
+    """Whether a query may have other rows than the table that it selects from."""
+    kept = ("expressions", "from_", "kind", "hint", "order", "operation_modifiers")
+    return any(value for key, value in query.args.items() if key not in kept) or bool(
+        query.args["from_"].this.args.get("joins")
+    )
+
+
+def _aggregates(column: exp.Expr) -> bool:
+    return any(found.find_ancestor(exp.Window) is None for found in column.find_all(exp.AggFunc))
+
+
+def _selects_row_by_row(query: exp.Select) -> bool:
+    """Whether what is selected decides on no row: neither makes or merges rows, nor is named where rows are chosen."""
+    if query.args.get("distinct") is not None or query.find(exp.UDTF, exp.Explode, exp.Inline) is not None:
+        return False
+    clauses = [query.args.get(key) for key in ("where", "group", "having", "qualify", "order", "sort", "windows")]
+    named = {found.name.lower() for clause in clauses if clause is not None for found in clause.find_all(exp.Column)}
+    is_numbered = any(
+        isinstance(found.parent, (exp.Group, exp.Ordered))
+        for clause in clauses
+        if clause is not None
+        for found in clause.find_all(exp.Literal)
+    )
+    made = {column.alias.lower() for column in query.expressions if column.alias}
+    return not is_numbered and not named & made and not query.find(exp.Anonymous)

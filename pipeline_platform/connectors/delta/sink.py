@@ -17,6 +17,12 @@ from pipeline_platform.config.values import Flag, Location, Names, SqlExpression
 from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
+from pipeline_platform.connectors.delta.schema_enforcement import (
+    TYPE_WIDENING,
+    require_partitions,
+    require_schema,
+    widens,
+)
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.types import DELTA_TYPES
 from pipeline_platform.connectors.delta.write import DeltaWrite, WriteOptions
@@ -24,7 +30,9 @@ from pipeline_platform.connectors.storage.bucket import require_bucket
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.frames.fitted_frame import fitted_frame
 from pipeline_platform.frames.remote import is_remote
+from pipeline_platform.frames.schema_drift import schema_drift
 from pipeline_platform.frames.storable import (
     PartitionOverwrite,
     require_columns,
@@ -37,6 +45,7 @@ from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -239,6 +248,30 @@ class ToDeltaLake(Load, S3Options):
             replace_where=self.replace_where,
             schema_policy=self.schema_policy,
         )
+
+    def require_fit(self, frame: DataFrame, table: StructType, former: Load) -> bool:
+        if self.mode in ("errorIfExists", "ignore", "applyChanges") or not isinstance(former, ToDeltaLake):
+            return False
+        if self.overwrite_schema:
+            return True
+        require_partitions(self.path, self.partition_by, former.partition_by)
+        is_wider = False
+        if self.schema_policy is not None:
+            told = f"the table at {self.path}"
+            fixed = former.partition_by
+            drift = schema_drift(
+                frame.schema, table, told, self.schema_policy, widens, keys=self.merge_keys, fixed=fixed
+            )
+            frame, is_wider = fitted_frame(frame, drift), drift.widens
+        require_schema(
+            frame,
+            table,
+            self.path,
+            {TYPE_WIDENING: "true"} if is_wider else {},
+            merge_schema=self.merge_schema or self.schema_policy is not None,
+            whole_rows=self.mode == "merge",
+        )
+        return True
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> PreparedLoad:
         given = given_changes(frame, self.changes) if self.changes is not None else None

@@ -74,6 +74,9 @@ class FromDeltaLake(Watched, ReadsIncrements, S3Options):
             checks_micro_batches=False,
         )
 
+    def reads_as_written(self) -> bool:
+        return self.version is None and self.timestamp is None
+
     def uri(self) -> str:
         return spark_path(self.path)
 

@@ -229,6 +229,9 @@ class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
     def may_be_malformed(self) -> bool:
         return self.format in ("csv", "json")
 
+    def reads_as_written(self) -> bool:
+        return self.format in ("parquet", "orc")
+
     def uri(self) -> str:
         """The path as Spark is to read it."""
         return spark_path(self.path)

@@ -36,6 +36,9 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
     """Keys of the methods that read from a database."""
 
     answers_queries: ClassVar[bool] = True
+    neutral_keys: ClassVar[frozenset[str]] = frozenset(
+        {"partition_column", "lower_bound", "upper_bound", "num_partitions", "fetch_size"}
+    )
 
     table: Location | None = None
     """The table, optionally with its schema; either this or `query`."""
@@ -80,6 +83,9 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
 
     def traits(self) -> Traits:
         return Traits(is_repeatable=False, pushes_down_filters=True, checks_micro_batches=False)
+
+    def reads_as_written(self) -> bool:
+        return self.table is not None
 
     def over_range(self, step: RangeStep) -> RangeFrame:
         if self.query is None or not self.uses_partition() or self.reads_increments():

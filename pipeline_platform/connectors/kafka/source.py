@@ -35,12 +35,14 @@ from pipeline_platform.connectors.kafka.topics import topic_ids
 from pipeline_platform.connectors.kafka.value_keys import ValueKeys
 from pipeline_platform.connectors.kafka.watching import state_of_topics
 from pipeline_platform.extras import Extra
+from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import SourceState
 from pipeline_platform.steps.watched import Watched
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
     from pipeline_platform.credentials.model import Credentials
 
@@ -94,6 +96,12 @@ Offsets = Annotated[
 """`earliest`, `latest`, or JSON such as `{"events": {"0": 23, "1": -2}}`: -2 is earliest, -1 latest."""
 
 
+RECORD_COLUMNS = (
+    "key BINARY, value BINARY, topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, timestampType INT"
+)
+"""The columns of Spark's Kafka source."""
+
+
 class FromKafka(Watched, ValueKeys, KafkaOptions):
     """Reads topics; columns parsed from the value come in addition to Kafka's own.
 
@@ -106,6 +114,7 @@ class FromKafka(Watched, ValueKeys, KafkaOptions):
     """
 
     method: ClassVar[str] = "fromKafka"
+    neutral_keys: ClassVar[frozenset[str]] = frozenset({"max_offsets_per_trigger", "min_partitions"})
     example = {
         "topic": "orders",
         "bootstrap.servers": "localhost:9092",
@@ -266,6 +275,13 @@ class FromKafka(Watched, ValueKeys, KafkaOptions):
         self.require_topics(spark, options, subscription)
         options |= {**subscription, "failOnDataLoss": str(self.fail_on_data_loss).lower()}
         return options | ({"minPartitions": str(self.min_partitions)} if self.min_partitions is not None else {})
+
+    def declared_columns(self, spark: SparkSession) -> StructType | None:
+        if self.schema_registry is not None:
+            return None
+        # Without brokers: as Spark's source gives them.
+        records = empty_frame(spark, RECORD_COLUMNS)
+        return self.accepted(self.with_parsed_values(records, None)).schema
 
     def source_ids(self, spark: SparkSession, credentials: Credentials | None) -> Mapping[str, str]:
         return topic_ids(spark, self.spark_options(credentials), self.topic, self.topic_pattern)

@@ -78,6 +78,10 @@ def spark_session(
             Connect server answers.
         PipelineConfigurationException: A session runs already with other static settings, or the server lacks Delta.
     """
+    from pyspark.logger import PySparkLogger
+
+    # It prints as JSON, stack and all, what pyspark raises as well; of a session on a server, too.
+    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     forget_dead_jvm()
     wanted = dict(conf or {})
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
@@ -171,11 +175,7 @@ def _running(use: Use) -> SparkSession | None:
 
 def _started(settings: Mapping[str, str], given: JavaGateway | None = None) -> SparkSession:
     from pyspark import SparkConf, SparkContext
-    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
-
-    # It prints as JSON, stack and all, what pyspark raises as well.
-    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
 
     # A JVM that ran a session before serves the next one too.
     running = SparkContext._gateway  # pyright: ignore[reportPrivateUsage]

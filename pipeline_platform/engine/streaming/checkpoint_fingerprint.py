@@ -62,7 +62,7 @@ def require_fit(
     if made_with.pipeline in formers or not _main_load(pipeline).checkpoint_location:
         # Who moves a checkpoint into the folder of another pipeline means it.
         made_with = made_with.model_copy(update={"pipeline": pipeline.name})
-    differences = _differences(made_with, CheckpointFingerprint(pipeline=pipeline.name, steps=_what_counts(pipeline)))
+    differences = _differences(made_with, _fingerprint(pipeline))
     if differences:
         raise PipelineConfigurationException(
             f"the stream can't continue from the checkpoint {checkpoint.uri}: {'; '.join(differences)}",
@@ -73,6 +73,21 @@ def require_fit(
             ),
         )
     return made_with
+
+
+def differences_for_checkpoint(before: PipelineConfig, now: PipelineConfig) -> list[str]:
+    """What keeps a version of a pipeline from going on from the checkpoint of another version, whatever its name.
+
+    Args:
+        before: A streaming pipeline, by which the checkpoint was made.
+        now: The pipeline that is to go on.
+    """
+    made_with = _fingerprint(before).model_copy(update={"pipeline": now.name})
+    return _differences(made_with, _fingerprint(now))
+
+
+def _fingerprint(pipeline: PipelineConfig) -> CheckpointFingerprint:
+    return CheckpointFingerprint(pipeline=pipeline.name, steps=_what_counts(pipeline))
 
 
 def note_made_with(

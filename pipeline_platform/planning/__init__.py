@@ -1,0 +1,1 @@
+"""What a change of pipeline files does, told before anything runs."""
