@@ -46,6 +46,8 @@ class Traits:
         replaces_partitions: Load: mode `overwrite` replaces the rows of `LoadRun.rows` and no others. Without this, a
             pipeline with partitions is refused.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
+        needs_own_jvm: Load: part of it is done in a JVM of this process, so that a run with it does not use the
+            machine's Spark server.
     """
 
     is_stream: bool = False
@@ -69,3 +71,4 @@ class Traits:
     fails_whole: bool = False
     replaces_partitions: bool = False
     can_be_continuous: bool = False
+    needs_own_jvm: bool = False

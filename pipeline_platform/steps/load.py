@@ -20,6 +20,7 @@ from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
 from pipeline_platform.steps.base import FrameInput
 from pipeline_platform.steps.contract_rules import contract_rules
+from pipeline_platform.steps.table_facts import TableFacts
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -45,6 +46,7 @@ class LoadRun:
         batch: Number of the micro-batch; None in a batch pipeline.
         rows: The rows that mode `overwrite` replaces; None for all of them.
         cursor: Where the load gets to in a source of which only what is new was read; None if all of it was.
+        about: What is said of the table.
     """
 
     load_id: str
@@ -54,6 +56,7 @@ class LoadRun:
     batch: int | None = None
     rows: PartitionRows | None = None
     cursor: CursorMove | None = None
+    about: TableFacts = field(default_factory=TableFacts)
 
     @property
     def key(self) -> str:

@@ -9,11 +9,13 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.catalog_names import CatalogName, CatalogTable
 from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
+from pipeline_platform.connectors.delta.catalogs.registration import registered
 from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
@@ -82,6 +84,10 @@ class ToDeltaLake(Load, S3Options):
     """With mode `applyChanges`: how the rows are read as changes."""
     cluster_by: Names = []
     """Columns of Delta's liquid clustering, for a new table."""
+    catalog_table: CatalogTable | None = None
+    """The name under which the table is registered in a catalog once it is loaded, such as `sales.orders`: in the Hive
+    metastore of `PIPELINE_PLATFORM_HIVE_METASTORE`, or, as `CATALOG.SCHEMA.TABLE`, in a catalog of Spark's. See
+    [register tables in a catalog](how-to/register-tables.md)."""
 
     @model_validator(mode="after")
     def _can_keep_contract(self) -> Self:
@@ -151,6 +157,8 @@ class ToDeltaLake(Load, S3Options):
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = list(super().partition_errors(column))
         if self.names_partition_in_place():
+            if self.catalog_table is not None:
+                errors.append(("catalogTable", "each partition is a table of its own, and they can't have one name"))
             return errors
         if self._takes_snapshots():
             errors.append(("changes", f"a partition is {_NOT_ALL}"))
@@ -200,7 +208,10 @@ class ToDeltaLake(Load, S3Options):
         # Changes are all looked at before anything is written.
         fails_whole = self.mode == "applyChanges" or (self.mode != "merge" and not self.cluster_by)
         return Traits(
-            reports_rows=self.mode not in ("merge", "applyChanges"), fails_whole=fails_whole, replaces_partitions=True
+            reports_rows=self.mode not in ("merge", "applyChanges"),
+            fails_whole=fails_whole,
+            replaces_partitions=True,
+            needs_own_jvm=self.catalog_table is not None,
         )
 
     def folder(self) -> str | None:
@@ -208,6 +219,8 @@ class ToDeltaLake(Load, S3Options):
 
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         if self.mode != "append" or self.output_mode != "append" or self.cluster_by or self.schema_policy is not None:
+            return None
+        if self.catalog_table is not None:
             return None
         place = self.place(run.credentials)
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
@@ -263,4 +276,5 @@ class ToDeltaLake(Load, S3Options):
                 "those of the server",
                 hint="give the server the rights, or run it with SPARK_MASTER",
             )
-        return DeltaWrite(self._how(), frame, run, place, given=given).checked()
+        load = DeltaWrite(self._how(), frame, run, place, given=given).checked()
+        return registered(load, CatalogName.parse(self.catalog_table)) if self.catalog_table is not None else load
