@@ -1,4 +1,4 @@
-"""A Hive metastore of its own, from the jars that pyspark ships: it keeps its tables in Derby, in a temporary folder."""
+"""A Hive metastore of its own, from the jars that pyspark ships; it keeps all in Derby, in a temporary folder."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def start_hive_metastore() -> HiveMetastore:
     """
     java, folder, port = program("java"), new_folder("hive-metastore"), free_port()
     warehouse = folder / "warehouse"
-    # It binds to every interface of the machine whatever it is told, and knows nobody: so it is not for `make services`.
+    # It listens at every address of the machine, whatever it is told, and lets everybody in: it is for tests alone.
     settings = {
         "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder}/metastore;create=true",
         "javax.jdo.option.ConnectionDriverName": "org.apache.derby.iapi.jdbc.AutoloadedDriver",

@@ -243,6 +243,10 @@ class Load(FrameInput):
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
 
+    def catalog_name(self) -> str | None:
+        """The name under which what is written is registered in a catalog; None if it is in none."""
+        return None
+
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.
 

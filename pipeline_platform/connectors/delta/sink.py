@@ -202,6 +202,9 @@ class ToDeltaLake(Load, S3Options):
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
+    def catalog_name(self) -> str | None:
+        return self.catalog_table
+
     def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table. A clustered table
         # is made before its first rows are looked at.

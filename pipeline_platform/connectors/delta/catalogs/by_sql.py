@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
 from pipeline_platform.config.catalog_names import CatalogName
 from pipeline_platform.config.uris import local_path
 from pipeline_platform.connectors.delta.catalogs.entry import Entry
+from pipeline_platform.connectors.delta.catalogs.statements import run_statement, text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.causes import failure_of
-from pipeline_platform.frames.session import escape_braces, run_sql
 from pipeline_platform.steps.table_facts import TableFacts
 
 if TYPE_CHECKING:
@@ -64,8 +62,8 @@ class SparkCatalog:
 
     def create(self, name: CatalogName, uri: str, facts: TableFacts) -> None:
         place = local.as_uri() if (local := local_path(uri)) is not None else uri
-        comment = f" COMMENT {_text(facts.comment)}" if facts.comment is not None else ""
-        self._run(f"CREATE TABLE IF NOT EXISTS {name.sql} USING delta{comment} LOCATION {_text(place)}")
+        comment = f" COMMENT {text(facts.comment)}" if facts.comment is not None else ""
+        self._run(f"CREATE TABLE IF NOT EXISTS {name.sql} USING delta{comment} LOCATION {text(place)}")
 
     def update(self, name: CatalogName, facts: TableFacts) -> None:
         """Nothing: what SQL says of a table of Delta goes into the table's own log, which is done by its path."""
@@ -80,8 +78,4 @@ class SparkCatalog:
             raise
 
     def _run(self, statement: str) -> DataFrame:
-        return run_sql(self.spark, escape_braces(statement))
-
-
-def _text(value: str) -> str:
-    return exp.Literal.string(value).sql(dialect="spark")
+        return run_statement(self.spark, statement)
