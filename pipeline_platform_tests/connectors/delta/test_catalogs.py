@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, json_rows, last_step, load, pipeline_of, run, wrote_nothing
 from devtools.services.hive_metastore import HiveMetastore
+from devtools.services.s3 import S3Server, delta_rs_options
 from pipeline_platform.config.catalog_names import CatalogName
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.connectors.delta.catalogs import registration
@@ -240,6 +241,20 @@ def test_a_stream_registers_its_table_once(
         (tmp_path / "in" / f"{number}.json").write_text(json.dumps({"id": number}))
         StreamRun(pipeline_of(steps, mode="streaming", streaming=options), spark).run()
     assert (ids(table), done, list(hive.getAllTables("sales"))) == ([1, 2], ["sales.orders"], ["orders"])
+
+
+def test_a_table_on_s3_is_registered_with_the_credentials_of_its_step(
+    spark: SparkSession, hive: Any, s3: S3Server, tmp_path: Path
+) -> None:
+    keys = s3.make_owner("named-lake", "named", "a secret")
+    table = "s3://named-lake/my orders"
+    rows = json_rows(tmp_path / "rows.json", [{"id": 1}], "id INT")
+    step = load("toDeltaLake", path=table, mode="append", catalogTable="sales.orders", **keys)
+    for _ in range(2):
+        run(spark, rows, step, description="Orders.", **ONCE)
+    place = hive.getTable("sales", "orders").getSd().getSerdeInfo().getParameters()["path"]
+    assert place == "s3a://named-lake/my orders"
+    assert DeltaTable(table, storage_options=delta_rs_options(keys)).metadata().description == "Orders."
 
 
 def test_processes_that_register_a_table_at_the_same_time_do_not_disturb_each_other(
