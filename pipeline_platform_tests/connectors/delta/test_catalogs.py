@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -285,9 +286,9 @@ def by_sql(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
 
 @pytest.mark.usefixtures("by_sql")
 def test_any_catalog_of_spark_is_asked_by_sql(spark: SparkSession, tmp_path: Path, table: Path) -> None:
-    name = {"config": {"catalogTable": "spark_catalog.default.orders"}}
-    orders(spark, tmp_path, table, description="The shop's orders.", **name)
-    orders(spark, tmp_path, table, description="The shop's orders.", **name)
+    named = {"config": {"catalogTable": "spark_catalog.default.orders"}}
+    orders(spark, tmp_path, table, description="The shop's orders.", **named)
+    orders(spark, tmp_path, table, description="The shop's orders.", **named)
     assert spark.table("spark_catalog.default.orders").count() == 4
     assert spark.catalog.getTable("default.orders").description == "The shop's orders."
 
@@ -304,6 +305,11 @@ def test_any_catalog_of_spark_is_asked_by_sql(spark: SparkSession, tmp_path: Pat
         with pytest.raises(PipelineExecutionException, match=what):
             refused(name)
     assert wrote_nothing(other)
+    shutil.rmtree(table)
+    with pytest.raises(PipelineExecutionException, match=f"as a table of format delta at file:{table}, and"):
+        refused("default.orders")
+    orders(spark, tmp_path, table, **named)
+    assert spark.table("default.orders").count() == 2
 
 
 def test_without_a_catalog_nothing_is_registered_and_nothing_written(
