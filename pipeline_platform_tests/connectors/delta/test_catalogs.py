@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from deltalake import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from devtools.pipelines import extract, json_rows, last_step, load, pipeline_of, run, wrote_nothing
@@ -25,7 +26,8 @@ from pipeline_platform.connectors.delta.catalogs.by_sql import SparkCatalog
 from pipeline_platform.connectors.delta.catalogs.hive import METASTORE_VARIABLE
 from pipeline_platform.connectors.delta.catalogs.registration import Registration
 from pipeline_platform.connectors.delta.write import DeltaWrite
-from pipeline_platform.connectors.storage.location import StorageLocation
+from pipeline_platform.connectors.storage.credentials import S3Credentials
+from pipeline_platform.connectors.storage.location import StorageLocation, place_of
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
@@ -250,9 +252,13 @@ def test_a_table_on_s3_is_registered_with_the_credentials_of_its_step(
     keys = s3.make_owner("named-lake", "named", "a secret")
     table = "s3://named-lake/my orders"
     rows = json_rows(tmp_path / "rows.json", [{"id": 1}], "id INT")
-    step = load("toDeltaLake", path=table, mode="append", catalogTable="sales.orders", **keys)
+    to_table = {"path": table, "mode": "append", "catalogTable": "sales.orders"}
+    wrong = place_of("s3a://named-lake", S3Credentials.model_validate({**keys, "secretAccessKey": "another"}))
+    # From then on, Hadoop keeps a client of the bucket that is let in nowhere.
+    with pytest.raises(Py4JJavaError, match="AccessDenied"):
+        spark.read.options(**wrong.spark_options()).parquet("s3a://named-lake")
     for _ in range(2):
-        run(spark, rows, step, description="Orders.", **ONCE)
+        run(spark, rows, load("toDeltaLake", **to_table, **keys), description="Orders.", **ONCE)
     place = hive.getTable("sales", "orders").getSd().getSerdeInfo().getParameters()["path"]
     assert place == "s3a://named-lake/my orders"
     assert DeltaTable(table, storage_options=delta_rs_options(keys)).metadata().description == "Orders."
