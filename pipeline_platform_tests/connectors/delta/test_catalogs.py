@@ -38,7 +38,7 @@ from pipeline_platform_tests.config.contracts import project
 from pipeline_platform_tests.config.contracts import table as contract_of
 
 pytestmark = pytest.mark.in_jvm
-ONCE = {"retry": {"maxAttempts": 1}}
+ONCE: dict[str, Any] = {"retry": {"maxAttempts": 1}}
 # Another process, of plain pyspark: it knows nothing of the platform but where Delta's jars are.
 READER = """
 import json, sys

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
+from pipeline_platform.frames.session import run_sql
 from pipeline_platform.frames.settings import spark_settings
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def run_statement(spark: SparkSession, statement: str) -> DataFrame:
         statement: The statement.
     """
     with spark_settings(spark, _AS_WRITTEN):
-        return spark.sql(statement)
+        # It names no frames, so that braces in it are none of a frame's name.
+        return run_sql(spark, statement)
 
 
 def text(value: str) -> str:
