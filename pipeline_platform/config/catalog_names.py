@@ -10,12 +10,11 @@ from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder, partition_parts
-from pipeline_platform.config.values import PLACEHOLDER_SCHEMA, Location
+from pipeline_platform.config.values import Location
 
 _PART = re.compile(r"`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[A-Za-z0-9_]+)")
 _EXPECTED = "expected SCHEMA.TABLE or CATALOG.SCHEMA.TABLE, such as sales.orders"
 _FEWEST, _MOST = 2, 3
-_PATTERN = r"^(`([^`]|``)+`|[A-Za-z0-9_]+)(\.(`([^`]|``)+`|[A-Za-z0-9_]+)){1,2}$"
 
 
 class CatalogNameError(ValueError):
@@ -118,7 +117,10 @@ def _table(text: str) -> str:
     return text
 
 
-_SCHEMA = {"anyOf": [{"type": "string", "pattern": _PATTERN}, PLACEHOLDER_SCHEMA]}
-CatalogTable = Annotated[Location, AfterValidator(_table), WithJsonSchema(_SCHEMA)]
+CatalogTable = Annotated[
+    Location,
+    AfterValidator(_table),
+    WithJsonSchema({"type": "string", "minLength": 1, "examples": ["sales.orders", "lake.sales.orders"]}),
+]
 """The name of a table in a catalog, of two or three parts; environment variables in it are replaced when the file is
 loaded."""
