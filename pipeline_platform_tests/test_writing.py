@@ -112,7 +112,7 @@ def test_a_project_that_can_t_be_made_is_told(tmp_path: Path):
 def test_list_tells_what_each_pipeline_reads_and_writes_and_what_is_broken(shop: Path):
     (shop / "pipelines" / "bad.json").write_text(BAD)
     daily = {"type": "daily", "start": "2026-01-01", "column": "timestamp"}
-    rows_of_days = [changed("fromRate"), load(path="lake/days", mode="overwrite")]
+    rows_of_days = [changed("fromRate"), load(path="lake/days", mode="overwrite", catalogTable="sales.days")]
     days = {"partitions": daily, "schedule": "@hourly", "scheduleTimezone": "Asia/Tokyo", "automation": "onSchedule"}
     (shop / "pipelines" / "days.json").write_text(json.dumps(pipeline(*rows_of_days, **{**days, "name": "days"})))
     listed = run("list", "--json")
@@ -130,7 +130,8 @@ def test_list_tells_what_each_pipeline_reads_and_writes_and_what_is_broken(shop:
     rows = {line.split()[0]: line.split() for line in table.output.splitlines() if line.strip()}
     assert rows["countries"] == ["countries", "batch", "0", "6", "*", "*", "*", "5", "lake/orders", "lake/countries"]
     assert (days["partitions"], days["automation"]) == ("daily", "onSchedule")
-    assert " ".join(rows["days"]) == "days batch, daily @hourly Asia/Tokyo, onSchedule 2 – lake/days"
+    assert " ".join(rows["days"]) == "days batch, daily @hourly Asia/Tokyo, onSchedule 2 – lake/days as sales.days"
+    assert (days["catalog_tables"], orders["catalog_tables"]) == ({f"{lake}/days": "sales.days"}, {})
     assert rows["bad.json"] == ["bad.json", "broken"]
     assert "pipelines/bad.json:1:" in table.output
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +50,9 @@ def list_pipelines(
 
 def _row(pipeline: PipelineConfig) -> dict[str, Any]:
     reads = [step.config.dataset() for step in pipeline.steps if isinstance(step.config, Extract)]
-    writes = [step.config.dataset() for step in pipeline.steps if isinstance(step.config, Load)]
+    loads = [step.config for step in pipeline.steps if isinstance(step.config, Load)]
+    writes = [load.dataset() for load in loads]
+    names = {load.dataset().uri: name for load in loads if (name := load.catalog_name()) is not None}
     return {
         **pipeline.summary(),
         "file": str(pipeline.file),
@@ -61,6 +64,7 @@ def _row(pipeline: PipelineConfig) -> dict[str, Any]:
         "range_note": str(pipeline.single_partitions) if pipeline.single_partitions is not None else None,
         "reads": list(dict.fromkeys(dataset.uri for dataset in reads if dataset is not None)),
         "writes": list(dict.fromkeys(dataset.uri for dataset in writes)),
+        "catalog_tables": names,
         "defaults": [asdict(one) | {"file": str(one.file)} for one in pipeline.defaulted],
         "errors": [],
     }
@@ -80,6 +84,7 @@ def _broken_row(broken: BrokenFile) -> dict[str, Any]:
         "range_note": None,
         "reads": [],
         "writes": [],
+        "catalog_tables": {},
         "defaults": [],
         "errors": [str(problem).partition("\n")[0] for problem in broken.problems],
     }
@@ -108,7 +113,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
             Text(_when(row)),
             str(len(row["steps"])),
             Text("\n".join(map(_short, row["reads"])) or "–"),
-            Text("\n".join(map(_short, row["writes"])) or "–"),
+            Text("\n".join(_named(uri, row["catalog_tables"]) for uri in row["writes"]) or "–"),
         )
     # A terminal folds what is too wide; other programs get lines.
     console = Console() if Console().is_terminal else Console(width=_WIDEST)
@@ -125,6 +130,11 @@ def _when(row: dict[str, Any]) -> str:
     zone = row["schedule_timezone"]
     schedule = f"{row['schedule']} {zone}".removesuffix(" UTC") if row["schedule"] else None
     return ", ".join(filter(None, (schedule, row["automation"]))) or "–"
+
+
+def _named(uri: str, names: Mapping[str, str]) -> str:
+    """A dataset that is written, and its name in a catalog if it has one."""
+    return f"{_short(uri)} as {names[uri]}" if uri in names else _short(uri)
 
 
 def _short(uri: str) -> str:

@@ -47,6 +47,8 @@ class Traits:
             pipeline with partitions is refused.
         remembers_rows: Load: what `prepare` returns says in `past_rows` how many rows the loads before had.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
+        needs_own_jvm: Load: part of it is done in a JVM of this process, so that a run with it does not use the
+            machine's Spark server.
     """
 
     is_stream: bool = False
@@ -71,3 +73,4 @@ class Traits:
     replaces_partitions: bool = False
     remembers_rows: bool = False
     can_be_continuous: bool = False
+    needs_own_jvm: bool = False

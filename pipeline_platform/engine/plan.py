@@ -27,6 +27,7 @@ from pipeline_platform.engine.quarantine import (
 )
 from pipeline_platform.engine.scope import MicroBatch, RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
+from pipeline_platform.engine.table_facts import table_facts
 from pipeline_platform.engine.validation import ValidationBlock, plan_block
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.metrics.run import ColumnMetrics
@@ -346,7 +347,8 @@ def _plan_load(
         frame, observation = counted(frame)
     credentials = credentials_for(scope.credentials, config, step)
     replaced = rows if not config.names_partition_in_place() else None
-    run = replace(scope.load_run(step, name, credentials, rows=replaced), cursor=move)
+    about = table_facts(scope.pipeline, step)
+    run = replace(scope.load_run(step, name, credentials, rows=replaced), cursor=move, about=about)
     prepared, uri = config.prepare(frame, run), config.dataset().uri
     columns = source.columns
     if isinstance(prepared, WritesFrame):

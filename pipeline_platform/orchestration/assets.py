@@ -119,7 +119,7 @@ def _batch_results(
             else:
                 is_brief = is_short(pipeline, partitions=len(partition.keys) if partition is not None else 1)
                 session = spark.session(
-                    pipeline.name, pipeline.spark_settings(), is_short=is_brief, server=_server_for(context)
+                    pipeline.name, pipeline.spark_settings(), is_short=is_brief, server=_server_for(context, pipeline)
                 )
                 events.show_spark(session)
                 done = BatchRun(
@@ -146,8 +146,10 @@ def _batch_results(
     yield from check_results(context, view, pipeline, events.finished)
 
 
-def _server_for(context: dg.AssetExecutionContext) -> Use:
+def _server_for(context: dg.AssetExecutionContext, pipeline: PipelineConfig) -> Use:
     """Where a code server starts runs on its machine, one follows another; a job that is run alone leaves no server."""
+    if any(step.traits.needs_own_jvm for step in pipeline.steps):
+        return Use.NEVER
     is_launched = context.run.remote_job_origin is not None
     on_machine = isinstance(context.instance.run_launcher, dg.DefaultRunLauncher)
     return Use.ON_DEMAND if is_launched and on_machine else Use.RUNNING

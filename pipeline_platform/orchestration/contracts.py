@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline_platform.config.contracts.odcs import Item, Property
-from pipeline_platform.config.contracts.table import TableContract
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
-from pipeline_platform.steps.contract_rules import ContractRules
+from pipeline_platform.steps.contract_rules import ContractRules, contract_of
 
 
 def contract_metadata(pipeline: PipelineConfig, step: Step) -> dict[str, str]:
@@ -20,7 +19,7 @@ def contract_metadata(pipeline: PipelineConfig, step: Step) -> dict[str, str]:
         pipeline: The pipeline.
         step: One of its steps.
     """
-    if (table := _contract_of(pipeline, step)) is None:
+    if (table := contract_of(pipeline, step)) is None:
         return {}
     contract = table.contract
     found = {
@@ -65,15 +64,10 @@ def with_descriptions(pipeline: PipelineConfig, step: Step, columns: Mapping[str
         step: One that is an asset.
         columns: For each column, where it comes from.
     """
-    if (table := _contract_of(pipeline, step)) is None:
+    if (table := contract_of(pipeline, step)) is None:
         return dict(columns)
     promised = {
         one.column.lower(): " ".join(one.description.split()) for one in table.table.properties if one.description
     }
     own = {name: promised.pop(name.lower(), "") for name in columns}
     return {**promised, **{name: f"{own[name]} {line}".strip() for name, line in columns.items()}}
-
-
-def _contract_of(pipeline: PipelineConfig, step: Step) -> TableContract | None:
-    guards = (one.config for one in pipeline.steps if one.guards is not None and one.guards == step.index)
-    return next((config.table for config in guards if isinstance(config, ContractRules)), None)

@@ -113,6 +113,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig, named: AssetView) ->
             tags=_tags(pipeline),
             metadata={
                 **_uri(step),
+                **_table_name(step),
                 "method": step.config.method,
                 "config": dg.MetadataValue.json(step.config.as_config()),
                 PIPELINE: pipeline.name,
@@ -204,6 +205,11 @@ def _uri(step: Step) -> dict[str, str]:
         dataset = step.config.dataset()
         return {"dagster/uri": dataset.uri} if dataset is not None else {}
     return {}
+
+
+def _table_name(step: Step) -> dict[str, str]:
+    name = step.config.catalog_name() if isinstance(step.config, Load) else None
+    return {"dagster/table_name": name} if name is not None else {}
 
 
 def _description(pipeline: PipelineConfig, step: Step) -> str:

@@ -232,11 +232,11 @@ class VersionFrames:
                 if dataset in self._tables:
                     # Nobody writes it any more, and it stays as it is.
                     return self._tables[dataset][1]
-            if (tested := self._tested(pipeline, step, spark)) is not None:
+            if (tested := self._tested(pipeline, step)) is not None:
                 return tested
         return _read(pipeline, step)
 
-    def _tested(self, pipeline: PipelineConfig, step: Step, spark: SparkSession) -> StructType | None:
+    def _tested(self, pipeline: PipelineConfig, step: Step) -> StructType | None:
         if self._tests is None:
             self._tests = []
             for file in files_of_tests(self.version.revision.folder):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import StructType
 
+    from pipeline_platform.config.pipeline import PipelineConfig
+    from pipeline_platform.config.step import Step
+
 _OCCURRENCES = f"{HELPER_PREFIX}contract_"
 
 
@@ -42,6 +45,17 @@ def contract_rules(promised: Promises, frame: str | None) -> ContractRules:
     if frame is not None:
         config["input"] = frame
     return method.model_validate(config).of(promised)
+
+
+def contract_of(pipeline: PipelineConfig, step: Step) -> TableContract | None:
+    """What the data contract that a load keeps says of its table; None if it keeps none.
+
+    Args:
+        pipeline: The pipeline.
+        step: One of its steps.
+    """
+    guards = (one.config for one in pipeline.steps if one.guards is not None and one.guards == step.index)
+    return next((config.table for config in guards if isinstance(config, ContractRules)), None)
 
 
 class ContractRules(Validate):

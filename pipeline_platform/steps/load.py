@@ -20,6 +20,7 @@ from pipeline_platform.config.values import Location, Text, one_of
 from pipeline_platform.frames.schema_drift import SchemaChange
 from pipeline_platform.steps.base import FrameInput
 from pipeline_platform.steps.contract_rules import contract_rules
+from pipeline_platform.steps.table_facts import TableFacts
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -46,6 +47,7 @@ class LoadRun:
         batch: Number of the micro-batch; None in a batch pipeline.
         rows: The rows that mode `overwrite` replaces; None for all of them.
         cursor: Where the load gets to in a source of which only what is new was read; None if all of it was.
+        about: What is said of the table.
     """
 
     load_id: str
@@ -55,6 +57,7 @@ class LoadRun:
     batch: int | None = None
     rows: PartitionRows | None = None
     cursor: CursorMove | None = None
+    about: TableFacts = field(default_factory=TableFacts)
 
     @property
     def key(self) -> str:
@@ -254,6 +257,10 @@ class Load(FrameInput):
     def dataset(self) -> Dataset:
         """What is written."""
         raise NotImplementedError(f"'{self.method}' is not available in this version")
+
+    def catalog_name(self) -> str | None:
+        """The name under which what is written is registered in a catalog; None if it is in none."""
+        return None
 
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         """The writer of Spark's own sink, for a stream that is this one load and nothing beside it.

@@ -12,11 +12,13 @@ import hvac
 import pytest
 
 from devtools.services.built import vault_program
+from devtools.services.hive_metastore import HiveMetastore
 from devtools.services.postgres import Postgres
 from devtools.services.process import free_port
 from devtools.services.spark_server import STATE_VARIABLE, spark_server
 from devtools.services.vault import VaultServer
 from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.connectors.delta.catalogs.hive import METASTORE_VARIABLE
 from pipeline_platform.registry import method_registry
 from pipeline_platform_tests.docs.page import Command, PageFile, acts, fences
 from pipeline_platform_tests.docs.terminal import Terminal, reader_environment
@@ -25,7 +27,12 @@ from pipeline_platform_tests.wheel import AS_INSTALLED, UV, Installed
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 GENERATED = {"reference.md", "commands.md"}
-WITH_SERVERS = {"how-to/load-what-is-new.md", "how-to/rotate-a-secret.md", "how-to/start-from-a-database.md"}
+WITH_SERVERS = {
+    "how-to/load-what-is-new.md",
+    "how-to/register-tables.md",
+    "how-to/rotate-a-secret.md",
+    "how-to/start-from-a-database.md",
+}
 PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 PLAIN_PAGES = [
     page for page in PAGES if page not in {"tutorial.md", *GENERATED, *WITH_SERVERS} and [*acts(DOCS / page)]
@@ -109,6 +116,11 @@ def test_what_a_page_says_can_be_done(page: str, folder: Path, reader: dict[str,
 @pytest.mark.parametrize("page", ["how-to/load-what-is-new.md", "how-to/start-from-a-database.md"])
 def test_a_database_is_loaded_as_the_page_says(page: str, folder: Path, reader: dict[str, str], postgres: Postgres):
     carried_out(page, folder, {**reader, **of_server(postgres)})
+
+
+@pytest.mark.timeout(600)
+def test_a_table_is_registered_as_the_page_says(folder: Path, reader: dict[str, str], hive_metastore: HiveMetastore):
+    carried_out("how-to/register-tables.md", folder, {**reader, METASTORE_VARIABLE: hive_metastore.address})
 
 
 def of_server(postgres: Postgres) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
+from devtools.services.hive_metastore import HiveMetastore, start_hive_metastore
 from devtools.services.kafka import Kafka, start_kafka
 from devtools.services.mariadb import MariaDB, start_mariadb
 from devtools.services.postgres import Postgres, start_postgres
@@ -61,6 +62,11 @@ def kafka() -> Iterator[Kafka]:
 @pytest.fixture(scope="session")
 def schema_registry() -> Iterator[SchemaRegistry]:
     yield from running(start_schema_registry)
+
+
+@pytest.fixture(scope="session")
+def hive_metastore() -> Iterator[HiveMetastore]:
+    yield from running(start_hive_metastore)
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,13 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.catalog_names import CatalogName, CatalogTable
 from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
+from pipeline_platform.connectors.delta.catalogs.registration import registered
 from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
@@ -91,6 +93,10 @@ class ToDeltaLake(Load, S3Options):
     """With mode `applyChanges`: how the rows are read as changes."""
     cluster_by: Names = []
     """Columns of Delta's liquid clustering, for a new table."""
+    catalog_table: CatalogTable | None = None
+    """The name under which the table is registered in a catalog once it is loaded, such as `sales.orders`: in the Hive
+    metastore of `PIPELINE_PLATFORM_HIVE_METASTORE`, or, as `CATALOG.SCHEMA.TABLE`, in a catalog of Spark's. See
+    [register tables in a catalog](how-to/register-tables.md)."""
 
     @model_validator(mode="after")
     def _can_keep_contract(self) -> Self:
@@ -160,6 +166,8 @@ class ToDeltaLake(Load, S3Options):
     def partition_errors(self, column: str) -> Sequence[tuple[str | None, str]]:
         errors = list(super().partition_errors(column))
         if self.names_partition_in_place():
+            if self.catalog_table is not None:
+                errors.append(("catalogTable", "each partition is a table of its own, and they can't have one name"))
             return errors
         if self._takes_snapshots():
             errors.append(("changes", f"a partition is {_NOT_ALL}"))
@@ -203,6 +211,9 @@ class ToDeltaLake(Load, S3Options):
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
 
+    def catalog_name(self) -> str | None:
+        return self.catalog_table
+
     def traits(self) -> Traits:
         # A merge reports the rows it changed: one of the frame may have changed several of the table. A clustered table
         # is made before its first rows are looked at.
@@ -213,6 +224,7 @@ class ToDeltaLake(Load, S3Options):
             fails_whole=fails_whole,
             replaces_partitions=True,
             remembers_rows=self.mode != "applyChanges",
+            needs_own_jvm=self.catalog_table is not None,
         )
 
     def folder(self) -> str | None:
@@ -220,6 +232,8 @@ class ToDeltaLake(Load, S3Options):
 
     def native_sink(self, frame: DataFrame, run: LoadRun) -> DataStreamWriter | None:
         if self.mode != "append" or self.output_mode != "append" or self.cluster_by or self.schema_policy is not None:
+            return None
+        if self.catalog_table is not None:
             return None
         place = self.place(run.credentials)
         options = {"mergeSchema": str(self.merge_schema).lower(), "path": place.uri, **place.spark_options()}
@@ -299,4 +313,5 @@ class ToDeltaLake(Load, S3Options):
                 "those of the server",
                 hint="give the server the rights, or run it with SPARK_MASTER",
             )
-        return DeltaWrite(self._how(), frame, run, place, given=given).checked()
+        load = DeltaWrite(self._how(), frame, run, place, given=given).checked()
+        return registered(load, CatalogName.parse(self.catalog_table)) if self.catalog_table is not None else load

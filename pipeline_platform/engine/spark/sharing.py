@@ -73,12 +73,13 @@ def configured_use(default: Use = Use.RUNNING) -> Use:
 
 
 def use_for(pipeline: PipelineConfig) -> Use:
-    """What is configured, for a batch; a stream has a Spark of its own.
+    """What is configured, for a batch; a stream has a Spark of its own, and so has a load that needs its JVM.
 
     Raises:
         PipelineConfigurationException: As `configured_use`.
     """
-    return configured_use() if pipeline.mode == "batch" else Use.NEVER
+    has_own = pipeline.mode != "batch" or any(step.traits.needs_own_jvm for step in pipeline.steps)
+    return Use.NEVER if has_own else configured_use()
 
 
 def session_on_server(app_name: str, wanted: Mapping[str, str], use: Use) -> SparkSession | None:

@@ -1,0 +1,1 @@
+"""Tables that are registered in a catalog by name."""
