@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
+from pipeline_platform.cli.files import EnvironmentName, File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.exceptions import PipelineException
 
@@ -18,6 +18,7 @@ def show(
     plan: Annotated[bool, typer.Option("--plan", help="Show Spark's plan instead; no row is read.")] = False,
     partition: Annotated[str | None, typer.Option(metavar="KEY", help="The partition that is looked at.")] = None,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the columns and the rows as JSON.")] = False,
 ) -> None:
     """Show the first rows of a step, read from its real sources: of an extract or a transform what it makes, of a

@@ -35,7 +35,7 @@ def watched_steps(pipeline: PipelineConfig) -> list[Step]:
 def new_data_sensor(
     pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition], part: str = ""
 ) -> dg.SensorDefinition:
-    """A sensor, on by default, that runs each pipeline once for each state of what it watches, the first one included.
+    """A sensor, on by default in production, that runs each pipeline once for each state of what it watches, the first one included.
 
     Args:
         pipelines: Those that watch something.
@@ -47,7 +47,7 @@ def new_data_sensor(
         name=f"{SENSOR}{part}",
         jobs=[jobs[pipeline.name] for pipeline in pipelines],
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=sensor_status(pipelines[0].environment),
         description="Runs each pipeline that watches a dataset when something in it has changed.",
     )
     def look(context: dg.SensorEvaluationContext, vault: VaultResource) -> dg.SensorResult:

@@ -9,13 +9,15 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
+from pipeline_platform.config.redirection import Redirection
+from pipeline_platform.config.replacement import ALL_ROWS, PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Flag, Location, Names, SqlExpression, one_of
 from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
+from pipeline_platform.connectors.delta.clone import clone
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.delta.types import DELTA_TYPES
@@ -35,7 +37,7 @@ from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
     from pipeline_platform.credentials.model import Credentials
@@ -190,6 +192,16 @@ class ToDeltaLake(Load, S3Options):
 
     def uri(self) -> str:
         return spark_path(self.path)
+
+    def redirected(self, to: Redirection) -> Self:
+        return self.with_place(to, path=to.path(self.path))
+
+    def depends_on_rows(self) -> bool:
+        return self.mode in ("append", "merge") or (self.mode == "overwrite" and self.replaces() != ALL_ROWS)
+
+    def begin_as(self, other: Load, spark: SparkSession, credentials: Credentials | None) -> str | None:
+        assert isinstance(other, ToDeltaLake)
+        return clone(other.place(credentials), self.place(credentials), spark)
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")
