@@ -11,10 +11,8 @@ from functools import cache
 import dagster as dg
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline_platform.config.environments import Environment
 from pipeline_platform.orchestration.alert_events import Positions, events_since, present
 from pipeline_platform.orchestration.alert_rules import Memory, Occurrence, Subject, decide
-from pipeline_platform.orchestration.apart import sensor_status
 from pipeline_platform.redaction import redact
 from pipeline_platform.resources.alert_model import Alert, Kind
 from pipeline_platform.resources.alert_routes import Routing
@@ -57,20 +55,20 @@ class Claim(BaseModel):
 
 
 @cache
-def alerts_sensor(environment: Environment | None = None) -> dg.SensorDefinition:
-    """A sensor, on by default in production, that tells of what has happened since it was first on, each occurrence once.
+def alerts_sensor(status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING) -> dg.SensorDefinition:
+    """A sensor, on by default, that tells of what has happened since it was first on, each occurrence once.
 
     It tells of all assets and checks of the code location, also of those that no pipeline makes. It is one for every
     folder of pipelines: otherwise Dagster takes those of two components for different ones.
 
     Args:
-        environment: That the code location is in.
+        status: Whether it is on by default.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=sensor_status(environment),
+        default_status=status,
         description="Notifies the owners of pipelines, or those in PIPELINE_PLATFORM_ALERTS, of what needs a person.",
     )
     def tell(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SensorResult:

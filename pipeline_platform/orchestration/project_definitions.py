@@ -13,7 +13,7 @@ from dagster.components.resolved.core_models import OpSpec
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
-from pipeline_platform.orchestration.apart import environment_tags
+from pipeline_platform.orchestration.apart import environment_tags, sensor_status
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
 from pipeline_platform.orchestration.beside import Beside
@@ -137,7 +137,7 @@ def project_definitions(
         ],
         jobs=[*jobs.values(), *groups.values(), *(one.job for one in not_loaded if one.job is not None)],
         sensors=[
-            *([alerts_sensor(project.environment)] if name is None else []),
+            *([alerts_sensor(sensor_status(project.environment))] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),
             *([broken_files_sensor(broken_files, part)] if broken_files else []),
             *_items_sensors(folder, project, part),
