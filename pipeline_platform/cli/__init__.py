@@ -10,6 +10,7 @@ import typer
 from pipeline_platform.cli import (
     check,
     cursor,
+    diff,
     discover,
     init,
     listing,
@@ -63,6 +64,7 @@ _COMMANDS = {
     "init": init.init,
     "check": check.check,
     "show": show.show,
+    "diff": diff.diff,
     "test": testing.run_tests,
     "run": run.run,
     "submit": submit.submit,
