@@ -82,7 +82,7 @@ def diff(
         typer.echo(_explained(error), err=True)
         raise typer.Exit(FAILED) from error
     if as_json:
-        print_json({"before": before, "after": after, "isSame": found.is_same, **asdict(found)})
+        print_json({"before": before, "after": after, "is_same": found.is_same, **asdict(found)})
     else:
         _show(found, before, after)
     raise typer.Exit(0 if found.is_same else DIFFERENT)
