@@ -60,6 +60,7 @@ def diff(
 
     from pipeline_platform.config.sql_limits import expression_mistake
     from pipeline_platform.credentials.run_credentials import RunCredentials
+    from pipeline_platform.engine.spark.server import Use
     from pipeline_platform.engine.spark.session import spark_session
     from pipeline_platform.engine.table_difference import table_difference
 
@@ -70,7 +71,7 @@ def diff(
             Console(stderr=True).status(f"comparing {before} with {after}"),
             closing(RunCredentials.from_environment("diff", StepLocation("diff"))) as credentials,
         ):
-            spark = spark_session("diff", is_short=True)
+            spark = spark_session("diff", is_short=True, server=Use.RUNNING)
             frames = [_frame(table, file_format, credential, spark, credentials) for table in (before, after)]
             if where is not None:
                 frames = [frame.filter(where) for frame in frames]

@@ -51,7 +51,7 @@ def _all(defs: dg.Definitions) -> dict[str, Any]:
     return {"jobs": jobs, "sensors": sensors, "keys": keys}
 
 
-def test_an_environment_has_no_job_and_no_key_of_production_and_nothing_in_it_begins_by_itself(
+def test_a_location_beside_production_shares_no_job_and_no_key_with_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     production, dev = definitions(monkeypatch, None), definitions(monkeypatch, "dev")
