@@ -72,10 +72,10 @@ def diff(
             closing(RunCredentials.from_environment("diff", StepLocation("diff"))) as credentials,
         ):
             spark = spark_session("diff", is_short=True, server=Use.RUNNING)
-            frames = [_frame(table, file_format, credential, spark, credentials) for table in (before, after)]
+            one, other = (_frame(table, file_format, credential, spark, credentials) for table in (before, after))
             if where is not None:
-                frames = [frame.filter(where) for frame in frames]
-            found = table_difference(*frames, key or (), columns, limit, hide or ())
+                one, other = one.filter(where), other.filter(where)
+            found = table_difference(one, other, key or (), columns, limit, hide or ())
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error

@@ -202,7 +202,8 @@ class StreamRun:
                 sources=sources_of(pipeline),
                 sinks=sinks_of(pipeline),
             )
-            for told in other_writers(pipeline.name, sinks_of(pipeline), all_states(), datetime.now(UTC)):
+            others = all_states(pipeline.place_apart)
+            for told in other_writers(pipeline.name, sinks_of(pipeline), others, datetime.now(UTC)):
                 self._warn(told)
             # Spark's own sink asks nobody before a micro-batch.
             looks_at_files = bool(steps_that_check(pipeline))
