@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.loader import load_pipelines
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.engine.streaming.stream_state import StreamPhase, StreamState, state_file
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.metrics.stream import DURATION_BOUNDS
@@ -75,17 +76,21 @@ class StreamCollector(Collector):
 
 def _names(folder: Path) -> Iterator[str]:
     """The names of the pipelines of a folder; files that can't be read have none."""
+    methods = method_registry()
+    shared = SharedFiles.of(methods, folder.absolute().parent)
+    environment = shared.chosen.environment
+    prefix = environment.keys.prefix or "" if environment is not None else ""
     for path in folder.glob("*.json"):
         if path.name == DEFAULTS_FILE:
             continue
         with suppress(OSError, ValueError, PipelineConfigurationException):
             match json.loads(path.read_bytes()):
                 case {"forEach": _} | {"for_each": _}:
-                    yield from (pipeline.name for pipeline in load_pipelines(path, method_registry()))
+                    yield from (pipeline.name for pipeline in load_pipelines(path, methods, shared=shared))
                 case {"name": name}:
-                    yield str(name)
+                    yield f"{prefix}{name}"
                 case _:
-                    yield path.stem
+                    yield f"{prefix}{path.stem}"
 
 
 def _life(states: list[StreamState], now: datetime) -> Iterator[Metric]:

@@ -31,6 +31,7 @@ def stream_rows(
     now: datetime,
     orphaned: Sequence[StreamState],
     groups: Mapping[str, str],
+    environment: str | None = None,
 ) -> list[dict[str, Any]]:
     """What there is to say of each stream: state, group, batch, lag, restarts, checkpoint.
 
@@ -40,8 +41,9 @@ def stream_rows(
         orphaned: Streams that run without a pipeline.
         groups: In which group each runs, by its name, as the supervisor last said; the others are in the one that their
             file names, if any.
+        environment: That they are in, as `place_apart` of a pipeline has it; None for production.
     """
-    states = all_states()
+    states = all_states(environment)
     rows = [
         _row(
             pipeline.name,

@@ -10,6 +10,7 @@ import typer
 from pipeline_platform.cli import (
     check,
     cursor,
+    diff,
     discover,
     init,
     listing,
@@ -66,6 +67,7 @@ _COMMANDS = {
     "check": check.check,
     "show": show.show,
     "profile": profile.profile,
+    "diff": diff.diff,
     "test": testing.run_tests,
     "plan": plan.plan,
     "run": run.run,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import Paths, Variables, files_at, given_values, loaded
+from pipeline_platform.cli.files import EnvironmentName, KnownFiles, Paths, Variables, files_at, given_values, loaded
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import DEFAULTS_FILE, defaults_problems
@@ -28,6 +28,7 @@ def check(
         bool, typer.Option("--defaults", help="Also print what each pipeline gets from the defaults of its folder.")
     ] = False,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Check pipeline files: silent, with exit code 0, if all is well; otherwise every error with its line, and exit
     code 1.
@@ -45,12 +46,13 @@ def check(
     except PipelineConfigurationException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
+    known = KnownFiles()
     for file in found:
         if file.name == DEFAULTS_FILE:
             _tell(told, defaults_problems(file, method_registry(), file.absolute().parent.parent.resolve()))
             continue
         try:
-            pipelines += loaded(file, given)
+            pipelines += loaded(file, given, known)
         except PipelineConfigurationException as error:
             _tell(told, error.problems)
     problems = len(told)
@@ -113,6 +115,7 @@ def _any_partition(pipeline: PipelineConfig) -> Partition | None:
 
 def _plan_all(pipelines: list[PipelineConfig]) -> int:
     from pipeline_platform.credentials.run_credentials import RunCredentials
+    from pipeline_platform.engine.in_environment import reading_what_is_there
     from pipeline_platform.engine.plan import plan as plan_batch
     from pipeline_platform.engine.spark.session import planning_session
     from pipeline_platform.engine.streaming.stream_plan import plan_stream
@@ -133,7 +136,7 @@ def _plan_all(pipelines: list[PipelineConfig]) -> int:
                 planning_session(pipeline) as spark,
                 closing(RunCredentials.from_environment("check", pipeline.location)) as credentials,
             ):
-                resolved = pipeline.resolve(partition=partition)
+                resolved = reading_what_is_there(pipeline.resolve(partition=partition), spark, credentials)
                 if pipeline.mode == "streaming":
                     plan_stream(resolved, spark, credentials)
                 else:

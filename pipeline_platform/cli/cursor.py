@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
+from pipeline_platform.cli.files import EnvironmentName, File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -36,6 +36,7 @@ def cursor(
         str | None, typer.Option(metavar="KEY", help="The partition that is meant, of a pipeline with partitions.")
     ] = None,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Show, set or reset where the next run of a pipeline begins in a source of which it loads what is new.

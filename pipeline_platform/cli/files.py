@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -9,8 +10,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from pipeline_platform.cli.output import FAILED
+from pipeline_platform.config.environments import ENVIRONMENT_VARIABLE, ENVIRONMENTS_FILE
 from pipeline_platform.config.loader import load_pipeline, load_pipelines, variables_of
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import Project, pipeline_files, side_by_side
@@ -32,6 +35,34 @@ Variables = Annotated[
 File = Annotated[Path, typer.Argument(help="A pipeline file.", show_default=False)]
 
 
+def _choose(context: typer.Context, name: str | None) -> str | None:
+    """Have all that the command reads, and all processes that it starts, be in an environment."""
+    if name is not None:
+        before = os.environ.get(ENVIRONMENT_VARIABLE)
+        os.environ[ENVIRONMENT_VARIABLE] = name
+        context.call_on_close(lambda: _put_back(before))
+    return name
+
+
+def _put_back(name: str | None) -> None:
+    if name is None:
+        os.environ.pop(ENVIRONMENT_VARIABLE, None)
+    else:
+        os.environ[ENVIRONMENT_VARIABLE] = name
+
+
+EnvironmentName = Annotated[
+    str | None,
+    typer.Option(
+        "--env",
+        metavar="NAME",
+        help=f"Environment of {ENVIRONMENTS_FILE}; by default that which {ENVIRONMENT_VARIABLE} names.",
+        callback=_choose,
+    ),
+]
+"""The option that chooses the environment, before the function of the command is called."""
+
+
 def files_at(paths: Iterable[Path]) -> list[Path]:
     """The files that are meant by paths of files and folders.
 
@@ -51,18 +82,38 @@ def files_at(paths: Iterable[Path]) -> list[Path]:
     return list(files)
 
 
-def loaded(file: Path, given: Mapping[str, str] | None = None) -> list[PipelineConfig]:
+class KnownFiles:
+    """What the files of each project share, read once for all files of a command."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, SharedFiles] = {}
+
+    def of(self, file: Path) -> SharedFiles:
+        """That of the project of a file.
+
+        Args:
+            file: A pipeline file.
+        """
+        project = file.absolute().parent.parent.resolve()
+        if project not in self._known:
+            self._known[project] = SharedFiles.of(method_registry(), project)
+        return self._known[project]
+
+
+def loaded(file: Path, given: Mapping[str, str] | None = None, known: KnownFiles | None = None) -> list[PipelineConfig]:
     """The pipelines of a file: one, or of one with `forEach` those that have these values; what they warn of is
     printed.
 
     Args:
         file: The file.
         given: Texts for its variables.
+        known: What was read for other files.
 
     Raises:
         PipelineConfigurationException: The file has errors, or makes no such pipeline.
     """
-    return _told(load_pipelines(file, method_registry(), values=_values(file, given or {})))
+    shared = (known or KnownFiles()).of(file)
+    return _told(load_pipelines(file, method_registry(), values=_values(file, given or {}), shared=shared))
 
 
 def _values(file: Path, given: Mapping[str, str]) -> dict[str, VariableValue]:
@@ -127,9 +178,10 @@ def project_or_exit(paths: Iterable[Path], given: Mapping[str, str] | None = Non
         files = files_at(paths)
     except PipelineConfigurationException as error:
         _exit_with(error)
+    known = KnownFiles()
     for file in files:
         try:
-            pipelines += loaded(file, given)
+            pipelines += loaded(file, given, known)
         except PipelineConfigurationException as error:
             told += map(str, error.problems or [error])
     if len(pipelines) > 1 and not told:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, Folder
+from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -26,6 +26,7 @@ _WIDEST = 1000
 def list_pipelines(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """List every pipeline of a folder: mode and partitions, when it runs by itself, steps, what it reads and writes.
 
@@ -34,7 +35,7 @@ def list_pipelines(
     try:
         project = load_project(folder, method_registry())
     except PipelineConfigurationException as error:
-        typer.echo(str(error), err=True)
+        typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
     rows = [*map(_row, project.pipelines), *map(_broken_row, project.broken)]
     rows.sort(key=lambda row: row["file"])

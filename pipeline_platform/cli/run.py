@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import Paths, Variables, given_values, project_or_exit
+from pipeline_platform.cli.files import EnvironmentName, Paths, Variables, given_values, project_or_exit
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -33,6 +33,7 @@ def run(
     ] = None,
     last: Annotated[str | None, typer.Option("--to", metavar="KEY", help="Load the partitions up to this one.")] = None,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the metrics of the run as JSON, or of several runs as a list of them."),
@@ -64,6 +65,8 @@ def run(
     except PipelineConfigurationException as error:
         typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
+    if (environment := pipelines[0].environment) is not None:
+        typer.echo(environment.told, err=True)
     signal.signal(signal.SIGTERM, interrupt)
     configure_logs()
     code, metrics = _run_all(jobs, frozenset(select) if select else None, load_id)

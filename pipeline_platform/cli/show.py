@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
+from pipeline_platform.cli.files import EnvironmentName, File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.cli.testing import partition_of
 from pipeline_platform.exceptions import PipelineException
@@ -32,6 +32,7 @@ def show(
             help="Show what comes of the rows of this test, named in part or whole; no system is read.",
         ),
     ] = None,
+    _environment: EnvironmentName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the columns and the rows as JSON.")] = False,
 ) -> None:
     """Show the first rows of a step, read from its real sources: of an extract or a transform what it makes, of a

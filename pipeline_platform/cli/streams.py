@@ -10,10 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, File, Folder, Variables, given_values, stream_or_exit
+from pipeline_platform.cli.files import (
+    PIPELINES,
+    EnvironmentName,
+    File,
+    Folder,
+    Variables,
+    given_values,
+    stream_or_exit,
+)
 from pipeline_platform.cli.output import FAILED, interrupt, print_json
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.orchestration.project import pipeline_files
 from pipeline_platform.registry import method_registry
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
 def streams(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """List every stream of a folder: state, group, micro-batch, lag, restarts, checkpoint.
 
@@ -42,9 +52,14 @@ def streams(
     except PipelineConfigurationException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
+    shared = SharedFiles.of(method_registry(), folder.absolute().parent)
+    if shared.chosen.problems:
+        typer.echo("\n".join(map(str, shared.chosen.problems)), err=True)
+        raise typer.Exit(FAILED)
+    apart = shared.chosen.place_apart
     for file in files:
         try:
-            pipelines = load_pipelines(file, method_registry())
+            pipelines = load_pipelines(file, method_registry(), shared=shared)
         except PipelineConfigurationException:
             typer.echo(f"{file} has errors; see: pipeline-platform check {file}", err=True)
             broken.append(file)
@@ -52,8 +67,8 @@ def streams(
         found += [pipeline for pipeline in pipelines if pipeline.mode == "streaming"]
     now = datetime.now(UTC)
     names = [pipeline.name for pipeline in found]
-    left = orphans(all_states(), folder, names, broken, now)
-    rows = stream_rows(found, now, left, group_of_each(all_groups(folder)))
+    left = orphans(all_states(apart), folder, names, broken, now)
+    rows = stream_rows(found, now, left, group_of_each(all_groups(folder, apart)), apart)
     if as_json:
         print_json(rows)
     elif rows:
@@ -66,6 +81,7 @@ def metrics(
     folder: Folder = PIPELINES,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 picks a free one.")] = 9464,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Serve the metrics of every stream of a folder at /metrics, for Prometheus to scrape, until Ctrl-C."""
     from pipeline_platform.stream_metrics import serve_stream_metrics
@@ -88,7 +104,7 @@ def metrics(
         server.server_close()
 
 
-def stop(file: File, variables: Variables = None) -> None:
+def stop(file: File, variables: Variables = None, _environment: EnvironmentName = None) -> None:
     """Stop a stream: its current micro-batch finishes, and it stays stopped until `resume`."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, StreamState, request_file, state_file
 
@@ -105,7 +121,7 @@ def stop(file: File, variables: Variables = None) -> None:
         )
 
 
-def resume(file: File, variables: Variables = None) -> None:
+def resume(file: File, variables: Variables = None, _environment: EnvironmentName = None) -> None:
     """Let the supervisor restart a stream that was stopped or given up."""
     from pipeline_platform.engine.streaming.stream_state import StreamRequest, request_file
 
@@ -128,6 +144,7 @@ def reset_checkpoint(
         ),
     ] = False,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Move the checkpoint of a stream aside, so that the stream starts over; what it has loaded stays.
 

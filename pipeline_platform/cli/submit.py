@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline_platform.cli.files import File, Variables, given_values, one_or_exit
+from pipeline_platform.cli.files import EnvironmentName, File, Variables, given_values, one_or_exit
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt
 from pipeline_platform.engine.spark.settings import DeployMode
 
@@ -22,6 +22,7 @@ def submit(
         list[str] | None, typer.Argument(help="Options of `run`, after `--`.", metavar="[-- OPTIONS]")
     ] = None,
     variables: Variables = None,
+    _environment: EnvironmentName = None,
     deploy_mode: Annotated[
         DeployMode, typer.Option(help="Where the driver runs: on this machine, or in the cluster.")
     ] = DeployMode.CLIENT,
@@ -36,7 +37,9 @@ def submit(
 
     pipeline = one_or_exit(file, given_values(variables or []))
     given = [text for variable in variables or [] for text in ("--var", variable)]
-    arguments = ["run", str(file.absolute()), *given, *(options or [])]
+    # Variables of this process are not those of a driver in the cluster.
+    where = ["--env", pipeline.environment.name] if pipeline.environment is not None else []
+    arguments = ["run", str(file.absolute()), *given, *where, *(options or [])]
     try:
         with submit_command(pipeline.name, pipeline.spark_settings(), deploy_mode, arguments) as command:
             code = _followed(command, submit_environment(), deploy_mode)

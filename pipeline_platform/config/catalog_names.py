@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder, partition_parts
+from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.values import Location
 
 _PART = re.compile(r"`(?P<quoted>(?:[^`]|``)+)`|(?P<plain>[A-Za-z0-9_]+)")
@@ -124,3 +125,20 @@ CatalogTable = Annotated[
 ]
 """The name of a table in a catalog, of two or three parts; environment variables in it are replaced when the file is
 loaded."""
+
+
+def redirected_name(written: str, to: Redirection) -> str:
+    """The name that a table has in an environment: that of a schema of the environment's own.
+
+    Args:
+        written: The name in production.
+        to: The environment's places.
+
+    Raises:
+        NotRedirected: Which schema it names is known in a run alone.
+    """
+    if has_placeholder(written):
+        reason = f"which schema 'catalogTable' names, '{written}', is known in a run alone"
+        raise NotRedirected(reason, "write the name with a variable of the pipeline, as in ${var:schema}.orders")
+    name = CatalogName.parse(written)
+    return str(replace(name, schema=to.name(name.schema)))

@@ -228,15 +228,19 @@ def defaults_files(folder: Path, project: Path) -> list[Path]:
     """
     found: list[Path] = []
     for above in (folder, *folder.parents):
-        if not _is_everybodys(above):
+        if not is_everybodys(above):
             found.append(above / DEFAULTS_FILE)
         if above.resolve() == project:
             return found
     return [file for file in found if file.parent == folder]
 
 
-def _is_everybodys(folder: Path) -> bool:
-    """Whether anybody may put a file there, as into /tmp: what stands there is not this project's."""
+def is_everybodys(folder: Path) -> bool:
+    """Whether anybody may put a file there, as into /tmp: what stands there is not this project's.
+
+    Args:
+        folder: The folder.
+    """
     try:
         mode = folder.stat().st_mode
     except OSError:

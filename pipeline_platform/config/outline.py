@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,6 +88,13 @@ def _document(path: Path) -> Document:
 
 
 def _outline(document: Document, shared: SharedFiles, item: Item | None) -> Outline | None:
+    found = _outside(document, shared, item)
+    environment = shared.chosen.environment
+    to = environment.redirection if environment is not None else None
+    return replace(found, name=to.name(found.name)) if found is not None and to is not None else found
+
+
+def _outside(document: Document, shared: SharedFiles, item: Item | None) -> Outline | None:
     reader = Reader(document, shared, References(shared.project), {}, item)
     pipeline = reader.read()
     if pipeline is not None:

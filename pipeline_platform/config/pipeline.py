@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.defaults import Defaulted
+from pipeline_platform.config.environments import Environment
 from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.partitions import Partition, no_value_mistake
 from pipeline_platform.config.pipeline_keys import PipelineKeys
@@ -69,6 +70,8 @@ class PipelineConfig(PipelineKeys):
     """What the variables stand for, defaults included; one without a value is left out."""
     item: Item | None = None
     """What tells it from the other pipelines of a file with `forEach`; its values no run changes."""
+    environment: Environment | None = None
+    """Where it runs; None for production without an environment."""
     defaulted: tuple[Defaulted, ...] = ()
     """The keys that it got from the defaults of its folder."""
     sources: tuple[Path, ...] = ()
@@ -77,8 +80,14 @@ class PipelineConfig(PipelineKeys):
     @property
     def command_arguments(self) -> str:
         """What names it on the command line: its file, and what chooses it there if the file makes several."""
-        file = str(self.file or "FILE")
-        return f"{file} {self.item.options}" if self.item is not None and self.item.options else file
+        item = self.item.options if self.item is not None else ""
+        environment = f"--env {self.environment.name}" if self.environment is not None else ""
+        return " ".join(filter(None, (str(self.file or "FILE"), item, environment)))
+
+    @property
+    def place_apart(self) -> str | None:
+        """The environment that its streams and tables are those of; None where that is production."""
+        return self.environment.place_apart if self.environment is not None else None
 
     @property
     def asset_prefix(self) -> str:
@@ -219,7 +228,8 @@ class PipelineConfig(PipelineKeys):
             try:
                 if partition is not None:
                     _require_own_place(partition, step.config.places_of_partition())
-                resolved.append(replace(step, config=step.config.resolved(texts)))
+                production = step.production.resolved(texts) if step.production is not None else None
+                resolved.append(replace(step, config=step.config.resolved(texts), production=production))
             except PipelineException as error:
                 raise error.locate(step.location, step.config.as_config()) from error.__cause__
         return self.model_copy(update={"steps": tuple(resolved)})

@@ -20,6 +20,7 @@ from pipeline_platform.config.for_each_item import Item, with_texts
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.graph import Draft, connect
 from pipeline_platform.config.history_errors import history_errors
+from pipeline_platform.config.in_environment import variables_in
 from pipeline_platform.config.incremental_errors import incremental_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets, inline_secrets
 from pipeline_platform.config.located_errors import located_errors
@@ -70,7 +71,8 @@ class Reader:
         self.root = self.defaults.below(document)
         self.defaulted: list[Defaulted] = []
         self.sources: set[Path] = set()
-        self.problems = [*document.problems, *self.defaults.problems]
+        self.environment = shared.chosen.environment
+        self.problems = [*document.problems, *self.defaults.problems, *shared.chosen.problems]
         self.users = TemplateUsers(document.path)
         self.warnings: list[ConfigError] = []
         self.given = values
@@ -85,6 +87,9 @@ class Reader:
         pipeline = self._read()
         self.problems = [self._for_this_file(problem) for problem in self.problems]
         return pipeline
+
+    def _environments(self) -> Sequence[Path]:
+        return [self.environment.place.document.path] if self.environment is not None else []
 
     def _for_this_file(self, problem: ConfigError) -> ConfigError:
         """A mistake in a file that others share, with what of this one has it."""
@@ -107,7 +112,8 @@ class Reader:
         if (wrong := allow_mistake()) is not None:
             self.problems.append(self.root.problem(wrong))
         given = {**self.given, **self.item.given} if self.item is not None else self.given
-        self.values, wrong_values = variable_values(written.get("variables"), given, self.root)
+        instead = self.environment.keys.variables if self.environment is not None else {}
+        self.values, wrong_values = variable_values(written.get("variables"), given, self.root, instead)
         self.problems.extend(wrong_values)
         keys = self._read_keys({key: part for key, part in written.items() if key not in ("steps", "forEach")})
         name = self.item.name if self.item else str(written.get("name", path.stem))
@@ -138,8 +144,9 @@ class Reader:
             warnings=tuple(in_order(path, self.warnings)),
             values=self.values.values,
             item=self.item,
+            environment=self.environment,
             defaulted=(*defaulted_keys(self.root), *self.defaulted),
-            sources=tuple(sorted({*self.defaults.files, *self.sources, *self.users.templates})),
+            sources=tuple(sorted({*self.defaults.files, *self.sources, *self.users.templates, *self._environments()})),
         )
 
     def _read_keys(self, value: dict[str, Any]) -> PipelineKeys | None:
@@ -157,6 +164,9 @@ class Reader:
             return None
         self.problems.extend(exposed_secrets(keys, places))
         self.warnings.extend(inline_secrets(keys, places))
+        if self.environment is not None and keys.variables:
+            variables = variables_in(keys.variables, self.environment, self.problems)
+            keys = keys.model_copy(update={"variables": variables})
         if self.item is None:
             return keys
         # What forEach gives a value to, no run does.

@@ -11,6 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from pipeline_platform.config.defaults import DEFAULT_KEYS, DEFAULTS_FILE
+from pipeline_platform.config.environments import ENVIRONMENTS_FILE, EnvironmentKeys
 from pipeline_platform.config.methods import KINDS, description_of, example_of, json_text, methods_of, names_of
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.schema import PropertySchema
@@ -49,6 +50,14 @@ A JSON file with steps, which a pipeline names among its own, as
 """
 
 
+_ENVIRONMENTS = f"""\
+## An environment
+
+`{ENVIRONMENTS_FILE}` in the folder above that of the pipelines has, under `environments`, what is different in each of
+them, by its name; `default` names the one of those who name none. See [environments](how-to/environments.md).
+"""
+
+
 @dataclass(frozen=True)
 class KeyRow:
     """A key as people read it.
@@ -74,6 +83,7 @@ def reference_page(registry: MethodRegistry) -> str:
     """The reference page, in Markdown, of the format with these methods."""
     parts = [_INTRODUCTION, "## The file\n", _table([*rows_of(PipelineKeys), _STEPS])]
     parts += [_DEFAULTS, _TEMPLATE, _table([*rows_of(TemplateKeys), _STEPS])]
+    parts += [_ENVIRONMENTS, _table(rows_of(EnvironmentKeys))]
     for step_type in STEP_TYPES:
         methods = [method for method in methods_of(registry) if method.step_type == step_type]
         shared = _shared_keys(methods)

@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from pipeline_platform.config.dagster_names import PIPELINE_NAME
 from pipeline_platform.config.defaults import DEFAULT_KEYS
 from pipeline_platform.config.editor_snippets import PIPELINES, config_snippet, step_snippets
+from pipeline_platform.config.environments import EnvironmentsFile
 from pipeline_platform.config.methods import (
     KINDS,
     description_of,
@@ -90,7 +91,12 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     """
     methods = list(methods_of(registry))
     references, definitions = models_json_schema(
-        [(PipelineKeys, "validation"), (TemplateKeys, "validation"), *((method, "validation") for method in methods)],
+        [
+            (PipelineKeys, "validation"),
+            (TemplateKeys, "validation"),
+            (EnvironmentsFile, "validation"),
+            *((method, "validation") for method in methods),
+        ],
         ref_template="#/$defs/{model}",
         schema_generator=PropertySchema,
     )
@@ -102,12 +108,13 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
     keys = definition_of(PipelineKeys)
     # Which names there may be depends on another key.
     del keys["properties"]["name"]["pattern"]
-    template = definition_of(TemplateKeys)
-    for name in [name for name, definition in defined.items() if definition in (keys, template)]:
+    template, environments = definition_of(TemplateKeys), definition_of(EnvironmentsFile)
+    for name in [name for name, definition in defined.items() if definition in (keys, template, environments)]:
         del defined[name]
     for definition in defined.values():
         # Names of classes.
         definition.pop("title", None)
+    environments.pop("title", None)
     by_type = {kind: [method for method in methods if method.step_type == kind] for kind in KINDS}
     kinds: dict[str, Any] = {}
     for kind, of_kind in by_type.items():
@@ -150,6 +157,7 @@ def pipeline_schema(registry: MethodRegistry) -> dict[str, Any]:
                 {name: references[method, "validation"] for method in methods for name in names_of(method, registry)},
             ),
             "template": _template(template["properties"]),
+            "environments": environments,
             **dict(sorted(defined.items())),
         },
     }

@@ -12,10 +12,12 @@ from pydantic import PrivateAttr, ValidationError
 
 from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import KeptContract
+from pipeline_platform.config.failed_plugin import FailedPlugin
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.replacement import Replacement
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import PUT_INTO_SQL
@@ -106,6 +108,36 @@ class StepConfig(FormatModel):
             texts: What stands for `${partition:key}`, `${partition:start}` and `${partition:end}` in it.
         """
         return None
+
+    def read_place(self, texts: Mapping[str, str]) -> str | None:
+        """As `written_place`, what is read; None if the step is no extract, or reads nothing that has a place."""
+        return None
+
+    def read_from(self, to: Redirection) -> Self | None:
+        """Of an extract: a copy that reads the same of an environment; None if there can be no such thing.
+
+        Args:
+            to: Gives each place another one.
+
+        Raises:
+            NotRedirected: The place can't be given another one.
+        """
+        return None
+
+    def redirected(self, to: Redirection) -> Self:
+        """A copy that writes what belongs to an environment, and not what belongs to production.
+
+        Here, its quarantine and its checkpoint; a load says what it writes besides.
+
+        Args:
+            to: Gives each place another one.
+
+        Raises:
+            NotRedirected: A place can't be given another one, or the load does not say what it writes.
+        """
+        places: dict[str, str | None] = {name: getattr(self, name, None) for name in _PLACES}
+        changed = {name: to.path(place) for name, place in places.items() if place is not None}
+        return self.model_copy(update=changed) if changed else self
 
     def replaces(self) -> Replacement | None:
         """Which rows of the table are replaced or deleted, whoever has written them; None if none are.
@@ -285,6 +317,10 @@ class StepConfig(FormatModel):
         return resolved
 
 
+# Keys with a path of something that is written beside the sink, whatever the step.
+_PLACES = ("quarantine_path", "checkpoint_location")
+
+
 def _without_passwords(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_passwords(item) for key, item in cast("Mapping[Any, Any]", value).items()}
@@ -295,24 +331,6 @@ def _without_passwords(value: Any) -> Any:
 
 Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
 """Methods by step type and by name, aliases included."""
-
-
-@dataclass(frozen=True)
-class FailedPlugin:
-    """An installed package's entry point that can't be used.
-
-    Args:
-        name: Of the entry point; as a rule that of its method.
-        package: The package it comes with.
-        reason: What is wrong with it.
-    """
-
-    name: str
-    package: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"the plug-in '{self.name}' of the package {self.package} can't be used: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -364,6 +382,9 @@ class Step:
         location: For errors.
         guards: Of the validation of a contract: index of the load that keeps it, right before which it is carried out.
             It stands after the steps of the file, whose numbers it leaves as they are.
+        production: Of an extract that reads what a pipeline of the project writes, in an environment: what it reads
+            where that was not written there yet; of a load, what its table may begin as.
+        note: What someone should know of it.
     """
 
     index: int
@@ -372,6 +393,8 @@ class Step:
     inputs: tuple[Input, ...]
     location: StepLocation
     guards: int | None = None
+    production: StepConfig | None = None
+    note: str | None = None
 
     @property
     def number(self) -> int:

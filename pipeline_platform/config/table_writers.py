@@ -164,6 +164,16 @@ def table_writers(steps: Sequence[Step], partitions: Partitions | None) -> list[
     return found
 
 
+def place_read(step: Step) -> str | None:
+    """What a step reads, as places of writers are written; None if it reads nothing that has a place.
+
+    Args:
+        step: The step.
+    """
+    place = step.config.read_place(_STAND_INS)
+    return _unquoted(place) if place is not None else None
+
+
 def _unquoted(place: str) -> str:
     """A place with the keys in it as they are: in the URI of a local path they are escaped."""
     return unquote(place) if place.startswith("file:") else place

@@ -30,3 +30,13 @@ def local_path(path: str) -> Path | None:
     if uri is not None and uri["scheme"].lower() != "file":
         return None
     return Path(os.path.abspath(unquote(uri["path"]) if uri else path))
+
+
+def shown_place(place: str) -> str:
+    """A place as people name it: a local one relative to the folder that they are in, if it is below that.
+
+    Args:
+        place: A path, URI, or whatever else is the place of a dataset.
+    """
+    local = local_path(place) if place.startswith(("/", "file:")) else None
+    return os.path.relpath(local) if local is not None and local.is_relative_to(Path.cwd()) else place

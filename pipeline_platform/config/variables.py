@@ -61,10 +61,20 @@ class Variable(FormatModel):
     def _default_has_its_type(self) -> Self:
         if self.default is not None and (wrong := wrong_value(self.type, self.default)) is not None:
             raise PydanticCustomError("variable", "{message}", {"message": wrong, "key": "default"})
-        if isinstance(self.default, str) and (found := _NOT_IN_DEFAULTS.search(self.default)) is not None:
+        if isinstance(self.default, str) and (found := not_in_defaults(self.default)) is not None:
             message = "a default is not looked at for placeholders but '${env:…}', and holds '{found}'"
-            raise PydanticCustomError("variable", message, {"found": self.default[found.start() :], "key": "default"})
+            raise PydanticCustomError("variable", message, {"found": found, "key": "default"})
         return self
+
+
+def not_in_defaults(text: str) -> str | None:
+    """What of a default is no placeholder that is looked at, from there on; None if there is no such thing.
+
+    Args:
+        text: The default.
+    """
+    found = _NOT_IN_DEFAULTS.search(text)
+    return text[found.start() :] if found is not None else None
 
 
 def _is_number(value: object) -> bool:
@@ -226,7 +236,10 @@ def declared_variables(written: Any) -> dict[str, Variable]:
 
 
 def variable_values(
-    written: Any, given: Mapping[str, VariableValue], root: SourcePosition
+    written: Any,
+    given: Mapping[str, VariableValue],
+    root: SourcePosition,
+    instead: Mapping[str, VariableValue] | None = None,
 ) -> tuple[VariableValues, list[ConfigError]]:
     """What stands for each variable, and what is wrong with the values that were given.
 
@@ -234,10 +247,12 @@ def variable_values(
         written: What the file has under `variables`; a mistake in it is found with the other keys.
         given: Values that a run was given.
         root: The file.
+        instead: Of an environment: in place of defaults.
     """
     declared = cast("dict[str, Any]", written) if isinstance(written, dict) else {}
     variables = declared_variables(written)
     defaults = {name: one.default for name, one in variables.items() if one.default is not None}
+    defaults |= {name: value for name, value in (instead or {}).items() if name in variables}
     errors: list[ConfigError] = []
     for name, value in given.items():
         if name not in declared:

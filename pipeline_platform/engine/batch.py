@@ -21,6 +21,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.engine.execution import Listener, execute, noop_listener
 from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
+from pipeline_platform.engine.in_environment import begin_as_production, reading_what_is_there
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.settled import settled
@@ -77,6 +78,7 @@ class BatchRun:
         keys = self.partition.keys if self.partition is not None else ()
         self.record = RunRecord(self.pipeline, self.run_id, self.exporters, keys)
         self._step = "planning"
+        self._cloned: list[str] = []
 
     def run(self) -> RunMetrics:
         """Run it, again after a transient failure.
@@ -144,7 +146,9 @@ class BatchRun:
             for attempt in _attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
-                    read = settled(pipeline, self.spark, credentials, needed)
+                    self._cloned += begin_as_production(pipeline, self.spark, credentials, needed)
+                    there = reading_what_is_there(pipeline, self.spark, credentials, needed)
+                    read = settled(there, self.spark, credentials, needed)
                     while (more := self._attempt(read, needed, credentials, stop)) is not None:
                         read = more
 
@@ -157,7 +161,7 @@ class BatchRun:
         self.say(self._step)
         try:
             planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection, partition=self.partition)
-            self.record.hints = list(planned.hints)
+            self.record.hints = [*self._cloned, *planned.hints]
             for metrics in execute(planned, stop, self._listen):
                 self.record.steps[metrics.index] = metrics
         except PipelineException as error:

@@ -122,6 +122,8 @@ def plan(
                         if increment is not None:
                             given, moves[increment.load] = increment.frame, increment.move
                             hints += [increment.hint] if increment.hint is not None else []
+                        hints += [step.note] if step.note is not None and micro_batch is None else []
+                        given = _limited(scope, step, given, persisted)
                         frames[step.index] = _plan_frame(scope, step, given, frames, persisted)
                     case Validate():
                         planned, hint, remarks = _plan_block(scope, step, frames, persisted)
@@ -153,6 +155,16 @@ def _keep(frame: DataFrame, persisted: ExitStack, level: str | None = None) -> D
     kept = frame.persist(getattr(StorageLevel, level)) if level is not None else frame.persist()
     persisted.callback(kept.unpersist)
     return kept
+
+
+def _limited(scope: RunScope, step: Step, frame: DataFrame, persisted: ExitStack) -> DataFrame:
+    """What an extract hands on in its environment; of a stream all of it, as a micro-batch is what it is."""
+    environment = scope.pipeline.environment
+    limit = environment.keys.limit if environment is not None else None
+    if limit is None or step.type != "extract" or scope.micro_batch is not None:
+        return frame
+    # Another pass could get other rows.
+    return _keep(frame.limit(limit), persisted)
 
 
 def _given_frame(

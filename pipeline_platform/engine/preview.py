@@ -14,6 +14,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import broken_rules
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.hidden_columns import hidden_columns, sensitive_sources
+from pipeline_platform.engine.in_environment import reading_what_is_there
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.planned import Plan, PlannedBlock
 from pipeline_platform.engine.scope import MicroBatch
@@ -143,7 +144,7 @@ def previewed(
     """
     needed = {index for step in steps for index in preview_steps(pipeline, step)}
     names = {pipeline.steps[index].name for index in needed}
-    resolved = pipeline.resolve(needed, partition)
+    resolved = reading_what_is_there(pipeline.resolve(needed, partition), spark, credentials, needed)
     planned = plan(resolved, spark, "preview", credentials, names, micro_batch, partition, writes=False)
     with planned.persisted, ExitStack() as violators:
         yield Previews(resolved, planned, violators)

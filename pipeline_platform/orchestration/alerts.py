@@ -55,17 +55,20 @@ class Claim(BaseModel):
 
 
 @cache
-def alerts_sensor() -> dg.SensorDefinition:
+def alerts_sensor(status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.RUNNING) -> dg.SensorDefinition:
     """A sensor, on by default, that tells of what has happened since it was first on, each occurrence once.
 
     It tells of all assets and checks of the code location, also of those that no pipeline makes. It is one for every
     folder of pipelines: otherwise Dagster takes those of two components for different ones.
+
+    Args:
+        status: Whether it is on by default.
     """
 
     @dg.sensor(  # pyright: ignore[reportUnknownMemberType]
         name=SENSOR,
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description="Notifies the owners of pipelines, or those in PIPELINE_PLATFORM_ALERTS, of what needs a person.",
     )
     def tell(context: dg.SensorEvaluationContext, alerts: AlertsResource) -> dg.SensorResult:

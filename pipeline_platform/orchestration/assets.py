@@ -9,6 +9,7 @@ from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.spark.server import Use
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
+from pipeline_platform.orchestration.apart import environment_tags
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.results import (
@@ -71,6 +72,9 @@ def pipeline_assets(
     ) -> Iterator[Result]:
         work = stream_results if pipeline.mode == "streaming" else _batch_results
         with failing_as_dagster_does(context):
+            if tags := environment_tags(pipeline.environment):
+                # What is materialized without the pipeline's job has none yet.
+                context.instance.add_run_tags(context.run.run_id, {**tags})
             configured = with_run_config(context, pipeline)
         yield from work(context, spark, vault, metrics, view, configured)
 
@@ -109,6 +113,7 @@ def _batch_results(
                 asked = RunRequest(
                     file=pipeline.file.absolute(),
                     values=pipeline.values,
+                    environment=pipeline.environment.name if pipeline.environment is not None else None,
                     run_id=context.run.run_id,
                     load_id=loads_as,
                     steps=[step.name for step in pipeline.steps],

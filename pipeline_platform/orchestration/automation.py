@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.orchestration.apart import environment_tags, sensor_status
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.ticks import on_schedule, unhandled
 
@@ -58,7 +59,7 @@ def _of_all(view: AssetView, pipeline: PipelineConfig) -> dg.AutomationCondition
 def automation_sensor(
     pipelines: Sequence[PipelineConfig], keys: Sequence[dg.AssetKey], part: str = ""
 ) -> dg.SensorDefinition:
-    """The sensor, on by default, that evaluates the conditions.
+    """The sensor, on by default in production, that evaluates the conditions.
 
     Args:
         pipelines: Those that have one.
@@ -69,8 +70,8 @@ def automation_sensor(
     return dg.AutomationConditionSensorDefinition(
         f"{SENSOR}{part}",
         target=dg.AssetSelection.assets(*keys),
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=sensor_status(pipelines[0].environment),
         # As those of the pipelines' jobs, so that one limit holds for both.
-        run_tags={MODE_TAG: "batch"},
+        run_tags={MODE_TAG: "batch", **environment_tags(pipelines[0].environment)},
         description=f"Runs what `automation` in its file says: {names}.",
     )

@@ -139,7 +139,7 @@ class _GroupRun:
     ) -> None:
         self._context = context
         self._group = group
-        self._file = members_file(views.folder, group)
+        self._file = members_file(views.folder, group, views.now().project.place_apart)
         self._views = views
         self._spark = spark
         self._vault = vault

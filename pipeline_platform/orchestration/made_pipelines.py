@@ -12,6 +12,7 @@ from dagster.components.resolved.core_models import OpSpec
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
+from pipeline_platform.orchestration.apart import environment_tags
 from pipeline_platform.orchestration.asset_keys import clashing_keys, translated_cycle
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.assets import pipeline_assets
@@ -146,7 +147,7 @@ def _job(view: AssetView, pipeline: PipelineConfig) -> UnresolvedAssetJobDefinit
         name=pipeline.asset_prefix,
         selection=assets.without_checks() | checks,
         description=pipeline.description,
-        tags={MODE_TAG: pipeline.mode},
+        tags={MODE_TAG: pipeline.mode, **environment_tags(pipeline.environment)},
         # A pipeline is one op: a process for each op would only cost a second start of everything.
         executor_def=dg.in_process_executor,
     )

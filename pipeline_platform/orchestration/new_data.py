@@ -17,6 +17,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.orchestration.apart import sensor_status
 from pipeline_platform.redaction import redact
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform.steps.extract import Extract, SourceState
@@ -35,7 +36,9 @@ def watched_steps(pipeline: PipelineConfig) -> list[Step]:
 def new_data_sensor(
     pipelines: Sequence[PipelineConfig], jobs: Mapping[str, ExecutableDefinition], part: str = ""
 ) -> dg.SensorDefinition:
-    """A sensor, on by default, that runs each pipeline once for each state of what it watches, the first one included.
+    """A sensor that runs each pipeline once for each state of what it watches, the first one included.
+
+    In production it is on by default.
 
     Args:
         pipelines: Those that watch something.
@@ -47,7 +50,7 @@ def new_data_sensor(
         name=f"{SENSOR}{part}",
         jobs=[jobs[pipeline.name] for pipeline in pipelines],
         minimum_interval_seconds=_TICK_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=sensor_status(pipelines[0].environment),
         description="Runs each pipeline that watches a dataset when something in it has changed.",
     )
     def look(context: dg.SensorEvaluationContext, vault: VaultResource) -> dg.SensorResult:

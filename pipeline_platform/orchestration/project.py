@@ -9,9 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline_platform.config.config_error import ConfigError
+from pipeline_platform.config.config_error import ConfigError, refused
 from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.documents.document import Document, DocumentError, Pointer, read_document
+from pipeline_platform.config.environments import Environment
 from pipeline_platform.config.loader import load_pipelines
 from pipeline_platform.config.outline import Outline, outline_of, read_outlines
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -78,6 +79,12 @@ class Project:
     pipelines: tuple[PipelineConfig, ...]
     broken: tuple[BrokenFile, ...] = ()
     folder: Path | None = None
+    environment: Environment | None = None
+
+    @property
+    def place_apart(self) -> str | None:
+        """The environment that its streams and tables are those of; None where that is production."""
+        return self.environment.place_apart if self.environment is not None else None
 
     @cached_property
     def _writers(self) -> dict[Dataset, list[tuple[PipelineConfig, Step]]]:
@@ -145,7 +152,7 @@ class Project:
             for pipeline in self.pipelines
             if not left_out & {(pipeline.file, pipeline.name), (pipeline.file, None)}
         )
-        return Project(pipelines, tuple(by_file([*self.broken, *broken])), self.folder)
+        return Project(pipelines, tuple(by_file([*self.broken, *broken])), self.folder, self.environment)
 
 
 def load_project(folder: Path, methods: Methods) -> Project:
@@ -156,11 +163,14 @@ def load_project(folder: Path, methods: Methods) -> Project:
         methods: The methods a step may name.
 
     Raises:
-        PipelineConfigurationException: There is no such folder, or it can't be read.
+        PipelineConfigurationException: There is no such folder or environment, or it can't be read.
     """
     pipelines: list[PipelineConfig] = []
     broken: list[BrokenFile] = []
     shared = SharedFiles.of(methods, folder.absolute().parent)
+    if shared.chosen.problems:
+        # What the assets would be called without it, those of production are.
+        raise refused(shared.chosen.problems)
     for path in pipeline_files(folder):
         try:
             pipelines += load_pipelines(path, methods, shared.project, shared=shared)
@@ -171,7 +181,7 @@ def load_project(folder: Path, methods: Methods) -> Project:
             problem = ConfigError(path, 1, 1, f"it can't be read: {error!r}")
             broken.append(BrokenFile(path, (problem,), outlines=read_outlines(path, shared)))
     together, clashing = side_by_side(pipelines)
-    return Project(tuple(together), tuple(by_file([*broken, *clashing])), folder)
+    return Project(tuple(together), tuple(by_file([*broken, *clashing])), folder, shared.chosen.environment)
 
 
 def pipeline_files(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from dagster.components.resolved.core_models import OpSpec
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.alerts import alerts_sensor
+from pipeline_platform.orchestration.apart import environment_tags, sensor_status
 from pipeline_platform.orchestration.asset_view import AssetsOf, AssetView
 from pipeline_platform.orchestration.automation import MODE_TAG, automation_sensor
 from pipeline_platform.orchestration.beside import Beside
@@ -105,6 +106,9 @@ def project_definitions(
     automated = [pipeline for pipeline in project.pipelines if pipeline.automation is not None]
     keys = {key for pipeline in made for key in pipeline.assets.keys}
     part = f"_{name}" if name is not None else ""
+    if project.place_apart is not None:
+        # Runs are found by the names of jobs, and production may be in the same instance.
+        part = f"{part}_{project.place_apart.replace('-', '_')}"
     broken_files = broken_assets(project.broken, keys | others.keys.keys(), part)
     names = OpNames([*others.names, *(node for pipeline in made for node in pipeline.names)])
     groups = _group_jobs(
@@ -133,16 +137,22 @@ def project_definitions(
         ],
         jobs=[*jobs.values(), *groups.values(), *(one.job for one in not_loaded if one.job is not None)],
         sensors=[
-            *([alerts_sensor()] if name is None else []),
+            *([alerts_sensor(sensor_status(project.environment))] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),
             *([broken_files_sensor(broken_files, part)] if broken_files else []),
-            *([items_sensor(folder, project.pipelines, seconds, part)] if (seconds := refresh_seconds()) else []),
+            *_items_sensors(folder, project, part),
             *([new_data_sensor(watching, jobs, part)] if watching else []),
             *([automation_sensor(automated, _keys(view, automated), part)] if automated else []),
         ],
         schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
         resources=_RESOURCES,
     )
+
+
+def _items_sensors(folder: Path, project: Project, part: str) -> list[dg.SensorDefinition]:
+    """The sensor that writes the items of files, which are those of production."""
+    seconds = refresh_seconds() if project.place_apart is None else None
+    return [items_sensor(folder, project.pipelines, seconds, part)] if seconds else []
 
 
 def _group_jobs(
@@ -158,9 +168,10 @@ def _group_jobs(
     if not (wanted := group_names(streams, group_size(streams))):
         return found
     current = CurrentView(folder, view, load)
+    tags = {MODE_TAG: "streaming", **environment_tags(view.project.environment)}
     for group in wanted:
         job = names.take(f"streams_{group}{part}")
-        found[group] = group_job(current, group, job, names.take(f"run_{job}"), {MODE_TAG: "streaming"})
+        found[group] = group_job(current, group, job, names.take(f"run_{job}"), tags)
     return found
 
 

@@ -18,7 +18,15 @@ from pipeline_platform.orchestration.contracts import contract_content, contract
 from pipeline_platform.orchestration.project import BrokenFile, broken_step
 from pipeline_platform.orchestration.translations import Translation, reason, translated, translation_hint
 from pipeline_platform.registry import dataset_kind
-from pipeline_platform.resources.asset_metadata import ITEM, OPTIONS, PIPELINE, PIPELINE_FILE, STEP, TEMPLATE
+from pipeline_platform.resources.asset_metadata import (
+    ENVIRONMENT,
+    ITEM,
+    OPTIONS,
+    PIPELINE,
+    PIPELINE_FILE,
+    STEP,
+    TEMPLATE,
+)
 from pipeline_platform.resources.partitions import partition_mapping, partitions_definition
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -118,6 +126,7 @@ def _asset_specs(view: AssetView, pipeline: PipelineConfig, named: AssetView) ->
                 "config": dg.MetadataValue.json(step.config.as_config()),
                 PIPELINE: pipeline.name,
                 STEP: step.number,
+                **({ENVIRONMENT: pipeline.environment.name} if pipeline.environment is not None else {}),
                 **file,
                 **item,
                 **contract_metadata(pipeline, step),
@@ -179,8 +188,11 @@ def code_versions(pipeline: PipelineConfig) -> dict[int, str]:
 
 
 def _freshness(pipeline: PipelineConfig) -> dg.FreshnessPolicy | None:
-    """A stream materializes its sinks now and then while it runs; one that has missed that some times is down."""
-    if pipeline.mode != "streaming" or pipeline.main_load.config.ends_by_itself():
+    """A stream materializes its sinks now and then while it runs; one that has missed that some times is down.
+
+    Beside production, nobody expects it to run.
+    """
+    if pipeline.mode != "streaming" or pipeline.place_apart is not None or pipeline.main_load.config.ends_by_itself():
         return None
     expected = timedelta(seconds=MATERIALIZATION_SECONDS)
     return dg.FreshnessPolicy.time_window(warn_window=2 * expected, fail_window=4 * expected)

@@ -146,6 +146,7 @@ class GroupsNow:
         before: What each group was last told to run.
         live: The live run of each group that has one.
         last: Of those that have none: the last run, and when it was made.
+        environment: That they are in; None for production.
     """
 
     folder: Path
@@ -154,6 +155,7 @@ class GroupsNow:
     before: Mapping[str, GroupMembers]
     live: Mapping[str, SeenRun]
     last: Mapping[str, tuple[SeenRun, datetime]]
+    environment: str | None = None
     _members: dict[str, list[Member]] = field(default_factory=dict[str, list[Member]])
     _requested: dict[str, datetime] = field(default_factory=dict[str, datetime])
     _silent: dict[str, Decision] = field(default_factory=dict[str, Decision])
@@ -247,7 +249,7 @@ class GroupsNow:
     def tell(self) -> None:
         """Tell the processes of the groups what to run; what is in no group any more is in none of them."""
         for group in {*self.jobs, *self.before}:
-            said = GroupMembers.of(self.folder, group, self._members.get(group, ()))
+            said = GroupMembers.of(self.folder, group, self._members.get(group, ()), self.environment)
             if said != self.before.get(group) and (said.members or group in self.before):
                 said.write(said.file)
 

@@ -127,7 +127,8 @@ def _orphans(project: Project, now: datetime) -> list[StreamState]:
     if project.folder is None:
         return []
     names = {pipeline.name for pipeline in project.pipelines if pipeline.mode == "streaming"}
-    return orphans(all_states(), project.folder, names, [broken.path for broken in project.broken], now)
+    states = all_states(project.place_apart)
+    return orphans(states, project.folder, names, [broken.path for broken in project.broken], now)
 
 
 def _end_orphan(context: dg.SensorEvaluationContext, state: StreamState) -> None:
@@ -181,7 +182,7 @@ def _groups_now(
 ) -> GroupsNow:
     jobs = {group: job.name for group, job in groups.items()}
     folder = project.folder
-    before = all_groups(folder) if folder is not None else {}
+    before = all_groups(folder, project.place_apart) if folder is not None else {}
     # Other launchers start a container or a pod for each run, so that streams share no machine to begin with.
     size = group_size(pipelines) if isinstance(instance.run_launcher, dg.DefaultRunLauncher) else 1
     running = {group: live[job] for group, job in jobs.items() if job in live}
@@ -190,7 +191,8 @@ def _groups_now(
         for group, job in jobs.items()
         if group in before and group not in running and (found := _last_run(instance, job)) is not None
     }
-    return GroupsNow(folder or Path(), jobs, assigned(pipelines, group_of_each(before), size), before, running, last)
+    groups_now = assigned(pipelines, group_of_each(before), size)
+    return GroupsNow(folder or Path(), jobs, groups_now, before, running, last, project.place_apart)
 
 
 def _last_run(instance: dg.DagsterInstance, job: str) -> tuple[SeenRun, datetime] | None:

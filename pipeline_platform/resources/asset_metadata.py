@@ -12,6 +12,8 @@ ITEM = "for_each"
 """The values of the item of `forEach` that the pipeline is made of."""
 TEMPLATE = "template"
 """The file of the template that the step is written in."""
+ENVIRONMENT = "environment"
+"""The environment that the pipeline is in."""
 STEP = "step"
 """The number of the step, from 1."""
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.uris import normalized_uri
+from pipeline_platform.connectors.delta.history import commits_of
 from pipeline_platform.connectors.storage.location import S3Options, StorageLocation, bucket_of
 from pipeline_platform.resources.vault import VaultResource
 from pipeline_platform.steps.load import Load
@@ -74,6 +75,6 @@ def _looked_at(step: Step, place: StorageLocation) -> SinkTable:
         table = resource.load()
     except TableNotFoundError:
         return SinkTable(step, uri)
-    newest = next(iter(table.history(1)), None)
+    newest = next(commits_of(table, place), None)
     committed = datetime.fromtimestamp(newest["timestamp"] / 1000, UTC) if newest is not None else None
     return SinkTable(step, uri, table.version(), committed)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.placeholders import has_placeholder, partition_parts, with_partition
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
 from pipeline_platform.config.sql import date_columns
 from pipeline_platform.config.step import StepType
@@ -68,6 +68,25 @@ class Extract(FrameOutput):
     def dataset(self) -> Dataset | None:
         """What is read; None for a generated frame."""
         return None
+
+    def read_place(self, texts: Mapping[str, str]) -> str | None:
+        places = {name: getattr(self, name, None) for name in ("path", "table")}
+        divided = {name: place for name, place in places.items() if isinstance(place, str) and partition_parts(place)}
+        changed = {name: with_partition(place, texts) for name, place in divided.items()}
+        dataset = (self.model_copy(update=changed) if changed else self).dataset()
+        return dataset.location if dataset is not None else None
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        """Whether there is anything at the place that is read; asked of what `read_from` gave.
+
+        Args:
+            spark: The session.
+            credentials: As for `read`.
+
+        Raises:
+            PipelineException: It can't be told.
+        """
+        return True
 
     def position_in(self) -> Mapping[str, Any]:
         dataset = self.dataset()

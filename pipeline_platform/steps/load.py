@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol, Self, get_args, runtime_checkable
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -14,6 +14,7 @@ from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import Contract, KeptContract
 from pipeline_platform.config.placeholders import partition_parts, with_partition
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.replacement import Replacement, replacement_of
 from pipeline_platform.config.step import PipelineMode, StepConfig, StepType
 from pipeline_platform.config.values import Location, Text, one_of
@@ -23,7 +24,7 @@ from pipeline_platform.steps.contract_rules import contract_rules
 from pipeline_platform.steps.table_facts import TableFacts
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.streaming.readwriter import DataStreamWriter
     from pyspark.sql.types import StructType
 
@@ -230,6 +231,44 @@ class Load(FrameInput):
         divided = {name: place for name, place in places.items() if isinstance(place, str) and partition_parts(place)}
         changed = {name: with_partition(place, texts) for name, place in divided.items()}
         return (self.model_copy(update=changed) if changed else self).dataset().location
+
+    def redirected(self, to: Redirection) -> Self:
+        raise NotRedirected(
+            f"'{self.method}' does not say how its sink gets another place",
+            f"'{self.method}' can say so in 'redirected'; until then, leave the pipeline out of the environment",
+        )
+
+    def with_place(self, to: Redirection, **place: object) -> Self:
+        """A copy with another sink, and with its quarantine and its checkpoint elsewhere.
+
+        Args:
+            to: The environment's.
+            place: The keys that say where the sink is.
+
+        Raises:
+            NotRedirected: The quarantine or the checkpoint can't be given another place.
+        """
+        return super().redirected(to).model_copy(update=place)
+
+    def depends_on_rows(self) -> bool:
+        """Whether what it leaves in its sink depends on the rows that are there, but for those of other partitions."""
+        return False
+
+    def begin_as(self, other: Load, spark: SparkSession, credentials: Credentials | None) -> str | None:
+        """Make the sink a copy of another one, unless it is there, or the other one is not; asked before a run.
+
+        Args:
+            other: The same load of another sink.
+            spark: The session.
+            credentials: Those of the sink's system.
+
+        Returns:
+            What it is a copy of; None if nothing was done.
+
+        Raises:
+            PipelineException: It can't be copied.
+        """
+        return None
 
     def is_continuous(self) -> bool:
         return self.trigger.startswith("continuous")

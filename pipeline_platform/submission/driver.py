@@ -18,6 +18,7 @@ from dagster_pipes import (
 from pydantic import BaseModel
 from upath import UPath
 
+from pipeline_platform.config.environments import ENVIRONMENT_VARIABLE, ENVIRONMENTS_FILE
 from pipeline_platform.config.loader import load_pipeline
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.batch import BatchRun
@@ -72,7 +73,18 @@ def main() -> int:
 
 
 def _run(request: RunRequest, pipes: PipesContext) -> RunMetrics:
+    if request.environment is not None:
+        # Otherwise what the machine of the driver says would count.
+        os.environ[ENVIRONMENT_VARIABLE] = request.environment
+    else:
+        os.environ.pop(ENVIRONMENT_VARIABLE, None)
     pipeline = load_pipeline(request.file, method_registry(), values=request.values)
+    if (pipeline.environment.name if pipeline.environment is not None else None) != request.environment:
+        raise PipelineConfigurationException(
+            "the project has another environment where the driver runs than Dagster has loaded",
+            location=pipeline.location,
+            hint=f"bring the same {ENVIRONMENTS_FILE} there, and reload the code location",
+        )
     if [step.name for step in pipeline.steps] != [*request.steps]:
         raise PipelineConfigurationException(
             "the file has other steps where the driver runs than Dagster has loaded",

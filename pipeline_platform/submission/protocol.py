@@ -39,6 +39,8 @@ class RunRequest(_Message):
     file: Path
     values: Mapping[str, VariableValue] = {}
     """What its variables stand for."""
+    environment: str | None = None
+    """The environment that it is in; None for production."""
     run_id: str
     load_id: str
     steps: Sequence[str]

@@ -22,6 +22,7 @@ from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.loader import load_pipeline, variables_of
 from pipeline_platform.config.located_errors import located_errors
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.step import Methods, Step, StepType
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.engine.preview import preview_steps
@@ -153,6 +154,8 @@ def tests_in(document: Document, methods: Methods) -> list[PipelineTest]:
         raise refused([(root / "pipeline").problem(message, hint="the path begins in the folder of this file")])
     problems: list[ConfigError] = []
     tests: list[PipelineTest] = []
+    # What a test expects is the same wherever it is run.
+    shared = SharedFiles.outside_environments(methods, shown.absolute().parent.parent)
     loaded: dict[tuple[tuple[str, VariableValue], ...], PipelineConfig] = {}
     variables = variables_of(shown)
     for number, case in enumerate(file.tests):
@@ -163,7 +166,7 @@ def tests_in(document: Document, methods: Methods) -> list[PipelineTest]:
             continue
         key = tuple(sorted(values.items()))
         if key not in loaded:
-            loaded[key] = load_pipeline(shown, methods, values=values)
+            loaded[key] = load_pipeline(shown, methods, values=values, shared=shared)
         test = PipelineTest(loaded[key], case, place)
         problems += _mistakes(test)
         tests.append(test)

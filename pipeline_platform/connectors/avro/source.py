@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import AvroSchema, Location
 from pipeline_platform.connectors.files.listing import FileListing, watched_path
@@ -14,6 +15,7 @@ from pipeline_platform.connectors.files.stream_columns import (
     require_columns_of_stream,
 )
 from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.folders import has_files
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, spark_path
 from pipeline_platform.steps.dataset import Dataset
@@ -80,6 +82,12 @@ class FromAvro(Extract, S3Options):
         place = self.place(credentials)
         require_bucket(place)
         return place.spark_options() | ({"avroSchema": self.avro_schema} if self.avro_schema is not None else {})
+
+    def read_from(self, to: Redirection) -> Self:
+        return self.model_copy(update={"path": to.path(self.path)})
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        return has_files(self.place(credentials).path())
 
     def dataset(self) -> Dataset:
         return at_path(self.path)

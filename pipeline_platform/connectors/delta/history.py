@@ -18,6 +18,10 @@ _COMMITS_LOOKED_AT = 50
 _WITHOUT_CHANGES = ("OPTIMIZE", "REORG", "VACUUM", "FSCK", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT")
 
 
+CLONED_FROM = "pipelinePlatform.clonedFrom"
+"""Property of a table that began as a shallow clone: where the other one is."""
+
+
 def load_result(table: DeltaTable | None, place: StorageLocation, mark: str) -> LoadResult:
     """What a load has written, by the commit that bears its mark.
 
@@ -125,7 +129,13 @@ def commits_of(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, 
         table: The table as it is now.
         place: Where it is.
     """
-    if history := table.history(_COMMITS_LOOKED_AT):
+    limit = _COMMITS_LOOKED_AT
+    if CLONED_FROM in table.metadata().configuration:
+        # delta-rs 1.6 can't read the commit that made a clone: it says that it read the version -1.
+        limit = min(limit, table.version())
+        if limit == 0:
+            return
+    if history := table.history(limit):
         yield from history
         return
     # delta-rs 1.6 finds none where the path holds '#' or '?'.

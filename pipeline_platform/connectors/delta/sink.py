@@ -9,8 +9,9 @@ from urllib.parse import unquote
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline_platform.config.catalog_names import CatalogName, CatalogTable
-from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
+from pipeline_platform.config.catalog_names import CatalogName, CatalogTable, redirected_name
+from pipeline_platform.config.redirection import Redirection
+from pipeline_platform.config.replacement import ALL_ROWS, PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import SchemaPolicy
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
@@ -18,6 +19,7 @@ from pipeline_platform.config.values import Flag, Location, Names, SqlExpression
 from pipeline_platform.connectors.delta.catalogs.registration import registered
 from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
+from pipeline_platform.connectors.delta.clone import clone
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
@@ -45,7 +47,7 @@ from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.load import Load, LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.streaming.readwriter import DataStreamWriter
     from pyspark.sql.types import StructType
 
@@ -207,6 +209,17 @@ class ToDeltaLake(Load, S3Options):
 
     def uri(self) -> str:
         return spark_path(self.path)
+
+    def redirected(self, to: Redirection) -> Self:
+        name = redirected_name(self.catalog_table, to) if self.catalog_table is not None else None
+        return self.with_place(to, path=to.path(self.path), catalog_table=name)
+
+    def depends_on_rows(self) -> bool:
+        return self.mode in ("append", "merge") or (self.mode == "overwrite" and self.replaces() != ALL_ROWS)
+
+    def begin_as(self, other: Load, spark: SparkSession, credentials: Credentials | None) -> str | None:
+        assert isinstance(other, ToDeltaLake)
+        return clone(other.place(credentials), self.place(credentials), spark)
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, NaturalLong, Text
 from pipeline_platform.connectors.delta.history import newest_change
@@ -101,6 +102,15 @@ class FromDeltaLake(Watched, ReadsIncrements, S3Options):
 
     def known_bytes(self) -> int | None:
         return local_bytes(self.path)
+
+    def read_from(self, to: Redirection) -> Self | None:
+        if self.version is not None or self.timestamp is not None or self.starting_version is not None:
+            # Another table has other versions.
+            return None
+        return self.model_copy(update={"path": to.path(self.path)})
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        return open_table(self.place(credentials)) is not None
 
     def dataset(self) -> Dataset:
         return at_path(self.path, "delta")

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.replacement import PRESENT_PARTITIONS, Replacement
 from pipeline_platform.config.schema_policy import FileSchemaPolicy
 from pipeline_platform.config.step import StepConfig
@@ -175,6 +176,20 @@ class WritesFiles(Load, S3Options):
     def exact(self, frame: DataFrame) -> DataFrame:
         """The frame, made to fail while it is read at a value that a reader would take for another one."""
         return exact_partitions(frame, self.partition_by)
+
+    def redirected(self, to: Redirection) -> Self:
+        return self.with_place(to, **self.keys_in(to))
+
+    def keys_in(self, to: Redirection) -> dict[str, str]:
+        """The keys that say where the files of an environment are.
+
+        Args:
+            to: The environment's.
+
+        Raises:
+            NotRedirected: There is no such place.
+        """
+        return {"path": to.path(self.path)}
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Ddl, Flag, Location, Names, Text, one_of
@@ -32,6 +33,7 @@ from pipeline_platform.connectors.files.text_values import Formats
 from pipeline_platform.connectors.files.time_patterns import ReadingPattern
 from pipeline_platform.connectors.files.watching import state_of_files
 from pipeline_platform.connectors.storage.bucket import require_bucket
+from pipeline_platform.connectors.storage.folders import has_files
 from pipeline_platform.connectors.storage.location import S3Options
 from pipeline_platform.connectors.storage.paths import at_path, local_bytes, spark_path
 from pipeline_platform.steps.dataset import Dataset
@@ -302,6 +304,23 @@ class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
 
     def known_bytes(self) -> int | None:
         return local_bytes(self.path)
+
+    def read_from(self, to: Redirection) -> Self:
+        return self.model_copy(update=self.keys_in(to))
+
+    def keys_in(self, to: Redirection) -> dict[str, str]:
+        """The keys that say where the files of an environment are.
+
+        Args:
+            to: The environment's.
+
+        Raises:
+            NotRedirected: There is no such place.
+        """
+        return {"path": to.path(self.path)}
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        return has_files(self.place(credentials).path())
 
     def dataset(self) -> Dataset:
         return at_path(self.uri())

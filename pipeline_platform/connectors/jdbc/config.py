@@ -11,6 +11,7 @@ from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import variable_names
+from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.values import Port, Properties, Secret, Text, Timeout
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.database import SILENCE_SECONDS, Database
@@ -32,6 +33,8 @@ class DatabaseOptions(Credentialed):
     """The system's name in datasets, and in sqlglot."""
     standard_port: ClassVar[int]
     """The port that servers of this system listen on."""
+    longest_name: ClassVar[int] = 63
+    """Bytes that the name of a table may have in all of these systems."""
 
     host: Text | None = None
     """Name or address of the server; by default, without a `credentialPath`, `localhost`."""
@@ -72,6 +75,24 @@ class DatabaseOptions(Credentialed):
     def table_dataset(self, name: str) -> Dataset:
         """The dataset of a table, however its name is spelled."""
         return Dataset(self.system, "/".join((self.server_uri(), *self.qualified(self.table_parts(name)))))
+
+    def redirected_table(self, name: str, to: Redirection) -> str:
+        """A table beside another one, in the same schema.
+
+        Args:
+            name: The table's name, perhaps with what it is in before it.
+            to: The environment's.
+
+        Raises:
+            NotRedirected: The name would be too long, which systems cut off.
+        """
+        before = [*_QUOTED_OR_PLAIN.finditer(name)][-1]
+        last = before[0]
+        quote = last[:1] if last[:1] in ('"', "`") else ""
+        renamed = f"{quote}{to.name(last.removeprefix(quote))}"
+        if len(self.unquoted(renamed).encode()) > self.longest_name:
+            raise NotRedirected(f"the table would be called {renamed}, longer than {self.longest_name} bytes")
+        return f"{name[: before.start()]}{renamed}{name[before.end() :]}"
 
     def unquoted(self, part: str) -> str:
         """A part of a table's name as the system stores it."""

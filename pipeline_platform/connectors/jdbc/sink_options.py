@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.replacement import Replacement
 from pipeline_platform.config.schema_policy import DatabaseSchemaPolicy
 from pipeline_platform.config.traits import Traits
@@ -107,6 +108,9 @@ class WritesDatabase(Load, DatabaseOptions):
 
     def cursor_place(self, name: str, credentials: Credentials | None) -> DatabaseCursor:
         return DatabaseCursor(self.entered(credentials), self.table_parts(self.table), name)
+
+    def redirected(self, to: Redirection) -> Self:
+        return self.with_place(to, table=self.redirected_table(self.table, to))
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)

@@ -12,6 +12,7 @@ from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.placeholders import partition_parts
 from pipeline_platform.config.range_frames import OneByOne, RangeFrame
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Bound, Location, Natural, PositiveInteger, Text, one_of
@@ -94,6 +95,17 @@ class ReadsDatabase(ReadsIncrements, DatabaseOptions):
             raise OneByOne("uses the partition beside its query")
         # Each table is the same in every run.
         return step.sql.query(self.query, lambda table: RangeFrame((table.sql(self.system),)), self.system)
+
+    def read_from(self, to: Redirection) -> Self | None:
+        if self.table is None:
+            return None
+        return self.model_copy(update={"table": self.redirected_table(self.table, to)})
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        database = self.entered(credentials)
+        with database.session(self._about) as session:
+            place = database.table_place(session, self.table_parts(self.table or ""))
+            return place.name in database.tables_named(session, place.schema, place.name)
 
     def dataset(self) -> Dataset:
         if self.table is not None:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, ConfigDict, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import variable_names
+from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.values import Location, Setting, hide_secrets, reveal
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.connectors.kafka.registry import REGISTRY_PREFIX, REGISTRY_URL
@@ -44,6 +45,21 @@ def _is_topic(name: str) -> str:
 
 Topic = Annotated[Location, AfterValidator(_is_topic)]
 """The name of a topic."""
+
+
+def redirected_topic(name: str, to: Redirection) -> str:
+    """The topic of an environment.
+
+    Args:
+        name: That of production.
+        to: The environment's.
+
+    Raises:
+        NotRedirected: The name would be too long.
+    """
+    if not _TOPIC.fullmatch(renamed := to.name(name)):
+        raise NotRedirected(f"'{renamed}' is not a topic name")
+    return renamed
 
 
 def _property_name(key: str) -> str:
@@ -115,6 +131,23 @@ class KafkaOptions(Credentialed):
             PipelineExecutionException: A topic is not there.
             Exception: Spark's own: the cluster can't be entered.
         """
+        if not self.has_topics(spark, options, subscription):
+            raise PipelineExecutionException(
+                f"there is no topic {', '.join(subscription.values())} at {options.get('kafka.bootstrap.servers')}",
+                hint="check 'topic'; if there is no such topic yet, create it first",
+            )
+
+    def has_topics(self, spark: SparkSession, options: Mapping[str, str], subscription: Mapping[str, str]) -> bool:
+        """Whether the topics are there.
+
+        Args:
+            spark: The session.
+            options: Of `spark_options`.
+            subscription: The option that names the topics.
+
+        Raises:
+            Exception: Spark's own: the cluster can't be entered.
+        """
         reader = spark.read.format("kafka").options(**options, **subscription)
         # From the end to the end: offsets are asked for, and nothing is read.
         at_the_end = {"startingTimestamp": str(_NEVER), "startingOffsetsByTimestampStrategy": "latest"}
@@ -123,10 +156,8 @@ class KafkaOptions(Credentialed):
         except Exception as error:
             if _NO_TOPIC.search(str(error)) is None:
                 raise
-            raise PipelineExecutionException(
-                f"there is no topic {', '.join(subscription.values())} at {options.get('kafka.bootstrap.servers')}",
-                hint="check 'topic'; if there is no such topic yet, create it first",
-            ) from error
+            return False
+        return True
 
     def _cluster(self) -> str:
         servers = self.inline_credentials().get("bootstrap.servers")

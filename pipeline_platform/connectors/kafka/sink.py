@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Text, one_of, reveal
 from pipeline_platform.connectors.kafka.avro_values import (
@@ -18,7 +19,7 @@ from pipeline_platform.connectors.kafka.avro_values import (
     framed_avro,
     schema_in_registry,
 )
-from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
+from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic, redirected_topic
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.connectors.kafka.registry import REGISTRY_EXTRA
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineExecutionException
@@ -89,6 +90,15 @@ class ToKafka(Load, KafkaOptions):
 
     def replaces(self) -> None:
         return None
+
+    def redirected(self, to: Redirection) -> Self:
+        topic = redirected_topic(self.topic, to)
+        registry = self.schema_registry
+        if registry is not None and registry.subject is not None:
+            registry = registry.model_copy(update={"subject": to.name(registry.subject)})
+        # A key that is not in the file is to stay so.
+        changed = {"schema_registry": registry} if registry is not None else {}
+        return self.with_place(to, topic=topic, **changed)
 
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.placeholders import has_placeholder
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.step import PipelineMode
 from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import (
@@ -19,7 +20,7 @@ from pipeline_platform.config.values import (
     PositiveLong,
     reveal,
 )
-from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic
+from pipeline_platform.connectors.kafka.client import KafkaOptions, Topic, redirected_topic
 from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA
 from pipeline_platform.connectors.kafka.credentials import KafkaCredentials
 from pipeline_platform.connectors.kafka.librdkafka import refusals
@@ -217,6 +218,16 @@ class FromKafka(Watched, ValueKeys, KafkaOptions):
             asks_first=self.schema_registry is not None,
             may_lose_data=not self.fail_on_data_loss,
         )
+
+    def read_from(self, to: Redirection) -> Self | None:
+        # Offsets are those of one topic.
+        if self.topic is None or any(map(_by_topic, (self.starting_offsets, self.ending_offsets))):
+            return None
+        return self.model_copy(update={"topic": [redirected_topic(topic, to) for topic in self.topic]})
+
+    def is_there(self, spark: SparkSession, credentials: Credentials | None) -> bool:
+        options = {**_COMMITTED, **self.spark_options(credentials)}
+        return self.has_topics(spark, options, {"subscribe": ",".join(self.topic or ())})
 
     def dataset(self) -> Dataset:
         return self.topic_dataset(self.topic or [self.topic_pattern or ""])

@@ -69,6 +69,17 @@ def files_matching(pattern: UPath) -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+def has_files(place: UPath) -> bool:
+    """Whether there is a file that Spark reads at a path, or below it.
+
+    Args:
+        place: A file, a folder, or a path with wildcards.
+    """
+    if any(sign in place.path for sign in "*?["):
+        return bool(files_matching(place))
+    return place.is_file() or any(not is_hidden(name) for name in sizes_below(place))
+
+
 def copy_file(folder: UPath, path: str, to: str) -> None:
     """Copy a file within a store.
 

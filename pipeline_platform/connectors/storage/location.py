@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.step import FormatModel
 from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.config.values import Flag, Location, Secret, Text, Timeout
@@ -118,6 +119,20 @@ class InBucket(FormatModel):
     def uri(self) -> str:
         """The path as Spark is to read or write it."""
         return f"s3a://{self.bucket}/{self.path.lstrip('/')}"
+
+    def keys_in(self, to: Redirection) -> dict[str, str]:
+        """The keys that say where the files of an environment are.
+
+        Args:
+            to: The environment's.
+
+        Raises:
+            NotRedirected: There is no such place.
+        """
+        moved = normalized_uri(to.path(self.uri()))
+        if (bucket := bucket_of(moved)) is None:
+            raise NotRedirected(f"'{moved}' is in no bucket of S3, and the method writes to one")
+        return {"bucket": bucket, "path": moved.removeprefix(f"s3://{bucket}/")}
 
 
 def bucket_of(uri: str) -> str | None:

@@ -19,6 +19,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.engine.execution import Listener, noop_listener
 from pipeline_platform.engine.failures import error_context, explained, naming_dead_jvm
+from pipeline_platform.engine.in_environment import begin_as_production, reading_what_is_there
 from pipeline_platform.engine.record import RunRecord
 from pipeline_platform.engine.settled import settled
 from pipeline_platform.engine.spark.session import pipeline_settings
@@ -168,20 +169,7 @@ class StreamRun:
         begins_at = checkpoint_location(self.pipeline)
         before = StreamState.read(state_file(self.pipeline.name))
         last_used = before.checkpoint if before is not None else None
-        state = StreamState(
-            pipeline=self.pipeline.name,
-            # What it was, until it is known that the stream goes on from another, or begins anew.
-            checkpoint=last_used or begins_at,
-            file=before.file if before is not None else None,
-            sources=before.sources if before is not None else (),
-            sinks=before.sinks if before is not None else (),
-            has_begun=before is not None and before.has_begun,
-            run_id=self.run_id,
-            phase="starting",
-            started=datetime.now(UTC),
-            heartbeat=datetime.now(UTC),
-            restarts=self.restarts,
-        )
+        state = StreamState.starting(self.pipeline, before, begins_at, self.run_id, self.restarts)
         with (
             checkpoint_lock(begins_at, self.lock_seconds, stop.is_cancelled),
             heartbeat(state, stop, self.is_wanted) as beating,
@@ -192,12 +180,15 @@ class StreamRun:
             ) as credentials,
             ExitStack() as held,
         ):
-            pipeline = settled(self.pipeline.resolve(), self.spark, credentials)
+            there = reading_what_is_there(self.pipeline.resolve(), self.spark, credentials)
+            self.record.hints += begin_as_production(there, self.spark, credentials)
+            self.record.hints += [step.note for step in there.steps if step.note is not None]
+            pipeline = settled(there, self.spark, credentials)
             place_at = places_of(pipeline, credentials)
             place = find_checkpoint(pipeline, place_at, last_used)
             if place.uri != begins_at:
                 held.enter_context(checkpoint_lock(place.uri, self.lock_seconds, stop.is_cancelled))
-            formers = former_selves(pipeline, all_states())
+            formers = former_selves(pipeline, all_states(pipeline.place_apart))
             position = checkpoint_position(pipeline, place)
             if position.is_new:
                 require_not_renamed(pipeline, place, formers, place_at, datetime.now(UTC))
@@ -211,7 +202,8 @@ class StreamRun:
                 sources=sources_of(pipeline),
                 sinks=sinks_of(pipeline),
             )
-            for told in other_writers(pipeline.name, sinks_of(pipeline), all_states(), datetime.now(UTC)):
+            others = all_states(pipeline.place_apart)
+            for told in other_writers(pipeline.name, sinks_of(pipeline), others, datetime.now(UTC)):
                 self._warn(told)
             # Spark's own sink asks nobody before a micro-batch.
             looks_at_files = bool(steps_that_check(pipeline))

@@ -64,40 +64,44 @@ class GroupMembers(StateFile):
         folder: That of the pipelines.
         group: Name of the group.
         members: The streams.
+        environment: That they are in, as `place_apart` of a pipeline has it; None for production.
     """
 
     folder: str
     group: str
     members: tuple[Member, ...] = ()
+    environment: str | None = None
 
     @classmethod
-    def of(cls, folder: Path, group: str, members: Iterable[Member] = ()) -> Self:
+    def of(cls, folder: Path, group: str, members: Iterable[Member] = (), environment: str | None = None) -> Self:
         """What a group of a folder of pipelines is to run."""
-        return cls(folder=str(folder.absolute()), group=group, members=tuple(members))
+        return cls(folder=str(folder.absolute()), group=group, members=tuple(members), environment=environment)
 
     @property
     def file(self) -> Path:
         """Where that is said."""
-        return members_file(Path(self.folder), self.group)
+        return members_file(Path(self.folder), self.group, self.environment)
 
 
-def members_file(folder: Path, group: str) -> Path:
+def members_file(folder: Path, group: str, environment: str | None = None) -> Path:
     """The file in which the supervisor says what a group is to run.
 
     Args:
         folder: Of the pipelines; those of others may have groups of the same name.
         group: Name of the group.
+        environment: That it is in; None for production.
     """
-    return streams_folder() / _FOLDER / f"{_key(folder)}-{group}.json"
+    return streams_folder() / _FOLDER / f"{_key(folder, environment)}-{group}.json"
 
 
-def all_groups(folder: Path) -> dict[str, GroupMembers]:
+def all_groups(folder: Path, environment: str | None = None) -> dict[str, GroupMembers]:
     """What each group of a folder of pipelines was last told to run, by its name; former groups too.
 
     Args:
         folder: The folder.
+        environment: That they are in; None for production.
     """
-    files = sorted((streams_folder() / _FOLDER).glob(f"{_key(folder)}-*.json"))
+    files = sorted((streams_folder() / _FOLDER).glob(f"{_key(folder, environment)}-*.json"))
     found = [GroupMembers.read(path) for path in files]
     return {group.group: group for group in found if group is not None}
 
@@ -111,8 +115,9 @@ def group_of_each(groups: Mapping[str, GroupMembers]) -> dict[str, str]:
     return {member.pipeline: name for name, said in groups.items() for member in said.members}
 
 
-def _key(folder: Path) -> str:
-    return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]
+def _key(folder: Path, environment: str | None) -> str:
+    apart = f"\n{environment}" if environment is not None else ""
+    return hashlib.sha256(f"{folder.absolute()}{apart}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

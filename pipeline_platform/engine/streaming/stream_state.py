@@ -10,10 +10,11 @@ import os
 import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
+from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.metrics.stream import StepTotals, StreamProgress, StreamTotals
 from pipeline_platform.state_file import StateFile
 
@@ -37,6 +38,8 @@ class StreamState(StateFile):
     heartbeat: datetime
     host: str = Field(default_factory=socket.gethostname)
     pid: int = Field(default_factory=os.getpid)
+    environment: str | None = None
+    """The environment that it is in; None in production."""
     file: str | None = None
     """The file of the pipeline; None if an earlier version has written the state."""
     sources: tuple[str, ...] = ()
@@ -54,6 +57,32 @@ class StreamState(StateFile):
     error: str | None = None
     lasting: bool = False
     """Whether starting it again unchanged would fail again."""
+
+    @classmethod
+    def starting(
+        cls, pipeline: PipelineConfig, before: StreamState | None, checkpoint: str, run_id: str, restarts: int
+    ) -> Self:
+        """That of a stream that starts: what it was, until it is known where it goes on, or that it begins anew.
+
+        Args:
+            pipeline: Its pipeline.
+            before: What it last said of itself.
+            checkpoint: The one it has if it never ran here.
+            run_id: Of the run.
+            restarts: Since it last made progress.
+        """
+        known = {name: getattr(before, name) for name in ("file", "sources", "sinks", "has_begun")} if before else {}
+        return cls(
+            pipeline=pipeline.name,
+            environment=pipeline.place_apart,
+            checkpoint=before.checkpoint if before is not None else checkpoint,
+            run_id=run_id,
+            phase="starting",
+            started=datetime.now(UTC),
+            heartbeat=datetime.now(UTC),
+            restarts=restarts,
+            **known,
+        )
 
     def is_alive(self, now: datetime) -> bool:
         """Whether a process runs it."""
@@ -82,10 +111,14 @@ def streams_folder() -> Path:
     return Path(os.environ.get(STREAMS_VARIABLE) or (f"{home}/streams" if home else ".dagster/streams")).absolute()
 
 
-def all_states() -> list[StreamState]:
-    """What every stream that ever ran here last said of itself, whether there still is a pipeline for it or not."""
+def all_states(environment: str | None = None) -> list[StreamState]:
+    """What every stream that ever ran here last said of itself, whether there still is a pipeline for it or not.
+
+    Args:
+        environment: That they are in, as `place_apart` of a pipeline has it; None for production.
+    """
     found = (StreamState.read(path) for path in sorted(streams_folder().glob(f"*{_STATE}")))
-    return [state for state in found if state is not None]
+    return [state for state in found if state is not None and state.environment == environment]
 
 
 _STATE = ".state.json"

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from devtools.pipelines import StepValue, last_step, load, pipeline_of, run, transform
 from devtools.services.postgres import Postgres
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.connectors.jdbc.credentials import JdbcCredentials
 from pipeline_platform.connectors.jdbc.postgres.database import Postgres as PostgresDatabase
 from pipeline_platform.engine.batch import BatchRun
@@ -53,6 +54,18 @@ def read(spark: SparkSession, step: StepValue) -> DataFrame:
 
 def assert_all_rows(frame: DataFrame, schema: Schema) -> None:
     assert rows_of(frame) == comparable(schema.rows())
+
+
+def test_a_table_of_an_environment_is_there_once_it_was_made(spark: SparkSession, numbered: Schema) -> None:
+    from pipeline_platform.credentials.model import credentials_of
+
+    config: Any = pipeline_of([numbered.extract()]).steps[0].config.resolved()
+    need = config.credential_request()
+    credentials = credentials_of(need.model, need.written)
+    there = config.read_from(Redirection("dev_"))
+    assert (config.is_there(spark, credentials), there.is_there(spark, credentials)) == (True, False)
+    numbered.query(f"CREATE TABLE {numbered.name}.dev_t (id bigint)")
+    assert there.is_there(spark, credentials)
 
 
 def test_a_table_is_read_in_one_partition_unless_told_otherwise(spark: SparkSession, numbered: Schema) -> None:

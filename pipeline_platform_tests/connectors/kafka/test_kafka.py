@@ -41,7 +41,9 @@ from devtools.pipelines import (
 from devtools.services.kafka import Kafka
 from devtools.services.process import free_port
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.redirection import Redirection
 from pipeline_platform.config.step import Step
+from pipeline_platform.credentials.model import credentials_of
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.streaming.stream import StreamRun
@@ -106,6 +108,17 @@ def loaded(spark: SparkSession, out: Path, *steps: StepValue) -> list[dict[str, 
 
 
 NUMBERS: Messages = [(number % 2, f"k{number}", str(number).encode()) for number in range(10)]
+
+
+def test_a_topic_of_an_environment_is_there_once_it_was_made(spark: SparkSession, kafka: Kafka, topic: str):
+    steps = [extract("fromKafka", topic=topic, **{"bootstrap.servers": kafka.address})]
+    config: Any = pipeline_of([*steps, load("toFiles", path="out", format="csv")]).steps[0].config
+    need = config.credential_request()
+    credentials = credentials_of(need.model, need.written)
+    there = config.read_from(Redirection("dev_"))
+    assert (config.is_there(spark, credentials), there.is_there(spark, credentials)) == (True, False)
+    kafka.make_topic(f"dev_{topic}")
+    assert there.is_there(spark, credentials)
 
 
 def test_raw_records_have_kafka_s_own_columns(spark: SparkSession, kafka: Kafka, topic: str, tmp_path: Path):
