@@ -46,6 +46,8 @@ class Traits:
         replaces_partitions: Load: mode `overwrite` replaces the rows of `LoadRun.rows` and no others. Without this, a
             pipeline with partitions is refused.
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
+        loads_once: Load: a load that is repeated under its load id, in another process and later, changes nothing.
+            Without this, no quarantine is replayed into it.
     """
 
     is_stream: bool = False
@@ -69,3 +71,4 @@ class Traits:
     fails_whole: bool = False
     replaces_partitions: bool = False
     can_be_continuous: bool = False
+    loads_once: bool = False

@@ -25,7 +25,7 @@ from pipeline_platform.engine.quarantine import (
     plan_quarantines,
     unstorable_rows,
 )
-from pipeline_platform.engine.scope import MicroBatch, RunScope
+from pipeline_platform.engine.scope import MicroBatch, Replayed, RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.validation import ValidationBlock, plan_block
 from pipeline_platform.frames.partition_rows import PartitionRows
@@ -78,6 +78,7 @@ def plan(
     partition: Partition | None = None,
     *,
     writes: bool = True,
+    replayed: Replayed | None = None,
 ) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
@@ -90,6 +91,7 @@ def plan(
         micro_batch: For a stream: what is loaded. What is no stream is read anew for each of them.
         partition: For a pipeline with partitions: what is loaded, as its placeholders have been replaced.
         writes: Whether the run will write anything; without this, no quarantine is held against its table.
+        replayed: Rows of a quarantine: what is loaded in place of what the steps before read.
 
     Returns:
         The plan, which keeps frames until its `persisted` is closed.
@@ -97,10 +99,12 @@ def plan(
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    needed = needed_steps(pipeline, selection)
+    needed = set(replayed.steps) if replayed is not None else needed_steps(pipeline, selection)
     if micro_batch is not None:
         needed -= pipeline.shape.streamed - {pipeline.shape.head}
-    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition, writes)
+    scope = RunScope(
+        pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition, writes, replayed
+    )
     frames: dict[int, PlannedFrame] = {}
     actions: list[PlannedBlock | PlannedLoad] = []
     hints: list[str] = []
@@ -113,6 +117,9 @@ def plan(
                 continue
             with error_context(step):
                 match step.config:
+                    case Extract() | Transform() if scope.replayed is not None and step.index == scope.head:
+                        given = _given_frame(scope, step, frames, spark, persisted)
+                        frames[step.index] = PlannedFrame(step, given, _columns(given), {}, None, None)
                     case Extract() | Transform():
                         increment = read_new_files(scope, step, spark)
                         given = increment.frame if increment else _given_frame(scope, step, frames, spark, persisted)
@@ -157,8 +164,7 @@ def _given_frame(
 ) -> DataFrame:
     """What a step reads or makes, as its method gives it."""
     config = step.config
-    if scope.micro_batch is not None and step.index == scope.pipeline.shape.head:
-        frame = scope.micro_batch.frame
+    if (frame := scope.given) is not None and step.index == scope.head:
         # Otherwise its source would be read for each of them, and its rows counted.
         is_read_again = sum(other.type in ("validate", "load") for other in scope.pipeline.steps) > 1
         return _keep(frame, persisted) if is_read_again else frame
@@ -174,8 +180,7 @@ def _plan_frame(
     config = step.config
     assert isinstance(config, FrameOutput)
     lineage: Lineage = {}
-    is_head = scope.micro_batch is not None and step.index == scope.pipeline.shape.head
-    if isinstance(config, Transform) and not is_head:
+    if isinstance(config, Transform) and step.index != scope.head:
         lineage = _lineage(step, config, {index: one.frame for index, one in planned.items()}, frame)
     observation: RowCountObservation | None = None
     bad_records: PlannedBadRecords | None = None
@@ -308,7 +313,7 @@ def _plan_block(
 
 def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[PlannedFrame]) -> Step | None:
     """The load that can carry out a block, by failing at a row that breaks a rule; None if there is none."""
-    if scope.micro_batch is not None or scope.partition is not None or not block.stops_at_a_row():
+    if scope.given is not None or scope.partition is not None or not block.stops_at_a_row():
         return None
     last = block.validations[-1].step
     load = next((step for step in scope.pipeline.after(last) if step.index in scope.needed), None)

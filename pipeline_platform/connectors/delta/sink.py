@@ -200,7 +200,10 @@ class ToDeltaLake(Load, S3Options):
         # Changes are all looked at before anything is written.
         fails_whole = self.mode == "applyChanges" or (self.mode != "merge" and not self.cluster_by)
         return Traits(
-            reports_rows=self.mode not in ("merge", "applyChanges"), fails_whole=fails_whole, replaces_partitions=True
+            reports_rows=self.mode not in ("merge", "applyChanges"),
+            fails_whole=fails_whole,
+            replaces_partitions=True,
+            loads_once=True,
         )
 
     def folder(self) -> str | None:
