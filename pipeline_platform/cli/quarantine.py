@@ -15,6 +15,7 @@ from pipeline_platform.cli.files import PIPELINES, File, Folder, Variables, give
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
+from pipeline_platform.logs import configure_logs
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.registry import method_registry
 
@@ -121,7 +122,8 @@ def replay(
     quarantine = _chosen(file, step, variables)
     given = _changes(changes or [])
     signal.signal(signal.SIGTERM, interrupt)
-    from pipeline_platform.engine.replay import Replay
+    configure_logs()
+    from pipeline_platform.engine.replay import Replay, require_request
     from pipeline_platform.engine.replay_steps import replay_steps
     from pipeline_platform.engine.spark.session import session_for
     from pipeline_platform.metrics.exporter import exporters_from_environment
@@ -131,6 +133,7 @@ def replay(
     title = f"{pipeline.name}, quarantine of {step}"
     try:
         way = replay_steps(pipeline, quarantine.step)
+        require_request(quarantine.step, where, given)
         with ProgressTable(pipeline, title) as progress:
             try:
                 exporters = exporters_from_environment()

@@ -117,13 +117,11 @@ def plan(
                 continue
             with error_context(step):
                 match step.config:
-                    case Extract() | Transform() if scope.replayed is not None and step.index == scope.head:
-                        given = _given_frame(scope, step, frames, spark, persisted)
-                        frames[step.index] = PlannedFrame(step, given, _columns(given), {}, None, None)
                     case Extract() | Transform():
-                        increment = read_new_files(scope, step, spark)
+                        is_replayed = scope.is_replayed(step)
+                        increment = read_new_files(scope, step, spark) if not is_replayed else None
                         given = increment.frame if increment else _given_frame(scope, step, frames, spark, persisted)
-                        if increment is None:
+                        if increment is None and not is_replayed:
                             increment = read_increment(scope, step, given, persisted)
                         if increment is not None:
                             given, moves[increment.load] = increment.frame, increment.move
@@ -184,7 +182,7 @@ def _plan_frame(
         lineage = _lineage(step, config, {index: one.frame for index, one in planned.items()}, frame)
     observation: RowCountObservation | None = None
     bad_records: PlannedBadRecords | None = None
-    if isinstance(config, Extract):
+    if isinstance(config, Extract) and not scope.is_replayed(step):
         frame, bad_records = _without_bad_records(scope, step, config, frame, persisted)
         if config.counts_malformed():
             # The mark is gone once the records have been let through; those are the rows of the step too.

@@ -65,14 +65,10 @@ class QuarantineTable:
 
         Args:
             where: One more, of a person.
-
-        Raises:
-            PipelineConfigurationException: That is no SQL.
         """
         columns = self.columns
         parts = [self.quarantine.condition(columns), *([f"{REPLAY} IS NULL"] if REPLAY in columns else [])]
         if where is not None:
-            require_sql(f"--where {where}", where, self.quarantine.step)
             # A comment at its end must not reach any further.
             parts.append(f"({where}\n)")
         return " AND ".join(parts)
@@ -179,6 +175,8 @@ def dropped(
     Raises:
         PipelineException: It is no SQL, or the table can't be read.
     """
+    if where is not None:
+        require_sql(f"--where {where}", where, quarantine.step)
     place = quarantine.place(credentials)
     if open_table(place) is None:
         return Dropping(None, "false", 0, 0)

@@ -133,6 +133,7 @@ class Replay:
             ValidationException: Rows broke a rule that stops the run.
             PipelineException: The rows can't be replayed, or a step failed.
         """
+        require_request(self.quarantine.step, self.where, self.changes)
         with pipeline_settings(self.quarantine.pipeline, self.spark), closing(self.credentials()) as credentials:
             place = self.quarantine.place(credentials)
             if open_table(place) is None:
@@ -178,13 +179,12 @@ class Replay:
         """
         from pyspark.sql import functions as F
 
-        for name, text in changes.items():
+        for name in changes:
             if find_column(columns.names, name) is None:
                 raise self._wrong(
                     f"'--set {name}=…': '{self.way.head.name}' has no column '{name}', but {', '.join(columns.names)}",
                     nearest(name, columns.names),
                 )
-            require_sql(f"--set {name}={text}", text, self.quarantine.step)
         given = {name.lower(): text for name, text in changes.items()}
         chosen = []
         for column in columns.fields:
@@ -223,7 +223,8 @@ class Replay:
         claimed = table.filtered(claimed_by(claim.text))
         with table.tried():
             count = claimed.count()
-        self.say(f"{'going on with' if is_resumed else 'beginning'} the replay {claim.id} of {count:,} rows")
+        begun = ", which was interrupted before" if is_resumed else ""
+        self.say(f"replay {claim.id} of {count:,} {'row' if count == 1 else 'rows'}{begun}")
         watch = _Watch(
             self.listener, may_write_first=any(one.config.quarantines_bad_records() for one in self.way.loads)
         )
@@ -251,6 +252,23 @@ class Replay:
 
     def _wrong(self, message: str, hint: str | None = None) -> PipelineConfigurationException:
         return PipelineConfigurationException(message, location=self.quarantine.step.location, hint=hint)
+
+
+def require_request(step: Step, where: str | None, changes: Mapping[str, str]) -> None:
+    """Make sure that what a person asks for is SQL; needs no Spark.
+
+    Args:
+        step: For errors.
+        where: Which rows.
+        changes: SQL by column.
+
+    Raises:
+        PipelineConfigurationException: It is not.
+    """
+    if where is not None:
+        require_sql(f"--where {where}", where, step)
+    for name, text in changes.items():
+        require_sql(f"--set {name}={text}", text, step)
 
 
 class _Watch:

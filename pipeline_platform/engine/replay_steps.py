@@ -159,7 +159,9 @@ def _require_adds(load: Step) -> None:
     assert isinstance(config, Load)
     mode = getattr(config, "mode", None)
     if (replaces := config.replaces()) is not None:
-        raise _refused(load, f"the load {replaces.does}, and would leave the replayed ones alone there", _ELSEWHERE)
+        raise _refused(
+            load, f"the load {replaces.does}, and of those only the replayed ones would be there then", _ELSEWHERE
+        )
     if mode in ("errorIfExists", "ignore"):
         raise _refused(load, f"with mode {mode} the load adds no rows to a table that is there", _ELSEWHERE)
     if not load.traits.loads_once:

@@ -97,6 +97,10 @@ class RunScope:
             return self.replayed.head
         return self.pipeline.shape.head if self.micro_batch is not None else None
 
+    def is_replayed(self, step: Step) -> bool:
+        """Whether rows of a quarantine stand in for those of a step, as they were once it had let them through."""
+        return self.replayed is not None and step.index == self.replayed.head
+
     @property
     def streamed(self) -> Set[int]:
         """Indices of the steps that have made the rows that are given; none where none are."""
