@@ -151,7 +151,7 @@ def _job(view: AssetView, pipeline: PipelineConfig) -> UnresolvedAssetJobDefinit
     assets = dg.AssetSelection.assets(*(view.key(pipeline, step) for step in view.steps(pipeline)))
     # A check that is an op of its own, such as that of a stream's health, is no part of the job.
     keys = [spec.key for spec in check_specs(view, pipeline)]
-    if has_limits(pipeline):
+    if has_limits(pipeline) and not is_supervised(pipeline):
         # After the run the rows are there that it has put into quarantine.
         keys.append(dg.AssetCheckKey(view.key(pipeline, checked_step(view, pipeline)), QUARANTINE_CHECK))
     checks = dg.AssetSelection.checks(*keys)

@@ -18,11 +18,13 @@ from pipeline_platform.orchestration.metadata import materialization_metadata
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.results import failing_as_dagster_does
 from pipeline_platform.orchestration.run_events import RunEvents
-from pipeline_platform.resources.asset_metadata import PIPELINE, STEP
 from pipeline_platform.resources.metrics import MetricsResource
 from pipeline_platform.resources.spark import SparkResource
 from pipeline_platform.resources.vault import VaultResource
 
+_TAG = "pipeline_platform/"
+# Of Dagster's tags.
+_LONGEST_VALUE = 63
 AssetEvent = dg.AssetMaterialization | dg.AssetObservation
 
 
@@ -122,7 +124,7 @@ def _replayed(
             origins = column_origins(view, pipeline, load, steps) if view.assets == "steps" else {}
             yield dg.AssetMaterialization(
                 asset_key=view.key(pipeline, load),
-                description=f"{one.rows:,} rows of the quarantine of {quarantine.step.name} were replayed",
+                description=f"rows that were replayed from the quarantine of {quarantine.step.name}: {one.rows:,}",
                 metadata={
                     **materialization_metadata(steps[load.index], origins, {}),
                     "replay/id": one.id,
@@ -171,7 +173,7 @@ def _dropped(
     ):
         dropping = dropped(quarantine, session, credentials, config.where, age)
         dropping.delete()
-    told = f"{dropping.rows:,} rows were deleted from the quarantine of {quarantine.step.name}"
+    told = f"rows that were deleted from the quarantine of {quarantine.step.name}: {dropping.rows:,}"
     RunEvents(context, pipeline).say(told)
     shown = view.steps(pipeline)
     about = next((step for step in shown if step.type == "load"), shown[-1])
@@ -196,7 +198,8 @@ def _chosen(view: AssetView, name: str, step: str) -> Quarantine:
 
 def _tag(context: dg.OpExecutionContext, quarantine: Quarantine) -> None:
     """Have the run found by its pipeline and its step."""
-    tags = {PIPELINE: quarantine.pipeline.name, STEP: quarantine.step.name}
+    named = {"pipeline": quarantine.pipeline.name, "step": quarantine.step.name}
+    tags = {f"{_TAG}{name}": value[:_LONGEST_VALUE] for name, value in named.items()}
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
