@@ -98,7 +98,10 @@ def replay_steps(pipeline: PipelineConfig, step: Step) -> ReplaySteps:
         raise _refused(step, f"no load comes after '{step.name}', so that there is nowhere to replay its rows to", None)
     for load in loads:
         _require_adds(load)
-    block = {one.index for one in validated_together(pipeline, step)}
+    together = validated_together(pipeline, step)
+    for one in together:
+        _require_by_row(one, {head.index}, head)
+    block = {one.index for one in together}
     beside = _read_beside(pipeline, affected | block, head)
     return ReplaySteps(head, frozenset(affected | block | beside | {head.index}), loads)
 
