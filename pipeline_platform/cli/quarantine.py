@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -225,7 +225,7 @@ def _chosen(file: Path, name: str, variables: Sequence[str] | None) -> Quarantin
         _exit_with(error, pipeline)
 
 
-def _exit_with(error: PipelineException, pipeline: PipelineConfig) -> Any:
+def _exit_with(error: PipelineException, pipeline: PipelineConfig) -> NoReturn:
     typer.echo(str(error.locate(pipeline.location)), err=True)
     raise typer.Exit(FAILED) from error
 

@@ -198,14 +198,16 @@ def state_of(quarantine: Quarantine, credentials: RunCredentials) -> QuarantineS
 
 
 def _state(quarantine: Quarantine, table: DeltaTable) -> QuarantineState:
-    # pyarrow's functions have no types.
-    import pyarrow as pa
+    import pyarrow
     import pyarrow.compute
 
+    # They have no types.
+    arrow: Any = pyarrow
     compute: Any = pyarrow.compute
+    opened: Any = table
     there = [field.name for field in table.schema().fields]
     wanted = [name for name in (STEP, QUARANTINED_AT, REPLAY, REASONS) if name in there]
-    rows: Any = table.to_pyarrow_dataset().to_table(columns=wanted)
+    rows = opened.to_pyarrow_dataset().to_table(columns=wanted)
     if STEP in wanted:
         is_ours = compute.equal(rows[STEP], quarantine.mark)
         rows = rows.filter(compute.fill_null(is_ours, quarantine.is_alone))
@@ -213,18 +215,17 @@ def _state(quarantine: Quarantine, table: DeltaTable) -> QuarantineState:
         rows = rows.slice(0, 0)
     times = compute.min_max(rows[QUARANTINED_AT]).as_py() if QUARANTINED_AT in wanted else {"min": None, "max": None}
     by_rule: dict[str, int] = {}
-    if REASONS in wanted and pa.types.is_list(rows.schema.field(REASONS).type):
+    if REASONS in wanted and arrow.types.is_list(rows.schema.field(REASONS).type):
         counted = compute.value_counts(compute.list_flatten(rows[REASONS])).to_pylist()
         by_rule = {
             one["values"].removeprefix(f"{quarantine.step.name}: "): one["counts"]
             for one in sorted(counted, key=lambda one: (-one["counts"], one["values"]))
         }
-    actions: Any = table.get_add_actions(flatten=True)
     return QuarantineState(
         rows.num_rows,
         by_rule,
         times["min"],
         times["max"],
         rows.num_rows - rows[REPLAY].null_count if REPLAY in wanted else 0,
-        sum(pa.table(actions)["size_bytes"].to_pylist()),
+        sum(arrow.table(opened.get_add_actions(flatten=True))["size_bytes"].to_pylist()),
     )

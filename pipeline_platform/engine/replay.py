@@ -39,7 +39,7 @@ from pipeline_platform.metrics.exporter import Exporter
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
 
@@ -186,7 +186,7 @@ class Replay:
                     nearest(name, columns.names),
                 )
         given = {name.lower(): text for name, text in changes.items()}
-        chosen = []
+        chosen: list[Column] = []
         for column in columns.fields:
             there = find_column(rows.columns, column.name)
             if column.name.lower() in given:

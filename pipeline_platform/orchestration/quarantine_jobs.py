@@ -13,7 +13,7 @@ from pipeline_platform.engine.quarantine_tables import Quarantine, quarantine_of
 from pipeline_platform.engine.replay_steps import quarantine_step, replay_steps
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.asset_view import AssetView
-from pipeline_platform.orchestration.column_origins import column_origins
+from pipeline_platform.orchestration.column_origins import Origins, column_origins
 from pipeline_platform.orchestration.metadata import materialization_metadata
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.results import failing_as_dagster_does
@@ -121,7 +121,8 @@ def _replayed(
         steps = {step.index: step for step in one.metrics.steps}
         for load in way.loads:
             # Above the rows that are replayed nothing was read that would tell where columns come from.
-            origins = column_origins(view, pipeline, load, steps) if view.assets == "steps" else {}
+            is_told = view.assets == "steps"
+            origins: Origins = column_origins(view, pipeline, load, steps) if is_told else {}
             yield dg.AssetMaterialization(
                 asset_key=view.key(pipeline, load),
                 description=f"rows that were replayed from the quarantine of {quarantine.step.name}: {one.rows:,}",

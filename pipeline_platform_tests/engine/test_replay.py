@@ -9,7 +9,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import SparkSession
@@ -81,6 +80,11 @@ def ids(table: Path) -> list[int]:
     return sorted(DeltaTable(table).to_pyarrow_table()["id"].to_pylist())
 
 
+def claimed(table: Path) -> int:
+    """How many rows a replay has claimed."""
+    return sum(text is not None for text in DeltaTable(table).to_pyarrow_table()["_replay"].to_pylist())
+
+
 class Killed(BaseException):
     """What stands for a SIGKILL: nothing that comes after it is done."""
 
@@ -88,11 +92,11 @@ class Killed(BaseException):
 def after_the_claim(patch: pytest.MonkeyPatch) -> None:
     claim = QuarantineTable.claim
 
-    def claimed(table: QuarantineTable, text: str, condition: str) -> None:
+    def then_killed(table: QuarantineTable, text: str, condition: str) -> None:
         claim(table, text, condition)
         raise Killed
 
-    patch.setattr(QuarantineTable, "claim", claimed)
+    patch.setattr(QuarantineTable, "claim", then_killed)
 
 
 def between_two_sinks(patch: pytest.MonkeyPatch) -> None:
@@ -141,7 +145,8 @@ def test_each_of_ten_thousand_rows_is_there_once_after_a_replay_that_was_killed(
     first, second = (DeltaTable(tmp_path / name).to_pyarrow_table().sort_by("id") for name in ("first", "second"))
     assert first == second
     wanted = "SELECT range AS id, range + 1 AS amount FROM range(10_000) WHERE range % 3 > 0 ORDER BY id"
-    assert duckdb.sql("FROM first").fetchall() == duckdb.sql(wanted).fetchall()
+    with duckdb.connect() as db:
+        assert db.execute("FROM first").fetchall() == db.execute(wanted).fetchall()
 
 
 def test_mended_rows_take_the_steps_after_the_rule_and_no_others(
@@ -188,7 +193,7 @@ def test_a_replay_that_a_later_rule_stops_leaves_all_as_it_was_and_its_rows_free
     kept_aside(tmp_path / "out_quarantine", [0, 2, 4, 6])
     with pytest.raises(ValidationException, match="2 of 4 rows"):
         replayed(spark, pipeline(small), amount="-amount")
-    assert state_of(quarantine_of(pipeline(loose), pipeline(loose).step(STEP), []), no_credentials()).pending == 0  # type: ignore[union-attr]
+    assert claimed(tmp_path / "out_quarantine") == 0
     [done] = replayed(spark, pipeline(loose), where="id = 2", amount="-amount")
     assert done.rows == 1
     assert ids(tmp_path / "out_quarantine") == [0, 4, 6]
@@ -308,7 +313,7 @@ def test_rows_that_are_kept_no_longer_are_deleted_when_others_come_but_not_those
     monkeypatch.setattr(quarantine_rows, "_forgotten", {})
     run(spark, *steps, quarantine={"keep": "90 days"})
     assert ids(path) == [0] * 4 + [2] * 3 + [4] * 4 + [6] * 4
-    assert pc.sum(pc.is_valid(DeltaTable(path).to_pyarrow_table()["_replay"])).as_py() == 1
+    assert claimed(path) == 1
 
 
 def test_a_frame_with_a_column_of_the_quarantines_own_is_refused_before_anything_is_written(

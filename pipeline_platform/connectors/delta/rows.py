@@ -42,7 +42,7 @@ def update_rows(spark: SparkSession, place: StorageLocation, condition: str, val
     from delta.tables import DeltaTable
 
     table = DeltaTable.forPath(spark, place.uri, place.spark_options())
-    table.update(condition, {quoted(name): value for name, value in values.items()})  # pyright: ignore[reportArgumentType]
+    table.update(condition, {quoted(name): value for name, value in values.items()})
 
 
 def delete_rows(spark: SparkSession, place: StorageLocation, condition: str) -> None:
