@@ -1,6 +1,6 @@
 """Whether the quarantines of a pipeline have few rows, and none that was forgotten: an asset check without a JVM."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -15,6 +15,7 @@ from pipeline_platform.redaction import redact
 from pipeline_platform.resources.vault import VaultResource
 
 QUARANTINE_CHECK = "quarantine"
+_COMMAND = "pipeline-platform quarantine list"
 
 
 def has_limits(pipeline: PipelineConfig) -> bool:
@@ -67,38 +68,67 @@ def quarantine_check(view: AssetView, pipeline: PipelineConfig, names: OpNames) 
         ],
     )
     def compute(vault: VaultResource) -> Iterator[dg.AssetCheckResult]:
-        states: dict[str, QuarantineState] = {}
-        wrong: list[str] = []
-        for quarantine in quarantines_of([pipeline]):
-            try:
-                with closing(vault.run_credentials("quarantine", pipeline.location)) as credentials:
-                    state = state_of(quarantine, credentials)
-            # Vault or the store is away, or refuses; each has errors of its own.
-            except Exception as error:  # noqa: BLE001
-                first = redact(str(error).partition("\n")[0])
-                wrong.append(f"the quarantine of {quarantine.step.name} can't be looked at: {first}")
-                continue
-            if state is not None:
-                states[quarantine.step.name] = state
-        wrong += _beyond(pipeline, states, datetime.now(UTC))
+        found = _evaluated(view, pipeline, vault)
         yield dg.AssetCheckResult(
             check_name=QUARANTINE_CHECK,
             asset_key=key,
-            passed=not wrong,
-            severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(wrong) or None,
-            metadata=_metadata(states),
+            passed=found.passed,
+            severity=found.severity,
+            description=found.description,
+            metadata=found.metadata,
         )
 
     return compute
 
 
+def reported_quarantine(
+    instance: dg.DagsterInstance, view: AssetView, pipeline: PipelineConfig, vault: VaultResource
+) -> Callable[[], None] | None:
+    """What tells the instance how the check stands, for a stream whose run does not end; None without limits.
+
+    Args:
+        instance: Dagster's.
+        view: Which steps are assets.
+        pipeline: The stream.
+        vault: Where credentials come from.
+    """
+    if not has_limits(pipeline):
+        return None
+    return lambda: instance.report_runless_asset_event(_evaluated(view, pipeline, vault))
+
+
+def _evaluated(view: AssetView, pipeline: PipelineConfig, vault: VaultResource) -> dg.AssetCheckEvaluation:
+    states: dict[str, QuarantineState] = {}
+    wrong: list[str] = []
+    for quarantine in quarantines_of([pipeline]):
+        try:
+            with closing(vault.run_credentials("quarantine", pipeline.location)) as credentials:
+                state = state_of(quarantine, credentials)
+        # Vault or the store is away, or refuses; each has errors of its own.
+        except Exception as error:  # noqa: BLE001
+            first = redact(str(error).partition("\n")[0])
+            wrong.append(f"the quarantine of {quarantine.step.name} can't be looked at: {first}")
+            continue
+        if state is not None:
+            states[quarantine.step.name] = state
+    wrong += _beyond(pipeline, states, datetime.now(UTC))
+    return dg.AssetCheckEvaluation(
+        asset_key=view.key(pipeline, checked_step(view, pipeline)),
+        check_name=QUARANTINE_CHECK,
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description="; ".join(wrong) or None,
+        metadata=_metadata(states),
+    )
+
+
 def _beyond(pipeline: PipelineConfig, states: Mapping[str, QuarantineState], now: datetime) -> list[str]:
     limits, found = pipeline.quarantine, list[str]()
     rows = sum(state.rows for state in states.values())
-    next_step = "look at them with: pipeline-platform quarantine list"
     if limits.max_rows is not None and rows > limits.max_rows:
-        found.append(f"{rows:,} rows are in quarantine, more than {limits.max_rows:,}: {next_step}")
+        told = "1 row is" if rows == 1 else f"{rows:,} rows are"
+        allowed = f"more than {limits.max_rows:,}" if limits.max_rows else "and none may be"
+        found.append(f"{told} in quarantine, {allowed}: look at {'it' if rows == 1 else 'them'} with: {_COMMAND}")
     for step, state in states.items():
         if limits.oldest is not None and state.oldest is not None and now - state.oldest > limits.oldest:
             days = (now - state.oldest).total_seconds() / 86400
