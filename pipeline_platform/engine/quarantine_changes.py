@@ -53,10 +53,20 @@ class QuarantineTable:
         """The columns of the table."""
         return rows_of(self.spark, self.place).columns
 
-    def filtered(self, condition: str) -> DataFrame:
-        """The rows for which a condition holds."""
+    def version(self) -> int | None:
+        """The newest version of the table; None if there is none."""
+        table = open_table(self.place)
+        return table.version() if table is not None else None
+
+    def filtered(self, condition: str, version: int | None = None) -> DataFrame:
+        """The rows for which a condition holds.
+
+        Args:
+            condition: Spark SQL.
+            version: Of the table; None for the newest whenever they are read.
+        """
         with analyzed("--where", self.quarantine.step):
-            rows = rows_of(self.spark, self.place).filter(condition)
+            rows = rows_of(self.spark, self.place, version).filter(condition)
             _ = rows.columns
             return rows
 
@@ -87,6 +97,10 @@ class QuarantineTable:
         if REPLAY not in self.columns:
             self._change(lambda: add_columns(self.spark, self.place, _replay_column()))
         self._change(lambda: update_rows(self.spark, self.place, condition, {REPLAY: sql_text(claim)}))
+
+    def take_over(self, before: str, claim: str) -> None:
+        """Have the rows of a claim say that they are another one's."""
+        self._change(lambda: update_rows(self.spark, self.place, claimed_by(before), {REPLAY: sql_text(claim)}))
 
     def release(self, claim: str) -> None:
         """Have its rows be nobody's again."""

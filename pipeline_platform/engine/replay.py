@@ -12,7 +12,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.config_error import nearest
@@ -29,6 +29,7 @@ from pipeline_platform.engine.replay_steps import ReplaySteps
 from pipeline_platform.engine.scope import Replayed
 from pipeline_platform.engine.spark.session import pipeline_settings
 from pipeline_platform.exceptions import (
+    PipelineCancelledException,
     PipelineConfigurationException,
     PipelineException,
     PipelineExecutionException,
@@ -51,11 +52,14 @@ class Claim:
         id: Names it.
         changes: SQL by the column that is given another value before the rows are judged.
         judged: By what they are judged, as `ReplaySteps.fingerprint` says.
+        attempt: Which one to finish it, from 1: whoever goes on with it takes the rows over, so that one who is still
+            at it gives none of them back.
     """
 
     id: str
     changes: Mapping[str, str]
     judged: str
+    attempt: int = 1
 
     @property
     def text(self) -> str:
@@ -220,9 +224,19 @@ class Replay:
 
     def _finish(self, table: QuarantineTable, claim: Claim, columns: StructType, *, is_resumed: bool) -> ReplayDone:
         """Load the rows of a claim, then delete them."""
-        claimed = table.filtered(claimed_by(claim.text))
+        if is_resumed:
+            before, claim = claim, replace(claim, attempt=claim.attempt + 1)
+            table.take_over(before.text, claim.text)
+        # As they are now, whoever takes them over while they are loaded.
+        claimed = table.filtered(claimed_by(claim.text), table.version())
         with table.tried():
             count = claimed.count()
+        if not count:
+            raise PipelineExecutionException(
+                f"the replay {claim.id} is another process's by now, which goes on with it",
+                location=self.quarantine.step.location,
+                hint="let one process at a time replay the rows of a step; look with: pipeline-platform quarantine list",
+            )
         begun = ", which was interrupted before" if is_resumed else ""
         self.say(f"replay {claim.id} of {count:,} {'row' if count == 1 else 'rows'}{begun}")
         watch = _Watch(
@@ -298,5 +312,8 @@ class _Watch:
         Args:
             error: What the replay failed at.
         """
+        if isinstance(error, PipelineCancelledException):
+            # What Spark was doing then may go on for a while.
+            return False
         is_judged = isinstance(error, ValidationException)
         return not self._has_written and (is_judged or not self._has_violators)

@@ -203,6 +203,25 @@ def no_credentials() -> RunCredentials:
     return RunCredentials("test")
 
 
+def test_a_replay_that_another_process_has_taken_over_neither_loads_nor_loses_its_rows(
+    spark: SparkSession, orders: StepValue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pipeline = pipeline_of([orders, POSITIVE, sink(tmp_path / "out"), sink(tmp_path / "second")])
+    kept_aside(tmp_path / "out_quarantine", [0, 2])
+    write, done = DeltaWrite.write, list[ReplayDone]()
+
+    def overtaken(load: DeltaWrite) -> Any:
+        if load.how.path.endswith("second"):
+            monkeypatch.setattr(DeltaWrite, "write", write)
+            done.extend(replayed(spark, pipeline, where="false"))
+        return write(load)
+
+    monkeypatch.setattr(DeltaWrite, "write", overtaken)
+    [late] = replayed(spark, pipeline, amount="-amount")
+    assert [(one.id, one.rows, one.is_resumed) for one in done] == [(late.id, 2, True)]
+    assert [ids(tmp_path / name) for name in ("out", "second", "out_quarantine")] == [[0, 2], [0, 2], []]
+
+
 def test_a_replay_that_was_killed_does_not_go_on_by_other_rules(
     spark: SparkSession, orders: StepValue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

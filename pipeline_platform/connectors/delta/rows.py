@@ -15,14 +15,18 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 
-def rows_of(spark: SparkSession, place: StorageLocation) -> DataFrame:
+def rows_of(spark: SparkSession, place: StorageLocation, version: int | None = None) -> DataFrame:
     """The rows of a table.
 
     Args:
         spark: The session.
         place: Where the table is.
+        version: Of the table; None for the newest whenever they are read.
     """
-    return spark.read.format("delta").options(**place.spark_options()).load(place.uri)
+    reader = spark.read.format("delta").options(**place.spark_options())
+    if version is not None:
+        reader = reader.option("versionAsOf", str(version))
+    return reader.load(place.uri)
 
 
 def update_rows(spark: SparkSession, place: StorageLocation, condition: str, values: Mapping[str, str]) -> None:
