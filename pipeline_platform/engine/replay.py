@@ -235,7 +235,7 @@ class Replay:
             raise PipelineExecutionException(
                 f"the replay {claim.id} is another process's by now, which goes on with it",
                 location=self.quarantine.step.location,
-                hint="let one process at a time replay the rows of a step; look with: pipeline-platform quarantine list",
+                hint="let one process at a time replay the rows of a step; look at them with: quarantine list",
             )
         begun = ", which was interrupted before" if is_resumed else ""
         self.say(f"replay {claim.id} of {count:,} {'row' if count == 1 else 'rows'}{begun}")
