@@ -94,7 +94,11 @@ def reported_quarantine(
     """
     if not has_limits(pipeline):
         return None
-    return lambda: instance.report_runless_asset_event(_evaluated(view, pipeline, vault))
+
+    def report() -> None:
+        instance.report_runless_asset_event(_evaluated(view, pipeline, vault))
+
+    return report
 
 
 def _evaluated(view: AssetView, pipeline: PipelineConfig, vault: VaultResource) -> dg.AssetCheckEvaluation:
