@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.remote import is_remote
-from pipeline_platform.frames.session import empty_frame, escape_braces, run_sql
+from pipeline_platform.frames.session import empty_frame, run_sql
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -40,8 +40,7 @@ def update_rows(spark: SparkSession, place: StorageLocation, condition: str, val
     """
     if is_remote(spark):
         changes = ", ".join(f"{quoted(name)} = {value}" for name, value in values.items())
-        statement = f"UPDATE delta.{quoted(place.uri)} SET {changes} WHERE {condition}"
-        run_sql(spark, escape_braces(statement))
+        run_sql(spark, f"UPDATE delta.{quoted(place.uri)} SET {changes} WHERE {condition}")
         return
     from delta.tables import DeltaTable
 
@@ -58,7 +57,7 @@ def delete_rows(spark: SparkSession, place: StorageLocation, condition: str) -> 
         condition: Spark SQL.
     """
     if is_remote(spark):
-        run_sql(spark, escape_braces(f"DELETE FROM delta.{quoted(place.uri)} WHERE {condition}"))
+        run_sql(spark, f"DELETE FROM delta.{quoted(place.uri)} WHERE {condition}")
         return
     from delta.tables import DeltaTable
 
