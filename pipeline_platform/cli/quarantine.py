@@ -249,7 +249,7 @@ def _changes(options: Sequence[str]) -> dict[str, str]:
 
 
 def _row(quarantine: Quarantine) -> dict[str, Any]:
-    from pipeline_platform.engine.quarantine_tables import state_of
+    from pipeline_platform.engine.quarantine_tables import QuarantineState, state_of
     from pipeline_platform.redaction import redact
 
     row = {
@@ -266,7 +266,7 @@ def _row(quarantine: Quarantine) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001
         message = error.message if isinstance(error, PipelineException) else str(error).partition("\n")[0]
         return {**row, "error": redact(message)}
-    return {**row, **(asdict(state) if state is not None else {"rows": 0, "by_rule": {}})}
+    return {**row, **asdict(state if state is not None else QuarantineState(0))}
 
 
 def _show_list(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -295,7 +295,7 @@ def _show_list(rows: Sequence[Mapping[str, Any]]) -> None:
             f"{row['rows']:,}",
             Text(rules or "–"),
             *(_age(now - row[at]) if row.get(at) else "–" for at in ("oldest", "newest")),
-            _size(size) if size is not None else "–",
+            _size(size) if size else "–",
             f"{row['pending']:,}" if row.get("pending") else "–",
         )
     # A terminal folds what is too wide; other programs get lines.
