@@ -76,7 +76,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "engine/validation.py",
         "engine/test_validation.py validations engine/test_validation_conservation.py",
         ("self.flagged.filter(~any_flag(self._quarantine_flags()))", "self.flagged"),
-        ("F.col(_TAKEN_BY).isin(*steps)", "F.lit(True)"),
+        ("F.col(TAKEN_BY).isin(*steps)", "F.lit(True)"),
         ("F.count_if(broken).alias(planned.flag)", "F.count_if(~broken).alias(planned.flag)"),
     ),
     *_of(

@@ -10,8 +10,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.loader import parse_pipeline
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import MethodRegistry
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 from pipeline_platform.registry import method_registry

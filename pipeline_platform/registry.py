@@ -8,7 +8,8 @@ from importlib.metadata import EntryPoint, entry_points
 from urllib.parse import urlsplit
 
 from pipeline_platform.config.failed_plugin import FailedPlugin
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig, StepType
+from pipeline_platform.config.method_registry import MethodRegistry
+from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
 from pipeline_platform.connectors.avro.connector import CONNECTOR as AVRO
 from pipeline_platform.connectors.connector import Connector, authority_and_path
 from pipeline_platform.connectors.delta.connector import CONNECTOR as DELTA

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline_platform.config.loader import parse_pipeline
-from pipeline_platform.config.step import Methods
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.connectors.jdbc.mysql.database import MYSQL_EXTRA
 from pipeline_platform.connectors.jdbc.postgres.database import POSTGRES_EXTRA
 from pipeline_platform.connectors.kafka.cluster import KAFKA_EXTRA

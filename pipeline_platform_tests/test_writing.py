@@ -14,10 +14,11 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner, Result
 
 from pipeline_platform.cli import app
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.methods import example_of, methods_of
 from pipeline_platform.config.reference import reference_page
 from pipeline_platform.config.schema import pipeline_schema
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.registry import method_registry
 from pipeline_platform.transforms.filter_rows import FilterRows

@@ -17,6 +17,7 @@ from pipeline_platform.cli import (
     methods,
     plan,
     profile,
+    quarantine,
     reference,
     refresh,
     run,
@@ -88,6 +89,7 @@ _COMMANDS = {
 for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 app.add_typer(discover.app, name="discover")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(spark.app, name="spark")
 
 

@@ -11,6 +11,7 @@ import typer
 
 from pipeline_platform.cli.output import FAILED
 from pipeline_platform.config.config_error import nearest
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.methods import (
     KINDS,
     description_of,
@@ -20,7 +21,7 @@ from pipeline_platform.config.methods import (
     names_of,
     summary_of,
 )
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.registry import method_registry
 
 _WIDEST = 110

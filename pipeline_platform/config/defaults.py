@@ -21,17 +21,24 @@ from pipeline_platform.config.documents.document import (
 )
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.located_errors import located_errors
-from pipeline_platform.config.pipeline_keys import Metadata, PipelineKeys, Retry, StreamingOptions
+from pipeline_platform.config.method_registry import MethodRegistry
+from pipeline_platform.config.pipeline_keys import (
+    Metadata,
+    PipelineKeys,
+    QuarantineOptions,
+    Retry,
+    StreamingOptions,
+)
 from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.config.project_files import shown_beside
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.variables import names_in
 
 DEFAULTS_FILE = "defaults.json"
 """The file of a folder that has its defaults."""
 DEFAULT_KEYS = (
     *("metadata", "schedule", "scheduleTimezone", "partitions", "automation"),
-    *("retry", "sparkConf", "streaming"),
+    *("retry", "sparkConf", "streaming", "quarantine"),
 )
 """Keys of a pipeline that it may have beside `methods`."""
 _OF_ITS_OWN = ("name", "mode", "description", "variables", "forEach", "steps")
@@ -41,6 +48,7 @@ _BY_KEY: Mapping[str, type[BaseModel] | None] = {
     "retry": Retry,
     "sparkConf": None,
     "streaming": StreamingOptions,
+    "quarantine": QuarantineOptions,
 }
 
 

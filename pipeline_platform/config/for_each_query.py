@@ -19,8 +19,9 @@ from pipeline_platform.config.for_each import for_each_place
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.inline_secrets import exposed_secrets
 from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.project_files import project_file
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.variables import Variable, VariableValue, declared_variables, text_of, typed, wrong_value
 from pipeline_platform.exceptions import PipelineExecutionException
 

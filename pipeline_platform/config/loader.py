@@ -22,11 +22,11 @@ from pipeline_platform.config.environments import ENVIRONMENTS_FILE, ChosenEnvir
 from pipeline_platform.config.for_each import for_each_of, merged, without_variables
 from pipeline_platform.config.for_each_query import ItemsQuery, items_query
 from pipeline_platform.config.in_environment import in_environment
+from pipeline_platform.config.method_registry import MethodRegistry, Methods
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.production import Production
 from pipeline_platform.config.reader import Reader
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import MethodRegistry, Methods
 from pipeline_platform.config.variables import Variable, VariableValue, declared_variables
 from pipeline_platform.exceptions import PipelineConfigurationException
 

@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig, StepType
+from pipeline_platform.config.method_registry import MethodRegistry
+from pipeline_platform.config.step import STEP_TYPES, StepConfig, StepType
 
 KINDS: Mapping[StepType, str] = {
     "extract": "Reads a dataset; its frame becomes the primary one.",

@@ -12,11 +12,12 @@ from pipeline_platform.config.documents.document import Document, DocumentError,
 from pipeline_platform.config.for_each import for_each_of
 from pipeline_platform.config.for_each_item import Item
 from pipeline_platform.config.graph import Draft, step_names
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.reader import Reader
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import STEP_TYPES, Methods, StepType
+from pipeline_platform.config.step import STEP_TYPES, StepType
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.dagster_names import PIPELINE_NAME, dagster_owner, dagster_team, reserved_name
+from pipeline_platform.config.durations import Duration, duration_of
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.schedule import Cron, TimeZone
 from pipeline_platform.config.spark_limits import SparkSettings
@@ -91,6 +93,28 @@ class StreamingOptions(FormatModel):
     `PIPELINE_PLATFORM_STREAM_GROUP_SIZE` says otherwise."""
 
 
+class QuarantineOptions(FormatModel):
+    """How many rows may be in quarantine, and for how long."""
+
+    max_rows: Natural | None = None
+    """More rows in the quarantines of the pipeline fail the check `quarantine` in Dagster."""
+    max_age: Duration | None = None
+    """A row that has been there for longer, such as `7 days`, fails it too."""
+    keep: Duration | None = None
+    """Rows are deleted after this time, such as `90 days`, when a run puts rows into the same table. By default they
+    are kept for ever."""
+
+    @property
+    def kept(self) -> timedelta | None:
+        """How long rows are kept; None for ever."""
+        return duration_of(self.keep) if self.keep is not None else None
+
+    @property
+    def oldest(self) -> timedelta | None:
+        """How long a row may be there; None for ever."""
+        return duration_of(self.max_age) if self.max_age is not None else None
+
+
 def _name(value: str) -> str:
     mistake = reserved_name(value.replace("-", "_"))
     if mistake is not None:
@@ -164,6 +188,8 @@ class PipelineKeys(FormatModel):
     """Spark session settings for this pipeline only."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
+    quarantine: QuarantineOptions = QuarantineOptions()
+    """Limits of the rows in quarantine, for the check of that name in Dagster, and how long they are kept."""
 
     @property
     def cron(self) -> str | None:

@@ -12,10 +12,11 @@ from pydantic import BaseModel
 
 from pipeline_platform.config.defaults import DEFAULT_KEYS, DEFAULTS_FILE
 from pipeline_platform.config.environments import ENVIRONMENTS_FILE, EnvironmentKeys
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.methods import KINDS, description_of, example_of, json_text, methods_of, names_of
 from pipeline_platform.config.pipeline_keys import PipelineKeys
 from pipeline_platform.config.schema import PropertySchema
-from pipeline_platform.config.step import STEP_TYPES, MethodRegistry, StepConfig
+from pipeline_platform.config.step import STEP_TYPES, StepConfig
 from pipeline_platform.config.templates import TemplateKeys
 
 _INTRODUCTION = """\

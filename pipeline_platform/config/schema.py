@@ -20,6 +20,7 @@ from pipeline_platform.config.dagster_names import PIPELINE_NAME
 from pipeline_platform.config.defaults import DEFAULT_KEYS
 from pipeline_platform.config.editor_snippets import PIPELINES, config_snippet, step_snippets
 from pipeline_platform.config.environments import EnvironmentsFile
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.methods import (
     KINDS,
     description_of,
@@ -30,7 +31,7 @@ from pipeline_platform.config.methods import (
     summary_of,
 )
 from pipeline_platform.config.pipeline_keys import PipelineKeys
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.config.templates import TEMPLATE_KEYS, TemplateKeys
 from pipeline_platform.config.variables import VARIABLE_NAME
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline_platform.config.defaults import Defaults
 from pipeline_platform.config.environments import ChosenEnvironment, asked_environment, chosen_environment
+from pipeline_platform.config.method_registry import MethodRegistry, Methods
 from pipeline_platform.config.production import Production
-from pipeline_platform.config.step import MethodRegistry, Methods
 from pipeline_platform.config.templates import Templates
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
@@ -12,7 +12,6 @@ from pydantic import PrivateAttr, ValidationError
 
 from pipeline_platform.config.contracts.promises import Promises
 from pipeline_platform.config.contracts.table import KeptContract
-from pipeline_platform.config.failed_plugin import FailedPlugin
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.format_model import FormatModel
 from pipeline_platform.config.placeholders import VariableError, has_only_bounds, partition_parts, substitute_all
@@ -327,34 +326,6 @@ def _without_passwords(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_passwords(item) for item in cast("list[Any]", value)]
     return redact_urls(value) if isinstance(value, str) else value
-
-
-Methods = Mapping[StepType, Mapping[str, type[StepConfig]]]
-"""Methods by step type and by name, aliases included."""
-
-
-@dataclass(frozen=True)
-class MethodRegistry(Methods):
-    """The methods that a step may name, and what is known of names that none has.
-
-    Args:
-        methods: By step type and by name.
-        misnomers: What to write in place of a name that people try, by that name in lower case.
-        failed: Plug-ins that are left out.
-    """
-
-    methods: Methods
-    misnomers: Mapping[str, str] = field(default_factory=dict[str, str])
-    failed: tuple[FailedPlugin, ...] = ()
-
-    def __getitem__(self, step_type: StepType) -> Mapping[str, type[StepConfig]]:
-        return self.methods[step_type]
-
-    def __iter__(self) -> Iterator[StepType]:
-        return iter(self.methods)
-
-    def __len__(self) -> int:
-        return len(self.methods)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,8 @@ class Traits:
         can_be_continuous: Load: Spark can hand rows on to the sink one by one.
         needs_own_jvm: Load: part of it is done in a JVM of this process, so that a run with it does not use the
             machine's Spark server.
+        loads_once: Load: a load that is repeated under its load id, in another process and later, changes nothing.
+            Without this, no quarantine is replayed into it.
     """
 
     is_stream: bool = False
@@ -74,3 +76,4 @@ class Traits:
     remembers_rows: bool = False
     can_be_continuous: bool = False
     needs_own_jvm: bool = False
+    loads_once: bool = False

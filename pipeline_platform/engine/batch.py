@@ -24,6 +24,7 @@ from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
 from pipeline_platform.engine.in_environment import begin_as_production, reading_what_is_there
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
+from pipeline_platform.engine.scope import Replayed
 from pipeline_platform.engine.settled import settled
 from pipeline_platform.engine.spark.compilers import remember
 from pipeline_platform.engine.spark.session import pipeline_settings
@@ -60,6 +61,7 @@ class BatchRun:
         say: Told in words what is being done now, and how far it is.
         say_seconds: Between two words on how far it is.
         partition: What is loaded; only of a pipeline with partitions, which can't do without.
+        replayed: Rows of a quarantine, which are loaded in place of what the steps before read; of a stream, too.
     """
 
     pipeline: PipelineConfig
@@ -73,6 +75,7 @@ class BatchRun:
     say: Callable[[str], None] = noop_listener
     say_seconds: float = 10.0
     partition: Partition | None = None
+    replayed: Replayed | None = None
 
     def __post_init__(self) -> None:
         keys = self.partition.keys if self.partition is not None else ()
@@ -88,7 +91,7 @@ class BatchRun:
             ValidationException: Rows broke a rule that stops the run.
             PipelineException: A step failed; it names the step.
         """
-        if self.pipeline.mode != "batch":
+        if self.pipeline.mode != "batch" and self.replayed is None:
             raise PipelineConfigurationException(
                 "a streaming pipeline can't be run as a batch",
                 location=self.pipeline.location,
@@ -108,8 +111,7 @@ class BatchRun:
             raise PipelineCancelledException(
                 error.message,
                 location=self.pipeline.location,
-                hint=f"to continue, run it again with the load id {self.load_name} (in Dagster: re-execute the run); "
-                "what was loaded already is not loaded twice",
+                hint=self._how_to_continue(),
             ) from error.__cause__
         finally:
             is_whole = self.record.status == "COMPLETED" and self.selection is None
@@ -120,6 +122,14 @@ class BatchRun:
     def load_name(self) -> str:
         """The load id that a run has to be given to be a repetition of this one."""
         return self.load_id or self.run_id
+
+    def _how_to_continue(self) -> str:
+        if self.replayed is not None:
+            return "to continue, replay again; what was loaded already is not loaded twice"
+        return (
+            f"to continue, run it again with the load id {self.load_name} (in Dagster: re-execute the run); what was "
+            "loaded already is not loaded twice"
+        )
 
     def has_loaded(self) -> bool:
         """Whether any load is done, in this attempt or an earlier one."""
@@ -141,9 +151,9 @@ class BatchRun:
                 self.credentials or RunCredentials.from_environment(self.run_id, self.pipeline.location)
             ) as credentials,
         ):
-            needed = needed_steps(self.pipeline, self.selection)
+            needed = self._needed()
             pipeline = self.pipeline.resolve(needed, self.partition)
-            for attempt in _attempts(pipeline.retry, stop, self._try_again):
+            for attempt in attempts(pipeline.retry, stop, self._try_again):
                 with attempt:
                     self.record.attempts += 1
                     self._cloned += begin_as_production(pipeline, self.spark, credentials, needed)
@@ -151,6 +161,13 @@ class BatchRun:
                     read = settled(there, self.spark, credentials, needed)
                     while (more := self._attempt(read, needed, credentials, stop)) is not None:
                         read = more
+
+    def _needed(self) -> set[int]:
+        if self.replayed is None:
+            return needed_steps(self.pipeline, self.selection)
+        # The quarantine may be beside a load that is not repeated.
+        loads = {step.index for step in self.pipeline.steps if step.type == "load"}
+        return (set(self.replayed.steps) | loads) - {self.replayed.head}
 
     def _attempt(
         self, pipeline: PipelineConfig, needed: Set[int], credentials: RunCredentials, stop: CancellationToken
@@ -160,7 +177,15 @@ class BatchRun:
         self._step = "planning"
         self.say(self._step)
         try:
-            planned = plan(pipeline, self.spark, self.load_name, credentials, self.selection, partition=self.partition)
+            planned = plan(
+                pipeline,
+                self.spark,
+                self.load_name,
+                credentials,
+                self.selection,
+                partition=self.partition,
+                replayed=self.replayed,
+            )
             self.record.hints = [*self._cloned, *planned.hints]
             for metrics in execute(planned, stop, self._listen):
                 self.record.steps[metrics.index] = metrics
@@ -185,7 +210,14 @@ class BatchRun:
         )
 
 
-def _attempts(retry: Retry, stop: CancellationToken, told: Callable[[RetryCallState], None]) -> Retrying:
+def attempts(retry: Retry, stop: CancellationToken, told: Callable[[RetryCallState], None]) -> Retrying:
+    """The attempts at what may fail for a transient reason.
+
+    Args:
+        retry: How many there are, and when.
+        stop: Looked at while the next one is waited for.
+        told: Told before that.
+    """
     wait: wait_base = (
         wait_fixed(retry.delay_seconds)
         if retry.backoff == "constant"

@@ -25,7 +25,7 @@ from pipeline_platform.engine.quarantine import (
     plan_quarantines,
     unstorable_rows,
 )
-from pipeline_platform.engine.scope import MicroBatch, RunScope
+from pipeline_platform.engine.scope import MicroBatch, Replayed, RunScope
 from pipeline_platform.engine.step_credentials import credentials_for
 from pipeline_platform.engine.table_facts import table_facts
 from pipeline_platform.engine.validation import ValidationBlock, plan_block
@@ -79,6 +79,7 @@ def plan(
     partition: Partition | None = None,
     *,
     writes: bool = True,
+    replayed: Replayed | None = None,
 ) -> Plan:
     """Build every frame and hold every sink against it; nothing is written.
 
@@ -91,6 +92,7 @@ def plan(
         micro_batch: For a stream: what is loaded. What is no stream is read anew for each of them.
         partition: For a pipeline with partitions: what is loaded, as its placeholders have been replaced.
         writes: Whether the run will write anything; without this, no quarantine is held against its table.
+        replayed: Rows of a quarantine: what is loaded in place of what the steps before read.
 
     Returns:
         The plan, which keeps frames until its `persisted` is closed.
@@ -98,10 +100,12 @@ def plan(
     Raises:
         PipelineException: A step can't be planned; it names the step.
     """
-    needed = needed_steps(pipeline, selection)
+    needed = set(replayed.steps) if replayed is not None else needed_steps(pipeline, selection)
     if micro_batch is not None:
         needed -= pipeline.shape.streamed - {pipeline.shape.head}
-    scope = RunScope(pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition, writes)
+    scope = RunScope(
+        pipeline, selection, frozenset(needed), credentials, load_id, micro_batch, partition, writes, replayed
+    )
     frames: dict[int, PlannedFrame] = {}
     actions: list[PlannedBlock | PlannedLoad] = []
     hints: list[str] = []
@@ -115,9 +119,10 @@ def plan(
             with error_context(step):
                 match step.config:
                     case Extract() | Transform():
-                        increment = read_new_files(scope, step, spark)
+                        is_replayed = scope.is_replayed(step)
+                        increment = read_new_files(scope, step, spark) if not is_replayed else None
                         given = increment.frame if increment else _given_frame(scope, step, frames, spark, persisted)
-                        if increment is None:
+                        if increment is None and not is_replayed:
                             increment = read_increment(scope, step, given, persisted)
                         if increment is not None:
                             given, moves[increment.load] = increment.frame, increment.move
@@ -172,8 +177,7 @@ def _given_frame(
 ) -> DataFrame:
     """What a step reads or makes, as its method gives it."""
     config = step.config
-    if scope.micro_batch is not None and step.index == scope.pipeline.shape.head:
-        frame = scope.micro_batch.frame
+    if (frame := scope.given) is not None and step.index == scope.head:
         # Otherwise its source would be read for each of them, and its rows counted.
         is_read_again = sum(other.type in ("validate", "load") for other in scope.pipeline.steps) > 1
         return _keep(frame, persisted) if is_read_again else frame
@@ -189,12 +193,11 @@ def _plan_frame(
     config = step.config
     assert isinstance(config, FrameOutput)
     lineage: Lineage = {}
-    is_head = scope.micro_batch is not None and step.index == scope.pipeline.shape.head
-    if isinstance(config, Transform) and not is_head:
+    if isinstance(config, Transform) and step.index != scope.head:
         lineage = _lineage(step, config, {index: one.frame for index, one in planned.items()}, frame)
     observation: RowCountObservation | None = None
     bad_records: PlannedBadRecords | None = None
-    if isinstance(config, Extract):
+    if isinstance(config, Extract) and not scope.is_replayed(step):
         frame, bad_records = _without_bad_records(scope, step, config, frame, persisted)
         if config.counts_malformed():
             # The mark is gone once the records have been let through; those are the rows of the step too.
@@ -323,7 +326,7 @@ def _plan_block(
 
 def _carrying_load(scope: RunScope, block: ValidationBlock, frames: Iterable[PlannedFrame]) -> Step | None:
     """The load that can carry out a block, by failing at a row that breaks a rule; None if there is none."""
-    if scope.micro_batch is not None or scope.partition is not None or not block.stops_at_a_row():
+    if scope.given is not None or scope.partition is not None or not block.stops_at_a_row():
         return None
     last = block.validations[-1].step
     load = next((step for step in scope.pipeline.after(last) if step.index in scope.needed), None)

@@ -4,58 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
-
-from sqlglot import exp
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.table_writers import quarantine_beside_sink
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.quarantine_rows import (
+    OWN_COLUMNS,
+    PARTITION,
+    QUARANTINED_AT,
+    STEP,
+    forget_old_rows,
+    quarantine_mark,
+    sql_text,
+)
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
-from pipeline_platform.engine.validation import ValidationBlock, taken_by
-from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.engine.validation import TAKEN_BY, ValidationBlock, taken_by
+from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.partition_rows import PartitionRows
 from pipeline_platform.steps.load import LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
-
-
-STEP = "_step"
-"""Column of a quarantine table of a pipeline with partitions: the pipeline and the step that put the row there."""
-PARTITION = "_partition"
-"""Column of such a table: the partition, or the range of them, that was loaded then."""
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 
 @dataclass(frozen=True)
 class _QuarantineLoad:
-    """The load of a step's quarantine.
+    """The load of the quarantine of a step, or of several with one table.
 
     Args:
         config: How it is written.
         run: As which load.
-        marks: For a pipeline with partitions: by column, what each row is given.
+        partition: For a pipeline with partitions: what is loaded.
+        keep: How long rows are kept; None for ever.
+        marks: What the rows of each step are marked with.
     """
 
     config: ToDeltaLake
     run: LoadRun
-    marks: Mapping[str, str]
+    partition: str | None
+    keep: timedelta | None
+    marks: Sequence[str]
 
     @property
     def uri(self) -> str:
         """The table."""
         return self.config.dataset().uri
 
-    def prepared(self, rows: DataFrame) -> PreparedLoad:
-        """The load of these rows, held against the table."""
+    def prepared(self, rows: DataFrame, takers: Sequence[int] = ()) -> PreparedLoad:
+        """The load of these rows, held against the table.
+
+        Args:
+            rows: The rows; of a validation block all that it took out.
+            takers: Of the block: the steps that the marks are of.
+
+        Raises:
+            PipelineExecutionException: They have a column that a quarantine has for itself.
+        """
         from pyspark.sql import functions as F
 
-        marked = rows.withColumns({name: F.lit(value) for name, value in self.marks.items()}) if self.marks else rows
-        return self.config.prepare(marked, self.run)
+        taken = [name for name in rows.columns if name.lower() in OWN_COLUMNS]
+        if taken:
+            raise PipelineExecutionException(
+                f"the frame has a column '{taken[0]}', and a quarantine has one of that name for itself",
+                hint="rename the column before this step; if a quarantine is what is read, leave it out",
+            )
+        of_each = [
+            F.when(F.col(TAKEN_BY) == taker, F.lit(mark)) for taker, mark in zip(takers, self.marks, strict=False)
+        ]
+        added = {STEP: F.coalesce(*of_each) if takers else F.lit(self.marks[0]), QUARANTINED_AT: F.current_timestamp()}
+        if self.partition is not None:
+            added[PARTITION] = F.lit(self.partition)
+        marked = rows.withColumns(added)
+        return self.config.prepare(taken_by(marked, takers) if takers else marked, self.run)
+
+    def forget_old(self, spark: SparkSession) -> None:
+        """Delete what is kept no longer; see `forget_old_rows`."""
+        if self.keep is not None:
+            forget_old_rows(spark, self.config.place(self.run.credentials), self.marks, self.keep)
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,8 @@ class PlannedQuarantine:
             PipelineException: The table can't be written; it names the step.
         """
         with error_context(self.step):
-            self.load.prepared(taken_by(violators, self.takers)).write()
+            self.load.prepared(violators, self.takers).write()
+        self.load.forget_old(violators.sparkSession)
 
 
 @dataclass(frozen=True)
@@ -89,7 +121,13 @@ class PlannedBadRecords:
 
     step: Step
     prepared: PreparedLoad
-    uri: str
+    load: _QuarantineLoad
+    spark: SparkSession
+
+    @property
+    def uri(self) -> str:
+        """The table."""
+        return self.load.uri
 
     def write(self) -> int | None:
         """Write them, and say how many there are.
@@ -98,7 +136,9 @@ class PlannedBadRecords:
             PipelineException: The table can't be written; it names the step.
         """
         with error_context(self.step):
-            return self.prepared.write().rows
+            rows = self.prepared.write().rows
+        self.load.forget_old(self.spark)
+        return rows
 
 
 def write_bad_records(planned: Sequence[PlannedBadRecords]) -> Mapping[int, int | None]:
@@ -144,8 +184,8 @@ def plan_quarantines(scope: RunScope, block: ValidationBlock) -> tuple[PlannedQu
     planned: list[PlannedQuarantine] = []
     for path, steps in by_path.items():
         takers = tuple(step.index for step in steps)
-        load = _quarantine(scope, steps[0], path, block.rows)
-        prepared = load.prepared(taken_by(block.violators(), takers))
+        load = _quarantine(scope, steps, path, block.rows)
+        prepared = load.prepared(block.violators(), takers)
         planned.append(PlannedQuarantine(steps[0], load, takers, prepared))
     return tuple(planned)
 
@@ -165,8 +205,8 @@ def plan_bad_records(
     Raises:
         PipelineException: The table can't take the rows, or nothing says where they are to go.
     """
-    load = _quarantine(scope, step, path or _beside_sink(scope.pipeline, step), rows)
-    return PlannedBadRecords(step, load.prepared(records), load.uri)
+    load = _quarantine(scope, [step], path or _beside_sink(scope.pipeline, step), rows)
+    return PlannedBadRecords(step, load.prepared(records), load, records.sparkSession)
 
 
 def unstorable_rows(frame: DataFrame, reason: Column) -> DataFrame:
@@ -186,27 +226,30 @@ def unstorable_rows(frame: DataFrame, reason: Column) -> DataFrame:
     return frame.filter(reason.isNotNull()).select(*fields, reason.alias("reason"))
 
 
-def _quarantine(scope: RunScope, step: Step, path: str, rows: PartitionRows | None) -> _QuarantineLoad:
-    """The load of a step's quarantine, which replaces what the step had put there of the same partition."""
+def _quarantine(scope: RunScope, steps: Sequence[Step], path: str, rows: PartitionRows | None) -> _QuarantineLoad:
+    """The load of the quarantine of these steps, which replaces what they had put there of the same partition."""
     config = ToDeltaLake(path=path, mode="append", merge_schema=True)
-    name = f"{scope.pipeline.name}-{step.name}-quarantine"
-    steps = (other for other in scope.pipeline.steps if other.index in scope.needed)
-    credentials = credentials_of_bucket(scope.credentials, steps, config.uri())
-    run = scope.load_run(step, name, credentials, "/quarantine")
-    if scope.partition is None:
-        return _QuarantineLoad(config, run, {})
-    marks = {STEP: f"{scope.pipeline.name}/{step.name}", PARTITION: scope.partition.load_key}
-    if (columns := config.columns(credentials)) is None or set(marks) <= set(columns):
-        config = config.model_copy(update={"mode": "overwrite", "replace_where": _earlier_rows(marks, rows)})
-    return _QuarantineLoad(config, run, marks)
+    name = f"{scope.pipeline.name}-{steps[0].name}-quarantine"
+    needed = (other for other in scope.pipeline.steps if other.index in scope.needed)
+    credentials = credentials_of_bucket(scope.credentials, needed, config.uri())
+    run = scope.load_run(steps[0], name, credentials, "/quarantine")
+    marks = [quarantine_mark(scope.pipeline, step) for step in steps]
+    partition = scope.partition.load_key if scope.partition is not None else None
+    if partition is not None and (
+        (columns := config.columns(credentials)) is None or {STEP, PARTITION} <= set(columns)
+    ):
+        earlier = _earlier_rows(marks, partition, rows)
+        config = config.model_copy(update={"mode": "overwrite", "replace_where": earlier})
+    return _QuarantineLoad(config, run, partition, scope.pipeline.quarantine.kept, marks)
 
 
-def _earlier_rows(marks: Mapping[str, str], rows: PartitionRows | None) -> str:
+def _earlier_rows(marks: Sequence[str], partition: str, rows: PartitionRows | None) -> str:
     """A condition for what an earlier run put there of the rows that this one looks at."""
-    step, partition = (f"{name} = {exp.Literal.string(value).sql(dialect='spark')}" for name, value in marks.items())
+    of_steps = f"{STEP} IN ({', '.join(map(sql_text, marks))})"
+    of_partition = f"{PARTITION} = {sql_text(partition)}"
     if rows is None:
-        return f"{step} AND {partition}"
-    return f"{step} AND (({rows.spark_sql()}) OR ({quoted(rows.column)} IS NULL AND {partition}))"
+        return f"{of_steps} AND {of_partition}"
+    return f"{of_steps} AND (({rows.spark_sql()}) OR ({quoted(rows.column)} IS NULL AND {of_partition}))"
 
 
 def _beside_sink(pipeline: PipelineConfig, step: Step) -> str:

@@ -44,6 +44,21 @@ class MicroBatch:
 
 
 @dataclass(frozen=True)
+class Replayed:
+    """Rows of a quarantine, which take the way once more that they were taken out of.
+
+    Args:
+        frame: The rows.
+        head: Index of the step whose frame they stand in for.
+        steps: Indices of the steps that are run, that one included.
+    """
+
+    frame: DataFrame
+    head: int
+    steps: frozenset[int]
+
+
+@dataclass(frozen=True)
 class RunScope:
     """What of a pipeline is run, and as which load.
 
@@ -56,6 +71,7 @@ class RunScope:
         micro_batch: What of a stream is loaded; None in a batch pipeline.
         partition: What a pipeline with partitions loads; None for any other.
         writes: Whether anything is written; not even to a quarantine where somebody only looks at rows.
+        replayed: Rows of a quarantine that are loaded; None in any other run.
     """
 
     pipeline: PipelineConfig
@@ -66,16 +82,37 @@ class RunScope:
     micro_batch: MicroBatch | None = None
     partition: Partition | None = None
     writes: bool = True
+    replayed: Replayed | None = None
+
+    @property
+    def given(self) -> DataFrame | None:
+        """The rows that stand in for those of the step `head`; None where every step reads or makes its own."""
+        given = self.micro_batch or self.replayed
+        return given.frame if given is not None else None
+
+    @property
+    def head(self) -> int | None:
+        """Index of the step whose rows are given; None if those of none are."""
+        if self.replayed is not None:
+            return self.replayed.head
+        return self.pipeline.shape.head if self.micro_batch is not None else None
+
+    def is_replayed(self, step: Step) -> bool:
+        """Whether rows of a quarantine stand in for those of a step, as they were once it had let them through."""
+        return self.replayed is not None and step.index == self.replayed.head
 
     @property
     def streamed(self) -> Set[int]:
-        """Indices of the steps that have made the micro-batch; none in a batch pipeline."""
+        """Indices of the steps that have made the rows that are given; none where none are."""
+        if self.replayed is not None:
+            return self.pipeline.upstream_of({self.replayed.head})
         return self.pipeline.shape.streamed if self.micro_batch is not None else frozenset[int]()
 
     def count_source(self, step: Step) -> Step:
         """The step of the scope whose count is also this step's."""
         source = count_source(self.pipeline, step)
-        return self.pipeline.steps[self.pipeline.shape.head] if source.index in self.streamed else source
+        head = self.head
+        return self.pipeline.steps[head] if head is not None and source.index in self.streamed else source
 
     def counting_note(self, step: Step) -> str | None:
         """Why a step's rows are not counted, or None if they are."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 REASONS = "_violations"
 """Column of a quarantine table: the rules that the row broke."""
-_TAKEN_BY = f"{HELPER_PREFIX}taken_by"
+TAKEN_BY = f"{HELPER_PREFIX}taken_by"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ValidationBlock:
         return self.flagged.filter(any_flag(self._quarantine_flags())).select(
             *map(quoted, self.columns),
             F.array_compact(F.array(*reasons)).alias(REASONS),
-            F.coalesce(*takers).alias(_TAKEN_BY),
+            F.coalesce(*takers).alias(TAKEN_BY),
         )
 
     def metrics(self, *, picks_all: bool = False) -> list[Column]:
@@ -204,7 +204,7 @@ def taken_by(violators: DataFrame, steps: Collection[int]) -> DataFrame:
     """
     from pyspark.sql import functions as F
 
-    return violators.filter(F.col(_TAKEN_BY).isin(*steps)).drop(_TAKEN_BY)
+    return violators.filter(F.col(TAKEN_BY).isin(*steps)).drop(TAKEN_BY)
 
 
 def plan_block(

@@ -24,6 +24,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException, Pipelin
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.metadata import check_result
 from pipeline_platform.orchestration.project import pipeline_files
+from pipeline_platform.orchestration.quarantine_check import reported_quarantine
 from pipeline_platform.orchestration.results import failing_as_dagster_does
 from pipeline_platform.orchestration.run_events import RunEvents
 from pipeline_platform.orchestration.streams import LOCK_SECONDS, StreamEvents, is_live, mark_canceling
@@ -223,7 +224,8 @@ class _GroupRun:
         events = RunEvents(self._context, pipeline, shares_run=True)
         events.say("starting the stream")
         view = self._views.now()
-        progress = StreamEvents(self._events.put, events, view, pipeline)
+        check = reported_quarantine(self._context.instance, view, pipeline, self._vault)
+        progress = StreamEvents(self._events.put, events, view, pipeline, check)
         self._told[member.run_id] = _Told(view, pipeline, events, progress)
         return StreamRun(
             pipeline,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline_platform.config.for_each_query import ItemsQuery
 from pipeline_platform.config.loader import require_items
-from pipeline_platform.config.step import Methods
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.variables import VariableValue, text_of
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException, StepLocation

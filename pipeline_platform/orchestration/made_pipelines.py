@@ -20,6 +20,12 @@ from pipeline_platform.orchestration.automation import MODE_TAG
 from pipeline_platform.orchestration.beside import Beside
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import BrokenFile, Project, broken_step
+from pipeline_platform.orchestration.quarantine_check import (
+    QUARANTINE_CHECK,
+    checked_step,
+    has_limits,
+    quarantine_check,
+)
 from pipeline_platform.orchestration.schedules import pipeline_schedule
 from pipeline_platform.orchestration.specs import check_specs, renamed_keys
 from pipeline_platform.orchestration.stream_health import health_check
@@ -129,7 +135,10 @@ def _make(
         pipeline,
         pipeline_assets(view, pipeline, names, translation, op),
         job,
-        [health_check(view, pipeline, names)] if is_supervised(pipeline) else [],
+        [
+            *([health_check(view, pipeline, names)] if is_supervised(pipeline) else []),
+            *([quarantine_check(view, pipeline, names)] if has_limits(pipeline) else []),
+        ],
         [pipeline_schedule(pipeline, cron, job)] if (cron := _cron(pipeline)) is not None else [],
     )
 
@@ -142,7 +151,11 @@ def _cron(pipeline: PipelineConfig) -> str | None:
 def _job(view: AssetView, pipeline: PipelineConfig) -> UnresolvedAssetJobDefinition:
     assets = dg.AssetSelection.assets(*(view.key(pipeline, step) for step in view.steps(pipeline)))
     # A check that is an op of its own, such as that of a stream's health, is no part of the job.
-    checks = dg.AssetSelection.checks(*(spec.key for spec in check_specs(view, pipeline)))
+    keys = [spec.key for spec in check_specs(view, pipeline)]
+    if has_limits(pipeline) and not is_supervised(pipeline):
+        # After the run the rows are there that it has put into quarantine.
+        keys.append(dg.AssetCheckKey(view.key(pipeline, checked_step(view, pipeline)), QUARANTINE_CHECK))
+    checks = dg.AssetSelection.checks(*keys)
     return dg.define_asset_job(  # pyright: ignore[reportUnknownMemberType]
         name=pipeline.asset_prefix,
         selection=assets.without_checks() | checks,

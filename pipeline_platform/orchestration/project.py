@@ -14,10 +14,11 @@ from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.documents.document import Document, DocumentError, Pointer, read_document
 from pipeline_platform.config.environments import Environment
 from pipeline_platform.config.loader import load_pipelines
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.outline import Outline, outline_of, read_outlines
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.shared_tables import clashes
 from pipeline_platform.steps.dataset import Dataset

@@ -26,6 +26,7 @@ from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
 from pipeline_platform.orchestration.project import Project, load_project
+from pipeline_platform.orchestration.quarantine_jobs import quarantine_jobs
 from pipeline_platform.orchestration.replaced_tables import replaced_tables
 from pipeline_platform.orchestration.specs import external_specs
 from pipeline_platform.orchestration.stream_groups import group_names, group_size
@@ -135,7 +136,12 @@ def project_definitions(
             *(check for pipeline in made for check in pipeline.checks),
             *(broken_file_check(broken, names) for broken in broken_files),
         ],
-        jobs=[*jobs.values(), *groups.values(), *(one.job for one in not_loaded if one.job is not None)],
+        jobs=[
+            *jobs.values(),
+            *groups.values(),
+            *(one.job for one in not_loaded if one.job is not None),
+            *quarantine_jobs(view, names, part),
+        ],
         sensors=[
             *([alerts_sensor(sensor_status(project.environment))] if name is None else []),
             *([streams_sensor(view, streams, jobs, groups, part)] if streams or has_orphans(project) else []),

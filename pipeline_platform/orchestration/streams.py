@@ -14,6 +14,7 @@ from pipeline_platform.metrics.run import SchemaChangeMetrics, StepMetrics
 from pipeline_platform.metrics.stream import StreamProgress, StreamTotals
 from pipeline_platform.orchestration.asset_view import AssetView
 from pipeline_platform.orchestration.metadata import schema_observation, stream_metadata
+from pipeline_platform.orchestration.quarantine_check import reported_quarantine
 from pipeline_platform.orchestration.results import (
     Result,
     check_results,
@@ -60,7 +61,8 @@ def stream_results(
     from pipeline_platform.engine.streaming.stream import StreamRun
 
     events = RunEvents(context.op_execution_context, pipeline)
-    progress = StreamEvents(context.log_event, events, view, pipeline)
+    check = reported_quarantine(context.instance, view, pipeline, vault)
+    progress = StreamEvents(context.log_event, events, view, pipeline, check)
     with failing_as_dagster_does(context):
         try:
             pipeline.require_ready()
@@ -100,6 +102,7 @@ class StreamEvents:
         events: Of the run.
         view: Which steps are assets.
         pipeline: The stream's.
+        check: Called each time the sinks are materialized while it runs.
     """
 
     def __init__(
@@ -108,8 +111,10 @@ class StreamEvents:
         events: RunEvents,
         view: AssetView,
         pipeline: PipelineConfig,
+        check: Callable[[], None] | None = None,
     ) -> None:
         self._log = log
+        self._check = check
         self._events = events
         self._sinks = {step.index: view.key(pipeline, step) for step in pipeline.steps if step.type == "load"}
         self.latest: dict[int, StepMetrics] = {}
@@ -159,6 +164,8 @@ class StreamEvents:
                     "stream/rows": self._totals.rows,
                 }
                 self._log(dg.AssetMaterialization(asset_key=sink, metadata=metadata))
+            if self._check is not None:
+                self._check()
 
 
 def is_live(instance: dg.DagsterInstance, run_id: str) -> bool:

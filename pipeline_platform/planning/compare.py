@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Methods
 from pipeline_platform.engine.spark.session import session_for
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.planning.changes import Change, ChangePlan, Reader, Severity

@@ -7,9 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.plan import plan

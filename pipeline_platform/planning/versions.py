@@ -8,9 +8,10 @@ from pathlib import Path
 
 from pipeline_platform.config.config_error import ConfigError, refused
 from pipeline_platform.config.loader import load_pipelines
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import Step
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import Project, pipeline_files, side_by_side
 from pipeline_platform.planning.normal_form import step_form

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -84,6 +84,16 @@ class Transform(FrameInput, FrameOutput):
             output: Column names of the output.
         """
         return same_named(columns, output)
+
+    def makes_rows_of(self, inputs: Set[str | None]) -> bool:
+        """Whether each row that comes out is made of a row of these inputs, which are not all.
+
+        Then of some of their rows come the rows that would come of these among all. Asked of one that is not stateful.
+
+        Args:
+            inputs: Their registered names; None for the primary frame.
+        """
+        return False
 
     def expressions(self) -> Mapping[str, str]:
         """What computes the columns that are no column of an input, in SQL, as people are shown it."""

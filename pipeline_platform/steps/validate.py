@@ -217,6 +217,12 @@ class Validate(FrameInput):
         """
         return ()
 
+    def judges_whole_frame(self) -> bool:
+        """Whether it has a rule about the number of rows, or about what they measure all together."""
+        own = type(self)
+        is_measured = own.count_results is not Validate.count_results or own.measures is not Validate.measures
+        return is_measured or bool(self.loads_compared())
+
     def count_results(self, rows: int) -> Sequence[RuleResult]:
         """Results that the number of rows gives."""
         return ()

@@ -21,9 +21,10 @@ from pipeline_platform.config.documents.document import (
 from pipeline_platform.config.format_errors import FormatError, format_errors
 from pipeline_platform.config.loader import load_pipeline, variables_of
 from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import Methods, Step, StepType
+from pipeline_platform.config.step import Step, StepType
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.engine.preview import preview_steps
 from pipeline_platform.exceptions import PipelineConfigurationException

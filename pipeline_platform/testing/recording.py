@@ -11,9 +11,10 @@ from typing import Any
 
 from pipeline_platform.config.config_error import nearest
 from pipeline_platform.config.documents.document import Document, DocumentError, parse_document, read_document
+from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.step import Methods, Step
+from pipeline_platform.config.step import Step
 from pipeline_platform.engine.spark.server import SERVER_VARIABLE, Use
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException, ValidationException
 from pipeline_platform.testing.carrying_out import carry_out, looker_of

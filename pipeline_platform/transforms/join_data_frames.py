@@ -117,6 +117,23 @@ class JoinDataFrames(Transform):
     def traits(self) -> Traits:
         return Traits(is_stateful=False, is_join=True, has_limit=False, sets_watermark=bool(self.watermarks))
 
+    def makes_rows_of(self, inputs: Set[str | None]) -> bool:
+        first, *others = self.input_data_frames
+        is_made = first in inputs
+        for name, kind in zip(others, self._types(), strict=True):
+            match kind:
+                case "inner" | "cross":
+                    is_made = is_made or name in inputs
+                case "left" | "semi":
+                    pass
+                case "right":
+                    is_made = name in inputs
+                case "full":
+                    is_made = is_made and name in inputs
+                case "anti":
+                    is_made = is_made and name not in inputs
+        return is_made
+
     def state_error(self, streams: Set[str | None]) -> tuple[str, str] | None:
         without = sorted(name for name in streams if name is not None and name not in self.watermarks)
         if len(streams) < 2 or not without:

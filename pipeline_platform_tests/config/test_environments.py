@@ -10,10 +10,11 @@ import pytest
 
 from pipeline_platform.config.environments import ENVIRONMENT_VARIABLE
 from pipeline_platform.config.loader import load_pipeline, load_pipelines
+from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.shared_files import SharedFiles
-from pipeline_platform.config.step import MethodRegistry, StepConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.orchestration.project import load_project
 from pipeline_platform.registry import method_registry

@@ -172,7 +172,7 @@ def test_whatever_a_method_of_another_package_raises_is_a_mistake_in_the_file():
     from pydantic import model_validator
 
     from pipeline_platform.config.loader import parse_pipeline
-    from pipeline_platform.config.step import Methods
+    from pipeline_platform.config.method_registry import Methods
     from pipeline_platform.exceptions import PipelineConfigurationException
     from pipeline_platform.steps.extract import Extract
 

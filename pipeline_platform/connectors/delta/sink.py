@@ -238,6 +238,7 @@ class ToDeltaLake(Load, S3Options):
             replaces_partitions=True,
             remembers_rows=self.mode != "applyChanges",
             needs_own_jvm=self.catalog_table is not None,
+            loads_once=True,
         )
 
     def folder(self) -> str | None:

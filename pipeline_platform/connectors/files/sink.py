@@ -142,7 +142,7 @@ class WritesFiles(Load, S3Options):
         return None
 
     def traits(self) -> Traits:
-        return Traits(reports_rows=False, fails_whole=True, replaces_partitions=True)
+        return Traits(reports_rows=False, fails_whole=True, replaces_partitions=True, loads_once=True)
 
     def partition_columns(self) -> tuple[str, ...]:
         return tuple(self.partition_by)

@@ -117,7 +117,9 @@ class WritesDatabase(Load, DatabaseOptions):
 
     def traits(self) -> Traits:
         # With a quarantine it takes fewer rows than the frame has.
-        return Traits(reports_rows=not self.quarantines_bad_records(), fails_whole=True, replaces_partitions=True)
+        return Traits(
+            reports_rows=not self.quarantines_bad_records(), fails_whole=True, replaces_partitions=True, loads_once=True
+        )
 
     def quarantines_bad_records(self) -> bool:
         return self.on_malformed == "quarantine"
