@@ -21,6 +21,7 @@ from pipeline_platform.config.documents.document import (
 )
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.maintenance import Maintenance
 from pipeline_platform.config.pipeline_keys import Metadata, PipelineKeys, Retry, StreamingOptions
 from pipeline_platform.config.placeholders import strings_in
 from pipeline_platform.config.project_files import shown_beside
@@ -31,7 +32,7 @@ DEFAULTS_FILE = "defaults.json"
 """The file of a folder that has its defaults."""
 DEFAULT_KEYS = (
     *("metadata", "schedule", "scheduleTimezone", "partitions", "automation"),
-    *("retry", "sparkConf", "streaming"),
+    *("retry", "sparkConf", "streaming", "maintenance"),
 )
 """Keys of a pipeline that it may have beside `methods`."""
 _OF_ITS_OWN = ("name", "mode", "description", "variables", "forEach", "steps")
@@ -41,6 +42,7 @@ _BY_KEY: Mapping[str, type[BaseModel] | None] = {
     "retry": Retry,
     "sparkConf": None,
     "streaming": StreamingOptions,
+    "maintenance": Maintenance,
 }
 
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.dagster_names import PIPELINE_NAME, dagster_owner, dagster_team, reserved_name
+from pipeline_platform.config.maintenance import Maintenance
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.schedule import Cron, TimeZone
 from pipeline_platform.config.spark_limits import SparkSettings
@@ -164,6 +165,9 @@ class PipelineKeys(FormatModel):
     """Spark session settings for this pipeline only."""
     streaming: StreamingOptions = StreamingOptions()
     """How a streaming pipeline is supervised."""
+    maintenance: Maintenance | None = None
+    """How the Delta tables that it writes are kept: small files made large, old files and log entries removed. Without
+    it nobody touches them. See [keep tables](how-to/keep-tables.md)."""
 
     @property
     def cron(self) -> str | None:
