@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pyspark.sql import SparkSession
-
     from rich.status import Status
 
     from pipeline_platform.config.pipeline import PipelineConfig
