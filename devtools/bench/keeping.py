@@ -30,6 +30,7 @@ from pipeline_platform.engine.spark.session import session_beside, spark_session
 from pipeline_platform.engine.streaming.stream import StreamRun
 
 ROWS = 200
+_READ_SECONDS, _COPY_SECONDS = 5, 30
 SCHEMA = "id BIGINT, sensor STRING, value DOUBLE"
 Totals = tuple[int, int]
 
@@ -89,7 +90,9 @@ def _streams(folder: Path, case: str, *, is_merge: bool) -> tuple[PipelineConfig
     table, copy = str(folder / case / "table"), str(folder / case / "copy")
     how = {"mode": "merge", "mergeKeys": ["id"]} if is_merge else {}
     keys = {"mode": "streaming", "streaming": {"checkpointRoot": str(folder / case / "checkpoints")}}
-    source = extract("fromFiles", path=str(folder / "in"), format="json", schema=SCHEMA, maxFilesPerTrigger=1)
+    source = extract(
+        "fromFiles", path=str(folder / "in"), format="json", schema=SCHEMA, options={"maxFilesPerTrigger": "1"}
+    )
     writing = [source, load("toDeltaLake", path=table, trigger="availableNow", **how)]
     reading = [extract("fromDeltaLake", path=table), load("toDeltaLake", path=copy, trigger="availableNow")]
     return (
@@ -137,7 +140,7 @@ def _measured(spark: SparkSession, folder: Path, case: str, every: float, *, is_
         f"{len(seen.errors)}{': ' + seen.errors[0][:200] if seen.errors else ''}",
         f"{before:.2f}",
         f"{after:.2f}",
-        f"{len([*table.rglob('*.parquet')]):,}",
+        f"{len([*table.glob('*.parquet')]):,}",
         f"{totals[0][0]:,}, {same}",
     ]
 
@@ -184,7 +187,7 @@ def _read(table: Path, seen: Seen, over: threading.Event) -> None:
             seen.errors.append(f"{rows} rows became {found}")
         rows = found
 
-    _again_and_again(over, 2, seen, read)
+    _again_and_again(over, _READ_SECONDS, seen, read)
 
 
 def _copy(spark: SparkSession, reader: PipelineConfig, table: Path, seen: Seen, over: threading.Event) -> None:
@@ -192,15 +195,15 @@ def _copy(spark: SparkSession, reader: PipelineConfig, table: Path, seen: Seen, 
         if DeltaTable.is_deltatable(str(table)):
             StreamRun(reader, session_beside(spark, reader.name)).run()
 
-    _again_and_again(over, 7, seen, copy)
+    _again_and_again(over, _COPY_SECONDS, seen, copy)
 
 
 def _totals(table: Path) -> Totals:
     """Rows, and the sum of what tells them apart, by DuckDB."""
     files = DeltaTable(str(table)).file_uris()
-    found = duckdb.connect().sql(f"SELECT count(*), sum(id) FROM read_parquet({files})").fetchone()
-    assert found is not None
-    return int(found[0]), int(found[1])
+    query = f"SELECT count(*), sum(id) FROM read_parquet({files})"
+    [(count, total)] = duckdb.connect().sql(query).fetchall()
+    return int(count), int(total)
 
 
 def _wanted(folder: Path) -> int:
