@@ -45,7 +45,7 @@ def test_a_table_is_maintained_by_an_asset_beside_that_of_its_load(tmp_path: Pat
     assert {key for key, spec in specs.items() if spec.group_name == "maintenance"} == {quarantine, asset}
     # Two pipelines write the table: it is maintained once, and by itself alone at any time.
     assert [dep.asset_key.to_user_string() for dep in specs[asset].deps] == ["day_orders/to_delta_lake"]
-    assert definitions.resolve_assets_def(asset).op.pool == "maintain_day_orders_to_delta_lake"
+    assert definitions.resolve_assets_def(specs[asset].key).op.pool == "maintain_day_orders_to_delta_lake"
     [schedule] = definitions.schedules or ()
     assert isinstance(schedule, dg.ScheduleDefinition)
     assert (schedule.name, schedule.execution_timezone) == ("day_orders_maintenance_schedule", "Europe/Berlin")
