@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -89,8 +90,8 @@ def _write_source(folder: Path, batches: int) -> None:
 
 def _streams(folder: Path, *, is_merge: bool) -> tuple[PipelineConfig, PipelineConfig]:
     table, copy = str(folder / "table"), str(folder / "copy")
-    how = {"mode": "merge", "mergeKeys": ["id"]} if is_merge else {}
-    keys = {"mode": "streaming", "streaming": {"checkpointRoot": str(folder / "checkpoints")}}
+    how: dict[str, Any] = {"mode": "merge", "mergeKeys": ["id"]} if is_merge else {}
+    keys: dict[str, Any] = {"mode": "streaming", "streaming": {"checkpointRoot": str(folder / "checkpoints")}}
     one_file = {"maxFilesPerTrigger": "1"}
     source = extract("fromFiles", path=str(folder / "in"), format="json", schema=SCHEMA, options=one_file)
     writing = [source, load("toDeltaLake", path=table, trigger="availableNow", **how)]
@@ -102,10 +103,11 @@ def _streams(folder: Path, *, is_merge: bool) -> tuple[PipelineConfig, PipelineC
 
 
 def _without(spark: SparkSession, folder: Path) -> list[str]:
+    arrow: Any = pa
     table = folder / "alone"
     for file in sorted((folder / "in").glob("*.json")):
         rows = [json.loads(line) for line in file.read_text().splitlines()]
-        write_deltalake(str(table), pa.Table.from_pylist(rows), mode="append")
+        write_deltalake(str(table), arrow.Table.from_pylist(rows), mode="append")
     began = time.monotonic()
     totals = _totals(table)
     read = time.monotonic() - began

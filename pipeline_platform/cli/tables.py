@@ -54,7 +54,7 @@ def tables(
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
     for broken in project.broken:
-        typer.echo(f"{broken.file} has errors; see: pipeline-platform check {broken.file}", err=True)
+        typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
     with Console(stderr=True).status("looking at the sinks") as status:
         found = list(overview(sinks(project.pipelines), status.update))
     if as_json:

@@ -28,6 +28,10 @@ def job_named(definitions: dg.Definitions, name: str) -> dg.JobDefinition:
     return definitions.resolve_job_def(name)
 
 
+def schedules_of(definitions: dg.Definitions) -> list[dg.ScheduleDefinition]:
+    return [schedule for schedule in definitions.schedules or () if isinstance(schedule, dg.ScheduleDefinition)]
+
+
 def test_a_table_is_maintained_by_an_asset_beside_that_of_its_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     folder, table = tmp_path / "pipelines", tmp_path / "orders"
@@ -46,11 +50,10 @@ def test_a_table_is_maintained_by_an_asset_beside_that_of_its_load(tmp_path: Pat
     # Two pipelines write the table: it is maintained once, and by itself alone at any time.
     assert [dep.asset_key.to_user_string() for dep in specs[asset].deps] == ["day_orders/to_delta_lake"]
     assert definitions.resolve_assets_def(specs[asset].key).op.pool == "maintain_day_orders_to_delta_lake"
-    [schedule] = definitions.schedules or ()
-    assert isinstance(schedule, dg.ScheduleDefinition)
+    [schedule] = schedules_of(definitions)
     assert (schedule.name, schedule.execution_timezone) == ("day_orders_maintenance_schedule", "Europe/Berlin")
     done = job_named(definitions, "day_orders_maintenance").execute_in_process()
-    metadata = {
+    metadata: dict[str, dict[str, Any]] = {
         event.asset_key.to_user_string(): {name: value.value for name, value in event.materialization.metadata.items()}
         for event in done.get_asset_materialization_events()
         if event.asset_key is not None
@@ -69,7 +72,7 @@ def test_defaults_of_a_folder_have_every_table_maintained_and_a_null_takes_one_o
     written(tmp_path, "b", load(tmp_path / "b"), maintenance=None)
     written(tmp_path, "c", load(tmp_path / "c"), maintenance={"schedule": "@weekly"})
     definitions = project_definitions(tmp_path)
-    schedules = {schedule.name: schedule.cron_schedule for schedule in definitions.schedules or ()}  # type: ignore[union-attr]
+    schedules = {schedule.name: schedule.cron_schedule for schedule in schedules_of(definitions)}
     assert schedules == {"a_maintenance_schedule": "@daily", "c_maintenance_schedule": "@weekly"}
     [spec] = [
         spec for spec in definitions.resolve_all_asset_specs() if spec.key.path == ["c", "to_delta_lake", "maintenance"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pipeline_platform.config.uris import normalized_uri
@@ -85,9 +85,9 @@ def _state(sink: Sink) -> SinkState:
         schedule=told.schedule if told is not None else None,
     )
     if sink.kind == "other":
-        return _with(state, note="not looked at: it is in another system")
+        return replace(state, note="not looked at: it is in another system")
     if sink.writer.is_in_several:
-        return _with(
+        return replace(
             state, note="one for each partition, and not looked at", uri=sink.step.config.folder() or state.uri
         )
     try:
@@ -96,18 +96,18 @@ def _state(sink: Sink) -> SinkState:
             return _of_table(state, place) if sink.kind == "delta" else _of_files(state, place)
     # Whatever a store or a table fails at must not hide the others.
     except Exception as error:  # noqa: BLE001
-        return _with(state, error=explained(error, sink.step).message.splitlines()[0])
+        return replace(state, error=explained(error, sink.step).message.splitlines()[0])
 
 
 def _of_table(state: SinkState, place: StorageLocation) -> SinkState:
     table = open_table(place)
     uri = normalized_uri(place.uri)
     if table is None:
-        return _with(state, uri=uri, note="there is no table yet")
+        return replace(state, uri=uri, note="there is no table yet")
     size, last = table_size(table), last_maintenance(place)
     changes = (commit for commit in commits_of(table, place) if is_change(commit))
     newest = next(changes, None)
-    return _with(
+    return replace(
         state,
         uri=uri,
         files=size.files,
@@ -126,17 +126,13 @@ def _of_files(state: SinkState, place: StorageLocation) -> SinkState:
     found = files_below(folder) if folder.exists() else {}
     data = [detail for path, detail in found.items() if not is_hidden(path.removeprefix(base))]
     if not data:
-        return _with(state, note="there are no files yet")
+        return replace(state, note="there are no files yet")
     sizes = [int(detail["size"]) for detail in data]
     small = sum(size < SMALL_BYTES for size in sizes)
-    return _with(
+    return replace(
         state,
         files=len(sizes),
         bytes=sum(sizes),
         small=small if small > 1 else 0,
         loaded=max(changed_at(detail) for detail in data),
     )
-
-
-def _with(state: SinkState, **changes: object) -> SinkState:
-    return SinkState(**{**state.__dict__, **changes})

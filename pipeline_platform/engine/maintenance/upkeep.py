@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
@@ -131,7 +131,7 @@ class Upkeep:
             with _alone(place):
                 kept = self._run(place, dry_run=dry_run)
         seconds = (datetime.now(UTC) - began).total_seconds()
-        return Kept(**{**kept.__dict__, "seconds": round(seconds, 3)})
+        return replace(kept, seconds=round(seconds, 3))
 
     def _run(self, place: StorageLocation, *, dry_run: bool) -> Kept:
         how = self.maintenance or self.sink.maintenance or Maintenance()
@@ -166,7 +166,7 @@ class Upkeep:
         )
         if dry_run:
             old = old_files(place, span)
-            return _with(found, removed_files=len(old), removed_bytes=sizes_of(place, old))
+            return replace(found, removed_files=len(old), removed_bytes=sizes_of(place, old))
         return self._changed(place, how, span, log, found)
 
     def _changed(self, place: StorageLocation, how: Maintenance, span: timedelta, log: DeltaLog, found: Kept) -> Kept:
@@ -189,7 +189,7 @@ class Upkeep:
         file = _record(place)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(record.model_dump_json(), encoding="utf-8")
-        return _with(
+        return replace(
             found,
             version=table.version(),
             after=table_size(table),
@@ -231,10 +231,6 @@ def last_maintenance(place: StorageLocation) -> MaintenanceRecord | None:
 
 def _record(place: StorageLocation) -> UPath:
     return place.path() / _RECORD
-
-
-def _with(kept: Kept, **changes: Any) -> Kept:
-    return Kept(**{**kept.__dict__, **changes})
 
 
 def _remarks(span: timedelta, how: Maintenance) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +27,7 @@ class Maintained(Transform):
     def apply(self, frames: Frames) -> DataFrame:
         table, once = self.table, Path(self.once)
 
-        def maintain(batches: Iterator[Any]) -> Iterator[Any]:
+        def maintain(batches: Iterable[Any]) -> Iterable[Any]:
             from deltalake import DeltaTable
 
             if DeltaTable.is_deltatable(table) and not once.exists():
@@ -57,7 +57,8 @@ def rows_of(table: Path) -> list[tuple[Any, ...]]:
     from deltalake import DeltaTable
 
     files = DeltaTable(str(table)).file_uris()
-    return duckdb.sql(f"SELECT id, value FROM read_parquet({files}) ORDER BY id").fetchall()
+    query = f"SELECT id, value FROM read_parquet({files}) ORDER BY id"
+    return duckdb.connect().sql(query).fetchall()
 
 
 @pytest.mark.in_jvm

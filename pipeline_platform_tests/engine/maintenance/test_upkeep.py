@@ -56,8 +56,8 @@ def table_of(folder: Path, commits: int) -> Path:
 
 def ids(table: Path) -> list[int]:
     """The rows as DuckDB reads the files that delta-rs names."""
-    found = duckdb.sql(f"SELECT id FROM read_parquet({DeltaTable(str(table)).file_uris()}) ORDER BY id").fetchall()
-    return [row[0] for row in found]
+    query = f"SELECT id FROM read_parquet({DeltaTable(str(table)).file_uris()}) ORDER BY id"
+    return [row[0] for row in duckdb.connect().sql(query).fetchall()]
 
 
 def tree(folder: Path) -> dict[str, tuple[int, int]]:
@@ -67,8 +67,9 @@ def tree(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def make_old(paths: Any, days: int = 9) -> None:
+    then = time.time() - days * 86_400
     for path in paths:
-        os.utime(path, (time.time() - days * 86_400,) * 2)
+        os.utime(path, (then, then))
 
 
 @pytest.fixture(scope="module")
