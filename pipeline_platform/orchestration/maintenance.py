@@ -146,7 +146,8 @@ def _job(
         name=names.take(f"{pipeline.asset_prefix}_{GROUP}"),
         selection=dg.AssetSelection.assets(*(maintenance_key(view, sink) for sink in kept)),
         description=f"Maintains the Delta tables of {pipeline.name}.",
-        tags={MODE_TAG: GROUP},
+        # As those of batches, so that a limit holds for both: all tables may be due at the same time of the night.
+        tags={MODE_TAG: "batch"},
         # One process for all: they need no JVM, or the same one.
         executor_def=dg.in_process_executor,
     )
