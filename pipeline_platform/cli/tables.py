@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import closing
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -17,7 +18,6 @@ from pipeline_platform.exceptions import PipelineConfigurationException, Pipelin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from pyspark.sql import SparkSession
     from rich.status import Status
@@ -165,46 +165,46 @@ def _show(found: Sequence[SinkState]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE, pad_edge=False)
-    for column in ("pipeline", "step", "kind"):
-        table.add_column(column, no_wrap=True)
-    for column in ("files", "size", "small", "version", "commits"):
+    table, now = Table(box=SIMPLE, pad_edge=False), datetime.now(UTC)
+    table.add_column("sink", overflow="fold")
+    for column in ("files", "size", "small", "version", "commits", "loaded", "maintained"):
         table.add_column(column, justify="right", no_wrap=True)
-    for column in ("loaded", "maintained", "schedule"):
-        table.add_column(column, no_wrap=True)
     table.add_column("location", overflow="fold")
     for state in found:
         share = state.small_share
         table.add_row(
-            state.pipeline,
-            state.step,
-            state.kind,
+            state.name,
             _number(state.files),
             _size(state.bytes) if state.bytes is not None else "–",
             f"{share:.0%}" if share is not None else "–",
             _number(state.version),
             _number(state.commits),
-            _time(state.loaded),
-            _time(state.maintained) if state.maintained is not None or state.version is None else "never",
-            state.schedule or "–",
+            _ago(state.loaded, now),
+            _ago(state.maintained, now) if state.maintained is not None or state.version is None else "never",
             _short(state.uri),
         )
     console = Console() if Console().is_terminal else Console(width=_WIDEST)
     console.print(table)
     for state in found:
-        name = f"{state.pipeline}/{state.step}"
         if state.error is not None:
-            console.print(Text(f"{name}: {state.error}", style="red"), soft_wrap=True)
+            console.print(Text(f"{state.name}: {state.error}", style="red"), soft_wrap=True)
         elif state.note is not None:
-            console.print(Text(f"{name}: {state.note}", style="dim"), soft_wrap=True)
+            console.print(Text(f"{state.name}: {state.note}", style="dim"), soft_wrap=True)
 
 
 def _number(value: int | None) -> str:
     return f"{value:,}" if value is not None else "–"
 
 
-def _time(time: datetime | None) -> str:
-    return f"{time:%Y-%m-%d %H:%M}" if time is not None else "–"
+def _ago(time: datetime | None, now: datetime) -> str:
+    """How long ago something was, in the unit that people would use."""
+    if time is None:
+        return "–"
+    minutes = max(int((now - time).total_seconds() // 60), 0)
+    for unit, length in (("d", 1440), ("h", 60)):
+        if minutes >= 2 * length:
+            return f"{minutes // length:,} {unit} ago"
+    return f"{minutes} min ago"
 
 
 def _size(count: int) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SMALL_BYTES = 64 * 1024 * 1024
 """A file below this is a small one: where Delta's auto compaction draws the line, at half of its 128 MB."""
-# What delta-rs rewrites as Spark would; see `test_upkeep.py`.
+# What delta-rs rewrites as it is; see `test_readers.py`. What Spark writes unless told otherwise has no others.
 _SIMPLE = {"appendOnly", "invariants", "timestampNtz"}
 _SPARKS_VERSION = (1, 2)
 _FEATURES_VERSION = (3, 7)
@@ -69,12 +69,11 @@ def table_size(table: DeltaTable) -> TableSize:
     return TableSize(len(sizes), sum(sizes), sum(count for count in small.values() if count > 1))
 
 
-def needs_spark(table: DeltaTable, *, writes: bool = True) -> str | None:
-    """Which feature of a table keeps delta-rs from rewriting its files; None if none does.
+def needs_spark(table: DeltaTable) -> str | None:
+    """Which feature of a table keeps delta-rs from maintaining it; None if none does.
 
     Args:
         table: The table.
-        writes: Whether files are to be rewritten, and not only removed.
     """
     protocol = table.protocol()
     versions = (protocol.min_reader_version, protocol.min_writer_version)
@@ -82,8 +81,6 @@ def needs_spark(table: DeltaTable, *, writes: bool = True) -> str | None:
     properties = table.metadata().configuration
     if properties.get("delta.columnMapping.mode", "none") != "none":
         return "columnMapping"
-    if writes and any(name.startswith("delta.constraints.") for name in properties):
-        return "checkConstraints"
     if unknown := sorted(features - _SIMPLE):
         return unknown[0]
     is_plain = versions <= _SPARKS_VERSION or (features and versions <= _FEATURES_VERSION)
@@ -209,7 +206,7 @@ def old_files(place: StorageLocation, kept: timedelta) -> list[str]:
     """
     table = opened(place)
     # What else lies there only Delta itself tells from what a feature of its own needs.
-    return table.vacuum(_hours(kept), dry_run=True, full=needs_spark(table, writes=False) is None)
+    return table.vacuum(_hours(kept), dry_run=True, full=needs_spark(table) is None)
 
 
 def vacuum(place: StorageLocation, kept: timedelta, spark: SparkFor) -> None:
@@ -221,7 +218,7 @@ def vacuum(place: StorageLocation, kept: timedelta, spark: SparkFor) -> None:
         spark: As for `optimize`.
     """
     table = opened(place)
-    if needs_spark(table, writes=False) is None:
+    if needs_spark(table) is None:
         table.vacuum(_hours(kept), dry_run=False, full=True)
         return
     from delta.tables import DeltaTable as SparkTable

@@ -19,6 +19,8 @@ from pipeline_platform.engine.failures import explained
 from pipeline_platform.engine.maintenance.sinks import Sink
 from pipeline_platform.engine.maintenance.upkeep import last_maintenance
 
+QUARANTINE = "quarantine"
+
 
 @dataclass(frozen=True)
 class SinkState:
@@ -57,6 +59,11 @@ class SinkState:
     error: str | None = None
 
     @property
+    def name(self) -> str:
+        """What people call it: pipeline and step."""
+        return f"{self.pipeline}/{self.step}{' (quarantine)' if self.kind == QUARANTINE else ''}"
+
+    @property
     def small_share(self) -> float | None:
         """The part of the files that is small."""
         return self.small / self.files if self.files and self.small is not None else None
@@ -76,7 +83,7 @@ def overview(sinks: Sequence[Sink], say: Callable[[str], None]) -> Iterator[Sink
 
 def _state(sink: Sink) -> SinkState:
     told = sink.maintenance
-    kind = "quarantine" if sink.writer.is_quarantine else sink.step.config.kind
+    kind = QUARANTINE if sink.writer.is_quarantine else sink.step.config.kind
     state = SinkState(
         sink.pipeline.name,
         sink.step.name,

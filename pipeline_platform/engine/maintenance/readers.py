@@ -19,8 +19,8 @@ from pipeline_platform.engine.streaming.checkpoint_place import find_checkpoint,
 from pipeline_platform.engine.streaming.stream_state import StreamState, all_states, state_file
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 
-# A commit may say of a file that it was removed when its work began.
-_LONGEST_COMMIT = timedelta(days=1)
+# A commit may say of a file that it was removed when its work began, and a table may take long to maintain.
+_MARGIN = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def require_readers_kept(log: DeltaLog, latest: int, readers: Sequence[Reader], 
     if broken:
         raise PipelineExecutionException(
             f"nothing was touched, since {'; and '.join(broken)}",
-            hint="let streams come to the end of the table first, remove or change the pipeline that names an old "
-            "version, or keep more in 'maintenance'",
+            hint="let streams come to the end of the table first, remove the checkpoint of a stream that is no more, "
+            "change the step that names an old version, or keep more in 'maintenance'",
         )
 
 
@@ -183,10 +183,10 @@ def _loses(log: DeltaLog, latest: int, reader: Reader, kept: Retention) -> str |
         what = f"'keepLog' {kept.log_span} removes versions before {kept.log.first_kept}"
         return f"{what}, and {reader.name} {_stands(log, latest, reader)}"
     following = log.commits.get(reader.version + 1)
-    if following is not None and following >= kept.files_from + _LONGEST_COMMIT:
+    if following is not None and following >= kept.files_from + 2 * _MARGIN:
         return None
     removed = log.first_removal(reader.version)
-    if removed is None or removed >= kept.files_from:
+    if removed is None or removed >= kept.files_from + _MARGIN:
         return None
     what = f"'keepFiles' {kept.files} removes files that were replaced on {removed:%Y-%m-%d %H:%M} UTC"
     return f"{what}, and {reader.name} {_stands(log, latest, reader)}"

@@ -48,9 +48,11 @@ class Sink:
     @property
     def kind(self) -> Kind:
         """What it is: a Delta table, a folder of files, or something of another system."""
-        if self.writer.is_quarantine or self.step.config.kind == _DELTA:
+        if self.writer.is_quarantine:
             return "delta"
-        return "files" if isinstance(self.step.config, S3Options) else "other"
+        if not isinstance(self.step.config, S3Options):
+            return "other"
+        return "delta" if self.step.config.kind == _DELTA else "files"
 
     @property
     def maintenance(self) -> Maintenance | None:

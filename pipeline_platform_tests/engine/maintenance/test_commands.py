@@ -38,8 +38,11 @@ def test_tables_are_listed_and_maintained_and_a_broken_file_hides_none(project: 
     (project / "pipelines" / "broken.json").write_text("{")
     listed = command("tables")
     assert "pipelines/broken.json has errors; see: pipeline-platform check pipelines/broken.json" in listed.stderr
-    [row] = [line.split() for line in listed.stdout.splitlines() if line.startswith(" orders ")]
-    assert (row[:4], row[6:9]) == (["orders", "to_delta_lake", "deltalake", "3"], ["100%", "2", "3"])
+    [row] = [line.split() for line in listed.stdout.splitlines() if line.startswith(" orders/")]
+    assert (row[:2], row[4:]) == (
+        ["orders/to_delta_lake", "3"],
+        ["100%", "2", "3", "0", "min", "ago", "never", "lake/orders"],
+    )
     assert "later/to_delta_lake: there is no table yet" in listed.stdout
     done = command("maintain", "pipelines/orders.json")
     assert done.exit_code == 0, done.stderr
