@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, Discriminator, Tag, WithJsonSchema
+from pydantic import AfterValidator, Discriminator, Tag
 from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.format_model import FormatModel
@@ -54,9 +54,6 @@ def _log(text: str) -> str:
     return _at_least(text, SHORTEST_LOG, "the log also says what was loaded and what may be removed")
 
 
-_SPAN_SCHEMA = {"type": "string", "pattern": r"^\s*[0-9]+\s*(hour|day|week)s?\s*$"}
-
-
 class Optimize(FormatModel):
     """How small files become large ones."""
 
@@ -78,11 +75,12 @@ class Maintenance(FormatModel):
         Annotated[Flag, Tag("flag")] | Annotated[Optimize, Tag("object")],
         Discriminator(lambda value: "object" if isinstance(value, (dict, Optimize)) else "flag"),
     ] = True
-    """Whether small files are rewritten as large ones, or an object that says how."""
-    keep_files: Annotated[Text, AfterValidator(_files), WithJsonSchema(_SPAN_SCHEMA)] = "7 days"
+    """Whether small files are rewritten as large ones, or how, as an object: `targetMegabytes`, how large the files are
+    to become, by default 128, and `zOrderBy`, columns of a load's table by which rows are laid close together."""
+    keep_files: Annotated[Text, AfterValidator(_files)] = "7 days"
     """How long files stay that the newest version of the table does not need, for those who read an earlier version; at
     least 7 days."""
-    keep_log: Annotated[Text, AfterValidator(_log), WithJsonSchema(_SPAN_SCHEMA)] | None = None
+    keep_log: Annotated[Text, AfterValidator(_log)] | None = None
     """How long entries of the table's log stay, so that earlier versions can be read. By default Delta removes them
     itself after 30 days, or what the table's property `delta.logRetentionDuration` says."""
 
