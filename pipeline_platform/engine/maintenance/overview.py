@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from pipeline_platform.config.uris import normalized_uri
 from pipeline_platform.connectors.delta.history import commits_of, is_change
@@ -130,7 +131,7 @@ def _of_table(state: SinkState, place: StorageLocation) -> SinkState:
 def _of_files(state: SinkState, place: StorageLocation) -> SinkState:
     folder = place.path()
     base = folder.path.rstrip("/") + "/"
-    found = files_below(folder) if folder.exists() else {}
+    found: Mapping[str, Mapping[str, Any]] = files_below(folder) if folder.exists() else {}
     data = [detail for path, detail in found.items() if not is_hidden(path.removeprefix(base))]
     if not data:
         return replace(state, note="there are no files yet")

@@ -106,7 +106,7 @@ def test_delta_rs_rewrites_every_value_that_spark_wrote_as_it_is(spark: SparkSes
         + ")) AS part, date'0001-01-01' + CAST(id AS INT) AS day, timestamp'1582-01-01 00:00:00.123456' AS moment, "
         "timestamp_ntz'2020-02-02 02:02:02' AS local, CAST(1.10 AS DECIMAL(38, 18)) AS amount, double('NaN') AS nan, "
         "X'00FF' AS bytes, named_struct('a.b', array(1, NULL), 'm', map('k', CAST(NULL AS INT))) AS nested, "
-        "CAST(NULL AS STRUCT<a: INT>) AS nothing, CAST(1 AS TINYINT) AS `odd name, (x)`, '' AS empty FROM range(2)"
+        "CAST(NULL AS STRUCT<a: INT>) AS nothing, CAST(1 AS TINYINT) AS `odd-näme.x`, '' AS empty FROM range(2)"
     )
     for _ in range(3):
         frame.coalesce(1).write.format("delta").partitionBy("part", "day").mode("append").save(str(table))
