@@ -117,6 +117,11 @@ MUTANTS: tuple[Mutant, ...] = (
         ("if count > 1", ""),
     ),
     *_of(
+        "connectors/delta/upkeep.py",
+        "engine/maintenance/test_readers.py",
+        ("if not _PLAIN_PATH.fullmatch(path)", "if False"),
+    ),
+    *_of(
         "engine/maintenance/upkeep.py",
         "engine/maintenance/test_upkeep.py",
         ("        require_readers_kept(log, table.version(), readers, kept)\n", ""),

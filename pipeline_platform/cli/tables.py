@@ -144,7 +144,7 @@ def _tell(sink: Sink, kept: Kept, *, dry_run: bool) -> None:
         *kept.remarks,
     ]
     if kept.by_spark is not None:
-        parts.append(f"by Spark, as the table has the feature {kept.by_spark}")
+        parts.append(f"by Spark, because of {kept.by_spark}")
     typer.echo(f"{sink.name}: {'; '.join(parts)}")
 
 

@@ -1,12 +1,14 @@
 """A Delta table's files: how many and how large they are, made fewer, and removed where no version needs them.
 
 delta-rs does it without a JVM, in a twentieth of the time, for tables that have none of the features that it does not
-know to the end: it would read the columns of some as NULL. For the others there is Spark.
+know to the end, and whose paths it spells as Spark does: of others it would read columns as NULL, or leave rows twice.
+For these there is Spark.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,9 @@ SMALL_BYTES = 64 * 1024 * 1024
 """A file below this is a small one: where Delta's auto compaction draws the line, at half of its 128 MB."""
 # What delta-rs rewrites as it is; see `test_readers.py`. What Spark writes unless told otherwise has no others.
 _SIMPLE = {"appendOnly", "invariants", "timestampNtz"}
+# delta-rs 1.6 spells a path that Spark wrote with an 'é' in another way where it says that the file is removed: by that
+# the file stays, and its rows are there twice.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.=/%-]+")
 _SPARKS_VERSION = (1, 2)
 _FEATURES_VERSION = (3, 7)
 _ATTEMPTS = 5
@@ -70,7 +75,7 @@ def table_size(table: DeltaTable) -> TableSize:
 
 
 def needs_spark(table: DeltaTable) -> str | None:
-    """Which feature of a table keeps delta-rs from maintaining it; None if none does.
+    """What of a table keeps delta-rs from maintaining it, such as a feature; None if nothing does.
 
     Args:
         table: The table.
@@ -83,8 +88,11 @@ def needs_spark(table: DeltaTable) -> str | None:
         return "columnMapping"
     if unknown := sorted(features - _SIMPLE):
         return unknown[0]
-    is_plain = versions <= _SPARKS_VERSION or (features and versions <= _FEATURES_VERSION)
-    return None if is_plain else f"protocol {versions[0]}/{versions[1]}"
+    if not (versions <= _SPARKS_VERSION or (features and versions <= _FEATURES_VERSION)):
+        return f"protocol {versions[0]}/{versions[1]}"
+    actions: Any = table.get_add_actions()
+    odd = next((path for path in actions.column("path").to_pylist() if not _PLAIN_PATH.fullmatch(path)), None)
+    return f"a file's path, {odd}" if odd is not None else None
 
 
 def optimize(place: StorageLocation, how: Optimize, spark: SparkFor) -> dict[str, int]:

@@ -73,7 +73,7 @@ class Kept:
         commits_before: Commits in the log before.
         removed_commits: Commits that were removed from the log.
         checkpointed: Whether a checkpoint was written.
-        by_spark: The feature of the table for which Spark does it; None if delta-rs does.
+        by_spark: What of the table it is for which Spark does it, such as a feature; None if delta-rs does.
         remarks: What someone should know.
         seconds: How long it took.
     """
