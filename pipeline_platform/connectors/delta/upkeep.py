@@ -147,7 +147,39 @@ def _optimize(place: StorageLocation, how: Optimize, spark: SparkFor) -> dict[st
         done: Any = table.optimize.z_order(how.z_order_by, target_size=bytes_wanted)
     else:
         done = table.optimize.compact(target_size=bytes_wanted)
+    if int(done["numFilesRemoved"]):
+        _require_same_rows(place, table.version())
     return {"added": int(done["numFilesAdded"]), "removed": int(done["numFilesRemoved"])}
+
+
+def _require_same_rows(place: StorageLocation, version: int) -> None:
+    """Require that a commit that rewrote files has changed no row, by the counts in the log.
+
+    Args:
+        place: Where the table is.
+        version: That of the commit.
+
+    Raises:
+        PipelineExecutionException: Rows are missing, or there twice.
+    """
+    after, before = _rows_at(place, version), _rows_at(place, version - 1)
+    if before is not None and after is not None and before != after:
+        raise PipelineExecutionException(
+            f"version {version} of the table at {place.uri} was to have the rows of the one before, and {before:,} "
+            f"rows became {after:,}: this is a bug of the platform, or of delta-rs",
+            hint=f"stop its loads, RESTORE TABLE delta.`{place.uri}` TO VERSION AS OF {version - 1}, set 'optimize' of "
+            "'maintenance' to false, and report it",
+        )
+
+
+def _rows_at(place: StorageLocation, version: int) -> int | None:
+    """How many rows a version has; None if its log does not say."""
+    table = opened(place)
+    table.load_as_version(version)
+    actions: Any = table.get_add_actions()
+    counts: list[int | None] = actions.column("num_records").to_pylist()
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _optimize_by_spark(spark: SparkSession, place: StorageLocation, how: Optimize, bytes_wanted: int) -> dict[str, int]:

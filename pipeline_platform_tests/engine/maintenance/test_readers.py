@@ -96,11 +96,12 @@ def test_spark_reads_what_delta_rs_has_rewritten_and_whose_log_was_cleaned(spark
     assert ids(table) == [*found, 1000]
 
 
-PLAIN = ["a b", "50%", "x=y/z", None, "#?&+", "[c]{d}^|<e>", "~!@$*();,'"]
+PLAIN = ["a b", "50%", "x=y/z", None, "#?", "[c]{d}^|<e>"]
+ODD = ["é:ü", "漢", "~!@$*();,'+&"]
 
 
 @pytest.mark.in_jvm
-@pytest.mark.parametrize(("parts", "by_spark"), [(PLAIN, False), (["é:ü", "漢"], True)], ids=["ASCII", "beyond"])
+@pytest.mark.parametrize(("parts", "by_spark"), [(PLAIN, False), (ODD, True)], ids=["plain", "odd"])
 def test_every_value_that_spark_wrote_stays_as_it_is(
     spark: SparkSession, tmp_path: Path, parts: list[str | None], by_spark: bool
 ):

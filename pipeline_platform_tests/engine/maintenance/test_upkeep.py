@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 from devtools.pipelines import extract, load, pipeline_of, validate
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.connectors.delta import upkeep
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.maintenance.overview import overview
@@ -149,6 +151,23 @@ def test_a_step_that_reads_an_old_version_keeps_the_table_from_being_maintained(
     assert "'keepLog' 7 days removes versions before 9" in raised.value.message
     assert "step 1, from_delta_lake, of 'monthly', which reads version 5" in raised.value.message
     assert tree(table) == before
+
+
+def test_rows_that_would_be_there_twice_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    table = tmp_path / "cities"
+    for number in range(2):
+        rows = ARROW.table({"id": [number], "city": ["Zürich"]})
+        write_deltalake(str(table), rows, mode="append", partition_by=["city"])
+    # As Spark spells it.
+    (table / "city=Z%C3%BCrich").rename(table / "city=Zürich")
+    for commit in (table / "_delta_log").glob("*.json"):
+        commit.write_text(commit.read_text().replace("city=Z%25C3%25BCrich", "city=Zürich"))
+    with pytest.raises(PipelineExecutionException, match="a JVM was asked for"):
+        maintained(pipeline(table))
+    monkeypatch.setattr(upkeep, "_PLAIN_PATH", re.compile(".*"))
+    with pytest.raises(PipelineExecutionException, match="2 rows became 4: this is a bug") as raised:
+        maintained(pipeline(table))
+    assert f"RESTORE TABLE delta.`{table}` TO VERSION AS OF 1" in (raised.value.hint or "")
 
 
 def test_z_order_is_made_once_for_what_was_loaded_and_its_columns_have_to_be_there(table: Path):
