@@ -78,7 +78,7 @@ in-folders = $(filter-out $(CHANGES) $(VALUES),\
 test-survival: PART = $(SURVIVAL)
 test-deployed: PART = $(DEPLOYED)
 test-docs: PART = docs $(WITH_WHEEL)
-test-streaming: PART = engine/streaming metrics
+test-streaming: PART = engine/streaming engine/maintenance metrics
 test-engine: PART = $(call in-folders,engine)
 test-databases: PART = $(call in-folders,connectors/jdbc connectors)
 test-files: PART = connectors/s3 $(call in-folders,connectors/files connectors/delta)
@@ -108,7 +108,7 @@ $(PARTS):
 
 # What needs neither Java nor a server.
 WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
-  engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py \
+  engine/maintenance/test_upkeep.py engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py \
   engine/streaming/test_stream_sinks.py orchestration/test_supervisor.py \
   testing/test_comparison.py testing/test_reading.py test_extras.py test_house.py test_lightness.py test_outputs.py test_private_api.py test_redaction.py test_versions.py
 

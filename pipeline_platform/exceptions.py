@@ -67,6 +67,8 @@ class PipelineException(Exception):
         self.config = redact_config(config or {})
         self.hint = redact(hint) if hint is not None else None
         self.retryable = retryable
+        self.is_maintenance = False
+        """Whether it failed only because a table was maintained meanwhile, so that it is to be tried again at once."""
 
     def locate(self, location: StepLocation, config: Mapping[str, Any] | None = None) -> PipelineException:
         """Add where it happened, unless that is known already, and return the exception itself."""

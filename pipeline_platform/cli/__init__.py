@@ -25,6 +25,7 @@ from pipeline_platform.cli import (
     spark,
     streams,
     submit,
+    tables,
     testing,
     warm_up,
 )
@@ -77,6 +78,8 @@ _COMMANDS = {
     "methods": methods.methods,
     "cursor": cursor.cursor,
     "refresh": refresh.refresh,
+    "tables": tables.tables,
+    "maintain": tables.maintain,
     "streams": streams.streams,
     "metrics": streams.metrics,
     "stop": streams.stop,

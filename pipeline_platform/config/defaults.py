@@ -21,6 +21,7 @@ from pipeline_platform.config.documents.document import (
 )
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.located_errors import located_errors
+from pipeline_platform.config.maintenance import Maintenance
 from pipeline_platform.config.method_registry import MethodRegistry
 from pipeline_platform.config.pipeline_keys import (
     Metadata,
@@ -38,7 +39,7 @@ DEFAULTS_FILE = "defaults.json"
 """The file of a folder that has its defaults."""
 DEFAULT_KEYS = (
     *("metadata", "schedule", "scheduleTimezone", "partitions", "automation"),
-    *("retry", "sparkConf", "streaming", "quarantine"),
+    *("retry", "sparkConf", "streaming", "quarantine", "maintenance"),
 )
 """Keys of a pipeline that it may have beside `methods`."""
 _OF_ITS_OWN = ("name", "mode", "description", "variables", "forEach", "steps")
@@ -49,6 +50,7 @@ _BY_KEY: Mapping[str, type[BaseModel] | None] = {
     "sparkConf": None,
     "streaming": StreamingOptions,
     "quarantine": QuarantineOptions,
+    "maintenance": Maintenance,
 }
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline_platform.config.dagster_names import PIPELINE_NAME, dagster_owner, dagster_team, reserved_name
 from pipeline_platform.config.durations import Duration, duration_of
+from pipeline_platform.config.maintenance import Maintenance
 from pipeline_platform.config.partitions import Partitions
 from pipeline_platform.config.schedule import Cron, TimeZone
 from pipeline_platform.config.spark_limits import SparkSettings
@@ -190,6 +191,9 @@ class PipelineKeys(FormatModel):
     """How a streaming pipeline is supervised."""
     quarantine: QuarantineOptions = QuarantineOptions()
     """Limits of the rows in quarantine, for the check of that name in Dagster, and how long they are kept."""
+    maintenance: Maintenance | None = None
+    """How the Delta tables that it writes are kept: small files made large, old files and log entries removed. Without
+    it nobody touches them. See [keep tables](how-to/keep-tables.md)."""
 
     @property
     def cron(self) -> str | None:

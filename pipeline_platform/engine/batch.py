@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential, wait_fixed
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_fixed
 from tenacity.wait import wait_base
 
 from pipeline_platform.config.partitions import Partition
@@ -20,7 +20,12 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.engine.execution import Listener, execute, noop_listener
-from pipeline_platform.engine.failures import is_transient, naming_dead_jvm
+from pipeline_platform.engine.failures import (
+    MAINTENANCE_ATTEMPTS,
+    is_transient,
+    lost_to_maintenance,
+    naming_dead_jvm,
+)
 from pipeline_platform.engine.in_environment import begin_as_production, reading_what_is_there
 from pipeline_platform.engine.plan import needed_steps, plan
 from pipeline_platform.engine.record import RunRecord
@@ -223,11 +228,27 @@ def attempts(retry: Retry, stop: CancellationToken, told: Callable[[RetryCallSta
         if retry.backoff == "constant"
         else wait_exponential(multiplier=retry.delay_seconds, min=retry.delay_seconds)
     )
+    maintained = 0
+
+    def is_last(attempt: RetryCallState) -> bool:
+        nonlocal maintained
+        if _lost_to_maintenance(attempt) and maintained < MAINTENANCE_ATTEMPTS:
+            maintained += 1
+            return False
+        return attempt.attempt_number - maintained >= retry.max_attempts
+
+    def seconds(attempt: RetryCallState) -> float:
+        return 0.0 if _lost_to_maintenance(attempt) else wait(attempt)
+
     return Retrying(
-        stop=stop_after_attempt(retry.max_attempts),
-        wait=wait,
+        stop=is_last,
+        wait=seconds,
         retry=retry_if_exception(is_transient),
         sleep=stop.sleep,
         before_sleep=told,
         reraise=True,
     )
+
+
+def _lost_to_maintenance(attempt: RetryCallState) -> bool:
+    return attempt.outcome is not None and lost_to_maintenance(attempt.outcome.exception())

@@ -67,13 +67,15 @@ def explained(error: BaseException, step: Step, pipeline: PipelineConfig | None 
             message += f" (it may be {' or '.join(casts)})"
         fragments = [fragment for cause in failure.causes for fragment in cause.fragments]
         failed = step_with(fragments, above) or step
-    return PipelineExecutionException(
+    told = PipelineExecutionException(
         message,
         location=failed.location,
         config=failed.config.as_config(),
         hint=found[0].hint if found else _hint(error, failed),
         retryable=found is not None and found[0].transient,
     )
+    told.is_maintenance = found is not None and found[0].is_maintenance
+    return told
 
 
 def _hint(error: BaseException, step: Step) -> str:
@@ -107,6 +109,20 @@ def is_transient(error: BaseException) -> bool:
         return error.retryable
     found = rule_for(failure_of(error))
     return found is not None and found[0].transient
+
+
+MAINTENANCE_ATTEMPTS = 5
+"""How often a load is tried again since its table was maintained meanwhile: each time it is the maintenance of another
+moment, and nobody maintains a table all the time."""
+
+
+def lost_to_maintenance(error: BaseException | None) -> bool:
+    """Whether a load failed only because its table was maintained meanwhile.
+
+    Args:
+        error: What it failed at.
+    """
+    return isinstance(error, PipelineException) and error.is_maintenance
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Rule:
     classes: tuple[str, ...] = ()
     codes: frozenset[int | str] | None = None
     says: str | None = None
+    is_maintenance: bool = False
+    """Whether it was maintenance that came first: the same run is tried again at once, which counts as no attempt."""
     quotes: bool = False
     """Whether what `says` matches is all that is told: the platform's own words, in what the system made of them."""
 

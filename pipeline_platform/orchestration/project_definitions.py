@@ -22,6 +22,7 @@ from pipeline_platform.orchestration.broken_steps import broken_pipelines
 from pipeline_platform.orchestration.group_run import CurrentView, group_job
 from pipeline_platform.orchestration.items_sensor import items_sensor, refresh_seconds
 from pipeline_platform.orchestration.made_pipelines import made_pipelines
+from pipeline_platform.orchestration.maintenance import table_maintenance
 from pipeline_platform.orchestration.never_started import never_started
 from pipeline_platform.orchestration.new_data import new_data_sensor, watched_steps
 from pipeline_platform.orchestration.op_names import OpNames
@@ -125,12 +126,14 @@ def project_definitions(
     external = [spec for spec in external_specs(view) if spec.key not in others.keys] if is_described else []
     taken = keys.union(others.keys, (spec.key for spec in external), (file.key for file in broken_files))
     not_loaded = broken_pipelines(broken_files, assets, translation, taken, names)
+    maintenance = table_maintenance(view, names, frozenset(taken))
     return dg.Definitions(
         assets=[
             *(pipeline.assets for pipeline in made),
             *external,
             *(broken.spec() for broken in broken_files),
             *(pipeline.assets for pipeline in not_loaded),
+            *maintenance.assets,
         ],
         asset_checks=[
             *(check for pipeline in made for check in pipeline.checks),
@@ -141,6 +144,7 @@ def project_definitions(
             *groups.values(),
             *(one.job for one in not_loaded if one.job is not None),
             *quarantine_jobs(view, names, part),
+            *maintenance.jobs,
         ],
         sensors=[
             *([alerts_sensor(sensor_status(project.environment))] if name is None else []),
@@ -150,7 +154,7 @@ def project_definitions(
             *([new_data_sensor(watching, jobs, part)] if watching else []),
             *([automation_sensor(automated, _keys(view, automated), part)] if automated else []),
         ],
-        schedules=[schedule for pipeline in made for schedule in pipeline.schedules],
+        schedules=[*(schedule for pipeline in made for schedule in pipeline.schedules), *maintenance.schedules],
         resources=_RESOURCES,
     )
 

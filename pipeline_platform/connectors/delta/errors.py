@@ -22,6 +22,13 @@ _CONFLICTS = (
     "ConcurrentDeleteDeleteException",
     "ConcurrentTransactionException",
 )
+_CONFLICT_STATES = ("2D521", "40000")
+_CONFLICT_CLASSES = (
+    "io.delta.exceptions.DeltaConcurrentModificationException",
+    "org.apache.spark.sql.delta.DeltaConcurrentModificationException",
+    "_internal.CommitFailedError",
+    *(f"delta.exceptions.base.{name}" for name in _CONFLICTS),
+)
 
 RULES = (
     raised(
@@ -79,15 +86,18 @@ RULES = (
         ),
     ),
     Rule(
+        "the table was maintained at the same time, each time; run again, and maintain it when it is not loaded",
+        transient=True,
+        is_maintenance=True,
+        states=_CONFLICT_STATES,
+        classes=_CONFLICT_CLASSES,
+        says=r"^(\[[\w.]+\] )?Transaction conflict detected\. a concurrent OPTIMIZE ",
+    ),
+    Rule(
         "another writer changed the same table at the same time; run again",
         transient=True,
-        states=("2D521", "40000"),
-        classes=(
-            "io.delta.exceptions.DeltaConcurrentModificationException",
-            "org.apache.spark.sql.delta.DeltaConcurrentModificationException",
-            "_internal.CommitFailedError",
-            *(f"delta.exceptions.base.{name}" for name in _CONFLICTS),
-        ),
+        states=_CONFLICT_STATES,
+        classes=_CONFLICT_CLASSES,
     ),
     # delta-rs has words only.
     Rule(

@@ -12,8 +12,10 @@ from pipeline_platform.steps.load import LoadResult
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-# Commits by others that may come between ours and the look at it.
-_COMMITS_LOOKED_AT = 50
+COMMITS_LOOKED_AT = 50
+"""The newest commits, among which a load looks for its own: others may come between that and the look at it."""
+MAINTENANCE = ("OPTIMIZE", "VACUUM")
+"""What the operations of commits begin with that maintenance makes."""
 # Of Delta and of delta-rs: these leave the rows as they are.
 _WITHOUT_CHANGES = ("OPTIMIZE", "REORG", "VACUUM", "FSCK", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "ADD CONSTRAINT")
 
@@ -114,12 +116,17 @@ def newest_change(table: DeltaTable, place: StorageLocation) -> int:
         table: The table as it is now.
         place: Where it is.
     """
-    changes = (
-        commit["version"]
-        for commit in commits_of(table, place)
-        if not str(commit.get("operation", "")).upper().startswith(_WITHOUT_CHANGES)
-    )
+    changes = (commit["version"] for commit in commits_of(table, place) if is_change(commit))
     return next(changes, table.version())
+
+
+def is_change(commit: Mapping[str, Any]) -> bool:
+    """Whether a commit may have changed rows.
+
+    Args:
+        commit: What it says of itself.
+    """
+    return not str(commit.get("operation", "")).upper().startswith(_WITHOUT_CHANGES)
 
 
 def commits_of(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, Any]]:
@@ -129,7 +136,7 @@ def commits_of(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, 
         table: The table as it is now.
         place: Where it is.
     """
-    limit = _COMMITS_LOOKED_AT
+    limit = COMMITS_LOOKED_AT
     if CLONED_FROM in table.metadata().configuration:
         # delta-rs 1.6 can't read the commit that made a clone: it says that it read the version -1.
         limit = min(limit, table.version())
@@ -140,7 +147,7 @@ def commits_of(table: DeltaTable, place: StorageLocation) -> Iterator[dict[str, 
         return
     # delta-rs 1.6 finds none where the path holds '#' or '?'.
     log = place.path() / "_delta_log"
-    for version in range(table.version(), max(table.version() - _COMMITS_LOOKED_AT, -1), -1):
+    for version in range(table.version(), max(table.version() - COMMITS_LOOKED_AT, -1), -1):
         for line in (log / f"{version:020}.json").read_text().splitlines():
             if (commit := json.loads(line).get("commitInfo")) is not None:
                 yield {**commit, "version": version}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.uris import normalized_uri
+from pipeline_platform.connectors.delta.history import newest_change
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -25,7 +26,7 @@ def open_table(place: StorageLocation) -> DeltaTable | None:
 
 
 def require_unchanged(table: DeltaTable, place: StorageLocation) -> None:
-    """Require that a table is as it was found, since what is written to it was made of it.
+    """Require that a table has the rows that were found, since what is written to it was made of them.
 
     Args:
         table: As it was found.
@@ -35,7 +36,7 @@ def require_unchanged(table: DeltaTable, place: StorageLocation) -> None:
         PipelineExecutionException: Somebody has changed it.
     """
     now = open_table(place)
-    if now is None or now.version() != table.version():
+    if now is None or (now.version() != table.version() and newest_change(now, place) > table.version()):
         raise PipelineExecutionException(
             f"another writer changed the table at {place.uri} while changes were applied to it",
             hint="run again; let one pipeline at a time write to a table that changes are applied to",

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.execution import Listener, execute
-from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.failures import MAINTENANCE_ATTEMPTS, error_context, lost_to_maintenance
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.scope import MicroBatch
 from pipeline_platform.engine.step_credentials import credentials_for
@@ -116,7 +118,16 @@ class MicroBatches:
             with error_context(step):
                 config.check_micro_batch(query, credentials_for(self._credentials, config, step))
         micro_batch = MicroBatch(frame, number, self._load_ids)
-        planned = plan(self._pipeline, frame.sparkSession, str(query.id), self._credentials, micro_batch=micro_batch)
+        # Each load knows the micro-batch, so that what was loaded is not loaded again.
+        for attempt in Retrying(
+            stop=stop_after_attempt(MAINTENANCE_ATTEMPTS), retry=retry_if_exception(lost_to_maintenance), reraise=True
+        ):
+            with attempt:
+                self._carry_out(micro_batch, str(query.id))
+
+    def _carry_out(self, micro_batch: MicroBatch, query: str) -> None:
+        spark = micro_batch.frame.sparkSession
+        planned = plan(self._pipeline, spark, query, self._credentials, micro_batch=micro_batch)
         # A micro-batch that has begun is brought to its end; of one that fails nothing is told, as it comes again.
         done = list(execute(planned, CancellationToken(), self._listener))
         self.hints |= set(planned.hints)
