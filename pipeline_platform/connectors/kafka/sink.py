@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from pipeline_platform.credentials.model import Credentials
+
 
 # Spark's own formats end with milliseconds.
 _JSON = {
@@ -89,6 +91,12 @@ class ToKafka(Load, KafkaOptions):
 
     def replaces(self) -> None:
         return None
+
+    def erasure(self, credentials: Credentials | None) -> str:
+        return (
+            "messages of a topic can't be deleted by key: wait for its retention, or, where it is compacted, send a "
+            "tombstone"
+        )
 
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])
