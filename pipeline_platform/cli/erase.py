@@ -73,13 +73,13 @@ def erase(
     try:
         with ExitStack() as sessions:
             keys = _keys(key or [], keys_from)
-            request = Request(project.in_order, keys, given_columns(column or []), contains)
+            request = Request(project.in_order(), keys, given_columns(column or []), contains)
             record = opened_record(proof, keys)
 
             def spark() -> SparkSession:
                 from pipeline_platform.engine.spark.session import session_for
 
-                return session_for(project.in_order[0], is_short=True)
+                return session_for(request.pipelines[0], is_short=True)
 
             survey = surveyed(request, spark, record, sessions)
             if not as_json:

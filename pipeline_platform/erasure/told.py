@@ -25,7 +25,7 @@ def shown_survey(survey: Survey, *, yes: bool) -> Iterator[Part]:
     """
     table = Table(box=SIMPLE, pad_edge=False)
     for name in ("place", "found by", "rows", "in earlier versions", "to know"):
-        table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+        table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold", no_wrap=name == "place")
     for look in survey.looks:
         columns = ", ".join((look.columns or {}).values()) or "-"
         rows = f"{look.found.rows:,}" if look.state == "found" else look.state
@@ -68,7 +68,8 @@ def outcome_table(record: EraseRecord, survey: Survey, folder: Path) -> Iterator
     """
     table = Table(box=SIMPLE, pad_edge=False)
     for name in ("place", "outcome", "rows deleted", "files written again", "files removed", "left"):
-        table.add_column(name, justify="left" if name in ("place", "outcome", "left") else "right", overflow="fold")
+        justify = "left" if name in ("place", "outcome", "left") else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "place")
     for place in record.places.values():
         counts = (place.rows_deleted, place.files_rewritten, place.files_removed)
         table.add_row(place.place, _outcome(place), *(f"{count:,}" for count in counts), Text(_left(place)))

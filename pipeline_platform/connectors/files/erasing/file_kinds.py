@@ -99,7 +99,6 @@ def parquet_without(data: bytes, wanted: Values) -> bytes:
         PipelineExecutionException: pyarrow would write something otherwise.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     old: Any = pq.ParquetFile(pa.BufferReader(data))
@@ -123,7 +122,7 @@ def parquet_without(data: bytes, wanted: Values) -> bytes:
     with writer:
         for group in range(old.metadata.num_row_groups):
             rows: Any = old.read_row_group(group)
-            left = rows if theirs is None else rows.filter(~pc.fill_null(theirs, False))
+            left = rows if theirs is None else rows.filter(~theirs)
             kept.append(left)
             writer.write_table(left, row_group_size=max(left.num_rows, 1))
     new: Any = pq.ParquetFile(pa.BufferReader(written.getvalue()))

@@ -54,7 +54,7 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
     count: Any = fragment.count_rows
     counted = [0 if condition is None else int(count(filter=condition)) for condition in (found, alike, within)]
     if found is not None and within is not None:
-        counted[2] = int(count(filter=within & ~pc.fill_null(found, False)))
+        counted[2] = int(count(filter=within & ~found))
     return RowsIn(*counted)
 
 
@@ -150,7 +150,7 @@ def _within(columns: Sequence[ColumnPath], texts: frozenset[str]) -> Any:
 
     found: Any = None
     for path in columns:
-        condition: Any = pc.fill_null(pc.match_substring_regex(pc.field(*path), text_pattern(texts)), False)
+        condition: Any = pc.match_substring_regex(pc.field(*path), text_pattern(texts))
         found = condition if found is None else found | condition
     return found
 
