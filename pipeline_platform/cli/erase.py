@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline_platform.erasure.keys import Keys
     from pipeline_platform.erasure.look import Survey
     from pipeline_platform.erasure.record import EraseRecord
+    from pipeline_platform.erasure.run import Erasing
 
 WAITING = 3
 """Exit code of an erase that has deleted all rows, and has to wait before what is kept of them can be removed."""
@@ -84,6 +85,8 @@ def erase(
             survey = surveyed(request, spark, record, sessions)
             if not as_json:
                 _print(*shown_survey(survey, yes=yes))
+            elif not yes:
+                print_json(survey.told())
             erasing = Erasing(survey, proof, spark, at_once=now, breaks_streams=break_streams)
             if not yes:
                 _end_look(survey)
@@ -114,10 +117,7 @@ def _keys(options: Sequence[str], keys_from: str | None) -> Keys:
         raise typer.BadParameter(f"{keys_from}: {error.strerror}", param_hint="--keys-from") from error
 
 
-def _carried_out(erasing: object, record: EraseRecord, keys: Keys) -> EraseRecord:
-    from pipeline_platform.erasure.run import Erasing
-
-    assert isinstance(erasing, Erasing)
+def _carried_out(erasing: Erasing, record: EraseRecord, keys: Keys) -> EraseRecord:
     steps = erasing.run(record, keys)
     while True:
         try:

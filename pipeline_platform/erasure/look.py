@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.engine.streaming.checkpoint_place import checkpoint_location
@@ -17,13 +17,16 @@ from pipeline_platform.erasure.lineage import KeyLineage
 from pipeline_platform.erasure.places import Place, places_of
 from pipeline_platform.erasure.record import EraseRecord
 from pipeline_platform.exceptions import PipelineException
-from pipeline_platform.steps.erasing import Before, Found, Wanted
+from pipeline_platform.steps.erasing import Found, Wanted
 from pipeline_platform.steps.extract import Extract
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 State = Literal["found", "empty", "left out", "undecided", "impossible"]
+
+
+_NOTHING_WANTED, _NOTHING_FOUND = Wanted({}), Found()
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Look:
 
     place: Place
     state: State
-    wanted: Wanted = Wanted({})
+    wanted: Wanted = _NOTHING_WANTED
     columns: Mapping[str, str] | None = None
-    found: Found = Found()
+    found: Found = _NOTHING_FOUND
     told: tuple[str, ...] = ()
 
     @property
@@ -83,6 +86,22 @@ class Survey:
     readers: Sequence[Reader]
     sources: Sequence[str]
     streams: Sequence[str]
+
+    def told(self) -> dict[str, Any]:
+        """It as JSON-like values."""
+        places = [
+            {
+                "place": look.place.name,
+                "location": look.place.location,
+                "state": look.state,
+                "columns": dict(look.columns or {}),
+                "found": asdict(look.found),
+                "told": list(look.told),
+            }
+            for look in self.looks
+        ]
+        readers = [{"stream": reader.pipeline.name, "reads": reader.place.location} for reader in self.readers]
+        return {"places": places, "readers": readers, "sources": list(self.sources), "streams": list(self.streams)}
 
     def of_state(self, *states: State) -> list[Look]:
         """The places of which this is so."""
@@ -128,12 +147,6 @@ def surveyed(request: Request, spark: Callable[[], SparkSession], record: EraseR
     return Survey(looks, _readers(looks, request.pipelines), _sources(request.pipelines), _streams(request.pipelines))
 
 
-def before_of(record: EraseRecord, place: Place) -> Before:
-    """What a record says of a place."""
-    done = record.places.get(place.location)
-    return Before(done.deleted_at, done.version) if done is not None else Before()
-
-
 def _looked(place: Place, request: Request, record: EraseRecord) -> Look:
     if request.given.leaves_out(place.name):
         return Look(place, "left out", told=("left out by --column",))
@@ -153,7 +166,7 @@ def _looked(place: Place, request: Request, record: EraseRecord) -> Look:
             contains=request.contains and place.is_quarantine,
             looks_into_text=place.is_quarantine,
         )
-        found = place.erasable.found(wanted, before_of(record, place))
+        found = place.erasable.found(wanted, record.mark)
     except PipelineException as error:
         return Look(place, "impossible", told=(error.message,))
     told = list(found.notes)

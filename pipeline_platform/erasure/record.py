@@ -92,6 +92,11 @@ class EraseRecord(BaseModel):
     sources: list[str] = []
     complete: bool = False
 
+    @property
+    def mark(self) -> str:
+        """What names the erase in the history of tables."""
+        return f"erase/{self.id}"
+
     def with_place(self, place: PlaceRecord) -> Self:
         """The record with what is known of a place now."""
         return self.model_copy(update={"places": {**self.places, place.location: place}})

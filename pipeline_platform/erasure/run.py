@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_platform.erasure.keys import Keys
-from pipeline_platform.erasure.look import Look, Survey, before_of
+from pipeline_platform.erasure.look import Look, Survey
 from pipeline_platform.erasure.record import EraseRecord, PlaceRecord, State, write_record
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
-from pipeline_platform.steps.erasing import Before, Erased, Found, Order
+from pipeline_platform.steps.erasing import Erased, Found, Order
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -86,12 +86,13 @@ class Erasing:
         record = record.model_copy(update={"sources": list(self.survey.sources)})
         write_record(self.folder, record)
         for look in self.survey.looks:
-            done = self._begun(look, record)
+            before, done = record.places.get(look.place.location), self._begun(look, record)
             record = record.with_place(done)
             if look.state == "found":
                 # Rows that are gone without a word of it would be no proof.
                 write_record(self.folder, record)
-                done = self._erased(look, done, record)
+                was_cut_off = before is not None and before.state in ("begun", "failed")
+                done = self._erased(look, done, record.mark, was_cut_off=was_cut_off)
                 record = record.with_place(done)
             write_record(self.folder, record)
             yield done
@@ -112,25 +113,23 @@ class Erasing:
             }
         )
 
-    def _erased(self, look: Look, done: PlaceRecord, record: EraseRecord) -> PlaceRecord:
-        erasable, before = look.place.erasable, before_of(record, look.place)
+    def _erased(self, look: Look, done: PlaceRecord, mark: str, *, was_cut_off: bool) -> PlaceRecord:
+        erasable = look.place.erasable
         assert not isinstance(erasable, str)
         try:
-            erased = Erased()
             if look.holds:
-                erased = erasable.erase(look.wanted, Order(f"erase/{record.id}", self.spark, self.at_once, before))
-            done = _with(done, erased)
-            if look.found.rows and not erased.rows and done.deleted_at is None:
-                # They were found a moment ago, by a run that was killed after it had deleted them.
-                done = done.model_copy(update={"deleted_at": datetime.now(UTC)})
-            after = erasable.found(look.wanted, Before(done.deleted_at, done.version))
+                done = _with(done, erasable.erase(look.wanted, Order(mark, self.spark, self.at_once)))
+            if was_cut_off and not look.found.rows and done.rows_deleted < done.rows_before:
+                told = "deleted by a run that was cut off before it wrote that down"
+                done = done.model_copy(update={"rows_deleted": done.rows_before, "told": [*done.told, told]})
+            after = erasable.found(look.wanted, mark)
         except PipelineException as error:
             return done.model_copy(update={"state": "failed", "told": [*done.told, error.message]})
         # What a driver or a store says may have any type; what was done is written down first.
         except Exception as error:  # noqa: BLE001
             told = PipelineExecutionException(f"{type(error).__name__}: {str(error).splitlines()[0][:300]}").message
             return done.model_copy(update={"state": "failed", "told": [*done.told, told]})
-        return _verified(look, done, after)
+        return _verified(done, after)
 
 
 def _with(done: PlaceRecord, erased: Erased) -> PlaceRecord:
@@ -148,7 +147,7 @@ def _with(done: PlaceRecord, erased: Erased) -> PlaceRecord:
     )
 
 
-def _verified(look: Look, done: PlaceRecord, after: Found) -> PlaceRecord:
+def _verified(done: PlaceRecord, after: Found) -> PlaceRecord:
     """What was done, with what is left of it by another look at all that is stored."""
     counts = {
         "rows": after.rows,
@@ -159,7 +158,7 @@ def _verified(look: Look, done: PlaceRecord, after: Found) -> PlaceRecord:
     }
     left = {name: count for name, count in counts.items() if count}
     state: State = "erased" if done.rows_deleted or done.files_removed or done.log_entries_removed else "nothing"
-    told = [*after.notes]
+    told = list(dict.fromkeys((*done.told, *after.notes)))
     if after.rows:
         state = "failed"
         told.append("rows are there again, or still: a load may have brought them; run it again")

@@ -77,9 +77,10 @@ def outcome_table(record: EraseRecord, survey: Survey, folder: Path) -> Iterator
     for reader in survey.readers:
         done = record.places.get(reader.place.location)
         if done is not None and done.version is not None:
+            version, arguments = done.version + 1, reader.pipeline.command_arguments
             yield Text(
-                f"start '{reader.pipeline.name}' over: set \"startingVersion\": {done.version + 1} in the step that reads "
-                f"{reader.place.location}, then: pipeline-platform reset-checkpoint {reader.pipeline.command_arguments}"
+                f"start '{reader.pipeline.name}' over: set \"startingVersion\": {version} in the step that reads "
+                f"{reader.place.location}, then: pipeline-platform reset-checkpoint {arguments}"
             )
     if any(place.state == "waiting" for place in record.places.values()):
         yield Text("rows are gone from what is read now; the same command again removes and proves the rest")

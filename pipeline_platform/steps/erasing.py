@@ -63,19 +63,6 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Before:
-    """What an erase has done in a sink already, by its record.
-
-    Args:
-        at: When rows were deleted; None if none were.
-        version: The version of the table in which they were.
-    """
-
-    at: datetime | None = None
-    version: int | None = None
-
-
-@dataclass(frozen=True)
 class Order:
     """How rows are erased.
 
@@ -83,13 +70,11 @@ class Order:
         mark: What names this erase in the history of a sink.
         spark: Gives the session, which only some sinks need.
         at_once: Whether earlier versions are removed without waiting for their readers.
-        before: What was done already.
     """
 
     mark: str
     spark: Callable[[], SparkSession]
     at_once: bool = False
-    before: Before = Before()
 
 
 @dataclass(frozen=True)
@@ -125,12 +110,12 @@ class Erasable(Protocol):
         """The columns that rows can be found by; None if nothing was written yet."""
         ...
 
-    def found(self, wanted: Wanted, before: Before) -> Found:
+    def found(self, wanted: Wanted, mark: str) -> Found:
         """What it holds now, by a look at what is stored; changes nothing.
 
         Args:
             wanted: Whose rows.
-            before: What an erase has done already.
+            mark: What names this erase, which may have begun before.
 
         Raises:
             PipelineException: It can't be read.

@@ -18,6 +18,7 @@ from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.columns_there import TextLayout
 from pipeline_platform.connectors.files.committer import FileCommitter, is_begun, left_behind
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
+from pipeline_platform.connectors.files.erasing.avro_rows import AvroRows
 from pipeline_platform.connectors.files.erasing.folder import FolderErasure, columns_noted
 from pipeline_platform.connectors.files.erasing.text_rows import CsvRows, JsonRows
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
@@ -188,8 +189,9 @@ class WritesFiles(Load, S3Options):
         return self.uri()
 
     def erasure(self, credentials: Credentials | None) -> Erasable | str:
-        if self.file_format() == "parquet":
-            return FolderErasure(self.place(credentials), "parquet")
+        if self.file_format() in ("parquet", "avro"):
+            rows = AvroRows() if self.file_format() == "avro" else None
+            return FolderErasure(self.place(credentials), self.file_format(), rows)
         return f"{self.file_format()} files can't be written again with all other rows as they are"
 
     def prepare(self, frame: DataFrame, run: LoadRun) -> FittedLoad:

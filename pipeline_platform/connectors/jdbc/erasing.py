@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
 from pipeline_platform.connectors.jdbc.target_table import TableName
-from pipeline_platform.steps.erasing import Before, Erased, Found, Order, Wanted
+from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
 _STAGING = "pipeline_platform_staging_"
 _INTEGERS = frozenset({"smallint", "integer", "bigint", "tinyint", "mediumint", "int"})
@@ -38,7 +38,7 @@ class DatabaseErasure:
         with self.database.session() as session:
             return list(self._types(session, self._place(session))) or None
 
-    def found(self, wanted: Wanted, before: Before) -> Found:
+    def found(self, wanted: Wanted, mark: str) -> Found:
         """As `Erasable.found`."""
         with self.database.session() as session:
             place = self._place(session)

@@ -38,8 +38,8 @@ class Deletion:
 def delete_rows(spark: SparkSession, deletion: Deletion, mark: str) -> None:
     """Delete rows in one commit; none is made if there are none.
 
-    The predicate of a DELETE would stand in the table's history with the values in it. Of a merge there stand the names of
-    columns alone.
+    The predicate of a DELETE would stand in the table's history, with the values in it. Of a merge there stand the
+    names of columns alone.
 
     Args:
         spark: The session.

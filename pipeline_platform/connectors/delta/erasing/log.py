@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -40,12 +41,14 @@ class TableLog:
         removed: When a file was removed, in milliseconds since 1970.
         entries: Names of the files of the log, with their versions.
         showing: Those of them that show one of the values.
+        marked: By what a commit says of itself, its version and time; of several that say the same, the newest.
     """
 
     files: Mapping[str, Mapping[str, str | None]]
     removed: Mapping[str, int]
     entries: Mapping[str, int]
     showing: frozenset[str]
+    marked: Mapping[str, tuple[int, datetime]]
 
 
 def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozenset[str]) -> TableLog:
@@ -62,6 +65,7 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
     files: dict[str, Mapping[str, str | None]] = {}
     removed: dict[str, int] = {}
     showing: set[str] = set()
+    marked: dict[str, tuple[int, datetime]] = {}
     shows = _Shows(columns, re.compile(text_pattern(texts)) if texts else None)
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         for name, actions in zip(
@@ -74,9 +78,12 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
                         files.setdefault(path, dict(of_file.get("partitionValues") or {}))
                         if kind == "remove":
                             removed[path] = int(of_file.get("deletionTimestamp") or 0)
+                said = action.get("commitInfo") or {}
+                if (mark := said.get("userMetadata")) is not None:
+                    marked[mark] = entries[name], datetime.fromtimestamp((said.get("timestamp") or 0) / 1000, UTC)
                 if shows.value_in(action):
                     showing.add(name)
-    return TableLog(files, removed, entries, frozenset(showing))
+    return TableLog(files, removed, entries, frozenset(showing), marked)
 
 
 def _actions(path: UPath) -> list[Mapping[str, Any]]:
@@ -142,8 +149,8 @@ def entries_before(log: TableLog, version: int) -> list[str]:
 def cut_log(place: StorageLocation) -> int:
     """Remove what the log says of versions before the newest one, once a checkpoint says what is left of them.
 
-    What Delta's own cleanup does by `delta.logRetentionDuration`, which counts whole days. Transactions, and so what was
-    loaded already, are part of a checkpoint.
+    It is what Delta's own cleanup does by `delta.logRetentionDuration`, which counts whole days. Transactions, and so
+    what was loaded already, are part of a checkpoint.
 
     Args:
         place: Where the table is.

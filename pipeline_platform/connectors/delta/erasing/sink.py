@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pipeline_platform.connectors.delta.erasing.table import TableErasure
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.steps.erasing import Before, Erased, Found, Order, Wanted
+from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
 # Of mode `applyChanges`: the keys and times of what was deleted.
 _CHANGES = "_pipeline_platform/changes"
@@ -36,11 +36,10 @@ class DeltaErasure:
         table = open_table(self.place)
         return [field.name for field in table.schema().fields] if table is not None else None
 
-    def found(self, wanted: Wanted, before: Before) -> Found:
+    def found(self, wanted: Wanted, mark: str) -> Found:
         """As `Erasable.found`."""
-        table = TableErasure(self.place).found(wanted, before)
-        # A version of one table is none of the other.
-        beside = self._changes.found(_of_keys(wanted), Before(before.at))
+        table = TableErasure(self.place).found(wanted, mark)
+        beside = self._changes.found(_of_keys(wanted), mark)
         dates = [found.removable_at for found in (table, beside) if found.removable_at is not None]
         notes = [*table.notes]
         if beside.rows:

@@ -17,7 +17,7 @@ from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, RowsIn, partition_values, rows_in
 from pipeline_platform.connectors.storage.folders import changed_at, files_below
 from pipeline_platform.connectors.storage.location import StorageLocation
-from pipeline_platform.steps.erasing import Before, Erased, Found, Order, Wanted
+from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -66,7 +66,7 @@ class TableErasure:
     place: StorageLocation
     fields: Mapping[str, ColumnPath] | None = None
 
-    def found(self, wanted: Wanted, before: Before) -> Found:
+    def found(self, wanted: Wanted, mark: str) -> Found:
         """As `Erasable.found`; nothing where there is no table."""
         table = open_table(self.place)
         if table is None:
@@ -77,9 +77,9 @@ class TableErasure:
         old = [file for file in held if not file.is_newest and file.is_known]
         unknown = [file for file in held if not file.is_newest and not file.is_known]
         entries = set(log.showing)
-        if before.version is not None:
+        if mark in log.marked:
             # What they say of the files that were removed are values of other columns, too.
-            entries |= {name for name in entries_before(log, before.version) if not name.startswith(".")}
+            entries |= {name for name in entries_before(log, log.marked[mark][0]) if not name.startswith(".")}
         counts = _all_rows(table)
         return Found(
             rows=sum(map(_theirs(wanted), now)),
@@ -103,14 +103,18 @@ class TableErasure:
         table = open_table(self.place)
         assert table is not None
         removed, waits = self._remove_old(table, wanted, order)
-        has_erased = version is not None or order.before.version is not None
-        since = datetime.now(UTC) if version is not None else order.before.at
-        is_due = order.at_once or (since is not None and since + _retention(table) <= datetime.now(UTC))
-        cut = cut_log(self.place) if is_due and not waits and (has_erased or self._log_shows(table, wanted)) else 0
+        cut = 0 if waits else self._cut(table, wanted, order, has_removed=removed > 0)
         return Erased(rows, version, rewritten, removed, cut)
 
-    def _log_shows(self, table: DeltaTable, wanted: Wanted) -> bool:
-        return bool(self._log(table, wanted).showing)
+    def _cut(self, table: DeltaTable, wanted: Wanted, order: Order, *, has_removed: bool) -> int:
+        """Cut the log, if it may show values of rows that are gone, and nobody should read versions before."""
+        log = self._log(table, wanted)
+        done = log.marked.get(order.mark)
+        is_old = done is not None and bool(entries_before(log, done[0]))
+        if not (is_old or log.showing or has_removed):
+            return 0
+        is_due = done is None or done[1] + _retention(table) <= datetime.now(UTC)
+        return cut_log(self.place) if order.at_once or is_due else 0
 
     def _delete(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, int | None, int]:
         """Delete the rows of the newest version: how many there were, the version without them, files written again."""
@@ -128,8 +132,9 @@ class TableErasure:
             rewrite_marked(spark, self.place)
             after = open_table(self.place)
             assert after is not None
-        rows = written.detail.get("numTargetRowsDeleted", 0)
-        return rows, after.version(), written.detail.get("numTargetFilesRemoved", 0)
+        # Of rows that were only marked as deleted no commit is made, and an earlier one may have the same mark.
+        detail = written.detail if (written.version or 0) > table.version() else {}
+        return detail.get("numTargetRowsDeleted", 0), after.version(), detail.get("numTargetFilesRemoved", 0)
 
     def _remove_old(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, bool]:
         """Remove files of earlier versions that have the rows: how many, and whether some have to wait."""

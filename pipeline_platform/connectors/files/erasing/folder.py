@@ -17,7 +17,7 @@ from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumn
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
-from pipeline_platform.steps.erasing import Before, Erased, Found, Order, Wanted
+from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
 if TYPE_CHECKING:
     from upath import UPath
@@ -83,7 +83,7 @@ class FolderErasure:
             found |= dict.fromkeys(self._columns_of(folder / name))
         return list(found)
 
-    def found(self, wanted: Wanted, before: Before) -> Found:
+    def found(self, wanted: Wanted, mark: str) -> Found:
         """As `Erasable.found`."""
         held = list(self._held(wanted))
         return Found(

@@ -39,7 +39,6 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
         columns: By column, the values as text; a column that the file does not have has none.
         texts: What is looked for within all its texts; none to leave that out.
     """
-    import pyarrow.compute as pc
     import pyarrow.dataset as ds
     from pyarrow.fs import FSSpecHandler, PyFileSystem
 
