@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.connectors.delta.merge import one_merge
 from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, text_pattern
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
@@ -93,7 +94,7 @@ def rewrite_marked(spark: SparkSession, place: StorageLocation) -> None:
 
 def _source(spark: SparkSession, deletion: Deletion, target: DataFrame) -> tuple[DataFrame, str]:
     """The values as a frame, a row for each, and the condition by which they find rows of the table."""
-    import pyarrow as pa
+    pa = arrow()
     from pyspark.sql import functions as F
 
     names = list(deletion.columns)

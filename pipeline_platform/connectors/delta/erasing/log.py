@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.parquet_rows import text_pattern
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 
@@ -69,7 +70,7 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
     shows = _Shows(columns, re.compile(text_pattern(texts)) if texts else None)
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         for name, actions in zip(
-            readable, workers.map(lambda name: _actions(folder / LOG / name), readable), strict=True
+            readable, workers.map(_actions, [folder / LOG / name for name in readable]), strict=True
         ):
             for action in actions:
                 for kind in _FILES:
@@ -78,7 +79,7 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
                         files.setdefault(path, dict(of_file.get("partitionValues") or {}))
                         if kind == "remove":
                             removed[path] = int(of_file.get("deletionTimestamp") or 0)
-                said = action.get("commitInfo") or {}
+                said: Mapping[str, Any] = action.get("commitInfo") or {}
                 if (mark := said.get("userMetadata")) is not None:
                     marked[mark] = entries[name], datetime.fromtimestamp((said.get("timestamp") or 0) / 1000, UTC)
                 if shows.value_in(action):
@@ -94,7 +95,7 @@ def _actions(path: UPath) -> list[Mapping[str, Any]]:
 
 
 def _checkpoint_rows(path: UPath) -> Iterator[Mapping[str, Any]]:
-    import pyarrow.parquet as pq
+    pq = arrow("parquet")
 
     with path.open("rb") as opened:
         read: Any = pq.ParquetFile(cast("Any", opened))
@@ -120,7 +121,7 @@ class _Shows:
         if any(values.get(column) in wanted for column, wanted in self.columns.items()):
             return True
         stats = of_file.get("stats")
-        known = json.loads(stats) if isinstance(stats, str) else (of_file.get("stats_parsed") or {})
+        known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else (of_file.get("stats_parsed") or {})
         return any(
             str(bounds.get(column)) in wanted
             for bounds in (known.get("minValues") or {}, known.get("maxValues") or {})
@@ -131,7 +132,7 @@ class _Shows:
 def newest_files(table: DeltaTable) -> frozenset[str]:
     """The files of a table's version, as paths in its folder."""
     actions: Any = table.get_add_actions(flatten=True)
-    import pyarrow as pa
+    pa = arrow()
 
     return frozenset(unquote(path) for path in pa.table(actions).column("path").to_pylist())
 

@@ -15,6 +15,7 @@ from pipeline_platform.connectors.delta.erasing.log import TableLog, cut_log, en
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, RowsIn, partition_values, rows_in
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.folders import changed_at, files_below
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
@@ -133,7 +134,7 @@ class TableErasure:
             after = open_table(self.place)
             assert after is not None
         # Of rows that were only marked as deleted no commit is made, and an earlier one may have the same mark.
-        detail = written.detail if (written.version or 0) > table.version() else {}
+        detail: Mapping[str, int] = written.detail if (written.version or 0) > table.version() else {}
         return detail.get("numTargetRowsDeleted", 0), after.version(), detail.get("numTargetFilesRemoved", 0)
 
     def _remove_old(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, bool]:
@@ -187,10 +188,10 @@ class TableErasure:
             values = {**partition_values(name), **log.files.get(name, {})}
             of_partition = any(len(path) == 1 and values.get(path[0]) in wanted for path, wanted in columns.items())
             if of_partition:
-                import pyarrow.parquet as pq
+                pq = arrow("parquet")
 
                 with (folder / name).open("rb") as opened:
-                    read: Any = pq.ParquetFile(opened)  # pyright: ignore[reportArgumentType]
+                    read: Any = pq.ParquetFile(opened)
                     return RowsIn(rows=read.metadata.num_rows)
             return rows_in(folder / name, columns, texts)
 
@@ -213,9 +214,9 @@ class TableErasure:
 
 def _all_rows(table: DeltaTable) -> int | None:
     """All rows of a table's version, by what its log says of the files; None if it does not say."""
-    import pyarrow as pa
+    pa = arrow()
 
-    actions: Any = pa.table(table.get_add_actions(flatten=True))  # pyright: ignore[reportArgumentType, reportUnknownMemberType]
+    actions: Any = pa.table(table.get_add_actions(flatten=True))
     if "num_records" not in actions.schema.names:
         return 0 if actions.num_rows == 0 else None
     counts = actions.column("num_records").to_pylist()

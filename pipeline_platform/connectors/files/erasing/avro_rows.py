@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.exceptions import PipelineExecutionException
 
 Values = Mapping[str, frozenset[str]]
@@ -52,11 +53,12 @@ class _File:
 
     def records(self, block: _Block) -> Iterator[tuple[Mapping[str, Any], bytes]]:
         """Each record of a block, with its bytes."""
-        import fastavro
+        from fastavro import schemaless_reader
 
+        read: Any = schemaless_reader
         stream, place = io.BytesIO(block.data), 0
         for _ in range(block.count):
-            record: Any = fastavro.schemaless_reader(stream, self.schema, None)
+            record = read(stream, self.schema, None)
             yield record, block.data[place : stream.tell()]
             place = stream.tell()
         if place != len(block.data):
@@ -164,7 +166,7 @@ def _long(value: int) -> bytes:
 
 
 def _unpacked(data: bytes, codec: str) -> bytes:
-    import pyarrow as pa
+    pa = arrow()
 
     match codec:
         case "null":
@@ -180,14 +182,14 @@ def _unpacked(data: bytes, codec: str) -> bytes:
         case "xz":
             return lzma.decompress(data)
         case "zstandard":
-            read: Any = pa.input_stream(io.BytesIO(data), compression="zstd")  # pyright: ignore[reportUnknownMemberType]
+            read: Any = pa.input_stream(io.BytesIO(data), compression="zstd")
             return bytes(read.read())
         case _:
             raise PipelineExecutionException(f"avro files that are compressed by {codec} can't be written again")
 
 
 def _packed(data: bytes, codec: str) -> bytes:
-    import pyarrow as pa
+    pa = arrow()
 
     match codec:
         case "deflate":

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, matching
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.exceptions import PipelineExecutionException
 
 Values = Mapping[str, frozenset[str]]
@@ -44,7 +45,7 @@ def unpacked(name: str, data: bytes) -> bytes:
     Raises:
         PipelineExecutionException: It is compressed otherwise.
     """
-    import pyarrow as pa
+    pa = arrow()
 
     ending = PurePosixPath(name).suffix
     if ending == ".deflate":
@@ -57,7 +58,7 @@ def unpacked(name: str, data: bytes) -> bytes:
     codec = _CODECS.get(ending)
     if codec is None:
         return data
-    read: Any = pa.input_stream(io.BytesIO(data), compression=codec)  # pyright: ignore[reportUnknownMemberType]
+    read: Any = pa.input_stream(io.BytesIO(data), compression=codec)
     return bytes(read.read())
 
 
@@ -71,7 +72,7 @@ def packed(name: str, data: bytes) -> bytes:
         name: Its name, which tells how it is compressed.
         data: What is in it.
     """
-    import pyarrow as pa
+    pa = arrow()
 
     ending = PurePosixPath(name).suffix
     if ending == ".deflate":
@@ -98,8 +99,8 @@ def parquet_without(data: bytes, wanted: Values) -> bytes:
     Raises:
         PipelineExecutionException: pyarrow would write something otherwise.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    pa = arrow()
+    pq = arrow("parquet")
 
     old: Any = pq.ParquetFile(pa.BufferReader(data))
     schema: Any = old.schema_arrow

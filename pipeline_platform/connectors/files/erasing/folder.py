@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.connectors.files.erasing.file_kinds import TextRows, packed, parquet_without, unpacked
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, partition_values, rows_in
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -155,10 +155,10 @@ class FolderErasure:
     def _columns_of(self, file: UPath) -> Sequence[str]:
         if self.text is not None:
             return self.text.columns(unpacked(file.name, file.read_bytes()))
-        import pyarrow.parquet as pq
+        pq = arrow("parquet")
 
         with file.open("rb") as opened:
-            schema: Any = pq.read_schema(opened)  # pyright: ignore[reportArgumentType]
+            schema: Any = pq.read_schema(opened)
         return list(schema.names)
 
     def _held(self, wanted: Wanted) -> Iterator[_HeldFile]:
@@ -187,10 +187,10 @@ class FolderErasure:
         """How many rows a file has, one at least: a file of a person's folder is theirs without any."""
         if self.text is not None:
             return max(unpacked(file.name, file.read_bytes()).count(b"\n"), 1)
-        import pyarrow.parquet as pq
+        pq = arrow("parquet")
 
         with file.open("rb") as opened:
-            read: Any = pq.ParquetFile(opened)  # pyright: ignore[reportArgumentType]
+            read: Any = pq.ParquetFile(opened)
             return max(int(read.metadata.num_rows), 1)
 
 
@@ -242,5 +242,4 @@ def _is_staged(name: str) -> bool:
 
 
 def _stamp(detail: Mapping[str, Any]) -> str:
-    changed = changed_at(detail)
-    return f"{detail['size']} {changed.astimezone(UTC).isoformat() if isinstance(changed, datetime) else changed}"
+    return f"{detail['size']} {changed_at(detail).isoformat()}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.folders import is_hidden
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
         columns: By column, the values as text; a column that the file does not have has none.
         texts: What is looked for within all its texts; none to leave that out.
     """
-    import pyarrow.dataset as ds
-    from pyarrow.fs import FSSpecHandler, PyFileSystem
+    ds = arrow("dataset")
+    fs = arrow("fs")
 
     format_: Any = ds.ParquetFileFormat()
-    store: Any = PyFileSystem(FSSpecHandler(file.fs))
+    store: Any = fs.PyFileSystem(fs.FSSpecHandler(file.fs))
     fragment: Any = format_.make_fragment(file.path, filesystem=store)
     schema = fragment.physical_schema
     found = matching(schema, columns)
@@ -64,7 +65,7 @@ def matching(schema: Any, columns: Mapping[ColumnPath, frozenset[str]]) -> Any:
         schema: pyarrow's, of the rows.
         columns: By column, the values as text.
     """
-    import pyarrow.compute as pc
+    pc = arrow("compute")
 
     found: Any = None
     for path, values in columns.items():
@@ -86,7 +87,7 @@ def typed_values(kind: Any, values: frozenset[str]) -> Any:
         kind: pyarrow's type of the column.
         values: The values as text.
     """
-    import pyarrow as pa
+    pa = arrow()
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
@@ -108,7 +109,7 @@ def type_at(schema: Any, path: ColumnPath) -> Any:
         schema: pyarrow's.
         path: The column.
     """
-    import pyarrow as pa
+    pa = arrow()
 
     if schema.get_field_index(path[0]) < 0:
         return None
@@ -122,14 +123,14 @@ def type_at(schema: Any, path: ColumnPath) -> Any:
 
 def is_text(kind: Any) -> bool:
     """Whether a type of pyarrow's holds text."""
-    import pyarrow as pa
+    pa = arrow()
 
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _alike(schema: Any, columns: Mapping[ColumnPath, frozenset[str]]) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    pa = arrow()
+    pc = arrow("compute")
 
     found: Any = None
     for path, values in columns.items():
@@ -145,7 +146,7 @@ def _alike(schema: Any, columns: Mapping[ColumnPath, frozenset[str]]) -> Any:
 
 
 def _within(columns: Sequence[ColumnPath], texts: frozenset[str]) -> Any:
-    import pyarrow.compute as pc
+    pc = arrow("compute")
 
     found: Any = None
     for path in columns:

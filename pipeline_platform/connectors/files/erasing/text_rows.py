@@ -42,7 +42,7 @@ class CsvRows:
         """The columns of a file."""
         if not self.has_header:
             return self.names or ()
-        return next(self._parsed(_text(data, self.encoding)), [])
+        return next(self._parsed(_text(data, self.encoding)), list[str]())
 
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values, as Python's own reader of csv finds them."""
