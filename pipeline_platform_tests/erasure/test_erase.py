@@ -152,6 +152,13 @@ def _rows(folder: Path) -> dict[str, list[Any]]:
     return {name: sorted((row for row in rows if KEY not in row), key=repr) for name, rows in found.items()}
 
 
+def _loads(folder: Path) -> set[tuple[str, str]]:
+    """What each table says that it has loaded."""
+    logs = {table: (folder / "lake" / table / "_delta_log").glob("*.json") for table in TABLES}
+    lines = ((table, json.loads(line)) for table, log in logs.items() for file in log for line in file.open())
+    return {(table, action["txn"]["appId"]) for table, action in lines if "txn" in action}
+
+
 def _bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -183,7 +190,7 @@ def test_without_yes_each_place_is_told_and_none_is_changed(project: Path):
 
 
 def test_nothing_of_the_person_is_left_and_everything_of_others_is(project: Path):
-    rows, files = _rows(project), _bytes(project)
+    rows, files, loads = _rows(project), _bytes(project), _loads(project)
     holding = _holding(project, KEY)
     done = erase("--yes", "--now")
     assert done.exit_code == 0, done.output
@@ -208,17 +215,33 @@ def test_nothing_of_the_person_is_left_and_everything_of_others_is(project: Path
     assert deleted["history.load"] == 2, "one in the table, one in what is remembered of changes"
     assert deleted["renamed.load"] == 1
     assert not any(place["left"] for place in told["places"].values())
-    assert DeltaTable(project / "lake/orders").transaction_version("nobody") is None
+    assert loads
+    for table, load in loads:
+        assert DeltaTable(project / "lake" / table).transaction_version(load) is not None, "it would be loaded again"
     again = erase("--yes", "--now")
     assert again.exit_code == 0
     assert "no row of any place has one of these values" in again.output
 
 
-def test_earlier_versions_wait_for_their_readers_and_the_same_command_ends_it(
+def test_a_stream_is_not_broken_unasked_and_earlier_versions_wait_for_their_readers(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    first = erase("--yes")
+    stream = [
+        _step("extract", "fromDeltaLake", path="lake/orders"),
+        _step("load", "toDeltaLake", "load", path="lake/live", checkpointLocation="checkpoints/live"),
+    ]
+    live = {"name": "live", "mode": "streaming", "steps": stream}
+    (project / "pipelines/live.json").write_text(json.dumps(live))
+    before = _bytes(project)
+    refused = erase("--yes")
+    assert refused.exit_code == 1
+    assert "the stream 'live' reads" in refused.stderr
+    assert "nothing was erased" in refused.stderr
+    assert _bytes(project) == before
+    version = DeltaTable(project / "lake/orders").version()
+    first = erase("--yes", "--break-streams")
     assert first.exit_code == 3, first.output
+    assert f'set "startingVersion": {version + 2} in the step' in " ".join(first.output.split())
     tables = {name.split("/")[1] for name in _holding(project, KEY) if name.startswith("lake/")}
     assert tables == {"orders", "orders_quarantine", "history", "renamed"}
     for table in TABLES:
@@ -259,26 +282,6 @@ def test_what_is_cut_off_is_ended_by_the_same_command(project: Path, monkeypatch
     assert _holding(project, KEY) == {"data/orders.csv"}
     assert _rows(project) == rows
     assert len(list((project / "erasures").glob("*.json"))) == 1
-
-
-def test_nothing_is_erased_under_a_stream_that_could_not_go_on(project: Path):
-    stream = {
-        "name": "live",
-        "mode": "streaming",
-        "steps": [
-            _step("extract", "fromDeltaLake", path="lake/orders"),
-            _step("load", "toDeltaLake", "load", path="lake/live", checkpointLocation="checkpoints/live"),
-        ],
-    }
-    (project / "pipelines/live.json").write_text(json.dumps(stream))
-    refused = erase("--yes", "--now")
-    assert refused.exit_code == 1
-    assert "the stream 'live' reads" in refused.stderr
-    assert "nothing was erased" in refused.stderr
-    version = DeltaTable(project / "lake/orders").version()
-    done = erase("--yes", "--now", "--break-streams")
-    assert done.exit_code == 0, done.output
-    assert f'set "startingVersion": {version + 2} in the step' in " ".join(done.output.split())
 
 
 def test_a_key_that_nobody_has_is_told_and_leaves_a_proof(project: Path):

@@ -42,6 +42,7 @@ class TableLog:
         removed: When a file was removed, in milliseconds since 1970.
         entries: Names of the files of the log, with their versions.
         showing: Those of them that show one of the values.
+        shown_at: When the newest commit was made that does; None if none does.
         marked: By what a commit says of itself, its version and time; of several that say the same, the newest.
     """
 
@@ -49,6 +50,7 @@ class TableLog:
     removed: Mapping[str, int]
     entries: Mapping[str, int]
     showing: frozenset[str]
+    shown_at: datetime | None
     marked: Mapping[str, tuple[int, datetime]]
 
 
@@ -67,6 +69,7 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
     removed: dict[str, int] = {}
     showing: set[str] = set()
     marked: dict[str, tuple[int, datetime]] = {}
+    made: dict[str, datetime] = {}
     shows = _Shows(columns, re.compile(text_pattern(texts)) if texts else None)
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         for name, actions in zip(
@@ -80,11 +83,14 @@ def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozen
                         if kind == "remove":
                             removed[path] = int(of_file.get("deletionTimestamp") or 0)
                 said: Mapping[str, Any] = action.get("commitInfo") or {}
+                if said:
+                    made[name] = datetime.fromtimestamp((said.get("timestamp") or 0) / 1000, UTC)
                 if (mark := said.get("userMetadata")) is not None:
-                    marked[mark] = entries[name], datetime.fromtimestamp((said.get("timestamp") or 0) / 1000, UTC)
+                    marked[mark] = entries[name], made[name]
                 if shows.value_in(action):
                     showing.add(name)
-    return TableLog(files, removed, entries, frozenset(showing), marked)
+    shown_at = max((made[name] for name in showing if name in made), default=None)
+    return TableLog(files, removed, entries, frozenset(showing), shown_at, marked)
 
 
 def _actions(path: UPath) -> list[Mapping[str, Any]]:

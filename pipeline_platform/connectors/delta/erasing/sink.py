@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline_platform.connectors.delta.erasing.table import TableErasure
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.files.erasing.parquet_rows import text_pattern
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
 # Of mode `applyChanges`: the keys and times of what was deleted.
 _CHANGES = "_pipeline_platform/changes"
+_CURSORS = "_pipeline_platform/cursors"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class DeltaErasure:
         notes = [*table.notes]
         if beside.rows:
             notes.append(f"{beside.rows} in what is remembered of changes ({_CHANGES})")
+        if wanted.texts and self._cursors_show(re.compile(text_pattern(wanted.texts))):
+            notes.append("a cursor of what is new stands at the key, until the next load moves it on")
         return replace(
             table,
             rows=table.rows + beside.rows,
@@ -68,6 +73,12 @@ class DeltaErasure:
             log=table.log + beside.log,
             notes=(*table.notes, *beside.notes),
         )
+
+    def _cursors_show(self, pattern: re.Pattern[str]) -> bool:
+        """Whether what is remembered of a source of which what is new is loaded has one of the values."""
+        folder = self.place.path() / _CURSORS
+        files = folder.glob("*/*.json") if folder.exists() else ()
+        return any(pattern.search(file.read_text(encoding="utf-8")) for file in files)
 
     @property
     def _changes(self) -> TableErasure:

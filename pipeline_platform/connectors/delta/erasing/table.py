@@ -81,18 +81,20 @@ class TableErasure:
         if mark in log.marked:
             # What they say of the files that were removed are values of other columns, too.
             entries |= {name for name in entries_before(log, log.marked[mark][0]) if not name.startswith(".")}
-        counts = _all_rows(table)
+        dates = [file.removable_at for file in old]
+        if entries and (since := _since(log, mark)) is not None:
+            dates.append(since + _retention(table))
         return Found(
             rows=sum(map(_theirs(wanted), now)),
-            total=counts,
+            total=_all_rows(table),
             history=sum(map(_theirs(wanted), old)),
             history_files=len(old),
-            removable_at=max((file.removable_at for file in old), default=None),
+            removable_at=max(dates, default=None),
             unknown=sum(map(_theirs(wanted), unknown)),
             within_text=sum(file.within_text for file in now),
             alike=sum(file.alike for file in now),
             log=len(entries),
-            notes=tuple(_nested_notes(table, wanted)),
+            notes=(*_nested_notes(table, wanted), *_log_notes(table, log)),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -114,7 +116,8 @@ class TableErasure:
         is_old = done is not None and bool(entries_before(log, done[0]))
         if not (is_old or log.showing or has_removed):
             return 0
-        is_due = done is None or done[1] + _retention(table) <= datetime.now(UTC)
+        since = _since(log, order.mark)
+        is_due = since is None or since + _retention(table) <= datetime.now(UTC)
         return cut_log(self.place) if order.at_once or is_due else 0
 
     def _delete(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, int | None, int]:
@@ -233,6 +236,20 @@ def _retention(table: DeltaTable) -> timedelta:
     said = table.metadata().configuration.get(_RETENTION, "")
     found = re.search(r"(\d+)\s*(week|day|hour)s?\b", said)
     return timedelta(hours=int(found[1]) * _UNITS[found[2]]) if found is not None else _DEFAULT_RETENTION
+
+
+def _since(log: TableLog, mark: str) -> datetime | None:
+    """When what the log shows was last read as the newest version; None if that is not known."""
+    times = [log.shown_at, log.marked[mark][1] if mark in log.marked else None]
+    return max((time for time in times if time is not None), default=None)
+
+
+def _log_notes(table: DeltaTable, log: TableLog) -> Iterator[str]:
+    """What of the log can't be cut, since it is that of the newest version."""
+    newest = [name for name in log.showing if log.entries[name] == table.version()]
+    # Of rows that are there it shows them anyway.
+    if newest and log.showing == set(newest):
+        yield "the log's entry of the newest version shows the key: run it again after the next load"
 
 
 def _nested_notes(table: DeltaTable, wanted: Wanted) -> Iterator[str]:
