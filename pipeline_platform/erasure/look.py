@@ -53,7 +53,12 @@ class Look:
     @property
     def holds(self) -> bool:
         """Whether there is anything to be erased."""
-        return bool(self.found.rows or self.found.remains or (self.wanted.contains and self.found.within_text))
+        return self.deletes or self.found.remains
+
+    @property
+    def deletes(self) -> bool:
+        """Whether rows of what is read now are to be deleted."""
+        return bool(self.found.rows or (self.wanted.contains and self.found.within_text))
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,13 @@ class Reader:
         pipeline: The stream.
         place: The place.
         is_running: Whether a process runs it.
+        loses_rows: Whether rows are deleted there; otherwise only what is kept of earlier versions is removed.
     """
 
     pipeline: PipelineConfig
     place: Place
     is_running: bool
+    loses_rows: bool
 
 
 @dataclass(frozen=True)
@@ -203,7 +210,8 @@ def _readers(looks: Sequence[Look], pipelines: Sequence[PipelineConfig]) -> list
         for pipeline in pipelines:
             if pipeline.mode == "streaming" and look.place.location in _read_by(pipeline):
                 state = StreamState.read(state_file(pipeline.name))
-                found.append(Reader(pipeline, look.place, state is not None and state.is_alive(now)))
+                is_running = state is not None and state.is_alive(now)
+                found.append(Reader(pipeline, look.place, is_running, look.deletes))
     return found
 
 

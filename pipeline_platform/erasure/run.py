@@ -54,6 +54,8 @@ class Erasing:
             )
         for reader in self.survey.readers:
             name, place = reader.pipeline.name, reader.place
+            if not (reader.loses_rows or self.at_once):
+                continue
             if reader.is_running:
                 raise PipelineExecutionException(
                     f"the stream '{name}' is running and reads {place.location}: it fails once rows of it are deleted",

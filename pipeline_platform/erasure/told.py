@@ -32,9 +32,9 @@ def shown_survey(survey: Survey, *, yes: bool) -> Iterator[Part]:
         table.add_row(*(Text(cell) for cell in (look.place.name, columns, rows, _kept(look), "; ".join(look.told))))
     yield table
     for reader in survey.readers:
-        yield Text(
-            f"the stream '{reader.pipeline.name}' reads {reader.place.name}: it fails once rows are deleted there"
-        )
+        if reader.loses_rows:
+            name = reader.pipeline.name
+            yield Text(f"the stream '{name}' reads {reader.place.name}: it fails once rows are deleted there")
     for source in survey.sources:
         yield Text(f"not looked into: the source {source}; what is loaded from it again brings back what it still has")
     for checkpoint in survey.streams:
@@ -76,7 +76,7 @@ def outcome_table(record: EraseRecord, survey: Survey, folder: Path) -> Iterator
     yield table
     for reader in survey.readers:
         done = record.places.get(reader.place.location)
-        if done is not None and done.version is not None:
+        if reader.loses_rows and done is not None and done.version is not None:
             version, arguments = done.version + 1, reader.pipeline.command_arguments
             yield Text(
                 f"start '{reader.pipeline.name}' over: set \"startingVersion\": {version} in the step that reads "
