@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_platform.cli.files import PIPELINES, Folder, project_or_exit
-from pipeline_platform.cli.output import FAILED, print_json
+from pipeline_platform.cli.output import CANCELLED, FAILED, print_json
 from pipeline_platform.exceptions import PipelineException
 
 if TYPE_CHECKING:
@@ -95,6 +95,9 @@ def erase(
     except PipelineException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
+    except KeyboardInterrupt as stopped:
+        typer.echo("stopped; the same command continues", err=True)
+        raise typer.Exit(CANCELLED) from stopped
     if as_json:
         print_json(record.told())
     else:

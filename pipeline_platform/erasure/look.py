@@ -15,8 +15,9 @@ from pipeline_platform.erasure.columns import GivenColumns
 from pipeline_platform.erasure.keys import Keys
 from pipeline_platform.erasure.lineage import KeyLineage
 from pipeline_platform.erasure.places import Place, places_of
+from pipeline_platform.erasure.reason import reason_of
 from pipeline_platform.erasure.record import EraseRecord
-from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.steps.erasing import Found, Wanted
 from pipeline_platform.steps.extract import Extract
 
@@ -174,8 +175,11 @@ def _looked(place: Place, request: Request, record: EraseRecord) -> Look:
             looks_into_text=place.is_quarantine,
         )
         found = place.erasable.found(wanted, record.mark)
-    except PipelineException as error:
-        return Look(place, "impossible", told=(error.message,))
+    except PipelineConfigurationException:
+        raise
+    # What can't be read is told with the others, whatever the driver or the store says.
+    except Exception as error:  # noqa: BLE001
+        return Look(place, "impossible", told=(reason_of(error),))
     told = list(found.notes)
     if found.alike:
         told.append(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.erasure.keys import Keys
 from pipeline_platform.erasure.look import Look, Survey
+from pipeline_platform.erasure.reason import reason_of
 from pipeline_platform.erasure.record import EraseRecord, PlaceRecord, State, write_record
-from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
+from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.erasing import Erased, Found, Order
 
 if TYPE_CHECKING:
@@ -125,12 +126,9 @@ class Erasing:
                 told = "deleted by a run that was cut off before it wrote that down"
                 done = done.model_copy(update={"rows_deleted": done.rows_before, "told": [*done.told, told]})
             after = erasable.found(look.wanted, mark)
-        except PipelineException as error:
-            return done.model_copy(update={"state": "failed", "told": [*done.told, error.message]})
         # What a driver or a store says may have any type; what was done is written down first.
         except Exception as error:  # noqa: BLE001
-            told = PipelineExecutionException(f"{type(error).__name__}: {str(error).splitlines()[0][:300]}").message
-            return done.model_copy(update={"state": "failed", "told": [*done.told, told]})
+            return done.model_copy(update={"state": "failed", "told": [*done.told, reason_of(error)]})
         return _verified(done, after)
 
 

