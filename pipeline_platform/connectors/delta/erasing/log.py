@@ -126,12 +126,11 @@ class _Shows:
         values = dict(of_file.get("partitionValues") or {})
         if any(values.get(column) in wanted for column, wanted in self.columns.items()):
             return True
-        stats = of_file.get("stats")
-        known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else (of_file.get("stats_parsed") or {})
+        stats: Any = of_file.get("stats") or of_file.get("stats_parsed") or {}
+        known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else stats
+        all_bounds: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
         return any(
-            str(bounds.get(column)) in wanted
-            for bounds in (known.get("minValues") or {}, known.get("maxValues") or {})
-            for column, wanted in self.columns.items()
+            str(bounds.get(column)) in wanted for bounds in all_bounds for column, wanted in self.columns.items()
         )
 
 

@@ -248,7 +248,7 @@ def _log_notes(table: DeltaTable, log: TableLog) -> Iterator[str]:
     """What of the log can't be cut, since it is that of the newest version."""
     newest = [name for name in log.showing if log.entries[name] == table.version()]
     # Of rows that are there it shows them anyway.
-    if newest and log.showing == set(newest):
+    if newest and log.showing == frozenset(newest):
         yield "the log's entry of the newest version shows the key: run it again after the next load"
 
 

@@ -9,6 +9,7 @@ import lzma
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn
@@ -53,9 +54,7 @@ class _File:
 
     def records(self, block: _Block) -> Iterator[tuple[Mapping[str, Any], bytes]]:
         """Each record of a block, with its bytes."""
-        from fastavro import schemaless_reader
-
-        read: Any = schemaless_reader
+        read: Any = import_module("fastavro").schemaless_reader
         stream, place = io.BytesIO(block.data), 0
         for _ in range(block.count):
             record = read(stream, self.schema, None)
