@@ -128,7 +128,7 @@ class _Shows:
             return True
         stats: Any = of_file.get("stats") or of_file.get("stats_parsed") or {}
         known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else stats
-        all_bounds: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
+        bounds: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
         return any(
             str(bounds.get(column)) in wanted for bounds in all_bounds for column, wanted in self.columns.items()
         )
