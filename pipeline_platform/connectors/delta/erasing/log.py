@@ -128,10 +128,8 @@ class _Shows:
             return True
         stats: Any = of_file.get("stats") or of_file.get("stats_parsed") or {}
         known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else stats
-        bounds: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
-        return any(
-            str(bounds.get(column)) in wanted for bounds in all_bounds for column, wanted in self.columns.items()
-        )
+        sides: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
+        return any(str(side.get(column)) in wanted for side in sides for column, wanted in self.columns.items())
 
 
 def newest_files(table: DeltaTable) -> frozenset[str]:
