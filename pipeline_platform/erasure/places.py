@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
@@ -75,7 +76,8 @@ def _of_pipeline(pipeline: PipelineConfig, credentials: RunCredentials) -> Itera
 
 
 def _erasable(pipeline: PipelineConfig, step: Step, load: Load, credentials: RunCredentials) -> Erasable | str:
-    if "${partition:" in load.dataset().location:
+    # The URI of a local path has braces escaped.
+    if "${partition:" in unquote(load.dataset().location):
         return "each partition has a place of its own, and 'erase' does not know which there are"
     try:
         entered = (

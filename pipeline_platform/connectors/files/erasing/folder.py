@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -120,6 +121,9 @@ class FolderErasure:
         folder = self.place.path()
         # The same files are written again by the same load, so that one that was killed is ended by the next.
         stamps = hashlib.sha256("\n".join(f"{file.name} {file.stamp}" for file in files).encode()).hexdigest()
+        if not files:
+            # Nothing but what dead attempts have left, which each commit removes.
+            stamps = uuid.uuid4().hex
 
         def removes() -> list[str]:
             there = self._files()
