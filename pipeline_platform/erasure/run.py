@@ -153,7 +153,7 @@ def _verified(done: PlaceRecord, after: Found) -> PlaceRecord:
         "rows": after.rows,
         "rows in earlier versions": after.history,
         "rows in files of no version": after.unknown,
-        "entries of the log": after.log,
+        "log entries": after.log,
         "rows with the key within a text": after.within_text,
     }
     left = {name: count for name, count in counts.items() if count}

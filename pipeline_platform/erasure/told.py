@@ -54,7 +54,7 @@ def _kept(look: Look) -> str:
     if found.unknown:
         told.append(f"{found.unknown:,} in files of no version")
     if found.log:
-        told.append(f"{found.log} entries of the log")
+        told.append(f"{found.log} log entries")
     return "; ".join(told) or "-"
 
 

@@ -94,7 +94,7 @@ class TableErasure:
             within_text=sum(file.within_text for file in now),
             alike=sum(file.alike for file in now),
             log=len(entries),
-            notes=(*_nested_notes(table, wanted), *_log_notes(table, log)),
+            notes=(*_nested_notes(table, wanted), *(() if now else _log_notes(table, log))),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
