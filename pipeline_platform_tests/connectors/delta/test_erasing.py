@@ -60,11 +60,13 @@ def test_rows_leave_change_data_marks_and_older_files(spark: SparkSession, tmp_p
 
 def test_a_value_in_a_path_is_told_until_the_log_forgets_it(spark: SparkSession, tmp_path: Path):
     path = tmp_path / "by_person"
-    _write(spark, path, range(6, 9), by="person", **{"columnMapping.mode": "name"})
+    _write(spark, path, range(6, 9), by="person")
     wanted = Wanted({"person": frozenset({KEY})}, frozenset({KEY}))
     erasure = DeltaErasure(StorageLocation(str(path)))
     assert erasure.erase(wanted, Order("erase/1", lambda: spark, at_once=True)).removed == 1
     assert _left(spark, path) == [6, 8]
+    assert [*path.glob("person=*")]
+    assert not [*path.glob("person=kEy*")]
     after = erasure.found(wanted, "erase/1")
     assert (after.rows, after.history) == (0, 0)
     assert after.log == 2

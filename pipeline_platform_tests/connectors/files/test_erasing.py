@@ -14,14 +14,19 @@ import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import SparkSession
 from upath import UPath
 
+from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
 from pipeline_platform.connectors.files.erasing.avro_rows import AvroRows
 from pipeline_platform.connectors.files.erasing.file_kinds import packed, parquet_without, unpacked
+from pipeline_platform.connectors.files.erasing.folder import FolderErasure
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, rows_in
 from pipeline_platform.connectors.files.erasing.text_rows import CsvRows, JsonRows
+from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
+from pipeline_platform.steps.erasing import Order, Wanted
 
 RFC = CsvRows(CsvDialect(",", '"', '"', None), True, None, "UTF-8", "\n", "")
 NONE: frozenset[str] = frozenset()
@@ -155,3 +160,33 @@ def test_an_avro_file_keeps_all_other_records_and_blocks_without_any_byte_by_byt
     blocks, kept = data.split(b"0123456789abcdef"), made.split(b"0123456789abcdef")
     assert [place for place, (old, new) in enumerate(zip(blocks, kept, strict=True)) if old != new] == [1]
     assert AvroRows().count(data, of("id", "7", "199"), NONE).rows == 2
+
+
+def _no_spark() -> SparkSession:
+    raise AssertionError("no session is needed")
+
+
+def test_a_folder_that_is_named_by_the_person_goes_and_a_file_that_changes_meanwhile_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("id=47/a.csv", "id=48/a.csv", "b.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("id,note\n47,x\n48,y\n" if name == "b.csv" else "note\nx\n")
+    erasure = FolderErasure(StorageLocation(str(tmp_path)), "csv", RFC)
+    wanted, order = Wanted(of("id", "47")), Order("erase/1", _no_spark)
+    assert erasure.found(wanted, "erase/1").rows == 2
+    stage = FileCommitter._stage
+
+    def changed(committer: FileCommitter, attempt: str) -> Any:
+        staged = stage(committer, attempt)
+        monkeypatch.setattr(FileCommitter, "_stage", stage)
+        (tmp_path / "b.csv").write_text("id,note\n47,x\n48,y\n49,of a load meanwhile\n")
+        return staged
+
+    monkeypatch.setattr(FileCommitter, "_stage", changed)
+    erased = erasure.erase(wanted, order)
+    assert (erased.rewritten, erased.removed) == (1, 1)
+    assert not (tmp_path / "id=47").exists()
+    assert (tmp_path / "id=48/a.csv").read_text() == "note\nx\n"
+    assert (tmp_path / "b.csv").read_text() == "id,note\n48,y\n49,of a load meanwhile\n"
+    assert erasure.found(wanted, "erase/1").rows == 0

@@ -16,7 +16,7 @@ from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, RowsIn, partition_values, rows_in
 from pipeline_platform.connectors.files.erasing.untyped import arrow
-from pipeline_platform.connectors.storage.folders import changed_at, files_below
+from pipeline_platform.connectors.storage.folders import changed_at, files_below, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
@@ -155,6 +155,7 @@ class TableErasure:
             path.unlink(missing_ok=True)
             # Hadoop keeps a checksum beside a local file.
             path.with_name(f".{path.name}.crc").unlink(missing_ok=True)
+            remove_empty_folders(self.place.path(), file.name)
             removed += 1
         return removed, waits
 

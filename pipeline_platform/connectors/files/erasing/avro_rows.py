@@ -71,6 +71,10 @@ class AvroRows:
         """The columns of a file."""
         return [field["name"] for field in _file(data).schema["fields"]]
 
+    def total(self, data: bytes) -> int:
+        """How many rows a file has."""
+        return sum(block.count for block in _file(data).blocks)
+
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values."""
         file = _file(data)

@@ -22,6 +22,10 @@ class TextRows(Protocol):
         """The columns of a file."""
         ...
 
+    def total(self, data: bytes) -> int:
+        """How many rows a file has."""
+        ...
+
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values, and those that hold a text as a word."""
         ...

@@ -15,7 +15,7 @@ from pipeline_platform.connectors.files.erasing.file_kinds import TextRows, pack
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, partition_values, rows_in
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file
-from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden
+from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
@@ -136,14 +136,20 @@ class FolderErasure:
                     )
             return [file.name for file in files if file.is_whole]
 
+        def without(name: str) -> bytes:
+            return self._without(name, wanted)
+
         kept = [file.name for file in files if not file.is_whole]
         noted = newest_file(folder, self.format)
         columns = PlannedColumns(noted.written, None, compares=False) if noted is not None and noted.written else None
-        without: Callable[[str], bytes] = lambda name: self._without(name, wanted)  # noqa: E731
         writer: Any = _Rewriter(folder, dict.fromkeys(kept, without))
         FileCommitter(
             self.place.uri, folder, f"{mark}/{stamps[:16]}", "append", writer, columns=columns, removes=removes
         ).write()
+        for file in files:
+            if file.is_whole:
+                # Its name has the value.
+                remove_empty_folders(folder, file.name)
 
     def _without(self, name: str, wanted: Wanted) -> bytes:
         data = (self.place.path() / name).read_bytes()
@@ -190,7 +196,7 @@ class FolderErasure:
     def _all_rows(self, file: UPath) -> int:
         """How many rows a file has, one at least: a file of a person's folder is theirs without any."""
         if self.text is not None:
-            return max(unpacked(file.name, file.read_bytes()).count(b"\n"), 1)
+            return max(self.text.total(unpacked(file.name, file.read_bytes())), 1)
         pq = arrow("parquet")
 
         with file.open("rb") as opened:

@@ -44,6 +44,10 @@ class CsvRows:
             return self.names or ()
         return next(self._parsed(_text(data, self.encoding)), list[str]())
 
+    def total(self, data: bytes) -> int:
+        """How many rows a file has."""
+        return sum(1 for _ in self._parsed(_text(data, self.encoding))) - self.has_header
+
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values, as Python's own reader of csv finds them."""
         names, pattern = self.columns(data), re.compile(text_pattern(texts)) if texts else None
@@ -128,6 +132,10 @@ class JsonRows:
     def columns(self, data: bytes) -> Sequence[str]:
         """The columns of a file."""
         return list(dict.fromkeys(name for record in map(_record, self._lines(data)) for name in record))
+
+    def total(self, data: bytes) -> int:
+        """How many rows a file has."""
+        return len(self._lines(data))
 
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values."""
