@@ -81,7 +81,7 @@ test-docs: PART = docs $(WITH_WHEEL)
 test-streaming: PART = engine/streaming engine/maintenance metrics
 test-engine: PART = $(call in-folders,engine)
 test-databases: PART = $(call in-folders,connectors/jdbc connectors)
-test-files: PART = connectors/s3 $(call in-folders,connectors/files connectors/delta)
+test-files: PART = connectors/s3 erasure $(call in-folders,connectors/files connectors/delta)
 test-changes: PART = $(CHANGES)
 test-spark: PART = engine/spark
 test-examples: PART = $(EXAMPLES)
@@ -107,7 +107,8 @@ $(PARTS):
 	$(BIN)/python -m pytest $(OPTIONS) $(addprefix $(TESTS)/,$(PART))
 
 # What needs neither Java nor a server.
-WITHOUT_JVM := config credentials/test_model.py connectors/files/test_heads.py connectors/files/test_time_patterns.py \
+WITHOUT_JVM := config credentials/test_model.py connectors/files/test_erasing.py connectors/files/test_heads.py \
+  connectors/files/test_time_patterns.py \
   engine/maintenance/test_upkeep.py engine/spark/test_jar_lock.py engine/streaming/test_checkpoint_fingerprint.py \
   engine/streaming/test_stream_sinks.py orchestration/test_supervisor.py \
   testing/test_comparison.py testing/test_reading.py test_extras.py test_house.py test_lightness.py test_outputs.py test_private_api.py test_redaction.py test_versions.py

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline_platform.frames.partition_rows import PartitionRows
     from pipeline_platform.steps.cursor import CursorMove, CursorPlace
     from pipeline_platform.steps.dataset import Dataset
+    from pipeline_platform.steps.erasing import Erasable
 
 
 @dataclass(frozen=True)
@@ -292,6 +293,14 @@ class Load(FrameInput):
             credentials: Those of the sink's system.
         """
         raise NotImplementedError(f"'{self.method}' remembers no cursor")
+
+    def erasure(self, credentials: Credentials | None) -> Erasable | str:
+        """How a person's rows are erased from the sink, or why `erase` can't do that.
+
+        Args:
+            credentials: Those of the sink's system.
+        """
+        return f"'{self.method}' does not say how rows are erased from what it writes"
 
     def dataset(self) -> Dataset:
         """What is written."""

@@ -21,6 +21,7 @@ from pipeline_platform.connectors.delta.changes.apply import given_changes
 from pipeline_platform.connectors.delta.changes.config import Changes, require_changes
 from pipeline_platform.connectors.delta.clone import clone
 from pipeline_platform.connectors.delta.cursor import DeltaCursor
+from pipeline_platform.connectors.delta.erasing.sink import DeltaErasure
 from pipeline_platform.connectors.delta.schema_enforcement import (
     TYPE_WIDENING,
     require_partitions,
@@ -206,6 +207,10 @@ class ToDeltaLake(Load, S3Options):
 
     def cursor_place(self, name: str, credentials: Credentials | None) -> DeltaCursor:
         return DeltaCursor(self.place(credentials), name)
+
+    def erasure(self, credentials: Credentials | None) -> DeltaErasure:
+        keys = tuple(self.changes.found_by) if self.changes is not None else ()
+        return DeltaErasure(self.place(credentials), keys)
 
     def uri(self) -> str:
         return spark_path(self.path)

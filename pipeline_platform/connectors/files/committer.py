@@ -19,7 +19,7 @@ import hashlib
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -77,6 +77,7 @@ class FileCommitter:
         only_own_partitions: Whether `overwrite` replaces only the folders of partitions that the load has rows for.
         rows: Rows whose folders are all that `overwrite` replaces, those without any in the load too; None for all.
         columns: Those that the files are to have.
+        removes: Of files that are written again under their names: which others are removed; raises if they changed.
     """
 
     uri: str
@@ -90,6 +91,7 @@ class FileCommitter:
     only_own_partitions: bool = False
     rows: PartitionRows | None = None
     columns: PlannedColumns | None = None
+    removes: Callable[[], list[str]] | None = None
 
     def check(self) -> None:
         """Raise if the mode does not allow what is there.
@@ -200,7 +202,7 @@ class FileCommitter:
     def _replaced(self, manifest: _Manifest) -> list[str]:
         """The files that make way for those of a manifest."""
         if self.mode != "overwrite":
-            return []
+            return self.removes() if self.removes is not None else []
         if self.rows is not None:
             return [name for name in self._data_files() if self.rows.holds_path(name)]
         if not self.only_own_partitions:
@@ -214,7 +216,7 @@ class FileCommitter:
         written = {name: size for name, size in sizes_below(staged).items() if not is_hidden(name)}
         return _Manifest(
             load=self.load_id,
-            added={name: self._published_name(name) for name in written},
+            added={name: name if self.removes else self._published_name(name) for name in written},
             removed=[],
             bytes=sum(written.values()),
             staged=attempt,

@@ -19,6 +19,9 @@ from pipeline_platform.config.values import Flag, Location, Names, Text, one_of
 from pipeline_platform.connectors.files.columns_there import TextLayout
 from pipeline_platform.connectors.files.committer import FileCommitter, is_begun, left_behind
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
+from pipeline_platform.connectors.files.erasing.avro_rows import AvroRows
+from pipeline_platform.connectors.files.erasing.folder import FolderErasure, columns_noted
+from pipeline_platform.connectors.files.erasing.text_rows import CsvRows, JsonRows
 from pipeline_platform.connectors.files.exact_text import CsvText, exact_csv, exact_partitions
 from pipeline_platform.connectors.files.fitted_load import FileLayout, FittedLoad, fitted_to_files
 from pipeline_platform.connectors.files.formats import FORMATS
@@ -46,6 +49,9 @@ from pipeline_platform.steps.load import Load, LoadRun
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from pipeline_platform.credentials.model import Credentials
+    from pipeline_platform.steps.erasing import Erasable
 
 SaveMode = Annotated[
     Literal["append", "overwrite", "errorIfExists", "ignore"],
@@ -197,6 +203,12 @@ class WritesFiles(Load, S3Options):
     def folder(self) -> str | None:
         return self.uri()
 
+    def erasure(self, credentials: Credentials | None) -> Erasable | str:
+        if self.file_format() in ("parquet", "avro"):
+            rows = AvroRows() if self.file_format() == "avro" else None
+            return FolderErasure(self.place(credentials), self.file_format(), rows)
+        return f"{self.file_format()} files can't be written again with all other rows as they are"
+
     def prepare(self, frame: DataFrame, run: LoadRun) -> FittedLoad:
         require_columns(frame, self.partition_by, "partitionBy")
         require_storable(frame, FORMATS[self.file_format()], self.partition_by)
@@ -307,6 +319,22 @@ without a zone is the option `timestampNTZFormat`."""
         dialect = CsvDialect(self.delimiter, self.quote, self.escape or self.quote, None)
         text = TextLayout(dialect, self.header, self.encoding or "UTF-8", self.line_sep)
         return replace(super().layout(), text=text)
+
+    def erasure(self, credentials: Credentials | None) -> Erasable | str:
+        if self.format not in ("csv", "json"):
+            return super().erasure(credentials)
+        options = {name.lower(): value for name, value in self.writer_options().items()}
+        encoding, line_sep = options.get("encoding", "UTF-8"), options.get("linesep", "\n")
+        place = self.place(credentials)
+        if self.format == "json":
+            return FolderErasure(place, "json", JsonRows(encoding, line_sep))
+        dialect = CsvDialect(options["sep"], options["quote"], options["escape"], None)
+        if len(dialect.delimiter) != 1:
+            return "csv files with a 'delimiter' of several characters can't be taken apart"
+        names = columns_noted(place) if not self.header else None
+        return FolderErasure(
+            place, "csv", CsvRows(dialect, self.header, names, encoding, line_sep, options["nullvalue"])
+        )
 
     def exact(self, frame: DataFrame) -> DataFrame:
         frame = super().exact(frame)

@@ -15,6 +15,7 @@ from pipeline_platform.config.traits import Traits
 from pipeline_platform.config.values import Location, Names, PositiveInteger, one_of
 from pipeline_platform.connectors.jdbc.config import DatabaseOptions
 from pipeline_platform.connectors.jdbc.cursor import DatabaseCursor
+from pipeline_platform.connectors.jdbc.erasing import DatabaseErasure
 from pipeline_platform.connectors.jdbc.unheld import unheld, unheld_text
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.steps.dataset import Dataset
@@ -111,6 +112,9 @@ class WritesDatabase(Load, DatabaseOptions):
 
     def redirected(self, to: Redirection) -> Self:
         return self.with_place(to, table=self.redirected_table(self.table, to))
+
+    def erasure(self, credentials: Credentials | None) -> DatabaseErasure:
+        return DatabaseErasure(self.entered(credentials), self.table_parts(self.table))
 
     def dataset(self) -> Dataset:
         return self.table_dataset(self.table)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
     from pyspark.sql.streaming.readwriter import DataStreamWriter
 
+    from pipeline_platform.credentials.model import Credentials
+
 
 # Spark's own formats end with milliseconds.
 _JSON = {
@@ -99,6 +101,12 @@ class ToKafka(Load, KafkaOptions):
         # A key that is not in the file is to stay so.
         changed = {"schema_registry": registry} if registry is not None else {}
         return self.with_place(to, topic=topic, **changed)
+
+    def erasure(self, credentials: Credentials | None) -> str:
+        return (
+            "messages of a topic can't be deleted by key: wait for its retention, or, where it is compacted, send a "
+            "tombstone"
+        )
 
     def dataset(self) -> Dataset:
         return self.topic_dataset([self.topic])

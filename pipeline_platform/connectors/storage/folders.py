@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -90,6 +91,22 @@ def copy_file(folder: UPath, path: str, to: str) -> None:
     """
     store: Any = folder.fs
     store.cp_file(path, to)
+
+
+def remove_empty_folders(folder: UPath, name: str) -> None:
+    """Remove the folders that a file was in, if nothing is left in them; a store of objects has none.
+
+    Args:
+        folder: Stays.
+        name: The file's path in the folder.
+    """
+    if folder.protocol not in ("", "file", "local"):
+        return
+    for parent in list(PurePosixPath(name).parents)[:-1]:
+        try:
+            (folder / str(parent)).rmdir()
+        except OSError:
+            return
 
 
 def remove_tree(folder: UPath) -> None:

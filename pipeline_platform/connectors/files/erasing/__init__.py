@@ -1,0 +1,1 @@
+"""How a person's rows are found in files, and taken out of them."""

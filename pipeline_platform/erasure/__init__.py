@@ -1,0 +1,1 @@
+"""Erases a person's rows from every sink of a project, and proves it."""
