@@ -64,38 +64,54 @@ def options(
         configure_logs(log_level)
 
 
-# In the order of the help.
+# In the order of the help, by its headings.
 _COMMANDS = {
-    "init": init.init,
-    "check": check.check,
-    "show": show.show,
-    "profile": profile.profile,
-    "diff": diff.diff,
-    "test": testing.run_tests,
-    "plan": plan.plan,
-    "run": run.run,
-    "submit": submit.submit,
-    "list": listing.list_pipelines,
-    "methods": methods.methods,
-    "cursor": cursor.cursor,
-    "refresh": refresh.refresh,
-    "tables": tables.tables,
-    "maintain": tables.maintain,
-    "erase": erase.erase,
-    "streams": streams.streams,
-    "metrics": streams.metrics,
-    "stop": streams.stop,
-    "resume": streams.resume,
-    "reset-checkpoint": streams.reset_checkpoint,
-    "schema": reference.schema,
-    "reference": reference.reference,
-    "warm-up": warm_up.warm_up,
+    "Write and test pipelines": {
+        "init": init.init,
+        "discover": discover.app,
+        "check": check.check,
+        "show": show.show,
+        "profile": profile.profile,
+        "test": testing.run_tests,
+        "plan": plan.plan,
+        "diff": diff.diff,
+        "refresh": refresh.refresh,
+    },
+    "Run them": {
+        "run": run.run,
+        "submit": submit.submit,
+        "list": listing.list_pipelines,
+        "cursor": cursor.cursor,
+    },
+    "Streams": {
+        "streams": streams.streams,
+        "metrics": streams.metrics,
+        "stop": streams.stop,
+        "resume": streams.resume,
+        "reset-checkpoint": streams.reset_checkpoint,
+    },
+    "Keep what they write": {
+        "tables": tables.tables,
+        "maintain": tables.maintain,
+        "quarantine": quarantine.app,
+        "erase": erase.erase,
+    },
+    "Look things up": {
+        "methods": methods.methods,
+        "reference": reference.reference,
+        "schema": reference.schema,
+    },
+    "Keep Spark ready": {
+        "spark": spark.app,
+        "warm-up": warm_up.warm_up,
+    },
 }
-for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
-app.add_typer(discover.app, name="discover")
-app.add_typer(quarantine.app, name="quarantine")
-app.add_typer(spark.app, name="spark")
+for _heading, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_heading)
+        else:
+            app.command(_name, rich_help_panel=_heading)(_command)
 
 
 def main() -> None:
