@@ -16,7 +16,12 @@ from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.counting import RowCountObservation
 from pipeline_platform.engine.failures import error_context, says
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad
-from pipeline_platform.engine.quarantine import write_bad_records
+from pipeline_platform.engine.quarantine import (
+    PlannedBadRecords,
+    PlannedQuarantine,
+    finish_quarantines,
+    write_bad_records,
+)
 from pipeline_platform.engine.validation import PlannedValidation, ValidationBlock
 from pipeline_platform.engine.validation_run import BlockResult, broken_block, kept_block, run_block
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException, ValidationException
@@ -78,6 +83,8 @@ class _Execution:
         self._listener = listener
         self._rows: dict[int, int | None] = {}
         """Rows of the steps that are done."""
+        self._quarantined: list[PlannedQuarantine | PlannedBadRecords] = []
+        """What has put rows into quarantine, in this attempt or an earlier one."""
 
     def run(self, stop: CancellationToken, violators: ExitStack) -> Iterator[StepMetrics]:
         """Carry it out; the rows that validations take out are kept until `violators` is closed."""
@@ -93,17 +100,23 @@ class _Execution:
                         ran |= self._pipeline.upstream_of({v.step.index for v in action.block.validations})
                 case PlannedLoad():
                     if bad_records is None:
-                        bad_records = write_bad_records(self._planned.bad_records)
+                        bad_records = self._write_bad_records()
                     above = self._pipeline.upstream_of({action.step.index})
                     covered |= above
                     metrics = yield from self._load(action, bad_records)
                     if metrics.skipped is None:
                         ran |= above
         if bad_records is None:
-            bad_records = write_bad_records(self._planned.bad_records)
+            bad_records = self._write_bad_records()
         ran |= self._run_uncovered(covered | ran, stop)
+        finish_quarantines(self._quarantined)
         for frame in self._planned.frames.values():
             yield self._frame_metrics(frame, ran, bad_records)
+
+    def _write_bad_records(self) -> Mapping[int, int | None]:
+        written = write_bad_records(self._planned.bad_records)
+        self._quarantined += [one for one in self._planned.bad_records if written[one.step.index] != 0]
+        return written
 
     def _validate(self, action: PlannedBlock, violators: ExitStack) -> Iterator[StepMetrics]:
         first = action.block.validations[0].step
@@ -118,6 +131,8 @@ class _Execution:
         if result.violators is not None:
             for quarantine in action.quarantines:
                 quarantine.write(result.violators)
+                if any(result.quarantined[taker] for taker in quarantine.takers):
+                    self._quarantined.append(quarantine)
 
     def _past_rows(self, validation: PlannedValidation) -> Sequence[int]:
         """How many rows the loads before had of the frame that a validation looks at."""

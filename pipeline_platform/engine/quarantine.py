@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,9 @@ from pipeline_platform.engine.quarantine_rows import (
     OWN_COLUMNS,
     PARTITION,
     QUARANTINED_AT,
+    QUARANTINED_BY,
     STEP,
+    finished_mark,
     forget_old_rows,
     quarantine_mark,
     sql_text,
@@ -27,6 +29,7 @@ from pipeline_platform.engine.validation import TAKEN_BY, ValidationBlock, taken
 from pipeline_platform.exceptions import PipelineException, PipelineExecutionException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.partition_rows import PartitionRows
+from pipeline_platform.frames.session import empty_frame
 from pipeline_platform.steps.load import LoadRun, PreparedLoad
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ class _QuarantineLoad:
         partition: For a pipeline with partitions: what is loaded.
         keep: How long rows are kept; None for ever.
         marks: What the rows of each step are marked with.
+        load_id: Of the run, which has to be finished before its rows count; None where they count at once.
+        finished: What the table knows by that it is finished.
     """
 
     config: ToDeltaLake
@@ -50,6 +55,8 @@ class _QuarantineLoad:
     partition: str | None
     keep: timedelta | None
     marks: Sequence[str]
+    load_id: str | None
+    finished: str
 
     @property
     def uri(self) -> str:
@@ -78,10 +85,17 @@ class _QuarantineLoad:
             F.when(F.col(TAKEN_BY) == taker, F.lit(mark)) for taker, mark in zip(takers, self.marks, strict=False)
         ]
         added = {STEP: F.coalesce(*of_each) if takers else F.lit(self.marks[0]), QUARANTINED_AT: F.current_timestamp()}
+        if self.load_id is not None:
+            added[QUARANTINED_BY] = F.lit(self.load_id)
         if self.partition is not None:
             added[PARTITION] = F.lit(self.partition)
         marked = rows.withColumns(added)
         return self.config.prepare(taken_by(marked, takers) if takers else marked, self.run)
+
+    def finish(self, spark: SparkSession) -> None:
+        """Have the table know that the run was finished that put the rows there; a second call changes nothing."""
+        if self.load_id is not None:
+            self.config.prepare(empty_frame(spark, f"{STEP} STRING"), replace(self.run, load_id=self.finished)).write()
 
     def forget_old(self, spark: SparkSession) -> None:
         """Delete what is kept no longer; see `forget_old_rows`."""
@@ -98,6 +112,7 @@ class PlannedQuarantine:
     takers: tuple[int, ...]
     prepared: PreparedLoad
     """Of no rows, by which it was found out that the table can take them."""
+    spark: SparkSession
 
     @property
     def uri(self) -> str:
@@ -112,7 +127,7 @@ class PlannedQuarantine:
         """
         with error_context(self.step):
             self.load.prepared(violators, self.takers).write()
-        self.load.forget_old(violators.sparkSession)
+        self.load.forget_old(self.spark)
 
 
 @dataclass(frozen=True)
@@ -148,6 +163,23 @@ def write_bad_records(planned: Sequence[PlannedBadRecords]) -> Mapping[int, int 
         PipelineException: A table can't be written; it names the step.
     """
     return {bad_records.step.index: bad_records.write() for bad_records in planned}
+
+
+def finish_quarantines(planned: Iterable[PlannedQuarantine | PlannedBadRecords]) -> None:
+    """Have the rows count that a run has put into quarantine, once everything else of it is done.
+
+    A run that failed, and is not continued, has loaded nothing that would belong to these rows: the run that is made
+    instead puts them there as well.
+
+    Args:
+        planned: What it has put there.
+
+    Raises:
+        PipelineException: A table can't be written; it names the step.
+    """
+    for one in {one.uri: one for one in planned}.values():
+        with error_context(one.step):
+            one.load.finish(one.spark)
 
 
 def is_quarantined(scope: RunScope, after: Step, source: int) -> bool:
@@ -186,7 +218,7 @@ def plan_quarantines(scope: RunScope, block: ValidationBlock) -> tuple[PlannedQu
         takers = tuple(step.index for step in steps)
         load = _quarantine(scope, steps, path, block.rows)
         prepared = load.prepared(block.violators(), takers)
-        planned.append(PlannedQuarantine(steps[0], load, takers, prepared))
+        planned.append(PlannedQuarantine(steps[0], load, takers, prepared, block.flagged.sparkSession))
     return tuple(planned)
 
 
@@ -240,7 +272,9 @@ def _quarantine(scope: RunScope, steps: Sequence[Step], path: str, rows: Partiti
     ):
         earlier = _earlier_rows(marks, partition, rows)
         config = config.model_copy(update={"mode": "overwrite", "replace_where": earlier})
-    return _QuarantineLoad(config, run, partition, scope.pipeline.quarantine.kept, marks)
+    load_id = scope.load_id if partition is None and scope.micro_batch is None else None
+    finished = finished_mark(scope.pipeline, scope.load_id)
+    return _QuarantineLoad(config, run, partition, scope.pipeline.quarantine.kept, marks, load_id, finished)
 
 
 def _earlier_rows(marks: Sequence[str], partition: str, rows: PartitionRows | None) -> str:

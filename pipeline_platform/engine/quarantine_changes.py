@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import attempts
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.quarantine_rows import REPLAY, sql_text
+from pipeline_platform.engine.quarantine_rows import QUARANTINED_BY, REPLAY, is_of_replay, sql_text
 from pipeline_platform.engine.quarantine_tables import Quarantine
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.causes import failure_of
@@ -70,14 +70,39 @@ class QuarantineTable:
             _ = rows.columns
             return rows
 
-    def unclaimed(self, where: str | None) -> str:
-        """A condition for the rows of the step that no replay has claimed.
+    def counting(self, columns: Sequence[str], *, with_unfinished: bool = False) -> str:
+        """A condition for the rows of the step that count, as the run, or the replay, was finished that put them there.
+
+        Args:
+            columns: Those of the table.
+            with_unfinished: Whether those of runs that did not finish belong to them.
+        """
+        ours = self.quarantine.condition(columns)
+        if QUARANTINED_BY not in columns:
+            return ours
+        load_ids = self._values(QUARANTINED_BY, ours)
+        table = open_table(self.place)
+        assert table is not None
+        counted = self.quarantine.finished(table, load_ids, self.claims())
+        if with_unfinished:
+            counted += [one for one in load_ids if not is_of_replay(one) and one not in counted]
+        # By those that count, as others may come at any time.
+        listed = f" OR {QUARANTINED_BY} IN ({', '.join(map(sql_text, counted))})" if counted else ""
+        return f"{ours} AND ({QUARANTINED_BY} IS NULL{listed})"
+
+    def unclaimed(self, where: str | None, *, with_unfinished: bool = False) -> str:
+        """A condition for the rows of the step that count, and that no replay has claimed.
 
         Args:
             where: One more, of a person.
+            with_unfinished: Whether those of runs that did not finish belong to them.
+
+        Raises:
+            PipelineConfigurationException: It is no condition.
         """
         columns = self.columns
-        parts = [self.quarantine.condition(columns), *([f"{REPLAY} IS NULL"] if REPLAY in columns else [])]
+        counting = self.counting(columns, with_unfinished=with_unfinished)
+        parts = [counting, *([f"{REPLAY} IS NULL"] if REPLAY in columns else [])]
         if where is not None:
             # A comment at its end must not reach any further.
             parts.append(f"({where}\n)")
@@ -88,9 +113,12 @@ class QuarantineTable:
         rows = rows_of(self.spark, self.place)
         if REPLAY not in rows.columns:
             return []
-        begun = rows.filter(f"{self.quarantine.condition(rows.columns)} AND {REPLAY} IS NOT NULL")
+        return self._values(REPLAY, self.quarantine.condition(rows.columns))
+
+    def _values(self, column: str, condition: str) -> list[str]:
+        found = rows_of(self.spark, self.place).filter(f"{condition} AND {column} IS NOT NULL")
         with self.tried():
-            return sorted(row[0] for row in begun.select(REPLAY).distinct().collect())
+            return sorted(row[0] for row in found.select(column).distinct().collect())
 
     def claim(self, claim: str, condition: str) -> None:
         """Have the rows say that they are a replay's, for which a condition holds, in one commit."""
@@ -195,7 +223,7 @@ def dropped(
     if open_table(place) is None:
         return Dropping(None, "false", 0, 0)
     table = QuarantineTable(quarantine, spark, place)
-    condition = " AND ".join([table.unclaimed(where), *([age] if age is not None else [])])
+    condition = " AND ".join([table.unclaimed(where, with_unfinished=True), *([age] if age is not None else [])])
     rows = table.filtered(condition)
     claimed = table.claims()
     with table.tried():

@@ -28,7 +28,11 @@ PARTITION = "_partition"
 """Column of that of a pipeline with partitions: the partition, or the range of them, that was loaded then."""
 REPLAY = "_replay"
 """Column of one of which rows were replayed: the replay that has claimed the row and has not finished with it."""
-OWN_COLUMNS = (STEP, QUARANTINED_AT, PARTITION, REPLAY)
+QUARANTINED_BY = "_quarantined_by"
+"""Column of such a table: the load id of the run, or of the replay, that did so; NULL of a stream, whose micro-batches
+are tried again until they are done, and of a partition, which replaces what it had put there."""
+OWN_COLUMNS = (STEP, QUARANTINED_AT, QUARANTINED_BY, PARTITION, REPLAY)
+_OF_REPLAY = "replay-"
 _PAUSE_SECONDS = 3600.0
 """Between two times that a process deletes old rows of one table."""
 
@@ -45,6 +49,34 @@ def quarantine_mark(pipeline: PipelineConfig, step: Step) -> str:
         step: The step.
     """
     return f"{pipeline.name}/{step.name}"
+
+
+def finished_mark(pipeline: PipelineConfig, load_id: str) -> str:
+    """Delta's transaction app id by which a quarantine table knows that a run was finished which put rows there.
+
+    Args:
+        pipeline: The pipeline.
+        load_id: The load id of the run.
+    """
+    return f"{load_id}/{pipeline.name}/finished"
+
+
+def replay_load_id(replay: str) -> str:
+    """The load id of a replay.
+
+    Args:
+        replay: What names it.
+    """
+    return f"{_OF_REPLAY}{replay}"
+
+
+def is_of_replay(load_id: str) -> bool:
+    """Whether a load id is a replay's.
+
+    Args:
+        load_id: The load id.
+    """
+    return load_id.startswith(_OF_REPLAY)
 
 
 def sql_text(text: str) -> str:

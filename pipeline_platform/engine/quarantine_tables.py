@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,17 @@ from pipeline_platform.connectors.delta.sink import ToDeltaLake
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.credentials.run_credentials import RunCredentials
-from pipeline_platform.engine.quarantine_rows import QUARANTINED_AT, REPLAY, STEP, quarantine_mark, sql_text
+from pipeline_platform.engine.quarantine_rows import (
+    QUARANTINED_AT,
+    QUARANTINED_BY,
+    REPLAY,
+    STEP,
+    finished_mark,
+    quarantine_mark,
+    is_of_replay,
+    replay_load_id,
+    sql_text,
+)
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.engine.validation import REASONS
 from pipeline_platform.exceptions import PipelineConfigurationException
@@ -85,17 +96,35 @@ class Quarantine:
             return "true" if self.is_alone else "false"
         return f"({STEP} = {sql_text(self.mark)}{f' OR {STEP} IS NULL' if self.is_alone else ''})"
 
+    def finished(self, table: DeltaTable, load_ids: Iterable[str], claims: Iterable[str]) -> list[str]:
+        """Those of some load ids whose rows count: the run was finished, and so was the replay.
+
+        Args:
+            table: The table, opened after its rows were looked at.
+            load_ids: What its rows say in `_quarantined_by`.
+            claims: What they say in `_replay`.
+        """
+        open_replays = {replay_load_id(json.loads(claim)["id"]) for claim in claims}
+        return sorted(
+            one
+            for one in load_ids
+            if one not in open_replays and table.transaction_version(finished_mark(self.pipeline, one)) is not None
+        )
+
 
 @dataclass(frozen=True)
 class QuarantineState:
     """What is in the quarantine of a step.
 
     Args:
-        rows: How many rows.
+        rows: How many rows; those that a replay has claimed are among them.
         by_rule: How many broke each rule; none where it has no rows of a frame.
         oldest: When the oldest row was put there; None if no row says.
         newest: The same of the newest.
         pending: Rows of a replay that was not finished.
+        unfinished: Rows that don't count, by the load id of the run that has put them there and did not finish, or goes
+            on; those that a replay has put there again do when it is finished.
+        unknown: Rows of a version that did not say whose they are, where several steps write the table.
         table_bytes: Of the whole table, in which other steps may have rows, too.
     """
 
@@ -104,6 +133,8 @@ class QuarantineState:
     oldest: datetime | None = None
     newest: datetime | None = None
     pending: int = 0
+    unfinished: Mapping[str, int] = field(default_factory=dict[str, int])
+    unknown: int = 0
     table_bytes: int = 0
 
 
@@ -206,13 +237,23 @@ def _state(quarantine: Quarantine, table: DeltaTable) -> QuarantineState:
     compute: Any = pyarrow.compute
     opened: Any = table
     there = [field.name for field in table.schema().fields]
-    wanted = [name for name in (STEP, QUARANTINED_AT, REPLAY, REASONS) if name in there]
-    rows = opened.to_pyarrow_dataset().to_table(columns=wanted)
+    wanted = [name for name in (STEP, QUARANTINED_AT, QUARANTINED_BY, REPLAY, REASONS) if name in there]
+    rows, unknown = opened.to_pyarrow_dataset().to_table(columns=wanted), 0
     if STEP in wanted:
+        unknown = 0 if quarantine.is_alone else rows[STEP].null_count
         is_ours = compute.equal(rows[STEP], quarantine.mark)
         rows = rows.filter(compute.fill_null(is_ours, quarantine.is_alone))
     elif not quarantine.is_alone:
-        rows = rows.slice(0, 0)
+        rows, unknown = rows.slice(0, 0), rows.num_rows
+    unfinished: dict[str, int] = {}
+    if QUARANTINED_BY in wanted:
+        by_load = {one["values"]: one["counts"] for one in compute.value_counts(rows[QUARANTINED_BY]).to_pylist()}
+        load_ids = {one for one in by_load if one is not None}
+        claims = rows[REPLAY].drop_null().unique().to_pylist() if REPLAY in wanted else []
+        finished = quarantine.finished(table, load_ids, claims)
+        unfinished = {one: by_load[one] for one in sorted(load_ids.difference(finished))}
+        counts = compute.is_in(rows[QUARANTINED_BY], value_set=arrow.array([None, *finished], arrow.string()))
+        rows = rows.filter(counts)
     times = compute.min_max(rows[QUARANTINED_AT]).as_py() if QUARANTINED_AT in wanted else {"min": None, "max": None}
     by_rule: dict[str, int] = {}
     if REASONS in wanted and arrow.types.is_list(rows.schema.field(REASONS).type):
@@ -227,5 +268,7 @@ def _state(quarantine: Quarantine, table: DeltaTable) -> QuarantineState:
         times["min"],
         times["max"],
         rows.num_rows - rows[REPLAY].null_count if REPLAY in wanted else 0,
+        {one: count for one, count in unfinished.items() if not is_of_replay(one)},
+        unknown,
         sum(arrow.table(opened.get_add_actions(flatten=True))["size_bytes"].to_pylist()),
     )

@@ -24,6 +24,7 @@ from pipeline_platform.engine.execution import Listener, noop_listener
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.preview import previewed
 from pipeline_platform.engine.quarantine_changes import QuarantineTable, analyzed, claimed_by, require_sql
+from pipeline_platform.engine.quarantine_rows import replay_load_id
 from pipeline_platform.engine.quarantine_tables import Quarantine
 from pipeline_platform.engine.replay_steps import ReplaySteps
 from pipeline_platform.engine.scope import Replayed
@@ -247,7 +248,7 @@ class Replay:
             self.quarantine.pipeline,
             self.spark,
             run_id=self.run_id,
-            load_id=f"replay-{claim.id}",
+            load_id=replay_load_id(claim.id),
             selection=self._selection,
             listener=watch,
             credentials=self.credentials(),

@@ -149,6 +149,28 @@ def test_each_of_ten_thousand_rows_is_there_once_after_a_replay_that_was_killed(
         assert db.execute("FROM first").fetchall() == db.execute(wanted).fetchall()
 
 
+def test_rows_of_a_run_that_failed_are_replayed_only_once_it_is_continued(
+    spark: SparkSession, orders: StepValue, tmp_path: Path
+):
+    def pipeline(shared: str) -> PipelineConfig:
+        shares = transform("enrichData", columns={"share": shared})
+        return pipeline_of([orders, POSITIVE, shares, sink(tmp_path / "out")])
+
+    mended = pipeline("1 / (id + 1)")
+    with pytest.raises(PipelineException, match="[Dd]ivision by zero"):
+        BatchRun(pipeline("1 / (id - 3)"), spark, load_id="failed").run()
+    BatchRun(mended, spark).run()
+    state = state_of(quarantine_of(mended, mended.step(STEP), []), no_credentials())
+    assert state is not None
+    assert (state.rows, state.unfinished) == (4, {"failed": 4})
+    assert [done.rows for done in replayed(spark, mended, amount="-amount")] == [4]
+    assert ids(tmp_path / "out") == list(range(8))
+    BatchRun(mended, spark, load_id="failed").run()
+    assert [done.rows for done in replayed(spark, mended, amount="-amount")] == [4]
+    assert ids(tmp_path / "out") == sorted([*range(8), *range(8)])
+    assert ids(tmp_path / "out_quarantine") == []
+
+
 def test_mended_rows_take_the_steps_after_the_rule_and_no_others(
     spark: SparkSession, orders: StepValue, tmp_path: Path
 ):
