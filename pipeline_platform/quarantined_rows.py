@@ -9,7 +9,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.preview import previewed
-from pipeline_platform.engine.quarantine_changes import QuarantineTable, require_sql
+from pipeline_platform.engine.quarantine_changes import QuarantineTable, require_condition, require_sql
 from pipeline_platform.engine.quarantine_rows import OWN_COLUMNS, PARTITION, QUARANTINED_AT
 from pipeline_platform.engine.quarantine_tables import Quarantine
 from pipeline_platform.engine.spark.session import planning_session
@@ -46,10 +46,12 @@ def quarantined_rows(quarantine: Quarantine, limit: int, where: str | None) -> S
         if open_table(place) is None:
             return None
         table = QuarantineTable(quarantine, spark, place)
-        rows = table.filtered(quarantine.condition(table.columns))
+        ours = table.counting(table.columns, with_unfinished=True)
+        rows = table.filtered(ours)
         if where is not None:
             require_sql(f"--where {where}", where, quarantine.step)
-            rows = table.filtered(f"{quarantine.condition(table.columns)} AND ({where}\n)")
+            require_condition(rows, where, quarantine.step)
+            rows = table.filtered(f"{ours} AND ({where}\n)")
         shown = _shown_columns(quarantine, spark, credentials, rows)
         hidden = {name for name, is_hidden in shown.items() if is_hidden}
         with table.tried():

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from pyspark.sql import SparkSession
 from typer.testing import CliRunner, Result
 
@@ -80,6 +80,33 @@ def test_the_list_says_without_spark_what_is_in_quarantine_and_for_how_long(
     assert row["table_bytes"] == sum(file.stat().st_size for file in (project / "lake").rglob("*.parquet"))
 
 
+def test_the_list_tells_of_rows_that_do_not_count(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(session, "spark_session", no_session)
+    table = project / "lake" / "orders_quarantine"
+    there = DeltaTable(table).to_pyarrow_table()
+    failed = there.append_column("_quarantined_by", pa.array(["failed", "done"], pa.string()))
+    # Of a version that did not say whose they were.
+    write_deltalake(
+        table,
+        pa.concat_tables([failed, there.drop_columns(["_step"])], promote_options="default"),
+        mode="overwrite",
+        schema_mode="overwrite",
+    )
+    marked = CommitProperties(app_transactions=[Transaction("done/orders/finished", 1)])
+    write_deltalake(table, there.slice(0, 0), mode="append", commit_properties=marked)
+    other = (project / "pipelines" / "orders.json").read_text().replace('"orders"', '"others"')
+    (project / "pipelines" / "others.json").write_text(other)
+    told = asked("list")
+    assert "validate_ranges: 1 row more of a run that has not finished" in told.stderr
+    assert "--load-id failed" in told.stderr
+    assert (
+        "validate_ranges: 2 rows of an earlier version in lake/orders_quarantine, whose step is not known"
+        in told.stderr
+    )
+    ours = json.loads(asked("list", "--json").stdout)[0]
+    assert (ours["rows"], ours["unfinished"], ours["unknown"]) == (1, {"failed": 1}, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -87,6 +114,8 @@ def test_the_list_says_without_spark_what_is_in_quarantine_and_for_how_long(
         (("--step", "to_delta_lake"), "puts no rows into quarantine"),
         ((*STEP, "--where", "amount >"), "'--where amount >' is no SQL expression"),
         ((*STEP, "--where", "java_method('a', 'b')"), "'--where java_method('a', 'b')' is no SQL expression"),
+        ((*STEP, "--where", "amount < (SELECT 1)"), "it looks at other rows"),
+        ((*STEP, "--set", "amount=max(amount)"), "it looks at other rows"),
         ((*STEP, "--set", "amount=("), "'--set amount=(' is no SQL expression"),
         ((*STEP, "--set", "amount"), "expected COLUMN=SQL, not 'amount'"),
     ],
@@ -138,7 +167,7 @@ def test_a_replay_that_is_killed_by_sigkill_is_finished_by_the_next(spark: Spark
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (ids(project, "orders"), ids(project)) == ([2], [2, 3, 3])
     row = json.loads(asked("list", "--json").stdout)[0]
-    assert (row["rows"], row["pending"]) == (3, 2)
+    assert (row["rows"], row["pending"]) == (2, 2)
     stay = asked("drop", "pipelines/orders.json", *STEP, "--yes")
     assert "2 rows of a replay that was interrupted stay" in stay.stderr
     done = asked("replay", "pipelines/orders.json", *STEP)

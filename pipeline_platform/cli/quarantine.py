@@ -59,6 +59,9 @@ def list_quarantines(
         _show_list(rows)
     else:
         typer.echo(f"no step in {folder} has a quarantine", err=True)
+    for row in rows:
+        for note in () if row["error"] else _notes(row):
+            typer.echo(note, err=True)
     if any(row["error"] for row in rows):
         raise typer.Exit(FAILED)
 
@@ -87,6 +90,7 @@ def show(
             shown = quarantined_rows(quarantine, limit, where)
     except PipelineException as error:
         _exit_with(error, quarantine.pipeline)
+    _say_notes(quarantine)
     if shown is None:
         typer.echo(_nothing(quarantine), err=True)
     elif as_json:
@@ -165,6 +169,7 @@ def replay(
         print_json([_told_json(one) for one in done])
     for one in done if not as_json else ():
         typer.echo(_told(one))
+    _say_notes(quarantine)
     if not done:
         typer.echo(_nothing(quarantine, where), err=True)
 
@@ -199,7 +204,11 @@ def drop(
         with planning_session(pipeline) as spark, closing(_credentials(pipeline)) as credentials:
             dropping = dropped(quarantine, spark, credentials, where, age)
             if dropping.pending:
-                typer.echo(f"{_rows(dropping.pending)} of a replay that was interrupted stay: replay again", err=True)
+                typer.echo(
+                    f"{_rows(dropping.pending)} of a replay that was interrupted stay: replay again, or give it "
+                    "up with: pipeline-platform quarantine release",
+                    err=True,
+                )
             if not dropping.rows:
                 typer.echo(_nothing(quarantine, where or older_than), err=True)
                 return
@@ -209,6 +218,25 @@ def drop(
     except PipelineException as error:
         _exit_with(error, pipeline)
     typer.echo(f"{_rows(dropping.rows)} deleted from the quarantine of {step}")
+
+
+@app.command()
+def release(file: File, step: StepName, variables: Variables = None) -> None:
+    """Give up replays of a step that were not finished: their rows can be replayed otherwise, or deleted.
+
+    Only where none of them has loaded anything. Make sure that none is at work.
+    """
+    quarantine = _chosen(file, step, variables)
+    pipeline = quarantine.pipeline
+    from pipeline_platform.engine.replay_release import release_replays
+    from pipeline_platform.engine.spark.session import planning_session
+
+    try:
+        with planning_session(pipeline) as spark, closing(_credentials(pipeline)) as credentials:
+            rows = release_replays(quarantine, spark, credentials)
+    except PipelineException as error:
+        _exit_with(error, pipeline)
+    typer.echo(f"{_rows(rows)} given back to the quarantine of {step}")
 
 
 def _chosen(file: Path, name: str, variables: Sequence[str] | None) -> Quarantine:
@@ -267,6 +295,28 @@ def _row(quarantine: Quarantine) -> dict[str, Any]:
         message = error.message if isinstance(error, PipelineException) else str(error).partition("\n")[0]
         return {**row, "error": redact(message)}
     return {**row, **asdict(state if state is not None else QuarantineState(0))}
+
+
+def _say_notes(quarantine: Quarantine) -> None:
+    row = _row(quarantine)
+    for note in () if row["error"] else _notes(row):
+        typer.echo(note, err=True)
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    """What has to be said of rows that don't count."""
+    notes = [
+        f"{row['step']}: {_rows(count)} more of a run that has not finished, and that do not count: continue it "
+        f"with --load-id {load_id}; if it was made anew, delete them with: pipeline-platform quarantine drop "
+        f"{row['file']} --step {row['step']} --where \"_quarantined_by = '{load_id}'\""
+        for load_id, count in row["unfinished"].items()
+    ]
+    if row["unknown"]:
+        notes.append(
+            f"{row['step']}: {_rows(row['unknown'])} of an earlier version in {row['table']}, whose step is not known, "
+            "as several write it: set their column _step to PIPELINE/STEP, or delete them there"
+        )
+    return notes
 
 
 def _show_list(rows: Sequence[Mapping[str, Any]]) -> None:

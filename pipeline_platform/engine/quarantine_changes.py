@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_platform.config.sql import SqlMistake
+from sqlglot import exp
+
+from pipeline_platform.config.sql import SqlMistake, checked_expression
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.rows import add_columns, delete_rows, rows_of, update_rows
@@ -104,6 +106,7 @@ class QuarantineTable:
         counting = self.counting(columns, with_unfinished=with_unfinished)
         parts = [counting, *([f"{REPLAY} IS NULL"] if REPLAY in columns else [])]
         if where is not None:
+            require_condition(rows_of(self.spark, self.place), where, self.quarantine.step)
             # A comment at its end must not reach any further.
             parts.append(f"({where}\n)")
         return " AND ".join(parts)
@@ -130,9 +133,11 @@ class QuarantineTable:
         """Have the rows of a claim say that they are another one's."""
         self._change(lambda: update_rows(self.spark, self.place, claimed_by(before), {REPLAY: sql_text(claim)}))
 
-    def release(self, claim: str) -> None:
-        """Have its rows be nobody's again."""
+    def release(self, claim: str, load_id: str) -> None:
+        """Have its rows be nobody's again, then delete what it has put there itself, which never counted."""
         self._change(lambda: update_rows(self.spark, self.place, claimed_by(claim), {REPLAY: "NULL"}))
+        if QUARANTINED_BY in self.columns:
+            self._change(lambda: delete_rows(self.spark, self.place, f"{QUARANTINED_BY} = {sql_text(load_id)}"))
 
     def delete(self, claim: str) -> None:
         """Delete its rows."""
@@ -176,7 +181,7 @@ def require_sql(option: str, text: str, step: Step) -> None:
     Raises:
         PipelineConfigurationException: It is not.
     """
-    mistake = expression_mistake(text)
+    mistake = expression_mistake(text) or _beyond_the_row(text)
     if mistake is not None:
         told = mistake.message if isinstance(mistake, SqlMistake) else mistake
         raise PipelineConfigurationException(
@@ -184,6 +189,37 @@ def require_sql(option: str, text: str, step: Step) -> None:
             location=step.location,
             hint="write Spark SQL, as in the steps of a pipeline",
         )
+
+
+def require_condition(rows: DataFrame, where: str, step: Step) -> None:
+    """Make sure that what a person has written says yes or no of each row.
+
+    Args:
+        rows: The rows.
+        where: The SQL.
+        step: For errors.
+
+    Raises:
+        PipelineConfigurationException: It does not.
+    """
+    from pyspark.sql import functions as F
+
+    with analyzed(f"--where {where}", step):
+        [found] = rows.select(F.expr(f"{where}\n")).schema.fields
+    kind = found.dataType.simpleString()
+    if kind not in ("boolean", "void"):
+        raise PipelineConfigurationException(
+            f"'--where {where}' is no condition, but a value of type {kind}",
+            location=step.location,
+            hint="compare it with something, as in: amount < 0",
+        )
+
+
+def _beyond_the_row(text: str) -> str | None:
+    parsed = checked_expression(text)
+    if isinstance(parsed, exp.Expr) and parsed.find(exp.Query, exp.AggFunc, exp.Window) is not None:
+        return "it looks at other rows, with a subquery, an aggregate or a window, and each row is looked at by itself"
+    return None
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from pipeline_platform.engine.quarantine_rows import (
     REPLAY,
     STEP,
     finished_mark,
-    quarantine_mark,
     is_of_replay,
+    quarantine_mark,
     replay_load_id,
     sql_text,
 )

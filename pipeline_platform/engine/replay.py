@@ -17,15 +17,18 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.config.config_error import nearest
 from pipeline_platform.config.step import Step
+from pipeline_platform.connectors.delta.errors import REPEATED_KEYS
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import BatchRun
 from pipeline_platform.engine.execution import Listener, noop_listener
+from pipeline_platform.engine.failures import error_context, is_transient, says
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.preview import previewed
 from pipeline_platform.engine.quarantine_changes import QuarantineTable, analyzed, claimed_by, require_sql
 from pipeline_platform.engine.quarantine_rows import replay_load_id
 from pipeline_platform.engine.quarantine_tables import Quarantine
+from pipeline_platform.engine.replay_release import require_nothing_loaded
 from pipeline_platform.engine.replay_steps import ReplaySteps
 from pipeline_platform.engine.scope import Replayed
 from pipeline_platform.engine.spark.session import pipeline_settings
@@ -43,6 +46,11 @@ from pipeline_platform.metrics.run import RunMetrics, StepMetrics
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
     from pyspark.sql.types import StructType
+
+_ONE_OF_EACH = (
+    "its rows are as they were. Replay one of each key, chosen with --where, such as by _quarantined_at; delete the "
+    "others with: pipeline-platform quarantine drop"
+)
 
 
 @dataclass(frozen=True)
@@ -151,6 +159,7 @@ class Replay:
             claim = Claim(uuid.uuid4().hex, dict(self.changes), judged)
             condition = table.unclaimed(self.where)
             rows = self._shaped(table.filtered(condition), claim.changes, columns)
+            self._require_values(rows, claim.changes)
             self._require_plan(rows, credentials)
             with table.tried():
                 if rows.isEmpty():
@@ -173,7 +182,8 @@ class Replay:
                     f"the replay {claim.id} was begun and not finished, and the rules, or the steps before them, have "
                     "changed since: rows that it has put into quarantine again would be loaded as well",
                     location=self.quarantine.step.location,
-                    hint="put them back as they were and replay once, which finishes it; then replay with the new ones",
+                    hint="put them back as they were and replay once, which finishes it; then replay with the new "
+                    "ones. Or give its rows back, if it has loaded none, with: pipeline-platform quarantine release",
                 )
         return claims
 
@@ -260,11 +270,45 @@ class Replay:
             metrics = run.run()
         except PipelineException as error:
             # Of one that was interrupted before, nobody knows what it has written.
-            if not is_resumed and watch.has_written_nothing(error) and run.record.attempts <= 1:
-                table.release(claim.text)
+            if not is_resumed and run.record.attempts <= 1 and self._is_free(table, claim, watch, error):
+                table.release(claim.text, replay_load_id(claim.id))
+                if says(error, REPEATED_KEYS):
+                    error.hint = _ONE_OF_EACH
             raise
         table.delete(claim.text)
         return ReplayDone(claim.id, count, is_resumed, metrics)
+
+    def _is_free(self, table: QuarantineTable, claim: Claim, watch: _Watch, error: PipelineException) -> bool:
+        """Whether it is certain that a replay which has failed has loaded nothing, and will not."""
+        if watch.has_written_nothing(error):
+            return True
+        if isinstance(error, PipelineCancelledException) or is_transient(error):
+            return False
+        try:
+            with closing(self.credentials()) as credentials:
+                require_nothing_loaded(table, claim.id, credentials)
+        except Exception:  # noqa: BLE001 - what the replay failed at is what has to be told.
+            return False
+        return True
+
+    def _require_values(self, rows: DataFrame, changes: Mapping[str, str]) -> None:
+        """Work out what the changes make of the rows, before any is claimed.
+
+        Raises:
+            PipelineConfigurationException: A change has no value for a row.
+        """
+        step = self.quarantine.step
+        for name, text in changes.items():
+            try:
+                with error_context(step):
+                    rows.select(quoted(name)).write.format("noop").mode("overwrite").save()
+            except PipelineException as error:
+                if is_transient(error):
+                    raise
+                raise self._wrong(
+                    f"'--set {name}={text}': {error.message}",
+                    "write SQL that has a value for each row, or choose rows with --where",
+                ) from error
 
     def _wrong(self, message: str, hint: str | None = None) -> PipelineConfigurationException:
         return PipelineConfigurationException(message, location=self.quarantine.step.location, hint=hint)

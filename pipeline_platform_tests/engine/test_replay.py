@@ -19,9 +19,10 @@ from pipeline_platform.connectors.delta.write import DeltaWrite
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine import quarantine_rows
 from pipeline_platform.engine.batch import BatchRun
-from pipeline_platform.engine.quarantine_changes import QuarantineTable
+from pipeline_platform.engine.quarantine_changes import QuarantineTable, dropped
 from pipeline_platform.engine.quarantine_tables import quarantine_of, state_of
 from pipeline_platform.engine.replay import Replay, ReplayDone
+from pipeline_platform.engine.replay_release import release_replays
 from pipeline_platform.engine.replay_steps import replay_steps
 from pipeline_platform.engine.streaming.stream import StreamRun
 from pipeline_platform.exceptions import PipelineException, ValidationException
@@ -157,7 +158,7 @@ def test_rows_of_a_run_that_failed_are_replayed_only_once_it_is_continued(
         return pipeline_of([orders, POSITIVE, shares, sink(tmp_path / "out")])
 
     mended = pipeline("1 / (id + 1)")
-    with pytest.raises(PipelineException, match="[Dd]ivision by zero"):
+    with pytest.raises(PipelineException, match=r"[Dd]ivision by zero"):
         BatchRun(pipeline("1 / (id - 3)"), spark, load_id="failed").run()
     BatchRun(mended, spark).run()
     state = state_of(quarantine_of(mended, mended.step(STEP), []), no_credentials())
@@ -219,6 +220,78 @@ def test_a_replay_that_a_later_rule_stops_leaves_all_as_it_was_and_its_rows_free
     [done] = replayed(spark, pipeline(loose), where="id = 2", amount="-amount")
     assert done.rows == 1
     assert ids(tmp_path / "out_quarantine") == [0, 4, 6]
+
+
+def test_a_merge_of_two_rows_with_one_key_leaves_all_as_it_was_and_one_of_them_can_be_chosen(
+    spark: SparkSession, orders: StepValue, tmp_path: Path
+):
+    aside, merged = tmp_path / "out_quarantine", sink(tmp_path / "out", mode="merge", mergeKeys=["id"])
+    pipeline = pipeline_of([orders, POSITIVE, merged])
+    kept_aside(aside, [0, 2, 4])
+    kept_aside(aside, [0])
+    before = DeltaTable(aside).to_pyarrow_table()["_quarantined_at"].to_pylist()
+    with pytest.raises(PipelineException, match="the same merge keys") as told:
+        replayed(spark, pipeline, amount="if(id = 4, amount, -amount)")
+    assert "chosen with --where, such as by _quarantined_at" in str(told.value)
+    assert (ids(aside), claimed(aside)) == ([0, 0, 2, 4], 0)
+    [done] = replayed(spark, pipeline, where=f"_quarantined_at < '{max(before).isoformat()}'", amount="-amount")
+    assert (done.rows, ids(tmp_path / "out"), ids(aside)) == (3, [0, 2, 4], [0])
+
+
+def before_the_load(patch: pytest.MonkeyPatch) -> None:
+    write = DeltaWrite.write
+
+    def killed(load: DeltaWrite) -> Any:
+        if load.how.path.endswith("out"):
+            raise Killed
+        return write(load)
+
+    patch.setattr(DeltaWrite, "write", killed)
+
+
+def test_a_replay_that_was_killed_can_be_given_up_unless_it_has_loaded_rows(
+    spark: SparkSession, orders: StepValue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    aside, pipeline = tmp_path / "out_quarantine", pipeline_of([orders, POSITIVE, sink(tmp_path / "out")])
+    quarantine = quarantine_of(pipeline, pipeline.step(STEP), [])
+    kept_aside(aside, [0, 2])
+    mended = {"amount": "if(id = 2, amount, -amount)"}
+    with monkeypatch.context() as patch:
+        before_the_load(patch)
+        with pytest.raises(Killed):
+            replayed(spark, pipeline, **mended)
+    # What it has put there again is no row more, and is not deleted: whoever finishes the replay would lose it.
+    state = state_of(quarantine, no_credentials())
+    assert state is not None
+    assert (ids(aside), state.rows, state.pending, state.unfinished) == ([0, 2, 2], 2, 2, {})
+    dropping = dropped(quarantine, spark, no_credentials(), None, None)
+    assert (dropping.rows, dropping.pending) == (0, 2)
+    assert release_replays(quarantine, spark, no_credentials()) == 2
+    assert (ids(aside), claimed(aside)) == ([0, 2], 0)
+    with monkeypatch.context() as patch:
+        before_the_claimed_rows_are_deleted(patch)
+        with pytest.raises(Killed):
+            replayed(spark, pipeline, **mended)
+    with pytest.raises(PipelineException, match="'to_delta_lake' has loaded its rows"):
+        release_replays(quarantine, spark, no_credentials())
+    assert dropped(quarantine, spark, no_credentials(), None, None).rows == 0
+    assert [done.rows for done in replayed(spark, pipeline, where="false")] == [2]
+    assert (ids(tmp_path / "out"), ids(aside)) == ([0], [2])
+
+
+@pytest.mark.parametrize(
+    ("where", "amount", "told"),
+    [
+        ("id", "-amount", "'--where id' is no condition, but a value of type int"),
+        (None, "int(concat('x', id))", r"'--set amount=int\(concat\('x', id\)\)': "),
+    ],
+)
+def test_what_does_not_fit_the_rows_is_told_by_the_name_of_its_option(
+    spark: SparkSession, orders: StepValue, tmp_path: Path, where: str | None, amount: str, told: str
+):
+    kept_aside(tmp_path / "out_quarantine", [0, 2])
+    with pytest.raises(PipelineException, match=told):
+        replayed(spark, pipeline_of([orders, POSITIVE, sink(tmp_path / "out")]), where=where, amount=amount)
 
 
 def no_credentials() -> RunCredentials:

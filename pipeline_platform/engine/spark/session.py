@@ -81,7 +81,8 @@ def spark_session(
     from pyspark.logger import PySparkLogger
 
     # It prints as JSON, stack and all, what pyspark raises as well; of a session on a server, too.
-    PySparkLogger.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
     forget_dead_jvm()
     wanted = dict(conf or {})
     remote = wanted.pop("spark.remote", None) or os.environ.get(REMOTE_VARIABLE)
