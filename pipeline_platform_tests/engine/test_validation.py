@@ -287,7 +287,9 @@ def test_each_quarantine_gets_its_own_rows_and_the_sink_the_rest(spark: Any, peo
 
     def written(name: str) -> Any:
         return rows_of(
-            spark.read.format("delta").load(str(tmp_path / name)).drop("_violations", "_step", "_quarantined_at", "_quarantined_by")
+            spark.read.format("delta")
+            .load(str(tmp_path / name))
+            .drop("_violations", "_step", "_quarantined_at", "_quarantined_by")
         )
 
     out = "age NOT BETWEEN 0 AND 120"
