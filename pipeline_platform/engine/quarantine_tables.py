@@ -249,7 +249,7 @@ def _state(quarantine: Quarantine, table: DeltaTable) -> QuarantineState:
     if QUARANTINED_BY in wanted:
         by_load = {one["values"]: one["counts"] for one in compute.value_counts(rows[QUARANTINED_BY]).to_pylist()}
         load_ids = {one for one in by_load if one is not None}
-        claims = rows[REPLAY].drop_null().unique().to_pylist() if REPLAY in wanted else []
+        claims: list[str] = rows[REPLAY].drop_null().unique().to_pylist() if REPLAY in wanted else []
         finished = quarantine.finished(table, load_ids, claims)
         unfinished = {one: by_load[one] for one in sorted(load_ids.difference(finished))}
         counts = compute.is_in(rows[QUARANTINED_BY], value_set=arrow.array([None, *finished], arrow.string()))
