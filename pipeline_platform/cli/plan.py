@@ -61,8 +61,8 @@ def plan(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="With --data: a column that tells rows apart. By default the merge keys of a load, or the primary key "
-            "of its contract. May be given repeatedly.",
+            help="With --data: a column that tells rows apart, for loads without merge keys and without a primary key "
+            "in a contract. May be given repeatedly.",
         ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a comment for a pull request.")] = False,
@@ -119,12 +119,10 @@ def _tell(plan: ChangePlan, data: DataDifferences | None, *, markdown: bool, as_
 
 def _exit_code(plan: ChangePlan, data: DataDifferences | None) -> int:
     from pipeline_platform.planning.changes import Severity
-    from pipeline_platform.planning.data_differences import worst
 
-    verdict = worst(plan, data) if data is not None else plan.verdict
-    if data is not None and verdict < Severity.BREAKING and any(one.is_unknown for one in data.pipelines):
+    if data is not None and plan.verdict < Severity.BREAKING and any(one.is_unknown for one in data.pipelines):
         return FAILED
-    return (0, CHANGES_DATA, BREAKING)[verdict]
+    return (0, CHANGES_DATA, BREAKING)[plan.verdict]
 
 
 def _hint(error: PipelineException) -> list[str]:
@@ -133,7 +131,7 @@ def _hint(error: PipelineException) -> list[str]:
 
 def _planned(folder: Path, against: str | None, sample: Sample | None) -> tuple[ChangePlan, DataDifferences | None]:
     from pipeline_platform.planning.compare import compare
-    from pipeline_platform.planning.data_differences import data_differences
+    from pipeline_platform.planning.data_differences import data_differences, with_failures
     from pipeline_platform.planning.revisions import Revision, other_version
     from pipeline_platform.planning.versions import load_version
     from pipeline_platform.registry import method_registry
@@ -143,4 +141,7 @@ def _planned(folder: Path, against: str | None, sample: Sample | None) -> tuple[
     with other_version(folder, against) as other:
         before = load_version(other, methods, may_be_empty=other.root is not None)
         plan = compare(before, now, methods)
-        return plan, data_differences(before, now, plan, sample) if sample is not None else None
+        if sample is None:
+            return plan, None
+        data = data_differences(before, now, plan, sample)
+        return with_failures(plan, data), data

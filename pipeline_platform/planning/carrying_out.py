@@ -18,8 +18,8 @@ from pipeline_platform.engine.in_environment import reading_what_is_there
 from pipeline_platform.engine.preview import Previews, preview_steps, previewed
 from pipeline_platform.engine.spark.session import planning_session
 from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.planning.frames import Failure
 from pipeline_platform.planning.sources import Sample, Sources, extracts_of
-from pipeline_platform.planning.step_changes import title
 from pipeline_platform.planning.versions import Version
 from pipeline_platform.step_rows import chosen_partition
 from pipeline_platform.steps.dataset import Dataset
@@ -39,11 +39,13 @@ class GivenToLoad:
         step: The load.
         frame: The rows, which are kept.
         hidden: Names of the columns whose values are not shown to everyone.
+        keeps_rows: Whether the table may have other rows, too, once these are written.
     """
 
     step: Step
     frame: DataFrame
     hidden: Set[str]
+    keeps_rows: bool
 
     @property
     def config(self) -> Load:
@@ -60,12 +62,12 @@ class CarriedOut:
         loads: What its loads are given, by step index; of a run that fails, those before.
         failure: What its run fails at.
         left_out: Why it was not carried out, where nothing is wrong with it.
-        cut: Names of the extracts of which only the first rows were read.
+        cut: The extracts of which only the first rows were read, those of pipelines above included.
         notes: What someone should know of it.
     """
 
     loads: dict[int, GivenToLoad] = field(default_factory=dict[int, GivenToLoad])
-    failure: str | None = None
+    failure: Failure | None = None
     left_out: str | None = None
     cut: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
@@ -114,12 +116,14 @@ class VersionRows:
             partition = self._partition(pipeline)
             if missing := [name for name in pipeline.variables if name not in pipeline.values]:
                 raise _LeftOutError(f"its variable {missing[0]} has no default")
+            if pipeline.mode == "streaming":
+                done.notes.append("the stream is read as a batch: what is there now")
             with planning_session(pipeline) as spark:
                 self._carry_out(pipeline, partition, spark, done)
         except _LeftOutError as error:
             done.left_out = str(error)
         except PipelineException as error:
-            done.failure = self._told(pipeline, error)
+            done.failure = self._failure(pipeline, error)
         return done
 
     def _partition(self, pipeline: PipelineConfig) -> Partition | None:
@@ -143,7 +147,7 @@ class VersionRows:
             hidden[step.index] = self._hidden
             if (above := self._written_above(pipeline, step, config, done)) is not None:
                 given[step.index] = above.frame
-                hidden[step.index] |= {name.lower() for name in above.hidden}
+                hidden[step.index] = self._hidden | {name.lower() for name in above.hidden}
                 continue
             found = self._sources.rows(pipeline, resolved.steps[step.index], spark, credentials, partition)
             given[step.index] = found.frame
@@ -160,13 +164,15 @@ class VersionRows:
             self._keep(pipeline, load, previews, done)
 
     def _keep(self, pipeline: PipelineConfig, load: Step, previews: Previews, done: CarriedOut) -> None:
+        assert isinstance(load.config, Load)
         looked_at = previews.of(load)
         with error_context(load, pipeline):
             # Here the settings of the pipeline hold, and what fails is the fault of this version.
             frame = looked_at.frame.persist()
             self._kept.callback(frame.unpersist)
             frame.count()
-        done.loads[load.index] = GivenToLoad(load, frame, looked_at.hidden)
+        keeps_rows = pipeline.partitions is not None or load.config.replaces() != ALL_ROWS
+        done.loads[load.index] = GivenToLoad(load, frame, looked_at.hidden, keeps_rows)
 
     def _written_above(
         self, pipeline: PipelineConfig, step: Step, config: Extract, done: CarriedOut
@@ -192,22 +198,13 @@ class VersionRows:
         # What is handed on where changes are applied are not the rows of the table.
         if above is None or getattr(above.config, "mode", None) == "applyChanges":
             raise _LeftOutError(f"it reads {place}, and it is not known what {carried[0]} would leave there")
-        if keeps_rows(above.config, self._sample):
+        done.cut += [f"{name} of {carried[0]}" if " of " not in name else name for name in self._done[carried[0]].cut]
+        if above.keeps_rows:
             done.notes.append(f"'{step.name}' reads what {carried[0]} hands to {place}, and not what is there already")
         return above
 
-    def _told(self, pipeline: PipelineConfig, error: PipelineException) -> str:
+    def _failure(self, pipeline: PipelineConfig, error: PipelineException) -> Failure:
         index = error.location.step_index if error.location is not None else None
-        named = f"{title(pipeline.steps[index])}: " if index is not None and index < len(pipeline.steps) else ""
-        hint = f"; {error.hint}" if error.hint is not None else ""
-        return self.version.revision.shown(f"{named}{error.message}{hint}")
-
-
-def keeps_rows(load: Load, sample: Sample) -> bool:
-    """Whether a table may have other rows, too, once the load has written those that it is given.
-
-    Args:
-        load: The load.
-        sample: What of the sources is looked at.
-    """
-    return sample.partition is not None or load.replaces() != ALL_ROWS
+        step = pipeline.steps[index] if index is not None and index < len(pipeline.steps) else None
+        shown = self.version.revision.shown
+        return Failure(shown(error.message), step, shown(error.hint) if error.hint is not None else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -14,17 +14,32 @@ from pipeline_platform.engine.hidden_columns import marked_columns
 from pipeline_platform.engine.table_difference import TableDifference, table_difference
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.columns import find_column
-from pipeline_platform.planning.carrying_out import CarriedOut, GivenToLoad, VersionRows, keeps_rows
-from pipeline_platform.planning.changes import ChangePlan, Severity
+from pipeline_platform.planning.carrying_out import CarriedOut, GivenToLoad, VersionRows
+from pipeline_platform.planning.changes import Change, ChangePlan, Severity
 from pipeline_platform.planning.sink_changes import sink_name
 from pipeline_platform.planning.sources import Sample, Sources
-from pipeline_platform.planning.step_changes import step_changes
+from pipeline_platform.planning.step_changes import step_changes, title
 from pipeline_platform.planning.versions import Pair, Version, paired
 from pipeline_platform.steps.contract_rules import ContractRules
 
-_NOT_OF_ROWS = ("sink removed", "variable")
+_NOT_OF_ROWS = ("sink removed", "variable", "checkpoint", "cursor")
 # What decides on the rows of a load, and that no fingerprint of a frame has.
 _OF_VALIDATIONS = ("validation", "contract")
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """What a run fails at.
+
+    Args:
+        told: In words, with the step.
+        place: File and line.
+        todo: What to do.
+    """
+
+    told: str
+    place: str
+    todo: str | None
 
 
 @dataclass(frozen=True)
@@ -63,8 +78,8 @@ class PipelineDifference:
 
     pipeline: str
     loads: tuple[LoadDifference, ...] = ()
-    before: str | None = None
-    now: str | None = None
+    before: RunFailure | None = None
+    now: RunFailure | None = None
     left_out: str | None = None
     cut: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -101,8 +116,8 @@ class DataDifferences:
             "pipelines": [
                 {
                     "pipeline": one.pipeline,
-                    "failsBefore": one.before,
-                    "failsNow": one.now,
+                    "failsBefore": vars(one.before) if one.before is not None else None,
+                    "failsNow": vars(one.now) if one.now is not None else None,
                     "leftOut": one.left_out,
                     "firstRowsOf": one.cut,
                     "notes": one.notes,
@@ -144,9 +159,11 @@ def data_differences(before: Version, now: Version, plan: ChangePlan, sample: Sa
                 # Others may read what a new one writes.
                 done = new.carry_out(pipeline)
                 left_out = done.left_out or "it is new, so there is nothing to compare it with"
-                found.append(PipelineDifference(pipeline.name, now=done.failure, left_out=left_out, is_new=True))
+                found.append(
+                    PipelineDifference(pipeline.name, now=_told(done, new, pipeline), left_out=left_out, is_new=True)
+                )
             else:
-                found.append(_difference(pair, old.carry_out(pair.before), new.carry_out(pair.now), now, sample))
+                found.append(_difference(pair, old, new, sample))
     return DataDifferences(sample, tuple(found))
 
 
@@ -171,24 +188,37 @@ def _in_order(now: Version) -> Sequence[PipelineConfig]:
         return now.project.pipelines
 
 
-def _difference(
-    pair: Pair, before: CarriedOut, now: CarriedOut, version: Version, sample: Sample
-) -> PipelineDifference:
+def _told(done: CarriedOut, rows: VersionRows, pipeline: PipelineConfig) -> RunFailure | None:
+    failure = done.failure
+    if failure is None:
+        return None
+    named = f"{title(failure.step)}: " if failure.step is not None else ""
+    return RunFailure(f"{named}{failure.message}", rows.version.place(pipeline, failure.step), failure.hint)
+
+
+def _difference(pair: Pair, old: VersionRows, new: VersionRows, sample: Sample) -> PipelineDifference:
+    before, now = old.carry_out(pair.before), new.carry_out(pair.now)
     loads: list[LoadDifference] = []
     for change in step_changes(pair):
         if change.before is None or change.now is None or change.step.type != "load":
             continue
         one, other = before.loads.get(change.before.index), now.loads.get(change.now.index)
         if one is not None and other is not None:
-            loads.append(_compared(pair.now, one, other, version, sample))
+            loads.append(_compared(pair.now, one, other, new.version, sample))
+    cut = tuple(dict.fromkeys((*before.cut, *now.cut)))
+    others = [
+        f"'{change.step.name}' is read by each version by itself, as it is another step, so its first rows may be others"
+        for change in step_changes(pair)
+        if change.step.type == "extract" and change.kind == "changed" and change.step.name in cut
+    ]
     return PipelineDifference(
         pair.now.name,
         tuple(loads),
-        before.failure,
-        now.failure,
+        _told(before, old, pair.before),
+        _told(now, new, pair.now),
         now.left_out or before.left_out,
-        tuple(dict.fromkeys((*before.cut, *now.cut))),
-        tuple(dict.fromkeys((*before.notes, *now.notes))),
+        cut,
+        tuple(dict.fromkeys((*before.notes, *now.notes, *others))),
     )
 
 
@@ -203,19 +233,21 @@ def _compared(
             found = table_difference(before.frame, now.frame, key, limit=sample.examples, hidden=hidden)
     except PipelineException as error:
         return LoadDifference(sink, place, None, f"the rows can't be compared: {error.message}", is_failure=True)
-    note = "these are the rows that are loaded; the table keeps others beside them"
-    return LoadDifference(sink, place, found, note if keeps_rows(now.config, sample) else None)
+    notes = ["these are the rows that are loaded; the table keeps others beside them"] if now.keeps_rows else []
+    if not found.key and found.only_before and found.only_after:
+        notes.append("a key would show which values are others: --key COLUMN")
+    return LoadDifference(sink, place, found, "; ".join(notes) or None)
 
 
 def _keys(pipeline: PipelineConfig, load: GivenToLoad, sample: Sample) -> Iterator[Sequence[str]]:
     """What may tell the rows of a load apart, the likeliest first."""
-    if sample.key:
-        yield sample.key
     merged: Sequence[str] = getattr(load.config, "merge_keys", ())
     # Others than those of a merge may say which rows are replaced together.
     if merged and load.config.merges_rows():
         yield merged
     yield from _contract_keys(pipeline, load.step)
+    if sample.key:
+        yield sample.key
 
 
 def _contract_keys(pipeline: PipelineConfig, load: Step) -> Iterator[Sequence[str]]:
@@ -231,11 +263,21 @@ def _has(given: GivenToLoad, key: Sequence[str]) -> bool:
     return all(find_column(given.frame.columns, name) is not None for name in key)
 
 
-def worst(plan: ChangePlan, data: DataDifferences) -> Severity:
-    """The worst of what a change does, the runs counted that fail by it.
+def with_failures(plan: ChangePlan, data: DataDifferences) -> ChangePlan:
+    """The plan, and in it the runs that fail by the change, as far as it does not say so already.
 
     Args:
         plan: What can be told without rows.
         data: What rows tell.
     """
-    return Severity.BREAKING if any(one.is_broken for one in data.pipelines) else plan.verdict
+    known = {change.pipeline for change in plan.changes if change.what == "pipeline broken"}
+    changes = list(plan.changes)
+    for one in data.pipelines:
+        if one.is_broken and one.pipeline not in known:
+            assert one.now is not None
+            text = f"the run fails on these rows, and did not before: {one.now.told}"
+            todo = one.now.todo
+            changes.append(Change(Severity.BREAKING, one.pipeline, "run fails", text, one.now.place, todo=todo))
+    order = {name: place for place, name in reversed(list(enumerate(change.pipeline for change in changes)))}
+    changes.sort(key=lambda change: (order[change.pipeline], -change.severity))
+    return replace(plan, changes=tuple(changes))

@@ -27,12 +27,15 @@ def _title(data: DataDifferences) -> str:
 
 def _remarks(one: PipelineDifference) -> Iterator[str]:
     """What is told of a pipeline beside its loads."""
-    if one.before is not None:
-        yield f"the run of the other version fails: {one.before}"
-    if one.now is not None:
-        yield f"the run of this version fails: {one.now}"
+    before, now = one.before, one.now
+    if before is not None and now is not None and before.told == now.told:
+        yield f"the run fails in both versions: {now.told}"
+    else:
+        yield from (f"the run {when} fails: {run.told}" for when, run in ((_BEFORE, before), (_NOW, now)) if run)
     if one.left_out is not None:
         yield f"not compared: {one.left_out}"
+    if not one.loads:
+        return
     if one.cut:
         yield (
             f"only the first rows of {', '.join(one.cut)}: sums and counts are those of these rows, and a join finds "
@@ -59,6 +62,7 @@ def terminal_data_report(data: DataDifferences) -> RenderableType:
                 lines.append(shown_difference(load.found, _BEFORE, _NOW, "  "))
     if not data.pipelines:
         lines.append(Text(f"  {_NOTHING}"))
+    lines.append(Text())
     return Group(*lines)
 
 
@@ -71,8 +75,8 @@ def markdown_data_report(data: DataDifferences) -> str:
     lines = [f"#### W{escaped(_title(data))[1:]}", ""]
     for one in data.pipelines:
         lines += [f"**{escaped(one.pipeline)}**", ""]
-        lines += [f"- {escaped(remark)}" for remark in _remarks(one)]
-        lines.append("")
+        if remarks := list(_remarks(one)):
+            lines += [*(f"- {escaped(remark)}" for remark in remarks), ""]
         for load in one.loads:
             lines += _markdown(load)
     if not data.pipelines:

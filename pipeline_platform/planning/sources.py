@@ -28,7 +28,7 @@ class Sample:
     Args:
         limit: How many rows of each extract at most; None for all.
         partition: Key of what is loaded of pipelines with partitions, of which all rows are read.
-        key: The columns by which rows are compared, where a load has them.
+        key: The columns by which rows are compared, where a load has them and no key of its own.
         examples: How many rows are shown of each kind.
     """
 
