@@ -207,7 +207,7 @@ def _difference(pair: Pair, old: VersionRows, new: VersionRows, sample: Sample) 
             loads.append(_compared(pair.now, one, other, new.version, sample))
     cut = tuple(dict.fromkeys((*before.cut, *now.cut)))
     others = [
-        f"'{change.step.name}' is read by each version by itself, as it is another step, so its first rows may be others"
+        f"each version reads '{change.step.name}' by itself, as it is another step, so that its first rows may differ"
         for change in step_changes(pair)
         if change.step.type == "extract" and change.kind == "changed" and change.step.name in cut
     ]

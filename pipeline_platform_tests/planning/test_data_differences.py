@@ -111,7 +111,25 @@ def pipelines_of(done: Result) -> dict[str, dict[str, Any]]:
     return {one["pipeline"]: one for one in json.loads(done.stdout)["data"]["pipelines"]}
 
 
-def test_rows_differ_as_another_engine_finds_and_secrets_are_masked(
+ALL = """
+CREATE TABLE raw AS
+    FROM read_csv('in/*.csv', header = false,
+        columns = {'id': 'BIGINT', 'country': 'VARCHAR', 'amount': 'INT', 'mail': 'VARCHAR', 'day': 'DATE'})
+    WHERE amount IS NOT NULL;
+CREATE TABLE before AS SELECT *, amount * 2 AS gross FROM raw;
+CREATE TABLE now AS SELECT *, amount * CASE country WHEN 'DE' THEN 3 ELSE 2 END AS gross FROM raw WHERE amount > 4;
+"""
+COUNTS = """
+SELECT
+    count_if(before.gross = now.gross) AS same,
+    count_if(before.gross <> now.gross) AS changed,
+    count_if(now.id IS NULL) AS only_before,
+    count_if(before.id IS NULL) AS only_after
+FROM before FULL JOIN now ON before.id = now.id
+"""
+
+
+def test_rows_differ_as_another_engine_finds_downstream_too_and_no_sensitive_value_is_shown(
     spark: SparkSession, versions: Callable[..., Result]
 ) -> None:
     def edit(files: Files) -> None:
@@ -122,14 +140,97 @@ def test_rows_differ_as_another_engine_finds_and_secrets_are_masked(
     done = versions(edit, "--key", "country", "--json")
     assert done.exit_code == 3, done.output
     found = pipelines_of(done)
-    print(done.output)
     assert list(found) == ["orders", "report"]
     sql = duckdb.connect()
-    columns = "{'id': 'BIGINT', 'country': 'VARCHAR', 'amount': 'INT', 'mail': 'VARCHAR', 'day': 'DATE'}"
-    sql.execute(
-        f"CREATE TABLE raw AS FROM read_csv('in/*.csv', header=false, columns={columns}) WHERE amount IS NOT NULL"
+    sql.execute(ALL)
+    [orders] = found["orders"]["loads"]
+    [counts] = sql.sql(COUNTS).fetchall()
+    difference = orders["difference"]
+    assert difference["key"] == ["id"]
+    assert tuple(difference[name] for name in ("same", "changed", "only_before", "only_after")) == counts
+    assert {name: count for name, count in difference["changes"].items() if count} == {"gross": counts[1]}
+    assert "the table keeps others beside them" in orders["note"]
+    [report] = found["report"]["loads"]
+    revenue = (
+        "SELECT country, before.revenue, now.revenue FROM {} AS before JOIN {} AS now USING (country) ORDER BY ALL"
     )
-    sql.execute("CREATE TABLE old AS SELECT *, amount * 2 AS gross FROM raw")
-    sql.execute(
-        "CREATE TABLE new AS SELECT *, amount * CASE country WHEN 'DE' THEN 3 ELSE 2 END AS gross FROM raw WHERE amount > 4"
-    )
+    sums = [f"(SELECT country, sum(gross) AS revenue FROM {table} GROUP BY country)" for table in ("before", "now")]
+    assert [
+        (one["key"]["country"], one["before"]["revenue"], one["after"]["revenue"])
+        for one in report["difference"]["examples"]["changed"]
+    ] == sql.sql(revenue.format(*sums)).fetchall()
+    assert report["note"] is None
+    assert "x.org" not in done.output.lower()
+    assert "***" in done.output
+
+
+def test_both_versions_read_one_sample_and_what_fails_fails_by_itself(
+    spark: SparkSession, versions: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FromFiles.read
+
+    def in_any_order(self: FromFiles, *arguments: Any) -> DataFrame:
+        return read(self, *arguments).orderBy(F.rand())
+
+    monkeypatch.setattr(FromFiles, "read", in_any_order)
+    few = step("transform", "filterRows", "few", condition="id % 3 = 0")
+
+    def edit(files: Files) -> None:
+        config("strict.json", 1, ranges={"amount": {"max": 0}})(files)
+        files["lost.json"]["steps"].insert(1, few)
+        files["daily.json"]["steps"].insert(1, step("transform", "filterRows", "some", condition="id % 2 = 0"))
+        files["visits.json"]["steps"].insert(1, few)
+        files["people.json"]["steps"].insert(1, step("transform", "enrichData", "later", columns={"day": "day + 1"}))
+
+    done = versions(edit, "--limit", "60", "--partition", "2024-01-02", "--key", "id", "--json")
+    assert done.exit_code == 4, done.output
+    found = pipelines_of(done)
+
+    def counts(name: str) -> list[int]:
+        [loaded] = found[name]["loads"]
+        return [loaded["difference"][key] for key in ("same", "changed", "only_before", "only_after")]
+
+    assert counts("people") == [0, 60, 0, 0]
+    assert found["people"]["firstRowsOf"] == ["raw"]
+    same, changed, only_before, only_after = counts("visits")
+    assert (same + only_before, changed, only_after) == (60, 0, 0)
+    assert "the stream is read as a batch: what is there now" in found["visits"]["notes"]
+    # All rows of the partition, and not of a sample that has some of them.
+    [daily] = duckdb.sql(
+        "SELECT count_if(column0 % 2 = 0), 0, count_if(column0 % 2 = 1), 0 FROM 'in/*.csv' WHERE column4 = '2024-01-02'"
+    ).fetchall()
+    assert counts("daily") == list(daily)
+    assert found["strict"]["failsBefore"] is None
+    assert "break 'amount <= 0'" in found["strict"]["failsNow"]["told"]
+    assert "what strict would leave there" in found["below"]["leftOut"]
+    assert found["lost"]["failsBefore"]["told"] == found["lost"]["failsNow"]["told"]
+    assert "old/" not in found["lost"]["failsNow"]["place"]
+    changes = json.loads(done.stdout)["changes"]
+    assert [(one["pipeline"], one["severity"]) for one in changes if one["what"] == "run fails"] == [
+        ("strict", "breaking")
+    ]
+
+
+def test_rows_that_cannot_be_compared_end_with_code_1(spark: SparkSession, versions: Callable[..., Result]) -> None:
+    def edit(files: Files) -> None:
+        for file in ("lost.json", "daily.json"):
+            files[file]["steps"].insert(1, step("transform", "filterRows", "some", condition="id > 4"))
+
+    done = versions(edit, "--markdown")
+    assert done.exit_code == 1, done.output
+    assert "the run fails in both versions: step 1 (fromFiles 'gone'): Path does not exist" in done.output
+    assert "not compared: it has partitions, and --partition KEY says which one is compared" in done.output
+
+
+def test_what_changes_no_rows_reads_none(versions: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline_platform.planning.carrying_out.planning_session", None)
+    done = versions(lambda files: files["orders.json"].update(description="All orders."))
+    assert done.exit_code == 0, done.output
+    assert "no rows are others by this change" in done.output
+
+
+def test_options_of_rows_need_data() -> None:
+    for option in ("--limit", "--partition", "--key"):
+        done = CliRunner().invoke(app, ["plan", option, "1"])
+        assert done.exit_code == 2
+        assert "give --data, too" in done.output
