@@ -62,14 +62,14 @@ class CarriedOut:
         loads: What its loads are given, by step index; of a run that fails, those before.
         failure: What its run fails at.
         left_out: Why it was not carried out, where nothing is wrong with it.
-        cut: The extracts of which only the first rows were read, those of pipelines above included.
+        cut: Pipeline and name of the extracts of which only the first rows were read, those above included.
         notes: What someone should know of it.
     """
 
     loads: dict[int, GivenToLoad] = field(default_factory=dict[int, GivenToLoad])
     failure: Failure | None = None
     left_out: str | None = None
-    cut: list[str] = field(default_factory=list[str])
+    cut: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     notes: list[str] = field(default_factory=list[str])
 
     def into(self, dataset: Dataset) -> GivenToLoad | None:
@@ -151,7 +151,7 @@ class VersionRows:
                 continue
             found = self._sources.rows(pipeline, resolved.steps[step.index], spark, credentials, partition)
             given[step.index] = found.frame
-            done.cut += [step.name] if found.is_cut else []
+            done.cut += [(pipeline.name, step.name)] if found.is_cut else []
         steps = tuple(
             replace(step, config=GivenFrame.of(given[step.index]), production=None, note=None)
             if step.index in given
@@ -198,7 +198,7 @@ class VersionRows:
         # What is handed on where changes are applied are not the rows of the table.
         if above is None or getattr(above.config, "mode", None) == "applyChanges":
             raise _LeftOutError(f"it reads {place}, and it is not known what {carried[0]} would leave there")
-        done.cut += [f"{name} of {carried[0]}" if " of " not in name else name for name in self._done[carried[0]].cut]
+        done.cut += self._done[carried[0]].cut
         if above.keeps_rows:
             done.notes.append(f"'{step.name}' reads what {carried[0]} hands to {place}, and not what is there already")
         return above

@@ -205,7 +205,8 @@ def _difference(pair: Pair, old: VersionRows, new: VersionRows, sample: Sample) 
         one, other = before.loads.get(change.before.index), now.loads.get(change.now.index)
         if one is not None and other is not None:
             loads.append(_compared(pair.now, one, other, new.version, sample))
-    cut = tuple(dict.fromkeys((*before.cut, *now.cut)))
+    own = {pair.before.name, pair.now.name}
+    cut = [name if writer in own else f"{name} of {writer}" for writer, name in (*before.cut, *now.cut)]
     others = [
         f"each version reads '{change.step.name}' by itself, as it is another step, so that its first rows may differ"
         for change in step_changes(pair)
@@ -217,7 +218,7 @@ def _difference(pair: Pair, old: VersionRows, new: VersionRows, sample: Sample) 
         _told(before, old, pair.before),
         _told(now, new, pair.now),
         now.left_out or before.left_out,
-        cut,
+        tuple(dict.fromkeys(cut)),
         tuple(dict.fromkeys((*before.notes, *now.notes, *others))),
     )
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import duckdb
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from typer.testing import CliRunner, Result
 
 from pipeline_platform.cli import app
+from pipeline_platform.connectors.files.source import FromFiles
 from pipeline_platform_tests.planning.project import Files, load, pipeline, step, table, write
 
 COLUMNS = "id BIGINT, country STRING, amount INT, mail STRING, day DATE"
