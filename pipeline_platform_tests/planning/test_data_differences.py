@@ -198,13 +198,9 @@ def test_both_versions_read_one_sample_and_what_fails_fails_by_itself(
     assert (same + only_before, changed, only_after) == (60, 0, 0)
     assert "the stream is read as a batch: what is there now" in found["visits"]["notes"]
     # All rows of the partition, and not of a sample that has some of them.
-    [daily] = (
-        duckdb.connect()
-        .sql(
-            "SELECT count_if(column0 % 2 = 0), 0, count_if(column0 % 2 = 1), 0 FROM 'in/*.csv' WHERE column4 = '2024-01-02'"
-        )
-        .fetchall()
-    )
+    halves = "count_if(column0 % 2 = 0), 0, count_if(column0 % 2 = 1), 0"
+    query = f"SELECT {halves} FROM 'in/*.csv' WHERE column4 = '2024-01-02'"
+    [daily] = duckdb.connect().sql(query).fetchall()
     assert counts("daily") == list(daily)
     assert found["strict"]["failsBefore"] is None
     assert "break 'amount <= 0'" in found["strict"]["failsNow"]["told"]
