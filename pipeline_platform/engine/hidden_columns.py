@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
@@ -11,7 +11,12 @@ from pipeline_platform.redaction import looks_secret
 from pipeline_platform.steps.validate import Validate
 
 
-def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame], step: Step) -> frozenset[str]:
+def hidden_columns(
+    pipeline: PipelineConfig,
+    frames: Mapping[int, PlannedFrame],
+    step: Step,
+    elsewhere: Mapping[int, Set[str]] | None = None,
+) -> frozenset[str]:
     """The columns of a step's frame that are marked as sensitive, look like secrets, or are made of such columns.
 
     A column is marked by `sensitiveColumns` of a validation, or by the contract of a load. Where a step does not say
@@ -21,12 +26,14 @@ def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame],
         pipeline: The pipeline.
         frames: What its extracts and transforms make, as planned.
         step: An extract or a transform.
+        elsewhere: Names, in lower case, of columns that other pipelines hide, by the index of the step that reads them.
     """
-    marked = _marked(pipeline)
+    marked = marked_columns(pipeline)
+    beside = elsewhere or {}
     found: dict[int, frozenset[str]] = {}
     for index in sorted(pipeline.upstream_of({step.index})):
         if index in frames:
-            found[index] = _hidden(frames[index], found, marked)
+            found[index] = _hidden(frames[index], found, marked | beside.get(index, frozenset()))
     return found[step.index]
 
 
@@ -53,7 +60,7 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     Returns:
         By step index.
     """
-    marked = _marked(pipeline)
+    marked = marked_columns(pipeline)
     found: dict[int, set[str]] = {
         index: {one.name for one in planned.columns if one.name.lower() in marked or looks_secret(one.name)}
         for index, planned in frames.items()
@@ -69,8 +76,12 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     return {index: frozenset(names) for index, names in found.items()}
 
 
-def _marked(pipeline: PipelineConfig) -> frozenset[str]:
-    """Names, in lower case, of the columns that are marked as sensitive."""
+def marked_columns(pipeline: PipelineConfig) -> frozenset[str]:
+    """Names, in lower case, of the columns that are marked as sensitive.
+
+    Args:
+        pipeline: The pipeline.
+    """
     return frozenset(
         name.lower()
         for one in pipeline.steps

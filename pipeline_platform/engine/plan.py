@@ -244,8 +244,13 @@ def _lineage(step: Step, config: Transform, frames: Mapping[int, DataFrame], fra
 
 
 def _is_counted(scope: RunScope, step: Step) -> bool:
-    """Whether the rows of a frame are to be counted on their way."""
-    return scope.counting_note(step) is None and scope.count_source(step) is step and not scope.reporting_loads(step)
+    """Whether the rows of a frame are to be counted on their way; nobody asks for that where they are looked at."""
+    return (
+        scope.writes
+        and scope.counting_note(step) is None
+        and scope.count_source(step) is step
+        and not scope.reporting_loads(step)
+    )
 
 
 def _without_bad_records(

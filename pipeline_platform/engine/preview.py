@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -61,8 +61,11 @@ def preview_steps(pipeline: PipelineConfig, step: Step) -> set[int]:
 class Previews:
     """Looks at steps of one plan; validations are carried out when a step is looked at that they are on the way to."""
 
-    def __init__(self, pipeline: PipelineConfig, planned: Plan, violators: ExitStack) -> None:
+    def __init__(
+        self, pipeline: PipelineConfig, planned: Plan, violators: ExitStack, hidden: Mapping[int, Set[str]]
+    ) -> None:
         self._pipeline = pipeline
+        self._hidden = hidden
         self._planned = planned
         self._violators = violators
         self._blocks = [action.block for action in planned.actions if isinstance(action, PlannedBlock)]
@@ -97,7 +100,7 @@ class Previews:
                 elif validation.config.on_failure == "fail" and not all(rule.passed for rule in judged):
                     raise broken_rules(validation.step, validation.config, judged)
         made_by = step if step.type in ("extract", "transform") else self._pipeline.steps[step.inputs[0].step]
-        hidden = hidden_columns(self._pipeline, self._planned.frames, made_by)
+        hidden = hidden_columns(self._pipeline, self._planned.frames, made_by, self._hidden)
         return StepPreview(step, self._frame(step, made_by), rules, quarantined, hidden)
 
     def sensitive_sources(self) -> Mapping[int, frozenset[str]]:
@@ -128,6 +131,7 @@ def previewed(
     credentials: RunCredentials,
     partition: Partition | None = None,
     micro_batch: MicroBatch | None = None,
+    hidden: Mapping[int, Set[str]] | None = None,
 ) -> Generator[Previews]:
     """Plan steps as a run would plan them, so that they can be looked at for as long as the block lasts.
 
@@ -138,6 +142,7 @@ def previewed(
         credentials: Where each step gets those of its system.
         partition: What is loaded; only of a pipeline with partitions, which can't do without.
         micro_batch: Of a stream: what is loaded.
+        hidden: Names, in lower case, of columns that other pipelines hide, by the index of the extract that reads them.
 
     Raises:
         PipelineException: A step can't be planned or read; it names the step.
@@ -147,4 +152,4 @@ def previewed(
     resolved = reading_what_is_there(pipeline.resolve(needed, partition), spark, credentials, needed)
     planned = plan(resolved, spark, "preview", credentials, names, micro_batch, partition, writes=False)
     with planned.persisted, ExitStack() as violators:
-        yield Previews(resolved, planned, violators)
+        yield Previews(resolved, planned, violators, hidden or {})
