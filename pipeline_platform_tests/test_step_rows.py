@@ -117,3 +117,34 @@ def test_a_step_that_there_is_not_is_told_with_those_that_there_are(file: Path) 
     )
     with pytest.raises(PipelineConfigurationException, match="the pipeline has no partitions"):
         pipeline_platform.preview(file, "people", partition="2024-01-01")
+
+
+NESTED = """{"id": 1, "profile": {"password": "hunter2secret", "city": "Rome"}, "m": {"password": "hunter2secret"},
+ "logins": [{"token": "hunter2secret"}], "s": {"email": "ann@example.com"}, "note": "password=hunter2secret"}
+"""
+
+
+@pytest.mark.usefixtures("spark")
+def test_nested_secrets_are_hidden_and_so_are_fields_that_are_marked(file: Path) -> None:
+    (file.parent / "nested.json").write_text(NESTED.replace("\n ", ""))
+    schema = (
+        "id INT, profile STRUCT<password: STRING, city: STRING>, m MAP<STRING, STRING>, "
+        "logins ARRAY<STRUCT<token: STRING>>, s STRUCT<email: STRING>, note STRING"
+    )
+    extract = {"path": "nested.json", "format": "json", "schema": schema}
+    marks = {"notNullColumns": ["id"], "sensitiveColumns": ["S.email"]}
+    steps = [
+        {"type": "extract", "method": "fromFiles", "name": "nested", "config": extract},
+        {"type": "validate", "method": "validateNulls", "config": marks},
+        STEPS[4],
+    ]
+    made = file.parent / "made.json"
+    made.write_text(json.dumps({"name": "made", "mode": "batch", "steps": steps}))
+    told = show(made, "--step", "nested", "--json")
+    (row,) = json.loads(told.stdout)["rows"]
+    masked = dict.fromkeys(("profile", "logins", "s"), "***")
+    assert {name: row[name] for name in masked} == masked
+    assert row["id"] == 1
+    for text in (told.output, pipeline_platform.preview(made, "nested")._repr_html_()):
+        assert "hunter2" not in text
+        assert "ann@" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import closing
 from dataclasses import asdict
@@ -156,7 +157,8 @@ def _show(found: TableDifference, before: str, after: str) -> None:
         return
     changed = f", {found.changed:,} changed" if found.key else ""
     only = f"{found.only_before:,} only in {before}, {found.only_after:,} only in {after}"
-    say(f"  {found.same:,} the same{changed}, {only}")
+    in_what = "" if found.is_all_compared else " in what was compared"
+    say(f"  {found.same:,} the same{in_what}{changed}, {only}")
     for side, repeated in ((before, found.repeated_before), (after, found.repeated_after)):
         if repeated:
             say(f"  {repeated:,} keys are several times in {side}, and are not compared")
@@ -195,6 +197,9 @@ def _others(example: Example) -> str:
 
 
 def _text(value: Any) -> str:
-    from pipeline_platform.redaction import redact
+    from pipeline_platform.redaction import MASK, redact
 
+    if isinstance(value, str) and value != MASK:
+        # Blanks at either end are seen, and the text NULL is told from NULL.
+        return json.dumps(redact(value), ensure_ascii=False)
     return "NULL" if value is None else redact(str(value))

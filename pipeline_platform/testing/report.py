@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.redacted_values import redacted_value
 from pipeline_platform.redaction import MASK, looks_secret, redact
 from pipeline_platform.testing.carrying_out import TestResult
 from pipeline_platform.testing.comparison import Difference, same
@@ -53,7 +54,7 @@ def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "NULL"
-    return MASK if looks_secret(name) else redact(str(value))
+    return MASK if looks_secret(name) else redact(str(redacted_value(value)))
 
 
 @dataclass(frozen=True)
