@@ -224,6 +224,7 @@ def step_previewed(pipeline: PipelineConfig, name: str, partition: Partition | N
         planning_session(pipeline) as spark,
         closing(RunCredentials.from_environment("preview", pipeline.location)) as credentials,
         previewed(pipeline, [step], spark, credentials, partition) as previews,
+        previews.values_hidden(),
     ):
         yield previews.of(step, judges=False)
 

@@ -124,13 +124,15 @@ def run_tests(
     from pipeline_platform.testing.report import junit
 
     console = Console(stderr=True)
-    tests = _read(paths or [Path("pipelines")])
+    tests, is_broken = _read(paths or [Path("pipelines")])
     tests = [one for one in tests if named is None or named.lower() in one.case.name.lower()]
     if changed_since is not None:
         tests = _changed(tests, changed_since)
-        if not tests:
+        if not tests and not is_broken:
             console.print("no test has changed, and none of a pipeline that has", style="dim")
             return
+    if not tests and is_broken:
+        raise typer.Exit(FAILED)
     if not tests:
         typer.echo(f"there is no test; tests of pipelines/x.json stand in pipelines/{TESTS}/x.json", err=True)
         raise typer.Exit(FAILED)
@@ -148,12 +150,13 @@ def run_tests(
     seconds = sum(result.seconds for result in results)
     if coverage:
         _tell_coverage(console, results)
-    style = "red" if failed else "green"
+    style = "red" if failed or is_broken else "green"
     told = f"{len(results) - failed} of {len(results)} tests passed in {seconds:.1f} s"
+    told += "; those of files with errors, which are told above, were not run" if is_broken else ""
     console.print(Text(told, style=style))
     if junit_file is not None:
         junit_file.write_text(junit(results))
-    raise typer.Exit(FAILED if failed else 0)
+    raise typer.Exit(FAILED if failed or is_broken else 0)
 
 
 def _start_spark(test: PipelineTest) -> None:
@@ -167,7 +170,8 @@ def _start_spark(test: PipelineTest) -> None:
         raise typer.Exit(FAILED) from error
 
 
-def _read(paths: Sequence[Path]) -> list[PipelineTest]:
+def _read(paths: Sequence[Path]) -> tuple[list[PipelineTest], bool]:
+    """The tests of files, and whether there are files with errors, which are printed."""
     from pipeline_platform.testing.reading import files_of_tests, read_tests
 
     tests: list[PipelineTest] = []
@@ -179,8 +183,7 @@ def _read(paths: Sequence[Path]) -> list[PipelineTest]:
             told.update(dict.fromkeys(map(str, error.problems or [error])))
     if told:
         typer.echo("\n".join(told), err=True)
-        raise typer.Exit(FAILED)
-    return tests
+    return tests, bool(told)
 
 
 def _changed(tests: Sequence[PipelineTest], revision: str) -> list[PipelineTest]:

@@ -22,12 +22,25 @@ def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame],
         frames: What its extracts and transforms make, as planned.
         step: An extract or a transform.
     """
-    marked = _marked(pipeline)
+    above = pipeline.upstream_of({step.index})
+    return hidden_by_step(pipeline, {index: one for index, one in frames.items() if index in above})[step.index]
+
+
+def hidden_by_step(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame]) -> Mapping[int, frozenset[str]]:
+    """As `hidden_columns`, of each frame.
+
+    Args:
+        pipeline: The pipeline.
+        frames: What its extracts and transforms make, as planned.
+
+    Returns:
+        By step index.
+    """
+    marked = marked_columns(pipeline)
     found: dict[int, frozenset[str]] = {}
-    for index in sorted(pipeline.upstream_of({step.index})):
-        if index in frames:
-            found[index] = _hidden(frames[index], found, marked)
-    return found[step.index]
+    for index in sorted(frames):
+        found[index] = _hidden(frames[index], found, marked)
+    return found
 
 
 def _hidden(planned: PlannedFrame, above: Mapping[int, frozenset[str]], marked: frozenset[str]) -> frozenset[str]:
@@ -53,7 +66,7 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     Returns:
         By step index.
     """
-    marked = _marked(pipeline)
+    marked = marked_columns(pipeline)
     found: dict[int, set[str]] = {
         index: sensitive_columns(planned.frame.schema, marked) for index, planned in frames.items()
     }
@@ -68,8 +81,12 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     return {index: frozenset(names) for index, names in found.items()}
 
 
-def _marked(pipeline: PipelineConfig) -> frozenset[str]:
-    """Names, in lower case, of the columns that are marked as sensitive, and of fields in them."""
+def marked_columns(pipeline: PipelineConfig) -> frozenset[str]:
+    """Names, in lower case, of the columns that are marked as sensitive, and of fields in them.
+
+    Args:
+        pipeline: The pipeline.
+    """
     configs = (one.config for one in pipeline.steps)
     return frozenset(name.lower() for one in configs if isinstance(one, Validate) for name in one.sensitive_columns)
 

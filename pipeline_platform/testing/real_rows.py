@@ -97,6 +97,7 @@ def real_rows(
         planning_session(pipeline) as spark,
         closing(RunCredentials.from_environment("preview", pipeline.location)) as credentials,
         previewed(pipeline, [*steps, *extracts], spark, credentials, partition) as previews,
+        previews.values_hidden(),
     ):
         hidden = previews.sensitive_sources()
         read = [_read(pipeline, previews, step, limit, where.get(step.name), hidden[step.index]) for step in extracts]
