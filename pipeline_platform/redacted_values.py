@@ -22,7 +22,7 @@ def redacted_value(value: Any) -> Any:
             return redact(value)
         case Mapping():
             found = cast("Mapping[Any, Any]", value)
-            if found.keys() == _PAIR:
+            if set(found) == _PAIR:
                 return {"key": redacted_value(found["key"]), "value": _named(found["key"], found["value"])}
             return {redacted_value(name): _named(name, one) for name, one in found.items()}
         case (name, one) if isinstance(value, tuple) and isinstance(name, str):
@@ -43,7 +43,7 @@ def holds_secret_name(value: Any) -> bool:
     match value:
         case Mapping():
             found = cast("Mapping[Any, Any]", value)
-            names = [found["key"]] if found.keys() == _PAIR else list(found)
+            names = [found["key"]] if set(found) == _PAIR else list(found)
             return any(map(_is_secret, names)) or any(map(holds_secret_name, found.values()))
         case (name, one) if isinstance(value, tuple) and isinstance(name, str):
             return looks_secret(name) or holds_secret_name(one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -42,13 +42,18 @@ def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]
     names = differs.columns
     for wanted, found in differs.changed:
         cells = [
-            (_cell(name, one), "") if same(one, other) else (f"{_cell(name, one)} → {_cell(name, other)}", "yellow")
+            (_cell(name, one), "") if same(one, other) else (_pair(_cell(name, one), _cell(name, other)), "yellow")
             for name, one, other in zip(names, wanted, found, strict=True)
         ]
         yield "~", "yellow", cells
     for mark, style, rows in (("-", "red", differs.missing), ("+", "green", differs.unexpected)):
         for row in rows:
             yield mark, style, [(_cell(name, value), style) for name, value in zip(names, row, strict=True)]
+
+
+def _pair(one: str, other: str) -> str:
+    # Blanks are not seen otherwise.
+    return f"{one!r} → {other!r}" if one.split() == other.split() else f"{one} → {other}"
 
 
 def _cell(name: str, value: Any) -> str:
@@ -106,13 +111,18 @@ def _coverage(results: Sequence[TestResult]) -> Coverage:
     )
 
 
-def junit(results: Sequence[TestResult]) -> str:
+def junit(results: Sequence[TestResult], unread: Mapping[Path, str]) -> str:
     """The results as JUnit's XML, which CI servers read.
 
     Args:
         results: What came of the tests.
+        unread: Files whose tests could not be read, with what is wrong.
     """
     suites = ET.Element("testsuites")
+    for file, told in unread.items():
+        suite = ET.SubElement(suites, "testsuite", name=str(file), tests="1", failures="0", errors="1", time="0")
+        case = ET.SubElement(suite, "testcase", name="the file is read", classname=file.stem, file=str(file), time="0")
+        ET.SubElement(case, "error", message=told.splitlines()[0]).text = told
     by_file: dict[Path, list[TestResult]] = {}
     for result in results:
         by_file.setdefault(result.test.file, []).append(result)

@@ -135,7 +135,7 @@ def test_nested_values_other_types_and_secrets(spark: SparkSession) -> None:
     assert table_difference(same, other, ["id"], ["m", "V"]).changes == {"m": 1, "v": 1}
     nested = "map('password', '{0}', 'a', 'b') AS m, struct('{0}' AS token) AS t, struct('{0}' AS email) AS s"
     hiding = [spark.sql(f"SELECT 1 AS id, {nested.format(secret)}") for secret in ("hunter2", "hunter3")]
-    hidden = table_difference(*hiding, ["id"], hidden=["s.email"])
+    hidden = table_difference(hiding[0], hiding[1], ["id"], hidden=["s.email"])
     assert hidden.changes == {"m": 1, "t": 1, "s": 1}
     assert "hunter" not in str(hidden.examples)
     assert "'b'" in str(hidden.examples)
