@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.engine.table_difference import Example, TableDifference
-from pipeline_platform.redaction import redact
+from pipeline_platform.redaction import MASK, redact
 
 _KINDS = (("~", "changed", "yellow"), ("-", "before", "red"), ("+", "after", "green"), ("2", "repeated", ""))
 
@@ -36,7 +37,8 @@ def difference_lines(found: TableDifference, before: str, after: str) -> Iterato
         return
     changed = f", {found.changed:,} changed" if found.key else ""
     only = f"{found.only_before:,} only in {before}, {found.only_after:,} only in {after}"
-    yield f"  {found.same:,} the same{changed}, {only}"
+    in_what = "" if found.is_all_compared else " in what was compared"
+    yield f"  {found.same:,} the same{in_what}{changed}, {only}"
     for side, repeated in ((before, found.repeated_before), (after, found.repeated_after)):
         if repeated:
             yield f"  {repeated:,} keys are several times in {side}, and are not compared"
@@ -103,4 +105,7 @@ def _others(example: Example) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, str) and value != MASK:
+        # Blanks at either end are seen, and the text NULL is told from NULL.
+        return json.dumps(redact(value), ensure_ascii=False)
     return "NULL" if value is None else redact(str(value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Mapping, Sequence, Set
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import broken_rules
+from pipeline_platform.engine.failed_values import values_hidden
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.hidden_columns import hidden_columns, sensitive_sources
 from pipeline_platform.engine.in_environment import reading_what_is_there
@@ -102,6 +103,10 @@ class Previews:
         made_by = step if step.type in ("extract", "transform") else self._pipeline.steps[step.inputs[0].step]
         hidden = hidden_columns(self._pipeline, self._planned.frames, made_by, self._hidden)
         return StepPreview(step, self._frame(step, made_by), rules, quarantined, hidden)
+
+    def values_hidden(self) -> AbstractContextManager[None]:
+        """As `engine.failed_values.values_hidden`; where rows are given by whoever looks, none is a secret."""
+        return values_hidden(self._pipeline, self._planned.frames)
 
     def sensitive_sources(self) -> Mapping[int, frozenset[str]]:
         """As `engine.hidden_columns.sensitive_sources`."""
