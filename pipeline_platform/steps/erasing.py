@@ -42,7 +42,10 @@ class Found:
         within_text: Rows that hold a value within a text.
         alike: Rows whose value is another one only in case, or in blanks around it.
         log: Entries of the table's log that may show values of the rows that were erased.
-        notes: What can't be looked into, or should be known.
+        notes: What should be known.
+        unsearched: Why there may be rows that were not found.
+        fields: Fields within columns that are named like a key, by which no row was looked for.
+        marked: Rows that no reader finds, since they are marked as deleted, and that are still in files.
     """
 
     rows: int = 0
@@ -55,11 +58,14 @@ class Found:
     alike: int = 0
     log: int = 0
     notes: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    marked: int = 0
 
     @property
     def remains(self) -> bool:
         """Whether anything is left beside what readers find."""
-        return bool(self.history or self.unknown or self.log)
+        return bool(self.history or self.unknown or self.log or self.marked)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,20 @@ from pipeline_platform.connectors.delta.erasing.delete import Deletion, delete_r
 from pipeline_platform.connectors.delta.erasing.log import TableLog, cut_log, entries_before, newest_files, read_log
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.table import open_table
-from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, RowsIn, partition_values, rows_in
+from pipeline_platform.connectors.files.erasing.key_values import (
+    KeyColumn,
+    as_written,
+    can_be_searched,
+    fields_within,
+    not_searched,
+)
+from pipeline_platform.connectors.files.erasing.parquet_rows import (
+    ColumnPath,
+    RowsIn,
+    partition_values,
+    rows_in,
+    type_at,
+)
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -94,7 +107,9 @@ class TableErasure:
             within_text=sum(file.within_text for file in now),
             alike=sum(file.alike for file in now),
             log=len(entries),
-            notes=(*_nested_notes(table, wanted), *(() if now else _log_notes(table, log))),
+            notes=() if now else tuple(_log_notes(table, log)),
+            unsearched=self._unsearched(table, wanted),
+            fields=tuple(fields_within(_kinds(table), list(wanted.columns))),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -126,7 +141,9 @@ class TableErasure:
         if not any(_theirs(wanted)(file) for file in newest):
             return 0, None, 0
         spark = order.spark()
-        deletion = Deletion(self.place, self._named(wanted), wanted.texts if wanted.contains else frozenset())
+        deletion = Deletion(
+            self.place, self._as_written(table, wanted), wanted.texts if wanted.contains else frozenset()
+        )
         delete_rows(spark, deletion, order.mark)
         written = load_result(open_table(self.place), self.place, order.mark)
         after = open_table(self.place)
@@ -160,8 +177,34 @@ class TableErasure:
         return removed, waits
 
     def _log(self, table: DeltaTable, wanted: Wanted) -> TableLog:
-        physical = {path[-1]: values for path, values in self._columns(table, wanted).items() if len(path) == 1}
-        return read_log(self.place.path(), physical, wanted.texts)
+        return read_log(self.place.path(), self._key_columns(table, wanted), wanted.texts)
+
+    def _key_columns(self, table: DeltaTable, wanted: Wanted) -> list[KeyColumn]:
+        """The columns as the table's files and its log name them, but for fields within others."""
+        kinds = _kinds(table)
+        by_physical = {physical: kinds.field(name).type for name, physical in _physical_names(table).items()}
+        columns = self._columns(table, wanted)
+        return [
+            KeyColumn(path[0], by_physical.get(path[0]), texts) for path, texts in columns.items() if len(path) == 1
+        ]
+
+    def _unsearched(self, table: DeltaTable, wanted: Wanted) -> tuple[str, ...]:
+        """Why there may be rows that are not found by the table's columns."""
+        kinds = _kinds(table)
+        named = self._named(wanted).items()
+        reasons = (
+            not_searched(path[-1], kind, texts) for path, texts in named if (kind := type_at(kinds, path)) is not None
+        )
+        return tuple(reason for reason in reasons if reason is not None)
+
+    def _as_written(self, table: DeltaTable, wanted: Wanted) -> Mapping[ColumnPath, frozenset[str]]:
+        """The columns as a reader names them, with values as Spark reads them."""
+        kinds = _kinds(table)
+        return {
+            path: frozenset(as_written(kind, text) for text in texts)
+            for path, texts in self._named(wanted).items()
+            if can_be_searched(kind := type_at(kinds, path))
+        }
 
     def _named(self, wanted: Wanted) -> Mapping[ColumnPath, frozenset[str]]:
         """The columns as a reader of the table names them."""
@@ -173,10 +216,7 @@ class TableErasure:
         """The columns as the table's files name them."""
         if self.fields is not None:
             return self._named(wanted)
-        physical = {
-            field["name"]: field["metadata"].get("delta.columnMapping.physicalName", field["name"])
-            for field in json.loads(table.schema().to_json())["fields"]
-        }
+        physical = _physical_names(table)
         return {(physical[name],): values for name, values in wanted.columns.items() if name in physical}
 
     def _held(self, table: DeltaTable, log: TableLog, wanted: Wanted) -> Iterator[_HeldFile]:
@@ -185,19 +225,19 @@ class TableErasure:
         base = folder.path.rstrip("/") + "/"
         found = {path.removeprefix(base): detail for path, detail in files_below(folder).items()}
         names = [name for name in found if name.endswith(".parquet") and not name.startswith(_NO_DATA)]
-        columns = self._columns(table, wanted)
+        columns, keys = self._columns(table, wanted), self._key_columns(table, wanted)
         texts = wanted.texts if wanted.looks_into_text else frozenset[str]()
 
         def look(name: str) -> RowsIn:
             values = {**partition_values(name), **log.files.get(name, {})}
-            of_partition = any(len(path) == 1 and values.get(path[0]) in wanted for path, wanted in columns.items())
-            if of_partition:
+            if any(key.has(values.get(key.name)) for key in keys):
                 pq = arrow("parquet")
 
                 with (folder / name).open("rb") as opened:
                     read: Any = pq.ParquetFile(opened)
                     return RowsIn(rows=read.metadata.num_rows)
-            return rows_in(folder / name, columns, texts)
+            # What can't be searched is told of the whole table.
+            return replace(rows_in(folder / name, columns, texts), unsearched=frozenset(), fields=frozenset())
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
             for name, rows in zip(names, workers.map(look, names), strict=True):
@@ -253,21 +293,14 @@ def _log_notes(table: DeltaTable, log: TableLog) -> Iterator[str]:
         yield "the log's entry of the newest version shows the key: run it again after the next load"
 
 
-def _nested_notes(table: DeltaTable, wanted: Wanted) -> Iterator[str]:
-    """Fields within columns that are named like a key, which no row is found by."""
-    names = {name.lower() for name in wanted.columns}
-    for field in json.loads(table.schema().to_json())["fields"]:
-        if not isinstance(field["type"], str) and (inner := names & set(_names_within(field["type"]))):
-            yield f"'{', '.join(sorted(inner))}' within the column '{field['name']}' is not looked into"
+def _kinds(table: DeltaTable) -> Any:
+    """The table's columns as a schema of pyarrow's."""
+    return arrow().schema(table.schema().to_arrow())
 
 
-def _names_within(kind: Any) -> Iterator[str]:
-    match kind:
-        case {"type": "struct", "fields": fields}:
-            for field in fields:
-                yield str(field["name"]).lower()
-                yield from _names_within(field["type"])
-        case {"elementType": inner} | {"valueType": inner}:
-            yield from _names_within(inner)
-        case _:
-            return
+def _physical_names(table: DeltaTable) -> dict[str, str]:
+    """By column, its name in the table's files."""
+    return {
+        field["name"]: field["metadata"].get("delta.columnMapping.physicalName", field["name"])
+        for field in json.loads(table.schema().to_json())["fields"]
+    }
