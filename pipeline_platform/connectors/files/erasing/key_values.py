@@ -89,9 +89,9 @@ class KeyValues:
             case int() | Decimal():
                 return any(number(text) is None for text in self.texts)
             case dt.datetime():
-                return any(_moment(text) is None for text in self.texts)
+                return any(moment(text) is None for text in self.texts)
             case dt.date():
-                return any(_day(text) is None for text in self.texts)
+                return any(day(text) is None for text in self.texts)
             case _:
                 return True
 
@@ -109,11 +109,11 @@ class KeyValues:
 
     @cached_property
     def _days(self) -> frozenset[dt.date]:
-        return frozenset(found for text in self.texts if (found := _day(text)) is not None)
+        return frozenset(found for text in self.texts if (found := day(text)) is not None)
 
     @cached_property
     def _moments(self) -> frozenset[dt.datetime]:
-        return frozenset(found for text in self.texts if (found := _moment(text)) is not None)
+        return frozenset(found for text in self.texts if (found := moment(text)) is not None)
 
 
 @dataclass(frozen=True)
@@ -183,9 +183,9 @@ def value_as(kind: Any, text: str) -> Any:
     if types.is_integer(kind) or types.is_decimal(kind) or types.is_floating(kind):
         return _number_as(kind, text)
     if types.is_date(kind):
-        return _day(text)
+        return day(text)
     if types.is_timestamp(kind):
-        found = _moment(text)
+        found = moment(text)
         return found.replace(tzinfo=None) if found is not None and kind.tz is None else found
     try:
         return pa.scalar(text).cast(kind).as_py()
@@ -340,7 +340,12 @@ def _number_as(kind: Any, text: str) -> Any:
         return None
 
 
-def _day(text: str) -> dt.date | None:
+def day(text: str) -> dt.date | None:
+    """The day that a text is, such as `2026-01-31`; None if it is none.
+
+    Args:
+        text: The text.
+    """
     found = _DAY.fullmatch(text)
     try:
         return dt.date(*map(int, found.groups())) if found is not None else None
@@ -348,19 +353,23 @@ def _day(text: str) -> dt.date | None:
         return None
 
 
-def _moment(text: str) -> dt.datetime | None:
-    """A moment; without a zone it is UTC, as in the platform's sessions."""
+def moment(text: str) -> dt.datetime | None:
+    """The moment that a text is, without a zone in UTC, as in the platform's sessions; None if it is none.
+
+    Args:
+        text: The text.
+    """
     found = _MOMENT.fullmatch(text)
-    day = _day(found["day"]) if found is not None else None
+    date = day(found["day"]) if found is not None else None
     part = (found["part"] or "").rstrip("0") if found is not None else ""
-    if found is None or day is None or len(part) > 6:
+    if found is None or date is None or len(part) > 6:
         return None
     hour, minute, second = (int(found[name] or 0) for name in ("hour", "minute", "second"))
     zone = (found["zone"] or "Z").replace("Z", "+00").replace(":", "").ljust(5, "0")
     try:
         time = dt.time(hour, minute, second, int(part.ljust(6, "0")))
         away = dt.timedelta(hours=int(zone[1:3]), minutes=int(zone[3:]))
-        at = dt.datetime.combine(day, time, dt.UTC)
+        at = dt.datetime.combine(date, time, dt.UTC)
         return at + away if zone[0] == "-" else at - away
     except (ValueError, OverflowError):
         return None
