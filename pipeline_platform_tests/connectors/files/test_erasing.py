@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import struct
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline_platform.connectors.files.erasing.file_kinds import packed, parque
 from pipeline_platform.connectors.files.erasing.folder import FolderErasure
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, rows_in
 from pipeline_platform.connectors.files.erasing.text_rows import CsvRows, JsonRows
+from pipeline_platform.connectors.files.newest_file import WrittenColumns, note_newest
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.erasing import Order, Wanted
@@ -200,6 +202,25 @@ def test_a_folder_whose_name_has_the_number_in_another_spelling_is_told(tmp_path
     assert told.startswith("'id' has the key's number in another spelling")
     both = erasure.found(Wanted(of("id", "4711", "4711.00")), "erase/1")
     assert (both.rows, both.unsearched) == (1, ())
+
+
+def test_the_ledger_of_a_folder_names_no_folder_of_the_person_any_more(tmp_path: Path):
+    for name in ("id=47/a.csv", "id=48/a.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("note\nx\n")
+    columns = WrittenColumns(format="csv", columns='{"fields": []}')
+    note_newest(UPath(tmp_path), ["id=47/a.csv"], columns)
+    erasure = FolderErasure(StorageLocation(str(tmp_path)), "csv", RFC)
+    wanted, order = Wanted(of("id", "47")), Order("erase/1", _no_spark)
+    erasure.erase(wanted, order)
+    note = tmp_path / "_pipeline_platform/newest.json"
+    assert json.loads(note.read_text())["file"] == "id=48/a.csv"
+    assert not erasure.found(wanted, "erase/1").remains
+    # As an erase of an earlier version left it.
+    note_newest(UPath(tmp_path), ["id=47/a.csv"], columns)
+    assert erasure.found(wanted, "erase/1").log == 1
+    erasure.erase(wanted, order)
+    assert "47" not in note.read_text()
 
 
 def test_a_parquet_file_with_other_timestamps_is_left_alone():

@@ -15,7 +15,7 @@ from pipeline_platform.connectors.files.erasing.file_kinds import TextRows, pack
 from pipeline_platform.connectors.files.erasing.key_values import KeyColumn, kind_of_spark
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, partition_values, rows_in
 from pipeline_platform.connectors.files.erasing.untyped import arrow
-from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file
+from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file, noted_file_gone
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -93,6 +93,7 @@ class FolderErasure:
             unknown=sum(file.rows.rows for file in held if not file.is_data),
             within_text=sum(file.rows.within_text for file in held if file.is_data),
             alike=sum(file.rows.alike for file in held if file.is_data),
+            log=int(self._note_shows(wanted)),
             unsearched=tuple(sorted({reason for file in held for reason in file.rows.unsearched})),
             fields=tuple(sorted({told for file in held for told in file.rows.fields})),
         )
@@ -102,7 +103,7 @@ class FolderErasure:
         done = Erased()
         for attempt in range(_ATTEMPTS):
             held = [file for file in self._held(wanted) if file.rows.rows]
-            if not held or (attempt and not any(file.is_data for file in held)):
+            if (not held and not self._note_shows(wanted)) or (attempt and not any(file.is_data for file in held)):
                 break
             files = [file for file in held if file.is_data]
             try:
@@ -119,6 +120,13 @@ class FolderErasure:
                 removed=done.removed + whole,
             )
         return done
+
+    def _note_shows(self, wanted: Wanted) -> bool:
+        """Whether the loads' ledger still names a file that is gone, in a folder that is named by the person."""
+        gone = noted_file_gone(self.place.path())
+        values = partition_values(gone) if gone is not None else {}
+        keys = [KeyColumn(name, None, theirs) for name, theirs in wanted.columns.items()]
+        return any(key.has(values.get(key.name)) for key in keys)
 
     def _commit(self, files: Sequence[_HeldFile], wanted: Wanted, mark: str) -> None:
         folder = self.place.path()
