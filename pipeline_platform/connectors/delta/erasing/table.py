@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pipeline_platform.connectors.delta.erasing.delete import Deletion, delete_rows, rewrite_marked
 from pipeline_platform.connectors.delta.erasing.log import TableLog, cut_log, entries_before, newest_files, read_log
@@ -51,18 +52,16 @@ class _HeldFile:
 
     Args:
         name: Its path in the table's folder.
-        rows: How many.
-        within_text: How many hold a value within a text.
-        alike: How many are not quite of the person.
+        rows: How many there are of each kind.
+        live: How many of them are not marked as deleted.
         is_newest: Whether it belongs to the newest version.
         is_known: Whether it belongs to any.
         removable_at: When it may be removed without harm to readers of earlier versions, or to a load that writes it.
     """
 
     name: str
-    rows: int
-    within_text: int
-    alike: int
+    rows: RowsIn
+    live: RowsIn
     is_newest: bool
     is_known: bool
     removable_at: datetime
@@ -98,14 +97,15 @@ class TableErasure:
         if entries and (since := _since(log, mark)) is not None:
             dates.append(since + _retention(table))
         return Found(
-            rows=sum(map(_theirs(wanted), now)),
+            rows=sum(map(_live(wanted), now)),
+            marked=sum(map(_theirs(wanted), now)) - sum(map(_live(wanted), now)),
             total=_all_rows(table),
             history=sum(map(_theirs(wanted), old)),
             history_files=len(old),
             removable_at=max(dates, default=None),
             unknown=sum(map(_theirs(wanted), unknown)),
-            within_text=sum(file.within_text for file in now),
-            alike=sum(file.alike for file in now),
+            within_text=sum(file.live.within_text for file in now),
+            alike=sum(file.live.alike for file in now),
             log=len(entries),
             notes=() if now else tuple(_log_notes(table, log)),
             unsearched=self._unsearched(table, wanted),
@@ -228,32 +228,39 @@ class TableErasure:
         columns, keys = self._columns(table, wanted), self._key_columns(table, wanted)
         texts = wanted.texts if wanted.looks_into_text else frozenset[str]()
 
-        def look(name: str) -> RowsIn:
+        kept = _kept_rows(table)
+
+        def look(name: str, keep: Sequence[bool] | None) -> RowsIn:
             values = {**partition_values(name), **log.files.get(name, {})}
             if any(key.has(values.get(key.name)) for key in keys):
                 pq = arrow("parquet")
 
                 with (folder / name).open("rb") as opened:
                     read: Any = pq.ParquetFile(opened)
-                    return RowsIn(rows=read.metadata.num_rows)
+                    return RowsIn(rows=read.metadata.num_rows - (keep.count(False) if keep is not None else 0))
             # What can't be searched is told of the whole table.
-            return replace(rows_in(folder / name, columns, texts), unsearched=frozenset(), fields=frozenset())
+            return replace(rows_in(folder / name, columns, texts, keep), unsearched=frozenset(), fields=frozenset())
+
+        def looked(name: str) -> tuple[RowsIn, RowsIn]:
+            rows = look(name, None)
+            return rows, look(name, kept[name]) if name in kept and rows != RowsIn() else rows
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            for name, rows in zip(names, workers.map(look, names), strict=True):
+            for name, (rows, live) in zip(names, workers.map(looked, names), strict=True):
                 if rows == RowsIn():
                     continue
                 gone = log.removed.get(name)
                 last = datetime.fromtimestamp(gone / 1000, UTC) if gone else changed_at(found[name])
-                yield _HeldFile(
-                    name,
-                    rows.rows,
-                    rows.within_text,
-                    rows.alike,
-                    name in newest,
-                    name in newest or name in log.files,
-                    last + retention,
-                )
+                yield _HeldFile(name, rows, live, name in newest, name in newest or name in log.files, last + retention)
+
+
+def _kept_rows(table: DeltaTable) -> Mapping[str, Sequence[bool]]:
+    """Of files some of whose rows are marked as deleted: for each row whether it is not."""
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return {}
+    base = unquote(table.table_uri).rstrip("/") + "/"
+    marks: Any = arrow().table(table.deletion_vectors())
+    return {unquote(mark["filepath"]).removeprefix(base): mark["selection_vector"] for mark in marks.to_pylist()}
 
 
 def _all_rows(table: DeltaTable) -> int | None:
@@ -264,12 +271,18 @@ def _all_rows(table: DeltaTable) -> int | None:
     if "num_records" not in actions.schema.names:
         return 0 if actions.num_rows == 0 else None
     counts = actions.column("num_records").to_pylist()
-    return sum(counts) if all(count is not None for count in counts) else None
+    marked = sum(keep.count(False) for keep in _kept_rows(table).values())
+    return sum(counts) - marked if all(count is not None for count in counts) else None
 
 
 def _theirs(wanted: Wanted) -> Callable[[_HeldFile], int]:
     """How many rows of a file are to be erased."""
-    return lambda file: file.rows + (file.within_text if wanted.contains else 0)
+    return lambda file: file.rows.rows + (file.rows.within_text if wanted.contains else 0)
+
+
+def _live(wanted: Wanted) -> Callable[[_HeldFile], int]:
+    """How many of them a reader of the newest version finds."""
+    return lambda file: file.live.rows + (file.live.within_text if wanted.contains else 0)
 
 
 def _retention(table: DeltaTable) -> timedelta:

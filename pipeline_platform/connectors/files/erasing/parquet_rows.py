@@ -37,13 +37,19 @@ class RowsIn:
     fields: frozenset[str] = frozenset()
 
 
-def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: frozenset[str]) -> RowsIn:
+def rows_in(
+    file: UPath,
+    columns: Mapping[ColumnPath, frozenset[str]],
+    texts: frozenset[str],
+    keep: Sequence[bool] | None = None,
+) -> RowsIn:
     """How many rows of a Parquet file have one of the values.
 
     Args:
         file: The file.
         columns: By column, the values as text; a column that the file does not have has none.
         texts: What is looked for within all its texts; none to leave that out.
+        keep: Of its rows from the first on, whether they are there; those that follow are.
     """
     ds = arrow("dataset")
     fs = arrow("fs")
@@ -56,7 +62,7 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
     alike = _alike(schema, columns)
     texts_of = [(name,) for name in schema.names if is_text(schema.field(name).type)]
     within = _within(texts_of, texts) if texts else None
-    count = _counting(fragment, columns)
+    count = _counting(fragment, columns, keep)
     counted = [0 if condition is None else count(condition) for condition in (found, alike, within)]
     if found is not None and within is not None:
         counted[2] = count(within & ~found)
@@ -69,14 +75,18 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
     )
 
 
-def _counting(fragment: Any, columns: Mapping[ColumnPath, frozenset[str]]) -> Callable[[Any], int]:
+def _counting(
+    fragment: Any, columns: Mapping[ColumnPath, frozenset[str]], keep: Sequence[bool] | None
+) -> Callable[[Any], int]:
     """How rows of a file are counted by a condition."""
     types: Any = arrow().types
     kinds = [type_at(fragment.physical_schema, path) for path in columns]
-    if not any(kind is not None and types.is_floating(kind) for kind in kinds):
+    if keep is None and not any(kind is not None and types.is_floating(kind) for kind in kinds):
         return lambda condition: int(fragment.count_rows(filter=condition))
     # Where the smallest value is the largest one, pyarrow takes all rows for equal, and a NaN is neither.
     rows: Any = fragment.to_table()
+    if keep is not None:
+        rows = rows.filter(arrow().array([*keep, *[True] * (rows.num_rows - len(keep))]))
     return lambda condition: int(rows.filter(condition).num_rows)
 
 
