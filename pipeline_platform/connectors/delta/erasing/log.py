@@ -189,5 +189,51 @@ def cut_log(place: StorageLocation) -> int:
     return len(old)
 
 
+def forget_removed(place: StorageLocation, columns: Sequence[KeyColumn]) -> None:
+    """Take out of the newest version's checkpoint what it says of removed files whose partition shows a value.
+
+    It says it for those who clean up the table, and the files are gone already. A checkpoint of another kind is left as
+    it is: it forgets them once `delta.deletedFileRetentionDuration` is over.
+
+    Args:
+        place: Where the table is.
+        columns: Columns, as the files name them, with the values.
+
+    Raises:
+        PipelineExecutionException: The table does not read the same from what is left.
+    """
+    pa, pq = arrow(), arrow("parquet")
+    table = open_table(place)
+    assert table is not None
+    log, name = place.path() / LOG, f"{table.version():020}.checkpoint.parquet"
+    if not (log / name).exists():
+        return
+    data = (log / name).read_bytes()
+    rows: Any = pq.read_table(pa.BufferReader(data))
+    shows = _Shows(columns, None)
+    removed: list[Any] = rows.column("remove").to_pylist() if "remove" in rows.schema.names else []
+    keep = [of_file is None or not shows.value_in({"remove": of_file}) for of_file in removed]
+    if all(keep):
+        return
+    made: Any = pa.BufferOutputStream()
+    left: Any = rows.filter(pa.array(keep))
+    pq.write_table(left, made)
+    aside = log / f".{name}.tmp"
+    aside.write_bytes(made.getvalue().to_pybytes())
+    # Hadoop's checksum beside a local file would be that of the other one; the hint says how large it is.
+    (log / f".{name}.crc").unlink(missing_ok=True)
+    (log / "_last_checkpoint").unlink(missing_ok=True)
+    aside.rename(log / name)
+    again = open_table(place)
+    assert again is not None
+    if newest_files(again) != newest_files(table):
+        (log / name).write_bytes(data)
+        raise PipelineExecutionException(
+            f"the checkpoint of the table at {place.uri} was left as it is: without the removed files it does not say "
+            "the same",
+            hint="it forgets them once delta.deletedFileRetentionDuration is over: run it again then",
+        )
+
+
 def _version_of(name: str) -> str:
     return name.lstrip(".")

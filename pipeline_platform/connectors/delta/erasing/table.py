@@ -11,8 +11,15 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from pipeline_platform.connectors.delta.erasing.delete import Deletion, delete_rows, rewrite_marked
-from pipeline_platform.connectors.delta.erasing.log import TableLog, cut_log, entries_before, newest_files, read_log
+from pipeline_platform.connectors.delta.erasing.delete import Deletion, commit_nothing, delete_rows, rewrite_marked
+from pipeline_platform.connectors.delta.erasing.log import (
+    TableLog,
+    cut_log,
+    entries_before,
+    forget_removed,
+    newest_files,
+    read_log,
+)
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.key_values import (
@@ -107,7 +114,6 @@ class TableErasure:
             within_text=sum(file.live.within_text for file in now),
             alike=sum(file.live.alike for file in now),
             log=len(entries),
-            notes=() if now else tuple(_log_notes(table, log)),
             unsearched=self._unsearched(table, wanted),
             fields=tuple(fields_within(_kinds(table), list(wanted.columns))),
         )
@@ -133,7 +139,13 @@ class TableErasure:
             return 0
         since = _since(log, order.mark)
         is_due = since is None or since + _retention(table) <= datetime.now(UTC)
-        return cut_log(self.place) if order.at_once or is_due else 0
+        if not (order.at_once or is_due):
+            return 0
+        if any(log.entries[name] >= table.version() for name in log.showing):
+            commit_nothing(order.spark(), self.place, order.mark)
+        cut = cut_log(self.place)
+        forget_removed(self.place, self._key_columns(table, wanted))
+        return cut
 
     def _delete(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, int | None, int]:
         """Delete the rows of the newest version: how many there were, the version without them, files written again."""
@@ -296,14 +308,6 @@ def _since(log: TableLog, mark: str) -> datetime | None:
     """When what the log shows was last read as the newest version; None if that is not known."""
     times = [log.shown_at, log.marked[mark][1] if mark in log.marked else None]
     return max((time for time in times if time is not None), default=None)
-
-
-def _log_notes(table: DeltaTable, log: TableLog) -> Iterator[str]:
-    """What of the log can't be cut, since it is that of the newest version."""
-    newest = [name for name in log.showing if log.entries[name] == table.version()]
-    # Of rows that are there it shows them anyway.
-    if newest and log.showing == frozenset(newest):
-        yield "the log's entry of the newest version shows the key: run it again after the next load"
 
 
 def _kinds(table: DeltaTable) -> Any:
