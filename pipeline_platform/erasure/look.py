@@ -183,7 +183,7 @@ def _looked(place: Place, request: Request, record: EraseRecord) -> Look:
     except Exception as error:  # noqa: BLE001
         return Look(place, "impossible", told=(reason_of(error),))
     # Who names the column has decided by which rows are found.
-    unsearched = (*(() if request.given.names(place.name) else found.fields), *found.unsearched)
+    unsearched = (*(() if request.given.names(place.name) else found.doubts), *found.unsearched)
     is_decided = (bool(columns) or place.is_quarantine) and not unsearched
     told = (*told_of(found, contains=request.contains), *unsearched)
     return Look(place, "found" if is_decided else "undecided", wanted, columns, found, told, unsearched)

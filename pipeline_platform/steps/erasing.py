@@ -44,7 +44,8 @@ class Found:
         log: Entries of the table's log that may show values of the rows that were erased.
         notes: What should be known.
         unsearched: Why there may be rows that were not found.
-        fields: Fields within columns that are named like a key, by which no row was looked for.
+        doubts: What else may have the key unless a person says by which column rows are found: fields within columns,
+            other spellings.
         marked: Rows that no reader finds, since they are marked as deleted, and that are still in files.
     """
 
@@ -59,7 +60,7 @@ class Found:
     log: int = 0
     notes: tuple[str, ...] = ()
     unsearched: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     marked: int = 0
 
     @property

@@ -77,7 +77,7 @@ def test_columns_and_fields_that_can_not_be_searched_are_told(tmp_path: Path):
         "rows can't be found by 'flag', whose type is BOOLEAN",
         "rows can't be found by 'tags', whose type is ARRAY",
     )
-    assert found.fields == ("'flag' within the column 'payload' is not looked into",)
+    assert found.doubts == ("'flag' within the column 'payload' is not looked into",)
 
 
 def test_rows_leave_change_data_marks_and_older_files(spark: SparkSession, tmp_path: Path):

@@ -99,7 +99,7 @@ def test_a_field_within_a_column_that_is_named_like_the_key_is_told(tmp_path: Pa
     kind = pa.map_(pa.string(), pa.struct([("ID", pa.int64())]))
     pq.write_table(pa.table({"id": [1], "payload": pa.array([[("a", {"ID": 2})]], kind)}), tmp_path / "a.parquet")
     found = rows_in(UPath(tmp_path / "a.parquet"), {("id",): frozenset({"2"})}, NONE)
-    assert found == RowsIn(fields=frozenset({"'id' within the column 'payload' is not looked into"}))
+    assert found == RowsIn(doubts=frozenset({"'id' within the column 'payload' is not looked into"}))
 
 
 def test_texts_of_a_csv_file_are_compared_as_the_type_that_their_load_has_noted():
@@ -108,7 +108,7 @@ def test_texts_of_a_csv_file_are_compared_as_the_type_that_their_load_has_noted(
     assert typed.count(text, of("id", "4711"), NONE) == RowsIn(rows=2)
     assert typed.without(text, of("id", "4711")) == b"id,note\n,c\n"
     assert RFC.typed({"id": pa.string()}).count(text, of("id", "4711"), NONE) == RowsIn()
-    [told] = RFC.count(text, of("id", "4711"), NONE).unsearched
+    [told] = RFC.count(text, of("id", "4711"), NONE).doubts
     assert told.startswith("'id' has the key's number in another spelling")
     [told] = RFC.typed({"id": pa.date32()}).count(text, of("id", "2026-01-01"), NONE).unsearched
     assert told == "'id' has texts that can't be read as its type DATE"
@@ -198,10 +198,10 @@ def test_a_folder_whose_name_has_the_number_in_another_spelling_is_told(tmp_path
     (tmp_path / "id=4711.00").mkdir()
     (tmp_path / "id=4711.00/a.csv").write_text("note\nx\n")
     erasure = FolderErasure(StorageLocation(str(tmp_path)), "csv", RFC)
-    [told] = erasure.found(Wanted(of("id", "4711")), "erase/1").unsearched
+    [told] = erasure.found(Wanted(of("id", "4711")), "erase/1").doubts
     assert told.startswith("'id' has the key's number in another spelling")
     both = erasure.found(Wanted(of("id", "4711", "4711.00")), "erase/1")
-    assert (both.rows, both.unsearched) == (1, ())
+    assert (both.rows, both.doubts) == (1, ())
 
 
 def test_the_ledger_of_a_folder_names_no_folder_of_the_person_any_more(tmp_path: Path):

@@ -115,7 +115,7 @@ class TableErasure:
             alike=sum(file.live.alike for file in now),
             log=len(entries),
             unsearched=self._unsearched(table, wanted),
-            fields=tuple(fields_within(_kinds(table), list(wanted.columns))),
+            doubts=tuple(fields_within(_kinds(table), list(wanted.columns))),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -251,7 +251,7 @@ class TableErasure:
                     read: Any = pq.ParquetFile(opened)
                     return RowsIn(rows=read.metadata.num_rows - (keep.count(False) if keep is not None else 0))
             # What can't be searched is told of the whole table.
-            return replace(rows_in(folder / name, columns, texts, keep), unsearched=frozenset(), fields=frozenset())
+            return replace(rows_in(folder / name, columns, texts, keep), unsearched=frozenset(), doubts=frozenset())
 
         def looked(name: str) -> tuple[RowsIn, RowsIn]:
             rows = look(name, None)

@@ -86,7 +86,7 @@ class AvroRows:
         keys = [KeyColumn(name, None, values) for name, values in wanted.items()]
         for record, _ in (found for block in file.blocks for found in file.records(block)):
             rows += _is_theirs(record, keys)
-            unsearched |= {reason for key in keys if (reason := _why_unclear(record, key))}
+            unsearched |= {reason for key in keys if (reason := key.why_unclear(record.get(key.name)))}
         return RowsIn(rows, unsearched=frozenset(unsearched))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
@@ -110,12 +110,6 @@ class AvroRows:
 
 def _is_theirs(record: Mapping[str, Any], keys: Sequence[KeyColumn]) -> bool:
     return any(key.has(record.get(key.name)) for key in keys)
-
-
-def _why_unclear(record: Mapping[str, Any], key: KeyColumn) -> str | None:
-    value = record.get(key.name)
-    # Of a text the type is known.
-    return None if isinstance(value, str) else key.why_unclear(value)
 
 
 def _file(data: bytes) -> _File:

@@ -95,7 +95,7 @@ class FolderErasure:
             alike=sum(file.rows.alike for file in held if file.is_data),
             log=int(self._note_shows(wanted)),
             unsearched=tuple(sorted({reason for file in held for reason in file.rows.unsearched})),
-            fields=tuple(sorted({told for file in held for told in file.rows.fields})),
+            doubts=tuple(sorted({told for file in held for told in file.rows.doubts})),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -197,8 +197,8 @@ class FolderErasure:
                 return RowsIn(rows=self._all_rows(folder / name)), True
             # The type of what a folder's name says is known nowhere.
             keys = [KeyColumn(name, None, theirs) for name, theirs in wanted.columns.items()]
-            unclear = {reason for key in keys if (reason := key.why_unclear(values.get(key.name)))}
-            return replace(rows, unsearched=rows.unsearched | unclear), False
+            doubts = {reason for key in keys if (reason := key.other_spelling(values.get(key.name)))}
+            return replace(rows, doubts=rows.doubts | doubts), False
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
             for name, (rows, is_whole) in zip(names, workers.map(look, names), strict=True):

@@ -142,17 +142,17 @@ class KeyColumn:
             if value and value_as(self.kind, value) is None and can_be_searched(self.kind):
                 return f"'{self.name}' has texts that can't be read as its type {_sql(self.kind)}"
             return self._not_searched
-        if isinstance(value, str):
-            return self._other_spelling if self._keys.may_be(value) else None
         if self._keys.may_have(value):
             return f"'{self.name}' has values of a type that the key is none of ({type(value).__name__})"
         return None
 
-    @property
-    def _other_spelling(self) -> str:
+    def other_spelling(self, value: object) -> str | None:
+        """That a text of a column whose type is not known is the same number as the key; None if it is not."""
+        if self.kind is not None or not isinstance(value, str) or not self._keys.may_be(value):
+            return None
         return (
             f"'{self.name}' has the key's number in another spelling, and its type is not known: give the key as it is "
-            "written there, too"
+            "written there, too, or name the column if such rows are somebody else's"
         )
 
     @cached_property

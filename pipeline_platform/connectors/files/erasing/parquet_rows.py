@@ -27,14 +27,14 @@ class RowsIn:
         alike: Those whose value is another one only in case, or in blanks around it.
         within_text: Those that hold a value within a text.
         unsearched: Why there may be more that were not found.
-        fields: Fields within columns that are named like the key, by which no row was looked for.
+        doubts: What else may have the key, as far as a person has not said by which column rows are found.
     """
 
     rows: int = 0
     alike: int = 0
     within_text: int = 0
     unsearched: frozenset[str] = frozenset()
-    fields: frozenset[str] = frozenset()
+    doubts: frozenset[str] = frozenset()
 
 
 def rows_in(
@@ -71,7 +71,7 @@ def rows_in(
     return RowsIn(
         *counted,
         unsearched=frozenset(reason for reason in reasons if reason is not None),
-        fields=frozenset(fields_within(schema, list(names))),
+        doubts=frozenset(fields_within(schema, list(names))),
     )
 
 

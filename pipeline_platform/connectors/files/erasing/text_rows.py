@@ -62,18 +62,19 @@ class CsvRows:
         """The rows of a file that have one of the values, as Python's own reader of csv finds them."""
         names, pattern = self.columns(data), re.compile(text_pattern(texts)) if texts else None
         rows = alike = within = 0
-        keys, unsearched = _keys(wanted, self.kinds), set[str]()
+        keys, unsearched, doubts = _keys(wanted, self.kinds), set[str](), set[str]()
         for number, record in enumerate(self._parsed(_text(data, self.encoding))):
             if number == 0 and self.has_header:
                 continue
             cells = self._cells(record, names, keys)
             unsearched |= {reason for key, cell in cells if (reason := key.why_unclear(cell))}
+            doubts |= {reason for key, cell in cells if (reason := key.other_spelling(cell))}
             if any(key.has(cell) for key, cell in cells):
                 rows += 1
             elif pattern is not None and any(map(pattern.search, record)):
                 within += 1
             alike += _is_alike(dict(zip(names, record, strict=False)), wanted)
-        return RowsIn(rows, alike, within, frozenset(unsearched))
+        return RowsIn(rows, alike, within, frozenset(unsearched), frozenset(doubts))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
         """The file without the rows.
@@ -162,16 +163,17 @@ class JsonRows:
         """The rows of a file that have one of the values."""
         pattern = re.compile(text_pattern(texts)) if texts else None
         rows = alike = within = 0
-        keys, unsearched = _keys(wanted, self.kinds), set[str]()
+        keys, unsearched, doubts = _keys(wanted, self.kinds), set[str](), set[str]()
         for line in self._lines(data):
             record = _record(line)
             unsearched |= {reason for key in keys.values() if (reason := key.why_unclear(record.get(key.name)))}
+            doubts |= {reason for key in keys.values() if (reason := key.other_spelling(record.get(key.name)))}
             if _has_value(record, keys):
                 rows += 1
             elif pattern is not None and pattern.search(line):
                 within += 1
             alike += _is_alike({name: value for name, value in record.items() if isinstance(value, str)}, wanted)
-        return RowsIn(rows, alike, within, frozenset(unsearched))
+        return RowsIn(rows, alike, within, frozenset(unsearched), frozenset(doubts))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
         """The file without the rows.
