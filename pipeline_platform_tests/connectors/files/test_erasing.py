@@ -219,7 +219,7 @@ def test_the_ledger_of_a_folder_names_no_folder_of_the_person_any_more(tmp_path:
     # As an erase of an earlier version left it.
     note_newest(UPath(tmp_path), ["id=47/a.csv"], columns)
     assert erasure.found(wanted, "erase/1").log == 1
-    erasure.erase(wanted, order)
+    assert erasure.erase(wanted, order).log == 1
     assert "47" not in note.read_text()
 
 

@@ -118,6 +118,7 @@ class FolderErasure:
                 rows=done.rows + sum(file.rows.rows for file in files),
                 rewritten=done.rewritten + len(files) - whole,
                 removed=done.removed + whole,
+                log=done.log + (0 if held else 1),
             )
         return done
 
