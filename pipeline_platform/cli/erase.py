@@ -66,7 +66,11 @@ def erase(
     and each environment, are erased by themselves. Exit code 0: erased, or there was nothing; 1: something could not
     be; 3: rows are gone, and earlier versions wait.
     """
-    project = project_or_exit([folder])
+    try:
+        project = project_or_exit([folder])
+    except typer.Exit:
+        typer.echo("nothing was looked into, and nothing was erased: correct the files first", err=True)
+        raise
     tell_environment(project.pipelines)
     from pipeline_platform.erasure.columns import given_columns
     from pipeline_platform.erasure.look import Request, surveyed

@@ -96,7 +96,11 @@ def maintain(
     names = {pipeline.name for pipeline in chosen}
     wanted = [sink for sink in sinks(everything) if sink.maintenance is not None and sink.pipeline.name in names]
     if not wanted:
-        typer.echo(f"no pipeline in {path} has 'maintenance' and writes a Delta table", err=True)
+        typer.echo(
+            f"no pipeline in {path} has 'maintenance' and writes a Delta table\n"
+            '  next: write "maintenance": {} beside "steps" into a pipeline, or into the defaults.json of a folder',
+            err=True,
+        )
         raise typer.Exit(FAILED)
     console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
