@@ -14,7 +14,7 @@ from pipeline_platform.planning.changes import Change, ChangePlan, Reader, Sever
 from pipeline_platform.planning.derivation import Derived, derived_frames
 from pipeline_platform.planning.described import Described
 from pipeline_platform.planning.frames import PipelineFrames, VersionFrames
-from pipeline_platform.planning.key_changes import key_changes
+from pipeline_platform.planning.key_changes import key_changes, runs_otherwise
 from pipeline_platform.planning.reruns import reruns
 from pipeline_platform.planning.sink_changes import (
     SinkPair,
@@ -212,8 +212,10 @@ def _without_effect(one: _Compared, now: Version, *, is_told: bool, are_known: b
             if change.step.type != "validate":
                 text += "; where steps are assets, Dagster keeps its history under the old name"
             yield Change(Severity.SAFE, pair.now.name, "step renamed", text, place)
-        if change.kind == "rewritten":
-            text = f"{title(change.step)} is written otherwise, and does the same: {'; '.join(map(str, change.keys))}"
+        # That of a stream is told with it.
+        keys = [one for one in change.keys if one.key != "trigger" or not runs_otherwise(pair)]
+        if change.kind == "rewritten" and keys:
+            text = f"{title(change.step)} is written otherwise, and does the same: {'; '.join(map(str, keys))}"
             yield Change(Severity.SAFE, pair.now.name, "written otherwise", text, place)
         is_effective = (
             change.kind in _OTHER

@@ -37,6 +37,9 @@ class Derived:
 # How it is told what is new, and where bad rows are kept, are told apart.
 _ASIDE = frozenset({"incremental", "quarantine_path"})
 
+# What of a load decides on no row of what it writes.
+_LAYOUT = frozenset({"partition_by", "cluster_by", "compression", "trigger", "batch_size", "timeout_seconds"})
+
 
 def derived_frames(
     pipeline: PipelineConfig,
@@ -63,7 +66,7 @@ def derived_frames(
             case Transform():
                 found[step.index] = _transform(step, step.config, frames[step.index], found)
             case Load():
-                found[step.index] = replace(above[0], rows=fingerprint(above[0].rows, _form(step, {})))
+                found[step.index] = replace(above[0], rows=fingerprint(above[0].rows, _form(step, {}, _LAYOUT)))
             case _ if step.config.fills_quarantine():
                 source = step.inputs[0].step
                 columns = _known_columns(step, found)
@@ -142,7 +145,7 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
     computed: dict[str, str] = {}
     # An expression may name the columns before it: by its own name only what no frame has, unless columns are added.
     made = {name.lower() for name in frame.expressions}
-    for field in frame.schema:
+    for field in frame.schema if written.hands_on() else ():
         sources = _sources(frame, field.name, found)
         if len(sources) == 1 and field.name.lower() not in made:
             known.setdefault(field.name.lower(), f"_{sources[0]}")
@@ -156,7 +159,7 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
         name, sources = field.name.lower(), _sources(frame, field.name, found)
         if name in computed:
             columns[name] = computed[name]
-        elif len(sources) == 1:
+        elif len(sources) == 1 and written.hands_on():
             columns[name] = sources[0]
         elif sources:
             columns[name] = fingerprint("of", rest, sources)

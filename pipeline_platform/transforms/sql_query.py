@@ -114,6 +114,9 @@ class SqlQueryTransform(Transform):
             return None
         return self.model_copy(update={"query": f"{written.before} {'count(*)' if is_one else '1'} {written.after}"})
 
+    def hands_on(self) -> bool:
+        return self._parsed().find(exp.Pivot) is None
+
     def expressions(self) -> Mapping[str, str]:
         if has_placeholder(self.query):
             # What is parsed has other values in their places.

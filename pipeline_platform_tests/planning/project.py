@@ -151,6 +151,16 @@ PROJECT: Files = {
         step("transform", "enrichData", "more", columns={"id": "id * 2", "y": "id + 1"}),
         load("bare", overwriteSchema=True),
     ),
+    "out.json": pipeline(
+        "out",
+        step("extract", "fromFiles", "raw", path="in/o.csv", format="csv", schema="id INT, country STRING"),
+        step("load", "toFiles", "out", path="lake/out", format="json", mode="overwrite"),
+    ),
+    "back.json": pipeline(
+        "back",
+        step("extract", "fromFiles", "out_read", path="lake/out", format="json", schema="id INT, country STRING"),
+        load("back"),
+    ),
     "unknown.json": pipeline(
         "unknown",
         step("extract", "fromFiles", "nowhere", path="nowhere", format="parquet"),

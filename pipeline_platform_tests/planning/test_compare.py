@@ -174,7 +174,11 @@ CASES = {
     "another aggregate of a stream": Case(
         config("visits.json", 1, aggregations={"visits": "count(*)", "slowest": "min(ms)"}),
         {(BREAKING, "visits", "checkpoint"), (DATA, "visits", "values")},
-        ("the stream will refuse to start", "values of 'slowest' change: max(ms) → min(ms)"),
+        (
+            "visits adds to what is there: empty the table before it starts over",
+            "the stream will refuse to start",
+            "values of 'slowest' change: max(ms) → min(ms)",
+        ),
         ("visits",),
     ),
     "another watermark of a stream": Case(
@@ -384,6 +388,37 @@ CASES = {
         ("values of 'city' change", "values of 'country' change"),
         ("bare",),
     ),
+    "the name of a column spelled otherwise": Case(
+        config("out.json", 0, schema="id INT, Country STRING"),
+        {(DATA, "out", "column spelled")},
+        ("column 'country' is spelled 'Country' now",),
+        ("out",),
+    ),
+    "another format of files that are read": Case(
+        config("out.json", 1, format="parquet"),
+        {(BREAKING, "out", "load format")},
+        ("'format': json → parquet, but it is read otherwise by back, step 1 (fromFiles 'out_read')",),
+        ("out", "back"),
+    ),
+    "another kind of table at the same place": Case(
+        lambda files: files["out.json"]["steps"].__setitem__(1, load("out")),
+        {(BREAKING, "out", "sink moved")},
+        ("lake/out is written by toDeltaLake now, and was by toFiles, of which the data stays there",),
+        ("out",),
+    ),
+    "a stream that ends by itself": Case(
+        config("visits.json", 2, trigger="availableNow"),
+        {(DATA, "visits", "trigger"), (SAFE, "visits", "checkpoint")},
+        ("Dagster does not keep it running any more, and it runs only when someone starts it",),
+    ),
+    "a variable removed": Case(
+        lambda files: files["orders.json"].pop("variables"),
+        {(DATA, "orders", "variable")},
+        ("the variable 'unused' is gone: a run that is given one is refused",),
+    ),
+    "how the files of a table are laid out": Case(
+        config("orders.json", 2, partitionBy=["country"]), {(DATA, "orders", "load")}, (), ("orders",)
+    ),
     "a source that nobody knows": Case(
         config("unknown.json", 1, columns={"a": "b + 2"}),
         {(DATA, "unknown", "step")},
@@ -431,7 +466,7 @@ REWRITES = {
     "what a pivot computes": Rewrite(
         "SELECT * FROM orders PIVOT (max(gross) FOR country IN ('DE', 'FR'))",
         "SELECT * FROM orders PIVOT (min(gross) FOR country IN ('DE', 'FR'))",
-        ROWS,
+        VALUES | ROWS,
     ),
     "columns of a table that are named": Rewrite(
         "SELECT b FROM orders AS o(a, b, c, d, e, f, g)",
@@ -471,6 +506,16 @@ REWRITES = {
         "SELECT amount * 3 AS revenue, revenue + 1 AS told FROM orders",
         VALUES,
     ),
+    "another aggregate of another type": Rewrite(
+        "SELECT country, sum(amount) AS told FROM orders GROUP BY country",
+        "SELECT country, max(amount) AS told FROM orders GROUP BY country",
+        VALUES | {(DATA, "column retyped")},
+    ),
+    "a pivot that is gone": Rewrite(
+        "SELECT * FROM (SELECT country, amount FROM orders) PIVOT (max(amount) FOR country IN ('DE'))",
+        "SELECT amount AS total FROM orders",
+        ROWS | {(DATA, "column added"), (DATA, "column removed")},
+    ),
     "another layout": Rewrite(
         "select id, cast(amount as int) as told, s.x from (select struct(id as x) s, id, amount from orders) "
         "where amount>0 group  by all",
@@ -498,6 +543,7 @@ def test_a_change_is_told_as_an_engineer_would_tell_it(
     case = CASES[name]
     plan = plan_of(case.edit)
     told = "\n".join(f"{one.severity.word} {one.text} {one.place}" for one in plan.changes)
+    told += "\n".join(one.why for one in plan.reruns)
     assert {(one.severity.word, one.pipeline, one.what) for one in plan.changes} == case.changes, told
     for text in case.texts:
         assert text in told
@@ -519,7 +565,7 @@ def test_another_query_is_the_same_only_where_that_is_certain(
             table("orders"),
             table("customers"),
             step("transform", "sqlQuery", "told", query=rewrite.before),
-            load("report"),
+            load("report", overwriteSchema=True),
         )
     }
     plan = plan_of(config("report.json", 2, query=rewrite.now), {**files, **two})
