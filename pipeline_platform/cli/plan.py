@@ -38,8 +38,8 @@ def plan(
     """Tell what a change of pipeline files does to tables, streams, partitions and assets, before it is merged. Reads
     schemas at most, and writes nothing.
 
-    Exit code 0 if the change is safe, 3 if it changes data, 4 if it breaks something, 1 if it can't be planned: one of
-    the versions has mistakes, or there is no such revision.
+    Exit code 0 if the change is safe, 3 if it changes data or nothing can be said of a pipeline, 4 if it breaks
+    something, 1 if it can't be planned: one of the versions has mistakes, or there is no such revision.
     """
     if markdown and as_json:
         raise typer.BadParameter("--markdown and --json are mutually exclusive")

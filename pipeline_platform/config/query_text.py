@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from pipeline_platform.config.sql import DIALECT
 
@@ -99,7 +99,9 @@ def _columns(tokens: Sequence[Token]) -> tuple[int, int, list[list[Token]]] | No
         elif begin is not None and kind != TokenType.HINT:
             columns[-1].append(token)
         if begin is None and depth == 0 and kind == TokenType.SELECT:
-            begin, columns = place, [[]]
+            begin = place
+            columns.clear()
+            columns.append([])
         if kind in _OPEN:
             depth += 1
     return None

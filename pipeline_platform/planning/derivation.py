@@ -135,7 +135,7 @@ def _known_columns(step: Step, found: Mapping[int, Derived]) -> dict[str, str]:
 
 def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mapping[int, Derived]) -> Derived:
     known = _known_columns(step, found)
-    written = config.as_written
+    written, hands_on = config.as_written, config.hands_on()
     rows_above = [found[edge.step].rows for edge in step.inputs]
     traits = step.traits
     alone = written.rows_alone()
@@ -145,7 +145,7 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
     computed: dict[str, str] = {}
     # An expression may name the columns before it: by its own name only what no frame has, unless columns are added.
     made = {name.lower() for name in frame.expressions}
-    for field in frame.schema if written.hands_on() else ():
+    for field in frame.schema if hands_on else ():
         sources = _sources(frame, field.name, found)
         if len(sources) == 1 and field.name.lower() not in made:
             known.setdefault(field.name.lower(), f"_{sources[0]}")
@@ -159,7 +159,7 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
         name, sources = field.name.lower(), _sources(frame, field.name, found)
         if name in computed:
             columns[name] = computed[name]
-        elif len(sources) == 1 and written.hands_on():
+        elif len(sources) == 1 and hands_on:
             columns[name] = sources[0]
         elif sources:
             columns[name] = fingerprint("of", rest, sources)

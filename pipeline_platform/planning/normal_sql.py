@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.query_text import placed_names, tokens_of

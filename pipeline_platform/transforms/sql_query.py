@@ -177,8 +177,7 @@ def _selects_row_by_row(query: exp.Select) -> bool:
     if query.args.get("distinct") is not None or query.find(exp.UDTF, exp.Explode, exp.Inline, exp.Any) is not None:
         return False
     keys = ("where", "group", "having", "qualify", "order", "sort", "windows")
-    found = [query.args.get(key) for key in keys]
-    clauses: list[exp.Expr] = [one for some in found for one in (some if isinstance(some, list) else [some]) if one]
+    clauses = [one for one in query.iter_expressions() if one.arg_key in keys]
     named = {found.name.lower() for clause in clauses for found in clause.find_all(exp.Column)}
     is_numbered = any(
         isinstance(found.parent, (exp.Group, exp.Ordered))
