@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from pipeline_platform.config.step import Step
 from pipeline_platform.frames.storable import field_names
@@ -12,23 +11,12 @@ from pipeline_platform.frames.widening import holds
 from pipeline_platform.planning.changes import Change, Reader, Severity
 from pipeline_platform.planning.derivation import decides_on_rows
 from pipeline_platform.planning.described import Described
+from pipeline_platform.planning.misread import misread
 from pipeline_platform.planning.step_changes import KeyChange, StepChange, title
 from pipeline_platform.planning.versions import Pair
 from pipeline_platform.steps.load import Load
 from pipeline_platform.steps.validate import Validate
 
-# How files are written, and read.
-_READ_BY = (
-    "format",
-    "header",
-    "delimiter",
-    "quote",
-    "escape",
-    "nullValue",
-    "encoding",
-    "dateFormat",
-    "timestampFormat",
-)
 _PLACES = ("path", "table", "topic", "uri", "bucket")
 # What a load may do with a table that is there, and where it is kept.
 _HARMLESS = (
@@ -326,33 +314,15 @@ def load_changes(sink: SinkPair, change: StepChange, now: Described) -> Iterator
     for key in change.effective:
         name = key.key.partition(".")[0]
         if not (has_moved and name in (*_PLACES, "method")):
-            misread = _misread(name, sink, now)
-            if misread:
-                text = f"the load of {sink.table}: {key}, but it is read otherwise by {'; '.join(map(str, misread))}"
+            readers = misread(name, sink.now, sink.pair.now, now.version)
+            if readers:
+                text = f"the load of {sink.table}: {key}, but it is read otherwise by {'; '.join(map(str, readers))}"
                 todo = f"give their '{name}' the same value, and load the table again from the start"
                 yield Change(
-                    Severity.BREAKING, pair.now.name, "load format", text, place, sink.table, readers=misread, todo=todo
+                    Severity.BREAKING, pair.now.name, "load format", text, place, sink.table, readers=readers, todo=todo
                 )
             else:
                 yield told(*_load_key(key, name, sink))
-
-
-def _misread(key: str, sink: SinkPair, now: Described) -> tuple[Reader, ...]:
-    """Who reads what is written by a key of the same name, which has another value there."""
-    assert isinstance(sink.now.config, Load)
-    if key not in _READ_BY:
-        return ()
-    value = _value(sink.now, key)
-    return tuple(
-        Reader(pipeline.name, title(step), now.version.place(pipeline, step))
-        for pipeline, step in now.version.readers_of(sink.now.config, sink.pair.now)
-        if _value(step, key, value) != value
-    )
-
-
-def _value(step: Step, key: str, otherwise: Any = None) -> Any:
-    fields = {field.alias or name: name for name, field in type(step.config).model_fields.items()}
-    return getattr(step.config, fields[key]) if key in fields else otherwise
 
 
 def _load_key(key: KeyChange, name: str, sink: SinkPair) -> tuple[Severity, str, str, str | None]:
