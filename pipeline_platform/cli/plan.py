@@ -71,9 +71,9 @@ def plan(
     """Tell what a change of pipeline files does to tables, streams, partitions and assets, before it is merged. Writes
     nothing, and reads schemas at most, and with --data rows.
 
-    Exit code 0 if the change is safe, 3 if it changes data, 4 if it breaks something, 1 if it can't be planned: one of
-    the versions has mistakes, or there is no such revision. With --data, 4 also if a run fails now that did not before,
-    and 1 if rows can't be compared.
+    Exit code 0 if the change is safe, 3 if it changes data or nothing can be said of a pipeline, 4 if it breaks
+    something, 1 if it can't be planned: one of the versions has mistakes, or there is no such revision. With --data, 4
+    also if a run fails now that did not before, and 1 if rows can't be compared.
     """
     if markdown and as_json:
         raise typer.BadParameter("--markdown and --json are mutually exclusive")

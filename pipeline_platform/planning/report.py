@@ -52,13 +52,15 @@ def told_verdict(plan: ChangePlan) -> str:
     Args:
         plan: The plan.
     """
-    if not plan.changes:
+    if not plan.changes and not plan.unknown:
         return f"{_NOTHING}, compared with {plan.against}"
     counts = [
         f"{sum(change.severity == severity for change in plan.changes)} {severity.word}"
         for severity in sorted(Severity, reverse=True)
     ]
-    return f"{plan.verdict.word}: {', '.join(counts)}, compared with {plan.against}"
+    if plan.unknown:
+        counts.append(f"{len(plan.unknown)} not known")
+    return f"{plan.word}: {', '.join(counts)}, compared with {plan.against}"
 
 
 def markdown_report(plan: ChangePlan) -> str:
