@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pipeline_platform.redaction import redact, redact_config
+from pipeline_platform.redaction import MASK, redact, redact_config
+
+_LONG = 64
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class PipelineException(Exception):
         self.location = location
         self.config = redact_config(config or {})
         self.hint = redact(hint) if hint is not None else None
+        self.hidden_values: tuple[str, ...] = ()
         self.retryable = retryable
         self.is_maintenance = False
         """Whether it failed only because a table was maintained meanwhile, so that it is to be tried again at once."""
@@ -82,12 +86,30 @@ class PipelineException(Exception):
         text = f"{self.location}: {self.message}" if self.location else self.message
         return f"{text}\n  next: {self.hint}" if self.hint else text
 
+    def hide(self, values: Sequence[str]) -> None:
+        """Have no text of it tell these values, nor the text of its cause.
+
+        Args:
+            values: Of which none is a part of one that comes after it.
+        """
+        self.hidden_values = tuple(values)
+        self.message = self._without_hidden(self.message)
+        self.args = (self.message,)
+
+    def _without_hidden(self, text: str) -> str:
+        for value in self.hidden_values:
+            if len(value) > _LONG and (place := text.find(value[:_LONG])) >= 0 and value not in text:
+                # A text that is too long to be told is cut, within the value.
+                text = text[:place] + MASK
+            text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", MASK, text)
+        return text
+
     def cause_text(self) -> str | None:
         """What the system said that failed, at length and redacted; None if there is no such cause."""
         if self.__cause__ is None:
             return None
         try:
-            return redact(str(self.__cause__))
+            return self._without_hidden(redact(str(self.__cause__)))
         except Exception:  # noqa: BLE001 - py4j asks the JVM for the text, which may be gone by now.
             return type(self.__cause__).__name__
 

@@ -16,6 +16,7 @@ from pipeline_platform.engine.spark.session import planning_session
 from pipeline_platform.engine.validation import REASONS
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import arrow_table
+from pipeline_platform.redacted_values import redacted_value
 from pipeline_platform.redaction import MASK, looks_secret
 from pipeline_platform.step_rows import StepRows
 from pipeline_platform.steps.validate import Validate
@@ -57,7 +58,7 @@ def quarantined_rows(quarantine: Quarantine, limit: int, where: str | None) -> S
         with table.tried():
             found = arrow_table(_masked(rows, shown, hidden).limit(limit + 1))
         kinds = {field.name: field.dataType.simpleString() for field in rows.schema.fields}
-        listed = [tuple(row.values()) for row in found.to_pylist()]
+        listed = [tuple(map(redacted_value, row.values())) for row in found.to_pylist()]
         names = list(shown)
         return StepRows(
             quarantine.step.name, names, [kinds[name] for name in names], listed[:limit], len(listed) > limit

@@ -26,6 +26,7 @@ from pipeline_platform.engine.spark.session import planning_session
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.frames.session import arrow_table
+from pipeline_platform.redacted_values import redacted_value
 from pipeline_platform.redaction import MASK, redact
 from pipeline_platform.registry import method_registry
 
@@ -149,7 +150,7 @@ def step_rows(pipeline: PipelineConfig, step: str, limit: int, partition: Partit
         frame = looked_at.frame
         with error_context(looked_at.step, pipeline):
             table = arrow_table(frame.select(*_columns(looked_at)).limit(limit + 1))
-        return _shown_rows(step, frame.schema, table.to_pylist(), limit)
+        return _shown_rows(step, frame.schema, redacted_value(table.to_pylist()), limit)
 
 
 def rows_in_test(test: PipelineTest, step: str, limit: int, partition: Partition | None) -> StepRows:
@@ -223,6 +224,7 @@ def step_previewed(pipeline: PipelineConfig, name: str, partition: Partition | N
         planning_session(pipeline) as spark,
         closing(RunCredentials.from_environment("preview", pipeline.location)) as credentials,
         previewed(pipeline, [step], spark, credentials, partition) as previews,
+        previews.values_hidden(),
     ):
         yield previews.of(step, judges=False)
 

@@ -117,3 +117,53 @@ def test_a_step_that_there_is_not_is_told_with_those_that_there_are(file: Path) 
     )
     with pytest.raises(PipelineConfigurationException, match="the pipeline has no partitions"):
         pipeline_platform.preview(file, "people", partition="2024-01-01")
+
+
+NESTED = """{"id": 1, "profile": {"password": "hunter2secret", "city": "Rome"}, "m": {"password": "hunter2secret"},
+ "logins": [{"token": "hunter2secret"}], "s": {"email": "ann@example.com"}, "note": "password=hunter2secret"}
+"""
+
+
+@pytest.mark.usefixtures("spark")
+def test_nested_secrets_are_hidden_and_so_are_fields_that_are_marked(file: Path) -> None:
+    (file.parent / "nested.json").write_text(NESTED.replace("\n ", ""))
+    schema = (
+        "id INT, profile STRUCT<password: STRING, city: STRING>, m MAP<STRING, STRING>, "
+        "logins ARRAY<STRUCT<token: STRING>>, s STRUCT<email: STRING>, note STRING"
+    )
+    extract = {"path": "nested.json", "format": "json", "schema": schema}
+    marks = {"notNullColumns": ["id"], "sensitiveColumns": ["S.email"]}
+    steps = [
+        {"type": "extract", "method": "fromFiles", "name": "nested", "config": extract},
+        {"type": "validate", "method": "validateNulls", "config": marks},
+        STEPS[4],
+    ]
+    made = file.parent / "made.json"
+    made.write_text(json.dumps({"name": "made", "mode": "batch", "steps": steps}))
+    told = show(made, "--step", "nested", "--json")
+    (row,) = json.loads(told.stdout)["rows"]
+    masked = dict.fromkeys(("profile", "logins", "s"), "***")
+    assert {name: row[name] for name in masked} == masked
+    assert row["id"] == 1
+    for text in (told.output, pipeline_platform.preview(made, "nested")._repr_html_()):
+        assert "hunter2" not in text
+        assert "ann@" not in text
+
+
+@pytest.mark.usefixtures("spark")
+def test_an_error_tells_a_value_unless_it_is_of_a_hidden_column(file: Path) -> None:
+    casts = {"own": "CAST(api_token AS INT)", "derived": "CAST(start AS INT)", "other": "CAST(name AS INT)"}
+    alias = {"columns": {"start": "concat('k', api_token)"}, "registerAs": "aliased"}
+    steps = [STEPS[0], {"type": "transform", "method": "enrichData", "name": "aliased", "config": alias}]
+    for name, cast in casts.items():
+        config = {"input": "aliased", "columns": {"n": cast}, "registerAs": name}
+        steps.append({"type": "transform", "method": "enrichData", "name": name, "config": config})
+    steps.append({**STEPS[4], "config": {**STEPS[4]["config"], "input": "own"}})
+    made = file.parent / "made.json"
+    made.write_text(json.dumps({"name": "made", "mode": "batch", "steps": steps}))
+    told = {name: " ".join(show(made, "--step", name).output.split()) for name in casts}
+    told["run"] = " ".join(CliRunner().invoke(app, ["run", str(made)]).output.split())
+    for name in ("own", "derived", "run"):
+        assert 'The value \'***\' of the type "STRING" cannot be cast to "INT"' in told[name]
+        assert "abcdefgh12345" not in told[name]
+    assert "The value 'Ann' of the type" in told["other"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from pipeline_platform.credentials.run_credentials import RunCredentials
-    from pipeline_platform.engine.table_difference import Example, TableDifference
 
 DIFFERENT = 3
 """Exit code for tables that differ; 1 says that they could not be compared."""
 _TABLE = re.compile(r"(?P<path>.+?)(@v(?P<version>[0-9]+))?")
-_KINDS = (("~", "changed", "yellow"), ("-", "before", "red"), ("+", "after", "green"), ("2", "repeated", ""))
 _HELP = "A Delta table, perhaps with its version, as in lake/orders@v12; or files, with --format."
 
 
@@ -60,6 +58,7 @@ def diff(
 
     from pipeline_platform.config.sql_limits import expression_mistake
     from pipeline_platform.credentials.run_credentials import RunCredentials
+    from pipeline_platform.difference_text import shown_difference
     from pipeline_platform.engine.spark.server import Use
     from pipeline_platform.engine.spark.session import spark_session
     from pipeline_platform.engine.table_difference import table_difference
@@ -85,7 +84,7 @@ def diff(
     if as_json:
         print_json({"before": before, "after": after, "is_same": found.is_same, **asdict(found)})
     else:
-        _show(found, before, after)
+        Console().print(shown_difference(found, before, after), soft_wrap=True)
     raise typer.Exit(0 if found.is_same else DIFFERENT)
 
 
@@ -131,70 +130,3 @@ def _explained(error: Exception) -> str:
 
     causes = failure_of(error).causes
     return redact(causes[-1].text if causes else str(error))
-
-
-def _show(found: TableDifference, before: str, after: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    by = f" by {', '.join(found.key)}" if found.key else ""
-
-    def say(text: str) -> None:
-        console.print(Text(text), soft_wrap=True)
-
-    say(f"{before}, {_rows(found.rows_before)}, and {after}, {_rows(found.rows_after)}{by}:")
-    for one in found.columns:
-        if one.before is None or one.after is None:
-            say(f"  column {one.name} {one.before or one.after}: only in {after if one.before is None else before}")
-        else:
-            compared = "" if one.is_compared else ", not compared"
-            say(f"  column {one.name}: {one.before} in {before}, {one.after} in {after}{compared}")
-    if found.is_same:
-        say("  no difference")
-        return
-    changed = f", {found.changed:,} changed" if found.key else ""
-    only = f"{found.only_before:,} only in {before}, {found.only_after:,} only in {after}"
-    say(f"  {found.same:,} the same{changed}, {only}")
-    for side, repeated in ((before, found.repeated_before), (after, found.repeated_after)):
-        if repeated:
-            say(f"  {repeated:,} keys are several times in {side}, and are not compared")
-    for name, count in found.changes.items():
-        if count:
-            say(f"  {name}: changed in {count:,} of {found.matched:,} ({count / found.matched:.1%})")
-    if not any(found.examples.values()):
-        return
-    names = found.key or found.compared
-    table = Table("", *names, *([""] if found.key else []))
-    for mark, kind, style in _KINDS:
-        for example in found.examples.get(kind, ()):
-            values = [_text(example.key[name]) for name in names]
-            table.add_row(_mark(mark, example), *values, *([_others(example)] if found.key else []), style=style)
-    console.print(table)
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count != 1 else ''}"
-
-
-def _mark(mark: str, example: Example) -> str:
-    before, after = example.times
-    if mark == "2":
-        return f"{before}:{after}"
-    times = abs(before - after)
-    return f"{mark}{times}" if times > 1 else mark
-
-
-def _others(example: Example) -> str:
-    """The values beside the key: of a changed row those that differ."""
-    before, after = example.before or {}, example.after or {}
-    if example.changed:
-        return ", ".join(f"{name}: {_text(before[name])} → {_text(after[name])}" for name in example.changed)
-    return ", ".join(f"{name}: {_text(value)}" for name, value in {**before, **after}.items())
-
-
-def _text(value: Any) -> str:
-    from pipeline_platform.redaction import redact
-
-    return "NULL" if value is None else redact(str(value))

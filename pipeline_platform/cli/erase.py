@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, Folder, project_or_exit
+from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder, project_or_exit, tell_environment
 from pipeline_platform.cli.output import CANCELLED, FAILED, print_json
 from pipeline_platform.exceptions import PipelineException
 
@@ -57,14 +57,21 @@ def erase(
     ] = False,
     proof: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the proof is written.")] = Path("erasures"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the proof as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Find a person's rows by a key in every table, folder and quarantine that the pipelines of a folder write, and
     erase them with --yes: also from earlier versions of tables, once nobody should read them any more.
 
-    Without --yes nothing is changed. The same command again continues an erase that waits or was cut off. Exit code 0:
-    erased, or there was nothing; 1: something could not be; 3: rows are gone, and earlier versions wait.
+    Without --yes nothing is changed. The same command again continues an erase that waits or was cut off. Production,
+    and each environment, are erased by themselves. Exit code 0: erased, or there was nothing; 1: something could not
+    be; 3: rows are gone, and earlier versions wait.
     """
-    project = project_or_exit([folder])
+    try:
+        project = project_or_exit([folder])
+    except typer.Exit:
+        typer.echo("nothing was looked into, and nothing was erased: correct the files first", err=True)
+        raise
+    tell_environment(project.pipelines)
     from pipeline_platform.erasure.columns import given_columns
     from pipeline_platform.erasure.look import Request, surveyed
     from pipeline_platform.erasure.record import opened_record

@@ -63,6 +63,16 @@ EnvironmentName = Annotated[
 """The option that chooses the environment, before the function of the command is called."""
 
 
+def tell_environment(pipelines: Sequence[PipelineConfig]) -> None:
+    """Say in which environment the pipelines of a command are; nothing of production without one.
+
+    Args:
+        pipelines: Those of one project.
+    """
+    if pipelines and (environment := pipelines[0].environment) is not None:
+        typer.echo(environment.told, err=True)
+
+
 def files_at(paths: Iterable[Path]) -> list[Path]:
     """The files that are meant by paths of files and folders.
 

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, File, Folder, Variables, given_values, one_or_exit
+from pipeline_platform.cli.files import (
+    PIPELINES,
+    EnvironmentName,
+    File,
+    Folder,
+    Variables,
+    given_values,
+    one_or_exit,
+    tell_environment,
+)
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
@@ -37,6 +46,7 @@ _WIDEST = 1000
 def list_quarantines(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """List what is in quarantine, for each step of a folder that has one: rows, the rules that they broke, and for how
     long they have been there.
@@ -50,6 +60,7 @@ def list_quarantines(
         raise typer.Exit(FAILED) from error
     from pipeline_platform.engine.quarantine_tables import quarantines_of
 
+    tell_environment(project.pipelines)
     for broken in project.broken:
         typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
     rows = [_row(quarantine) for quarantine in quarantines_of(project.pipelines)]
@@ -74,6 +85,7 @@ def show(
     where: Where = None,
     variables: Variables = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the columns and the rows as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Show rows in the quarantine of a step, the newest first, with the rules that they broke.
 
@@ -116,6 +128,7 @@ def replay(
     ] = None,
     variables: Variables = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Replay rows that a rule has taken out: the rule judges them again, and the steps after it load those that keep it
     now. The others stay in quarantine.
@@ -184,6 +197,7 @@ def drop(
     ] = None,
     variables: Variables = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete them without a question.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Delete rows from the quarantine of a step, after a question.
 
@@ -245,6 +259,7 @@ def _chosen(file: Path, name: str, variables: Sequence[str] | None) -> Quarantin
     from pipeline_platform.engine.replay_steps import quarantine_step
 
     pipeline = one_or_exit(file, given_values(variables or []))
+    tell_environment([pipeline])
     try:
         step = quarantine_step(pipeline, name)
         beside = load_project(file.absolute().parent, method_registry()).pipelines

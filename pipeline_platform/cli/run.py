@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline_platform.cli.files import EnvironmentName, Paths, Variables, given_values, project_or_exit
+from pipeline_platform.cli.files import (
+    EnvironmentName,
+    Paths,
+    Variables,
+    given_values,
+    project_or_exit,
+    tell_environment,
+)
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.config.partitions import Partition
 from pipeline_platform.config.pipeline import PipelineConfig
@@ -65,8 +72,7 @@ def run(
     except PipelineConfigurationException as error:
         typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
         raise typer.Exit(FAILED) from error
-    if (environment := pipelines[0].environment) is not None:
-        typer.echo(environment.told, err=True)
+    tell_environment(pipelines)
     signal.signal(signal.SIGTERM, interrupt)
     configure_logs()
     code, metrics = _run_all(jobs, frozenset(select) if select else None, load_id)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, Folder, project_or_exit
+from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder, project_or_exit, tell_environment
 from pipeline_platform.cli.output import FAILED, print_json
 from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
 
@@ -34,6 +34,7 @@ _WIDEST = 1000
 def tables(
     folder: Folder = PIPELINES,
     as_json: Annotated[bool, typer.Option("--json", help="Print the list as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """List every table and folder that the pipelines of a folder write: files, size, small files, versions, when it was
     loaded and maintained last.
@@ -53,6 +54,7 @@ def tables(
     except PipelineConfigurationException as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from error
+    tell_environment(project.pipelines)
     for broken in project.broken:
         typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
     with Console(stderr=True).status("looking at the sinks") as status:
@@ -73,6 +75,7 @@ def maintain(
         bool, typer.Option("--dry-run", help="Say what would be rewritten and removed, and do nothing.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    _environment: EnvironmentName = None,
 ) -> None:
     """Maintain the Delta tables that pipelines write, as `maintenance` in their files says: small files become large
     ones, and files and log entries that nobody needs any more are removed.
@@ -87,12 +90,17 @@ def maintain(
     from pipeline_platform.registry import method_registry
 
     chosen = project_or_exit([path]).pipelines
+    tell_environment(chosen)
     # Who reads a table may be any pipeline beside it.
     everything = load_project(path.parent, method_registry()).pipelines if path.is_file() else chosen
     names = {pipeline.name for pipeline in chosen}
     wanted = [sink for sink in sinks(everything) if sink.maintenance is not None and sink.pipeline.name in names]
     if not wanted:
-        typer.echo(f"no pipeline in {path} has 'maintenance' and writes a Delta table", err=True)
+        typer.echo(
+            f"no pipeline in {path} has 'maintenance' and writes a Delta table\n"
+            '  next: write "maintenance": {} beside "steps" into a pipeline, or into the defaults.json of a folder',
+            err=True,
+        )
         raise typer.Exit(FAILED)
     console = Console(stderr=True)
     rows: list[dict[str, Any]] = []

@@ -124,13 +124,15 @@ def run_tests(
     from pipeline_platform.testing.report import junit
 
     console = Console(stderr=True)
-    tests = _read(paths or [Path("pipelines")])
+    tests, broken = _read(paths or [Path("pipelines")])
     tests = [one for one in tests if named is None or named.lower() in one.case.name.lower()]
     if changed_since is not None:
         tests = _changed(tests, changed_since)
-        if not tests:
+        if not tests and not broken:
             console.print("no test has changed, and none of a pipeline that has", style="dim")
             return
+    if not tests and broken:
+        raise typer.Exit(FAILED)
     if not tests:
         typer.echo(f"there is no test; tests of pipelines/x.json stand in pipelines/{TESTS}/x.json", err=True)
         raise typer.Exit(FAILED)
@@ -148,12 +150,13 @@ def run_tests(
     seconds = sum(result.seconds for result in results)
     if coverage:
         _tell_coverage(console, results)
-    style = "red" if failed else "green"
+    style = "red" if failed or broken else "green"
     told = f"{len(results) - failed} of {len(results)} tests passed in {seconds:.1f} s"
+    told += "; those of files with errors, which are told above, were not run" if broken else ""
     console.print(Text(told, style=style))
     if junit_file is not None:
-        junit_file.write_text(junit(results))
-    raise typer.Exit(FAILED if failed else 0)
+        junit_file.write_text(junit(results, broken))
+    raise typer.Exit(FAILED if failed or broken else 0)
 
 
 def _start_spark(test: PipelineTest) -> None:
@@ -167,20 +170,23 @@ def _start_spark(test: PipelineTest) -> None:
         raise typer.Exit(FAILED) from error
 
 
-def _read(paths: Sequence[Path]) -> list[PipelineTest]:
+def _read(paths: Sequence[Path]) -> tuple[list[PipelineTest], dict[Path, str]]:
+    """The tests of files, and of those that have errors what is wrong, which is printed."""
     from pipeline_platform.testing.reading import files_of_tests, read_tests
 
     tests: list[PipelineTest] = []
+    broken: dict[Path, str] = {}
     told: dict[str, None] = {}
     for file in dict.fromkeys(file for path in paths for file in files_of_tests(path)):
         try:
             tests += read_tests(file, method_registry())
         except PipelineConfigurationException as error:
-            told.update(dict.fromkeys(map(str, error.problems or [error])))
+            problems = list(map(str, error.problems or [error]))
+            broken[file] = "\n".join(problems)
+            told.update(dict.fromkeys(problems))
     if told:
         typer.echo("\n".join(told), err=True)
-        raise typer.Exit(FAILED)
-    return tests
+    return tests, broken
 
 
 def _changed(tests: Sequence[PipelineTest], revision: str) -> list[PipelineTest]:

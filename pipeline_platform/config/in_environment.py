@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from pipeline_platform.config.config_error import ConfigError
 from pipeline_platform.config.dagster_names import reserved_name
 from pipeline_platform.config.documents.document import SourcePosition
 from pipeline_platform.config.environments import Environment
+from pipeline_platform.config.folders_within import FoldersWithin, meet, told_as
 from pipeline_platform.config.graph import Draft
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.config.production import Production
+from pipeline_platform.config.production import Moved, Production
 from pipeline_platform.config.redirection import NotRedirected, Redirection
 from pipeline_platform.config.step import Step, StepConfig
 from pipeline_platform.config.table_writers import Writer, place_read, table_writers
 from pipeline_platform.config.uris import normalized_uri, shown_place
 from pipeline_platform.config.variables import Variable, wrong_value
+
+_APART = "say under 'paths' of the environment another place for one of them"
 
 
 def variables_in(
@@ -113,15 +117,33 @@ def _still_in_production(
     """A refusal for each step that would write what production writes, whatever its method has said."""
     before = table_writers(pipeline.steps, pipeline.partitions)
     taken = {*production.places, *(writer.place for writer in before)}
+    own = FoldersWithin((writer.place, writer.place) for writer in before)
+    places = {(writer.step.index, writer.is_quarantine): writer.place for writer in before}
     for writer in table_writers(steps, pipeline.partitions):
-        if any(place in taken for place in (writer.place, *_spelled(writer))):
-            what = "its quarantine" if writer.is_quarantine else "its sink"
-            told = f"{what} would be {shown_place(writer.place)}, which production writes"
-            yield _refusal(_draft_of(writer.step, drafts), told, environment)
+        old = places.get((writer.step.index, writer.is_quarantine), writer.place)
+        place = writer.place
+        what = f"{'its quarantine' if writer.is_quarantine else 'its sink'} would be {shown_place(place)}"
+        if any(one in taken for one in (place, *_spelled(writer))):
+            yield _refusal(_draft_of(writer.step, drafts), f"{what}, which production writes", environment)
+        elif (met := next(chain(production.written.meeting(place), own.meeting(place)), None)) is not None:
+            told = f"{what}, and production writes {shown_place(met)}: {told_as(place, met)}"
+            yield _refusal(_draft_of(writer.step, drafts), told, environment, _APART)
+        elif (beside := _made_one(old, place, production)) is not None:
+            told = f"{what}, and that of '{beside.pipeline}' would be {shown_place(beside.place)}"
+            apart = f"in production they are {shown_place(old)} and {shown_place(beside.before)}"
+            yield _refusal(_draft_of(writer.step, drafts), f"{told}; {apart}", environment, _APART)
     for old, new in zip(pipeline.steps, steps, strict=True):
         if any(kept is not None and kept == moved for kept, moved in zip(_paths(old), _paths(new), strict=True)):
             told = f"'{old.config.method}' leaves a folder where production has it"
             yield _refusal(_draft_of(old, drafts), told, environment)
+
+
+def _made_one(old: str, new: str, production: Production) -> Moved | None:
+    """What lies in the same folder in the environment, or in one within the other, and elsewhere in production."""
+    for beside in production.moved.meeting(new):
+        if beside.before != old and not meet(beside.before, old):
+            return beside
+    return None
 
 
 def _paths(step: Step) -> tuple[str | None, ...]:

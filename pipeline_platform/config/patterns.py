@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from pipeline_platform.config.java_syntax import java_mistake
 from pipeline_platform.config.placeholders import has_placeholder
 from pipeline_platform.config.values import Text
 
@@ -38,7 +39,8 @@ def pattern_error(pattern: str) -> tuple[str, int | None] | None:
             return f"no regular expression: {error.msg}", error.pos
     except (RecursionError, OverflowError):
         pass
-    return None
+    found = java_mistake(pattern)
+    return (f"no regular expression: {found[0]}", found[1]) if found is not None else None
 
 
 def _pattern(text: str) -> str:

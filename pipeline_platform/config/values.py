@@ -111,6 +111,13 @@ def _one_line(value: str) -> str:
     return value
 
 
+def _no_home(value: str) -> str:
+    if value == "~" or value.startswith("~/"):
+        message = "only a shell knows what '~' is: write the folder out, or '{path}'"
+        raise PydanticCustomError("home", message, {"path": f"${{env:HOME}}{value[1:]}"})
+    return value
+
+
 @dataclass(frozen=True)
 class _OneOf:
     names: tuple[str, ...]
@@ -302,7 +309,7 @@ Text = Annotated[str, Field(min_length=1)]
 Bound = Annotated[int | float | Text, BeforeValidator(_bound)]
 """A number, or a string for dates, timestamps, decimals and text."""
 
-Location = Annotated[Text, BeforeValidator(_substituted), AfterValidator(_one_line)]
+Location = Annotated[Text, BeforeValidator(_substituted), AfterValidator(_one_line), AfterValidator(_no_home)]
 """What identifies a dataset: environment variables in it are replaced when the file is loaded."""
 
 Setting = Annotated[str, BeforeValidator(_setting), WithJsonSchema({"type": ["string", "number", "boolean"]})]

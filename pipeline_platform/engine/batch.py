@@ -20,6 +20,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken, interruptible
 from pipeline_platform.engine.execution import Listener, execute, noop_listener
+from pipeline_platform.engine.failed_values import values_hidden
 from pipeline_platform.engine.failures import (
     MAINTENANCE_ATTEMPTS,
     is_transient,
@@ -192,8 +193,9 @@ class BatchRun:
                 replayed=self.replayed,
             )
             self.record.hints = [*self._cloned, *planned.hints]
-            for metrics in execute(planned, stop, self._listen):
-                self.record.steps[metrics.index] = metrics
+            with values_hidden(pipeline, planned.frames):
+                for metrics in execute(planned, stop, self._listen):
+                    self.record.steps[metrics.index] = metrics
         except PipelineException as error:
             more = settled(pipeline, self.spark, credentials, needed, error)
             if more is pipeline:

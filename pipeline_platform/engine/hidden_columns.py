@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.engine.planned import PlannedFrame
-from pipeline_platform.redaction import looks_secret
+from pipeline_platform.frames.sensitive_fields import sensitive_columns, unfound_names
 from pipeline_platform.steps.validate import Validate
 
 
-def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame], step: Step) -> frozenset[str]:
+def hidden_columns(
+    pipeline: PipelineConfig,
+    frames: Mapping[int, PlannedFrame],
+    step: Step,
+    elsewhere: Mapping[int, Set[str]] | None = None,
+) -> frozenset[str]:
     """The columns of a step's frame that are marked as sensitive, look like secrets, or are made of such columns.
 
     A column is marked by `sensitiveColumns` of a validation, or by the contract of a load. Where a step does not say
@@ -21,24 +26,46 @@ def hidden_columns(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame],
         pipeline: The pipeline.
         frames: What its extracts and transforms make, as planned.
         step: An extract or a transform.
+        elsewhere: Names, in lower case, of columns that other pipelines hide, by the index of the step that reads them.
     """
-    marked = _marked(pipeline)
+    above = pipeline.upstream_of({step.index})
+    return hidden_by_step(pipeline, {index: one for index, one in frames.items() if index in above}, elsewhere)[
+        step.index
+    ]
+
+
+def hidden_by_step(
+    pipeline: PipelineConfig,
+    frames: Mapping[int, PlannedFrame],
+    elsewhere: Mapping[int, Set[str]] | None = None,
+) -> Mapping[int, frozenset[str]]:
+    """As `hidden_columns`, of each frame.
+
+    Args:
+        pipeline: The pipeline.
+        frames: What its extracts and transforms make, as planned.
+        elsewhere: Names, in lower case, of columns that other pipelines hide, by the index of the step that reads them.
+
+    Returns:
+        By step index.
+    """
+    marked = marked_columns(pipeline)
+    beside = elsewhere or {}
     found: dict[int, frozenset[str]] = {}
-    for index in sorted(pipeline.upstream_of({step.index})):
-        if index in frames:
-            found[index] = _hidden(frames[index], found, marked)
-    return found[step.index]
+    for index in sorted(frames):
+        found[index] = _hidden(frames[index], found, marked | beside.get(index, frozenset()))
+    return found
 
 
 def _hidden(planned: PlannedFrame, above: Mapping[int, frozenset[str]], marked: frozenset[str]) -> frozenset[str]:
     hidden_above = {(index, name) for index, names in above.items() for name in names}
     inputs = {edge.step for edge in planned.step.inputs}
     is_any_hidden = any(index in inputs for index, _ in hidden_above)
-    names: set[str] = set()
+    names = sensitive_columns(planned.frame.schema, marked)
     for column in planned.columns:
         sources = planned.lineage.get(column.name)
         is_made_of_hidden = is_any_hidden if sources is None else not hidden_above.isdisjoint(sources)
-        if column.name.lower() in marked or looks_secret(column.name) or is_made_of_hidden:
+        if is_made_of_hidden:
             names.add(column.name)
     return frozenset(names)
 
@@ -53,10 +80,9 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     Returns:
         By step index.
     """
-    marked = _marked(pipeline)
+    marked = marked_columns(pipeline)
     found: dict[int, set[str]] = {
-        index: {one.name for one in planned.columns if one.name.lower() in marked or looks_secret(one.name)}
-        for index, planned in frames.items()
+        index: sensitive_columns(planned.frame.schema, marked) for index, planned in frames.items()
     }
     for index in sorted(frames, reverse=True):
         planned = frames[index]
@@ -69,11 +95,32 @@ def sensitive_sources(pipeline: PipelineConfig, frames: Mapping[int, PlannedFram
     return {index: frozenset(names) for index, names in found.items()}
 
 
-def _marked(pipeline: PipelineConfig) -> frozenset[str]:
-    """Names, in lower case, of the columns that are marked as sensitive."""
-    return frozenset(
-        name.lower()
-        for one in pipeline.steps
-        if isinstance(one.config, Validate)
-        for name in one.config.sensitive_columns
+def marked_columns(pipeline: PipelineConfig) -> frozenset[str]:
+    """Names, in lower case, of the columns that are marked as sensitive, and of fields in them.
+
+    Args:
+        pipeline: The pipeline.
+    """
+    configs = (one.config for one in pipeline.steps)
+    return frozenset(name.lower() for one in configs if isinstance(one, Validate) for name in one.sensitive_columns)
+
+
+def unfound_marks(pipeline: PipelineConfig, frames: Mapping[int, PlannedFrame]) -> str | None:
+    """What to say of names in `sensitiveColumns` that no frame has a column of; None if there are none.
+
+    A contract may promise columns that need not be there.
+
+    Args:
+        pipeline: The pipeline.
+        frames: What all its extracts and transforms make, as planned.
+    """
+    written = (one.config for one in pipeline.steps if one.guards is None)
+    marked = [name for one in written if isinstance(one, Validate) for name in one.sensitive_columns]
+    unfound = unfound_names([one.frame.schema for one in frames.values()], marked) if marked else []
+    if not unfound:
+        return None
+    names = ", ".join(f"'{name}'" for name in unfound)
+    return (
+        f"'sensitiveColumns' hides nothing by {names}, as no step has such a column: check the spelling; a field in a "
+        "column is written as column.field"
     )

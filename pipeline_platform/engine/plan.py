@@ -15,6 +15,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.counting import RowCountObservation, counted
 from pipeline_platform.engine.failures import error_context
+from pipeline_platform.engine.hidden_columns import unfound_marks
 from pipeline_platform.engine.increments import read_increment
 from pipeline_platform.engine.new_files import read_new_files
 from pipeline_platform.engine.planned import Lineage, Plan, PlannedBlock, PlannedFrame, PlannedLoad, ValidatedLoad
@@ -150,6 +151,8 @@ def plan(
                         actions.append(_plan_load(scope, step, source, block, move, persisted))
                     case _:
                         raise TypeError(f"{step.config.method} is not a kind of step that a batch can run")
+        if selection is None and writes and replayed is None and (hint := unfound_marks(pipeline, frames)) is not None:
+            hints.append(hint)
         return Plan(scope, MappingProxyType(frames), tuple(actions), tuple(hints), persisted.pop_all())
 
 
@@ -244,8 +247,13 @@ def _lineage(step: Step, config: Transform, frames: Mapping[int, DataFrame], fra
 
 
 def _is_counted(scope: RunScope, step: Step) -> bool:
-    """Whether the rows of a frame are to be counted on their way."""
-    return scope.counting_note(step) is None and scope.count_source(step) is step and not scope.reporting_loads(step)
+    """Whether the rows of a frame are to be counted on their way; nobody asks for that where they are looked at."""
+    return (
+        scope.writes
+        and scope.counting_note(step) is None
+        and scope.count_source(step) is step
+        and not scope.reporting_loads(step)
+    )
 
 
 def _without_bad_records(

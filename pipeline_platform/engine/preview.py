@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Generator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.execution import broken_rules
+from pipeline_platform.engine.failed_values import values_hidden
 from pipeline_platform.engine.failures import error_context
 from pipeline_platform.engine.hidden_columns import hidden_columns, sensitive_sources
 from pipeline_platform.engine.in_environment import reading_what_is_there
@@ -61,8 +62,11 @@ def preview_steps(pipeline: PipelineConfig, step: Step) -> set[int]:
 class Previews:
     """Looks at steps of one plan; validations are carried out when a step is looked at that they are on the way to."""
 
-    def __init__(self, pipeline: PipelineConfig, planned: Plan, violators: ExitStack) -> None:
+    def __init__(
+        self, pipeline: PipelineConfig, planned: Plan, violators: ExitStack, hidden: Mapping[int, Set[str]]
+    ) -> None:
         self._pipeline = pipeline
+        self._hidden = hidden
         self._planned = planned
         self._violators = violators
         self._blocks = [action.block for action in planned.actions if isinstance(action, PlannedBlock)]
@@ -97,8 +101,12 @@ class Previews:
                 elif validation.config.on_failure == "fail" and not all(rule.passed for rule in judged):
                     raise broken_rules(validation.step, validation.config, judged)
         made_by = step if step.type in ("extract", "transform") else self._pipeline.steps[step.inputs[0].step]
-        hidden = hidden_columns(self._pipeline, self._planned.frames, made_by)
+        hidden = hidden_columns(self._pipeline, self._planned.frames, made_by, self._hidden)
         return StepPreview(step, self._frame(step, made_by), rules, quarantined, hidden)
+
+    def values_hidden(self) -> AbstractContextManager[None]:
+        """As `engine.failed_values.values_hidden`; where rows are given by whoever looks, none is a secret."""
+        return values_hidden(self._pipeline, self._planned.frames)
 
     def sensitive_sources(self) -> Mapping[int, frozenset[str]]:
         """As `engine.hidden_columns.sensitive_sources`."""
@@ -128,6 +136,7 @@ def previewed(
     credentials: RunCredentials,
     partition: Partition | None = None,
     micro_batch: MicroBatch | None = None,
+    hidden: Mapping[int, Set[str]] | None = None,
 ) -> Generator[Previews]:
     """Plan steps as a run would plan them, so that they can be looked at for as long as the block lasts.
 
@@ -138,6 +147,7 @@ def previewed(
         credentials: Where each step gets those of its system.
         partition: What is loaded; only of a pipeline with partitions, which can't do without.
         micro_batch: Of a stream: what is loaded.
+        hidden: Names, in lower case, of columns that other pipelines hide, by the index of the extract that reads them.
 
     Raises:
         PipelineException: A step can't be planned or read; it names the step.
@@ -147,4 +157,4 @@ def previewed(
     resolved = reading_what_is_there(pipeline.resolve(needed, partition), spark, credentials, needed)
     planned = plan(resolved, spark, "preview", credentials, names, micro_batch, partition, writes=False)
     with planned.persisted, ExitStack() as violators:
-        yield Previews(resolved, planned, violators)
+        yield Previews(resolved, planned, violators, hidden or {})

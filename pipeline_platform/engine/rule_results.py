@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_platform.frames.columns import quoted
 from pipeline_platform.metrics.run import RuleMetrics
+from pipeline_platform.redacted_values import redacted_value
 from pipeline_platform.redaction import MASK
 from pipeline_platform.steps.validate import Rule, RuleResult, Validate
 
@@ -44,7 +45,7 @@ def judged(config: Validate, results: Sequence[RuleResult], rows: int | None) ->
             rows=result.rows,
             passed=result.violations <= allowed,
             detail=result.detail,
-            samples=[dict(sample) for sample in result.samples],
+            samples=[redacted_value(sample) for sample in result.samples],
             measure=result.measure,
             value=result.value,
         )

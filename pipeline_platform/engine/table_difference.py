@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.columns import HELPER_PREFIX, find_column, own_column, quoted
 from pipeline_platform.frames.nested_values import types_in
+from pipeline_platform.frames.sensitive_fields import sensitive_columns
 from pipeline_platform.frames.widening import widen_without_loss
-from pipeline_platform.redaction import MASK, looks_secret
+from pipeline_platform.redacted_values import redacted_value
+from pipeline_platform.redaction import MASK
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -104,6 +106,11 @@ class TableDifference:
     hidden: Sequence[str]
 
     @property
+    def is_all_compared(self) -> bool:
+        """Whether the values of all columns were compared."""
+        return all(one.is_compared for one in self.columns)
+
+    @property
     def is_same(self) -> bool:
         """Whether there is no difference, and everything could be compared."""
         differs = self.changed or self.only_before or self.only_after or self.repeated_before or self.repeated_after
@@ -133,7 +140,8 @@ def table_difference(
         key: The columns that tell rows apart; without them, rows are compared as a whole, and counted.
         columns: The columns that are compared, beside the key; None for all that both have.
         limit: How many examples there are of each kind.
-        hidden: Columns whose values are not shown, beside those whose names say that they are secrets.
+        hidden: Columns whose values are not shown, or fields in them, beside those whose names say that they are
+            secrets.
 
     Raises:
         PipelineConfigurationException: A column is in neither, or the key is not in both.
@@ -147,7 +155,8 @@ def table_difference(
             "the tables have no column in common whose values could be compared", hint="name others in --columns"
         )
     secret = {name.lower() for name in hidden}
-    masked = [name for name in (*keys, *compared) if name.lower() in secret or looks_secret(name)]
+    sensitive = {name.lower() for frame in (before, after) for name in sensitive_columns(frame.schema, secret)}
+    masked = [name for name in (*keys, *compared) if name.lower() in sensitive]
     by, values = (keys, compared) if keys else (compared, [])
     rows = _side(before, by, values, is_before=True).unionByName(_side(after, by, values, is_before=False))
     row = [F.struct(*(F.col(quoted(name)) for name in values))] if values else []
@@ -167,7 +176,8 @@ def table_difference(
     for one in found:
         if one[_KIND] is not None:
             times = (one[_TIMES[0]], one[_TIMES[1]])
-            example = Example(one[_KEY], times, one.get(_BEFORE), one.get(_AFTER), one[_CHANGED])
+            sides = (redacted_value(one.get(side)) for side in (_KEY, _BEFORE, _AFTER))
+            example = Example(next(sides), times, next(sides), next(sides), one[_CHANGED])
             examples.setdefault(one[_KIND], []).append(example)
     return TableDifference(
         key=keys,

@@ -26,6 +26,10 @@ class GivenColumns:
         """Whether a place is to be left out."""
         return _LEFT_OUT in self.by_place.get(place, {}).values()
 
+    def names(self, place: str) -> bool:
+        """Whether a person has named the column of a place."""
+        return place in self.by_place
+
     def require_places(self, names: Sequence[str]) -> None:
         """Make sure that each place that was named is one.
 

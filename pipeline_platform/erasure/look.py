@@ -42,6 +42,7 @@ class Look:
         columns: By key, the column.
         found: What there is.
         told: What is to be known of it.
+        unsearched: What of that says that there may be rows that were not found.
     """
 
     place: Place
@@ -50,6 +51,7 @@ class Look:
     columns: Mapping[str, str] | None = None
     found: Found = _NOTHING_FOUND
     told: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -148,10 +150,10 @@ def surveyed(request: Request, spark: Callable[[], SparkSession], record: EraseR
     places = places_of(request.pipelines, sessions)
     request.given.require_places([place.name for place in places])
     looks = [_looked(place, request, record) for place in places]
-    if any(look.state == "undecided" for look in looks):
+    if any(_lacks_column(look) for look in looks):
         lineage = KeyLineage(frozenset(request.keys.values))
         lineage.follow(request.pipelines, spark)
-        looks = [_decided(look, lineage) if look.state == "undecided" else look for look in looks]
+        looks = [_decided(look, lineage) if _lacks_column(look) else look for look in looks]
     return Survey(looks, _readers(looks, request.pipelines), _sources(request.pipelines), _streams(request.pipelines))
 
 
@@ -180,15 +182,32 @@ def _looked(place: Place, request: Request, record: EraseRecord) -> Look:
     # What can't be read is told with the others, whatever the driver or the store says.
     except Exception as error:  # noqa: BLE001
         return Look(place, "impossible", told=(reason_of(error),))
+    # Who names the column has decided by which rows are found.
+    unsearched = (*(() if request.given.names(place.name) else found.doubts), *found.unsearched)
+    is_decided = (bool(columns) or place.is_quarantine) and not unsearched
+    told = (*told_of(found, contains=request.contains), *unsearched)
+    return Look(place, "found" if is_decided else "undecided", wanted, columns, found, told, unsearched)
+
+
+def told_of(found: Found, *, contains: bool) -> tuple[str, ...]:
+    """What is to be known of what was found.
+
+    Args:
+        found: What was found.
+        contains: Whether rows that hold a value within a text are erased.
+    """
     told = list(found.notes)
     if found.alike:
         told.append(
             f"{found.alike} rows have the key in other case or with blanks: give it as it is written there, too"
         )
-    if found.within_text and not request.contains:
+    if found.within_text and not contains:
         told.append(f"{found.within_text} rows have the key within a text: --contains erases them")
-    is_decided = bool(columns) or place.is_quarantine
-    return Look(place, "found" if is_decided else "undecided", wanted, columns, found, tuple(told))
+    return tuple(told)
+
+
+def _lacks_column(look: Look) -> bool:
+    return look.state == "undecided" and not look.columns and not look.place.is_quarantine
 
 
 def _decided(look: Look, lineage: KeyLineage) -> Look:
@@ -201,7 +220,8 @@ def _decided(look: Look, lineage: KeyLineage) -> Look:
     made = sorted(lineage.made.get(look.place.location, frozenset()))
     if made:
         return replace(look, told=(*look.told, f"no column {names}; made of it: {', '.join(made)}"))
-    return replace(look, state="found", columns={}, told=(*look.told, f"no column {names}, and none made of it"))
+    state: State = "undecided" if look.unsearched else "found"
+    return replace(look, state=state, columns={}, told=(*look.told, f"no column {names}, and none made of it"))
 
 
 def _readers(looks: Sequence[Look], pipelines: Sequence[PipelineConfig]) -> list[Reader]:

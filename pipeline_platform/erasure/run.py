@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_platform.erasure.keys import Keys
-from pipeline_platform.erasure.look import Look, Survey
+from pipeline_platform.erasure.look import Look, Survey, told_of
 from pipeline_platform.erasure.reason import reason_of
 from pipeline_platform.erasure.record import EraseRecord, PlaceRecord, State, write_record
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -46,10 +46,10 @@ class Erasing:
             PipelineExecutionException: A person has to decide something first.
         """
         if undecided := self.survey.of_state("undecided"):
-            told = "; ".join(f"{look.place.name}: {look.told[-1]}" for look in undecided)
+            told = "; ".join(f"{look.place.name}: {', '.join(look.unsearched) or look.told[-1]}" for look in undecided)
             name = undecided[0].place.name
             raise PipelineExecutionException(
-                f"it is not known by which column rows are found: {told}",
+                f"it is not known by which column all rows are found: {told}",
                 hint=f"say --column {name}=COLUMN, or --column {name}=- if it holds nothing of the person; nothing was "
                 "erased",
             )
@@ -129,7 +129,9 @@ class Erasing:
         # What a driver or a store says may have any type; what was done is written down first.
         except Exception as error:  # noqa: BLE001
             return done.model_copy(update={"state": "failed", "told": [*done.told, reason_of(error)]})
-        return _verified(done, after)
+        stale = told_of(look.found, contains=look.wanted.contains)
+        done = done.model_copy(update={"told": [told for told in done.told if told not in stale]})
+        return _verified(done, after, told_of(after, contains=look.wanted.contains))
 
 
 def _with(done: PlaceRecord, erased: Erased) -> PlaceRecord:
@@ -147,24 +149,28 @@ def _with(done: PlaceRecord, erased: Erased) -> PlaceRecord:
     )
 
 
-def _verified(done: PlaceRecord, after: Found) -> PlaceRecord:
+def _verified(done: PlaceRecord, after: Found, notes: Sequence[str]) -> PlaceRecord:
     """What was done, with what is left of it by another look at all that is stored."""
     counts = {
         "rows": after.rows,
         "rows in earlier versions": after.history,
         "rows in files of no version": after.unknown,
+        "rows that are marked as deleted": after.marked,
         "log entries": after.log,
         "rows with the key within a text": after.within_text,
     }
     left = {name: count for name, count in counts.items() if count}
     state: State = "erased" if done.rows_deleted or done.files_removed or done.log_entries_removed else "nothing"
-    told = list(dict.fromkeys((*done.told, *after.notes)))
+    told = list(dict.fromkeys((*done.told, *notes, *after.unsearched)))
     if after.rows:
         state = "failed"
         told.append("rows are there again, or still: a load may have brought them; run it again")
     elif after.within_text:
         state = "failed"
         told.append("rows with the key within a text are left: --contains erases them")
+    elif after.unsearched:
+        # A load has brought it since the look before.
+        state = "failed"
     elif after.remains:
         state = "waiting"
         if after.unknown:

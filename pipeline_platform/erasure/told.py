@@ -51,6 +51,8 @@ def _kept(look: Look) -> str:
     if found.history:
         until = f", until {_day(found.removable_at)}" if found.removable_at is not None else ""
         told.append(f"{found.history:,} in {found.history_files} files{until}")
+    if found.marked:
+        told.append(f"{found.marked:,} marked as deleted")
     if found.unknown:
         told.append(f"{found.unknown:,} in files of no version")
     if found.log:

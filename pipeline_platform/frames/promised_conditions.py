@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from pipeline_platform.config.contracts.promises import RuleKind
 from pipeline_platform.config.contracts.values import WrongValue
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import field_named, own_column, quoted
-from pipeline_platform.frames.promised_values import exact_limit, value_kind, values_in
+from pipeline_platform.frames.promised_values import exact_limit, moment_text, value_kind, values_in
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -97,19 +97,10 @@ def _limited(rule: RuleKind) -> Callable[[PromisedValue, Any], Column]:
                     return F.lit(exact is (rule in ("minimum", "above"))) & column.isNotNull()
                 return _COMPARED[rule](column, F.lit(format(exact, "f")).cast(value.kind))
             case _:
-                return _COMPARED[rule](column, _text_of(limit, value.kind).cast(value.kind))
+                text = moment_text(value.kind, limit) if isinstance(limit, date) else str(limit)
+                return _COMPARED[rule](column, F.lit(text).cast(value.kind))
 
     return broken
-
-
-def _text_of(moment: Any, kind: DataType) -> Column:
-    from pyspark.sql import functions as F
-    from pyspark.sql.types import TimestampType
-
-    if isinstance(moment, datetime) and not isinstance(kind, TimestampType):
-        # With a zone, it has for a column without one the time that stands there.
-        return F.lit(str(moment.replace(tzinfo=None)))
-    return F.lit(str(moment))
 
 
 def _among(value: PromisedValue, allowed: Sequence[Any], *, is_strict: bool) -> Column:

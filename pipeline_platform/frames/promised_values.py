@@ -6,10 +6,11 @@ nothing here needs a running Spark.
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
-from pipeline_platform.config.contracts.values import ValueKind, value_of
+from pipeline_platform.config.contracts.values import ValueKind, WrongValue, value_of
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType
@@ -51,6 +52,8 @@ def values_in(kind: DataType, of: ValueKind, given: Any) -> list[str]:
     from pyspark.sql import types as T
 
     value = value_of(of, given)
+    if isinstance(value, date):
+        return [moment_text(kind, value)]
     if of != "number":
         return [str(value).lower() if isinstance(value, bool) else str(value)]
     if isinstance(kind, (T.FloatType, T.DoubleType)):
@@ -59,6 +62,31 @@ def values_in(kind: DataType, of: ValueKind, given: Any) -> list[str]:
     if not least <= value <= most or value.quantize(step, context=_DIGITS) != value:
         return []
     return [format(value.quantize(step, context=_DIGITS), "f")]
+
+
+def moment_text(kind: DataType, moment: date | datetime) -> str:
+    """A date or a time as a text that Spark casts to a type.
+
+    Where Spark can't read a text, it may have no value in its place, which nothing is compared with: so it is never the
+    text that somebody wrote.
+
+    Args:
+        kind: The type of the column.
+        moment: With a zone, it has for a column without one the time that stands there.
+
+    Raises:
+        WrongValue: There is no such time in UTC, as of one at the end of the year 9999.
+    """
+    from pyspark.sql.types import TimestampType
+
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        return str(moment)
+    if not isinstance(kind, TimestampType):
+        return str(moment.replace(tzinfo=None))
+    try:
+        return str(moment.astimezone(UTC))
+    except OverflowError as error:
+        raise WrongValue(f"'{moment}' is before the year 1 or after the year 9999 in UTC") from error
 
 
 def value_kind(kind: DataType) -> ValueKind | None:

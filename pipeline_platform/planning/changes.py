@@ -113,14 +113,21 @@ class ChangePlan:
 
     @property
     def verdict(self) -> Severity:
-        """The worst of the changes."""
-        return max((change.severity for change in self.changes), default=Severity.SAFE)
+        """The worst of the changes; where nothing is said of a pipeline, it may change data."""
+        least = Severity.DATA if self.unknown else Severity.SAFE
+        return max([least, *(change.severity for change in self.changes)])
+
+    @property
+    def word(self) -> str:
+        """The verdict as people read it."""
+        told = max((change.severity for change in self.changes), default=Severity.SAFE)
+        return "not known" if told < self.verdict else self.verdict.word
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""
         return {
             "against": self.against,
-            "verdict": self.verdict.word,
+            "verdict": self.word,
             "changes": [change.as_json() for change in self.changes],
             "runAgain": [{"pipeline": one.pipeline, "why": one.why, "commands": one.commands} for one in self.reruns],
             "unknown": dict(self.unknown),

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from pipeline_platform.config.method_registry import Methods
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import Step
 from pipeline_platform.engine.spark.session import session_for
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.planning.changes import Change, ChangePlan, Reader, Severity
 from pipeline_platform.planning.derivation import Derived, derived_frames
 from pipeline_platform.planning.described import Described
 from pipeline_platform.planning.frames import PipelineFrames, VersionFrames
-from pipeline_platform.planning.key_changes import key_changes
+from pipeline_platform.planning.key_changes import key_changes, runs_otherwise
 from pipeline_platform.planning.reruns import reruns
 from pipeline_platform.planning.sink_changes import (
     SinkPair,
@@ -43,7 +44,7 @@ class _Compared:
     def needs_frames(self) -> bool:
         """Whether frames may be others than before."""
         before, now = self.pair.before, self.pair.now
-        return frame_forms(before) != frame_forms(now) or before.spark_conf != now.spark_conf
+        return repr(frame_forms(before)) != repr(frame_forms(now)) or before.spark_conf != now.spark_conf
 
 
 def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
@@ -60,7 +61,7 @@ def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
         one.name for one in (*pairing.added, *pairing.removed)
     }
     needs = any(one.needs_frames for one in compared)
-    described = _described(before, now, methods, seeds) if needs else None
+    described = _described(before, now, methods, seeds, _formers(compared)) if needs else None
     old, new = described or (Described(before, _NOTHING, {}, {}), Described(now, _NOTHING, {}, {}))
     changes: list[Change] = []
     for one in compared:
@@ -75,7 +76,21 @@ def compare(before: Version, now: Version, methods: Methods) -> ChangePlan:
     return ChangePlan(before.revision.title, tuple(changes), tuple(reruns(pairing, changes, old, new)), unknown)
 
 
-def _described(before: Version, now: Version, methods: Methods, seeds: set[str]) -> tuple[Described, Described]:
+def _formers(compared: Sequence[_Compared]) -> Mapping[str, Mapping[int, Step]]:
+    """By pipeline and step index of this version: the step that it was before."""
+    return {
+        one.pair.now.name: {
+            change.now.index: change.before
+            for change in one.steps
+            if change.now is not None and change.before is not None and change.now.type == "extract"
+        }
+        for one in compared
+    }
+
+
+def _described(
+    before: Version, now: Version, methods: Methods, seeds: set[str], formers: Mapping[str, Mapping[int, Step]]
+) -> tuple[Described, Described]:
     looked_at = [_downstream(version, seeds) for version in (before, now)]
     changed = looked_at[0] | looked_at[1]
     # What is wrong with Spark itself is no pipeline's failure.
@@ -92,10 +107,10 @@ def _described(before: Version, now: Version, methods: Methods, seeds: set[str])
     new = VersionFrames(now, methods, shared, changed, tables)
     current = {one.name: new.of(one) for one in now.project.pipelines if one.name in changed}
     inside = _written(before) | _written(now)
-    described = _derived(before, former, dict.fromkeys(inside))
+    described = _derived(before, former, dict.fromkeys(inside), {})
     # What nobody writes any more stays as it is.
     left = {dataset: one for dataset, one in described.tables().items() if dataset not in _written(now)}
-    return described, _derived(now, current, {**dict.fromkeys(inside), **left})
+    return described, _derived(now, current, {**dict.fromkeys(inside), **left}, formers)
 
 
 def _written(version: Version) -> set[Dataset]:
@@ -123,7 +138,10 @@ def _downstream(version: Version, seeds: set[str]) -> set[str]:
 
 
 def _derived(
-    version: Version, frames: Mapping[str, PipelineFrames], there: Mapping[Dataset, Derived | None]
+    version: Version,
+    frames: Mapping[str, PipelineFrames],
+    there: Mapping[Dataset, Derived | None],
+    formers: Mapping[str, Mapping[int, Step]],
 ) -> Described:
     own: dict[str, Mapping[int, Derived]] = {}
     whole: dict[str, Mapping[int, Derived]] = {}
@@ -132,8 +150,9 @@ def _derived(
         planned = frames.get(pipeline.name)
         if planned is None or not planned.is_known:
             continue
-        own[pipeline.name] = derived_frames(pipeline, planned.frames, dict.fromkeys(there))
-        whole[pipeline.name] = derived_frames(pipeline, planned.frames, tables)
+        before = formers.get(pipeline.name, {})
+        own[pipeline.name] = derived_frames(pipeline, planned.frames, dict.fromkeys(there), before)
+        whole[pipeline.name] = derived_frames(pipeline, planned.frames, tables, before)
         for step in pipeline.steps:
             if isinstance(step.config, Load):
                 tables[step.config.dataset()] = whole[pipeline.name][step.index]
@@ -193,8 +212,10 @@ def _without_effect(one: _Compared, now: Version, *, is_told: bool, are_known: b
             if change.step.type != "validate":
                 text += "; where steps are assets, Dagster keeps its history under the old name"
             yield Change(Severity.SAFE, pair.now.name, "step renamed", text, place)
-        if change.kind == "rewritten":
-            text = f"{title(change.step)} is written otherwise, and does the same: {'; '.join(map(str, change.keys))}"
+        # That of a stream is told with it.
+        keys = [one for one in change.keys if one.key != "trigger" or not runs_otherwise(pair)]
+        if change.kind == "rewritten" and keys:
+            text = f"{title(change.step)} is written otherwise, and does the same: {'; '.join(map(str, keys))}"
             yield Change(Severity.SAFE, pair.now.name, "written otherwise", text, place)
         is_effective = (
             change.kind in _OTHER

@@ -13,7 +13,8 @@ from typing import Any
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.step import Step
 from pipeline_platform.planning.frames import FrameColumns
-from pipeline_platform.planning.normal_form import column_fields, fingerprint, normal_sql, step_form
+from pipeline_platform.planning.normal_form import column_fields, fingerprint, step_form
+from pipeline_platform.planning.normal_sql import normal_sql
 from pipeline_platform.steps.dataset import Dataset
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
@@ -36,9 +37,15 @@ class Derived:
 # How it is told what is new, and where bad rows are kept, are told apart.
 _ASIDE = frozenset({"incremental", "quarantine_path"})
 
+# What of a load decides on no row of what it writes.
+_LAYOUT = frozenset({"partition_by", "cluster_by", "compression", "trigger", "batch_size", "timeout_seconds"})
+
 
 def derived_frames(
-    pipeline: PipelineConfig, frames: Mapping[int, FrameColumns], tables: Mapping[Dataset, Derived | None]
+    pipeline: PipelineConfig,
+    frames: Mapping[int, FrameColumns],
+    tables: Mapping[Dataset, Derived | None],
+    formers: Mapping[int, Step],
 ) -> dict[int, Derived]:
     """What each frame is derived from, by step index; of a load what it writes.
 
@@ -46,17 +53,20 @@ def derived_frames(
         pipeline: The pipeline.
         frames: Its columns, as planned.
         tables: What the tables that other pipelines load are derived from; None for one that is taken as it is.
+        formers: By step index the step that an extract was before: that it reads from elsewhere is told of the rows.
     """
     found: dict[int, Derived] = {}
     for step in pipeline.in_turn:
         above = [found[edge.step] for edge in step.inputs]
         match step.config:
             case Extract():
-                found[step.index] = _extract(step, step.config, frames[step.index], tables)
+                found[step.index] = _extract(
+                    step, step.config, frames[step.index], tables, formers.get(step.index, step)
+                )
             case Transform():
                 found[step.index] = _transform(step, step.config, frames[step.index], found)
             case Load():
-                found[step.index] = replace(above[0], rows=fingerprint(above[0].rows, _form(step, {})))
+                found[step.index] = replace(above[0], rows=fingerprint(above[0].rows, _form(step, {}, _LAYOUT)))
             case _ if step.config.fills_quarantine():
                 source = step.inputs[0].step
                 columns = _known_columns(step, found)
@@ -88,20 +98,30 @@ def _form(step: Step, columns: Mapping[str, str], without: frozenset[str] = froz
     return step_form(step, columns, without | _ASIDE)
 
 
-def _extract(step: Step, config: Extract, frame: FrameColumns, tables: Mapping[Dataset, Derived | None]) -> Derived:
+def _extract(
+    step: Step,
+    config: Extract,
+    frame: FrameColumns,
+    tables: Mapping[Dataset, Derived | None],
+    former: Step,
+) -> Derived:
     dataset = config.dataset()
     table = tables.get(dataset) if dataset is not None else None
-    without = frozenset(column_fields(config))
-    rows = fingerprint(_form(step, {}, without), table.rows if table is not None else None)
+    rows = fingerprint(_form_of_source(step), table.rows if table is not None else None)
     known: Mapping[str, str] = table.columns if table is not None else {}
     # Another type of such a column is told of the table.
     is_inside = dataset is not None and dataset in tables
-    columns = {
-        field.name.lower(): known.get(field.name.lower())
-        or fingerprint("source", field.name.lower(), None if is_inside else field.dataType.simpleString())
-        for field in frame.schema
-    }
+    source = _form_of_source(former)
+    columns: dict[str, str] = {}
+    for place, field in enumerate(frame.schema):
+        name, kind = field.name.lower(), None if is_inside else field.dataType.simpleString()
+        read = place if config.reads_by_place() else name
+        columns[name] = known.get(name) or fingerprint("source", source, read, kind)
     return Derived(rows, columns)
+
+
+def _form_of_source(step: Step) -> Any:
+    return _form(step, {}, frozenset(column_fields(step.config)))
 
 
 def _known_columns(step: Step, found: Mapping[int, Derived]) -> dict[str, str]:
@@ -115,7 +135,7 @@ def _known_columns(step: Step, found: Mapping[int, Derived]) -> dict[str, str]:
 
 def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mapping[int, Derived]) -> Derived:
     known = _known_columns(step, found)
-    written = config.as_written
+    written, hands_on = config.as_written, config.hands_on()
     rows_above = [found[edge.step].rows for edge in step.inputs]
     traits = step.traits
     alone = written.rows_alone()
@@ -123,18 +143,23 @@ def _transform(step: Step, config: Transform, frame: FrameColumns, found: Mappin
     rows = rows_above[0] if alone is None else fingerprint(rest, rows_above)
     names = {edge.name.lower(): f"input {place}" for place, edge in enumerate(step.inputs) if edge.name is not None}
     computed: dict[str, str] = {}
+    # An expression may name the columns before it: by its own name only what no frame has, unless columns are added.
+    made = {name.lower() for name in frame.expressions}
+    for field in frame.schema if hands_on else ():
+        sources = _sources(frame, field.name, found)
+        if len(sources) == 1 and field.name.lower() not in made:
+            known.setdefault(field.name.lower(), f"_{sources[0]}")
     for name, expression in frame.expressions.items():
         value = fingerprint("computed", normal_sql(expression, names, known), _sources(frame, name, found))
         computed[name.lower()] = value
-        if traits.keeps_rows:
-            # Each may use the ones before it.
+        if traits.keeps_rows or name.lower() not in known:
             known[name.lower()] = f"_{value}"
     columns: dict[str, str] = {}
     for field in frame.schema:
         name, sources = field.name.lower(), _sources(frame, field.name, found)
         if name in computed:
             columns[name] = computed[name]
-        elif len(sources) == 1:
+        elif len(sources) == 1 and hands_on:
             columns[name] = sources[0]
         elif sources:
             columns[name] = fingerprint("of", rest, sources)

@@ -93,6 +93,13 @@ def _variables(before: PipelineConfig, after: PipelineConfig, change: _MakeChang
                     f"{text}, and has no default: a run that is given none is refused",
                     f"give it a default, or give a value wherever it is run: --var {name}=…",
                 )
+            elif new is None and before.item is None:
+                yield change(
+                    Severity.DATA,
+                    "variable",
+                    f"{text}: a run that is given one is refused",
+                    f"leave it out wherever the pipeline is run: --var {name}=…",
+                )
             else:
                 yield change(Severity.SAFE, "variable", text)
             continue
@@ -177,6 +184,16 @@ def _stream(pair: Pair, change: _MakeChange) -> Iterator[Change]:
     before, after = pair.before, pair.now
     if before.streaming != after.streaming and _checkpoint(before) == _checkpoint(after):
         yield change(Severity.SAFE, "streaming", "the stream is supervised otherwise")
+    if runs_otherwise(pair):
+        ends = after.main_load.config.ends_by_itself()
+        text = (
+            "the stream ends by itself once it has read what there is: Dagster does not keep it running any more, and "
+            f"it runs {'by its schedule alone' if after.cron else 'only when someone starts it'}"
+            if ends
+            else "the stream does not end by itself any more: Dagster keeps it running, whatever its schedule"
+        )
+        severity = Severity.DATA if ends and not after.cron else Severity.SAFE
+        yield change(severity, "trigger", text, "give it a 'schedule'" if severity else None)
     reset = f"{reset_command(after)}: the stream starts over; empty the tables that it adds to first"
     if differences := differences_for_checkpoint(before, after):
         text = f"the checkpoint does not fit any more, and the stream will refuse to start: {'; '.join(differences)}"
@@ -186,6 +203,16 @@ def _stream(pair: Pair, change: _MakeChange) -> Iterator[Change]:
         yield change(Severity.BREAKING, "checkpoint", text, f"stop the stream, and move the folder {old} to {new}")
     elif not differences and _steps(before) != _steps(after):
         yield change(Severity.SAFE, "checkpoint", "the checkpoint still fits: the stream goes on where it was")
+
+
+def runs_otherwise(pair: Pair) -> bool:
+    """Whether a stream that was kept running ends by itself now, or the other way round.
+
+    Args:
+        pair: The pipeline in both versions.
+    """
+    ends = [one.mode == "streaming" and one.main_load.config.ends_by_itself() for one in (pair.before, pair.now)]
+    return pair.now.mode == "streaming" and ends[0] != ends[1]
 
 
 def _checkpoint(pipeline: PipelineConfig) -> str:

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Set
-from functools import lru_cache
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.format_model import FormatModel
-from pipeline_platform.config.placeholders import has_placeholder
-from pipeline_platform.config.sql import DIALECT, parse_expression, parse_query
 from pipeline_platform.config.step import Step, StepConfig
 from pipeline_platform.config.values import SqlText
+from pipeline_platform.planning.normal_sql import Names, normal_sql
 
-Names = Mapping[str, str]
-"""What stands for a name, by the name in lower case."""
 _NONE: Names = {}
 
 
@@ -110,56 +104,6 @@ def _normal(value: Any, is_sql: bool, names: Names, frames: Names, columns: Name
             return value
         case _:
             return str(value)
-
-
-def normal_sql(text: str, frames: Names = _NONE, columns: Names = _NONE) -> str:
-    """An expression or a query of Spark SQL in one spelling; as it is where it can't be parsed.
-
-    Args:
-        text: The SQL.
-        frames: What stands for the names of tables.
-        columns: What stands for the names of columns.
-    """
-    if (parsed := _parsed(text)) is None:
-        return text
-    tree = parsed.copy()
-    for node in list(tree.walk()):
-        if isinstance(node, exp.Table) and isinstance(node.this, exp.Identifier):
-            _rename(node.this, frames)
-        elif isinstance(node, exp.Column):
-            _rename_column(node, frames, columns)
-    for identifier in tree.find_all(exp.Identifier):
-        identifier.set("this", identifier.name.lower())
-        identifier.set("quoted", False)
-    return tree.sql(DIALECT, comments=False)
-
-
-def _rename(identifier: exp.Identifier, names: Names) -> None:
-    if (other := names.get(identifier.name.lower())) is not None:
-        identifier.set("this", other)
-
-
-def _rename_column(column: exp.Column, frames: Names, columns: Names) -> None:
-    """The first part that is a column is one: those before it name a frame, and those after it are fields."""
-    for part in column.parts:
-        if not isinstance(part, exp.Identifier):
-            return
-        if part.name.lower() in columns:
-            _rename(part, columns)
-            return
-        _rename(part, frames)
-
-
-@lru_cache(maxsize=4096)
-def _parsed(text: str) -> exp.Expr | None:
-    if has_placeholder(text):
-        return None
-    for parse in (parse_expression, parse_query):
-        try:
-            return parse(text)
-        except (SqlglotError, RecursionError):
-            continue
-    return None
 
 
 def _is_sql(field: FieldInfo) -> bool:

@@ -52,13 +52,15 @@ def told_verdict(plan: ChangePlan) -> str:
     Args:
         plan: The plan.
     """
-    if not plan.changes:
+    if not plan.changes and not plan.unknown:
         return f"{_NOTHING}, compared with {plan.against}"
     counts = [
         f"{sum(change.severity == severity for change in plan.changes)} {severity.word}"
         for severity in sorted(Severity, reverse=True)
     ]
-    return f"{plan.verdict.word}: {', '.join(counts)}, compared with {plan.against}"
+    if plan.unknown:
+        counts.append(f"{len(plan.unknown)} not known")
+    return f"{plan.word}: {', '.join(counts)}, compared with {plan.against}"
 
 
 def markdown_report(plan: ChangePlan) -> str:
@@ -67,15 +69,15 @@ def markdown_report(plan: ChangePlan) -> str:
     Args:
         plan: The plan.
     """
-    lines = [f"### {_MARKS[plan.verdict]} {_escaped(told_verdict(plan))}", ""]
+    lines = [f"### {_MARKS[plan.verdict]} {escaped(told_verdict(plan))}", ""]
     for pipeline, changes in _by_pipeline(plan):
-        lines += [f"**{_escaped(pipeline)}**", "", "| | change | where |", "|---|---|---|"]
+        lines += [f"**{escaped(pipeline)}**", "", "| | change | where |", "|---|---|---|"]
         for change in changes:
-            todo = f"<br>next: {_escaped(change.todo)}" if change.todo is not None else ""
-            lines.append(f"| {_MARKS[change.severity]} | {_escaped(change.text)}{todo} | {_escaped(change.place)} |")
+            todo = f"<br>next: {escaped(change.todo)}" if change.todo is not None else ""
+            lines.append(f"| {_MARKS[change.severity]} | {escaped(change.text)}{todo} | {escaped(change.place)} |")
         lines.append("")
     if plan.unknown:
-        lines += ["**Not known**", "", *(f"- {_escaped(f'{name}: {why}')}" for name, why in plan.unknown.items()), ""]
+        lines += ["**Not known**", "", *(f"- {escaped(f'{name}: {why}')}" for name, why in plan.unknown.items()), ""]
     if plan.reruns:
         lines += ["**To run again, in this order**", "", "```sh"]
         for one in plan.reruns:
@@ -89,7 +91,11 @@ def _by_pipeline(plan: ChangePlan) -> Iterator[tuple[str, Sequence[Change]]]:
         yield pipeline, list(changes)
 
 
-def _escaped(text: str) -> str:
-    """A text that is no markup, and stays in its cell."""
-    escaped = "".join(f"\\{character}" if character in "\\`*_{}[]<>#|~@" else character for character in text)
-    return " ".join(escaped.split())
+def escaped(text: str) -> str:
+    """A text that is no markup, and stays in its cell.
+
+    Args:
+        text: Any text.
+    """
+    plain = "".join(f"\\{character}" if character in "\\`*_{}[]<>#|~@" else character for character in text)
+    return " ".join(plain.split())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.step import StepConfig
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.planning.changes import Change, Rerun, Severity
 from pipeline_platform.planning.derivation import Derived
@@ -21,6 +22,7 @@ _OF_NO_RUN = (
     "checkpoint",
     "sink removed",
     "variable",
+    "trigger",
     "validation",
     "contract",
 )
@@ -78,11 +80,13 @@ def _written(pipeline: PipelineConfig, described: Described) -> dict[Dataset, De
 
 def _rerun(pipeline: PipelineConfig, why: str, *, is_refused: bool = False) -> Rerun:
     arguments = pipeline.command_arguments
+    adding = [step.name for step in pipeline.steps if step.type == "load" and _adds(step.config)]
+    told = f"; {', '.join(adding)} adds to what is there: empty the table first" if adding else ""
     if pipeline.mode == "streaming":
         goes_on = "" if is_refused else "; rows that are new are right by themselves, the old ones once it starts over"
         return Rerun(
             pipeline.name,
-            f"{why}{goes_on}",
+            f"{why}{goes_on}{told.replace('first', 'before it starts over')}",
             (f"pipeline-platform stop {arguments}", f"pipeline-platform reset-checkpoint {arguments}"),
         )
     commands: list[str] = []
@@ -93,10 +97,11 @@ def _rerun(pipeline: PipelineConfig, why: str, *, is_refused: bool = False) -> R
         span = " --from KEY --to KEY" if pipeline.partitions.type != "dynamic" else " --partition KEY"
         run = f"pipeline-platform run{span} {arguments}"
     commands.append(run)
-    adding = [
-        step.name
-        for step in pipeline.steps
-        if step.type == "load" and getattr(step.config, "mode", "append") not in ("overwrite", "merge", "deleteInsert")
-    ]
-    told = f"; {', '.join(adding)} adds to what is there: empty the table first" if adding else ""
     return Rerun(pipeline.name, f"{why}{told}", tuple(commands))
+
+
+def _adds(config: StepConfig) -> bool:
+    return (
+        getattr(config, "mode", "append") not in ("overwrite", "merge", "deleteInsert")
+        and getattr(config, "output_mode", "append") != "complete"
+    )

@@ -11,6 +11,7 @@ from pipeline_platform.frames.widening import holds
 from pipeline_platform.planning.changes import Change, Reader, Severity
 from pipeline_platform.planning.derivation import decides_on_rows
 from pipeline_platform.planning.described import Described
+from pipeline_platform.planning.misread import misread
 from pipeline_platform.planning.step_changes import KeyChange, StepChange, title
 from pipeline_platform.planning.versions import Pair
 from pipeline_platform.steps.load import Load
@@ -114,13 +115,20 @@ def _columns(sink: SinkPair, before: Described, now: Described) -> Iterator[Chan
         yield change(severity, "column removed", text, shown, readers)
     for name in added:
         yield change(Severity.DATA, "column added", f"column '{new[name][0]}' ({new[name][1]}) is new", new[name][0])
+    places = (pair.now.name, sink.now.index), (pair.before.name, sink.before.index)
     for name in (name for name in new if name in old):
         shown = new[name][0]
+        if old[name][0] != shown:
+            text = f"column '{old[name][0]}' is spelled '{shown}' now: who tells upper and lower case apart misses it"
+            yield change(Severity.DATA, "column spelled", text, shown)
         if old[name][1] != new[name][1]:
             yield change(*_retyped(sink, before, now, name))
+            how, where = _how(sink, before, now, shown)
+            old_text, new_text = _expressions(sink, before, now, shown)
+            if old_text is not None and new_text is not None and old_text != new_text:
+                yield change(Severity.DATA, "values", f"values of '{shown}' change{how}", shown, where=where or place)
             continue
-        here, there = (pair.now.name, sink.now.index), (pair.before.name, sink.before.index)
-        if not now.is_same(before, here, there, name):
+        if not now.is_same(before, *places, name):
             how, where = _how(sink, before, now, shown)
             yield change(Severity.DATA, "values", f"values of '{shown}' change{how}", shown, where=where or place)
         elif new[name][2] and not old[name][2]:
@@ -193,6 +201,15 @@ def _how(sink: SinkPair, before: Described, now: Described, column: str) -> tupl
     if (old and old[1]) == (new and new[1]):
         return _because(_effective(sink.steps, [sink.now.index, sink.before.index], pair)), where
     return f": {old[1] if old else 'as it was read'} → {new[1] if new else 'as it is read'}", where
+
+
+def _expressions(sink: SinkPair, before: Described, now: Described, column: str) -> list[str | None]:
+    """What computes a column, in both versions."""
+    found = [
+        before.expression(sink.pair.before, sink.before, column),
+        now.expression(sink.pair.now, sink.now, column),
+    ]
+    return [one[1] if one is not None else None for one in found]
 
 
 def _rows(sink: SinkPair, before: Described, now: Described) -> Iterator[Change]:
@@ -275,6 +292,11 @@ def load_changes(sink: SinkPair, change: StepChange, now: Described) -> Iterator
             for step in pipeline.steps
         )
         text = f"{sink_name(sink.before)} is not written any more, but stays; it is {sink.table} now"
+        if sink_name(sink.before) == sink.table:
+            methods = [step.config.method for step in (sink.before, sink.now)]
+            text = (
+                f"{sink.table} is written by {methods[1]} now, and was by {methods[0]}, of which the data stays there"
+            )
         if left and not still:
             text = f"{text}; the old one is read by {'; '.join(map(str, left))}"
             yield Change(
@@ -291,8 +313,16 @@ def load_changes(sink: SinkPair, change: StepChange, now: Described) -> Iterator
             yield told(Severity.DATA, "sink moved", text, "remove the old one when nobody reads it")
     for key in change.effective:
         name = key.key.partition(".")[0]
-        if not (has_moved and name in _PLACES):
-            yield told(*_load_key(key, name, sink))
+        if not (has_moved and name in (*_PLACES, "method")):
+            readers = misread(name, sink.now, sink.pair.now, now.version)
+            if readers:
+                text = f"the load of {sink.table}: {key}, but it is read otherwise by {'; '.join(map(str, readers))}"
+                todo = f"give their '{name}' the same value, and load the table again from the start"
+                yield Change(
+                    Severity.BREAKING, pair.now.name, "load format", text, place, sink.table, readers=readers, todo=todo
+                )
+            else:
+                yield told(*_load_key(key, name, sink))
 
 
 def _load_key(key: KeyChange, name: str, sink: SinkPair) -> tuple[Severity, str, str, str | None]:

@@ -231,15 +231,19 @@ def _at(written: Any, path: Sequence[str], otherwise: Any) -> Any:
 def _different(
     before: Mapping[str, Any], now: Mapping[str, Any], path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Where two configs differ, and both values."""
+    """Where two configs differ, and both values; below the keys themselves, the order counts, too."""
+    is_found = False
     for key in dict.fromkeys([*now, *before]):
         old, new = before.get(key), now.get(key)
-        if old == new:
+        if repr(old) == repr(new):
             continue
+        is_found = True
         if isinstance(old, dict) and isinstance(new, dict):
             yield from _different(cast("dict[str, Any]", old), cast("dict[str, Any]", new), (*path, key))
         else:
             yield (*path, key), old, new
+    if path and not is_found:
+        yield path, before, now
 
 
 def _neutral(before: Step, now: Step) -> Iterator[KeyChange]:

@@ -42,7 +42,11 @@ class Found:
         within_text: Rows that hold a value within a text.
         alike: Rows whose value is another one only in case, or in blanks around it.
         log: Entries of the table's log that may show values of the rows that were erased.
-        notes: What can't be looked into, or should be known.
+        notes: What should be known.
+        unsearched: Why there may be rows that were not found.
+        doubts: What else may have the key unless a person says by which column rows are found: fields within columns,
+            other spellings.
+        marked: Rows that no reader finds, since they are marked as deleted, and that are still in files.
     """
 
     rows: int = 0
@@ -55,11 +59,14 @@ class Found:
     alike: int = 0
     log: int = 0
     notes: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    marked: int = 0
 
     @property
     def remains(self) -> bool:
         """Whether anything is left beside what readers find."""
-        return bool(self.history or self.unknown or self.log)
+        return bool(self.history or self.unknown or self.log or self.marked)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,10 @@ class Extract(FrameOutput):
         """Whether the frame has the very columns of the frame that another pipeline loads into the dataset."""
         return False
 
+    def reads_by_place(self) -> bool:
+        """Whether the columns that the config declares are those of the source by their order, whatever their names."""
+        return False
+
     def settled(self, spark: SparkSession, credentials: Credentials | None, failure: str | None = None) -> Self:
         """The extract with what has to be the same for as long as it is read: itself, where there is no such thing.
 

@@ -95,6 +95,10 @@ class Transform(FrameInput, FrameOutput):
         """
         return False
 
+    def hands_on(self) -> bool:
+        """Whether a column that is derived of one column, and computed by no expression, has the values of it."""
+        return True
+
     def expressions(self) -> Mapping[str, str]:
         """What computes the columns that are no column of an input, in SQL, as people are shown it."""
         return {}

@@ -107,7 +107,8 @@ class Validate(FrameInput):
     """Delta table for quarantined rows; by default next to the first sink."""
 
     sensitive_columns: Names = []
-    """Columns whose values samples never show; those of columns with secret-looking names are never shown either."""
+    """Columns whose values samples never show, or fields in them, such as `customer.email`, which hide their column;
+    columns and fields with secret-looking names are never shown either."""
 
     @model_validator(mode="after")
     def _quarantines_rows_only(self) -> Self:
@@ -152,7 +153,9 @@ class Validate(FrameInput):
         Args:
             column: Its name.
         """
-        return looks_secret(column) or column.lower() in (name.lower() for name in self.sensitive_columns)
+        own = column.lower()
+        # A sample shows a column as a whole, or not at all.
+        return looks_secret(column) or any(f"{name.lower()}.".startswith(f"{own}.") for name in self.sensitive_columns)
 
     def schema_results(self, frame: DataFrame) -> Sequence[RuleResult]:
         """Results that the schema alone gives; costs no Spark job."""

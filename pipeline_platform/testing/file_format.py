@@ -38,6 +38,13 @@ def _moment(text: str) -> str:
 
 def _require_same_columns(rows: Sequence[Row], keys: tuple[str | int, ...]) -> None:
     for number, row in enumerate(rows):
+        if not row:
+            raise PydanticCustomError(
+                "columns",
+                "this expected row names no column: write the columns that are compared, or 'count' for the number of "
+                "rows",
+                {"keys": (*keys, number)},
+            )
         if row.keys() != rows[0].keys():
             raise PydanticCustomError(
                 "columns",

@@ -20,6 +20,7 @@ from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.causes import failure_of
 from pipeline_platform.frames.failure_text import failure_message
 from pipeline_platform.frames.session import arrow_table
+from pipeline_platform.redacted_values import holds_secret_name
 from pipeline_platform.testing.rows import arrow_schema_of
 from pipeline_platform.testing.stand_ins import StandIns, holds_secret, is_telling, single_values
 from pipeline_platform.testing.values import unreadable_types
@@ -96,6 +97,7 @@ def real_rows(
         planning_session(pipeline) as spark,
         closing(RunCredentials.from_environment("preview", pipeline.location)) as credentials,
         previewed(pipeline, [*steps, *extracts], spark, credentials, partition) as previews,
+        previews.values_hidden(),
     ):
         hidden = previews.sensitive_sources()
         read = [_read(pipeline, previews, step, limit, where.get(step.name), hidden[step.index]) for step in extracts]
@@ -181,7 +183,8 @@ def _without_sensitive(extracts: Sequence[ExtractedRows]) -> list[ExtractedRows]
         for one in extracts
         for column in one.columns.fields
     }
-    hidden = _hidden({(one.step.index, name) for one in extracts for name in one.hidden}, values)
+    marked = {(one.step.index, name) for one in extracts for name in one.hidden | _with_secret_names(one)}
+    hidden = _hidden(marked, values)
     found = [
         replace(one, hidden=frozenset(name for index, name in hidden if index == one.step.index)) for one in extracts
     ]
@@ -194,6 +197,11 @@ def _without_sensitive(extracts: Sequence[ExtractedRows]) -> list[ExtractedRows]
             f"a sensitive column has too many different values: {error}", hint="record fewer rows: --limit"
         ) from error
     return [_changed(one, stand_ins, is_hidden=False) for one in found]
+
+
+def _with_secret_names(extract: ExtractedRows) -> set[str]:
+    """The columns in whose rows there is a map with a key that looks like the name of a secret."""
+    return {name for row in extract.rows for name, value in row.items() if holds_secret_name(value)}
 
 
 def _hidden(marked: Set[tuple[int, str]], values: Mapping[tuple[int, str], Set[Any]]) -> Set[tuple[int, str]]:

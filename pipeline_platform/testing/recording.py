@@ -21,6 +21,7 @@ from pipeline_platform.testing.carrying_out import carry_out, looker_of
 from pipeline_platform.testing.comparison import difference
 from pipeline_platform.testing.reading import TESTS, PipelineTest, tests_in
 from pipeline_platform.testing.real_rows import RealRows, extracts_for, real_rows, writable_columns
+from pipeline_platform.testing.recorded_variables import recorded_variables
 from pipeline_platform.testing.seen import MOST_ROWS, Look, SeenStep
 from pipeline_platform.testing.stand_ins import holds_secret, single_values
 from pipeline_platform.testing.written_rows import in_order, written_row, written_schema
@@ -96,7 +97,9 @@ def record(
     notes = [
         f"stand-ins are in {', '.join(sorted(one.hidden))} of {one.step.name}" for one in real.extracts if one.hidden
     ]
-    draft, seen = _carried_out(_draft(place, name, pipeline, request, real, methods), steps, partition)
+    variables, changed = recorded_variables(pipeline, request.variables)
+    notes += changed
+    draft, seen = _carried_out(_draft(place, name, variables, request, real, methods), steps, partition)
     notes += [
         f"'{one}' only warns in this test, as it is about more rows than these"
         for one in draft.heading.get("warnOnly", ())
@@ -249,13 +252,13 @@ class _Draft:
 
 
 def _draft(
-    place: _TestFile, name: str, pipeline: PipelineConfig, request: Request, real: RealRows, methods: Methods
+    place: _TestFile, name: str, variables: Mapping[str, Any], request: Request, real: RealRows, methods: Methods
 ) -> _Draft:
     now = datetime.now(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
     heading: dict[str, Any] = {
         "name": name,
         "now": now if real.uses_clock else None,
-        "variables": {name: pipeline.values[name] for name in request.variables} or None,
+        "variables": variables or None,
         "partition": request.key,
     }
     given = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.redacted_values import redacted_value
 from pipeline_platform.redaction import MASK, looks_secret, redact
 from pipeline_platform.testing.carrying_out import TestResult
 from pipeline_platform.testing.comparison import Difference, same
@@ -41,7 +42,7 @@ def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]
     names = differs.columns
     for wanted, found in differs.changed:
         cells = [
-            (_cell(name, one), "") if same(one, other) else (f"{_cell(name, one)} → {_cell(name, other)}", "yellow")
+            (_cell(name, one), "") if same(one, other) else (_pair(_cell(name, one), _cell(name, other)), "yellow")
             for name, one, other in zip(names, wanted, found, strict=True)
         ]
         yield "~", "yellow", cells
@@ -50,10 +51,15 @@ def _lines(differs: Difference) -> Iterator[tuple[str, str, list[tuple[str, str]
             yield mark, style, [(_cell(name, value), style) for name, value in zip(names, row, strict=True)]
 
 
+def _pair(one: str, other: str) -> str:
+    # Blanks are not seen otherwise.
+    return f"{one!r} → {other!r}" if one.split() == other.split() else f"{one} → {other}"
+
+
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "NULL"
-    return MASK if looks_secret(name) else redact(str(value))
+    return MASK if looks_secret(name) else redact(str(redacted_value(value)))
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,18 @@ def _coverage(results: Sequence[TestResult]) -> Coverage:
     )
 
 
-def junit(results: Sequence[TestResult]) -> str:
+def junit(results: Sequence[TestResult], unread: Mapping[Path, str]) -> str:
     """The results as JUnit's XML, which CI servers read.
 
     Args:
         results: What came of the tests.
+        unread: Files whose tests could not be read, with what is wrong.
     """
     suites = ET.Element("testsuites")
+    for file, told in unread.items():
+        suite = ET.SubElement(suites, "testsuite", name=str(file), tests="1", failures="0", errors="1", time="0")
+        case = ET.SubElement(suite, "testcase", name="the file is read", classname=file.stem, file=str(file), time="0")
+        ET.SubElement(case, "error", message=told.splitlines()[0]).text = told
     by_file: dict[Path, list[TestResult]] = {}
     for result in results:
         by_file.setdefault(result.test.file, []).append(result)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from decimal import Context, Decimal
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 
-from pipeline_platform.redaction import redact
+from pipeline_platform.redaction import looks_secret, redact
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 _TRIES = 50
+_NAME = re.compile(r"[A-Za-z_. -]+")
 _EXACT = Context(prec=80)
 _FIRST_DAY = datetime(2000, 1, 1, tzinfo=UTC)
 _SHORTEST_TEXT = 4
@@ -80,8 +82,8 @@ class StandIns:
         if not isinstance(value, str):
             return value
         for real, made in self._given.items():
-            if isinstance(real, str) and len(real) >= _SHORTEST_PART and real in value:
-                value = value.replace(real, made)
+            if isinstance(real, str) and len(real) >= _SHORTEST_PART:
+                value = re.sub(re.escape(real), lambda _, made=made: made, value, flags=re.IGNORECASE)
         return value
 
 
@@ -135,9 +137,15 @@ def _mapped(value: Any, kind: DataType, change: Any) -> Any:
             return [_mapped(one, kind.elementType, change) for one in value]
         case T.MapType():
             pairs = cast("list[tuple[str, Any]]", value)
-            return [(change(key), _mapped(one, kind.valueType, change)) for key, one in pairs]
+            return [(_mapped_key(key, change), _mapped(one, kind.valueType, change)) for key, one in pairs]
         case _:
             return change(value)
+
+
+def _mapped_key(key: Any, change: Any) -> Any:
+    # The name of a secret is none, and expressions ask for it.
+    is_name = isinstance(key, str) and looks_secret(key) and _NAME.fullmatch(key) is not None
+    return key if is_name else change(key)
 
 
 def _key(value: Any) -> Any:

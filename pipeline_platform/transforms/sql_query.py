@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from pipeline_platform.config.placeholders import has_placeholder, with_stand_ins
+from pipeline_platform.config.query_text import SelectText, select_text
 from pipeline_platform.config.range_frames import RangeFrame
 from pipeline_platform.config.sql import parse_query
 from pipeline_platform.config.sql_limits import tables_read
@@ -100,27 +101,38 @@ class SqlQueryTransform(Transform):
         return query_lineage(self._parsed(), {name: columns[name] for name in self._names()}, output)
 
     def rows_alone(self) -> Self | None:
-        query = self._parsed()
-        if not isinstance(query, exp.Select) or has_placeholder(self.query) or not _selects_row_by_row(query):
+        query, written = self._parsed(), self._written()
+        if written is None or not isinstance(query, exp.Select) or not _selects_row_by_row(query):
+            return self
+        tables = [table.name.lower() for table in query.find_all(exp.Table)]
+        if len(set(tables)) < len(tables):
+            # Of a table that is read twice, the same column may be that of another row.
             return self
         # One row comes of an aggregate without groups.
         is_one = any(_aggregates(column) for column in query.expressions) and query.args.get("group") is None
-        if not is_one and isinstance(query.args["from_"].this, exp.Table) and not _chooses(query):
+        if not is_one and not _chooses(query):
             return None
-        kept = query.copy().select("count(*)" if is_one else "1", append=False, dialect="spark")
-        return self.model_copy(update={"query": kept.sql(dialect="spark")})
+        return self.model_copy(update={"query": f"{written.before} {'count(*)' if is_one else '1'} {written.after}"})
+
+    def hands_on(self) -> bool:
+        return self._parsed().find(exp.Pivot) is None
 
     def expressions(self) -> Mapping[str, str]:
         if has_placeholder(self.query):
             # What is parsed has other values in their places.
             return {}
-        query = self._parsed()
+        query, written = self._parsed(), self._written()
         columns = query.selects if isinstance(query, exp.Query) else []
+        # What can't be told apart is computed by the whole of it.
+        texts = written.columns if written is not None else [self.query] * len(columns)
         return {
-            column.alias_or_name: column.unalias().sql(dialect="spark")
-            for column in columns
+            column.alias_or_name: text
+            for column, text in zip(columns, texts, strict=True)
             if column.alias_or_name and not isinstance(column.unalias(), exp.Column)
         }
+
+    def _written(self) -> SelectText | None:
+        return None if has_placeholder(self.query) else select_text(self._parsed(), self.query)
 
     def _parsed(self) -> exp.Expr:
         # Before the variables are replaced, any value does to find the structure.
@@ -140,11 +152,20 @@ def _may_end_early(query: exp.Expr) -> bool:
 
 
 def _chooses(query: exp.Select) -> bool:
-    """Whether a query may have other rows than the table that it selects from."""
-    kept = ("expressions", "from_", "kind", "hint", "order", "operation_modifiers")
-    return any(value for key, value in query.args.items() if key not in kept) or bool(
-        query.args["from_"].this.args.get("joins")
+    """Whether a query may have other rows than the table that it selects from: whatever is not known may choose."""
+    table = query.args["from_"].this
+    if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
+        return True
+    named = table.args.get("alias")
+    return (
+        _has_others(query, ("expressions", "from_", "kind", "hint", "order", "operation_modifiers"))
+        or _has_others(table, ("this", "db", "catalog", "alias"))
+        or (named is not None and bool(named.args.get("columns")))
     )
+
+
+def _has_others(node: exp.Expr, known: tuple[str, ...]) -> bool:
+    return any(value for key, value in node.args.items() if key not in known)
 
 
 def _aggregates(column: exp.Expr) -> bool:
@@ -153,14 +174,14 @@ def _aggregates(column: exp.Expr) -> bool:
 
 def _selects_row_by_row(query: exp.Select) -> bool:
     """Whether what is selected decides on no row: neither makes or merges rows, nor is named where rows are chosen."""
-    if query.args.get("distinct") is not None or query.find(exp.UDTF, exp.Explode, exp.Inline) is not None:
+    if query.args.get("distinct") is not None or query.find(exp.UDTF, exp.Explode, exp.Inline, exp.Any) is not None:
         return False
-    clauses = [query.args.get(key) for key in ("where", "group", "having", "qualify", "order", "sort", "windows")]
-    named = {found.name.lower() for clause in clauses if clause is not None for found in clause.find_all(exp.Column)}
+    keys = ("where", "group", "having", "qualify", "order", "sort", "windows")
+    clauses = [one for one in query.iter_expressions() if one.arg_key in keys]
+    named = {found.name.lower() for clause in clauses for found in clause.find_all(exp.Column)}
     is_numbered = any(
         isinstance(found.parent, (exp.Group, exp.Ordered))
         for clause in clauses
-        if clause is not None
         for found in clause.find_all(exp.Literal)
     )
     made = {column.alias.lower() for column in query.expressions if column.alias}

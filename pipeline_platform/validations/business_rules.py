@@ -17,7 +17,8 @@ from pipeline_platform.frames.columns import find_column, own_columns
 from pipeline_platform.steps.validate import Rule, Validate
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
     from pipeline_platform.config.step_over_range import RangeStep
 
@@ -72,8 +73,20 @@ class ValidateBusinessRules(Validate):
     def rules(self, frame: DataFrame) -> Sequence[Rule]:
         from pyspark.sql import functions as F
 
-        own = own_columns(frame)
-        return [Rule(rule.name, ~F.expr(rule.rule).cast("boolean"), _columns(rule.rule, own)) for rule in self.rules_]
+        own, conditions = own_columns(frame), [F.expr(rule.rule) for rule in self.rules_]
+        kinds = [field.dataType for field in frame.select(*conditions).schema]
+        return [
+            Rule(rule.name, _broken(condition, kind), _columns(rule.rule, own))
+            for rule, condition, kind in zip(self.rules_, conditions, kinds, strict=True)
+        ]
+
+
+def _broken(condition: Column, kind: DataType) -> Column:
+    from pyspark.sql.types import StringType
+
+    is_kept = condition.cast("boolean")
+    # Of a text that is neither true nor false, Spark makes null with `spark.sql.ansi.enabled` off.
+    return ~is_kept | (condition.isNotNull() & is_kept.isNull()) if isinstance(kind, StringType) else ~is_kept
 
 
 def _columns(expression: str, own: Sequence[str]) -> tuple[str, ...]:

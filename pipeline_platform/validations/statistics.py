@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, cast
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline_platform.config.step_over_range import RangeStep
 
+_TOO_LARGE = Decimal("NaN")
 _FIRST = f"{HELPER_PREFIX}first_"
 # Of a rank: among a million rows the one found is at most a hundred away.
 _ACCURACY = 10_000
@@ -212,9 +213,7 @@ def _of_numbers(name: str, column: Column, kind: DataType, asked: Statistics) ->
         else:
             yield _Statistic(name, "mean", asked.mean, column, _as_text(F.avg), _number, False)
     if asked.sum is not None:
-        yield _Statistic(
-            name, "sum", asked.sum, exact, _as_text(F.sum), lambda text, rows: _number(text or "0", rows), False
-        )
+        yield _Statistic(name, "sum", asked.sum, exact, _sum_and_count, _sum, False)
     if asked.stddev is not None:
         yield _Statistic(name, "standard deviation", asked.stddev, column, _as_text(F.stddev_samp), _number, False)
     for fraction, bounds in (asked.quantiles or {}).items():
@@ -237,7 +236,7 @@ def _true_and_all(values: Column) -> Column:
 def _sum_and_count(values: Column) -> Column:
     from pyspark.sql import functions as F
 
-    return F.to_json(F.struct(F.sum(values).cast("string").alias("part"), F.count(values).alias("all")))
+    return F.to_json(F.struct(F.try_sum(values).cast("string").alias("part"), F.count(values).alias("all")))
 
 
 def _share_of_rows(count: Any, rows: int) -> Fraction | None:
@@ -249,9 +248,19 @@ def _share(text: Any, _: int) -> Fraction | None:
     return Fraction(found["part"], found["all"]) if found["all"] else None
 
 
-def _mean(text: Any, _: int) -> Fraction | None:
+def _sum(text: Any, rows: int) -> Measured | None:
     found = json.loads(text)
-    return Fraction(Decimal(found["part"])) / found["all"] if found["all"] else None
+    if not found["all"]:
+        return 0
+    # Null is the sum of values that no decimal of Spark's holds.
+    return _number(found["part"], rows) if "part" in found else _TOO_LARGE
+
+
+def _mean(text: Any, rows: int) -> Measured | None:
+    found, total = json.loads(text), _sum(text, rows)
+    if not found["all"]:
+        return None
+    return total if total is _TOO_LARGE else Fraction(cast("Decimal", total)) / found["all"]
 
 
 def _number(text: Any, _: int) -> Decimal | float | None:
@@ -264,4 +273,6 @@ def _number(text: Any, _: int) -> Decimal | float | None:
 def _shown(number: Measured) -> str:
     if isinstance(number, Fraction):
         return str(number.numerator) if number.denominator == 1 else f"{float(number):.6g}"
+    if number is _TOO_LARGE:
+        return "a sum too large for a decimal of 38 digits"
     return f"{number:f}" if isinstance(number, Decimal) else str(number)

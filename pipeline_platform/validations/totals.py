@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pipeline_platform.config.step_over_range import RangeStep
 
 
+_TOO_LARGE = Decimal("NaN")
+
+
 def _not_negative(bound: int | float | str) -> int | float | str:
     try:
         is_negative = not (isinstance(bound, str) and has_placeholder(bound)) and Decimal(str(bound)) < 0
@@ -110,14 +113,13 @@ class ValidateTotals(Validate):
         return [Measure(values, self._totals, self._judge, compared)]
 
     def _totals(self, values: Column) -> Column:
-        """The number of rows and the sums, as JSON."""
+        """The number of rows, and for each sum how many values it has and what it is, as JSON."""
         from pyspark.sql import functions as F
 
-        sums = (
-            F.sum(values.getField(f"n{place}")).cast("string").alias(f"n{place}")
-            for place in range(len(self.sums or {}))
-        )
-        return F.to_json(F.struct(F.count(values).alias("rows"), *sums))
+        places = range(len(self.sums or {}))
+        sums = (F.try_sum(values.getField(f"n{place}")).cast("string").alias(f"n{place}") for place in places)
+        counts = (F.count(values.getField(f"n{place}")).alias(f"c{place}") for place in places)
+        return F.to_json(F.struct(F.count(values).alias("rows"), *sums, *counts))
 
     def _judge(self, totals: Any, rows: int, compared: Row | None) -> Sequence[RuleResult]:
         assert compared is not None
@@ -125,19 +127,19 @@ class ValidateTotals(Validate):
         frame = self.referenced_data_frame
         results: list[RuleResult] = []
         for place, (name, theirs) in enumerate((self.sums or {}).items()):
-            here, there = (Decimal(found.get(f"n{place}") or "0") for found in (own, other))
+            here, there = (_sum(found, place) for found in (own, other))
             # Not as decimals, whose difference Python rounds to 28 digits.
             difference = Fraction(here) - Fraction(there) if here.is_finite() and there.is_finite() else None
             limit = Fraction(Decimal(str(self.max_difference)))
             apart = f", give or take {self.max_difference}" if limit else ""
-            expected = f"expected the sum of '{name}' to be {there:f}, that of '{theirs}' in '{frame}'{apart}"
+            expected = f"expected the sum of '{name}' to be {_shown(there)}, that of '{theirs}' in '{frame}'{apart}"
             is_shown = not (self.hides(name) or self.hides(theirs))
             results.append(
                 RuleResult(
                     f"sum of {name} = sum of {frame}.{theirs}",
                     int(difference is None or abs(difference) > limit),
                     rows,
-                    f"{expected}, found {here:f}" if is_shown else f"'{name}' and '{theirs}' have other sums",
+                    f"{expected}, found {_shown(here)}" if is_shown else f"'{name}' and '{theirs}' have other sums",
                     measure=f"{name}: difference of sums",
                     value=float(difference) if difference is not None and is_shown else None,
                 )
@@ -151,6 +153,17 @@ class ValidateTotals(Validate):
                 )
             )
         return results
+
+
+def _sum(totals: Mapping[str, Any], place: int) -> Decimal:
+    """A sum; there is none of values that no decimal of Spark's holds together."""
+    if f"n{place}" not in totals:
+        return _TOO_LARGE if totals[f"c{place}"] else Decimal(0)
+    return Decimal(totals[f"n{place}"])
+
+
+def _shown(total: Decimal) -> str:
+    return "too large for a decimal of 38 digits" if total is _TOO_LARGE else f"{total:f}"
 
 
 def _addends(

@@ -204,6 +204,38 @@ def test_a_sink_or_a_name_that_production_has_already_is_refused() -> None:
     assert "the pipeline would be called 'dev_orders' (another pipeline has that name)" in refused(ORDERS)[0]
 
 
+@pytest.mark.parametrize(
+    ("paths", "beside", "told"),
+    [
+        ({"lake/orders": "lake"}, "lake/other", "its sink would be lake, and production writes lake/o"),
+        ({"lake/orders": "out/orders"}, "out", "would be out/orders, and production writes out: it is within that"),
+        ({"lake": "dev_lake/sub"}, "dev_lake", "production writes dev_lake: it is within that"),
+        ({"lake/orders": "dev_lake"}, "dev_lake/sub", "production writes dev_lake/sub: it is around that"),
+        ({}, "dev_lake/orders/sub", "its sink would be dev_lake/orders, and production writes dev_lake/orders/sub"),
+        ({"lake": "link"}, "there/orders", "production writes there/orders: by a symbolic link, they are one"),
+        ({"lake": "z", "y": "z"}, "y/orders", "in production they are lake/orders and y/orders (say under 'paths'"),
+        ({"lake": "z", "y": "z/orders"}, "y/a", "that of 'others' would be z/orders/a; in production they are"),
+    ],
+)
+def test_a_sink_is_refused_that_shares_files_with_production_or_with_what_production_has_apart(
+    paths: dict[str, str], beside: str, told: str
+) -> None:
+    Path("there").mkdir()
+    Path("link").symlink_to("there")
+    say(paths=paths)
+    write(pipeline(extract(), load(path=beside), name="others"))
+    [problem] = refused(ORDERS)
+    assert told in problem
+
+
+def test_sinks_may_lie_beside_those_of_production_and_share_a_table_that_they_share_there() -> None:
+    say(paths={"lake": "lake/dev"})
+    write(pipeline(extract(), load(path="lake/orders", mode="append"), name="others"))
+    write(pipeline(extract(), load(path="lake/orders_of_today"), name="today"))
+    config: Any = read(pipeline(extract(), load(path="lake/orders", mode="append"), name="orders")).steps[-1].config
+    assert config.path == "lake/dev/orders"
+
+
 def test_what_a_pipeline_of_the_project_writes_is_read_from_the_environment_and_else_from_production() -> None:
     say(shared=["lake/customers", "shared_topic"])
     write(ORDERS)

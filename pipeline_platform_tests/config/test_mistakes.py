@@ -138,6 +138,10 @@ def test_all_mistakes_of_one_step_are_reported():
         ),
         (pipeline(extract(), load(path="out", trigger="5 sex")), "unknown trigger '5 sex'"),
         (pipeline(extract(), load(path="a\0b")), "must not hold a NUL character"),
+        (
+            pipeline(extract(), load(path="~/lake")),
+            "only a shell knows what '~' is: write the folder out, or '${env:HOME}/l",
+        ),
         (pipeline(extract(), transform("filterRows", condition=" ")), "the SQL is empty"),
         (pipeline(extract(), transform("filterRows", condition="a; DROP TABLE b")), "expected one statement, not 2"),
         (pipeline(extract(), transform("filterRows", condition="a, b")), "expected one expression"),

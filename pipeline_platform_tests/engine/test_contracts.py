@@ -154,7 +154,11 @@ def test_a_load_writes_rows_that_keep_the_contract_in_one_pass_and_no_others(
     [
         ("unique: true", "MAP<STRING, INT>", "9:28: 'it: unique' can't be checked: Spark does not tell two values"),
         ("logicalType: array, logicalTypeOptions: {uniqueItems: true}", "ARRAY<MAP<STRING, INT>>", "9:74: 'it: uniq"),
-        ("logicalType: string, logicalTypeOptions: {pattern: '(?P<x>a)'}", "STRING", "no regular expression of Java"),
+        (
+            "logicalType: string, logicalTypeOptions: {pattern: '(?<x>)(?<x>)'}",
+            "STRING",
+            "no regular expression of Java",
+        ),
         ("enum: [{value: NO}]", "STRING", "9:26: 'it: enum' can't be checked: expected a string, not a boolean"),
     ],
 )

@@ -118,3 +118,21 @@ def test_each_extract_hands_on_a_part_and_what_is_there_is_merged_with_nothing_e
     assert [step["rows"] for step in json.loads(told.stdout)["steps"] if step["type"] != "validate"] == [7, 7]
     shown = json.loads(command("show", "pipelines/report.json", "--step", "all", "--env", "dev", "--json").stdout)
     assert len(shown["rows"]) == 7
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["erase", "--key", "id=1"],
+        ["tables"],
+        ["maintain", "--dry-run"],
+        ["quarantine", "list"],
+        ["quarantine", "show", "pipelines/orders.json", "--step", "validate_ranges"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_whoever_looks_into_an_environment_alone_is_told_so(project: Path, arguments: list[str]) -> None:
+    say()
+    told = CliRunner().invoke(app, [*arguments, "--env", "dev"])
+    assert told.stderr.splitlines()[0] == "environment dev: writes with the prefix dev_"
+    assert "environment" not in CliRunner().invoke(app, arguments).stderr

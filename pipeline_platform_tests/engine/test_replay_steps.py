@@ -79,8 +79,8 @@ BIG = transform("filterRows", input="orders", condition="amount > 9", registerAs
     [
         ([POSITIVE, TOTAL, APPEND], "depends on the other rows of 'orders'"),
         ([POSITIVE, UNION, APPEND], "also passes on rows of its other inputs"),
-        ([NUMBER, POSITIVE, BIG, APPEND], "'validateRowCount' is about how many rows there are"),
-        ([POSITIVE, NUMBER, APPEND], "'validateRowCount' is about how many rows there are"),
+        ([NUMBER, POSITIVE, BIG, APPEND], "'validateRowCount' is about all rows together"),
+        ([POSITIVE, NUMBER, APPEND], "'validateRowCount' is about all rows together"),
         ([KEPT_PLACES, POSITIVE, JOIN, APPEND], "with 'places', whose own bad rows would be put into quarantine again"),
         ([BIG, POSITIVE, joined("orders", "big", kind="left"), APPEND], "with others of them, by way of 'big'"),
         ([POSITIVE, load("toDeltaLake", input="orders", path="out", mode="overwrite")], "the load replaces all rows"),

@@ -133,6 +133,12 @@ def test_nested_values_other_types_and_secrets(spark: SparkSession) -> None:
     assert {example.before["password"], example.before["email"]} == {"***"}
     other = same.withColumns({"m": _sql("map('b', 3)"), "v": _sql("parse_json('{\"a\": 2}')")})
     assert table_difference(same, other, ["id"], ["m", "V"]).changes == {"m": 1, "v": 1}
+    nested = "map('password', '{0}', 'a', 'b') AS m, struct('{0}' AS token) AS t, struct('{0}' AS email) AS s"
+    hiding = [spark.sql(f"SELECT 1 AS id, {nested.format(secret)}") for secret in ("hunter2", "hunter3")]
+    hidden = table_difference(hiding[0], hiding[1], ["id"], hidden=["s.email"])
+    assert hidden.changes == {"m": 1, "t": 1, "s": 1}
+    assert "hunter" not in str(hidden.examples)
+    assert "'b'" in str(hidden.examples)
     with pytest.raises(PipelineConfigurationException, match="'id' is int in one table and string in the other"):
         table_difference(before, same.withColumn("id", _sql("'1'")), ["id"])
 
@@ -177,3 +183,12 @@ def test_the_command_tells_the_difference_and_ends_with_3(
     assert (same.exit_code, json.loads(same.stdout)["is_same"]) == (0, True)
     failed = run(app, ["diff", "t", "nowhere"])
     assert (failed.exit_code, failed.stderr.splitlines()[0]) == (1, "there is no Delta table at nowhere")
+    tables = [tmp_path / name for name in ("cents", "doubles")]
+    for path, value in zip(
+        tables, ("1.5D AS x, 'a ' AS text", "CAST(1.5 AS DECIMAL(9, 2)) AS x, 'a' AS text"), strict=True
+    ):
+        spark.sql(f"SELECT 1 AS id, {value}").write.parquet(str(path))
+    loose = run(app, ["diff", "cents", "doubles", "--format", "parquet", "--key", "id"])
+    assert loose.exit_code == 3
+    assert "0 the same in what was compared, 1 changed" in loose.stdout
+    assert '"a " → "a"' in loose.stdout

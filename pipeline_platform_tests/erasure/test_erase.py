@@ -215,6 +215,8 @@ def test_nothing_of_the_person_is_left_and_everything_of_others_is(project: Path
     deleted = {place["place"]: place["rows_deleted"] for place in told["places"].values()}
     assert deleted["history.load"] == 2, "one in the table, one in what is remembered of changes"
     assert deleted["renamed.load"] == 1
+    said = {place["place"]: place["told"] for place in told["places"].values()}
+    assert said["history.load"] == [], "what was so before, and is not any more"
     assert not any(place["left"] for place in told["places"].values())
     assert loads
     for table, load in loads:

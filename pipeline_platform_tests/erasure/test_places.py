@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 from typer.testing import CliRunner
 
 from pipeline_platform.cli import app
@@ -46,6 +49,47 @@ def test_a_place_for_each_partition_is_not_taken_for_one_that_is_empty(tmp_path:
     assert told == {
         "p.table": ["impossible", "each partition has a place of its own, and 'erase' does not know which there are"]
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (7, None),
+        ("7", None),
+        (7.5, None),
+        (True, "rows can't be found by 'id', whose type is BOOLEAN"),
+        (["4711"], "rows can't be found by 'id', whose type is ARRAY"),
+        (dt.date(2026, 1, 1), "the key's value is no DATE, the type of 'id', and can't be looked for there"),
+    ],
+)
+def test_a_column_that_the_key_can_not_be_looked_for_in_is_to_be_decided(tmp_path: Path, value: Any, told: str | None):
+    write_deltalake(tmp_path / "lake", pa.table({"id": [value]}))
+    load = {"name": "table", "method": "toDeltaLake", "config": {"path": str(tmp_path / "lake")}}
+    assert _told(tmp_path, [load]) == (
+        (1, {"p.table": ["undecided", told]}) if told is not None else (0, {"p.table": ["found"]})
+    )
+    command = ["erase", str(tmp_path / "pipelines"), "--key", "id=4711", "--proof", str(tmp_path / "erasures")]
+    refused = CliRunner().invoke(app, [*command, "--yes"])
+    assert refused.exit_code == (1 if told is not None else 0)
+    assert (told or "") in refused.stderr
+    left_out = CliRunner().invoke(app, [*command, "--yes", "--column", "p.table=-"])
+    assert left_out.exit_code == 0
+
+
+def test_who_names_the_column_has_decided_on_fields_of_the_same_name(tmp_path: Path):
+    write_deltalake(tmp_path / "lake", pa.table({"id": [7], "payload": [{"id": 4711}]}))
+    load = {"name": "table", "method": "toDeltaLake", "config": {"path": str(tmp_path / "lake")}}
+    field = "'id' within the column 'payload' is not looked into"
+    assert _told(tmp_path, [load]) == (1, {"p.table": ["undecided", field]})
+    command = ["erase", str(tmp_path / "pipelines"), "--key", "id=4711", "--column", "p.table=id"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+
+
+def test_with_a_pipeline_that_is_wrong_nothing_was_looked_into(tmp_path: Path):
+    (tmp_path / "p.json").write_text("{}")
+    done = CliRunner().invoke(app, ["erase", str(tmp_path), "--key", "id=4711"])
+    assert done.exit_code == 1
+    assert "nothing was looked into" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,19 @@ def test_a_value_is_what_the_column_has_or_none_of_it() -> None:
         values_in(T.StringType(), "text", False)
 
 
+def test_a_time_is_given_to_spark_in_the_one_spelling_that_it_always_reads() -> None:
+    at, there = T.TimestampType(), T.TimestampNTZType()
+    assert (
+        values_in(T.DateType(), "date", "20240102") == values_in(T.DateType(), "date", "2024-W01-2") == ["2024-01-02"]
+    )
+    assert values_in(at, "timestamp", "20240101T000000") == ["2024-01-01 00:00:00"]
+    # Spark has no zone that is so far from UTC.
+    assert values_in(at, "timestamp", "2024-01-01T00:00:00+23:30") == ["2023-12-31 00:30:00+00:00"]
+    assert values_in(there, "timestamp", "2024-01-01T00:00:00+01:00") == ["2024-01-01 00:00:00"]
+    with pytest.raises(WrongValue, match="after the year 9999 in UTC"):
+        values_in(at, "timestamp", "9999-12-31T23:00:00-05:00")
+
+
 def test_no_two_maps_are_told_apart() -> None:
     inner = T.MapType(T.StringType(), T.StringType())
     assert not is_comparable(T.ArrayType(T.StructType([T.StructField("x", inner)])))

@@ -137,6 +137,30 @@ PROJECT: Files = {
         step("transform", "enrichData", "less", columns={"w": "x - y"}),
         load("moved", overwriteSchema=True),
     ),
+    "bare.json": pipeline(
+        "bare",
+        step(
+            "extract",
+            "fromFiles",
+            "raw",
+            path="in/bare.csv",
+            format="csv",
+            header=False,
+            schema="id INT, country STRING, city STRING",
+        ),
+        step("transform", "enrichData", "more", columns={"id": "id * 2", "y": "id + 1"}),
+        load("bare", overwriteSchema=True),
+    ),
+    "out.json": pipeline(
+        "out",
+        step("extract", "fromFiles", "raw", path="in/o.csv", format="csv", schema="id INT, country STRING"),
+        step("load", "toFiles", "out", path="lake/out", format="json", mode="overwrite"),
+    ),
+    "back.json": pipeline(
+        "back",
+        step("extract", "fromFiles", "out_read", path="lake/out", format="json", schema="id INT, country STRING"),
+        load("back"),
+    ),
     "unknown.json": pipeline(
         "unknown",
         step("extract", "fromFiles", "nowhere", path="nowhere", format="parquet"),
@@ -174,9 +198,9 @@ PROJECT: Files = {
 Edit = Callable[[Files], object]
 
 
-def changed(edit: Edit) -> Files:
-    """The project with a change."""
-    files = copy.deepcopy(PROJECT)
+def changed(edit: Edit, before: Files = PROJECT) -> Files:
+    """The project, or another one, with a change."""
+    files = copy.deepcopy(before)
     edit(files)
     return files
 

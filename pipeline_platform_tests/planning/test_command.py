@@ -12,6 +12,8 @@ from pyspark.sql import SparkSession
 from typer.testing import CliRunner, Result
 
 from pipeline_platform.cli import app
+from pipeline_platform.planning.changes import ChangePlan, Severity
+from pipeline_platform.planning.report import told_verdict
 from pipeline_platform_tests.planning.project import PROJECT, write
 
 SQL = "SELECT country, sum(gross) AS revenue, count(*) AS orders FROM orders WHERE amount > 0 GROUP BY country"
@@ -140,6 +142,12 @@ def test_what_there_is_not_is_told(repository: Path, tmp_path_factory: pytest.Te
     assert "--against FOLDER" in outside.output
     other = write(tmp_path_factory.mktemp("other"), {"big.json": {**PROJECT["big.json"], "description": "x"}})
     assert command(str(empty), "--against", str(other)).exit_code == 0
+
+
+def test_what_is_not_known_is_never_told_to_be_safe() -> None:
+    plan = ChangePlan("main", unknown={"orders": "it can't be planned"})
+    assert (plan.verdict, plan.as_json()["verdict"]) == (Severity.DATA, "not known")
+    assert told_verdict(plan) == "not known: 0 breaking, 0 changes data, 0 safe, 1 not known, compared with main"
 
 
 def test_a_first_commit_has_only_new_pipelines(repository: Path) -> None:

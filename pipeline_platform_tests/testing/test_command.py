@@ -44,6 +44,14 @@ def test_the_results_are_told_and_written_for_a_ci_server(tmp_path: Path) -> Non
     (suite,) = ET.parse(tmp_path / "results.xml").getroot()
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("2", "1", "0")
     assert command(str(tmp_path), "--name", "LOADED").exit_code == 0
+    write_tests(tmp_path, RIGHT, pipeline={**PLAIN, "name": "broken", "mode": "btach"})
+    beside = command(str(tmp_path), "--name", "loaded", "--junit", str(tmp_path / "results.xml"))
+    assert beside.exit_code == 1
+    assert "did you mean 'batch'?" in beside.output
+    told = " ".join(beside.output.split())
+    assert "1 of 1 tests passed in" in told
+    assert "those of files with errors, which are told above, were not run" in told
+    assert [one.get("errors") for one in ET.parse(tmp_path / "results.xml").getroot()] == ["1", "0"]
 
 
 @pytest.mark.usefixtures("spark")

@@ -44,6 +44,7 @@ def test_a_test_has_its_pipeline_with_its_own_variables(tmp_path: Path) -> None:
         ({"expect": {"is_paid": []}}, "'is_paid' puts no rows into quarantine", '"is_paid"'),
         ({"expect": {"totals": 2}}, "'totals' is a load, which no row violates", '"totals"'),
         ({"expect": {"totals": {}}}, "says nothing", "{}"),
+        ({"expect": {"totals": [{}]}}, "this expected row names no column", "{}"),
         ({"expect": {}}, "expects nothing", None),
         ({"variables": {"most": 1}}, "the pipeline has no variable 'most'", '"most"'),
         ({"variables": {"least": "much"}}, "expected a number", '"much"'),

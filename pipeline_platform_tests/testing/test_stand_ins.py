@@ -67,3 +67,4 @@ def test_a_text_in_another_column_has_no_part_that_is_hidden() -> None:
     stand_ins = StandIns(frozenset({"ann@example.com"}))
     made = stand_ins.hide("ann@example.com", T.StringType())
     assert stand_ins.elsewhere("mail ann@example.com", T.StringType()) == f"mail {made}"
+    assert stand_ins.elsewhere("mail ANN@Example.com\\1", T.StringType()) == f"mail {made}\\1"

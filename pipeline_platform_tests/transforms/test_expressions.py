@@ -21,7 +21,16 @@ from pipeline_platform_tests.config.reading import extract, load, pipeline, read
         (
             "sqlQuery",
             {"query": "SELECT a.x, a.y AS z, sum(a.y) AS total FROM a GROUP BY 1, 2"},
-            {"total": "SUM(a.y)"},
+            {"total": "sum(a.y)"},
+        ),
+        (
+            "sqlQuery",
+            {
+                "query": "WITH b AS (SELECT x, y FROM a)\nSELECT /*+ COALESCE(2) */ x, -- of b\n"
+                " percentile_disc(0.5) WITHIN GROUP (ORDER BY y DESC) middle, map(1, 2)[1] AS `of map` FROM b "
+                "GROUP BY x"
+            },
+            {"middle": "percentile_disc(0.5) WITHIN GROUP (ORDER BY y DESC)", "of map": "map(1, 2)[1]"},
         ),
         ("sqlQuery", {"query": "SELECT x * ${env:FACTOR} AS y FROM a"}, {}),
         ("filterRows", {"condition": "x > 1"}, {}),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline_platform.exceptions import PipelineException
+from pipeline_platform.frames.settings import spark_settings
 from pipeline_platform_tests.duckdb_rows import Table, duckdb_rows
 from pipeline_platform_tests.validations.blocks import Outcome, outcome, planned, validation
 
@@ -90,6 +91,14 @@ def test_a_decimal_is_not_rounded_to_be_compared(spark: Any):
     [
         ("day", 20240101, "the bound 20240101 is a number, but 'day' is date"),
         ("day", "January", "'January' is not a date, but 'day' is one"),
+        ("day", "20240101", "but 'day' is one\n  next: write it as in '2024-01-31'"),
+        ("day", "2024-W01-1", "'2024-W01-1' is not a date"),
+        (
+            "moment",
+            "20240101T000000",
+            "is not a timestamp, but 'moment' is one\n  next: write it as in '2024-01-31 18:30:00'",
+        ),
+        ("id", "NaN", "'NaN' is not a number"),
         ("moment", "noon", "'noon' is not a timestamp"),
         (
             "shown",
@@ -106,6 +115,30 @@ def test_a_bound_that_does_not_go_with_its_column_is_found_before_anything_runs(
     frame = SALES.frame(spark).selectExpr("*", "CAST(moment AS TIMESTAMP_NTZ) AS shown")
     with pytest.raises(PipelineException, match=message):
         planned(frame, validation("validateRanges", ranges={column: {"min": bound}}))
+
+
+def test_no_rule_is_kept_by_what_spark_makes_null_without_ansi(spark: Any):
+    nines = "9" * 38
+    frame = spark.sql(
+        f"SELECT {nines} AS d, DATE '2023-12-31' AS day, TIMESTAMP '2024-01-01 00:00:00' AS at, 'maybe' AS told "
+        f"UNION ALL SELECT {nines}, DATE '2024-06-01', TIMESTAMP '2024-01-02 00:00:00', 'true'"
+    )
+    other = spark.sql("SELECT 0BD AS z UNION ALL SELECT 0BD")
+    both = {"sum": {"min": 0}, "mean": {"min": 0}}
+    checks = [
+        validation("validateRanges", ranges={"d": {"max": 0.5}}, onFailure="warn"),
+        validation("validateValues", values={"day": {"forbidden": ["20240601"]}}, onFailure="warn"),
+        validation("validateValues", values={"at": ["2024-01-02T23:30:00+23:30"]}, onFailure="warn"),
+        validation("validateBusinessRules", rules=["told"], onFailure="warn"),
+        validation("validateStatistics", columns={"d": both}, onFailure="warn"),
+        validation("validateTotals", referencedDataFrame="z", sums={"d": "z"}, onFailure="warn"),
+    ]
+    with spark_settings(spark, {"spark.sql.ansi.enabled": "false"}):
+        found = outcome(frame, *checks, named={"z": other})
+    rules = [rule for results in found.result.rules.values() for rule in results]
+    assert [rule.violations for rule in rules] == [2, 1, 1, 1, 1, 1, 1]
+    assert "found a sum too large for a decimal of 38 digits" in (rules[4].detail or "")
+    assert "to be 0, that of 'z' in 'z', found too large for a decimal of 38 digits" in (rules[6].detail or "")
 
 
 UNIQUE = [

@@ -133,6 +133,33 @@ def test_escapes_that_only_java_has_hide_no_mistake_and_are_none(pattern: str, i
     assert (pattern_error(pattern) is not None) is is_wrong
 
 
+# Each as Pattern.compile of Java 17 told.
+ONLY_JAVA_REFUSES = [
+    *["(?P<n>a)", "a{,3}", "x{99999999999}", r"\d{2,1}", "a|*", "(?:+a)", "a**", "a*?+", "a{2}+*", "a{1", "a{1, 2}"],
+    *[r"\y", r"a\E", "(?#c)", "(?'n'a)", "a{2147483648}", "{"],
+]
+JAVA_TAKES = [
+    *["^*", "a{2}{3}", "a}", "{2}", "[{*+?(]", "[a[*]]*+", "(?i-s:a)+?", "(?<n>a){2,}", "[]a]", "[^]a]", "(?x)a #{,}"],
+    *[
+        r"\N{DIGIT ONE}",
+        r"\p{L}*",
+        r"\pL+",
+        r"\c*+",
+        r"\{,3}",
+        r"\Q{,3}\E",
+        r"\\{2}",
+        r"a\|*",
+        "(?<=a)b*?",
+        "a{2147483647}",
+    ],
+]
+
+
+def test_what_java_refuses_is_found_without_it_and_what_it_takes_is_never_refused():
+    assert [pattern for pattern in ONLY_JAVA_REFUSES if pattern_error(pattern) is None] == []
+    assert [pattern for pattern in JAVA_TAKES if pattern_error(pattern) is not None] == []
+
+
 @pytest.mark.parametrize(
     ("method", "config"),
     [

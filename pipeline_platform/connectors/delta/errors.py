@@ -29,6 +29,13 @@ _CONFLICT_CLASSES = (
     "_internal.CommitFailedError",
     *(f"delta.exceptions.base.{name}" for name in _CONFLICTS),
 )
+CONFLICT = Rule(
+    "another writer changed the same table at the same time; run again",
+    transient=True,
+    states=_CONFLICT_STATES,
+    classes=_CONFLICT_CLASSES,
+)
+"""A commit that came second."""
 
 RULES = (
     raised(
@@ -93,12 +100,7 @@ RULES = (
         classes=_CONFLICT_CLASSES,
         says=r"^(\[[\w.]+\] )?Transaction conflict detected\. a concurrent OPTIMIZE ",
     ),
-    Rule(
-        "another writer changed the same table at the same time; run again",
-        transient=True,
-        states=_CONFLICT_STATES,
-        classes=_CONFLICT_CLASSES,
-    ),
+    CONFLICT,
     # delta-rs has words only.
     Rule(
         "check the access key and its rights to the bucket",

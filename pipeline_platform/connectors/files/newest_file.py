@@ -122,6 +122,7 @@ def note_newest(folder: UPath, files: Iterable[str], written: WrittenColumns | N
     newest = next(iter(files), None)
     place = folder / LEDGER / _NOTE
     if newest is None:
+        _name_another(folder)
         return
     if written is None:
         place.unlink(missing_ok=True)
@@ -129,6 +130,30 @@ def note_newest(folder: UPath, files: Iterable[str], written: WrittenColumns | N
     place.parent.mkdir(parents=True, exist_ok=True)
     # One that is cut off is none, and the folder is listed.
     place.write_text(_Note(file=newest, written=written).model_dump_json())
+
+
+def noted_file_gone(folder: UPath) -> str | None:
+    """The file that is noted as the newest and is there no more; None if there is none.
+
+    Args:
+        folder: The folder of the data.
+    """
+    note = _note(folder)
+    return note.file if note is not None and not (folder / note.file).is_file() else None
+
+
+def _name_another(folder: UPath) -> None:
+    """Name another file in the note, if the one that it names is gone: the name may have a value of a person."""
+    if noted_file_gone(folder) is None:
+        return
+    note, place = _note(folder), folder / LEDGER / _NOTE
+    base = folder.path.rstrip("/") + "/"
+    found = {path.removeprefix(base): detail for path, detail in files_below(folder).items()}
+    newest = max(filter(_is_data, found), key=lambda name: (changed_at(found[name]), name), default=None)
+    if note is None or newest is None:
+        place.unlink(missing_ok=True)
+    else:
+        place.write_text(_Note(file=newest, written=note.written).model_dump_json())
 
 
 def newest_file(folder: UPath, file_format: str) -> NewestFile | None:

@@ -234,6 +234,9 @@ class ReadsFiles(ReadsNewFiles, Watched, MalformedRecords, S3Options):
     def reads_as_written(self) -> bool:
         return self.format in ("parquet", "orc")
 
+    def reads_by_place(self) -> bool:
+        return self.format == "csv" and not self.header
+
     def uri(self) -> str:
         """The path as Spark is to read it."""
         return spark_path(self.path)

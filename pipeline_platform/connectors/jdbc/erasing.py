@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
+from pipeline_platform.connectors.files.erasing.key_values import day, float_of, moment, none_of_type, number
 from pipeline_platform.connectors.jdbc.database import Database, DatabaseConnection
 from pipeline_platform.connectors.jdbc.target_table import TableName
 from pipeline_platform.steps.erasing import Erased, Found, Order, Wanted
 
+_UNSEARCHED = frozenset(
+    {"boolean", "array", "json", "jsonb", "xml", "bit", "bit varying", "bytea", "binary", "varbinary", "blob"}
+    | {"tinyblob", "mediumblob", "longblob"}
+)
 _STAGING = "pipeline_platform_staging_"
 _INTEGERS = frozenset({"smallint", "integer", "bigint", "tinyint", "mediumint", "int"})
 _TEXTS = frozenset({"text", "character varying", "character", "varchar", "char", "tinytext", "mediumtext", "longtext"})
@@ -42,7 +47,8 @@ class DatabaseErasure:
         """As `Erasable.found`."""
         with self.database.session() as session:
             place = self._place(session)
-            condition, values = self._condition(wanted, self._types(session, place))
+            types = self._types(session, place)
+            condition, values = self._condition(wanted, types)
             rows = 0
             if condition is not None:
                 [[rows]] = session.rows(f"SELECT count(*) FROM {self._sql(place)} WHERE {condition}", *values)
@@ -50,7 +56,7 @@ class DatabaseErasure:
             notes = ["backups, replicas and the write-ahead log are the server's own"]
             if staging:
                 notes.append(f"staging tables of loads that run or were killed: {', '.join(sorted(staging))}")
-            return Found(rows=int(rows), notes=tuple(notes))
+            return Found(rows=int(rows), notes=tuple(notes), unsearched=_unsearched(wanted, types))
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
         """As `Erasable.erase`."""
@@ -86,26 +92,48 @@ class DatabaseErasure:
         conditions: list[str] = []
         parameters: list[object] = []
         for name, texts in wanted.columns.items():
-            if name not in types:
+            if name not in types or types[name] in _UNSEARCHED:
                 continue
             column, kind = self.database.quoted(name), types[name]
             for text in sorted(texts):
-                if kind in _INTEGERS:
-                    if re.fullmatch(r"-?\d{1,19}", text, re.ASCII):
-                        conditions.append(f"{column} = %s")
-                        parameters.append(int(text))
-                elif kind == "uuid":
-                    if (uuid := _uuid(text)) is not None:
-                        conditions.append(f"{column} = %s")
-                        parameters.append(uuid)
-                elif kind in _TEXTS:
+                if kind in _TEXTS:
                     # The first lets an index find it.
                     conditions.append(f"({column} = %s AND {self.database.exact_text(column)} = %s)")
                     parameters += [text, text]
-                else:
+                elif not _is_typed(kind):
                     conditions.append(f"{self.database.exact_text(column)} = %s")
                     parameters.append(text)
+                elif (value := _value(kind, text)) is not None:
+                    conditions.append(f"{column} = %s")
+                    parameters.append(value)
         return (" OR ".join(conditions) or None), parameters
+
+
+def _unsearched(wanted: Wanted, types: Mapping[str, str]) -> tuple[str, ...]:
+    """Why there may be rows that are not found."""
+    told: list[str] = []
+    for name, texts in wanted.columns.items():
+        kind = types.get(name, "")
+        if kind in _UNSEARCHED:
+            told.append(f"rows can't be found by '{name}', whose type is {kind}")
+        elif _is_typed(kind):
+            count = sum(_value(kind, text) is None for text in texts)
+            if (reason := none_of_type(name, kind, count, len(texts))) is not None:
+                told.append(reason)
+    return tuple(told)
+
+
+def _is_typed(kind: str) -> bool:
+    return kind in _INTEGERS or kind in _OTHERS
+
+
+def _value(kind: str, text: str) -> object:
+    """What a text is in a column; None if it can't be a value of its type."""
+    if kind in _INTEGERS:
+        found = number(text)
+        is_one = found is not None and found == found.to_integral_value() and abs(found) < 2**64
+        return int(found) if found is not None and is_one else None
+    return _OTHERS[kind](text)
 
 
 def _uuid(text: str) -> UUID | None:
@@ -113,3 +141,28 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def _float(text: str) -> float | None:
+    return float_of(text, 32)
+
+
+def _without_zone(text: str) -> datetime | None:
+    found = moment(text)
+    return found.replace(tzinfo=None) if found is not None else None
+
+
+_OTHERS: Mapping[str, Callable[[str], object]] = {
+    "uuid": _uuid,
+    "numeric": number,
+    "decimal": number,
+    "double precision": float_of,
+    "double": float_of,
+    "real": _float,
+    "float": _float,
+    "date": day,
+    "timestamp with time zone": moment,
+    "timestamp without time zone": _without_zone,
+    "timestamp": _without_zone,
+    "datetime": _without_zone,
+}

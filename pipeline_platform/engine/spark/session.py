@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _beside = threading.Lock()
 _SUBMITTED = "PYSPARK_GATEWAY_PORT"
 """Set by `spark-submit`: where its JVM listens to the Python that it has started."""
+_LOGGERS = ("SQLQueryContextLogger", "DataFrameQueryContextLogger")
 _WAREHOUSE = "spark.sql.warehouse.dir"
 
 
@@ -80,8 +81,8 @@ def spark_session(
     """
     from pyspark.logger import PySparkLogger
 
-    # It prints as JSON, stack and all, what pyspark raises as well; of a session on a server, too.
-    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+    # They print as JSON, stack and all, what pyspark raises as well; of a session on a server, too.
+    for name in _LOGGERS:
         PySparkLogger.getLogger(name).setLevel(logging.CRITICAL)
     forget_dead_jvm()
     wanted = dict(conf or {})

@@ -13,6 +13,7 @@ from pipeline_platform.config.step import Step
 from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.execution import Listener, execute
+from pipeline_platform.engine.failed_values import values_hidden
 from pipeline_platform.engine.failures import MAINTENANCE_ATTEMPTS, error_context, lost_to_maintenance
 from pipeline_platform.engine.plan import plan
 from pipeline_platform.engine.scope import MicroBatch
@@ -129,7 +130,8 @@ class MicroBatches:
         spark = micro_batch.frame.sparkSession
         planned = plan(self._pipeline, spark, query, self._credentials, micro_batch=micro_batch)
         # A micro-batch that has begun is brought to its end; of one that fails nothing is told, as it comes again.
-        done = list(execute(planned, CancellationToken(), self._listener))
+        with values_hidden(self._pipeline, planned.frames):
+            done = list(execute(planned, CancellationToken(), self._listener))
         self.hints |= set(planned.hints)
         self._add(done)
 

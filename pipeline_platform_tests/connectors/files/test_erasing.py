@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 import struct
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipeline_platform.connectors.files.erasing.file_kinds import packed, parque
 from pipeline_platform.connectors.files.erasing.folder import FolderErasure
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, rows_in
 from pipeline_platform.connectors.files.erasing.text_rows import CsvRows, JsonRows
+from pipeline_platform.connectors.files.newest_file import WrittenColumns, note_newest
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.steps.erasing import Order, Wanted
@@ -64,11 +66,61 @@ def test_a_csv_file_that_is_not_as_it_was_written_is_left_alone():
 
 
 def test_a_json_file_keeps_every_byte_of_all_other_lines():
-    kept = ['{"id":470,"x":1.50}', '{"x":47}', '{"id":"48" , "x":null}', '{"id":4.7e1}', '{"id":true}']
-    text = "\n".join([*kept[:2], '{"x":"y","id":47}', *kept[2:], '{"id":"47"}', ""])
+    kept = ['{"id":470,"x":1.50}', '{"x":47}', '{"id":"48" , "x":null}', '{"id":47.1}', '{"id":true}']
+    text = "\n".join([*kept[:2], '{"x":"y","id":47}', '{"id":47.00}', *kept[2:], '{"id":"47"}', ""])
     rows = JsonRows("UTF-8", "\n")
     assert rows.without(text.encode(), of("id", "47", "True")) == "\n".join([*kept, ""]).encode()
     assert rows.columns(text.encode()) == ["id", "x"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("tags", "x", "rows can't be found by 'tags', whose type is ARRAY"),
+        ("inner", "4711", "rows can't be found by 'inner', whose type is STRUCT"),
+        ("number", "no number", "the key's value is no BIGINT, the type of 'number', and can't be looked for there"),
+        ("number", "1.5", "the key's value is no BIGINT, the type of 'number', and can't be looked for there"),
+        ("price", "1.555", "the key's value is no DECIMAL(9,2), the type of 'price', and can't be looked for there"),
+        ("at", "yesterday", "the key's value is no TIMESTAMP, the type of 'at', and can't be looked for there"),
+        (
+            "share",
+            "9007199254740993",
+            "the key's value is no DOUBLE, the type of 'share', and can't be looked for there",
+        ),
+    ],
+)
+def test_what_can_not_be_looked_for_in_a_parquet_file_is_told(column: str, value: str, told: str, tmp_path: Path):
+    (tmp_path / "a.parquet").write_bytes(_parquet()[1])
+    found = rows_in(UPath(tmp_path / "a.parquet"), {(column,): frozenset({value})}, NONE)
+    assert (found.rows, found.unsearched) == (0, frozenset({told}))
+
+
+def test_a_field_within_a_column_that_is_named_like_the_key_is_told(tmp_path: Path):
+    kind = pa.map_(pa.string(), pa.struct([("ID", pa.int64())]))
+    pq.write_table(pa.table({"id": [1], "payload": pa.array([[("a", {"ID": 2})]], kind)}), tmp_path / "a.parquet")
+    found = rows_in(UPath(tmp_path / "a.parquet"), {("id",): frozenset({"2"})}, NONE)
+    assert found == RowsIn(doubts=frozenset({"'id' within the column 'payload' is not looked into"}))
+
+
+def test_texts_of_a_csv_file_are_compared_as_the_type_that_their_load_has_noted():
+    text = b"id,note\n4711.00,a\n04711,b\n,c\n"
+    typed = RFC.typed({"id": pa.decimal128(9, 2)})
+    assert typed.count(text, of("id", "4711"), NONE) == RowsIn(rows=2)
+    assert typed.without(text, of("id", "4711")) == b"id,note\n,c\n"
+    assert RFC.typed({"id": pa.string()}).count(text, of("id", "4711"), NONE) == RowsIn()
+    [told] = RFC.count(text, of("id", "4711"), NONE).doubts
+    assert told.startswith("'id' has the key's number in another spelling")
+    [told] = RFC.typed({"id": pa.date32()}).count(text, of("id", "2026-01-01"), NONE).unsearched
+    assert told == "'id' has texts that can't be read as its type DATE"
+
+
+def test_values_of_a_json_file_that_the_key_can_not_be_compared_with_are_told():
+    rows = JsonRows("UTF-8", "\n")
+    told = {
+        value: [*rows.count(f'{{"id":{value}}}\n'.encode(), of("id", "abc"), NONE).unsearched]
+        for value in ("true", "[1]", "47", '"47"', "null")
+    }
+    assert [value for value, reasons in told.items() if reasons] == ["true", "[1]", "47"]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.csv.bz2", "a.json.zst", "a.json.deflate"])
@@ -103,7 +155,14 @@ def _parquet() -> tuple[Any, bytes]:
         ("text", "key 4711", [0, 1, 2, 3]),
         ("price", "47.10", [1, 2, 3]),
         ("day", "2026-01-31", [1, 2]),
-        ("share", "1.5", [0, 1, 2, 3]),
+        ("share", "1.5", [0, 2, 3]),
+        ("share", "1.50", [0, 2, 3]),
+        ("share", "0", [0, 1, 2]),
+        ("number", "4711.0", [0, 2, 3]),
+        ("price", "47.1", [1, 2, 3]),
+        ("day", "2026-1-31", [1, 2]),
+        ("at", "2026-01-01 00:00:00", []),
+        ("at", "2026-01-01T01:00:00.0+01:00", []),
         ("number", "no number", [0, 1, 2, 3]),
         ("missing", "1", [0, 1, 2, 3]),
     ],
@@ -117,7 +176,7 @@ def test_a_parquet_file_keeps_all_other_rows_and_how_they_are_stored(
     assert rows_in(UPath(file), {(column,): frozenset({value})}, NONE).rows == 4 - len(left)
     made = parquet_without(data, of(column, value))
     old, new = pq.ParquetFile(pa.BufferReader(data)), pq.ParquetFile(pa.BufferReader(made))
-    assert repr(new.read().to_pylist()) == repr(table.take(left).to_pylist())
+    assert repr(new.read().to_pylist()) == repr(table.take(pa.array(left, pa.int64())).to_pylist())
     assert new.schema.equals(old.schema)
     assert new.metadata.num_row_groups == old.metadata.num_row_groups
     assert new.metadata.row_group(0).column(0).compression == "ZSTD"
@@ -133,6 +192,35 @@ def test_in_parquet_files_texts_are_looked_into_and_fields(tmp_path: Path):
     assert rows_in(file, {}, frozenset({"471"})).within_text == 0
     assert rows_in(file, {("inner", "number"): frozenset({"4711"})}, NONE).rows == 1
     assert rows_in(file, {("text",): frozenset({"key 4711 "})}, NONE) == RowsIn(alike=1)
+
+
+def test_a_folder_whose_name_has_the_number_in_another_spelling_is_told(tmp_path: Path):
+    (tmp_path / "id=4711.00").mkdir()
+    (tmp_path / "id=4711.00/a.csv").write_text("note\nx\n")
+    erasure = FolderErasure(StorageLocation(str(tmp_path)), "csv", RFC)
+    [told] = erasure.found(Wanted(of("id", "4711")), "erase/1").doubts
+    assert told.startswith("'id' has the key's number in another spelling")
+    both = erasure.found(Wanted(of("id", "4711", "4711.00")), "erase/1")
+    assert (both.rows, both.doubts) == (1, ())
+
+
+def test_the_ledger_of_a_folder_names_no_folder_of_the_person_any_more(tmp_path: Path):
+    for name in ("id=47/a.csv", "id=48/a.csv"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("note\nx\n")
+    columns = WrittenColumns(format="csv", columns='{"fields": []}')
+    note_newest(UPath(tmp_path), ["id=47/a.csv"], columns)
+    erasure = FolderErasure(StorageLocation(str(tmp_path)), "csv", RFC)
+    wanted, order = Wanted(of("id", "47")), Order("erase/1", _no_spark)
+    erasure.erase(wanted, order)
+    note = tmp_path / "_pipeline_platform/newest.json"
+    assert json.loads(note.read_text())["file"] == "id=48/a.csv"
+    assert not erasure.found(wanted, "erase/1").remains
+    # As an erase of an earlier version left it.
+    note_newest(UPath(tmp_path), ["id=47/a.csv"], columns)
+    assert erasure.found(wanted, "erase/1").log == 1
+    assert erasure.erase(wanted, order).log == 1
+    assert "47" not in note.read_text()
 
 
 def test_a_parquet_file_with_other_timestamps_is_left_alone():

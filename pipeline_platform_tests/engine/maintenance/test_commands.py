@@ -63,6 +63,7 @@ def test_maintain_does_what_the_files_say_and_no_more(project: Path):
     own = command("maintain", "pipelines/own.json")
     assert (own.exit_code, own.stdout) == (1, "")
     assert "no pipeline in pipelines/own.json has 'maintenance' and writes a Delta table" in own.stderr
+    assert 'write "maintenance": {} beside "steps"' in own.stderr
     (project / "lake" / "later").mkdir()
     (project / "lake" / "later" / "a.csv").write_text("x")
     both = command("maintain")

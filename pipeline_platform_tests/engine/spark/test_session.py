@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyspark.errors import AnalysisException
+from pyspark.errors.exceptions import base
 from pyspark.sql import SparkSession
 
 from pipeline_platform.config.sql_limits import CODE_FUNCTIONS
@@ -89,3 +92,10 @@ def test_more_code_is_kept_than_a_micro_batch_needs(spark: SparkSession):
     first, second = compiled_for_many(), compiled_for_many()
     assert first > 100
     assert second == 0
+
+
+def test_no_error_is_printed_as_json_beside_the_message_about_it(spark: SparkSession):
+    assert spark is not None
+    names = re.findall(r'PySparkLogger.getLogger\("(\w+)"\)', Path(base.__file__).read_text())
+    assert "DataFrameQueryContextLogger" in names
+    assert [name for name in names if logging.getLogger(name).isEnabledFor(logging.ERROR)] == []

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_attempt
+
 from pipeline_platform.connectors.delta.catalogs.statements import run_statement, text
+from pipeline_platform.connectors.delta.errors import CONFLICT
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.frames.causes import failure_of
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _ATTEMPTS = 5
-_CONFLICTS = ("2D521", "40000")
 
 
 def comment_on(spark: SparkSession, place: StorageLocation, facts: TableFacts) -> None:
@@ -29,16 +31,17 @@ def comment_on(spark: SparkSession, place: StorageLocation, facts: TableFacts) -
         facts: What is said of it; what they don't say is left as it is.
     """
     with spark_settings(spark, place.session_settings()):
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
+        # Another process that has loaded the table may be saying the same of it.
+        for attempt in Retrying(
+            stop=stop_after_attempt(_ATTEMPTS), retry=retry_if_exception(_is_conflict), reraise=True
+        ):
+            with attempt:
                 for statement in _due(place, facts):
                     run_statement(spark, statement)
-                return
-            except Exception as error:
-                # Another process that has loaded the table may be saying the same of it.
-                is_conflict = any(cause.has_state(*_CONFLICTS) for cause in failure_of(error).causes)
-                if attempt == _ATTEMPTS or not is_conflict:
-                    raise
+
+
+def _is_conflict(error: BaseException) -> bool:
+    return any(CONFLICT.fits(cause) for cause in failure_of(error).causes)
 
 
 def _due(place: StorageLocation, facts: TableFacts) -> list[str]:

@@ -92,6 +92,25 @@ def rewrite_marked(spark: SparkSession, place: StorageLocation) -> None:
         run_sql(spark, f"REORG TABLE delta.{escape_braces(quoted(place.uri))} APPLY (PURGE)").collect()
 
 
+def commit_nothing(spark: SparkSession, place: StorageLocation, mark: str) -> None:
+    """Make a commit that changes nothing, so that the one before it is not the newest any more.
+
+    Args:
+        spark: The session.
+        place: Where the table is.
+        mark: What the commit says of itself.
+    """
+    from pipeline_platform.frames.settings import spark_settings
+
+    commit = {
+        "spark.databricks.delta.commitInfo.userMetadata": mark,
+        "spark.databricks.delta.skipRecordingEmptyCommits": "false",
+    }
+    table = spark.read.format("delta").options(**place.spark_options()).load(place.uri)
+    with spark_settings(spark, commit):
+        table.limit(0).write.format("delta").options(**place.spark_options()).mode("append").save(place.uri)
+
+
 def _source(spark: SparkSession, deletion: Deletion, target: DataFrame) -> tuple[DataFrame, str]:
     """The values as a frame, a row for each, and the condition by which they find rows of the table."""
     pa = arrow()

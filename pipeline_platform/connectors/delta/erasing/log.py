@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 from pipeline_platform.connectors.delta.table import open_table
+from pipeline_platform.connectors.files.erasing.key_values import KeyColumn
 from pipeline_platform.connectors.files.erasing.parquet_rows import text_pattern
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -54,12 +56,12 @@ class TableLog:
     marked: Mapping[str, tuple[int, datetime]]
 
 
-def read_log(folder: UPath, columns: Mapping[str, frozenset[str]], texts: frozenset[str]) -> TableLog:
+def read_log(folder: UPath, columns: Sequence[KeyColumn], texts: frozenset[str]) -> TableLog:
     """Read all that is left of the log.
 
     Args:
         folder: Of the table.
-        columns: By column, as the files name it: values whose mention is noted.
+        columns: Columns, as the files name them, with the values whose mention is noted.
         texts: Values whose mention in what a commit says of itself is noted.
     """
     names = [path.name for path in (folder / LOG).iterdir()]
@@ -112,7 +114,7 @@ def _checkpoint_rows(path: UPath) -> Iterator[Mapping[str, Any]]:
 
 @dataclass(frozen=True)
 class _Shows:
-    columns: Mapping[str, frozenset[str]]
+    columns: Sequence[KeyColumn]
     pattern: re.Pattern[str] | None
 
     def value_in(self, action: Mapping[str, Any]) -> bool:
@@ -124,12 +126,12 @@ class _Shows:
 
     def _of_file(self, of_file: Mapping[str, Any]) -> bool:
         values = dict(of_file.get("partitionValues") or {})
-        if any(values.get(column) in wanted for column, wanted in self.columns.items()):
+        if any(column.has(values.get(column.name)) for column in self.columns):
             return True
         stats: Any = of_file.get("stats") or of_file.get("stats_parsed") or {}
-        known: Mapping[str, Any] = json.loads(stats) if isinstance(stats, str) else stats
+        known: Mapping[str, Any] = json.loads(stats, parse_float=Decimal) if isinstance(stats, str) else stats
         sides: list[Mapping[str, Any]] = [known.get("minValues") or {}, known.get("maxValues") or {}]
-        return any(str(side.get(column)) in wanted for side in sides for column, wanted in self.columns.items())
+        return any(column.has(side.get(column.name)) for side in sides for column in self.columns)
 
 
 def newest_files(table: DeltaTable) -> frozenset[str]:
@@ -185,6 +187,52 @@ def cut_log(place: StorageLocation) -> int:
     for name in old:
         (log / name).unlink(missing_ok=True)
     return len(old)
+
+
+def forget_removed(place: StorageLocation, columns: Sequence[KeyColumn]) -> None:
+    """Take out of the newest version's checkpoint what it says of removed files whose partition shows a value.
+
+    It says it for those who clean up the table, and the files are gone already. A checkpoint of another kind is left as
+    it is: it forgets them once `delta.deletedFileRetentionDuration` is over.
+
+    Args:
+        place: Where the table is.
+        columns: Columns, as the files name them, with the values.
+
+    Raises:
+        PipelineExecutionException: The table does not read the same from what is left.
+    """
+    pa, pq = arrow(), arrow("parquet")
+    table = open_table(place)
+    assert table is not None
+    log, name = place.path() / LOG, f"{table.version():020}.checkpoint.parquet"
+    if not (log / name).exists():
+        return
+    data = (log / name).read_bytes()
+    rows: Any = pq.read_table(pa.BufferReader(data))
+    shows = _Shows(columns, None)
+    removed: list[Any] = rows.column("remove").to_pylist() if "remove" in rows.schema.names else []
+    keep = [of_file is None or not shows.value_in({"remove": of_file}) for of_file in removed]
+    if all(keep):
+        return
+    made: Any = pa.BufferOutputStream()
+    left: Any = rows.filter(pa.array(keep))
+    pq.write_table(left, made)
+    aside = log / f".{name}.tmp"
+    aside.write_bytes(made.getvalue().to_pybytes())
+    # Hadoop's checksum beside a local file would be that of the other one; the hint says how large it is.
+    (log / f".{name}.crc").unlink(missing_ok=True)
+    (log / "_last_checkpoint").unlink(missing_ok=True)
+    aside.rename(log / name)
+    again = open_table(place)
+    assert again is not None
+    if newest_files(again) != newest_files(table):
+        (log / name).write_bytes(data)
+        raise PipelineExecutionException(
+            f"the checkpoint of the table at {place.uri} was left as it is: without the removed files it does not say "
+            "the same",
+            hint="it forgets them once delta.deletedFileRetentionDuration is over: run it again then",
+        )
 
 
 def _version_of(name: str) -> str:

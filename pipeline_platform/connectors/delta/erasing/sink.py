@@ -58,6 +58,8 @@ class DeltaErasure:
             unknown=table.unknown + beside.unknown,
             log=table.log + beside.log,
             notes=tuple(notes),
+            unsearched=tuple(dict.fromkeys((*table.unsearched, *beside.unsearched))),
+            marked=table.marked + beside.marked,
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:

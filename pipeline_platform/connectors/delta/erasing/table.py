@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from pipeline_platform.connectors.delta.erasing.delete import Deletion, delete_rows, rewrite_marked
-from pipeline_platform.connectors.delta.erasing.log import TableLog, cut_log, entries_before, newest_files, read_log
+from pipeline_platform.connectors.delta.erasing.delete import Deletion, commit_nothing, delete_rows, rewrite_marked
+from pipeline_platform.connectors.delta.erasing.log import (
+    TableLog,
+    cut_log,
+    entries_before,
+    forget_removed,
+    newest_files,
+    read_log,
+)
 from pipeline_platform.connectors.delta.history import load_result
 from pipeline_platform.connectors.delta.table import open_table
-from pipeline_platform.connectors.files.erasing.parquet_rows import ColumnPath, RowsIn, partition_values, rows_in
+from pipeline_platform.connectors.files.erasing.key_values import (
+    KeyColumn,
+    as_written,
+    can_be_searched,
+    fields_within,
+    not_searched,
+)
+from pipeline_platform.connectors.files.erasing.parquet_rows import (
+    ColumnPath,
+    RowsIn,
+    partition_values,
+    rows_in,
+    type_at,
+)
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -38,18 +59,16 @@ class _HeldFile:
 
     Args:
         name: Its path in the table's folder.
-        rows: How many.
-        within_text: How many hold a value within a text.
-        alike: How many are not quite of the person.
+        rows: How many there are of each kind.
+        live: How many of them are not marked as deleted.
         is_newest: Whether it belongs to the newest version.
         is_known: Whether it belongs to any.
         removable_at: When it may be removed without harm to readers of earlier versions, or to a load that writes it.
     """
 
     name: str
-    rows: int
-    within_text: int
-    alike: int
+    rows: RowsIn
+    live: RowsIn
     is_newest: bool
     is_known: bool
     removable_at: datetime
@@ -85,16 +104,18 @@ class TableErasure:
         if entries and (since := _since(log, mark)) is not None:
             dates.append(since + _retention(table))
         return Found(
-            rows=sum(map(_theirs(wanted), now)),
+            rows=sum(map(_live(wanted), now)),
+            marked=sum(map(_theirs(wanted), now)) - sum(map(_live(wanted), now)),
             total=_all_rows(table),
             history=sum(map(_theirs(wanted), old)),
             history_files=len(old),
             removable_at=max(dates, default=None),
             unknown=sum(map(_theirs(wanted), unknown)),
-            within_text=sum(file.within_text for file in now),
-            alike=sum(file.alike for file in now),
+            within_text=sum(file.live.within_text for file in now),
+            alike=sum(file.live.alike for file in now),
             log=len(entries),
-            notes=(*_nested_notes(table, wanted), *(() if now else _log_notes(table, log))),
+            unsearched=self._unsearched(table, wanted),
+            doubts=tuple(fields_within(_kinds(table), list(wanted.columns))),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -118,7 +139,13 @@ class TableErasure:
             return 0
         since = _since(log, order.mark)
         is_due = since is None or since + _retention(table) <= datetime.now(UTC)
-        return cut_log(self.place) if order.at_once or is_due else 0
+        if not (order.at_once or is_due):
+            return 0
+        if any(log.entries[name] >= table.version() for name in log.showing):
+            commit_nothing(order.spark(), self.place, order.mark)
+        cut = cut_log(self.place)
+        forget_removed(self.place, self._key_columns(table, wanted))
+        return cut
 
     def _delete(self, table: DeltaTable, wanted: Wanted, order: Order) -> tuple[int, int | None, int]:
         """Delete the rows of the newest version: how many there were, the version without them, files written again."""
@@ -126,7 +153,9 @@ class TableErasure:
         if not any(_theirs(wanted)(file) for file in newest):
             return 0, None, 0
         spark = order.spark()
-        deletion = Deletion(self.place, self._named(wanted), wanted.texts if wanted.contains else frozenset())
+        deletion = Deletion(
+            self.place, self._as_written(table, wanted), wanted.texts if wanted.contains else frozenset()
+        )
         delete_rows(spark, deletion, order.mark)
         written = load_result(open_table(self.place), self.place, order.mark)
         after = open_table(self.place)
@@ -160,8 +189,34 @@ class TableErasure:
         return removed, waits
 
     def _log(self, table: DeltaTable, wanted: Wanted) -> TableLog:
-        physical = {path[-1]: values for path, values in self._columns(table, wanted).items() if len(path) == 1}
-        return read_log(self.place.path(), physical, wanted.texts)
+        return read_log(self.place.path(), self._key_columns(table, wanted), wanted.texts)
+
+    def _key_columns(self, table: DeltaTable, wanted: Wanted) -> list[KeyColumn]:
+        """The columns as the table's files and its log name them, but for fields within others."""
+        kinds = _kinds(table)
+        by_physical = {physical: kinds.field(name).type for name, physical in _physical_names(table).items()}
+        columns = self._columns(table, wanted)
+        return [
+            KeyColumn(path[0], by_physical.get(path[0]), texts) for path, texts in columns.items() if len(path) == 1
+        ]
+
+    def _unsearched(self, table: DeltaTable, wanted: Wanted) -> tuple[str, ...]:
+        """Why there may be rows that are not found by the table's columns."""
+        kinds = _kinds(table)
+        named = self._named(wanted).items()
+        reasons = (
+            not_searched(path[-1], kind, texts) for path, texts in named if (kind := type_at(kinds, path)) is not None
+        )
+        return tuple(reason for reason in reasons if reason is not None)
+
+    def _as_written(self, table: DeltaTable, wanted: Wanted) -> Mapping[ColumnPath, frozenset[str]]:
+        """The columns as a reader names them, with values as Spark reads them."""
+        kinds = _kinds(table)
+        return {
+            path: frozenset(as_written(kind, text) for text in texts)
+            for path, texts in self._named(wanted).items()
+            if can_be_searched(kind := type_at(kinds, path))
+        }
 
     def _named(self, wanted: Wanted) -> Mapping[ColumnPath, frozenset[str]]:
         """The columns as a reader of the table names them."""
@@ -173,10 +228,7 @@ class TableErasure:
         """The columns as the table's files name them."""
         if self.fields is not None:
             return self._named(wanted)
-        physical = {
-            field["name"]: field["metadata"].get("delta.columnMapping.physicalName", field["name"])
-            for field in json.loads(table.schema().to_json())["fields"]
-        }
+        physical = _physical_names(table)
         return {(physical[name],): values for name, values in wanted.columns.items() if name in physical}
 
     def _held(self, table: DeltaTable, log: TableLog, wanted: Wanted) -> Iterator[_HeldFile]:
@@ -185,35 +237,42 @@ class TableErasure:
         base = folder.path.rstrip("/") + "/"
         found = {path.removeprefix(base): detail for path, detail in files_below(folder).items()}
         names = [name for name in found if name.endswith(".parquet") and not name.startswith(_NO_DATA)]
-        columns = self._columns(table, wanted)
+        columns, keys = self._columns(table, wanted), self._key_columns(table, wanted)
         texts = wanted.texts if wanted.looks_into_text else frozenset[str]()
 
-        def look(name: str) -> RowsIn:
+        kept = _kept_rows(table)
+
+        def look(name: str, keep: Sequence[bool] | None) -> RowsIn:
             values = {**partition_values(name), **log.files.get(name, {})}
-            of_partition = any(len(path) == 1 and values.get(path[0]) in wanted for path, wanted in columns.items())
-            if of_partition:
+            if any(key.has(values.get(key.name)) for key in keys):
                 pq = arrow("parquet")
 
                 with (folder / name).open("rb") as opened:
                     read: Any = pq.ParquetFile(opened)
-                    return RowsIn(rows=read.metadata.num_rows)
-            return rows_in(folder / name, columns, texts)
+                    return RowsIn(rows=read.metadata.num_rows - (keep.count(False) if keep is not None else 0))
+            # What can't be searched is told of the whole table.
+            return replace(rows_in(folder / name, columns, texts, keep), unsearched=frozenset(), doubts=frozenset())
+
+        def looked(name: str) -> tuple[RowsIn, RowsIn]:
+            rows = look(name, None)
+            return rows, look(name, kept[name]) if name in kept and rows != RowsIn() else rows
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
-            for name, rows in zip(names, workers.map(look, names), strict=True):
+            for name, (rows, live) in zip(names, workers.map(looked, names), strict=True):
                 if rows == RowsIn():
                     continue
                 gone = log.removed.get(name)
                 last = datetime.fromtimestamp(gone / 1000, UTC) if gone else changed_at(found[name])
-                yield _HeldFile(
-                    name,
-                    rows.rows,
-                    rows.within_text,
-                    rows.alike,
-                    name in newest,
-                    name in newest or name in log.files,
-                    last + retention,
-                )
+                yield _HeldFile(name, rows, live, name in newest, name in newest or name in log.files, last + retention)
+
+
+def _kept_rows(table: DeltaTable) -> Mapping[str, Sequence[bool]]:
+    """Of files some of whose rows are marked as deleted: for each row whether it is not."""
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return {}
+    base = unquote(table.table_uri).rstrip("/") + "/"
+    marks: Any = arrow().table(table.deletion_vectors())
+    return {unquote(mark["filepath"]).removeprefix(base): mark["selection_vector"] for mark in marks.to_pylist()}
 
 
 def _all_rows(table: DeltaTable) -> int | None:
@@ -224,12 +283,18 @@ def _all_rows(table: DeltaTable) -> int | None:
     if "num_records" not in actions.schema.names:
         return 0 if actions.num_rows == 0 else None
     counts = actions.column("num_records").to_pylist()
-    return sum(counts) if all(count is not None for count in counts) else None
+    marked = sum(keep.count(False) for keep in _kept_rows(table).values())
+    return sum(counts) - marked if all(count is not None for count in counts) else None
 
 
 def _theirs(wanted: Wanted) -> Callable[[_HeldFile], int]:
     """How many rows of a file are to be erased."""
-    return lambda file: file.rows + (file.within_text if wanted.contains else 0)
+    return lambda file: file.rows.rows + (file.rows.within_text if wanted.contains else 0)
+
+
+def _live(wanted: Wanted) -> Callable[[_HeldFile], int]:
+    """How many of them a reader of the newest version finds."""
+    return lambda file: file.live.rows + (file.live.within_text if wanted.contains else 0)
 
 
 def _retention(table: DeltaTable) -> timedelta:
@@ -245,29 +310,14 @@ def _since(log: TableLog, mark: str) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
 
 
-def _log_notes(table: DeltaTable, log: TableLog) -> Iterator[str]:
-    """What of the log can't be cut, since it is that of the newest version."""
-    newest = [name for name in log.showing if log.entries[name] == table.version()]
-    # Of rows that are there it shows them anyway.
-    if newest and log.showing == frozenset(newest):
-        yield "the log's entry of the newest version shows the key: run it again after the next load"
+def _kinds(table: DeltaTable) -> Any:
+    """The table's columns as a schema of pyarrow's."""
+    return arrow().schema(table.schema().to_arrow())
 
 
-def _nested_notes(table: DeltaTable, wanted: Wanted) -> Iterator[str]:
-    """Fields within columns that are named like a key, which no row is found by."""
-    names = {name.lower() for name in wanted.columns}
-    for field in json.loads(table.schema().to_json())["fields"]:
-        if not isinstance(field["type"], str) and (inner := names & set(_names_within(field["type"]))):
-            yield f"'{', '.join(sorted(inner))}' within the column '{field['name']}' is not looked into"
-
-
-def _names_within(kind: Any) -> Iterator[str]:
-    match kind:
-        case {"type": "struct", "fields": fields}:
-            for field in fields:
-                yield str(field["name"]).lower()
-                yield from _names_within(field["type"])
-        case {"elementType": inner} | {"valueType": inner}:
-            yield from _names_within(inner)
-        case _:
-            return
+def _physical_names(table: DeltaTable) -> dict[str, str]:
+    """By column, its name in the table's files."""
+    return {
+        field["name"]: field["metadata"].get("delta.columnMapping.physicalName", field["name"])
+        for field in json.loads(table.schema().to_json())["fields"]
+    }

@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
+from pipeline_platform.connectors.files.erasing.key_values import KeyColumn
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -67,6 +68,10 @@ class _File:
 class AvroRows:
     """Avro files, of any schema."""
 
+    def typed(self, kinds: Mapping[str, Any]) -> Self:
+        """The same: a file has its types."""
+        return self
+
     def columns(self, data: bytes) -> Sequence[str]:
         """The columns of a file."""
         return [field["name"] for field in _file(data).schema["fields"]]
@@ -77,9 +82,12 @@ class AvroRows:
 
     def count(self, data: bytes, wanted: Values, texts: frozenset[str]) -> RowsIn:
         """The rows of a file that have one of the values."""
-        file = _file(data)
-        records = (record for block in file.blocks for record, _ in file.records(block))
-        return RowsIn(rows=sum(_is_theirs(record, wanted) for record in records))
+        file, rows, unsearched = _file(data), 0, set[str]()
+        keys = [KeyColumn(name, None, values) for name, values in wanted.items()]
+        for record, _ in (found for block in file.blocks for found in file.records(block)):
+            rows += _is_theirs(record, keys)
+            unsearched |= {reason for key in keys if (reason := key.why_unclear(record.get(key.name)))}
+        return RowsIn(rows, unsearched=frozenset(unsearched))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
         """The file without the rows.
@@ -89,8 +97,9 @@ class AvroRows:
         """
         file = _file(data)
         sync, made = file.head[-_SYNC:], [file.head]
+        keys = [KeyColumn(name, None, values) for name, values in wanted.items()]
         for block in file.blocks:
-            kept = [raw for record, raw in file.records(block) if not _is_theirs(record, wanted)]
+            kept = [raw for record, raw in file.records(block) if not _is_theirs(record, keys)]
             if len(kept) == block.count:
                 made.append(block.raw)
             elif kept:
@@ -99,11 +108,8 @@ class AvroRows:
         return b"".join(made)
 
 
-def _is_theirs(record: Mapping[str, Any], wanted: Values) -> bool:
-    return any(
-        not isinstance(value := record.get(name), bool | float | bytes) and value is not None and str(value) in values
-        for name, values in wanted.items()
-    )
+def _is_theirs(record: Mapping[str, Any], keys: Sequence[KeyColumn]) -> bool:
+    return any(key.has(record.get(key.name)) for key in keys)
 
 
 def _file(data: bytes) -> _File:

@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, matching
 from pipeline_platform.connectors.files.erasing.untyped import arrow
@@ -17,6 +17,10 @@ Values = Mapping[str, frozenset[str]]
 
 class TextRows(Protocol):
     """What is known of files of text."""
+
+    def typed(self, kinds: Mapping[str, Any]) -> Self:
+        """The same with pyarrow's types of columns."""
+        ...
 
     def columns(self, data: bytes) -> Sequence[str]:
         """The columns of a file."""

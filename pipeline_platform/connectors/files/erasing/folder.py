@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline_platform.connectors.files.committer import FileCommitter
 from pipeline_platform.connectors.files.erasing.file_kinds import TextRows, packed, parquet_without, unpacked
+from pipeline_platform.connectors.files.erasing.key_values import KeyColumn, kind_of_spark
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, partition_values, rows_in
 from pipeline_platform.connectors.files.erasing.untyped import arrow
-from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file
+from pipeline_platform.connectors.files.newest_file import LEDGER, PlannedColumns, newest_file, noted_file_gone
 from pipeline_platform.connectors.storage.folders import changed_at, files_below, is_hidden, remove_empty_folders
 from pipeline_platform.connectors.storage.location import StorageLocation
 from pipeline_platform.exceptions import PipelineExecutionException
@@ -92,6 +93,9 @@ class FolderErasure:
             unknown=sum(file.rows.rows for file in held if not file.is_data),
             within_text=sum(file.rows.within_text for file in held if file.is_data),
             alike=sum(file.rows.alike for file in held if file.is_data),
+            log=int(self._note_shows(wanted)),
+            unsearched=tuple(sorted({reason for file in held for reason in file.rows.unsearched})),
+            doubts=tuple(sorted({told for file in held for told in file.rows.doubts})),
         )
 
     def erase(self, wanted: Wanted, order: Order) -> Erased:
@@ -99,7 +103,7 @@ class FolderErasure:
         done = Erased()
         for attempt in range(_ATTEMPTS):
             held = [file for file in self._held(wanted) if file.rows.rows]
-            if not held or (attempt and not any(file.is_data for file in held)):
+            if (not held and not self._note_shows(wanted)) or (attempt and not any(file.is_data for file in held)):
                 break
             files = [file for file in held if file.is_data]
             try:
@@ -114,8 +118,16 @@ class FolderErasure:
                 rows=done.rows + sum(file.rows.rows for file in files),
                 rewritten=done.rewritten + len(files) - whole,
                 removed=done.removed + whole,
+                log=done.log + (0 if held else 1),
             )
         return done
+
+    def _note_shows(self, wanted: Wanted) -> bool:
+        """Whether the loads' ledger still names a file that is gone, in a folder that is named by the person."""
+        gone = noted_file_gone(self.place.path())
+        values = partition_values(gone) if gone is not None else {}
+        keys = [KeyColumn(name, None, theirs) for name, theirs in wanted.columns.items()]
+        return any(key.has(values.get(key.name)) for key in keys)
 
     def _commit(self, files: Sequence[_HeldFile], wanted: Wanted, mark: str) -> None:
         folder = self.place.path()
@@ -136,8 +148,10 @@ class FolderErasure:
                     )
             return [file.name for file in files if file.is_whole]
 
+        text = self._typed_text()
+
         def without(name: str) -> bytes:
-            return self._without(name, wanted)
+            return self._without(name, text, wanted)
 
         kept = [file.name for file in files if not file.is_whole]
         noted = newest_file(folder, self.format)
@@ -151,11 +165,11 @@ class FolderErasure:
                 # Its name has the value.
                 remove_empty_folders(folder, file.name)
 
-    def _without(self, name: str, wanted: Wanted) -> bytes:
+    def _without(self, name: str, text: TextRows | None, wanted: Wanted) -> bytes:
         data = (self.place.path() / name).read_bytes()
-        if self.text is None:
+        if text is None:
             return parquet_without(data, wanted.columns)
-        return packed(name, self.text.without(unpacked(name, data), wanted.columns))
+        return packed(name, text.without(unpacked(name, data), wanted.columns))
 
     def _files(self) -> Mapping[str, Mapping[str, Any]]:
         folder = self.place.path()
@@ -175,22 +189,30 @@ class FolderErasure:
         folder, found = self.place.path(), self._files()
         names = [name for name in found if not is_hidden(name) or (name.startswith(_PENDING) and _is_staged(name))]
         texts = wanted.texts if wanted.looks_into_text else frozenset[str]()
+        text = self._typed_text()
 
         def look(name: str) -> tuple[RowsIn, bool]:
             values = partition_values(name)
-            rows = self._rows(folder / name, wanted, texts)
+            rows = self._rows(folder / name, text, wanted, texts)
             if any(values.get(column) in theirs for column, theirs in wanted.columns.items()):
                 return RowsIn(rows=self._all_rows(folder / name)), True
-            return rows, False
+            # The type of what a folder's name says is known nowhere.
+            keys = [KeyColumn(name, None, theirs) for name, theirs in wanted.columns.items()]
+            doubts = {reason for key in keys if (reason := key.other_spelling(values.get(key.name)))}
+            return replace(rows, doubts=rows.doubts | doubts), False
 
         with ThreadPoolExecutor(_AT_ONCE) as workers:
             for name, (rows, is_whole) in zip(names, workers.map(look, names), strict=True):
                 if rows != RowsIn():
                     yield _HeldFile(name, rows, is_whole, _stamp(found[name]))
 
-    def _rows(self, file: UPath, wanted: Wanted, texts: frozenset[str]) -> RowsIn:
-        if self.text is not None:
-            return self.text.count(unpacked(file.name, file.read_bytes()), wanted.columns, texts)
+    def _typed_text(self) -> TextRows | None:
+        """How files of text are read, with the types of columns as the last load has noted them."""
+        return self.text.typed(_kinds_noted(self.place, self.format)) if self.text is not None else None
+
+    def _rows(self, file: UPath, text: TextRows | None, wanted: Wanted, texts: frozenset[str]) -> RowsIn:
+        if text is not None:
+            return text.count(unpacked(file.name, file.read_bytes()), wanted.columns, texts)
         return rows_in(file, {(name,): values for name, values in wanted.columns.items()}, texts)
 
     def _all_rows(self, file: UPath) -> int:
@@ -214,6 +236,16 @@ def columns_noted(place: StorageLocation) -> Sequence[str] | None:
     if noted is None or noted.written is None:
         return None
     return [field["name"] for field in json.loads(noted.written.columns)["fields"]]
+
+
+def _kinds_noted(place: StorageLocation, file_format: str) -> dict[str, Any]:
+    """pyarrow's types of the columns that the last load has noted."""
+    noted = newest_file(place.path(), file_format)
+    if noted is None or noted.written is None:
+        return {}
+    fields = json.loads(noted.written.columns)["fields"]
+    kinds = {field["name"]: kind_of_spark(field["type"]) for field in fields}
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
 @dataclass(frozen=True)

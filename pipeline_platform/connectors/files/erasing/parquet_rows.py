@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline_platform.connectors.files.erasing.key_values import fields_within, not_searched, value_as
 from pipeline_platform.connectors.files.erasing.untyped import arrow
 from pipeline_platform.connectors.storage.folders import is_hidden
 
@@ -25,20 +26,30 @@ class RowsIn:
         rows: Those that have one of the values.
         alike: Those whose value is another one only in case, or in blanks around it.
         within_text: Those that hold a value within a text.
+        unsearched: Why there may be more that were not found.
+        doubts: What else may have the key, as far as a person has not said by which column rows are found.
     """
 
     rows: int = 0
     alike: int = 0
     within_text: int = 0
+    unsearched: frozenset[str] = frozenset()
+    doubts: frozenset[str] = frozenset()
 
 
-def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: frozenset[str]) -> RowsIn:
+def rows_in(
+    file: UPath,
+    columns: Mapping[ColumnPath, frozenset[str]],
+    texts: frozenset[str],
+    keep: Sequence[bool] | None = None,
+) -> RowsIn:
     """How many rows of a Parquet file have one of the values.
 
     Args:
         file: The file.
         columns: By column, the values as text; a column that the file does not have has none.
         texts: What is looked for within all its texts; none to leave that out.
+        keep: Of its rows from the first on, whether they are there; those that follow are.
     """
     ds = arrow("dataset")
     fs = arrow("fs")
@@ -51,11 +62,32 @@ def rows_in(file: UPath, columns: Mapping[ColumnPath, frozenset[str]], texts: fr
     alike = _alike(schema, columns)
     texts_of = [(name,) for name in schema.names if is_text(schema.field(name).type)]
     within = _within(texts_of, texts) if texts else None
-    count: Any = fragment.count_rows
-    counted = [0 if condition is None else int(count(filter=condition)) for condition in (found, alike, within)]
+    count = _counting(fragment, columns, keep)
+    counted = [0 if condition is None else count(condition) for condition in (found, alike, within)]
     if found is not None and within is not None:
-        counted[2] = int(count(filter=within & ~found))
-    return RowsIn(*counted)
+        counted[2] = count(within & ~found)
+    names = {path[-1]: (type_at(schema, path), values) for path, values in columns.items()}
+    reasons = (not_searched(name, kind, values) for name, (kind, values) in names.items() if kind is not None)
+    return RowsIn(
+        *counted,
+        unsearched=frozenset(reason for reason in reasons if reason is not None),
+        doubts=frozenset(fields_within(schema, list(names))),
+    )
+
+
+def _counting(
+    fragment: Any, columns: Mapping[ColumnPath, frozenset[str]], keep: Sequence[bool] | None
+) -> Callable[[Any], int]:
+    """How rows of a file are counted by a condition."""
+    types: Any = arrow().types
+    kinds = [type_at(fragment.physical_schema, path) for path in columns]
+    if keep is None and not any(kind is not None and types.is_floating(kind) for kind in kinds):
+        return lambda condition: int(fragment.count_rows(filter=condition))
+    # Where the smallest value is the largest one, pyarrow takes all rows for equal, and a NaN is neither.
+    rows: Any = fragment.to_table()
+    if keep is not None:
+        rows = rows.filter(arrow().array([*keep, *[True] * (rows.num_rows - len(keep))]))
+    return lambda condition: int(rows.filter(condition).num_rows)
 
 
 def matching(schema: Any, columns: Mapping[ColumnPath, frozenset[str]]) -> Any:
@@ -91,15 +123,11 @@ def typed_values(kind: Any, values: frozenset[str]) -> Any:
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_boolean(kind):
-        return None
-    found: list[Any] = []
-    for value in sorted(values):
-        try:
-            found.append(pa.scalar(value).cast(kind))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue
-    return pa.array([scalar.as_py() for scalar in found], kind) if found else None
+    found: list[Any] = [value for text in sorted(values) if (value := value_as(kind, text)) is not None]
+    if pa.types.is_floating(kind) and 0.0 in found:
+        # It is the same number, and not the same bits.
+        found.append(-0.0)
+    return pa.array(found, kind) if found else None
 
 
 def type_at(schema: Any, path: ColumnPath) -> Any:

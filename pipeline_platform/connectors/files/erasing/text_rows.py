@@ -7,15 +7,19 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Self, cast
 
 from pipeline_platform.connectors.files.csv_dialect import CsvDialect
+from pipeline_platform.connectors.files.erasing.key_values import KeyColumn
 from pipeline_platform.connectors.files.erasing.parquet_rows import RowsIn, text_pattern
 from pipeline_platform.exceptions import PipelineExecutionException
 
 Values = Mapping[str, frozenset[str]]
 """By column, the values as text."""
+Kinds = Mapping[str, Any]
+"""By column, pyarrow's type of it."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class CsvRows:
         encoding: Of the characters.
         line_sep: What ends a record.
         null: The text that is NULL, which no key is.
+        kinds: pyarrow's types of columns, as far as they are known.
     """
 
     dialect: CsvDialect
@@ -37,6 +42,11 @@ class CsvRows:
     encoding: str
     line_sep: str
     null: str
+    kinds: Kinds = field(default_factory=dict[str, Any])
+
+    def typed(self, kinds: Kinds) -> Self:
+        """The same with the types of columns."""
+        return replace(self, kinds=kinds)
 
     def columns(self, data: bytes) -> Sequence[str]:
         """The columns of a file."""
@@ -52,15 +62,19 @@ class CsvRows:
         """The rows of a file that have one of the values, as Python's own reader of csv finds them."""
         names, pattern = self.columns(data), re.compile(text_pattern(texts)) if texts else None
         rows = alike = within = 0
+        keys, unsearched, doubts = _keys(wanted, self.kinds), set[str](), set[str]()
         for number, record in enumerate(self._parsed(_text(data, self.encoding))):
             if number == 0 and self.has_header:
                 continue
-            if self._is_theirs(record, names, wanted):
+            cells = self._cells(record, names, keys)
+            unsearched |= {reason for key, cell in cells if (reason := key.why_unclear(cell))}
+            doubts |= {reason for key, cell in cells if (reason := key.other_spelling(cell))}
+            if any(key.has(cell) for key, cell in cells):
                 rows += 1
             elif pattern is not None and any(map(pattern.search, record)):
                 within += 1
             alike += _is_alike(dict(zip(names, record, strict=False)), wanted)
-        return RowsIn(rows, alike, within)
+        return RowsIn(rows, alike, within, frozenset(unsearched), frozenset(doubts))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
         """The file without the rows.
@@ -75,10 +89,12 @@ class CsvRows:
         filled = [record for record in records if record.strip("\r\n")]
         if "".join(records) != text or len(filled) != len(parsed):
             raise _not_ours("csv", "its quotes are not as the pipeline writes them")
+        keys = _keys(wanted, self.kinds)
         theirs = {
             place
             for place, record in enumerate(parsed)
-            if not (place == 0 and self.has_header) and self._is_theirs(record, names, wanted)
+            if not (place == 0 and self.has_header)
+            and any(key.has(cell) for key, cell in self._cells(record, names, keys))
         }
         kept: list[str] = []
         place = -1
@@ -91,12 +107,12 @@ class CsvRows:
             raise _not_ours("csv", "without the rows it would not read the same")
         return left.encode(self.encoding)
 
-    def _is_theirs(self, record: Sequence[str], names: Sequence[str], wanted: Values) -> bool:
-        return any(
-            value in wanted[name] and value != self.null
-            for name, value in zip(names, record, strict=False)
-            if name in wanted
-        )
+    def _cells(
+        self, record: Sequence[str], names: Sequence[str], keys: Mapping[str, KeyColumn]
+    ) -> list[tuple[KeyColumn, str]]:
+        """The values of a record that may be one of a key, with their columns."""
+        cells = zip(names, record, strict=False)
+        return [(keys[name], value) for name, value in cells if name in keys and value != self.null]
 
     @property
     def _record(self) -> re.Pattern[str]:
@@ -124,10 +140,16 @@ class JsonRows:
     Args:
         encoding: Of the characters.
         line_sep: What ends a record.
+        kinds: pyarrow's types of columns, as far as they are known.
     """
 
     encoding: str
     line_sep: str
+    kinds: Kinds = field(default_factory=dict[str, Any])
+
+    def typed(self, kinds: Kinds) -> Self:
+        """The same with the types of columns."""
+        return replace(self, kinds=kinds)
 
     def columns(self, data: bytes) -> Sequence[str]:
         """The columns of a file."""
@@ -141,14 +163,17 @@ class JsonRows:
         """The rows of a file that have one of the values."""
         pattern = re.compile(text_pattern(texts)) if texts else None
         rows = alike = within = 0
+        keys, unsearched, doubts = _keys(wanted, self.kinds), set[str](), set[str]()
         for line in self._lines(data):
             record = _record(line)
-            if _has_value(record, wanted):
+            unsearched |= {reason for key in keys.values() if (reason := key.why_unclear(record.get(key.name)))}
+            doubts |= {reason for key in keys.values() if (reason := key.other_spelling(record.get(key.name)))}
+            if _has_value(record, keys):
                 rows += 1
             elif pattern is not None and pattern.search(line):
                 within += 1
             alike += _is_alike({name: value for name, value in record.items() if isinstance(value, str)}, wanted)
-        return RowsIn(rows, alike, within)
+        return RowsIn(rows, alike, within, frozenset(unsearched), frozenset(doubts))
 
     def without(self, data: bytes, wanted: Values) -> bytes:
         """The file without the rows.
@@ -156,8 +181,8 @@ class JsonRows:
         Raises:
             PipelineExecutionException: A line is no record.
         """
-        pieces = _text(data, self.encoding).split(self.line_sep)
-        kept = [piece for piece in pieces if not piece.strip() or not _has_value(_record(piece), wanted)]
+        keys, pieces = _keys(wanted, self.kinds), _text(data, self.encoding).split(self.line_sep)
+        kept = [piece for piece in pieces if not piece.strip() or not _has_value(_record(piece), keys)]
         left = self.line_sep.join(kept)
         return left.encode(self.encoding)
 
@@ -167,7 +192,7 @@ class JsonRows:
 
 def _record(line: str) -> dict[str, Any]:
     try:
-        found: Any = json.loads(line, parse_float=str)
+        found: Any = json.loads(line, parse_float=Decimal)
     except ValueError:
         found = None
     if not isinstance(found, dict):
@@ -175,12 +200,12 @@ def _record(line: str) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _has_value(record: Mapping[str, Any], wanted: Values) -> bool:
-    return any(
-        not isinstance(record[name], bool) and isinstance(record[name], str | int) and str(record[name]) in values
-        for name, values in wanted.items()
-        if name in record
-    )
+def _keys(wanted: Values, kinds: Kinds) -> dict[str, KeyColumn]:
+    return {name: KeyColumn(name, kinds.get(name), values) for name, values in wanted.items()}
+
+
+def _has_value(record: Mapping[str, Any], keys: Mapping[str, KeyColumn]) -> bool:
+    return any(key.has(record.get(key.name)) for key in keys.values())
 
 
 def _is_alike(record: Mapping[str, str], wanted: Values) -> bool:
