@@ -22,6 +22,7 @@ from pipeline_platform.cli.files import (
     tell_environment,
 )
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
+from pipeline_platform.cli.quarantine_list import show_list
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.exceptions import PipelineCancelledException, PipelineConfigurationException, PipelineException
 from pipeline_platform.logs import configure_logs
@@ -39,7 +40,6 @@ Where = Annotated[
     str | None,
     typer.Option(metavar="SQL", help="Only rows for which this holds: Spark SQL on the columns of the quarantine."),
 ]
-_WIDEST = 1000
 
 
 @app.command("list")
@@ -67,7 +67,7 @@ def list_quarantines(
     if as_json:
         print_json(rows)
     elif rows:
-        _show_list(rows)
+        show_list(rows)
     else:
         typer.echo(f"no step in {folder} has a quarantine", err=True)
     for row in rows:
@@ -332,52 +332,6 @@ def _notes(row: Mapping[str, Any]) -> list[str]:
             "as several write it: set their column _step to PIPELINE/STEP, or delete them there"
         )
     return notes
-
-
-def _show_list(rows: Sequence[Mapping[str, Any]]) -> None:
-    from datetime import UTC, datetime
-
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=SIMPLE, pad_edge=False)
-    for column, right in (("pipeline", False), ("step", False), ("rows", True), ("rules", False), ("oldest", True)):
-        table.add_column(column, justify="right" if right else "left", no_wrap=column in ("pipeline", "step"))
-    for column in ("newest", "size", "in a replay"):
-        table.add_column(column, justify="right")
-    now = datetime.now(UTC)
-    for row in rows:
-        if row["error"]:
-            table.add_row(row["pipeline"], row["step"], "?", Text(row["error"], style="red"))
-            continue
-        rules = "\n".join(f"{rule}: {count:,}" for rule, count in row["by_rule"].items())
-        size = row.get("table_bytes")
-        table.add_row(
-            row["pipeline"],
-            row["step"],
-            f"{row['rows']:,}",
-            Text(rules or "–"),
-            *(_age(now - row[at]) if row.get(at) else "–" for at in ("oldest", "newest")),
-            _size(size) if size else "–",
-            f"{row['pending']:,}" if row.get("pending") else "–",
-        )
-    # A terminal folds what is too wide; other programs get lines.
-    console = Console() if Console().is_terminal else Console(width=_WIDEST)
-    console.print(table)
-
-
-def _age(age: Any) -> str:
-    seconds = max(0, int(age.total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def _size(size: int) -> str:
-    return f"{size / 1_000_000:,.1f} MB" if size >= 1_000_000 else f"{size / 1_000:,.1f} kB"
 
 
 def _rows(count: int) -> str:
