@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperGroup
 
-from pipeline_platform.cli.output import FAILED, print_json
+from pipeline_platform.cli.output import FAILED, print_json, table_console
 from pipeline_platform.config.defaults import DEFAULTS_FILE
 from pipeline_platform.config.format_errors import format_errors
 from pipeline_platform.config.loader import parse_pipeline
@@ -23,8 +23,6 @@ from pipeline_platform.redaction import looks_secret
 from pipeline_platform.registry import connectors, method_registry
 from pipeline_platform.steps.credentialed import Credentialed
 from pipeline_platform.steps.discovery import Discovery, Finding, Wishes
-
-_WIDEST = 1000
 
 
 class _Systems(TyperGroup):
@@ -202,7 +200,6 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 
 def _show(findings: Sequence[Finding]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -214,8 +211,7 @@ def _show(findings: Sequence[Finding]) -> None:
     for finding in findings:
         cells = [*finding.shown.values(), ", ".join(map(str, finding.care))]
         table.add_row(*map(Text, cells))
-    # A terminal folds what is too wide; other programs get lines.
-    console = Console() if Console().is_terminal else Console(width=_WIDEST)
+    console = table_console()
     console.print(table)
     notes = {(care.kind, care.note): None for finding in findings for care in finding.care}
     for kind, note in notes:

@@ -16,7 +16,7 @@ from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.shared_files import SharedFiles
 from pipeline_platform.config.variables import Variable, VariableValue, typed
 from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.orchestration.project import Project, pipeline_files, side_by_side
+from pipeline_platform.orchestration.project import Project, load_project, pipeline_files, side_by_side
 from pipeline_platform.registry import method_registry
 
 PIPELINES = Path("pipelines")
@@ -61,6 +61,29 @@ EnvironmentName = Annotated[
     ),
 ]
 """The option that chooses the environment, before the function of the command is called."""
+
+
+def folder_or_exit(folder: Path) -> Project:
+    """All pipelines of a folder, beside files that are broken; where it can't be read, that ends the command.
+
+    Args:
+        folder: The folder.
+    """
+    try:
+        return load_project(folder, method_registry())
+    except PipelineConfigurationException as error:
+        _exit_with(error)
+
+
+def tell_project(project: Project) -> None:
+    """Say in which environment a folder is looked at, and which of its files are left out.
+
+    Args:
+        project: What is in the folder.
+    """
+    tell_environment(project.pipelines)
+    for broken in project.broken:
+        typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
 
 
 def tell_environment(pipelines: Sequence[PipelineConfig]) -> None:

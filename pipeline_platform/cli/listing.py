@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder
-from pipeline_platform.cli.output import FAILED, print_json
+from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder, folder_or_exit
+from pipeline_platform.cli.output import FAILED, print_json, short_place, table_console
 from pipeline_platform.config.pipeline import PipelineConfig
-from pipeline_platform.exceptions import PipelineConfigurationException
-from pipeline_platform.orchestration.project import BrokenFile, load_project
-from pipeline_platform.registry import method_registry
+from pipeline_platform.orchestration.project import BrokenFile
 from pipeline_platform.steps.extract import Extract
 from pipeline_platform.steps.load import Load
-
-_WIDEST = 1000
 
 
 def list_pipelines(
@@ -32,11 +26,7 @@ def list_pipelines(
 
     A file with errors is listed with the first one, and makes the exit code 1.
     """
-    try:
-        project = load_project(folder, method_registry())
-    except PipelineConfigurationException as error:
-        typer.echo("\n".join(map(str, error.problems)) or str(error), err=True)
-        raise typer.Exit(FAILED) from error
+    project = folder_or_exit(folder)
     rows = [*map(_row, project.pipelines), *map(_broken_row, project.broken)]
     rows.sort(key=lambda row: row["file"])
     if as_json:
@@ -93,7 +83,6 @@ def _broken_row(broken: BrokenFile) -> dict[str, Any]:
 
 def _show(rows: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -113,11 +102,10 @@ def _show(rows: list[dict[str, Any]]) -> None:
             f"{row['mode']}, {row['partitions']}" if row["partitions"] else row["mode"],
             Text(_when(row)),
             str(len(row["steps"])),
-            Text("\n".join(map(_short, row["reads"])) or "–"),
+            Text("\n".join(map(short_place, row["reads"])) or "–"),
             Text("\n".join(_named(uri, row["catalog_tables"]) for uri in row["writes"]) or "–"),
         )
-    # A terminal folds what is too wide; other programs get lines.
-    console = Console() if Console().is_terminal else Console(width=_WIDEST)
+    console = table_console()
     console.print(table)
     for row in rows:
         if row["errors"]:
@@ -135,13 +123,4 @@ def _when(row: dict[str, Any]) -> str:
 
 def _named(uri: str, names: Mapping[str, str]) -> str:
     """A dataset that is written, and its name in a catalog if it has one."""
-    return f"{_short(uri)} as {names[uri]}" if uri in names else _short(uri)
-
-
-def _short(uri: str) -> str:
-    """A dataset as people name it: a local path relative to this folder."""
-    if not uri.startswith("file://"):
-        return uri
-    path = unquote(urlsplit(uri).path)
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return f"{short_place(uri)} as {names[uri]}" if uri in names else short_place(uri)

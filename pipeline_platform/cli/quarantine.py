@@ -17,9 +17,11 @@ from pipeline_platform.cli.files import (
     File,
     Folder,
     Variables,
+    folder_or_exit,
     given_values,
     one_or_exit,
     tell_environment,
+    tell_project,
 )
 from pipeline_platform.cli.output import CANCELLED, FAILED, interrupt, print_json
 from pipeline_platform.cli.quarantine_list import show_list
@@ -53,16 +55,10 @@ def list_quarantines(
 
     A table that can't be looked at makes the exit code 1.
     """
-    try:
-        project = load_project(folder, method_registry())
-    except PipelineConfigurationException as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(FAILED) from error
+    project = folder_or_exit(folder)
     from pipeline_platform.engine.quarantine_tables import quarantines_of
 
-    tell_environment(project.pipelines)
-    for broken in project.broken:
-        typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
+    tell_project(project)
     rows = [_row(quarantine) for quarantine in quarantines_of(project.pipelines)]
     if as_json:
         print_json(rows)

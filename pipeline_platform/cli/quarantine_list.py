@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_WIDEST = 1000
+from pipeline_platform.cli.output import table_console
 
 
 def show_list(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -17,7 +17,6 @@ def show_list(rows: Sequence[Mapping[str, Any]]) -> None:
     from datetime import UTC, datetime
 
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -42,8 +41,7 @@ def show_list(rows: Sequence[Mapping[str, Any]]) -> None:
             _size(size) if size else "–",
             f"{row['pending']:,}" if row.get("pending") else "–",
         )
-    # A terminal folds what is too wide; other programs get lines.
-    console = Console() if Console().is_terminal else Console(width=_WIDEST)
+    console = table_console()
     console.print(table)
 
 

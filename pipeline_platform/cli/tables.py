@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import unquote, urlsplit
 
 import typer
 
-from pipeline_platform.cli.files import PIPELINES, EnvironmentName, Folder, project_or_exit, tell_environment
-from pipeline_platform.cli.output import FAILED, print_json
-from pipeline_platform.exceptions import PipelineConfigurationException, PipelineException
+from pipeline_platform.cli.files import (
+    PIPELINES,
+    EnvironmentName,
+    Folder,
+    folder_or_exit,
+    project_or_exit,
+    tell_environment,
+    tell_project,
+)
+from pipeline_platform.cli.output import FAILED, print_json, short_place, table_console
+from pipeline_platform.exceptions import PipelineException
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +33,6 @@ if TYPE_CHECKING:
     from pipeline_platform.engine.maintenance.overview import SinkState
     from pipeline_platform.engine.maintenance.sinks import Sink
     from pipeline_platform.engine.maintenance.upkeep import Kept
-
-_WIDEST = 1000
 
 
 def tables(
@@ -46,17 +50,9 @@ def tables(
 
     from pipeline_platform.engine.maintenance.overview import overview
     from pipeline_platform.engine.maintenance.sinks import sinks
-    from pipeline_platform.orchestration.project import load_project
-    from pipeline_platform.registry import method_registry
 
-    try:
-        project = load_project(folder, method_registry())
-    except PipelineConfigurationException as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(FAILED) from error
-    tell_environment(project.pipelines)
-    for broken in project.broken:
-        typer.echo(f"{broken.path} has errors; see: pipeline-platform check {broken.path}", err=True)
+    project = folder_or_exit(folder)
+    tell_project(project)
     with Console(stderr=True).status("looking at the sinks") as status:
         found = list(overview(sinks(project.pipelines), status.update))
     if as_json:
@@ -169,7 +165,6 @@ def _files(count: int, which: str = "") -> str:
 
 def _show(found: Sequence[SinkState]) -> None:
     from rich.box import SIMPLE
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -189,9 +184,9 @@ def _show(found: Sequence[SinkState]) -> None:
             _number(state.commits),
             _ago(state.loaded, now),
             _ago(state.maintained, now) if state.maintained is not None or state.version is None else "never",
-            _short(state.uri),
+            short_place(state.uri),
         )
-    console = Console() if Console().is_terminal else Console(width=_WIDEST)
+    console = table_console()
     console.print(table)
     for state in found:
         if state.error is not None:
@@ -219,12 +214,3 @@ def _size(count: int) -> str:
     from rich.filesize import decimal
 
     return decimal(count)
-
-
-def _short(uri: str) -> str:
-    """A place as people name it: a local path relative to this folder."""
-    if not uri.startswith("file://"):
-        return uri
-    path = unquote(urlsplit(uri).path)
-    relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
