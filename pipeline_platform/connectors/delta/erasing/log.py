@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
+from pipeline_platform.connectors.delta.log_files import LOG, DeltaLog, remove_log_files
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.files.erasing.key_values import KeyColumn
 from pipeline_platform.connectors.files.erasing.parquet_rows import text_pattern
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from upath import UPath
 
-LOG = "_delta_log"
-_VERSION = re.compile(r"\.?(?P<version>\d{20})\.(json|crc|checkpoint\b.*|compacted\.json)(\.crc)?")
 # A store of objects takes some 20 ms for each, however small.
 _AT_ONCE = 16
 # Of an add, what shows values; of a commit, what somebody wrote.
@@ -56,16 +55,16 @@ class TableLog:
     marked: Mapping[str, tuple[int, datetime]]
 
 
-def read_log(folder: UPath, columns: Sequence[KeyColumn], texts: frozenset[str]) -> TableLog:
+def read_log(place: StorageLocation, columns: Sequence[KeyColumn], texts: frozenset[str]) -> TableLog:
     """Read all that is left of the log.
 
     Args:
-        folder: Of the table.
+        place: Where the table is.
         columns: Columns, as the files name them, with the values whose mention is noted.
         texts: Values whose mention in what a commit says of itself is noted.
     """
-    names = [path.name for path in (folder / LOG).iterdir()]
-    entries = {name: int(found["version"]) for name in names if (found := _VERSION.fullmatch(name)) is not None}
+    log = DeltaLog.of(place)
+    entries = {file.name: version for file in log.files if (version := file.last_version) is not None}
     readable = sorted(name for name in entries if not name.startswith(".") and not name.endswith(".crc"))
     files: dict[str, Mapping[str, str | None]] = {}
     removed: dict[str, int] = {}
@@ -75,7 +74,7 @@ def read_log(folder: UPath, columns: Sequence[KeyColumn], texts: frozenset[str])
     shows = _Shows(columns, re.compile(text_pattern(texts)) if texts else None)
     with ThreadPoolExecutor(_AT_ONCE) as workers:
         for name, actions in zip(
-            readable, workers.map(_actions, [folder / LOG / name for name in readable]), strict=True
+            readable, workers.map(_actions, [log.folder / name for name in readable]), strict=True
         ):
             for action in actions:
                 for kind in _FILES:
@@ -171,9 +170,8 @@ def cut_log(place: StorageLocation) -> int:
     assert table is not None
     before, version = newest_files(table), table.version()
     table.create_checkpoint()
-    log = place.path() / LOG
-    entries = {path.name: found for path in log.iterdir() if (found := _VERSION.fullmatch(path.name)) is not None}
-    has_checkpoint = any(name.startswith(f"{version:020}.checkpoint") for name in entries)
+    log = DeltaLog.of(place)
+    has_checkpoint = any(file.name.startswith(f"{version:020}.checkpoint") for file in log.files)
     again = open_table(place)
     assert again is not None
     again.load_as_version(version)
@@ -182,10 +180,8 @@ def cut_log(place: StorageLocation) -> int:
             f"the log of the table at {place.uri} was left as it is: its checkpoint does not say the same",
             hint="let Delta clean it up: it removes what is older than delta.logRetentionDuration",
         )
-    # From the oldest on, so that what is left is one piece wherever this ends.
-    old = sorted((name for name, found in entries.items() if int(found["version"]) < version), key=_version_of)
-    for name in old:
-        (log / name).unlink(missing_ok=True)
+    old = [file for file in log.files if file.last_version is not None and file.last_version < version]
+    remove_log_files(log, old)
     return len(old)
 
 
@@ -233,7 +229,3 @@ def forget_removed(place: StorageLocation, columns: Sequence[KeyColumn]) -> None
             "the same",
             hint="it forgets them once delta.deletedFileRetentionDuration is over: run it again then",
         )
-
-
-def _version_of(name: str) -> str:
-    return name.lstrip(".")

@@ -189,7 +189,7 @@ class TableErasure:
         return removed, waits
 
     def _log(self, table: DeltaTable, wanted: Wanted) -> TableLog:
-        return read_log(self.place.path(), self._key_columns(table, wanted), wanted.texts)
+        return read_log(self.place, self._key_columns(table, wanted), wanted.texts)
 
     def _key_columns(self, table: DeltaTable, wanted: Wanted) -> list[KeyColumn]:
         """The columns as the table's files and its log name them, but for fields within others."""
