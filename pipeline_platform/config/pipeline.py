@@ -234,6 +234,15 @@ class PipelineConfig(PipelineKeys):
                 raise error.locate(step.location, step.config.as_config()) from error.__cause__
         return self.model_copy(update={"steps": tuple(resolved)})
 
+    def with_steps(self, steps: Sequence[Step]) -> Self:
+        """The pipeline with other steps; itself, where each is the one that it has.
+
+        Args:
+            steps: As many as it has.
+        """
+        is_same = all(one is other for one, other in zip(steps, self.steps, strict=True))
+        return self if is_same else self.model_copy(update={"steps": tuple(steps)})
+
     @cached_property
     def shape(self) -> StreamShape:
         """What of a streaming pipeline is the stream; the same wherever it runs, whatever the environment says."""

@@ -136,6 +136,15 @@ def date_columns(text: str) -> frozenset[str]:
     return frozenset(name for name, kind in kinds.items() if kind is not None and kind.this == exp.DataType.Type.DATE)
 
 
+def sql_text(text: str) -> str:
+    """A text as a literal of Spark SQL.
+
+    Args:
+        text: Any text.
+    """
+    return exp.Literal.string(text).sql(dialect="spark")
+
+
 def number_in(node: exp.Expr) -> float | None:
     """The number that is written in an expression: of its units in an interval; None for what has to be computed."""
     if isinstance(node, (exp.Neg, exp.Paren, exp.Interval)):

@@ -42,9 +42,7 @@ def reading_what_is_there(
             is_there = config.is_there(spark, credentials_for(credentials, config, step))
         chosen = replace(step, note=None) if is_there else replace(step, config=production)
         found[place] = replace(chosen, production=None)
-    if all(one is other for one, other in zip(found, pipeline.steps, strict=True)):
-        return pipeline
-    return pipeline.model_copy(update={"steps": tuple(found)})
+    return pipeline.with_steps(found)
 
 
 def begin_as_production(

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.table_writers import quarantine_beside_sink
 from pipeline_platform.connectors.delta.sink import ToDeltaLake
@@ -21,7 +22,6 @@ from pipeline_platform.engine.quarantine_rows import (
     finished_mark,
     forget_old_rows,
     quarantine_mark,
-    sql_text,
 )
 from pipeline_platform.engine.scope import RunScope
 from pipeline_platform.engine.step_credentials import credentials_of_bucket

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlglot import exp
 
-from pipeline_platform.config.sql import SqlMistake, checked_expression
+from pipeline_platform.config.sql import SqlMistake, checked_expression, sql_text
 from pipeline_platform.config.sql_limits import expression_mistake
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.rows import add_columns, delete_rows, rows_of, update_rows
@@ -20,7 +20,7 @@ from pipeline_platform.credentials.run_credentials import RunCredentials
 from pipeline_platform.engine.batch import attempts
 from pipeline_platform.engine.cancellation import CancellationToken
 from pipeline_platform.engine.failures import error_context
-from pipeline_platform.engine.quarantine_rows import QUARANTINED_BY, REPLAY, is_of_replay, sql_text
+from pipeline_platform.engine.quarantine_rows import QUARANTINED_BY, REPLAY, is_of_replay
 from pipeline_platform.engine.quarantine_tables import Quarantine
 from pipeline_platform.exceptions import PipelineConfigurationException
 from pipeline_platform.frames.causes import failure_of

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
 from pipeline_platform.config.pipeline import PipelineConfig
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.config.step import Step
 from pipeline_platform.connectors.delta.rows import delete_rows
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -77,11 +76,6 @@ def is_of_replay(load_id: str) -> bool:
         load_id: The load id.
     """
     return load_id.startswith(_OF_REPLAY)
-
-
-def sql_text(text: str) -> str:
-    """A text as a literal of Spark SQL."""
-    return exp.Literal.string(text).sql(dialect="spark")
 
 
 def older_than(age: timedelta) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_platform.config.pipeline import PipelineConfig
 from pipeline_platform.config.placeholders import partition_parts
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.config.step import Step
 from pipeline_platform.config.table_writers import quarantine_beside_sink
 from pipeline_platform.config.uris import normalized_uri
@@ -26,7 +27,6 @@ from pipeline_platform.engine.quarantine_rows import (
     is_of_replay,
     quarantine_mark,
     replay_load_id,
-    sql_text,
 )
 from pipeline_platform.engine.step_credentials import credentials_of_bucket
 from pipeline_platform.engine.validation import REASONS

@@ -48,6 +48,4 @@ def settled(
             config = step.config.settled(spark, credentials_for(credentials, step.config, step), told)
         if config is not step.config:
             found[place] = replace(step, config=config)
-    if all(one is other for one, other in zip(found, pipeline.steps, strict=True)):
-        return pipeline
-    return pipeline.model_copy(update={"steps": tuple(found)})
+    return pipeline.with_steps(found)

@@ -9,9 +9,8 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from sqlglot import exp
-
 from pipeline_platform.config.partitions import NULL_FOLDER, Partition
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.exceptions import PipelineExecutionException
 from pipeline_platform.frames.columns import own_column, quoted
 
@@ -94,7 +93,7 @@ class PartitionRows:
     def _literal(self, value: Value) -> str:
         if isinstance(value, int):
             return str(value)
-        text = exp.Literal.string(str(value)).sql(dialect="spark")
+        text = sql_text(str(value))
         zone = "+00:00" if self.kind == "timestamp" else ""
         return f"{_LITERALS[self.kind]}'{value}{zone}'" if self.kind in _LITERALS else text
 

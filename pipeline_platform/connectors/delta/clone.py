@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.connectors.delta.history import CLONED_FROM
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.bucket import require_bucket
@@ -34,7 +33,7 @@ def clone(source: StorageLocation, target: StorageLocation, spark: SparkSession)
         return None
     # A statement takes no options.
     with spark_settings(spark, {**source.session_settings(), **target.session_settings()}):
-        origin = exp.Literal.string(source.uri).sql(dialect="spark")
+        origin = sql_text(source.uri)
         statement = (
             f"CREATE TABLE delta.{quoted(target.uri)} SHALLOW CLONE delta.{quoted(source.uri)} "
             f"TBLPROPERTIES ('{CLONED_FROM}' = {origin})"

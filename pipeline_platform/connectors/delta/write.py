@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
 from pipeline_platform.config.schema_policy import SchemaPolicy
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.connectors.delta.changes.apply import ChangeLoad, FrameChanges
 from pipeline_platform.connectors.delta.changes.fit import fitted_changes
 from pipeline_platform.connectors.delta.changes.snapshot import SnapshotLoad
@@ -308,7 +307,7 @@ class DeltaWrite:
         if not self.how.cluster_by or self._table() is not None:
             return
         spark = frame.sparkSession
-        load = exp.Literal.string(self.run.load_id).sql(dialect="spark")
+        load = sql_text(self.run.load_id)
         # Spark's writer can't cluster what lies at a path, so that this table begins with an empty version.
         run_sql(
             spark,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_platform.config.catalog_names import CatalogName
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.config.uris import local_path
 from pipeline_platform.connectors.delta.catalogs.entry import Entry
-from pipeline_platform.connectors.delta.catalogs.statements import run_statement, text
+from pipeline_platform.connectors.delta.catalogs.statements import run_statement
 from pipeline_platform.frames.causes import failure_of
 from pipeline_platform.steps.table_facts import TableFacts
 
@@ -58,8 +59,8 @@ class SparkCatalog:
 
     def create(self, name: CatalogName, uri: str, facts: TableFacts) -> None:
         place = local.as_uri() if (local := local_path(uri)) is not None else uri
-        comment = f" COMMENT {text(facts.comment)}" if facts.comment is not None else ""
-        create = f"CREATE TABLE IF NOT EXISTS {name.sql} USING delta{comment} LOCATION {text(place)}"
+        comment = f" COMMENT {sql_text(facts.comment)}" if facts.comment is not None else ""
+        create = f"CREATE TABLE IF NOT EXISTS {name.sql} USING delta{comment} LOCATION {sql_text(place)}"
         run_statement(self.spark, create)
 
     def update(self, name: CatalogName, facts: TableFacts) -> None:

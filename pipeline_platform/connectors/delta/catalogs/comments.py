@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from pipeline_platform.connectors.delta.catalogs.statements import run_statement, text
+from pipeline_platform.config.sql import sql_text
+from pipeline_platform.connectors.delta.catalogs.statements import run_statement
 from pipeline_platform.connectors.delta.errors import CONFLICT
 from pipeline_platform.connectors.delta.table import open_table
 from pipeline_platform.connectors.storage.location import StorageLocation
@@ -51,14 +52,14 @@ def _due(place: StorageLocation, facts: TableFacts) -> list[str]:
         return []
     statements: list[str] = []
     if facts.comment is not None and table.metadata().description != facts.comment:
-        statements.append(f"COMMENT ON TABLE {_table(place)} IS {text(facts.comment)}")
+        statements.append(f"COMMENT ON TABLE {_table(place)} IS {sql_text(facts.comment)}")
     wanted = {name.lower(): said for name, said in facts.columns.items()}
     changes: list[str] = []
     fields: list[dict[str, Any]] = json.loads(table.schema().to_json())["fields"]
     for field in fields:
         said = wanted.get(field["name"].lower())
         if said is not None and field["metadata"].get("comment") != said:
-            changes.append(f"{quoted(field['name'])} COMMENT {text(said)}")
+            changes.append(f"{quoted(field['name'])} COMMENT {sql_text(said)}")
     if changes:
         statements.append(f"ALTER TABLE {_table(place)} ALTER COLUMN {', '.join(changes)}")
     return statements

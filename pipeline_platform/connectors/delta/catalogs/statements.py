@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
 from pipeline_platform.frames.session import run_sql
 from pipeline_platform.frames.settings import spark_settings
 
@@ -26,8 +24,3 @@ def run_statement(spark: SparkSession, statement: str) -> DataFrame:
     with spark_settings(spark, _AS_WRITTEN):
         # It names no frames, so that braces in it are none of a frame's name.
         return run_sql(spark, statement)
-
-
-def text(value: str) -> str:
-    """A text as a string of SQL."""
-    return exp.Literal.string(value).sql(dialect="spark")

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlglot import exp
-
+from pipeline_platform.config.sql import sql_text
 from pipeline_platform.connectors.delta.changes.columns import FrameChanges, common_type
 from pipeline_platform.connectors.delta.changes.timeline import KEY, SEQUENCE, TRUNCATED, change_events
 from pipeline_platform.frames.columns import quoted
@@ -96,4 +95,4 @@ def _literal(text: str, data_type: DataType) -> str:
 
     if isinstance(data_type, TimestampType):
         return f"timestamp_micros({text})"
-    return f"CAST({exp.Literal.string(text).sql(dialect='spark')} AS {data_type.simpleString()})"
+    return f"CAST({sql_text(text)} AS {data_type.simpleString()})"
