@@ -231,7 +231,7 @@ def drop(
 
 
 @app.command()
-def release(file: File, step: StepName, variables: Variables = None) -> None:
+def release(file: File, step: StepName, variables: Variables = None, _environment: EnvironmentName = None) -> None:
     """Give up replays of a step that were not finished: their rows can be replayed otherwise, or deleted.
 
     Only where none of them has loaded anything. Make sure that none is at work.
